@@ -1,0 +1,51 @@
+"""Concurrency limits that move while the work runs, on trio.
+
+Three things on one engine: limiters that retune live, operations in four phases,
+and what is needed to bound, watch and stop both. Read the modules in the order of
+the imports below: each imports only from those above it.
+"""
+
+from ._errors import Aborted as Aborted
+from ._errors import ConcurrentError as ConcurrentError
+from ._errors import Saturated as Saturated
+from ._events import Decision as Decision
+from ._events import Event as Event
+from ._events import LimiterClosed as LimiterClosed
+from ._events import LimiterOpened as LimiterOpened
+from ._events import Observer as Observer
+from ._events import Reason as Reason
+from ._events import Signal as Signal
+from ._events import Snapshot as Snapshot
+from ._events import log_decisions as log_decisions
+from ._history import History as History
+from ._limiter import Limiter as Limiter
+from ._limiter import LimiterStatistics as LimiterStatistics
+from ._manager import Manager as Manager
+from ._manager import Report as Report
+from ._phases import run_phases as run_phases
+from ._scalable import Channels as Channels
+from ._scalable import PhaseTimeouts as PhaseTimeouts
+from ._scalable import Scalable as Scalable
+from ._throttle import Throttle as Throttle
+from ._turnstile import Monitor as Monitor
+from ._turnstile import SignalChannel as SignalChannel
+from ._turnstile import Turnstile as Turnstile
+from ._turnstile import open_turnstile as open_turnstile
+from ._verdicts import Abort as Abort
+from ._verdicts import Backoff as Backoff
+from ._verdicts import ErrorPolicy as ErrorPolicy
+from ._verdicts import Fail as Fail
+from ._verdicts import Halt as Halt
+from ._verdicts import Retry as Retry
+from ._verdicts import RetryIn as RetryIn
+from ._verdicts import Skip as Skip
+from ._verdicts import Stop as Stop
+from ._verdicts import Verdict as Verdict
+from .limits import LimitPolicy as LimitPolicy
+
+# Tracebacks, pickles and the docs say where a name is to be had, not where it is made.
+for _name, _value in tuple(globals().items()):
+    if not _name.startswith("_") and getattr(_value, "__module__", "").startswith(__name__ + "."):
+        if isinstance(_value, type) or callable(_value):
+            _value.__module__ = __name__
+del _name, _value

@@ -1,0 +1,136 @@
+"""The exceptions that trio_turnstile raises or records.
+
+Work that fails is described by a `ConcurrentError`; a run that ends because of
+such errors raises them together, flat, in one `Aborted` group. `Saturated` is
+what a caller meets at a limiter that has too many callers waiting already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, final
+
+
+@final
+class Saturated(Exception):
+    """A limiter refused a caller at once, because too many are waiting for it.
+
+    Raised by `Limiter.acquire` when ``max_waiting`` callers wait already. It
+    sheds load: turn the request away, or try again later.
+
+    Args:
+      limiter: the name of the limiter.
+      waiting: how many callers were waiting.
+      limit: the limit at that moment, in tokens.
+    """
+
+    def __init__(self, limiter: str, waiting: int, limit: float) -> None:
+        super().__init__(limiter, waiting, limit)
+        self.limiter = limiter
+        self.waiting = waiting
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return (
+            f"limiter {self.limiter!r} has {self.waiting} callers waiting for its "
+            f"{self.limit} tokens, and max_waiting allows no more: "
+            "turn the request away or try again later"
+        )
+
+
+@final
+class ConcurrentError(Exception):
+    """An error of one operation or item among many that run at a time.
+
+    The runner makes one for each error that a user's function raises, with that
+    error as its ``__cause__``. A phase may also make one itself, to report
+    something worth noting that does not fail the operation::
+
+        await channels.errors.send(ConcurrentError("slow disk", identifiers=("s7",)))
+
+    Args:
+      message: what went wrong, for people.
+      identifiers: what the operation calls itself, outermost first.
+      item: the operation or datum that was in hand.
+      phase: where it happened: ``"prepare"``, ``"work"``, ``"monitor"``,
+        ``"cleanup"``, ``"source"``, or the name of a stage.
+      attempt: which attempt at the item it was, from 1.
+      notes: remarks to add, as :pep:`678` notes.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        identifiers: Iterable[str] = (),
+        item: object = None,
+        phase: str = "",
+        attempt: int = 1,
+        notes: Iterable[str] = (),
+    ) -> None:
+        super().__init__(message)
+        self.identifiers = tuple(identifiers)
+        self.item = item
+        self.phase = phase
+        self.attempt = attempt
+        for note in notes:
+            self.add_note(note)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The notes added to this error, oldest first."""
+        return tuple(getattr(self, "__notes__", ()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Keyword-only arguments and notes live in __dict__, which pickle restores.
+        return (ConcurrentError, self.args, self.__dict__)
+
+
+@final
+class Aborted(ExceptionGroup[ConcurrentError]):
+    """A run ended early: the errors that ended it, flat, none of them twice.
+
+    Attributes:
+      report: the account of the run so far, as the runner would have returned it.
+    """
+
+    report: Any = None
+
+    def __new__(cls, message: str, errors: Sequence[ConcurrentError]) -> Aborted:
+        """Make the group from a message and the errors, at least one."""
+        return super().__new__(cls, message, errors)
+
+    def derive(self, excs: Sequence[Exception]) -> ExceptionGroup[Any]:  # type: ignore[override]
+        """Keep the report when ``except*`` splits the group."""
+        part = Aborted(self.message, excs)  # type: ignore[arg-type]
+        part.report = self.report
+        return part
+
+
+def describe(
+    error: Exception, *, item: object, phase: str, identifiers: Iterable[str] = ()
+) -> ConcurrentError:
+    """Wrap what a user's function raised; complete it, if it is a `ConcurrentError`."""
+    if isinstance(error, ConcurrentError):
+        error.identifiers = error.identifiers or tuple(identifiers)
+        error.item = item if error.item is None else error.item
+        error.phase = error.phase or phase
+        return error
+    names = tuple(identifiers)
+    subject = f"{phase} of {' / '.join(names)}" if names else phase
+    wrapped = ConcurrentError(
+        f"{subject} failed: {error!r}", identifiers=names, item=item, phase=phase
+    )
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def interruption(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
+    """Return the interrupt in ``group``, if there is one: it goes before all else.
+
+    Code that waits for ``except KeyboardInterrupt`` would not look into a group.
+    """
+    found: BaseException | None = group.subgroup((KeyboardInterrupt, SystemExit))
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found

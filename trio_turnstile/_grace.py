@@ -1,0 +1,69 @@
+"""`Grace`: shields clean-ups from cancellation, each for a bounded time.
+
+The usual ``with trio.move_on_after(grace, shield=True)`` costs 6 µs, about what
+all the rest of an operation costs. So the scope that a worker has anyway is turned
+into a shield and back, and one task watches the time of all clean-ups: 2 µs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import final
+
+import trio
+from trio.lowlevel import disable_ki_protection, enable_ki_protection
+
+
+@final
+class Grace:
+    """How long clean-ups may take, and the watch over it.
+
+    Args:
+      seconds: the grace of each clean-up.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._ends: dict[trio.CancelScope, float] = {}  # oldest, so soonest, first
+        self._watchman = trio.lowlevel.ParkingLot()
+        self._watch = trio.CancelScope(shield=True)
+
+    @enable_ki_protection
+    async def shield(
+        self, scope: trio.CancelScope, cleanup: Callable[[], Awaitable[object]]
+    ) -> None:
+        """Run ``cleanup`` with ``scope`` as its shield, which the caller is in.
+
+        If the grace runs out, the scope is cancelled, and with it all it surrounds.
+        """
+        self._ends[scope] = trio.current_time() + self.seconds
+        if self._watchman:
+            self._watchman.unpark()
+        scope.shield = True
+        try:
+            await _call(cleanup)
+        finally:
+            scope.shield = False
+            self._ends.pop(scope, None)
+
+    async def watch(self) -> None:
+        """Cancel the scopes whose grace runs out, until `dismiss` is called."""
+        with self._watch:
+            while True:
+                if not self._ends:
+                    await self._watchman.park()
+                    continue
+                scope, end = next(iter(self._ends.items()))
+                await trio.sleep_until(end)
+                if self._ends.get(scope) == end:
+                    scope.cancel()
+                    del self._ends[scope]
+
+    def dismiss(self) -> None:
+        """End the watch; no clean-up may be running."""
+        self._watch.cancel()
+
+
+@disable_ki_protection
+async def _call(cleanup: Callable[[], Awaitable[object]]) -> None:
+    await cleanup()

@@ -1,0 +1,383 @@
+"""The one engine: room, then an item, then a token, then the work.
+
+Phases and pipeline stages both run on a `Stage`. It keeps workers, each of which
+goes round: is there room in the window? take an item; take a token; let the front
+end handle the item, which gives the token back before it waits for anything else;
+count what became of the item.
+
+Workers live on from item to item, as a worker that goes round costs a fourth of a
+new task for each item. They are hired one by one, by the *foreman*, when there is
+a token free and nobody looking for an item. A foreman would have to look at every
+token given back; instead he looks once a scheduling round while items flow, and
+queues at the limiter like everyone else when they do not. So a raised limit, or a
+token given back by a stranger who shares the limiter, is noticed at once, and the
+queue of a busy limiter stays empty, which keeps the non-blocking way in open.
+
+Two numbers bound a stage: tokens, for what runs; and the window, for what runs,
+waits for a token, backs off, cleans up, or is finished and not yet passed on.
+
+The books balance at every instant::
+
+    received == completed + discarded + failed + diverted + cancelled + in_flight
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
+from typing import Final, Generic, Literal, TypeAlias, TypeVar, final
+
+import attrs
+import trio
+from trio.lowlevel import checkpoint, enable_ki_protection
+
+from ._checks import check_whole
+from ._errors import ConcurrentError, describe
+from ._limiter import Limiter
+from ._sources import ENDED, Source
+from ._throttle import Throttle
+from ._verdicts import ErrorPolicy, RetryIn, Stop, decide
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+AnyLimiter: TypeAlias = Limiter | trio.CapacityLimiter
+"""What bounds a stage."""
+
+Fate: TypeAlias = Literal["completed", "discarded", "failed", "diverted", "cancelled"]
+"""What can become of an item."""
+
+WINDOW_SLACK = 64
+"""How much wider than the limit a window is, unless the user says otherwise.
+
+A worker more is hired only for a free token, so that slack costs nothing until
+items back off, clean up or wait to be passed on; then it is what goes on beside."""
+
+
+class _Failed(Enum):
+    FAILED = "failed"
+
+
+FAILED: Final = _Failed.FAILED
+"""What `Stage.settle` returns in place of a result."""
+
+
+def as_limiter(limiter: AnyLimiter | int, name: str) -> AnyLimiter:
+    """Return the limiter; from a number, a new one.
+
+    Raises:
+      TypeError: if it is neither a limiter nor a number of tokens.
+      ValueError: if the number is negative.
+    """
+    if isinstance(limiter, Limiter | trio.CapacityLimiter):
+        return limiter
+    try:
+        check_whole(name, limiter, 0, infinite=True)
+    except TypeError:
+        raise TypeError(
+            f"{name} must be a Limiter, a trio.CapacityLimiter or a number of tokens, "
+            f"not {limiter!r}"
+        ) from None
+    return Limiter(name, limiter, throttle=Throttle(min=0))
+
+
+@final
+@attrs.define(eq=False)
+class Counts:
+    """What became of the items of a stage, kept as it happens."""
+
+    received: int = 0
+    in_flight: int = 0
+    retried: int = 0
+    fates: dict[Fate, int] = attrs.field(
+        factory=lambda: dict.fromkeys(
+            ("completed", "discarded", "failed", "diverted", "cancelled"), 0
+        )
+    )
+
+    @property
+    def settled(self) -> int:
+        """How many items have met their fate."""
+        return sum(self.fates.values())
+
+
+@final
+class Lease:
+    """A worker's hold on a token, at most one at a time; it is the token's borrower."""
+
+    __slots__ = ("_held", "fate", "scope", "spent")
+
+    def __init__(self, scope: trio.CancelScope) -> None:
+        self.scope = scope
+        """Round all that the worker does; cancelling it ends the worker."""
+        self.fate: Fate = "cancelled"
+        """What became of the item; the front end says so."""
+        self.spent = False
+        """Whether the scope was cancelled, so that the worker can do no more."""
+        self._held: AnyLimiter | None = None
+
+    @enable_ki_protection
+    def take_nowait(self, limiter: AnyLimiter) -> None:
+        """Take a token, or raise `trio.WouldBlock`."""
+        limiter.acquire_on_behalf_of_nowait(self)
+        self._held = limiter
+
+    @enable_ki_protection
+    async def take(self, limiter: AnyLimiter) -> None:
+        """Take a token, waiting for it."""
+        if isinstance(limiter, Limiter):
+            await limiter._acquire_in_turn(self)
+        else:
+            await limiter.acquire_on_behalf_of(self)
+        self._held = limiter
+
+    @enable_ki_protection
+    def give_back(self) -> None:
+        """Give the token back, if one is held."""
+        if self._held is not None:
+            self._held.release_on_behalf_of(self)
+            self._held = None
+
+
+@final
+class Stage(Generic[T]):
+    """Takes items from a source and has each of them handled, many at a time.
+
+    Args:
+      source: where the items come from.
+      handle: handles one item, holding a token by the lease at the start. It sets
+        ``lease.fate``, and gives the token back before it waits for anything.
+      limiter: what an item needs a token of before it is handled.
+      policies: decide about the errors of `settle`.
+      record: is told of each error that failed an item or the run.
+      window: the most items in hand; ``None`` for the limits plus a little.
+      limits: the limiters that the default window follows.
+    """
+
+    def __init__(
+        self,
+        source: Source[T],
+        handle: Callable[[T, Lease], Awaitable[object]],
+        limiter: AnyLimiter,
+        *,
+        policies: Sequence[ErrorPolicy],
+        record: Callable[[ConcurrentError], object],
+        window: int | None = None,
+        limits: Sequence[AnyLimiter] = (),
+    ) -> None:
+        if window is not None:
+            check_whole("window", window, 1)
+        self.counts = Counts()
+        self.fatal: list[ConcurrentError] = []
+        """The errors that stopped the run."""
+        self.cut_off: list[T] = []
+        """The items that were in hand when they were cancelled."""
+        self._source = source
+        self._handle = handle
+        self._limiter = limiter
+        self._sack = limiter._sack if isinstance(limiter, Limiter) else limiter
+        self._policies = tuple(policies)
+        self._record = record
+        self._window = window
+        self._limits = tuple(limits) or (limiter,)
+        self._workers = 0
+        self._idle = 0
+        self._queueing = 0
+        self._last: Lease | None = None
+        self._scope = trio.CancelScope()
+        self._foreman = trio.CancelScope()
+        self._foreman_lot = trio.lowlevel.ParkingLot()
+        self._foreman_rests = False
+
+    @property
+    def window(self) -> float:
+        """How many items may be in hand at a time."""
+        if self._window is not None:
+            return self._window
+        return sum(limiter.total_tokens for limiter in self._limits) + WINDOW_SLACK
+
+    async def run(self) -> None:
+        """Handle all items; returns when the last has met its fate.
+
+        If cancelled, what is in hand is cancelled and accounted for.
+        """
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                if self._source.feed is not None:
+                    nursery.start_soon(self._source.feed)
+                await self._hire(nursery)
+
+    def drain(self, deadline: float | None = None) -> None:
+        """Take no more items; let those in hand finish until ``deadline``, on trio's clock."""
+        self._source.stop()
+        if not self._source.reads_ahead:
+            self._foreman.cancel()
+        if deadline is not None:
+            self._scope.deadline = min(self._scope.deadline, deadline)
+
+    def stop(self, error: ConcurrentError, when: Literal["soon", "now"]) -> None:
+        """End the run because of ``error``: take no more items, or cancel all at once."""
+        self.fatal.append(error)
+        self.drain()
+        if when == "now":
+            self._scope.cancel()
+
+    async def settle(
+        self, item: T, lease: Lease, attempt: Callable[[T, Lease], Awaitable[R]]
+    ) -> R | _Failed:
+        """Attempt the item until it succeeds or the policies say otherwise.
+
+        After an error the token is given back at once, so that a back-off holds none.
+
+        Returns:
+          What ``attempt`` returned, or `FAILED`.
+        """
+        failures = 0
+        while True:
+            try:
+                return await attempt(item, lease)
+            except Exception as error:
+                lease.give_back()
+                failures += 1
+                failed = describe(error, item=item, phase="work")
+                failed.attempt = failures
+            wait = self.judge(failed)
+            if wait is None:
+                return FAILED
+            self.counts.retried += 1
+            await trio.sleep(wait)
+            await lease.take(self._limiter)
+
+    def judge(self, error: ConcurrentError) -> float | None:
+        """Carry out the policies' verdict; return the seconds to a retry, or ``None``."""
+        try:
+            verdict = decide(self._policies, error)
+        except Exception as bug:
+            error.add_note(f"the error policies could not decide: {bug!r}")
+            verdict = Stop()
+        if isinstance(verdict, RetryIn):
+            return verdict.seconds
+        self._record(error)
+        if isinstance(verdict, Stop):
+            # The item itself is counted as failed only when it is through.
+            counts = self.counts
+            if verdict.due(counts.fates["failed"] + 1, counts.settled + 1):
+                self.stop(error, verdict.when)
+        return None
+
+    # ---- the foreman ----
+
+    async def _hire(self, nursery: trio.Nursery) -> None:
+        seen = -1
+        with self._foreman:
+            while True:
+                if self._idle or self._workers >= self.window:
+                    self._foreman_rests = True
+                    await self._foreman_lot.park()
+                    self._foreman_rests = False
+                elif self._sack.available_tokens > 0 or self._may_read_ahead():
+                    self._workers += 1
+                    self._idle += 1
+                    nursery.start_soon(self._work)
+                elif seen != self.counts.received:
+                    seen = self.counts.received
+                    await checkpoint()
+                else:
+                    await self._sack.acquire_on_behalf_of(self)
+                    self._sack.release_on_behalf_of(self)
+
+    def _may_read_ahead(self) -> bool:
+        return self._source.reads_ahead and not self._queueing
+
+    # ---- the workers ----
+
+    @enable_ki_protection
+    async def _work(self) -> None:
+        with trio.CancelScope() as scope:
+            self._no_longer_idle()
+            try:
+                await self._go_round(Lease(scope))
+            finally:
+                self._workers -= 1
+                self._foreman_lot.unpark()
+
+    @enable_ki_protection
+    async def _go_round(self, lease: Lease) -> None:
+        counts, fates = self.counts, self.counts.fates
+        while not self._queueing or self._is_needed():
+            try:
+                try:
+                    item = self._source.take_nowait()
+                except trio.WouldBlock:
+                    item = await self._wait_for_item()
+            except ENDED:
+                return self._foreman.cancel()
+            except Exception as error:
+                return self._source_failed(error)
+            counts.received += 1
+            counts.in_flight += 1
+            lease.fate = "cancelled"
+            self._last = lease
+            try:
+                try:
+                    lease.take_nowait(self._limiter)
+                except trio.WouldBlock:
+                    await self._wait_for_token(lease)
+                await self._handle(item, lease)
+            except trio.ClosedResourceError as error:
+                # The user's errors are caught in settle(): this is a limiter's.
+                self.stop(describe(error, item=item, phase="limiter"), "now")
+            finally:
+                lease.give_back()
+                counts.in_flight -= 1
+                fates[lease.fate] += 1
+                if lease.fate == "cancelled":
+                    self.cut_off.append(item)
+            if self._foreman_rests:
+                self._foreman_lot.unpark()
+            if lease.spent:
+                return
+            if self._last is lease:
+                # Nobody else took an item meanwhile: this one may never have
+                # awaited anything, and until somebody does nothing else can run.
+                await self._breathe()
+
+    def _is_needed(self) -> bool:
+        """Whether to take another item while other workers queue with one each.
+
+        Not with more workers than tokens, as after the limit was lowered: the
+        queue would stay, and with it the slow way to a token.
+        """
+        ahead = 1 if self._source.reads_ahead else 0
+        return self._queueing <= ahead or self._workers <= self._sack.total_tokens
+
+    async def _wait_for_item(self) -> T:
+        self._idle += 1
+        try:
+            return await self._source.take()
+        finally:
+            self._no_longer_idle()
+
+    async def _breathe(self) -> None:
+        self._idle += 1
+        try:
+            await checkpoint()
+        finally:
+            self._no_longer_idle()
+
+    def _no_longer_idle(self) -> None:
+        self._idle -= 1
+        if self._foreman_rests:
+            self._foreman_lot.unpark()
+
+    async def _wait_for_token(self, lease: Lease) -> None:
+        self._queueing += 1
+        try:
+            await lease.take(self._limiter)
+        finally:
+            self._queueing -= 1
+
+    def _source_failed(self, error: Exception) -> None:
+        failed = describe(error, item=None, phase="source")
+        self._record(failed)
+        self.stop(failed, "soon")

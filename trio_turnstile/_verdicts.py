@@ -1,0 +1,236 @@
+"""What to do about an error: policies, and the verdicts that they give.
+
+A policy looks at a `ConcurrentError` and gives a verdict, or ``None`` to leave it
+to the next one. Policies are asked in order, the first verdict holds, and if all
+are silent the run is aborted. They are pure: frozen values with a plain function,
+which neither sleeps nor touches the run. The engine carries the verdict out.
+
+================ ==================== ==========================================
+policy           verdict              what the engine does
+================ ==================== ==========================================
+`Retry`          `RetryIn`            gives the token back, waits, tries again
+`Skip`           `Failed`             counts the item as failed and goes on
+`Halt`           `Failed`, with when  the same; past the tolerance, stops the run
+`Abort`          `Failed`, at once    cancels everything else
+================ ==================== ==========================================
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from typing import Literal, Protocol, TypeAlias, final
+
+import attrs
+
+from ._checks import check_seconds, check_whole
+from ._errors import ConcurrentError
+
+On: TypeAlias = (
+    type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
+)
+"""Which errors a policy is for: a type, several, or a predicate."""
+
+
+def matches(error: BaseException, on: On) -> bool:
+    """Tell whether ``error`` is one that ``on`` means.
+
+    An exception group is, if all of its leaves are: user code with a nursery of
+    its own raises groups, and one stray error among them deserves its own look.
+    """
+    if isinstance(error, BaseExceptionGroup) and not _is_meant(error, on):
+        return all(matches(leaf, on) for leaf in error.exceptions)
+    return _is_meant(error, on)
+
+
+def _is_meant(error: BaseException, on: On) -> bool:
+    if isinstance(on, type | tuple):
+        return isinstance(error, on)
+    return on(error)
+
+
+@final
+@attrs.frozen
+class RetryIn:
+    """The verdict to try again, so many seconds from now."""
+
+    seconds: float
+
+
+@final
+@attrs.frozen
+class Fail:
+    """The verdict to count the item as failed and to go on with the rest."""
+
+
+@final
+@attrs.frozen
+class Stop:
+    """The verdict to count the item as failed and, past a tolerance, to stop the run."""
+
+    when: Literal["soon", "now"] = "now"
+    """``"soon"`` lets what is in flight finish; ``"now"`` cancels it."""
+    failures: int = 1
+    """Stop once so many items have failed ..."""
+    share: float = 0.0
+    """... and so large a share of those that have met their fate."""
+
+    def due(self, failed: int, settled: int) -> bool:
+        """Tell whether the tolerance is used up.
+
+        Args:
+          failed: how many items have failed, the present one included.
+          settled: how many have met any fate.
+        """
+        return failed >= self.failures and failed >= self.share * settled
+
+
+Verdict: TypeAlias = RetryIn | Fail | Stop
+
+
+class ErrorPolicy(Protocol):
+    """Anything that gives a verdict on an error, or ``None`` to leave it to the next."""
+
+    def decide(self, error: ConcurrentError, /) -> Verdict | None:
+        """Return the verdict on ``error``, whose cause is what the user's code raised."""
+        ...
+
+
+def decide(policies: Iterable[ErrorPolicy], error: ConcurrentError) -> Verdict:
+    """Return the first verdict on ``error``; if all are silent, the run is to stop now."""
+    for policy in policies:
+        verdict = policy.decide(error)
+        if verdict is not None:
+            return verdict
+    return Stop()
+
+
+def _concerns(on: On, error: ConcurrentError) -> bool:
+    return matches(error.__cause__ or error, on)
+
+
+def _rate(_: object, field: attrs.Attribute[float], value: float) -> None:
+    check_seconds(field.name, value)
+
+
+def _times(_: object, field: attrs.Attribute[int], value: int) -> None:
+    check_whole(field.name, value, 0)
+
+
+@final
+@attrs.frozen
+class Backoff:
+    """Seconds to wait after a failure: doubling each time, with full jitter.
+
+    After the n-th failure it is a random number between 0 and
+    ``min(maximum, initial * 2 ** (n - 1))``, which spreads callers that failed
+    together better than any narrower jitter does (M. Brooker, "Exponential
+    Backoff And Jitter", AWS Architecture Blog, 2015).
+    """
+
+    initial: float = attrs.field(default=0.1, validator=_rate)
+    """The most to wait after the first failure, in seconds."""
+    maximum: float = attrs.field(default=30.0, validator=_rate)
+    """The most to wait after any failure, in seconds."""
+    uniform: Callable[[float, float], float] = attrs.field(
+        default=random.uniform, kw_only=True, repr=False
+    )
+    """Gives a random number between two bounds."""
+
+    def __call__(self, failures: int) -> float:
+        """Return the seconds to wait after so many failures."""
+        doublings = min(failures - 1, 1000)  # a float holds no more than 1023 of them
+        return self.uniform(0, min(self.maximum, self.initial * 2.0**doublings))
+
+
+@final
+@attrs.frozen
+class Retry:
+    """Try again, up to so many times; then leave the error to the next policy.
+
+    The item holds no token while it waits. An error with a ``retry_after``
+    attribute, in seconds, is given at least that long. The clean-up of an
+    operation is not tried again.
+    """
+
+    times: int = attrs.field(validator=_times)
+    """How many *re*tries: the first attempt does not count."""
+    on: On = attrs.field(default=Exception, kw_only=True)
+    """Which errors to try again for."""
+    backoff: Callable[[int], float] = attrs.field(factory=Backoff, kw_only=True)
+    """From the number of failures so far (1, 2, ...) to the seconds to wait."""
+
+    def decide(self, error: ConcurrentError, /) -> RetryIn | None:
+        """Return `RetryIn` while tries are left for an error that it is for."""
+        if error.attempt > self.times or error.phase == "cleanup":
+            return None
+        if not _concerns(self.on, error):
+            return None
+        retry_after = getattr(error.__cause__, "retry_after", None) or 0.0
+        return RetryIn(max(self.backoff(error.attempt), retry_after))
+
+
+@final
+@attrs.frozen
+class Skip:
+    """Record the error, count the item as failed, and go on with the rest."""
+
+    on: On = attrs.field(default=Exception, kw_only=True)
+    """Which errors to go on after."""
+
+    def decide(self, error: ConcurrentError, /) -> Fail | None:
+        """Return `Fail` for an error that it is for."""
+        return Fail() if _concerns(self.on, error) else None
+
+
+@final
+@attrs.frozen
+class Abort:
+    """Cancel everything else, and raise the error."""
+
+    on: On = attrs.field(default=Exception, kw_only=True)
+    """Which errors to abort for."""
+
+    def decide(self, error: ConcurrentError, /) -> Stop | None:
+        """Return `Stop` for an error that it is for."""
+        return Stop() if _concerns(self.on, error) else None
+
+
+@final
+@attrs.frozen
+class Halt:
+    """Go on after errors, up to a tolerance; then stop the run and raise them.
+
+    Two examples: ``Halt("soon", fail=3)`` starts nothing more once three items
+    have failed; ``Halt("now", fail="10%")`` cancels what runs once a tenth of
+    those that ended, and three at the least, have failed.
+    """
+
+    when: Literal["soon", "now"] = attrs.field(
+        validator=attrs.validators.in_(("soon", "now"))
+    )
+    """``"soon"`` lets what is in flight finish; ``"now"`` cancels it."""
+    fail: int | str = attrs.field(kw_only=True)
+    """How many items, or with ``%`` which share of them, have to fail."""
+    on: On = attrs.field(default=Exception, kw_only=True)
+    """Which errors to count on with."""
+
+    @fail.validator
+    def _check_fail(self, field: object, value: int | str) -> None:
+        if not isinstance(value, str):
+            check_whole("fail", value, 1)
+            return
+        number = value.removesuffix("%")
+        if number == value or not number.replace(".", "", 1).isdecimal():
+            raise ValueError(f"fail must be a number of items or a share like '5%', not {value!r}")
+        if not 0 < float(number) <= 100:
+            raise ValueError(f"fail must be over 0 % and at most 100 %, not {value!r}")
+
+    def decide(self, error: ConcurrentError, /) -> Stop | None:
+        """Return `Stop` with the tolerance, for an error that it is for."""
+        if not _concerns(self.on, error):
+            return None
+        if isinstance(self.fail, int):
+            return Stop(self.when, self.fail)
+        # One failure among the first two items says little: a share needs three.
+        return Stop(self.when, 3, float(self.fail.removesuffix("%")) / 100)

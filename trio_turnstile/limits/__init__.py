@@ -1,0 +1,3 @@
+"""Adaptive limit policies: pure objects that propose a limit."""
+
+from ._protocol import LimitPolicy as LimitPolicy
