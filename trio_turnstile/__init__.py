@@ -17,6 +17,7 @@ from ._events import Reason as Reason
 from ._events import Signal as Signal
 from ._events import Snapshot as Snapshot
 from ._events import log_decisions as log_decisions
+from ._facade import publish
 from ._history import History as History
 from ._limiter import Limiter as Limiter
 from ._limiter import LimiterStatistics as LimiterStatistics
@@ -43,9 +44,5 @@ from ._verdicts import Stop as Stop
 from ._verdicts import Verdict as Verdict
 from .limits import LimitPolicy as LimitPolicy
 
-# Tracebacks, pickles and the docs say where a name is to be had, not where it is made.
-for _name, _value in tuple(globals().items()):
-    if not _name.startswith("_") and getattr(_value, "__module__", "").startswith(__name__ + "."):
-        if isinstance(_value, type) or callable(_value):
-            _value.__module__ = __name__
-del _name, _value
+publish(globals())
+del publish

@@ -120,7 +120,7 @@ class Limiter:
                 f"raise the ceiling of limiter {name!r} or lower the minimum"
             )
         self._regulator = Regulator(name, ceiling, throttle, policy)
-        self._sack = trio.CapacityLimiter(self._regulator.limit)  # type: ignore[arg-type]
+        self._sack = trio.CapacityLimiter(self._regulator.limit)
         self._max_waiting = max_waiting
         self._closed = False
         self._idle: trio.Event | None = None
@@ -316,7 +316,7 @@ class Limiter:
         self._check_thread("total_tokens")
         if isinstance(tokens, bool):
             raise TypeError("total_tokens must be an int or math.inf")
-        self._sack.total_tokens = tokens  # type: ignore[assignment]
+        self._sack.total_tokens = tokens
         now = trio.current_time() if trio.lowlevel.in_trio_run() else -math.inf
         self._record(self._regulator.assign(tokens, now))
 
@@ -421,15 +421,13 @@ class Limiter:
             return math.inf
         if now >= self._regulator.next_tick:
             tokens = self._sack.statistics()
-            self._apply(
-                self._regulator.tick(now, tokens.borrowed_tokens, tokens.tasks_waiting)
-            )
+            self._apply(self._regulator.tick(now, tokens.borrowed_tokens, tokens.tasks_waiting))
         return self._regulator.next_tick
 
     def _apply(self, decision: Decision | None) -> None:
         if decision is None or self._closed:
             return
-        self._sack.total_tokens = decision.after  # type: ignore[assignment]
+        self._sack.total_tokens = decision.after
         self._record(decision)
 
     def _record(self, decision: Decision) -> None:

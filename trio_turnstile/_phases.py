@@ -43,10 +43,10 @@ class _Runner:
         self._prepares_apart = prepares_apart
 
     @enable_ki_protection
-    async def handle(self, operation: Scalable, lease: Lease) -> None:
+    async def handle(self, operation: object, lease: Lease) -> None:
         """Take the operation through all phases, with retries, and clean up."""
         if not isinstance(operation, Scalable):
-            return self._reject(operation, lease)
+            return self._reject(operation, lease)  # noqa: ASYNC910 (the worker goes on)
         try:
             outcome = await self._manager._stage.settle(operation, lease, self._attempt)
             lease.fate = "failed" if outcome is FAILED else "completed"
@@ -79,7 +79,7 @@ class _Runner:
         return _run_within(timeout, phase, self._channels)
 
     @enable_ki_protection
-    async def _clean_up(self, operation: Scalable, lease: Lease) -> None:
+    async def _clean_up(self, operation: Scalable, lease: Lease) -> None:  # noqa: ASYNC910
         try:
             await self._grace.shield(lease.scope, partial(operation.cleanup, self._channels))
         except Exception as error:

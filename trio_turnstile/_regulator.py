@@ -92,7 +92,7 @@ class Regulator:
             return self.resume(now)
         if self.policy is None or self._wanted() == self.limit:
             return None
-        return self._decide(Reason.POLICY, now, **self.policy.why())
+        return self._decide(Reason.POLICY, now, None, **self.policy.why())
 
     @property
     def next_tick(self) -> float:

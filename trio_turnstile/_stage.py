@@ -96,9 +96,9 @@ class Counts:
     )
 
     @property
-    def settled(self) -> int:
-        """How many items have met their fate."""
-        return sum(self.fates.values())
+    def succeeded(self) -> int:
+        """How many items are through without an error."""
+        return self.fates["completed"] + self.fates["discarded"]
 
 
 @final
@@ -180,6 +180,7 @@ class Stage(Generic[T]):
         self._record = record
         self._window = window
         self._limits = tuple(limits) or (limiter,)
+        self._failures = 0
         self._workers = 0
         self._idle = 0
         self._queueing = 0
@@ -258,10 +259,11 @@ class Stage(Generic[T]):
         if isinstance(verdict, RetryIn):
             return verdict.seconds
         self._record(error)
+        # Its item is counted as failed later, once it is cleaned up.
+        self._failures += 1
         if isinstance(verdict, Stop):
-            # The item itself is counted as failed only when it is through.
-            counts = self.counts
-            if verdict.due(counts.fates["failed"] + 1, counts.settled + 1):
+            settled = self._failures + self.counts.succeeded
+            if verdict.due(self._failures, settled):
                 self.stop(error, verdict.when)
         return None
 

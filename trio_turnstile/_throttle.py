@@ -10,6 +10,7 @@ import attrs
 from ._checks import check_seconds, check_whole
 from ._events import Signal
 
+
 def _steps(_: object, field: attrs.Attribute[int], value: int) -> None:
     check_whole(field.name, value, 1)
 

@@ -236,7 +236,7 @@ class Turnstile:
 async def open_turnstile(
     *, observers: Iterable[Observer] = (), sample_every: float = 2.0
 ) -> AsyncIterator[Turnstile]:
-    """Open a turnstile: ``async with open_turnstile() as turnstile: ...``.
+    """Open a turnstile for the length of an ``async with`` block.
 
     On leaving, its monitors are cancelled and its limiters closed.
 

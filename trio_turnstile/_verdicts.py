@@ -117,6 +117,17 @@ def _times(_: object, field: attrs.Attribute[int], value: int) -> None:
     check_whole(field.name, value, 0)
 
 
+def _tolerance(_: object, field: attrs.Attribute[int | str], value: int | str) -> None:
+    if not isinstance(value, str):
+        check_whole(field.name, value, 1)
+        return
+    share = value.removesuffix("%")
+    if share == value or not share.replace(".", "", 1).isdecimal():
+        raise ValueError(f"fail must be a number of items or a share like '5%', not {value!r}")
+    if not 0 < float(share) <= 100:
+        raise ValueError(f"fail must be over 0 % and at most 100 %, not {value!r}")
+
+
 @final
 @attrs.frozen
 class Backoff:
@@ -206,25 +217,12 @@ class Halt:
     those that ended, and three at the least, have failed.
     """
 
-    when: Literal["soon", "now"] = attrs.field(
-        validator=attrs.validators.in_(("soon", "now"))
-    )
+    when: Literal["soon", "now"] = attrs.field(validator=attrs.validators.in_(("soon", "now")))
     """``"soon"`` lets what is in flight finish; ``"now"`` cancels it."""
-    fail: int | str = attrs.field(kw_only=True)
+    fail: int | str = attrs.field(validator=_tolerance, kw_only=True)
     """How many items, or with ``%`` which share of them, have to fail."""
     on: On = attrs.field(default=Exception, kw_only=True)
     """Which errors to count on with."""
-
-    @fail.validator
-    def _check_fail(self, field: object, value: int | str) -> None:
-        if not isinstance(value, str):
-            check_whole("fail", value, 1)
-            return
-        number = value.removesuffix("%")
-        if number == value or not number.replace(".", "", 1).isdecimal():
-            raise ValueError(f"fail must be a number of items or a share like '5%', not {value!r}")
-        if not 0 < float(number) <= 100:
-            raise ValueError(f"fail must be over 0 % and at most 100 %, not {value!r}")
 
     def decide(self, error: ConcurrentError, /) -> Stop | None:
         """Return `Stop` with the tolerance, for an error that it is for."""
