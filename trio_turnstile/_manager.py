@@ -11,7 +11,7 @@ import trio
 
 from ._errors import ConcurrentError
 from ._scalable import Channels, Scalable
-from ._stage import AnyLimiter, Stage
+from ._stage import AnyLimiter, Control, Stage
 
 
 @final
@@ -106,8 +106,11 @@ class Manager:
     unless it is the phases that count.
     """
 
-    def __init__(self, limiter: AnyLimiter, max_errors: int, *, by_phases: bool) -> None:
+    def __init__(
+        self, limiter: AnyLimiter, control: Control, max_errors: int, *, by_phases: bool
+    ) -> None:
         self._limiter = limiter
+        self._control = control
         self._max_errors = max_errors
         self._errors: list[ConcurrentError] = []
         self._errors_omitted = 0
@@ -166,7 +169,7 @@ class Manager:
           deadline: when to cancel what is still in hand, on trio's clock
             (``trio.current_time() + seconds``); ``None`` for never.
         """
-        self._stage.drain(deadline)
+        self._control.drain(deadline)
 
     def report(self) -> Report:
         """Return the account of the run so far."""

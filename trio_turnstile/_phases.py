@@ -15,19 +15,22 @@ from typing import Literal, final
 import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
+from ._attempts import Attempts, Lost
 from ._checks import check_seconds, check_whole
 from ._errors import Aborted, ConcurrentError, describe, interruption
 from ._grace import Grace
 from ._manager import Manager, Report
 from ._scalable import Channels, Phase, PhaseTimeouts, Scalable
 from ._sources import AnySource, open_source
-from ._stage import FAILED, AnyLimiter, Lease, Stage, as_limiter
+from ._stage import AnyLimiter, Control, Lease, Stage, as_limiter
 from ._verdicts import ErrorPolicy, Skip
 
 
 @final
 class _Runner:
     """Takes one operation through its phases; a `Stage` has it do so with many at a time."""
+
+    attempts: Attempts[Scalable]
 
     def __init__(
         self,
@@ -48,8 +51,8 @@ class _Runner:
         if not isinstance(operation, Scalable):
             return self._reject(operation, lease)  # noqa: ASYNC910 (the worker goes on)
         try:
-            outcome = await self._manager._stage.settle(operation, lease, self._attempt)
-            lease.fate = "failed" if outcome is FAILED else "completed"
+            outcome = await self.attempts.settle(operation, lease, self._attempt)
+            lease.fate = outcome.value if isinstance(outcome, Lost) else "completed"
         finally:
             lease.give_back()
             # No shield where there is nothing to do: it costs 2 µs.
@@ -101,14 +104,12 @@ class _Runner:
             phase="source",
         )
         self._manager._record(error)
-        self._manager._stage.stop(error, "soon")
+        self._manager._control.stop(error, "soon")
 
     def _cleanup_failed(self, error: Exception, operation: Scalable, lease: Lease) -> None:
         if lease.fate == "completed":
             lease.fate = "failed"
-        described = _describe(error, operation, "cleanup")
-        if self._manager._stage.judge(described) is not None:
-            self._manager._record(described)  # a clean-up is not tried again
+        self.attempts.fail(_describe(error, operation, "cleanup"))
 
 
 async def _run_within(
@@ -181,17 +182,27 @@ async def run_phases(
         raise ValueError(f"counting must be 'runner' or 'phases', not {counting!r}")
     tokens = as_limiter(limiter, "limiter")
     entry = tokens if prepare_limiter is None else as_limiter(prepare_limiter, "prepare_limiter")
-    manager = Manager(tokens, max_errors, by_phases=counting == "phases")
+    control = Control()
+    manager = Manager(tokens, control, max_errors, by_phases=counting == "phases")
     grace = Grace(cleanup_grace)
     runner = _Runner(manager, timeouts, grace, prepare_limiter is not None)
     stage = manager._stage = Stage(
         open_source(operations),
         runner.handle,
         entry,
-        policies=tuple(on_error),
+        control=control,
         record=manager._record,
         window=window,
         limits=(tokens,) if entry is tokens else (entry, tokens),
+    )
+    control.stop_source = stage.stop_source
+    runner.attempts = Attempts(
+        on_error,
+        counts=stage.counts,
+        control=control,
+        record=manager._record,
+        phase="work",
+        limiter=entry,
     )
     try:
         async with trio.open_nursery() as nursery:
@@ -199,7 +210,8 @@ async def run_phases(
             nursery.start_soon(grace.watch)
             task_status.started(manager)
             try:
-                await stage.run()
+                with control.scope:
+                    await stage.run()
             finally:
                 grace.dismiss()
             nursery.cancel_scope.cancel()
@@ -210,8 +222,8 @@ async def run_phases(
         raise interrupt from group
     finally:
         manager._telemetry.close()
-    if stage.fatal:
-        aborted = Aborted("run_phases was stopped", stage.fatal)
+    if control.fatal:
+        aborted = Aborted("run_phases was stopped", control.fatal)
         aborted.report = manager.report()
         raise aborted
     return manager.report()

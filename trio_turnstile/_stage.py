@@ -24,8 +24,7 @@ The books balance at every instant::
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from enum import Enum
-from typing import Final, Generic, Literal, TypeAlias, TypeVar, final
+from typing import Generic, Literal, TypeAlias, TypeVar, final
 
 import attrs
 import trio
@@ -36,10 +35,8 @@ from ._errors import ConcurrentError, describe
 from ._limiter import Limiter
 from ._sources import ENDED, Source
 from ._throttle import Throttle
-from ._verdicts import ErrorPolicy, RetryIn, Stop, decide
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 AnyLimiter: TypeAlias = Limiter | trio.CapacityLimiter
 """What bounds a stage."""
@@ -52,14 +49,6 @@ WINDOW_SLACK = 64
 
 A worker more is hired only for a free token, so that slack costs nothing until
 items back off, clean up or wait to be passed on; then it is what goes on beside."""
-
-
-class _Failed(Enum):
-    FAILED = "failed"
-
-
-FAILED: Final = _Failed.FAILED
-"""What `Stage.settle` returns in place of a result."""
 
 
 def as_limiter(limiter: AnyLimiter | int, name: str) -> AnyLimiter:
@@ -95,23 +84,20 @@ class Counts:
         )
     )
 
-    @property
-    def succeeded(self) -> int:
-        """How many items are through without an error."""
-        return self.fates["completed"] + self.fates["discarded"]
-
 
 @final
 class Lease:
     """A worker's hold on a token, at most one at a time; it is the token's borrower."""
 
-    __slots__ = ("_held", "fate", "scope", "spent")
+    __slots__ = ("_held", "fate", "number", "scope", "spent")
 
     def __init__(self, scope: trio.CancelScope) -> None:
         self.scope = scope
         """Round all that the worker does; cancelling it ends the worker."""
         self.fate: Fate = "cancelled"
         """What became of the item; the front end says so."""
+        self.number = 0
+        """The how-manieth item of the stage is in hand, from 1."""
         self.spent = False
         """Whether the scope was cancelled, so that the worker can do no more."""
         self._held: AnyLimiter | None = None
@@ -140,6 +126,32 @@ class Lease:
 
 
 @final
+class Control:
+    """How a run ends before its source does, and because of what."""
+
+    def __init__(self) -> None:
+        self.fatal: list[ConcurrentError] = []
+        """The errors that stopped the run."""
+        self.scope = trio.CancelScope()
+        """Round all the stages of the run."""
+        self.stop_source: Callable[[], None]
+        """Lets the first stage take no more items; set by the front end."""
+
+    def drain(self, deadline: float | None = None) -> None:
+        """Take no more items; let those in hand finish until ``deadline``, on trio's clock."""
+        self.stop_source()
+        if deadline is not None:
+            self.scope.deadline = min(self.scope.deadline, deadline)
+
+    def stop(self, error: ConcurrentError, when: Literal["soon", "now"]) -> None:
+        """End the run because of ``error``: take no more items, or cancel all at once."""
+        self.fatal.append(error)
+        self.drain()
+        if when == "now":
+            self.scope.cancel()
+
+
+@final
 class Stage(Generic[T]):
     """Takes items from a source and has each of them handled, many at a time.
 
@@ -148,8 +160,9 @@ class Stage(Generic[T]):
       handle: handles one item, holding a token by the lease at the start. It sets
         ``lease.fate``, and gives the token back before it waits for anything.
       limiter: what an item needs a token of before it is handled.
-      policies: decide about the errors of `settle`.
-      record: is told of each error that failed an item or the run.
+      control: is told to stop when the source fails or a limiter is closed.
+      record: is told of the error of a source that fails.
+      admit: if given, what an item has to wait for before its token.
       window: the most items in hand; ``None`` for the limits plus a little.
       limits: the limiters that the default window follows.
     """
@@ -160,32 +173,30 @@ class Stage(Generic[T]):
         handle: Callable[[T, Lease], Awaitable[object]],
         limiter: AnyLimiter,
         *,
-        policies: Sequence[ErrorPolicy],
+        control: Control,
         record: Callable[[ConcurrentError], object],
+        admit: Callable[[T, Lease], Awaitable[object]] | None = None,
         window: int | None = None,
         limits: Sequence[AnyLimiter] = (),
     ) -> None:
         if window is not None:
             check_whole("window", window, 1)
         self.counts = Counts()
-        self.fatal: list[ConcurrentError] = []
-        """The errors that stopped the run."""
         self.cut_off: list[T] = []
         """The items that were in hand when they were cancelled."""
         self._source = source
         self._handle = handle
         self._limiter = limiter
         self._sack = limiter._sack if isinstance(limiter, Limiter) else limiter
-        self._policies = tuple(policies)
+        self._control = control
         self._record = record
+        self._admit = admit
         self._window = window
         self._limits = tuple(limits) or (limiter,)
-        self._failures = 0
         self._workers = 0
         self._idle = 0
         self._queueing = 0
         self._last: Lease | None = None
-        self._scope = trio.CancelScope()
         self._foreman = trio.CancelScope()
         self._foreman_lot = trio.lowlevel.ParkingLot()
         self._foreman_rests = False
@@ -202,70 +213,16 @@ class Stage(Generic[T]):
 
         If cancelled, what is in hand is cancelled and accounted for.
         """
-        with self._scope:
-            async with trio.open_nursery() as nursery:
-                if self._source.feed is not None:
-                    nursery.start_soon(self._source.feed)
-                await self._hire(nursery)
+        async with trio.open_nursery() as nursery:
+            if self._source.feed is not None:
+                nursery.start_soon(self._source.feed)
+            await self._hire(nursery)
 
-    def drain(self, deadline: float | None = None) -> None:
-        """Take no more items; let those in hand finish until ``deadline``, on trio's clock."""
+    def stop_source(self) -> None:
+        """Take no more items."""
         self._source.stop()
         if not self._source.reads_ahead:
             self._foreman.cancel()
-        if deadline is not None:
-            self._scope.deadline = min(self._scope.deadline, deadline)
-
-    def stop(self, error: ConcurrentError, when: Literal["soon", "now"]) -> None:
-        """End the run because of ``error``: take no more items, or cancel all at once."""
-        self.fatal.append(error)
-        self.drain()
-        if when == "now":
-            self._scope.cancel()
-
-    async def settle(
-        self, item: T, lease: Lease, attempt: Callable[[T, Lease], Awaitable[R]]
-    ) -> R | _Failed:
-        """Attempt the item until it succeeds or the policies say otherwise.
-
-        After an error the token is given back at once, so that a back-off holds none.
-
-        Returns:
-          What ``attempt`` returned, or `FAILED`.
-        """
-        failures = 0
-        while True:
-            try:
-                return await attempt(item, lease)
-            except Exception as error:
-                lease.give_back()
-                failures += 1
-                failed = describe(error, item=item, phase="work")
-                failed.attempt = failures
-            wait = self.judge(failed)
-            if wait is None:
-                return FAILED
-            self.counts.retried += 1
-            await trio.sleep(wait)
-            await lease.take(self._limiter)
-
-    def judge(self, error: ConcurrentError) -> float | None:
-        """Carry out the policies' verdict; return the seconds to a retry, or ``None``."""
-        try:
-            verdict = decide(self._policies, error)
-        except Exception as bug:
-            error.add_note(f"the error policies could not decide: {bug!r}")
-            verdict = Stop()
-        if isinstance(verdict, RetryIn):
-            return verdict.seconds
-        self._record(error)
-        # Its item is counted as failed later, once it is cleaned up.
-        self._failures += 1
-        if isinstance(verdict, Stop):
-            settled = self._failures + self.counts.succeeded
-            if verdict.due(self._failures, settled):
-                self.stop(error, verdict.when)
-        return None
 
     # ---- the foreman ----
 
@@ -316,19 +273,21 @@ class Stage(Generic[T]):
                 return self._foreman.cancel()
             except Exception as error:
                 return self._source_failed(error)
-            counts.received += 1
+            lease.number = counts.received = counts.received + 1
             counts.in_flight += 1
             lease.fate = "cancelled"
             self._last = lease
             try:
+                if self._admit is not None:
+                    await self._admit(item, lease)
                 try:
                     lease.take_nowait(self._limiter)
                 except trio.WouldBlock:
                     await self._wait_for_token(lease)
                 await self._handle(item, lease)
             except trio.ClosedResourceError as error:
-                # The user's errors are caught in settle(): this is a limiter's.
-                self.stop(describe(error, item=item, phase="limiter"), "now")
+                # The user's errors are caught in Attempts: this is a limiter's.
+                self._control.stop(describe(error, item=item, phase="limiter"), "now")
             finally:
                 lease.give_back()
                 counts.in_flight -= 1
@@ -382,4 +341,4 @@ class Stage(Generic[T]):
     def _source_failed(self, error: Exception) -> None:
         failed = describe(error, item=None, phase="source")
         self._record(failed)
-        self.stop(failed, "soon")
+        self._control.stop(failed, "soon")

@@ -9,22 +9,28 @@ which neither sleeps nor touches the run. The engine carries the verdict out.
 policy           verdict              what the engine does
 ================ ==================== ==========================================
 `Retry`          `RetryIn`            gives the token back, waits, tries again
-`Skip`           `Failed`             counts the item as failed and goes on
-`Halt`           `Failed`, with when  the same; past the tolerance, stops the run
-`Abort`          `Failed`, at once    cancels everything else
+`Skip`           `Fail`               counts the item as failed and goes on
+`DeadLetter`     `Divert`             sends the error with its item to a channel
+`Log`            none                 asks the next policy
+`Halt`           `Stop`, tolerating   counts it as failed; past the tolerance, stops
+`Abort`          `Stop`               counts it as failed and cancels all the rest
 ================ ==================== ==========================================
 """
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Iterable
 from typing import Literal, Protocol, TypeAlias, final
 
 import attrs
+import trio
 
 from ._checks import check_seconds, check_whole
 from ._errors import ConcurrentError
+
+_LOG = logging.getLogger("trio_turnstile.errors")
 
 On: TypeAlias = (
     type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
@@ -85,7 +91,15 @@ class Stop:
         return failed >= self.failures and failed >= self.share * settled
 
 
-Verdict: TypeAlias = RetryIn | Fail | Stop
+@final
+@attrs.frozen
+class Divert:
+    """The verdict to send the error, with its item, to another flow."""
+
+    channel: trio.MemorySendChannel[ConcurrentError]
+
+
+Verdict: TypeAlias = RetryIn | Fail | Divert | Stop
 
 
 class ErrorPolicy(Protocol):
@@ -192,6 +206,47 @@ class Skip:
     def decide(self, error: ConcurrentError, /) -> Fail | None:
         """Return `Fail` for an error that it is for."""
         return Fail() if _concerns(self.on, error) else None
+
+
+@final
+@attrs.frozen
+class DeadLetter:
+    """Send the error to a channel, and count the item as diverted.
+
+    The letter is the `ConcurrentError`: item, identifiers, stage, attempt, notes and
+    cause. The channel's other end can be the source of another pipeline. Sending
+    waits while the channel is full, holding no token; if nobody can receive any
+    more, the run is stopped.
+    """
+
+    channel: trio.MemorySendChannel[ConcurrentError]
+    """Where to send the letters."""
+    on: On = attrs.field(default=Exception, kw_only=True)
+    """Which errors to send."""
+
+    def decide(self, error: ConcurrentError, /) -> Divert | None:
+        """Return `Divert` for an error that it is for."""
+        return Divert(self.channel) if _concerns(self.on, error) else None
+
+
+@final
+@attrs.frozen
+class Log:
+    """Log the error, and leave the verdict to the next policy.
+
+    The one policy with an effect of its own: a line in the log
+    ``trio_turnstile.errors``.
+    """
+
+    level: int = logging.WARNING
+    """The level to log at."""
+    on: On = attrs.field(default=Exception, kw_only=True)
+    """Which errors to log."""
+
+    def decide(self, error: ConcurrentError, /) -> None:
+        """Log an error that it is for; never give a verdict."""
+        if _concerns(self.on, error):
+            _LOG.log(self.level, "attempt %d: %s", error.attempt, error, exc_info=error)
 
 
 @final

@@ -1,0 +1,116 @@
+"""`Attempts`: tries an item until it succeeds, or the policies say otherwise.
+
+This is where a user's function may raise, and the one place where its errors are
+caught. Before anything else is done about an error, the token is given back, so
+that neither a back-off nor a dead letter to be sent holds one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from enum import Enum
+from typing import Generic, TypeVar, final
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from ._errors import ConcurrentError, describe
+from ._stage import AnyLimiter, Control, Counts, Lease
+from ._verdicts import Divert, ErrorPolicy, RetryIn, Stop, Verdict, decide
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@final
+class Lost(Enum):
+    """What an item has become that did not succeed; the value is its fate."""
+
+    FAILED = "failed"
+    DIVERTED = "diverted"
+
+
+@final
+class Attempts(Generic[T]):
+    """The attempts at the items of one step.
+
+    Args:
+      policies: decide about errors.
+      counts: where retries are counted, and what shares of failures are of.
+      control: is told to stop when the policies say so.
+      record: is told of each error that failed an item.
+      phase: what the errors say of where they happened, unless they say it.
+      limiter: what a new attempt needs a token of; ``None`` for nothing.
+    """
+
+    def __init__(
+        self,
+        policies: Iterable[ErrorPolicy],
+        *,
+        counts: Counts,
+        control: Control,
+        record: Callable[[ConcurrentError], object],
+        phase: str,
+        limiter: AnyLimiter | None,
+    ) -> None:
+        self._policies = tuple(policies)
+        self._counts = counts
+        self._control = control
+        self._record = record
+        self._phase = phase
+        self._limiter = limiter
+        self._failures = 0
+
+    @enable_ki_protection
+    async def settle(
+        self, item: T, lease: Lease, attempt: Callable[[T, Lease], Awaitable[R]]
+    ) -> R | Lost:
+        """Return what ``attempt`` returned in the end, or what became of the item."""
+        failures = 0
+        while True:
+            try:
+                return await attempt(item, lease)
+            except Exception as error:
+                lease.give_back()
+                failures += 1
+                failed = describe(error, item=item, phase=self._phase)
+                failed.attempt = failures
+            verdict = self._judge(failed)
+            if not isinstance(verdict, RetryIn):
+                return await self._lose(failed, verdict)
+            self._counts.retried += 1
+            await trio.sleep(verdict.seconds)
+            if self._limiter is not None:
+                await lease.take(self._limiter)
+
+    def fail(self, error: ConcurrentError) -> None:
+        """Have an error judged that comes too late for another attempt."""
+        self._failed(error, self._judge(error))
+
+    def _judge(self, error: ConcurrentError) -> Verdict:
+        try:
+            return decide(self._policies, error)
+        except Exception as bug:
+            error.add_note(f"the error policies could not decide: {bug!r}")
+            return Stop()
+
+    async def _lose(self, error: ConcurrentError, verdict: Verdict) -> Lost:
+        if isinstance(verdict, Divert):
+            try:
+                await verdict.channel.send(error)
+            except (trio.ClosedResourceError, trio.BrokenResourceError) as closed:
+                error.add_note(f"its dead letter could not be sent: {closed!r}")
+                verdict = Stop()
+            else:
+                return Lost.DIVERTED
+        self._failed(error, verdict)
+        return Lost.FAILED
+
+    def _failed(self, error: ConcurrentError, verdict: Verdict) -> None:
+        self._record(error)
+        # Counted here, as the fate of an operation is booked only after its clean-up.
+        self._failures += 1
+        if isinstance(verdict, Stop):
+            succeeded = self._counts.fates["completed"] + self._counts.fates["discarded"]
+            if verdict.due(self._failures, self._failures + succeeded):
+                self._control.stop(error, verdict.when)
