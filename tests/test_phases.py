@@ -346,7 +346,7 @@ async def test_policies_that_fail_stop_the_run() -> None:
 
 async def test_halt_soon_finishes_what_is_in_flight(autojump_clock: MockClock) -> None:
     """Past the tolerance nothing more is started, and what runs completes."""
-    operations = [Sleeps(1, OSError()), Sleeps(2, OSError()), Sleeps(10), Sleeps(), Sleeps()]
+    operations = [Sleeps(1, OSError()), Sleeps(1.5, OSError()), Sleeps(10), Sleeps(), Sleeps()]
     with pytest.raises(Aborted) as caught:
         await run_phases(operations, limiter=3, on_error=[Halt("soon", fail=2)])
     assert account(caught.value.report) == (4, 2, 2, 0)

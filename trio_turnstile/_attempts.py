@@ -1,8 +1,9 @@
 """`Attempts`: tries an item until it succeeds, or the policies say otherwise.
 
-This is where a user's function may raise, and the one place where its errors are
-caught. Before anything else is done about an error, the token is given back, so
-that neither a back-off nor a dead letter to be sent holds one.
+The first attempt is made by the front end, as most items need no other, and a call
+for each would be felt. Here is what follows an error. Before anything else is done
+about it, the token is given back, so that neither a back-off nor a dead letter to
+be sent holds one.
 """
 
 from __future__ import annotations
@@ -37,8 +38,7 @@ class Attempts(Generic[T]):
     Args:
       policies: decide about errors.
       counts: where retries are counted, and what shares of failures are of.
-      control: is told to stop when the policies say so.
-      record: is told of each error that failed an item.
+      control: is told of errors, and to stop when the policies say so.
       phase: what the errors say of where they happened, unless they say it.
       limiter: what a new attempt needs a token of; ``None`` for nothing.
     """
@@ -49,52 +49,65 @@ class Attempts(Generic[T]):
         *,
         counts: Counts,
         control: Control,
-        record: Callable[[ConcurrentError], object],
         phase: str,
         limiter: AnyLimiter | None,
     ) -> None:
         self._policies = tuple(policies)
         self._counts = counts
         self._control = control
-        self._record = record
         self._phase = phase
         self._limiter = limiter
         self._failures = 0
 
     @enable_ki_protection
-    async def settle(
-        self, item: T, lease: Lease, attempt: Callable[[T, Lease], Awaitable[R]]
+    async def recover(
+        self,
+        item: T,
+        lease: Lease,
+        error: Exception,
+        attempt: Callable[[T, Lease], Awaitable[R]],
     ) -> R | Lost:
-        """Return what ``attempt`` returned in the end, or what became of the item."""
+        """Go on after ``error``, which the first attempt at the item raised.
+
+        Returns:
+          What a later ``attempt`` returned, or what became of the item.
+        """
         failures = 0
         while True:
+            lease.give_back()
+            failures += 1
+            failed = describe(error, item=item, phase=self._phase)
+            failed.attempt = failures
+            verdict = self.judge(failed)
+            if not isinstance(verdict, RetryIn):
+                return await self.lose(failed, verdict)
+            await self.back_off(verdict.seconds, lease)
             try:
                 return await attempt(item, lease)
-            except Exception as error:
-                lease.give_back()
-                failures += 1
-                failed = describe(error, item=item, phase=self._phase)
-                failed.attempt = failures
-            verdict = self._judge(failed)
-            if not isinstance(verdict, RetryIn):
-                return await self._lose(failed, verdict)
-            self._counts.retried += 1
-            await trio.sleep(verdict.seconds)
-            if self._limiter is not None:
-                await lease.take(self._limiter)
+            except Exception as raised:
+                error = raised
+
+    async def back_off(self, seconds: float, lease: Lease, items: int = 1) -> None:
+        """Wait before another attempt at so many items, then take a token for it."""
+        self._counts.retried += items
+        await trio.sleep(seconds)
+        if self._limiter is not None:
+            await lease.take(self._limiter)
 
     def fail(self, error: ConcurrentError) -> None:
         """Have an error judged that comes too late for another attempt."""
-        self._failed(error, self._judge(error))
+        self._failed(error, self.judge(error))
 
-    def _judge(self, error: ConcurrentError) -> Verdict:
+    def judge(self, error: ConcurrentError) -> Verdict:
+        """Return the verdict of the policies."""
         try:
             return decide(self._policies, error)
         except Exception as bug:
             error.add_note(f"the error policies could not decide: {bug!r}")
             return Stop()
 
-    async def _lose(self, error: ConcurrentError, verdict: Verdict) -> Lost:
+    async def lose(self, error: ConcurrentError, verdict: Verdict) -> Lost:
+        """Carry out a verdict that gives the item up, and return what it has become."""
         if isinstance(verdict, Divert):
             try:
                 await verdict.channel.send(error)
@@ -107,7 +120,7 @@ class Attempts(Generic[T]):
         return Lost.FAILED
 
     def _failed(self, error: ConcurrentError, verdict: Verdict) -> None:
-        self._record(error)
+        self._control.record(error)
         # Counted here, as the fate of an operation is booked only after its clean-up.
         self._failures += 1
         if isinstance(verdict, Stop):

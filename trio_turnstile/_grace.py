@@ -8,10 +8,12 @@ into a shield and back, and one task watches the time of all clean-ups: 2 µs.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import final
+from typing import TypeVar, final
 
 import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
+
+C = TypeVar("C")
 
 
 @final
@@ -30,9 +32,9 @@ class Grace:
 
     @enable_ki_protection
     async def shield(
-        self, scope: trio.CancelScope, cleanup: Callable[[], Awaitable[object]]
+        self, scope: trio.CancelScope, cleanup: Callable[[C], Awaitable[object]], argument: C
     ) -> None:
-        """Run ``cleanup`` with ``scope`` as its shield, which the caller is in.
+        """Run ``cleanup(argument)`` with ``scope`` as its shield, which the caller is in.
 
         If the grace runs out, the scope is cancelled, and with it all it surrounds.
         """
@@ -41,7 +43,7 @@ class Grace:
             self._watchman.unpark()
         scope.shield = True
         try:
-            await _call(cleanup)
+            await _call(cleanup, argument)
         finally:
             scope.shield = False
             self._ends.pop(scope, None)
@@ -65,5 +67,5 @@ class Grace:
 
 
 @disable_ki_protection
-async def _call(cleanup: Callable[[], Awaitable[object]]) -> None:
-    await cleanup()
+async def _call(cleanup: Callable[[C], Awaitable[object]], argument: C) -> None:
+    await cleanup(argument)

@@ -111,6 +111,8 @@ class Limiter:
         policy: LimitPolicy | None = None,
         max_waiting: int | None = None,
     ) -> None:
+        if isinstance(ceiling, int) and ceiling < 0:
+            raise ValueError("total_tokens must be >= 0")  # as trio.CapacityLimiter says it
         check_whole("ceiling", ceiling, 0, infinite=True)
         if max_waiting is not None:
             check_whole("max_waiting", max_waiting, 0)

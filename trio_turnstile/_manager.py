@@ -17,7 +17,7 @@ from ._stage import AnyLimiter, Control, Stage
 @final
 @attrs.frozen
 class Report:
-    """The account of a run: ``received == completed + failed + cancelled``.
+    """The account of a run: ``received == completed + failed + diverted + cancelled``.
 
     With ``counting="phases"``, completed and failed are what the phases reported.
     """
@@ -28,6 +28,8 @@ class Report:
     """How many went through all their phases."""
     failed: int
     """How many did not, because of an error."""
+    diverted: int
+    """How many were sent away as dead letters."""
     cancelled: int
     """How many were cut off by cancellation."""
     working: int
@@ -102,19 +104,14 @@ class Manager:
     """A run of `run_phases` while it goes on: live counts, errors, and a way to end it.
 
     ``manager = await nursery.start(partial(run_phases, operations, limiter=8))``
-    gives it. At every instant ``received == completed + failed + cancelled + working``,
+    gives it. At every instant ``received == completed + failed + diverted + cancelled + working``,
     unless it is the phases that count.
     """
 
-    def __init__(
-        self, limiter: AnyLimiter, control: Control, max_errors: int, *, by_phases: bool
-    ) -> None:
+    def __init__(self, limiter: AnyLimiter, control: Control, *, by_phases: bool) -> None:
         self._limiter = limiter
         self._control = control
-        self._max_errors = max_errors
-        self._errors: list[ConcurrentError] = []
-        self._errors_omitted = 0
-        self._telemetry = _Telemetry(self._record)
+        self._telemetry = _Telemetry(control.record)
         self._by_phases = by_phases
         self._stage: Stage[Scalable]
 
@@ -146,6 +143,11 @@ class Manager:
         return self._telemetry.failed if self._by_phases else self._stage.counts.fates["failed"]
 
     @property
+    def diverted(self) -> int:
+        """How many were sent away as dead letters."""
+        return self._stage.counts.fates["diverted"]
+
+    @property
     def cancelled(self) -> int:
         """How many were cut off by cancellation."""
         return self._stage.counts.fates["cancelled"]
@@ -158,7 +160,7 @@ class Manager:
     @property
     def errors(self) -> tuple[ConcurrentError, ...]:
         """The first ``max_errors`` errors, oldest first."""
-        return tuple(self._errors)
+        return tuple(self._control.errors)
 
     def drain(self, deadline: float | None = None) -> None:
         """Take no more operations, and let those in hand finish.
@@ -177,16 +179,11 @@ class Manager:
             received=self.received,
             completed=self.completed,
             failed=self.failed,
+            diverted=self.diverted,
             cancelled=self.cancelled,
             working=self.working,
             retried=self.retried,
             errors=self.errors,
-            errors_omitted=self._errors_omitted,
+            errors_omitted=self._control.errors_omitted,
             cut_off=tuple(self._stage.cut_off),
         )
-
-    def _record(self, error: ConcurrentError) -> None:
-        if len(self._errors) < self._max_errors:
-            self._errors.append(error)
-        else:
-            self._errors_omitted += 1

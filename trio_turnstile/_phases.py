@@ -9,14 +9,13 @@ time, and runs once for every operation whose prepare began, whatever happened.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
 from typing import Literal, final
 
 import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
-from ._attempts import Attempts, Lost
-from ._checks import check_seconds, check_whole
+from ._attempts import Attempts
+from ._checks import check_seconds
 from ._errors import Aborted, ConcurrentError, describe, interruption
 from ._grace import Grace
 from ._manager import Manager, Report
@@ -51,8 +50,12 @@ class _Runner:
         if not isinstance(operation, Scalable):
             return self._reject(operation, lease)  # noqa: ASYNC910 (the worker goes on)
         try:
-            outcome = await self.attempts.settle(operation, lease, self._attempt)
-            lease.fate = outcome.value if isinstance(outcome, Lost) else "completed"
+            try:
+                await self._attempt(operation, lease)
+                lease.fate = "completed"
+            except ConcurrentError as error:
+                lost = await self.attempts.recover(operation, lease, error, self._attempt)
+                lease.fate = "completed" if lost is None else lost.value
         finally:
             lease.give_back()
             # No shield where there is nothing to do: it costs 2 µs.
@@ -84,7 +87,7 @@ class _Runner:
     @enable_ki_protection
     async def _clean_up(self, operation: Scalable, lease: Lease) -> None:  # noqa: ASYNC910
         try:
-            await self._grace.shield(lease.scope, partial(operation.cleanup, self._channels))
+            await self._grace.shield(lease.scope, operation.cleanup, self._channels)
         except Exception as error:
             self._cleanup_failed(error, operation, lease)
         finally:
@@ -103,7 +106,7 @@ class _Runner:
             item=operation,
             phase="source",
         )
-        self._manager._record(error)
+        self._manager._control.record(error)
         self._manager._control.stop(error, "soon")
 
     def _cleanup_failed(self, error: Exception, operation: Scalable, lease: Lease) -> None:
@@ -177,13 +180,12 @@ async def run_phases(
       shielded, for at most ``cleanup_grace`` seconds.
     """
     check_seconds("cleanup_grace", cleanup_grace)
-    check_whole("max_errors", max_errors, 0)
     if counting not in ("runner", "phases"):
         raise ValueError(f"counting must be 'runner' or 'phases', not {counting!r}")
     tokens = as_limiter(limiter, "limiter")
     entry = tokens if prepare_limiter is None else as_limiter(prepare_limiter, "prepare_limiter")
-    control = Control()
-    manager = Manager(tokens, control, max_errors, by_phases=counting == "phases")
+    control = Control(max_errors)
+    manager = Manager(tokens, control, by_phases=counting == "phases")
     grace = Grace(cleanup_grace)
     runner = _Runner(manager, timeouts, grace, prepare_limiter is not None)
     stage = manager._stage = Stage(
@@ -191,7 +193,6 @@ async def run_phases(
         runner.handle,
         entry,
         control=control,
-        record=manager._record,
         window=window,
         limits=(tokens,) if entry is tokens else (entry, tokens),
     )
@@ -200,7 +201,6 @@ async def run_phases(
         on_error,
         counts=stage.counts,
         control=control,
-        record=manager._record,
         phase="work",
         limiter=entry,
     )

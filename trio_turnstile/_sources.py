@@ -12,11 +12,19 @@ these entered and left in one task (:pep:`789`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Sequence,
+)
 from typing import Generic, NoReturn, Protocol, TypeAlias, TypeVar, final
 
 import trio
 
+C = TypeVar("C")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -37,8 +45,9 @@ class Source(Protocol[T_co]):
         """Whether one item should be fetched while all tokens are in use."""
         ...
 
-    async def take(self) -> T_co:
-        """Wait for an item; raises `trio.EndOfChannel` at the end."""
+    @property
+    def take(self) -> Callable[[], Awaitable[T_co]]:
+        """Waits for an item; raises `trio.EndOfChannel` at the end."""
         ...
 
     def stop(self) -> None:
@@ -122,23 +131,20 @@ class ChannelSource(Generic[T]):
 
 
 @final
-class AsyncSource(Generic[T]):
-    """An async iterable, read in a task of its own whenever somebody waits for an item."""
+class _Shelf(Generic[T]):
+    """Items that were read and not yet taken, between readers and takers."""
 
-    reads_ahead = True
-
-    def __init__(self, iterator: AsyncIterator[T]) -> None:
-        self._iterator = iterator
-        self._read: deque[T] = deque()
-        self._takers = trio.lowlevel.ParkingLot()
-        self._wanted = trio.Event()
-        self._reading = trio.CancelScope()
+    def __init__(self) -> None:
+        self._items: deque[T] = deque()
         self._failure: Exception | None = None
         self._ended = False
+        self._takers = trio.lowlevel.ParkingLot()
+        self._readers = trio.lowlevel.ParkingLot()
 
     def take_nowait(self) -> T:
-        if self._read:
-            return self._read.popleft()
+        if self._items:
+            self._readers.unpark_all()
+            return self._items.popleft()
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
@@ -151,8 +157,41 @@ class AsyncSource(Generic[T]):
             try:
                 return self.take_nowait()
             except trio.WouldBlock:
-                self._wanted.set()
+                self._readers.unpark_all()
                 await self._takers.park()
+
+    def put(self, item: T) -> None:
+        self._items.append(item)
+        self._takers.unpark()
+
+    def end(self, failure: Exception | None = None) -> None:
+        self._failure = self._failure or failure
+        self._ended = True
+        self._takers.unpark_all()
+
+    async def wait_wanted(self) -> None:
+        """Wait until more takers wait than there are items."""
+        while len(self._takers) <= len(self._items):
+            await self._readers.park()
+
+    async def wait_below(self, items: int) -> None:
+        """Wait until no more than so many items are left."""
+        while len(self._items) > items:
+            await self._readers.park()
+
+
+@final
+class AsyncSource(Generic[T]):
+    """An async iterable, read in a task of its own whenever somebody waits for an item."""
+
+    reads_ahead = True
+
+    def __init__(self, iterator: AsyncIterator[T]) -> None:
+        self._iterator = iterator
+        self._shelf = _Shelf[T]()
+        self._reading = trio.CancelScope()
+        self.take_nowait = self._shelf.take_nowait
+        self.take = self._shelf.take
 
     def stop(self) -> None:
         self._reading.cancel()
@@ -163,21 +202,102 @@ class AsyncSource(Generic[T]):
             with self._reading:
                 await self._read_all()
         except Exception as error:
-            self._failure = error
+            self._shelf.end(error)
         finally:
-            self._ended = True
-            self._takers.unpark_all()
+            self._shelf.end()
 
     async def _read_all(self) -> None:
         try:
             while True:
-                await self._wanted.wait()
-                self._wanted = trio.Event()
-                self._read.append(await anext(self._iterator))
-                self._takers.unpark()
+                await self._shelf.wait_wanted()
+                self._shelf.put(await anext(self._iterator))
         except StopAsyncIteration:
             pass
         finally:
             aclose = getattr(self._iterator, "aclose", None)
             if aclose is not None:
                 await aclose()
+
+
+@final
+class PageSource(Generic[C, T]):
+    """Pages that a function fetches one after the other, one ahead of the items taken."""
+
+    reads_ahead = False
+
+    def __init__(
+        self, fetch_page: Callable[[C], Awaitable[tuple[Iterable[T], C | None]]], start: C
+    ) -> None:
+        self._fetch_page = fetch_page
+        self._start = start
+        self._shelf = _Shelf[T]()
+        self._reading = trio.CancelScope()
+        self.take_nowait = self._shelf.take_nowait
+        self.take = self._shelf.take
+
+    def stop(self) -> None:
+        self._reading.cancel()
+
+    async def feed(self) -> None:
+        """Fetch the next page as soon as the first item of the last one is wanted."""
+        try:
+            with self._reading:
+                await self._fetch_all()
+        except Exception as error:
+            self._shelf.end(error)
+        finally:
+            self._shelf.end()
+
+    async def _fetch_all(self) -> None:
+        cursor: C | None = self._start
+        while cursor is not None:
+            fetched, cursor = await self._fetch_page(cursor)
+            items = list(fetched)
+            for item in items:
+                self._shelf.put(item)
+            await self._shelf.wait_below(len(items))
+
+
+@final
+class MergedSource(Generic[T]):
+    """Several sources, each read in a task of its own whenever somebody waits for an item."""
+
+    reads_ahead = True
+
+    def __init__(self, sources: Sequence[Source[T]]) -> None:
+        self._sources = sources
+        self._shelf = _Shelf[T]()
+        self._reading = trio.CancelScope()
+        self.take_nowait = self._shelf.take_nowait
+        self.take = self._shelf.take
+
+    def stop(self) -> None:
+        self._reading.cancel()
+
+    async def feed(self) -> None:
+        """Read all the sources until all have ended, or one has failed."""
+        try:
+            with self._reading:
+                async with trio.open_nursery() as nursery:
+                    for source in self._sources:
+                        if source.feed is not None:
+                            nursery.start_soon(source.feed)
+                        nursery.start_soon(self._read, source)
+        finally:
+            self._shelf.end()
+
+    async def _read(self, source: Source[T]) -> None:
+        try:
+            while True:
+                await self._shelf.wait_wanted()
+                await trio.lowlevel.checkpoint()
+                try:
+                    item = source.take_nowait()
+                except trio.WouldBlock:
+                    item = await source.take()
+                self._shelf.put(item)
+        except ENDED:
+            pass
+        except Exception as error:
+            self._shelf.end(error)
+            self.stop()

@@ -89,7 +89,7 @@ class Counts:
 class Lease:
     """A worker's hold on a token, at most one at a time; it is the token's borrower."""
 
-    __slots__ = ("_held", "fate", "number", "scope", "spent")
+    __slots__ = ("fate", "held", "number", "round", "scope", "spent", "suspect", "ticket")
 
     def __init__(self, scope: trio.CancelScope) -> None:
         self.scope = scope
@@ -98,15 +98,16 @@ class Lease:
         """What became of the item; the front end says so."""
         self.number = 0
         """The how-manieth item of the stage is in hand, from 1."""
+        self.round = 0
+        """In which scheduling round the item was taken, as far as the foreman knows."""
+        self.suspect = 0
+        """The number of the last item that may not have awaited anything."""
+        self.ticket: object = None
+        """What the item was admitted with, for the front end."""
         self.spent = False
         """Whether the scope was cancelled, so that the worker can do no more."""
-        self._held: AnyLimiter | None = None
-
-    @enable_ki_protection
-    def take_nowait(self, limiter: AnyLimiter) -> None:
-        """Take a token, or raise `trio.WouldBlock`."""
-        limiter.acquire_on_behalf_of_nowait(self)
-        self._held = limiter
+        self.held: AnyLimiter | None = None
+        """The limiter whose token is held."""
 
     @enable_ki_protection
     async def take(self, limiter: AnyLimiter) -> None:
@@ -115,27 +116,44 @@ class Lease:
             await limiter._acquire_in_turn(self)
         else:
             await limiter.acquire_on_behalf_of(self)
-        self._held = limiter
+        self.held = limiter
 
     @enable_ki_protection
     def give_back(self) -> None:
         """Give the token back, if one is held."""
-        if self._held is not None:
-            self._held.release_on_behalf_of(self)
-            self._held = None
+        if self.held is not None:
+            self.held.release_on_behalf_of(self)
+            self.held = None
 
 
 @final
 class Control:
-    """How a run ends before its source does, and because of what."""
+    """The errors of a run, and how it ends before its source does.
 
-    def __init__(self) -> None:
+    Args:
+      max_errors: how many errors to keep.
+    """
+
+    def __init__(self, max_errors: int) -> None:
+        check_whole("max_errors", max_errors, 0)
+        self.errors: list[ConcurrentError] = []
+        """The first errors."""
+        self.errors_omitted = 0
+        """How many more there were."""
         self.fatal: list[ConcurrentError] = []
         """The errors that stopped the run."""
         self.scope = trio.CancelScope()
         """Round all the stages of the run."""
         self.stop_source: Callable[[], None]
         """Lets the first stage take no more items; set by the front end."""
+        self._max_errors = max_errors
+
+    def record(self, error: ConcurrentError) -> None:
+        """Keep an error, or count it."""
+        if len(self.errors) < self._max_errors:
+            self.errors.append(error)
+        else:
+            self.errors_omitted += 1
 
     def drain(self, deadline: float | None = None) -> None:
         """Take no more items; let those in hand finish until ``deadline``, on trio's clock."""
@@ -160,11 +178,11 @@ class Stage(Generic[T]):
       handle: handles one item, holding a token by the lease at the start. It sets
         ``lease.fate``, and gives the token back before it waits for anything.
       limiter: what an item needs a token of before it is handled.
-      control: is told to stop when the source fails or a limiter is closed.
-      record: is told of the error of a source that fails.
+      control: is told of the error of a source that fails, or of a closed limiter.
       admit: if given, what an item has to wait for before its token.
       window: the most items in hand; ``None`` for the limits plus a little.
       limits: the limiters that the default window follows.
+      counts: where to keep the books, if somebody else has made them.
     """
 
     def __init__(
@@ -174,29 +192,32 @@ class Stage(Generic[T]):
         limiter: AnyLimiter,
         *,
         control: Control,
-        record: Callable[[ConcurrentError], object],
         admit: Callable[[T, Lease], Awaitable[object]] | None = None,
         window: int | None = None,
         limits: Sequence[AnyLimiter] = (),
+        counts: Counts | None = None,
     ) -> None:
         if window is not None:
             check_whole("window", window, 1)
-        self.counts = Counts()
+        self.counts = counts or Counts()
         self.cut_off: list[T] = []
         """The items that were in hand when they were cancelled."""
+        self.certain_room = WINDOW_SLACK if window is None else window
+        """How many items the window has room for, whatever the limits."""
+        self.on_room: Callable[[], None] | None = None
+        """Called after each item that met its fate, by whom waits for room."""
         self._source = source
         self._handle = handle
         self._limiter = limiter
         self._sack = limiter._sack if isinstance(limiter, Limiter) else limiter
         self._control = control
-        self._record = record
         self._admit = admit
         self._window = window
         self._limits = tuple(limits) or (limiter,)
         self._workers = 0
         self._idle = 0
         self._queueing = 0
-        self._last: Lease | None = None
+        self._rounds = 0  # of the scheduler, as the foreman sees them
         self._foreman = trio.CancelScope()
         self._foreman_lot = trio.lowlevel.ParkingLot()
         self._foreman_rests = False
@@ -240,6 +261,7 @@ class Stage(Generic[T]):
                     nursery.start_soon(self._work)
                 elif seen != self.counts.received:
                     seen = self.counts.received
+                    self._rounds += 1
                     await checkpoint()
                 else:
                     await self._sack.acquire_on_behalf_of(self)
@@ -261,8 +283,12 @@ class Stage(Generic[T]):
                 self._foreman_lot.unpark()
 
     @enable_ki_protection
-    async def _go_round(self, lease: Lease) -> None:
+    async def _go_round(self, lease: Lease) -> None:  # noqa: PLR0912
+        # One long loop: this is all that is done for most items, and a call for each
+        # of its parts would make it a tenth slower.
         counts, fates = self.counts, self.counts.fates
+        limiter = self._limiter
+        acquire, release = limiter.acquire_on_behalf_of_nowait, limiter.release_on_behalf_of
         while not self._queueing or self._is_needed():
             try:
                 try:
@@ -276,12 +302,13 @@ class Stage(Generic[T]):
             lease.number = counts.received = counts.received + 1
             counts.in_flight += 1
             lease.fate = "cancelled"
-            self._last = lease
+            lease.round = self._rounds
             try:
                 if self._admit is not None:
                     await self._admit(item, lease)
                 try:
-                    lease.take_nowait(self._limiter)
+                    acquire(lease)
+                    lease.held = limiter
                 except trio.WouldBlock:
                     await self._wait_for_token(lease)
                 await self._handle(item, lease)
@@ -289,19 +316,23 @@ class Stage(Generic[T]):
                 # The user's errors are caught in Attempts: this is a limiter's.
                 self._control.stop(describe(error, item=item, phase="limiter"), "now")
             finally:
-                lease.give_back()
+                if lease.held is limiter:
+                    release(lease)
+                    lease.held = None
+                else:
+                    lease.give_back()
                 counts.in_flight -= 1
                 fates[lease.fate] += 1
                 if lease.fate == "cancelled":
                     self.cut_off.append(item)
             if self._foreman_rests:
                 self._foreman_lot.unpark()
+            if self.on_room is not None:
+                self.on_room()
             if lease.spent:
                 return
-            if self._last is lease:
-                # Nobody else took an item meanwhile: this one may never have
-                # awaited anything, and until somebody does nothing else can run.
-                await self._breathe()
+            if lease.number == counts.received and lease.round == self._rounds:
+                await self._breathe(lease)
 
     def _is_needed(self) -> bool:
         """Whether to take another item while other workers queue with one each.
@@ -319,7 +350,16 @@ class Stage(Generic[T]):
         finally:
             self._no_longer_idle()
 
-    async def _breathe(self) -> None:
+    async def _breathe(self, lease: Lease) -> None:
+        """Let others run, if there may be no other chance to.
+
+        While the item was in hand nobody took another, and the foreman did not see
+        a new round. Perhaps the user's function never awaits anything. But it may
+        be mere luck, so only the second time in a row counts.
+        """
+        suspect, lease.suspect = lease.suspect, lease.number
+        if suspect != lease.number - 1:
+            return
         self._idle += 1
         try:
             await checkpoint()
@@ -340,5 +380,5 @@ class Stage(Generic[T]):
 
     def _source_failed(self, error: Exception) -> None:
         failed = describe(error, item=None, phase="source")
-        self._record(failed)
+        self._control.record(failed)
         self._control.stop(failed, "soon")

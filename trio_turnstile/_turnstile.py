@@ -22,6 +22,7 @@ from ._checks import check_seconds
 from ._events import Event, LimiterOpened, Observer, Observers, Signal, Snapshot
 from ._history import History
 from ._limiter import Action, Limiter
+from ._service import open_service_nursery
 from ._throttle import Throttle
 from .limits import LimitPolicy
 
@@ -253,24 +254,12 @@ async def open_turnstile(
       monitor, in an exception group.
     """
     check_seconds("sample_every", sample_every, positive=True)
-    raised: BaseException | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            turnstile = Turnstile(nursery, observers, sample_every)
-            nursery.start_soon(turnstile._run_throttle)
-            nursery.start_soon(turnstile._run_sampling)
-            nursery.start_soon(turnstile._run_signals)
-            try:
-                yield turnstile
-            except BaseException as exc:
-                raised = exc
-                raise
-            finally:
-                turnstile._close()
-                nursery.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        if raised is None or group.exceptions != (raised,):
-            raise
-    # The nursery is our affair: a body that fails alone fails as without it.
-    if raised is not None:
-        raise raised
+    async with open_service_nursery() as nursery:
+        turnstile = Turnstile(nursery, observers, sample_every)
+        nursery.start_soon(turnstile._run_throttle)
+        nursery.start_soon(turnstile._run_sampling)
+        nursery.start_soon(turnstile._run_signals)
+        try:
+            yield turnstile
+        finally:
+            turnstile._close()

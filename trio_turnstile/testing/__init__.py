@@ -1,4 +1,3 @@
 """What users need to test code that uses trio_turnstile."""
 
-from ._conservation import Account as Account
 from ._conservation import assert_conserved as assert_conserved

@@ -2,51 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from trio_turnstile._account import PipelineReport, StageReport
+from trio_turnstile._flow import Flow
+from trio_turnstile._manager import Manager, Report
 
 
-class Account(Protocol):
-    """Anything that counts what became of its items: a `Report`, a `Manager`."""
-
-    @property
-    def received(self) -> int:
-        """How many were taken from the source."""
-        ...
-
-    @property
-    def completed(self) -> int:
-        """How many are through."""
-        ...
-
-    @property
-    def failed(self) -> int:
-        """How many are not, because of an error."""
-        ...
-
-    @property
-    def cancelled(self) -> int:
-        """How many were cut off."""
-        ...
-
-    @property
-    def working(self) -> int:
-        """How many are under way."""
-        ...
-
-
-def assert_conserved(account: Account) -> None:
+def assert_conserved(account: Manager | Report | Flow | PipelineReport | StageReport) -> None:
     """Assert that no item was lost or counted twice.
 
-    ``received == completed + failed + cancelled + working`` holds at every instant
-    of a run and after every end of it.
+    At every instant of a run, and after every end of it, for each of its steps::
+
+        received == completed + discarded + failed + diverted + cancelled + in_flight
+
+    Args:
+      account: of a run of phases or of a pipeline, live or final; or of one step.
 
     Raises:
-      AssertionError: if it does not; the message has the figures.
+      AssertionError: if the books do not balance; the message has the figures.
     """
-    fates = account.completed + account.failed + account.cancelled
-    if account.received != fates + account.working:
+    if isinstance(account, Flow | PipelineReport):
+        for stage in account.stages:
+            assert_conserved(stage)
+        return
+    of_phases = isinstance(account, Manager | Report)
+    fates = {
+        "completed": account.completed,
+        "discarded": 0 if of_phases else account.discarded,
+        "failed": account.failed,
+        "diverted": account.diverted,
+        "cancelled": account.cancelled,
+        "in_flight": account.working if of_phases else account.in_flight,
+    }
+    if account.received != sum(fates.values()):
+        figures = " + ".join(f"{fate} {count}" for fate, count in fates.items())
         raise AssertionError(
-            f"the books do not balance: received {account.received}, but completed "
-            f"{account.completed} + failed {account.failed} + cancelled {account.cancelled} "
-            f"+ working {account.working} = {fates + account.working}"
+            f"the books do not balance: received {account.received}, but {figures} "
+            f"= {sum(fates.values())}"
         )

@@ -1,0 +1,1 @@
+"""Ours against the peers, as ratios: ``python -m benchmarks``."""

@@ -1,0 +1,83 @@
+"""`BatchSegment`: hands batches to a step, and books what became of their members."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, final
+
+from trio.lowlevel import enable_ki_protection
+
+from ._batches import BatchError, Gathered
+from ._errors import ConcurrentError, describe
+from ._inbox import BatchInbox
+from ._stage import Fate, Lease
+from ._step_run import StepRun
+from ._verdicts import RetryIn
+
+
+@final
+class BatchSegment:
+    """Handles batches as they come. Members fail, or are tried again, one by one."""
+
+    admit = None
+
+    def __init__(self, step: StepRun, inbox: BatchInbox[Any]) -> None:
+        self._step = step
+        self._inbox = inbox
+
+    @enable_ki_protection
+    async def handle(self, batch: Gathered[Any], lease: Lease) -> None:
+        """Hand the batch to the step, and what failed in it again, as the policies say."""
+        lease.fate = "completed"  # of the batch: its members have fates of their own
+        left = deque(batch.items)
+        attempt = 0
+        try:
+            while left:
+                attempt += 1
+                errors = await self._attempt(list(left), lease)
+                wait = 0.0
+                for index in range(len(left)):
+                    verdict = await self._judge(left[0], errors.get(index), attempt)
+                    member = left.popleft()
+                    if isinstance(verdict, RetryIn):
+                        left.append(member)
+                        wait = max(wait, verdict.seconds)
+                    else:
+                        self._inbox.settle(verdict)
+                if left:
+                    await self._step.attempts.back_off(wait, lease, len(left))
+        finally:
+            for member in left:
+                self._inbox.settle("cancelled")
+                self._step.cut_off.append(member)
+
+    async def _attempt(self, members: list[Any], lease: Lease) -> dict[int, Exception]:
+        """Return the errors of the members that failed, by their index."""
+        everybody = range(len(members))
+        try:
+            await self._step.attempt(members, lease)
+        except BatchError as error:
+            if all(index in everybody for index in error.errors):
+                return error.errors
+            error.add_note(f"the batch had {len(members)} members: no such index")
+            return dict.fromkeys(everybody, error)
+        except Exception as error:
+            return dict.fromkeys(everybody, error)
+        finally:
+            lease.give_back()
+        return {}
+
+    async def _judge(self, member: Any, error: Exception | None, attempt: int) -> RetryIn | Fate:
+        if error is None:
+            return "completed"
+        failed = describe(error, item=member, phase=self._step.name)
+        if failed.item is not member:  # one `ConcurrentError` for several members
+            failed = ConcurrentError(str(error), item=member, phase=self._step.name)
+            failed.__cause__ = error
+        failed.attempt = attempt
+        attempts = self._step.attempts
+        verdict = attempts.judge(failed)
+        if isinstance(verdict, RetryIn):
+            return verdict
+        lost = await attempts.lose(failed, verdict)
+        return lost.value
