@@ -9,6 +9,7 @@ from ._account import PipelineReport as PipelineReport
 from ._account import StageReport as StageReport
 from ._batches import Batch as Batch
 from ._batches import BatchError as BatchError
+from ._budget import RetryBudget as RetryBudget
 from ._errors import Aborted as Aborted
 from ._errors import ConcurrentError as ConcurrentError
 from ._errors import Saturated as Saturated
@@ -24,6 +25,10 @@ from ._events import log_decisions as log_decisions
 from ._facade import publish
 from ._flow import Flow as Flow
 from ._history import History as History
+from ._jsonlines import JsonLinesBatchWriter as JsonLinesBatchWriter
+from ._jsonlines import JsonLinesReader as JsonLinesReader
+from ._jsonlines import JsonLinesWriter as JsonLinesWriter
+from ._jsonlines import as_letter as as_letter
 from ._limiter import Limiter as Limiter
 from ._limiter import LimiterStatistics as LimiterStatistics
 from ._manager import Manager as Manager

@@ -8,19 +8,37 @@ be sent holds one.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import Enum
 from typing import Generic, TypeVar, final
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from ._budget import Purse, RetryBudget
 from ._errors import ConcurrentError, describe
 from ._stage import AnyLimiter, Control, Counts, Lease
 from ._verdicts import Divert, ErrorPolicy, RetryIn, Stop, Verdict, decide
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_BACKS_OFF: ContextVar[bool] = ContextVar("backs_off", default=True)
+
+
+@contextmanager
+def no_backoff() -> Iterator[None]:
+    """Let retries follow at once, in this task and those that are started meanwhile.
+
+    For tests: ``with no_backoff(): await pipeline.run()``. Budgets still hold.
+    """
+    before = _BACKS_OFF.set(False)
+    try:
+        yield
+    finally:
+        _BACKS_OFF.reset(before)
 
 
 @final
@@ -58,6 +76,7 @@ class Attempts(Generic[T]):
         self._phase = phase
         self._limiter = limiter
         self._failures = 0
+        self._purses: dict[RetryBudget, Purse] = {}
 
     @enable_ki_protection
     async def recover(
@@ -81,18 +100,28 @@ class Attempts(Generic[T]):
             verdict = self.judge(failed)
             if not isinstance(verdict, RetryIn):
                 return await self.lose(failed, verdict)
-            await self.back_off(verdict.seconds, lease)
+            await self.back_off(verdict, lease)
             try:
                 return await attempt(item, lease)
             except Exception as raised:
                 error = raised
 
-    async def back_off(self, seconds: float, lease: Lease, items: int = 1) -> None:
+    async def back_off(self, verdict: RetryIn, lease: Lease, items: int = 1) -> None:
         """Wait before another attempt at so many items, then take a token for it."""
         self._counts.retried += items
-        await trio.sleep(seconds)
+        await trio.sleep(verdict.seconds * _BACKS_OFF.get())
+        if verdict.budget is not None:
+            await self._pay(verdict.budget)
         if self._limiter is not None:
             await lease.take(self._limiter)
+
+    async def _pay(self, budget: RetryBudget) -> None:
+        purse = self._purses.setdefault(budget, Purse(budget))
+        while True:
+            wait = purse.pay(trio.current_time(), self._counts.fates["completed"])
+            if not wait:
+                return
+            await trio.sleep(wait)
 
     def fail(self, error: ConcurrentError) -> None:
         """Have an error judged that comes too late for another attempt."""

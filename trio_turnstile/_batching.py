@@ -35,17 +35,17 @@ class BatchSegment:
             while left:
                 attempt += 1
                 errors = await self._attempt(list(left), lease)
-                wait = 0.0
+                again = RetryIn(0.0)
                 for index in range(len(left)):
                     verdict = await self._judge(left[0], errors.get(index), attempt)
                     member = left.popleft()
                     if isinstance(verdict, RetryIn):
                         left.append(member)
-                        wait = max(wait, verdict.seconds)
+                        again = max(again, verdict, key=_seconds)
                     else:
                         self._inbox.settle(verdict)
                 if left:
-                    await self._step.attempts.back_off(wait, lease, len(left))
+                    await self._step.attempts.back_off(again, lease, len(left))
         finally:
             for member in left:
                 self._inbox.settle("cancelled")
@@ -81,3 +81,7 @@ class BatchSegment:
             return verdict
         lost = await attempts.lose(failed, verdict)
         return lost.value
+
+
+def _seconds(verdict: RetryIn) -> float:
+    return verdict.seconds

@@ -18,8 +18,13 @@ def check_whole(name: str, value: object, least: int, *, infinite: bool = False)
 
 def check_seconds(name: str, value: object, *, positive: bool = False) -> None:
     """Raise unless ``value`` is a number of seconds, not negative (or over zero)."""
+    check_number(name, value, positive=positive, unit=" seconds")
+
+
+def check_number(name: str, value: object, *, positive: bool = False, unit: str = "") -> None:
+    """Raise unless ``value`` is a number, not negative (or over zero)."""
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+        raise TypeError(f"{name} must be a number{unit and ' of' + unit}, not {value!r}")
     if math.isnan(value) or value < 0 or (positive and value == 0):
         rule = "more than 0" if positive else "0 or more"
-        raise ValueError(f"{name} must be {rule} seconds, not {value!r}")
+        raise ValueError(f"{name} must be {rule}{unit}, not {value!r}")

@@ -11,7 +11,8 @@ def publish(namespace: dict[str, Any]) -> None:
     Tracebacks, pickles and the docs then read ``trio_turnstile.Limiter``.
     """
     package = namespace["__name__"]
+    top = package.partition(".")[0]
     for name, value in namespace.items():
-        ours = getattr(value, "__module__", "").startswith(f"{package}.")
+        ours = getattr(value, "__module__", "").startswith(f"{top}.")
         if ours and callable(value) and not name.startswith("_"):
             value.__module__ = package

@@ -11,7 +11,7 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias, cast, final
 
 import attrs
 import trio
@@ -232,10 +232,10 @@ def _cut(steps: Sequence[Step]) -> list[tuple[int, int]]:
 
 async def _open_step(step: Step, stack: AsyncExitStack) -> Callable[[Any], Awaitable[Any]]:
     call: Any = step.call
-    entered = None
+    entered: Any = None
     if isinstance(call, AbstractAsyncContextManager):
-        entered = await stack.enter_async_context(call)
-    function: Callable[[Any], Awaitable[Any]] = entered if callable(entered) else call
+        entered = await stack.enter_async_context(cast("Any", call))
+    function: Any = entered if callable(entered) else call
     if callable(function):
         return function
     raise TypeError(

@@ -109,7 +109,7 @@ class Segment:
                 return await self._carry_each(result, lease, index + 1)
             item = result
 
-    async def _carry_each(self, many: Many[Any], lease: Lease, begin: int) -> None:
+    async def _carry_each(self, many: Any, lease: Lease, begin: int) -> None:
         if begin < len(self._others):
             for item in many.items:
                 await self._carry_on(item, lease, begin)

@@ -27,6 +27,7 @@ from typing import Literal, Protocol, TypeAlias, final
 import attrs
 import trio
 
+from ._budget import RetryBudget
 from ._checks import check_seconds, check_whole
 from ._errors import ConcurrentError
 
@@ -61,6 +62,8 @@ class RetryIn:
     """The verdict to try again, so many seconds from now."""
 
     seconds: float
+    budget: RetryBudget | None = None
+    """What the retry has to be paid from, if anything."""
 
 
 @final
@@ -184,6 +187,8 @@ class Retry:
     """Which errors to try again for."""
     backoff: Callable[[int], float] = attrs.field(factory=Backoff, kw_only=True)
     """From the number of failures so far (1, 2, ...) to the seconds to wait."""
+    budget: RetryBudget | None = attrs.field(default=None, kw_only=True)
+    """What the items of the stage may spend on retries together; ``None`` for anything."""
 
     def decide(self, error: ConcurrentError, /) -> RetryIn | None:
         """Return `RetryIn` while tries are left for an error that it is for."""
@@ -192,7 +197,7 @@ class Retry:
         if not _concerns(self.on, error):
             return None
         retry_after = getattr(error.__cause__, "retry_after", None) or 0.0
-        return RetryIn(max(self.backoff(error.attempt), retry_after))
+        return RetryIn(max(self.backoff(error.attempt), retry_after), self.budget)
 
 
 @final

@@ -24,18 +24,21 @@ def assert_conserved(account: Manager | Report | Flow | PipelineReport | StageRe
         for stage in account.stages:
             assert_conserved(stage)
         return
-    of_phases = isinstance(account, Manager | Report)
+    if isinstance(account, StageReport):
+        discarded, in_flight = account.discarded, account.in_flight
+    else:
+        discarded, in_flight = 0, account.working
     fates = {
         "completed": account.completed,
-        "discarded": 0 if of_phases else account.discarded,
+        "discarded": discarded,
         "failed": account.failed,
         "diverted": account.diverted,
         "cancelled": account.cancelled,
-        "in_flight": account.working if of_phases else account.in_flight,
+        "in flight": in_flight,
     }
-    if account.received != sum(fates.values()):
+    total = sum(fates.values())
+    if account.received != total:
         figures = " + ".join(f"{fate} {count}" for fate, count in fates.items())
         raise AssertionError(
-            f"the books do not balance: received {account.received}, but {figures} "
-            f"= {sum(fates.values())}"
+            f"the books do not balance: received {account.received}, but {figures} = {total}"
         )
