@@ -34,11 +34,11 @@ from ._limiter import LimiterStatistics as LimiterStatistics
 from ._manager import Manager as Manager
 from ._manager import Report as Report
 from ._phases import run_phases as run_phases
-from ._pipeline import Consumer as Consumer
 from ._pipeline import Pipeline as Pipeline
-from ._pipeline import Processor as Processor
 from ._pipeline import Producer as Producer
 from ._pipeline import Results as Results
+from ._processors import Consumer as Consumer
+from ._processors import Processor as Processor
 from ._scalable import Channels as Channels
 from ._scalable import PhaseTimeouts as PhaseTimeouts
 from ._scalable import Scalable as Scalable

@@ -8,9 +8,10 @@ from typing import Any, final
 from trio.lowlevel import enable_ki_protection
 
 from ._batches import BatchError, Gathered
+from ._control import Fate
 from ._errors import ConcurrentError, describe
 from ._inbox import BatchInbox
-from ._stage import Fate, Lease
+from ._stage import Lease
 from ._step_run import StepRun
 from ._verdicts import RetryIn
 

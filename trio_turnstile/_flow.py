@@ -18,11 +18,12 @@ import trio
 
 from ._account import PipelineReport, StageReport
 from ._batching import BatchSegment
+from ._control import Control
 from ._errors import Aborted, describe, interruption
 from ._inbox import BatchInbox, Inbox
 from ._segment import KeyedSegment, Outlet, Segment
 from ._sources import ENDED, Source
-from ._stage import WINDOW_SLACK, AnyLimiter, Control, Stage
+from ._stage import WINDOW_SLACK, AnyLimiter, Stage
 from ._step_run import StepRun
 from ._steps import Step
 
@@ -235,9 +236,9 @@ async def _open_step(step: Step, stack: AsyncExitStack) -> Callable[[Any], Await
     entered: Any = None
     if isinstance(call, AbstractAsyncContextManager):
         entered = await stack.enter_async_context(cast("Any", call))
-    function: Any = entered if callable(entered) else call
-    if callable(function):
-        return function
+    for function in (entered, call):
+        if callable(function):
+            return cast("Callable[[Any], Awaitable[Any]]", function)
     raise TypeError(
         f"step {step.name!r} is an async context manager that gives {entered!r}, "
         "and neither can be called with an item"

@@ -14,8 +14,9 @@ from typing import Generic, TypeVar, final
 import trio
 
 from ._batches import Batch, Gathered, Gatherer, Trigger
+from ._control import Control, Counts, Fate
 from ._errors import describe
-from ._stage import WINDOW_SLACK, AnyLimiter, Control, Counts, Fate, Stage
+from ._stage import WINDOW_SLACK, AnyLimiter, Stage
 
 T = TypeVar("T")
 

@@ -9,9 +9,10 @@ from typing import Any, final
 import attrs
 import trio
 
+from ._control import Control
 from ._errors import ConcurrentError
 from ._scalable import Channels, Scalable
-from ._stage import AnyLimiter, Control, Stage
+from ._stage import AnyLimiter, Stage
 
 
 @final

@@ -16,12 +16,13 @@ from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from ._attempts import Attempts
 from ._checks import check_seconds
+from ._control import Control
 from ._errors import Aborted, ConcurrentError, describe, interruption
 from ._grace import Grace
 from ._manager import Manager, Report
 from ._scalable import Channels, Phase, PhaseTimeouts, Scalable
 from ._sources import AnySource, open_source
-from ._stage import AnyLimiter, Control, Lease, Stage, as_limiter
+from ._stage import AnyLimiter, Lease, Stage, as_limiter
 from ._verdicts import ErrorPolicy, Skip
 
 

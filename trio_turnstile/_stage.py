@@ -24,14 +24,14 @@ The books balance at every instant::
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, Literal, TypeAlias, TypeVar, final
+from typing import Generic, TypeAlias, TypeVar, final
 
-import attrs
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
 from ._checks import check_whole
-from ._errors import ConcurrentError, describe
+from ._control import Control, Counts, Fate
+from ._errors import describe
 from ._limiter import Limiter
 from ._sources import ENDED, Source
 from ._throttle import Throttle
@@ -40,9 +40,6 @@ T = TypeVar("T")
 
 AnyLimiter: TypeAlias = Limiter | trio.CapacityLimiter
 """What bounds a stage."""
-
-Fate: TypeAlias = Literal["completed", "discarded", "failed", "diverted", "cancelled"]
-"""What can become of an item."""
 
 WINDOW_SLACK = 64
 """How much wider than the limit a window is, unless the user says otherwise.
@@ -68,21 +65,6 @@ def as_limiter(limiter: AnyLimiter | int, name: str) -> AnyLimiter:
             f"not {limiter!r}"
         ) from None
     return Limiter(name, limiter, throttle=Throttle(min=0))
-
-
-@final
-@attrs.define(eq=False)
-class Counts:
-    """What became of the items of a stage, kept as it happens."""
-
-    received: int = 0
-    in_flight: int = 0
-    retried: int = 0
-    fates: dict[Fate, int] = attrs.field(
-        factory=lambda: dict.fromkeys(
-            ("completed", "discarded", "failed", "diverted", "cancelled"), 0
-        )
-    )
 
 
 @final
@@ -124,49 +106,6 @@ class Lease:
         if self.held is not None:
             self.held.release_on_behalf_of(self)
             self.held = None
-
-
-@final
-class Control:
-    """The errors of a run, and how it ends before its source does.
-
-    Args:
-      max_errors: how many errors to keep.
-    """
-
-    def __init__(self, max_errors: int) -> None:
-        check_whole("max_errors", max_errors, 0)
-        self.errors: list[ConcurrentError] = []
-        """The first errors."""
-        self.errors_omitted = 0
-        """How many more there were."""
-        self.fatal: list[ConcurrentError] = []
-        """The errors that stopped the run."""
-        self.scope = trio.CancelScope()
-        """Round all the stages of the run."""
-        self.stop_source: Callable[[], None]
-        """Lets the first stage take no more items; set by the front end."""
-        self._max_errors = max_errors
-
-    def record(self, error: ConcurrentError) -> None:
-        """Keep an error, or count it."""
-        if len(self.errors) < self._max_errors:
-            self.errors.append(error)
-        else:
-            self.errors_omitted += 1
-
-    def drain(self, deadline: float | None = None) -> None:
-        """Take no more items; let those in hand finish until ``deadline``, on trio's clock."""
-        self.stop_source()
-        if deadline is not None:
-            self.scope.deadline = min(self.scope.deadline, deadline)
-
-    def stop(self, error: ConcurrentError, when: Literal["soon", "now"]) -> None:
-        """End the run because of ``error``: take no more items, or cancel all at once."""
-        self.fatal.append(error)
-        self.drain()
-        if when == "now":
-            self.scope.cancel()
 
 
 @final

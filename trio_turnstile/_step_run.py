@@ -10,7 +10,8 @@ import trio
 from trio.lowlevel import disable_ki_protection
 
 from ._attempts import Attempts
-from ._stage import AnyLimiter, Control, Counts, Lease
+from ._control import Control, Counts
+from ._stage import AnyLimiter, Lease
 from ._steps import Step
 
 

@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar, cast, final
 
 import trio
 
-from trio_turnstile._pipeline import Consumer, Processor, Producer
+from trio_turnstile._pipeline import Producer
+from trio_turnstile._processors import Consumer, Processor
 
 T = TypeVar("T")
 U = TypeVar("U")

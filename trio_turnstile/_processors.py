@@ -1,0 +1,206 @@
+"""`Processor` and `Consumer`: the steps of pipelines, and how they are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Generic, TypeAlias, TypeVar, final, overload
+
+import attrs
+
+from ._batches import Batch
+from ._stage import AnyLimiter
+from ._steps import Discard, Many, Step, make_step
+from ._verdicts import ErrorPolicy
+
+T = TypeVar("T")
+U = TypeVar("U")
+V = TypeVar("V")
+C = TypeVar("C")
+
+Function: TypeAlias = (
+    Callable[[T], Awaitable[U]] | AbstractAsyncContextManager[Callable[[T], Awaitable[U]]]
+)
+"""What a step calls: an async function of one item, or an async context manager that
+gives one and is open while the pipeline runs."""
+
+
+@final
+@attrs.frozen(init=False, eq=False)
+class Processor(Generic[T, U]):
+    """A step that makes something new of each item, passes several on, or drops it.
+
+    The function is called with an item, and what it returns is passed on: one
+    thing; with `Many`, several or none; with `DISCARD`, nothing.
+
+    Args:
+      function: an async function of one item; or an async context manager that
+        gives one, is entered when a run begins and left when it ends.
+      limiter: bounds how many items are worked on at a time: a `Limiter`, a
+        `trio.CapacityLimiter`, or a number. ``None`` leaves that to the window.
+      window: the most items in hand, whether they run, wait, back off, or are
+        finished and not yet passed on. By default the limit and 64 more; without
+        a limiter, 64.
+      ordered: pass items on in the order in which they came. Later ones are
+        worked on meanwhile, as far as the window reaches.
+      key: items for which this returns the same are worked on and passed on one
+        after the other, in the order in which they came.
+      timeout: seconds for one attempt at one item; `trio.TooSlowError` past it.
+      on_error: the policies for errors, asked in order. If all are silent, the
+        pipeline is aborted.
+      name: what the step is called in errors and reports.
+
+    Raises:
+      TypeError, ValueError: for an option of a wrong type or value.
+    """
+
+    _steps: tuple[Step, ...]
+
+    @overload
+    def __init__(
+        self,
+        function: Function[T, Many[U]] | Function[T, Many[U] | Discard],
+        *,
+        limiter: AnyLimiter | int | None = None,
+        window: int | None = None,
+        ordered: bool = False,
+        key: Callable[[T], Hashable] | None = None,
+        timeout: float | None = None,
+        on_error: Iterable[ErrorPolicy] = (),
+        name: str | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        function: Function[T, U] | Function[T, U | Discard],
+        *,
+        limiter: AnyLimiter | int | None = None,
+        window: int | None = None,
+        ordered: bool = False,
+        key: Callable[[T], Hashable] | None = None,
+        timeout: float | None = None,
+        on_error: Iterable[ErrorPolicy] = (),
+        name: str | None = None,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        function: Any,
+        *,
+        limiter: AnyLimiter | int | None = None,
+        window: int | None = None,
+        ordered: bool = False,
+        key: Callable[[Any], Hashable] | None = None,
+        timeout: float | None = None,
+        on_error: Iterable[ErrorPolicy] = (),
+        name: str | None = None,
+    ) -> None:
+        step = make_step(
+            function,
+            name=name,
+            limiter=limiter,
+            window=window,
+            ordered=ordered,
+            key=key,
+            timeout=timeout,
+            on_error=on_error,
+        )
+        object.__setattr__(self, "_steps", (step,))
+
+    @overload
+    def __or__(self, other: Processor[U, V]) -> Processor[T, V]: ...
+
+    @overload
+    def __or__(self, other: Consumer[U]) -> Consumer[T]: ...
+
+    def __or__(self, other: Any) -> Any:
+        """Join this step with the next."""
+        if not isinstance(other, Processor | Consumer):
+            return NotImplemented
+        return _joined(type(other), (*self._steps, *other._steps))
+
+
+@final
+@attrs.frozen(init=False, eq=False)
+class Consumer(Generic[T]):
+    """The last step of a pipeline: it takes each item, or batches of them.
+
+    Args:
+      function: an async function of one item, or with ``batch`` of a list of
+        items; or an async context manager that gives one. What it returns is
+        ignored. Of a batch, it may raise `BatchError` to say which members failed.
+      batch: how to gather items into batches.
+      limiter: as for `Processor`; a batch takes one token.
+      window: as for `Processor`; it counts items, gathered ones too.
+      ordered: as for `Processor`.
+      key: as for `Processor`.
+      timeout: as for `Processor`.
+      on_error: as for `Processor`; asked for each member of a batch that failed,
+        and those to be tried again make the next batch.
+      name: as for `Processor`.
+
+    Raises:
+      TypeError, ValueError: for an option of a wrong type or value.
+    """
+
+    _steps: tuple[Step, ...]
+
+    @overload
+    def __init__(
+        self,
+        function: Function[T, object],
+        *,
+        limiter: AnyLimiter | int | None = None,
+        window: int | None = None,
+        ordered: bool = False,
+        key: Callable[[T], Hashable] | None = None,
+        timeout: float | None = None,
+        on_error: Iterable[ErrorPolicy] = (),
+        name: str | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        function: Function[list[T], object],
+        *,
+        batch: Batch,
+        limiter: AnyLimiter | int | None = None,
+        window: int | None = None,
+        timeout: float | None = None,
+        on_error: Iterable[ErrorPolicy] = (),
+        name: str | None = None,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        function: Any,
+        *,
+        batch: Batch | None = None,
+        limiter: AnyLimiter | int | None = None,
+        window: int | None = None,
+        ordered: bool = False,
+        key: Callable[[Any], Hashable] | None = None,
+        timeout: float | None = None,
+        on_error: Iterable[ErrorPolicy] = (),
+        name: str | None = None,
+    ) -> None:
+        step = make_step(
+            function,
+            name=name,
+            limiter=limiter,
+            window=window,
+            ordered=ordered,
+            key=key,
+            timeout=timeout,
+            on_error=on_error,
+            batch=batch,
+        )
+        object.__setattr__(self, "_steps", (step,))
+
+
+def _joined(kind: type[C], steps: tuple[Step, ...]) -> C:
+    joined = object.__new__(kind)
+    object.__setattr__(joined, "_steps", steps)
+    return joined
