@@ -17,6 +17,7 @@ from ._events import Decision as Decision
 from ._events import Event as Event
 from ._events import LimiterClosed as LimiterClosed
 from ._events import LimiterOpened as LimiterOpened
+from ._events import LimiterStatistics as LimiterStatistics
 from ._events import Observer as Observer
 from ._events import Reason as Reason
 from ._events import Signal as Signal
@@ -30,7 +31,6 @@ from ._jsonlines import JsonLinesReader as JsonLinesReader
 from ._jsonlines import JsonLinesWriter as JsonLinesWriter
 from ._jsonlines import as_letter as as_letter
 from ._limiter import Limiter as Limiter
-from ._limiter import LimiterStatistics as LimiterStatistics
 from ._manager import Manager as Manager
 from ._manager import Report as Report
 from ._phases import run_phases as run_phases

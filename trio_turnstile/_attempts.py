@@ -42,6 +42,11 @@ def no_backoff() -> Iterator[None]:
         _BACKS_OFF.reset(before)
 
 
+def _cause_of(error: Exception) -> BaseException:
+    """Return what the user's code raised."""
+    return error.__cause__ or error if isinstance(error, ConcurrentError) else error
+
+
 @final
 class Lost(Enum):
     """What an item has become that did not succeed; the value is its fate."""
@@ -94,7 +99,7 @@ class Attempts(Generic[T]):
         """
         failures = 0
         while True:
-            lease.give_back()
+            lease.give_back(_cause_of(error))
             failures += 1
             failed = describe(error, item=item, phase=self._phase)
             failed.attempt = failures

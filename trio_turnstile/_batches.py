@@ -146,7 +146,7 @@ class BatchError(Exception):
 
     def __init__(self, errors: Mapping[int, Exception]) -> None:
         super().__init__(errors)
-        self.errors = dict(errors)
+        self.errors: dict[int, Exception] = dict(errors)
 
     def __str__(self) -> str:
         return f"{len(self.errors)} members of the batch failed: {self.errors!r}"

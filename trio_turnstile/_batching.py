@@ -11,7 +11,7 @@ from ._batches import BatchError, Gathered
 from ._control import Fate
 from ._errors import ConcurrentError, describe
 from ._inbox import BatchInbox
-from ._stage import Lease
+from ._stage import CUT_OFF, Lease
 from ._step_run import StepRun
 from ._verdicts import RetryIn
 
@@ -29,7 +29,6 @@ class BatchSegment:
     @enable_ki_protection
     async def handle(self, batch: Gathered[Any], lease: Lease) -> None:
         """Hand the batch to the step, and what failed in it again, as the policies say."""
-        lease.fate = "completed"  # of the batch: its members have fates of their own
         left = deque(batch.items)
         attempt = 0
         try:
@@ -48,6 +47,8 @@ class BatchSegment:
                 if left:
                     await self._step.attempts.back_off(again, lease, len(left))
         finally:
+            lease.give_back(CUT_OFF)
+            lease.fate = "completed"  # of the batch: its members have fates of their own
             for member in left:
                 self._inbox.settle("cancelled")
                 self._step.cut_off.append(member)
@@ -58,14 +59,15 @@ class BatchSegment:
         try:
             await self._step.attempt(members, lease)
         except BatchError as error:
+            lease.give_back(error)
             if all(index in everybody for index in error.errors):
                 return error.errors
             error.add_note(f"the batch had {len(members)} members: no such index")
             return dict.fromkeys(everybody, error)
         except Exception as error:
+            lease.give_back(error)
             return dict.fromkeys(everybody, error)
-        finally:
-            lease.give_back()
+        lease.give_back()
         return {}
 
     async def _judge(self, member: Any, error: Exception | None, attempt: int) -> RetryIn | Fate:

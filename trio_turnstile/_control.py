@@ -42,7 +42,7 @@ class Control:
         check_whole("max_errors", max_errors, 0)
         self.errors: list[ConcurrentError] = []
         """The first errors."""
-        self.errors_omitted = 0
+        self.errors_omitted: int = 0
         """How many more there were."""
         self.fatal: list[ConcurrentError] = []
         """The errors that stopped the run."""

@@ -39,6 +39,24 @@ class Saturated(Exception):
 
 
 @final
+class Overloaded(Exception):
+    """Raised by user code to say that a service asked for less.
+
+    Args:
+      retry_after: the seconds after which the service wants to be asked again, if
+        it said so. A limiter admits nobody until then.
+    """
+
+    def __init__(self, retry_after: float | None = None) -> None:
+        super().__init__(retry_after)
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        wait = "" if self.retry_after is None else f"; retry after {self.retry_after} seconds"
+        return f"the service is overloaded{wait}"
+
+
+@final
 class ConcurrentError(Exception):
     """An error of one operation or item among many that run at a time.
 
@@ -69,7 +87,7 @@ class ConcurrentError(Exception):
         notes: Iterable[str] = (),
     ) -> None:
         super().__init__(message)
-        self.identifiers = tuple(identifiers)
+        self.identifiers: tuple[str, ...] = tuple(identifiers)
         self.item = item
         self.phase = phase
         self.attempt = attempt

@@ -33,6 +33,8 @@ class Reason(enum.Enum):
     """The operator assigned ``total_tokens``."""
     POLICY = "policy"
     """The adaptive policy proposed another limit."""
+    SHADOW = "shadow"
+    """It would have, but is not enforced: nothing was changed."""
     PAUSED = "paused"
     """Admission was paused: the limit is 0 until it is resumed."""
     RESUMED = "resumed"
@@ -50,7 +52,7 @@ class Reason(enum.Enum):
         return self in _REFUSALS
 
 
-_REFUSALS = frozenset({Reason.HOLDING, Reason.AT_CEILING, Reason.AT_MINIMUM})
+_REFUSALS = frozenset({Reason.HOLDING, Reason.AT_CEILING, Reason.AT_MINIMUM, Reason.SHADOW})
 
 
 @final
@@ -77,6 +79,33 @@ class Decision:
     def applied(self) -> bool:
         """Whether anything was changed."""
         return not self.reason.refusal
+
+
+@final
+@attrs.frozen
+class LimiterStatistics:
+    """The state of a `Limiter` at one moment, for people and for tests."""
+
+    name: str
+    """The name of the limiter."""
+    borrowed_tokens: int
+    """How many tokens are borrowed."""
+    total_tokens: float
+    """The limit. Less than `borrowed_tokens` just after it was lowered."""
+    borrowers: list[object]
+    """The tasks or other objects that hold a token."""
+    tasks_waiting: int
+    """How many tasks wait for a token."""
+    cap: float
+    """Where signals and assignments have put the limit; a policy stays below it."""
+    ceiling: float
+    """The most that signals may make of it."""
+    floor: int
+    """The least that signals may make of it."""
+    paused: bool
+    """Whether admission is paused."""
+    closed: bool
+    """Whether the limiter is closed."""
 
 
 @final
@@ -143,7 +172,8 @@ class Observers:
             try:
                 observer(event)
             except Exception:
-                self._observers.remove(observer)
+                if observer in self._observers:  # it may have raised inside itself
+                    self._observers.remove(observer)
                 logging.getLogger("trio_turnstile.observers").exception(
                     "observer %r raised on %r and is heard no more", observer, event
                 )

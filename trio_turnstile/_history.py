@@ -7,6 +7,7 @@ subtraction, whatever its window.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from typing import final
@@ -72,4 +73,4 @@ class History:
         return (sums[-1] - sums[-1 - samples]) / samples
 
     def _samples(self, window: int) -> int:
-        return round(window / self._sample_every)
+        return math.ceil(window / self._sample_every)

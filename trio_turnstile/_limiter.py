@@ -2,77 +2,28 @@
 
 The tokens, the queue and their fairness are trio's: a `trio.CapacityLimiter` is
 wrapped, and every method of it is here with the same meaning. What is added is
-the limit's other side: who may move it, and when.
-
-One writer. ``total_tokens`` of the wrapped limiter is written by the throttle
-task of the turnstile that the limiter joined, from what `up`, `down`, `pause`
-and `resume` post there. These may hence be called from any thread. The one
-exception is the operator's own assignment to `Limiter.total_tokens`, which acts
-at once and so belongs in the run: trio pops a waiter off its queue before it
-finds that the calling thread cannot wake it, and that wake-up would be lost.
+that the limit moves.
+Who may move it, and when, is the affair of the `Governor` in ``_governor.py``.
 """
 
 from __future__ import annotations
 
-import math
-from collections import deque
-from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import Protocol, TypeAlias, final
+from typing import final
 
-import attrs
 import trio
 from trio.lowlevel import current_task, enable_ki_protection
 
 from ._checks import check_seconds, check_whole
 from ._errors import Saturated
-from ._events import Decision, Event, LimiterClosed, Signal
+from ._events import Decision, LimiterStatistics, Signal
+from ._governor import Governor
 from ._regulator import Regulator
+from ._sampling import OVERLOAD, Sampler, outcome_of
 from ._throttle import Throttle
-from .limits import LimitPolicy
-
-DECISIONS_KEPT = 200
-
-Action: TypeAlias = Callable[[float], None]
-"""Something for the throttle task to do, given the time on trio's clock."""
-
-
-class _Home(Protocol):
-    """The turnstile, as its limiters know it."""
-
-    def _post(self, action: Action) -> None: ...
-
-    def _tell(self, event: Event) -> None: ...
-
-    def _forget(self, name: str) -> None: ...
-
-
-@final
-@attrs.frozen
-class LimiterStatistics:
-    """The state of a `Limiter` at one moment, for people and for tests."""
-
-    name: str
-    """The name of the limiter."""
-    borrowed_tokens: int
-    """How many tokens are borrowed."""
-    total_tokens: float
-    """The limit. Less than `borrowed_tokens` just after it was lowered."""
-    borrowers: list[object]
-    """The tasks or other objects that hold a token."""
-    tasks_waiting: int
-    """How many tasks wait for a token."""
-    cap: float
-    """Where signals and assignments have put the limit; a policy stays below it."""
-    ceiling: float
-    """The most that signals may make of it."""
-    floor: int
-    """The least that signals may make of it."""
-    paused: bool
-    """Whether admission is paused."""
-    closed: bool
-    """Whether the limiter is closed."""
+from ._verdicts import On
+from .limits import LimitPolicy, Outcome
 
 
 @final
@@ -93,7 +44,13 @@ class Limiter:
       ceiling: the limit to start from and the most that signals may make of it,
         in tokens: an int, or `math.inf`.
       throttle: the rules for signals.
-      policy: proposes a limit below the cap; ``None`` for none.
+      policy: proposes a limit below the cap; ``None`` for none. It moves the limit
+        in a turnstile only.
+      enforce: ``False`` for shadow mode: what the policy would do is recorded among
+        the decisions, and not done.
+      overload: which errors mean that the service is overloaded: a type, a tuple of
+        them, or a predicate. If such an error has a ``retry_after``, in seconds,
+        nobody is admitted until then.
       max_waiting: how many tasks may wait for a token; one more gets `Saturated`.
         ``None`` for any number.
 
@@ -109,6 +66,8 @@ class Limiter:
         *,
         throttle: Throttle = Throttle(),  # noqa: B008 (frozen)
         policy: LimitPolicy | None = None,
+        enforce: bool = True,
+        overload: On = OVERLOAD,
         max_waiting: int | None = None,
     ) -> None:
         if isinstance(ceiling, int) and ceiling < 0:
@@ -121,14 +80,14 @@ class Limiter:
                 f"throttle.min must not be over the ceiling: {throttle.min} > {ceiling}; "
                 f"raise the ceiling of limiter {name!r} or lower the minimum"
             )
-        self._regulator = Regulator(name, ceiling, throttle, policy)
+        self._regulator = Regulator(name, ceiling, throttle, policy, enforce)
+        self._sampler = None if policy is None else Sampler(policy)
+        self._overload = overload
         self._sack = trio.CapacityLimiter(self._regulator.limit)
         self._max_waiting = max_waiting
+        self._governor = Governor(self._regulator, self._sack)
         self._closed = False
         self._idle: trio.Event | None = None
-        self._decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
-        self._home: _Home | None = None
-        self._trio_token: trio.lowlevel.TrioToken | None = None
 
     def __repr__(self) -> str:
         state = " closed" if self._closed else ""
@@ -158,7 +117,7 @@ class Limiter:
     @property
     def decisions(self) -> tuple[Decision, ...]:
         """The last 200 changes and refusals, oldest first."""
-        return tuple(self._decisions)
+        return tuple(self._governor.decisions)
 
     @property
     def borrowed_tokens(self) -> int:
@@ -201,19 +160,16 @@ class Limiter:
 
     @enable_ki_protection
     def acquire_on_behalf_of_nowait(self, borrower: object) -> None:
-        """Borrow a token for ``borrower``, without blocking.
+        """Borrow a token for ``borrower``, as `acquire_nowait` does for the task.
 
         Args:
           borrower: a task, or any hashable object that stands for one holder.
-
-        Raises:
-          trio.WouldBlock: if no token is free.
-          trio.ClosedResourceError: if the limiter is closed.
-          RuntimeError: if ``borrower`` holds a token already.
         """
         if self._closed:
-            raise self._closed_error()
+            raise self._governor.closed_error()
         self._sack.acquire_on_behalf_of_nowait(borrower)
+        if self._sampler is not None:
+            self._sampler.start(borrower, trio.current_time(), self._sack.borrowed_tokens)
 
     @enable_ki_protection
     async def acquire(self) -> None:
@@ -230,17 +186,10 @@ class Limiter:
 
     @enable_ki_protection
     async def acquire_on_behalf_of(self, borrower: object) -> None:
-        """Borrow a token for ``borrower``, waiting for one in turn.
-
-        If cancelled while it waits, no token is taken.
+        """Borrow a token for ``borrower``, as `acquire` does for the task.
 
         Args:
           borrower: a task, or any hashable object that stands for one holder.
-
-        Raises:
-          Saturated: if ``max_waiting`` tasks wait already.
-          trio.ClosedResourceError: if the limiter is closed, now or meanwhile.
-          RuntimeError: if ``borrower`` holds a token already.
         """
         if self._max_waiting is not None:
             self._shed(self._max_waiting)
@@ -257,15 +206,10 @@ class Limiter:
 
     @enable_ki_protection
     def release_on_behalf_of(self, borrower: object) -> None:
-        """Give back the token of ``borrower``.
-
-        Raises:
-          RuntimeError: if ``borrower`` holds none.
-        """
-        self._sack.release_on_behalf_of(borrower)
-        if self._idle is not None and not self._sack.borrowed_tokens:
-            self._idle.set()
-            self._idle = None
+        """Give back the token of ``borrower``, as `release` does for the task."""
+        self._give_back(borrower)
+        if self._sampler is not None:
+            self._learn(self._sampler, borrower, Outcome.SUCCESS)
 
     @enable_ki_protection
     async def __aenter__(self) -> None:
@@ -278,7 +222,10 @@ class Limiter:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.release_on_behalf_of(current_task())
+        if exc_value is None:
+            self.release_on_behalf_of(current_task())
+        else:
+            self._release_after(current_task(), exc_value)
 
     async def wait_idle(self) -> None:
         """Wait until nobody holds a token.
@@ -313,14 +260,7 @@ class Limiter:
 
     @total_tokens.setter
     def total_tokens(self, tokens: float) -> None:
-        if self._closed:
-            raise self._closed_error()
-        self._check_thread("total_tokens")
-        if isinstance(tokens, bool):
-            raise TypeError("total_tokens must be an int or math.inf")
-        self._sack.total_tokens = tokens
-        now = trio.current_time() if trio.lowlevel.in_trio_run() else -math.inf
-        self._record(self._regulator.assign(tokens, now))
+        self._governor.assign(tokens)
 
     def up(self) -> None:
         """Ask for one step up. Never blocks; may be called from any thread.
@@ -329,21 +269,14 @@ class Limiter:
           RuntimeError: if the limiter is in no turnstile.
           trio.ClosedResourceError: if the limiter is closed.
         """
-        self._order(partial(self._signal, Signal.UP))
+        self._governor.order(partial(self._governor.signal, Signal.UP))
 
     def down(self) -> None:
-        """Ask for one step down. Never blocks; may be called from any thread.
-
-        Raises:
-          RuntimeError: if the limiter is in no turnstile.
-          trio.ClosedResourceError: if the limiter is closed.
-        """
-        self._order(partial(self._signal, Signal.DOWN))
+        """Ask for one step down, as `up` does for one up."""
+        self._governor.order(partial(self._governor.signal, Signal.DOWN))
 
     def pause(self, seconds: float | None = None) -> None:
         """Ask that nobody more be admitted. Never blocks; from any thread.
-
-        Holders finish; `wait_idle` tells when they have.
 
         Args:
           seconds: for how long; ``None`` for until `resume`. It never shortens a
@@ -356,16 +289,11 @@ class Limiter:
         """
         if seconds is not None:
             check_seconds("seconds", seconds, positive=True)
-        self._order(partial(self._pause, seconds))
+        self._governor.order(partial(self._governor.pause, seconds))
 
     def resume(self) -> None:
-        """Ask that a pause end. Never blocks; may be called from any thread.
-
-        Raises:
-          RuntimeError: if the limiter is in no turnstile.
-          trio.ClosedResourceError: if the limiter is closed.
-        """
-        self._order(self._resume)
+        """Ask that a pause end. Never blocks; may be called from any thread."""
+        self._governor.order(self._governor.resume)
 
     def close(self) -> None:
         """Close it: tasks that wait or come later get `trio.ClosedResourceError`.
@@ -375,67 +303,30 @@ class Limiter:
         Raises:
           RuntimeError: if called from outside the trio run that uses the limiter.
         """
-        if self._closed:
-            return
-        self._check_thread("close()")
+        self._governor.close()
         self._closed = True
-        # trio offers no way to break its queue, so it is emptied instead: each
-        # waiter gets a token, finds the limiter closed, and gives it back.
-        self._sack.total_tokens = math.inf
-        if self._home is not None:
-            self._home._forget(self.name)
-            self._home._tell(LimiterClosed(self.name, trio.current_time()))
 
-    # ---- for the turnstile ----
+    # ---- what calls teach ----
 
-    def _join(self, name: str, home: _Home) -> None:
-        if self._closed:
-            raise self._closed_error()
-        if self._home is not None:
-            raise RuntimeError(f"limiter {self.name!r} is in a turnstile already")
-        self._regulator.name = name
-        self._home = home
-        self._trio_token = trio.lowlevel.current_trio_token()
+    def _release_after(self, borrower: object, error: BaseException) -> None:
+        """Give back the token of a call that ended with ``error``."""
+        self._give_back(borrower)
+        outcome = outcome_of(error, self._overload)
+        if self._sampler is not None:
+            self._learn(self._sampler, borrower, outcome)
+        retry_after = getattr(error, "retry_after", None)
+        if outcome is Outcome.OVERLOADED and retry_after and self._governor.home is not None:
+            self.pause(retry_after)
 
-    def _order(self, action: Action) -> None:
-        if self._closed:
-            raise self._closed_error()
-        if self._home is None:
-            raise RuntimeError(
-                f"limiter {self.name!r} is in no turnstile, so nothing acts on signals: "
-                "make it with turnstile.limiter(...), pass it to turnstile.add(...), "
-                "or assign total_tokens"
-            )
-        self._home._post(action)
+    def _learn(self, sampler: Sampler, borrower: object, outcome: Outcome) -> None:
+        sampler.finish(borrower, trio.current_time(), outcome)
+        self._governor.hear_policy()
 
-    def _signal(self, signal: Signal, now: float) -> None:
-        self._apply(self._regulator.signal(signal, now, self.borrowed_tokens))
-
-    def _pause(self, seconds: float | None, now: float) -> None:
-        self._apply(self._regulator.pause(seconds, now))
-
-    def _resume(self, now: float) -> None:
-        self._apply(self._regulator.resume(now))
-
-    def _tick(self, now: float) -> float:
-        """Let time pass; return when to call again, on trio's clock."""
-        if self._closed:
-            return math.inf
-        if now >= self._regulator.next_tick:
-            tokens = self._sack.statistics()
-            self._apply(self._regulator.tick(now, tokens.borrowed_tokens, tokens.tasks_waiting))
-        return self._regulator.next_tick
-
-    def _apply(self, decision: Decision | None) -> None:
-        if decision is None or self._closed:
-            return
-        self._sack.total_tokens = decision.after
-        self._record(decision)
-
-    def _record(self, decision: Decision) -> None:
-        self._decisions.append(decision)
-        if self._home is not None:
-            self._home._tell(decision)
+    def _give_back(self, borrower: object) -> None:
+        self._sack.release_on_behalf_of(borrower)
+        if self._idle is not None and not self._sack.borrowed_tokens:
+            self._idle.set()
+            self._idle = None
 
     # ---- for stages ----
 
@@ -444,10 +335,10 @@ class Limiter:
         """Wait for a token, however many wait: a stage holds its source back instead."""
         await self._sack.acquire_on_behalf_of(borrower)
         if self._closed:
-            self.release_on_behalf_of(borrower)
-            raise self._closed_error()
-
-    # ---- guards ----
+            self._give_back(borrower)
+            raise self._governor.closed_error()
+        if self._sampler is not None:
+            self._sampler.start(borrower, trio.current_time(), self._sack.borrowed_tokens)
 
     def _shed(self, max_waiting: int) -> None:
         # Nobody waits while a token is free, so the queue is counted only then.
@@ -456,22 +347,3 @@ class Limiter:
         waiting = self._sack.statistics().tasks_waiting
         if waiting >= max_waiting:
             raise Saturated(self.name, waiting, self.total_tokens)
-
-    def _check_thread(self, what: str) -> None:
-        if self._in_its_run():
-            return
-        raise RuntimeError(
-            f"{what} of limiter {self.name!r} was used from outside the trio run that "
-            "uses the limiter, where it could not wake the waiting tasks: use "
-            "up(), down() or pause(), or trio.from_thread.run_sync()"
-        )
-
-    def _in_its_run(self) -> bool:
-        if not trio.lowlevel.in_trio_run():
-            tokens = self._sack.statistics()
-            in_use = tokens.borrowed_tokens or tokens.tasks_waiting
-            return self._trio_token is None and not in_use
-        return self._trio_token in (None, trio.lowlevel.current_trio_token())
-
-    def _closed_error(self) -> trio.ClosedResourceError:
-        return trio.ClosedResourceError(f"limiter {self.name!r} is closed")

@@ -22,7 +22,7 @@ from ._grace import Grace
 from ._manager import Manager, Report
 from ._scalable import Channels, Phase, PhaseTimeouts, Scalable
 from ._sources import AnySource, open_source
-from ._stage import AnyLimiter, Lease, Stage, as_limiter
+from ._stage import CUT_OFF, AnyLimiter, Lease, Stage, as_limiter
 from ._verdicts import ErrorPolicy, Skip
 
 
@@ -58,7 +58,7 @@ class _Runner:
                 lost = await self.attempts.recover(operation, lease, error, self._attempt)
                 lease.fate = "completed" if lost is None else lost.value
         finally:
-            lease.give_back()
+            lease.give_back(CUT_OFF if lease.fate == "cancelled" else None)
             # No shield where there is nothing to do: it costs 2 µs.
             if type(operation).cleanup is not Scalable.cleanup:
                 await self._clean_up(operation, lease)

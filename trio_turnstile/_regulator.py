@@ -39,16 +39,20 @@ class Regulator:
     ceiling: float
     throttle: Throttle
     policy: LimitPolicy | None = None
+    enforce: bool = True
+    """Whether what the policy proposes is done, or only recorded."""
     cap: float = attrs.field(init=False)
     limit: float = attrs.field(init=False)
     """What the limit ought to be now, in tokens."""
     resume_at: float | None = attrs.field(default=None, init=False)
     """When the pause ends: ``None`` if there is none, infinity if by command only."""
+    _shadow: float = attrs.field(init=False)
     _changed_at: float = attrs.field(default=-math.inf, init=False)
     _hear_policy_at: float = attrs.field(default=-math.inf, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.cap = self.ceiling
+        self._shadow = self._proposed()
         self.limit = self._wanted()
 
     def signal(self, signal: Signal, now: float, in_use: int) -> Decision:
@@ -90,9 +94,22 @@ class Regulator:
             self.policy.on_tick(now, in_use, waiting)
         if self.resume_at is not None and now >= self.resume_at:
             return self.resume(now)
-        if self.policy is None or self._wanted() == self.limit:
+        if self.policy is None or not self.stale:
             return None
-        return self._decide(Reason.POLICY, now, None, **self.policy.why())
+        if self.enforce:
+            return self._decide(Reason.POLICY, now, None, **self.policy.why())
+        before, self._shadow = self._shadow, self._proposed()
+        evidence = {"cap": self.cap, **self.policy.why()}
+        return Decision(self.name, now, None, before, self._shadow, Reason.SHADOW, evidence)
+
+    @property
+    def stale(self) -> bool:
+        """Whether the policy proposes something that was not decided on yet."""
+        if self.policy is None:
+            return False
+        if self.enforce:
+            return self._wanted() != self.limit
+        return self._proposed() != self._shadow
 
     @property
     def next_tick(self) -> float:
@@ -103,6 +120,9 @@ class Regulator:
     def _wanted(self) -> float:
         if self.resume_at is not None:
             return 0
+        return self._proposed() if self.enforce else self.cap
+
+    def _proposed(self) -> float:
         if self.policy is None or self.policy.limit >= self.cap:
             return self.cap
         # One token at least: at none no call would finish, and a policy that
@@ -112,7 +132,9 @@ class Regulator:
     def _decide(
         self, reason: Reason, now: float, signal: Signal | None = None, **evidence: Any
     ) -> Decision:
-        before, self.limit = self.limit, self._wanted()
+        before = self.limit
+        if not reason.refusal:
+            self.limit = self._wanted()
         return Decision(
             self.name, now, signal, before, self.limit, reason, {"cap": self.cap, **evidence}
         )

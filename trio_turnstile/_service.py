@@ -8,6 +8,12 @@ from contextlib import asynccontextmanager
 import trio
 
 
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for part in error.exceptions for leaf in _leaves(part)]
+
+
 @asynccontextmanager
 async def open_service_nursery() -> AsyncIterator[trio.Nursery]:
     """Open a nursery that is cancelled when the body ends.
@@ -26,7 +32,7 @@ async def open_service_nursery() -> AsyncIterator[trio.Nursery]:
             finally:
                 nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        if raised is None or group.exceptions != (raised,):
+        if raised is None or _leaves(group) != _leaves(raised):
             raise
     if raised is not None:
         raise raised

@@ -41,6 +41,12 @@ T = TypeVar("T")
 AnyLimiter: TypeAlias = Limiter | trio.CapacityLimiter
 """What bounds a stage."""
 
+_NOT_YET: Fate = "cancelled"
+"""What became of an item of which nothing better can be said."""
+
+CUT_OFF = BaseException("cut off")
+"""What a call ended with that was cancelled: nothing is learnt of it."""
+
 WINDOW_SLACK = 64
 """How much wider than the limit a window is, unless the user says otherwise.
 
@@ -101,11 +107,15 @@ class Lease:
         self.held = limiter
 
     @enable_ki_protection
-    def give_back(self) -> None:
-        """Give the token back, if one is held."""
-        if self.held is not None:
-            self.held.release_on_behalf_of(self)
-            self.held = None
+    def give_back(self, error: BaseException | None = None) -> None:
+        """Give the token back, if one is held, after work that ended with ``error``."""
+        limiter, self.held = self.held, None
+        if limiter is None:
+            return
+        if error is not None and isinstance(limiter, Limiter):
+            limiter._release_after(self, error)
+        else:
+            limiter.release_on_behalf_of(self)
 
 
 @final
@@ -148,7 +158,11 @@ class Stage(Generic[T]):
         self._source = source
         self._handle = handle
         self._limiter = limiter
-        self._sack = limiter._sack if isinstance(limiter, Limiter) else limiter
+        if isinstance(limiter, Limiter):
+            # The foreman goes round what the limiter learns from calls: he makes none.
+            self._sack, self._give_back = limiter._sack, limiter._give_back
+        else:
+            self._sack, self._give_back = limiter, limiter.release_on_behalf_of
         self._control = control
         self._admit = admit
         self._window = window
@@ -204,7 +218,7 @@ class Stage(Generic[T]):
                     await checkpoint()
                 else:
                     await self._sack.acquire_on_behalf_of(self)
-                    self._sack.release_on_behalf_of(self)
+                    self._give_back(self)
 
     def _may_read_ahead(self) -> bool:
         return self._source.reads_ahead and not self._queueing
@@ -240,7 +254,7 @@ class Stage(Generic[T]):
                 return self._source_failed(error)
             lease.number = counts.received = counts.received + 1
             counts.in_flight += 1
-            lease.fate = "cancelled"
+            lease.fate = _NOT_YET
             lease.round = self._rounds
             try:
                 if self._admit is not None:
@@ -255,15 +269,16 @@ class Stage(Generic[T]):
                 # The user's errors are caught in Attempts: this is a limiter's.
                 self._control.stop(describe(error, item=item, phase="limiter"), "now")
             finally:
-                if lease.held is limiter:
+                if lease.fate == "cancelled":
+                    lease.give_back(CUT_OFF)
+                    self.cut_off.append(item)
+                elif lease.held is limiter:
                     release(lease)
                     lease.held = None
                 else:
                     lease.give_back()
                 counts.in_flight -= 1
                 fates[lease.fate] += 1
-                if lease.fate == "cancelled":
-                    self.cut_off.append(item)
             if self._foreman_rests:
                 self._foreman_lot.unpark()
             if self.on_room is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from types import MappingProxyType
 from typing import TypeAlias, final
@@ -20,10 +20,13 @@ import trio
 
 from ._checks import check_seconds
 from ._events import Event, LimiterOpened, Observer, Observers, Signal, Snapshot
+from ._governor import Action
 from ._history import History
-from ._limiter import Action, Limiter
+from ._limiter import Limiter
+from ._sampling import OVERLOAD
 from ._service import open_service_nursery
 from ._throttle import Throttle
+from ._verdicts import On
 from .limits import LimitPolicy
 
 SIGNALS_BUFFERED = 64
@@ -42,7 +45,12 @@ class Turnstile:
     """The limiters of one service and what moves them; made by `open_turnstile`."""
 
     def __init__(
-        self, nursery: trio.Nursery, observers: Iterable[Observer], sample_every: float
+        self,
+        nursery: trio.Nursery,
+        signals: SignalChannel,
+        sent: trio.MemoryReceiveChannel[tuple[str | None, Signal]],
+        observers: Iterable[Observer],
+        sample_every: float,
     ) -> None:
         self._nursery = nursery
         self._observers = Observers(observers)
@@ -53,9 +61,7 @@ class Turnstile:
         self._trio_token = trio.lowlevel.current_trio_token()
         self._actions: deque[Action] = deque()
         self._news = trio.Event()
-        self._signals, self._sent = trio.open_memory_channel[tuple[str | None, Signal]](
-            SIGNALS_BUFFERED
-        )
+        self._signals, self._sent = signals, sent
 
     def __repr__(self) -> str:
         return f"<trio_turnstile.Turnstile of {', '.join(self._limiters) or 'no limiters'}>"
@@ -82,6 +88,8 @@ class Turnstile:
         *,
         throttle: Throttle = Throttle(),  # noqa: B008 (frozen)
         policy: LimitPolicy | None = None,
+        enforce: bool = True,
+        overload: On = OVERLOAD,
         max_waiting: int | None = None,
     ) -> Limiter:
         """Make a limiter in this turnstile; for the arguments see `Limiter`.
@@ -90,7 +98,15 @@ class Turnstile:
         ``"api-2"``, as two requests may run the same code at once.
         """
         return self.add(
-            Limiter(name, ceiling, throttle=throttle, policy=policy, max_waiting=max_waiting)
+            Limiter(
+                name,
+                ceiling,
+                throttle=throttle,
+                policy=policy,
+                enforce=enforce,
+                overload=overload,
+                max_waiting=max_waiting,
+            )
         )
 
     def add(self, limiter: Limiter) -> Limiter:
@@ -102,7 +118,7 @@ class Turnstile:
         """
         self._check_open()
         name = self._free_name(limiter.name)
-        limiter._join(name, self)
+        limiter._governor.join(name, self)
         self._limiters[name] = limiter
         self._tell(LimiterOpened(name, trio.current_time(), limiter.ceiling))
         self._wake()  # a policy may want to be heard sooner than anything else
@@ -138,7 +154,7 @@ class Turnstile:
           the error comes out of `open_turnstile` in an exception group.
         """
         self._check_open()
-        self._nursery.start_soon(self._run_monitor, monitor)
+        self._nursery.start_soon(self._run_monitor, monitor, self._signals.clone())
 
     # ---- the tasks ----
 
@@ -148,9 +164,12 @@ class Turnstile:
             now = trio.current_time()
             self._act(now)
             next_tick = min(
-                (limiter._tick(now) for limiter in tuple(self._limiters.values())),
+                (limiter._governor.tick(now) for limiter in tuple(self._limiters.values())),
                 default=float("inf"),
             )
+            if self._actions:  # posted meanwhile: let others run in between
+                await trio.lowlevel.checkpoint()
+                continue
             with trio.move_on_at(next_tick):
                 await self._news.wait()
 
@@ -169,10 +188,11 @@ class Turnstile:
 
     async def _run_signals(self) -> None:
         async for name, signal in self._sent:
-            self._post(partial(self._signal, name, signal))
+            self._actions.append(partial(self._signal, name, signal))
+            self._wake()
 
-    async def _run_monitor(self, monitor: Monitor) -> None:
-        with self._signals.clone() as signals:
+    async def _run_monitor(self, monitor: Monitor, signals: SignalChannel) -> None:
+        with signals:
             await monitor(signals)
 
     # ---- for limiters ----
@@ -181,7 +201,10 @@ class Turnstile:
         """Leave something for the throttle task to do; from any thread."""
         self._check_open()
         self._actions.append(action)
-        self._trio_token.run_sync_soon(self._wake, idempotent=True)
+        try:
+            self._trio_token.run_sync_soon(self._wake, idempotent=True)
+        except trio.RunFinishedError:
+            raise trio.ClosedResourceError("the turnstile was left") from None
 
     def _tell(self, event: Event) -> None:
         self._observers(event)
@@ -200,11 +223,11 @@ class Turnstile:
         if name is not None and name not in self._limiters:
             _LOG.warning("signal %s dropped: %s", signal.value, self._unknown(name))
             return
-        for limiter in self._limiters.values() if name is None else [self._limiters[name]]:
-            limiter._signal(signal, now)
+        for limiter in tuple(self._limiters.values()) if name is None else [self._limiters[name]]:
+            limiter._governor.signal(signal, now)
 
     def _act(self, now: float) -> None:
-        while self._actions:
+        for _ in range(len(self._actions)):
             self._actions.popleft()(now)
 
     def _wake(self) -> None:
@@ -212,11 +235,13 @@ class Turnstile:
 
     def _close(self) -> None:
         self._closed = True  # nothing more is posted; what was posted is done
+        with suppress(trio.WouldBlock):
+            while True:
+                self._actions.append(partial(self._signal, *self._sent.receive_nowait()))
         self._act(trio.current_time())
         for limiter in tuple(self._limiters.values()):
             limiter.close()
         self._signals.close()
-        self._sent.close()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -254,12 +279,14 @@ async def open_turnstile(
       monitor, in an exception group.
     """
     check_seconds("sample_every", sample_every, positive=True)
-    async with open_service_nursery() as nursery:
-        turnstile = Turnstile(nursery, observers, sample_every)
-        nursery.start_soon(turnstile._run_throttle)
-        nursery.start_soon(turnstile._run_sampling)
-        nursery.start_soon(turnstile._run_signals)
-        try:
-            yield turnstile
-        finally:
-            turnstile._close()
+    signals, sent = trio.open_memory_channel[tuple[str | None, Signal]](SIGNALS_BUFFERED)
+    with sent:  # until the monitors have ended: one may send as it is cancelled
+        async with open_service_nursery() as nursery:
+            turnstile = Turnstile(nursery, signals, sent, observers, sample_every)
+            nursery.start_soon(turnstile._run_throttle)
+            nursery.start_soon(turnstile._run_sampling)
+            nursery.start_soon(turnstile._run_signals)
+            try:
+                yield turnstile
+            finally:
+                turnstile._close()

@@ -1,0 +1,190 @@
+"""Events: what they say, how they reach observers, and what a bad observer can do: nothing."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from trio_turnstile import (
+    Decision,
+    Event,
+    LimiterClosed,
+    LimiterOpened,
+    Reason,
+    Signal,
+    Snapshot,
+    Throttle,
+    log_decisions,
+    open_turnstile,
+)
+
+CHANGE = Decision("api", 1.0, Signal.DOWN, 10, 8, Reason.SIGNAL, {"cap": 8})
+REFUSAL = Decision("api", 2.0, Signal.UP, 8, 8, Reason.HOLDING, {"hold_left": 3.0})
+OTHERS = (
+    Snapshot("api", 2.0, 10, 3, 0),
+    LimiterOpened("api", 0.0, 10),
+    LimiterClosed("api", 9.0),
+)
+
+
+def test_only_refusals_are_refusals() -> None:
+    """Holding, at the ceiling, at the minimum, in the shadow: nothing changes; else it does."""
+    refusals = {reason for reason in Reason if reason.refusal}
+    assert refusals == {Reason.HOLDING, Reason.AT_CEILING, Reason.AT_MINIMUM, Reason.SHADOW}
+
+
+def test_a_decision_says_whether_it_was_applied() -> None:
+    """What was refused was not applied."""
+    assert CHANGE.applied
+    assert not REFUSAL.applied
+
+
+@pytest.mark.parametrize("event", [CHANGE, *OTHERS], ids=lambda e: type(e).__name__)
+def test_events_are_frozen_values(event: Event) -> None:
+    """An event can be compared, hashed, sent to another process, and not changed."""
+    copy = pickle.loads(pickle.dumps(event))
+    assert copy == event
+    assert hash(copy) == hash(event)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        event.limiter = "other"  # type: ignore[misc]
+
+
+async def test_observers_hear_of_everything_in_order(autojump_clock: MockClock) -> None:
+    """Opening, samples, decisions and closing reach every observer, with trio's time."""
+    one: list[Event] = []
+    two: list[Event] = []
+    async with open_turnstile(observers=[one.append, two.append], sample_every=1) as turnstile:
+        api = turnstile.limiter("api", 10)
+        await trio.sleep(0.5)
+        api.down()
+        await trio.sleep(1)
+    start = one[0].time
+    assert one == [
+        LimiterOpened("api", start, 10),
+        Decision("api", start + 0.5, Signal.DOWN, 10, 8, Reason.SIGNAL, {"cap": 8}),
+        Snapshot("api", start + 1, 8, 0, 0),
+        LimiterClosed("api", start + 1.5),
+    ]
+    assert two == one
+
+
+async def test_an_observer_that_raises_is_logged_and_heard_no_more(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing else notices: the event is acted on, and other observers get it."""
+    calls: list[Event] = []
+    heard: list[Event] = []
+
+    def bad(event: Event) -> None:
+        calls.append(event)
+        raise ValueError("a bug in an observer")
+
+    async with open_turnstile(observers=[bad, heard.append]) as turnstile:
+        api = turnstile.limiter("api", 10)
+        api.down()
+        await wait_all_tasks_blocked()
+        assert api.total_tokens == 8
+    assert calls == heard[:1]
+    assert [type(event) for event in heard] == [LimiterOpened, Decision, LimiterClosed]
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("trio_turnstile.observers", logging.ERROR)
+    assert "bad" in record.message
+    assert "is heard no more" in record.message
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], ValueError)
+
+
+async def test_the_same_observer_given_twice_is_dropped_each_time_it_raises(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each of the two entries raises once; neither is left over."""
+    calls: list[Event] = []
+
+    def bad(event: Event) -> None:
+        calls.append(event)
+        raise ValueError("a bug in an observer")
+
+    async with open_turnstile(observers=[bad, bad]) as turnstile:
+        turnstile.limiter("one", 1)
+        turnstile.limiter("two", 1)
+    assert len(calls) == len(caplog.records) == 2
+
+
+async def test_an_observer_may_close_a_limiter_while_all_are_signalled() -> None:
+    """What an observer does to the turnstile does not upset the signal that it hears of."""
+
+    def close_all(event: Event) -> None:
+        if isinstance(event, Decision):
+            for limiter in tuple(turnstile.limiters.values()):
+                limiter.close()
+
+    async with open_turnstile(observers=[close_all]) as turnstile:
+        one, two = turnstile.limiter("one", 5), turnstile.limiter("two", 5)
+        turnstile.down()
+        await wait_all_tasks_blocked()
+        assert not turnstile.limiters
+    assert len(one.decisions) == 1
+    assert len(two.decisions) == 0
+
+
+async def test_an_observer_that_raises_inside_an_event_of_its_own_making_is_dropped_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It makes an event, raises on that one, and then on the first: no harm is done."""
+
+    def bad(event: Event) -> None:
+        if isinstance(event, Decision):
+            turnstile.limiters["two"].close()
+        if not isinstance(event, LimiterOpened):
+            raise ValueError("a bug in an observer")
+
+    async with open_turnstile(observers=[bad]) as turnstile:
+        one = turnstile.limiter("one", 5)
+        turnstile.limiter("two", 5)
+        one.down()
+        await wait_all_tasks_blocked()
+        assert one.total_tokens == 3
+    assert caplog.records
+
+
+def test_decisions_are_logged_at_info_and_refusals_at_debug(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each goes to the logger of its limiter, and carries the whole decision."""
+    caplog.set_level(logging.DEBUG)
+    log_decisions(CHANGE)
+    log_decisions(REFUSAL)
+    assert [(r.name, r.levelname, r.message) for r in caplog.records] == [
+        ("trio_turnstile.limiter.api", "INFO", "api: 10 -> 8 (signal)"),
+        ("trio_turnstile.limiter.api", "DEBUG", "api: 8 -> 8 (holding)"),
+    ]
+    assert [vars(r)["decision"] for r in caplog.records] == [CHANGE, REFUSAL]
+
+
+@pytest.mark.parametrize("event", OTHERS, ids=lambda e: type(e).__name__)
+def test_other_events_are_not_logged(event: Event, caplog: pytest.LogCaptureFixture) -> None:
+    """`log_decisions` logs decisions only."""
+    caplog.set_level(logging.DEBUG)
+    log_decisions(event)
+    assert not caplog.records
+
+
+async def test_log_decisions_is_an_observer(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Given to `open_turnstile`, it logs what happens to each limiter."""
+    caplog.set_level(logging.DEBUG)
+    async with open_turnstile(observers=[log_decisions]) as turnstile:
+        api = turnstile.limiter("api", 10, throttle=Throttle(hold=5))
+        api.down()
+        api.down()
+        await wait_all_tasks_blocked()
+    assert [(r.levelname, r.message) for r in caplog.records] == [
+        ("INFO", "api: 10 -> 8 (signal)"),
+        ("DEBUG", "api: 8 -> 8 (holding)"),
+    ]

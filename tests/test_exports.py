@@ -1,0 +1,112 @@
+"""The public names: what they are called, that they are explained, closed and well-behaved."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from types import FunctionType
+
+import pytest
+from trio.testing import assert_checkpoints, wait_all_tasks_blocked
+
+import trio_turnstile
+from trio_turnstile import Limiter, Scalable, open_turnstile, run_phases
+
+PUBLIC = {
+    name: value
+    for name, value in vars(trio_turnstile).items()
+    if not name.startswith("_") and not inspect.ismodule(value)
+}
+
+CLASSES = {name: value for name, value in PUBLIC.items() if isinstance(value, type)}
+
+MADE_HERE = {
+    name: value for name, value in PUBLIC.items() if isinstance(value, type | FunctionType)
+}
+
+OPEN = {"Scalable"}
+"""Classes that are made to be subclassed."""
+
+
+def is_protocol(cls: type) -> bool:
+    return getattr(cls, "_is_protocol", False)
+
+
+def test_nothing_else_is_exported() -> None:
+    """The helper that publishes the names is not among them, nor any module by accident."""
+    assert "publish" not in PUBLIC
+    modules = {name for name, value in vars(trio_turnstile).items() if inspect.ismodule(value)}
+    assert {name for name in modules if not name.startswith("_")} <= {
+        "limits",
+        "testing",
+        "integrations",
+        "cli",
+    }
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_public_class_is_final_unless_made_to_be_subclassed(name: str) -> None:
+    """All but protocols and `Scalable`; these are not."""
+    cls = CLASSES[name]
+    is_open = name in OPEN or is_protocol(cls)
+    assert getattr(cls, "__final__", False) is not is_open
+
+
+@pytest.mark.parametrize("name", MADE_HERE)
+def test_a_public_name_says_where_it_is_to_be_had(name: str) -> None:
+    """Tracebacks and docs show ``trio_turnstile.Name``, which can be imported and pickled."""
+    value = MADE_HERE[name]
+    assert (value.__module__, value.__qualname__) == ("trio_turnstile", name)
+    assert pickle.loads(pickle.dumps(value)) is value
+
+
+@pytest.mark.parametrize("name", MADE_HERE)
+def test_a_public_name_has_a_docstring(name: str) -> None:
+    """Of its own, and no heading that attrs or `enum` wrote."""
+    assert (MADE_HERE[name].__doc__ or "").strip()
+
+
+MEMBERS = {
+    f"{name}.{attribute}": value
+    for name, cls in CLASSES.items()
+    for attribute, value in vars(cls).items()
+    if not attribute.startswith("_") and isinstance(value, FunctionType | property)
+}
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_public_method_or_property_has_a_docstring(name: str) -> None:
+    """Whoever asks for help gets it."""
+    assert (MEMBERS[name].__doc__ or "").strip()
+
+
+@pytest.mark.parametrize("method", ["acquire", "__aenter__", "wait_idle"])
+async def test_an_async_method_of_a_limiter_checkpoints_though_it_need_not_wait(
+    method: str,
+) -> None:
+    """So that a loop round it never starves other tasks."""
+    with assert_checkpoints():
+        await getattr(Limiter("api", 1), method)()
+
+
+async def test_acquire_on_behalf_of_checkpoints() -> None:
+    """Whoever the token is for."""
+    with assert_checkpoints():
+        await Limiter("api", 1).acquire_on_behalf_of("somebody")
+
+
+async def test_run_phases_checkpoints_though_there_is_nothing_to_do() -> None:
+    """An empty source is no reason not to."""
+    with assert_checkpoints():
+        await run_phases([], limiter=1)
+    with assert_checkpoints():
+        await run_phases([Scalable()], limiter=1)
+
+
+async def test_open_turnstile_checkpoints_on_the_way_out() -> None:
+    """It waits there for its tasks; like a nursery, it enters without a checkpoint."""
+    turnstile = open_turnstile()
+    await turnstile.__aenter__()
+    await wait_all_tasks_blocked()
+    with assert_checkpoints():
+        await turnstile.__aexit__(None, None, None)

@@ -1,0 +1,409 @@
+"""`Regulator`: what the limit ought to be. Pure: time is an argument, decisions are values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Final, TypeAlias
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trio_turnstile import Decision, Reason, Signal, Throttle
+from trio_turnstile._regulator import POLICY_TICK, Regulator
+from trio_turnstile.limits import Sample
+
+UP, DOWN = Signal.UP, Signal.DOWN
+
+
+@attrs.define
+class Proposal:
+    """A policy that proposes what it is told, and notes what it hears."""
+
+    limit: float
+    heard: list[tuple[float, int, int]] = attrs.field(factory=list)
+
+    def on_tick(self, now: float, in_flight: int, waiting: int) -> None:
+        self.heard.append((now, in_flight, waiting))
+
+    def on_start(self, now: float, in_flight: int) -> None:
+        pass
+
+    def on_finish(self, sample: Sample) -> None:
+        pass
+
+    def why(self) -> Mapping[str, object]:
+        return {"proposed": self.limit}
+
+
+def regulator(ceiling: float = 10, policy: Proposal | None = None, **rules: float) -> Regulator:
+    return Regulator("api", ceiling, Throttle(**rules), policy)  # type: ignore[arg-type]
+
+
+# ---- signals and the hold ----
+
+
+def test_it_starts_at_the_ceiling_and_not_holding() -> None:
+    """The first signal is obeyed, at whatever time it comes."""
+    api = regulator(hold=30)
+    assert api.limit == api.cap == api.ceiling == 10
+    assert api.signal(DOWN, -5.0, 0) == Decision(
+        "api", -5.0, DOWN, 10, 8, Reason.SIGNAL, {"cap": 8}
+    )
+    assert api.limit == 8
+
+
+def test_the_first_signal_is_obeyed_under_an_endless_hold() -> None:
+    """With ``hold=math.inf`` one change is made and no other."""
+    api = regulator(hold=math.inf)
+    assert api.signal(DOWN, 0.0, 0).after == 8
+    refusal = api.signal(UP, 1e9, 0)
+    assert (refusal.reason, refusal.evidence["hold_left"]) == (Reason.HOLDING, math.inf)
+
+
+def test_a_signal_within_the_hold_is_refused_with_the_time_that_is_left() -> None:
+    """Up and down alike, up to the very second in which the hold ends."""
+    api = regulator(hold=30)
+    api.signal(DOWN, 100.0, 0)
+    assert api.signal(DOWN, 110.0, 0) == Decision(
+        "api", 110.0, DOWN, 8, 8, Reason.HOLDING, {"cap": 8, "hold_left": 20.0}
+    )
+    assert api.signal(UP, 129.5, 0).evidence["hold_left"] == 0.5
+    assert api.signal(UP, 130.0, 0).after == 9
+
+
+def test_a_refused_signal_does_not_extend_the_hold() -> None:
+    """An alarm repeated each second is obeyed once in a hold, not never again."""
+    api = regulator(100, hold=30)
+    applied = [float(t) for t in range(121) if api.signal(DOWN, float(t), 0).applied]
+    assert applied == [0.0, 30.0, 60.0, 90.0, 120.0]
+
+
+def test_a_signal_at_a_bound_is_refused_and_starts_no_hold() -> None:
+    """At the ceiling nothing is to be raised; the next down is obeyed at once."""
+    api = regulator(2, hold=30)
+    assert api.signal(UP, 0.0, 0).reason is Reason.AT_CEILING
+    assert api.signal(DOWN, 0.0, 0).after == 1
+    assert api.signal(DOWN, 0.0, 0).reason is Reason.AT_MINIMUM
+    assert api.signal(DOWN, 30.0, 0).reason is Reason.AT_MINIMUM
+    assert api.signal(UP, 30.0, 0).after == 2
+
+
+def test_without_a_hold_every_signal_counts() -> None:
+    """``hold=0`` lets many signals act in the same instant."""
+    api = regulator(hold=0)
+    assert [api.signal(DOWN, 1.0, 0).after for _ in range(5)] == [8, 6, 4, 2, 1]
+
+
+def test_an_infinite_limit_comes_down_from_what_is_in_use() -> None:
+    """It goes up again step by step, without end."""
+    api = regulator(math.inf, hold=0)
+    assert api.signal(UP, 0.0, 7).reason is Reason.AT_CEILING
+    assert api.signal(DOWN, 0.0, 7).after == 5
+    assert api.signal(UP, 0.0, 5).after == 6
+
+
+# ---- by hand ----
+
+
+def test_an_assignment_overrides_every_rule_and_starts_a_hold() -> None:
+    """It acts within a hold, goes under the minimum, and signals wait for its hold."""
+    api = regulator(hold=30, min=3)
+    api.signal(DOWN, 0.0, 0)
+    assert api.assign(1, 1.0) == Decision("api", 1.0, None, 8, 1, Reason.MANUAL)
+    assert api.signal(UP, 30.0, 0).evidence["hold_left"] == 1.0
+    assert api.signal(DOWN, 31.0, 0).reason is Reason.AT_MINIMUM
+    assert api.signal(UP, 31.0, 0).after == 3
+
+
+def test_an_assignment_above_the_ceiling_raises_it() -> None:
+    """And one below it leaves it where it is, so that signals may lead back."""
+    api = regulator(hold=0)
+    api.assign(20, 0.0)
+    assert api.ceiling == 20
+    api.assign(5, 0.0)
+    assert api.ceiling == 20
+    assert api.signal(UP, 0.0, 0).after == 6
+
+
+# ---- pauses ----
+
+
+def test_a_pause_is_a_limit_of_nothing_until_it_is_resumed() -> None:
+    """Signals move the cap meanwhile, which is where the limit resumes."""
+    api = regulator(hold=0)
+    assert api.pause(None, 1.0) == Decision(
+        "api", 1.0, None, 10, 0, Reason.PAUSED, {"cap": 10, "until": math.inf}
+    )
+    assert api.next_tick == math.inf
+    assert api.signal(DOWN, 2.0, 0) == Decision("api", 2.0, DOWN, 0, 0, Reason.SIGNAL, {"cap": 8})
+    assert api.resume(3.0) == Decision("api", 3.0, None, 0, 8, Reason.RESUMED, {"cap": 8})
+
+
+def test_resuming_what_is_not_paused_is_no_decision() -> None:
+    """There is nothing to tell."""
+    assert regulator().resume(0.0) is None
+
+
+def test_a_pause_for_a_time_ends_by_itself() -> None:
+    """`next_tick` says when, and the tick then resumes."""
+    api = regulator()
+    api.pause(5, 10.0)
+    assert api.next_tick == 15.0
+    assert api.tick(14.9, 0, 0) is None
+    assert api.tick(15.0, 0, 0) == Decision("api", 15.0, None, 0, 10, Reason.RESUMED, {"cap": 10})
+    assert api.next_tick == math.inf
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "ends"),
+    [(10, 2, 10.0), (2, 10, 11.0), (None, 2, math.inf), (2, None, math.inf)],
+)
+def test_a_pause_is_never_shortened_by_another(
+    first: float | None, second: float | None, ends: float
+) -> None:
+    """The later end of the two holds."""
+    api = regulator()
+    api.pause(first, 0.0)
+    assert api.pause(second, 1.0).evidence["until"] == ends
+    assert api.resume_at == ends
+
+
+def test_an_assignment_ends_a_pause() -> None:
+    """The operator's word goes before an earlier word."""
+    api = regulator()
+    api.pause(None, 0.0)
+    assert api.assign(4, 1.0).before == 0
+    assert api.limit == 4
+    assert api.resume(2.0) is None
+
+
+def test_a_pause_neither_starts_nor_ends_a_hold() -> None:
+    """The hold is about signals alone."""
+    api = regulator(hold=30)
+    api.pause(None, 0.0)
+    api.resume(1.0)
+    assert api.signal(DOWN, 2.0, 0).applied
+    api.pause(None, 3.0)
+    api.resume(4.0)
+    assert api.signal(DOWN, 5.0, 0).reason is Reason.HOLDING
+
+
+# ---- policies ----
+
+
+@pytest.mark.parametrize(
+    ("proposed", "limit"), [(99.0, 10), (10.0, 10), (7.9, 7), (2.0, 3), (0.2, 3), (-math.inf, 3)]
+)
+def test_a_policy_proposes_between_the_minimum_and_the_cap(proposed: float, limit: float) -> None:
+    """Fractions are floored; a proposal out of bounds counts as the nearer bound."""
+    if math.isfinite(proposed):
+        assert regulator(policy=Proposal(proposed), min=3).limit == limit
+    assert regulator(policy=Proposal(max(proposed, -1e9)), min=3).limit == limit
+
+
+def test_a_policy_leaves_one_token_at_least_even_where_the_minimum_is_none() -> None:
+    """At none no call would finish, and nothing could be learnt any more."""
+    assert regulator(policy=Proposal(0.0), min=0).limit == 1
+
+
+def test_no_policy_reopens_what_was_shut_by_hand() -> None:
+    """A cap of 0 is 0, whatever is proposed."""
+    api = regulator(policy=Proposal(0.5), min=0)
+    api.assign(0, 0.0)
+    assert api.tick(1.0, 0, 0) is None
+    assert api.limit == 0
+
+
+def test_a_policy_is_heard_ten_times_a_second_with_the_state() -> None:
+    """Ticks that come sooner leave it alone."""
+    policy = Proposal(5.0)
+    api = regulator(policy=policy)
+    assert api.next_tick == -math.inf
+    for now in (0.0, 0.5 * POLICY_TICK, POLICY_TICK, 1.5 * POLICY_TICK):
+        api.tick(now, 4, 2)
+    assert policy.heard == [(0.0, 4, 2), (POLICY_TICK, 4, 2)]
+    assert api.next_tick == 2 * POLICY_TICK == 0.2
+
+
+def test_a_policy_that_moves_is_followed_with_its_evidence() -> None:
+    """The decision says why; where nothing moved there is none."""
+    policy = Proposal(5.0)
+    api = regulator(policy=policy)
+    assert api.limit == 5
+    assert api.tick(0.0, 0, 0) is None
+    policy.limit = 6.5
+    assert api.tick(1.0, 0, 0) == Decision(
+        "api", 1.0, None, 5, 6, Reason.POLICY, {"cap": 10, "proposed": 6.5}
+    )
+    policy.limit = 6.9
+    assert api.tick(2.0, 0, 0) is None
+
+
+def test_signals_are_guard_rails_round_a_policy() -> None:
+    """A down signal bites only when the cap gets under what the policy proposes."""
+    api = regulator(policy=Proposal(7.0), hold=0)
+    assert [api.signal(DOWN, 0.0, 0).after for _ in range(3)] == [7, 6, 4]
+    assert api.cap == 4
+
+
+def test_a_policy_is_heard_while_paused_but_cannot_resume() -> None:
+    """It may learn that nothing runs; the limit stays 0 until the pause ends."""
+    policy = Proposal(5.0)
+    api = regulator(policy=policy)
+    api.pause(10, 0.0)
+    assert api.tick(1.0, 0, 3) is None
+    assert (api.limit, policy.heard) == (0, [(1.0, 0, 3)])
+    resumed = api.tick(10.0, 0, 3)
+    assert resumed is not None
+    assert (resumed.reason, resumed.after) == (Reason.RESUMED, 5)
+
+
+@pytest.mark.parametrize("signal", Signal)
+def test_a_refusal_changes_nothing_though_the_policy_has_moved(signal: Signal) -> None:
+    """What the policy moved is a decision of its own, with its own reason."""
+    policy = Proposal(8.0)
+    api = regulator(policy=policy, hold=30)
+    api.signal(DOWN, 0.0, 0)
+    policy.limit = 3.0
+    refusal = api.signal(signal, 1.0, 0)
+    assert refusal.reason is Reason.HOLDING
+    assert refusal.before == refusal.after == 8
+    moved = api.tick(1.0, 0, 0)
+    assert moved is not None
+    assert (moved.reason, moved.before, moved.after) == (Reason.POLICY, 8, 3)
+
+
+# ---- the rules against a model ----
+
+Act: TypeAlias = tuple[str, object]
+
+EIGHTHS: Final = st.integers(0, 400).map(lambda n: n / 8)
+"""Times that floats add exactly, so that the model need not reckon with rounding."""
+
+TOKENS = st.integers(0, 12) | st.just(math.inf)
+
+ACTS: st.SearchStrategy[list[Act]] = st.lists(
+    st.one_of(
+        st.tuples(st.just("signal"), st.sampled_from(Signal)),
+        st.tuples(st.just("signal"), st.sampled_from(Signal)),
+        st.tuples(st.just("wait"), EIGHTHS),
+        st.tuples(st.just("use"), st.integers(0, 12)),
+        st.tuples(st.just("assign"), TOKENS),
+        st.tuples(st.just("pause"), EIGHTHS.filter(bool) | st.none()),
+        st.tuples(st.just("resume"), st.none()),
+    ),
+    max_size=40,
+)
+
+RULES = st.builds(
+    Throttle, up=st.integers(1, 5), down=st.integers(1, 5), min=st.integers(0, 6), hold=EIGHTHS
+)
+
+
+class Model:
+    """The rules as one would tell them to an operator, and nothing of how they are kept."""
+
+    def __init__(self, rules: Throttle, ceiling: float) -> None:
+        self.rules = rules
+        self.highest = self.cap = ceiling
+        self.changes: list[float] = []
+        self.pauses: list[float] = []
+
+    def limit(self, now: float) -> float:
+        return 0 if any(end > now for end in self.pauses) else self.cap
+
+    def holds(self, now: float) -> bool:
+        return any(now - change < self.rules.hold for change in self.changes)
+
+    def signal(self, signal: Signal, now: float, in_use: int) -> Reason:
+        wanted = self.stepped_up() if signal is UP else self.stepped_down(in_use)
+        if wanted == self.cap:
+            return Reason.AT_CEILING if signal is UP else Reason.AT_MINIMUM
+        if self.holds(now):
+            return Reason.HOLDING
+        self.cap = wanted
+        self.changes.append(now)
+        return Reason.SIGNAL
+
+    def stepped_up(self) -> float:
+        wanted = self.cap + self.rules.up
+        if wanted < self.rules.min:
+            return self.rules.min
+        return min(wanted, self.highest)
+
+    def stepped_down(self, in_use: int) -> float:
+        wanted = (in_use if self.cap == math.inf else self.cap) - self.rules.down
+        if wanted >= self.rules.min:
+            return wanted
+        return min(self.cap, self.rules.min)
+
+    def assign(self, tokens: float, now: float) -> None:
+        self.cap = tokens
+        self.highest = max(self.highest, tokens)
+        self.changes.append(now)
+        self.pauses.clear()
+
+
+@settings(deadline=None)
+@given(rules=RULES, headroom=TOKENS, acts=ACTS)
+def test_the_rules_against_a_plain_model(rules: Throttle, headroom: float, acts: list[Act]) -> None:
+    """After any acts the limit, the reasons and the bounds are those of the model."""
+    model = Model(rules, rules.min + headroom)
+    api = Regulator("api", rules.min + headroom, rules)
+    now, in_use = 0.0, 0
+    for act, value in acts:
+        match act, value:
+            case "wait", float(seconds):
+                now += seconds
+                if now >= api.next_tick:
+                    api.tick(now, in_use, 0)
+            case "use", int(tokens):
+                in_use = tokens
+            case "signal", Signal() as signal:
+                before = model.limit(now)
+                expected = model.signal(signal, now, in_use)
+                decision = api.signal(signal, now, in_use)
+                assert decision.reason is expected
+                assert (decision.before, decision.after) == (before, model.limit(now))
+            case "assign", int() | float() as tokens:
+                model.assign(tokens, now)
+                api.assign(tokens, now)
+            case "pause", float() | None as seconds:
+                model.pauses.append(math.inf if seconds is None else now + seconds)
+                api.pause(seconds, now)
+            case "resume", None:
+                paused = any(end > now for end in model.pauses)
+                model.pauses.clear()
+                assert (api.resume(now) is not None) == paused
+            case _:
+                raise AssertionError(act)
+        assert (api.limit, api.cap, api.ceiling) == (model.limit(now), model.cap, model.highest)
+
+
+@settings(deadline=None)
+@given(
+    rules=RULES,
+    headroom=TOKENS,
+    signals=st.lists(st.tuples(EIGHTHS, st.sampled_from(Signal), st.integers(0, 12))),
+)
+def test_signals_alone_keep_the_bounds_and_the_hold(
+    rules: Throttle, headroom: float, signals: list[tuple[float, Signal, int]]
+) -> None:
+    """Without assignments the limit stays in its bounds, and two changes are a hold apart."""
+    ceiling = rules.min + headroom
+    api = Regulator("api", ceiling, rules)
+    now, decisions = 0.0, []
+    for seconds, signal, in_use in signals:
+        now += seconds
+        decisions.append(api.signal(signal, now, in_use))
+        assert rules.min <= api.limit <= ceiling
+    applied = [decision.time for decision in decisions if decision.applied]
+    assert all(later - sooner >= rules.hold for sooner, later in pairwise(applied))
+    # A refusal for the hold is only ever given within a hold of a change.
+    for refusal in decisions:
+        if refusal.reason is Reason.HOLDING:
+            assert any(0 <= refusal.time - time < rules.hold for time in applied)
