@@ -53,7 +53,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Check the types: ours, and those that a user of the package sees."""
-    session.install("-e", ".[test]", "mypy>=1.18", "pyright>=1.1.400")
+    session.install("-e", ".[test]", "mypy>=1.18", "pyright>=1.1.400", "types-psutil")
     session.run("mypy", "trio_turnstile", "tests/typing")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "trio_turnstile", "--ignoreexternal")

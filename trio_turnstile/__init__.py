@@ -12,6 +12,7 @@ from ._batches import BatchError as BatchError
 from ._budget import RetryBudget as RetryBudget
 from ._errors import Aborted as Aborted
 from ._errors import ConcurrentError as ConcurrentError
+from ._errors import Overloaded as Overloaded
 from ._errors import Saturated as Saturated
 from ._events import Decision as Decision
 from ._events import Event as Event
@@ -33,12 +34,18 @@ from ._jsonlines import as_letter as as_letter
 from ._limiter import Limiter as Limiter
 from ._manager import Manager as Manager
 from ._manager import Report as Report
+from ._monitors import alarm as alarm
+from ._monitors import cpu_alarm as cpu_alarm
+from ._monitors import load_alarm as load_alarm
+from ._monitors import loop_lag_alarm as loop_lag_alarm
+from ._monitors import memory_alarm as memory_alarm
 from ._phases import run_phases as run_phases
 from ._pipeline import Pipeline as Pipeline
 from ._pipeline import Producer as Producer
 from ._pipeline import Results as Results
 from ._processors import Consumer as Consumer
 from ._processors import Processor as Processor
+from ._rate import RateLimiter as RateLimiter
 from ._scalable import Channels as Channels
 from ._scalable import PhaseTimeouts as PhaseTimeouts
 from ._scalable import Scalable as Scalable

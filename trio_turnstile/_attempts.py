@@ -20,6 +20,7 @@ from trio.lowlevel import enable_ki_protection
 from ._budget import Purse, RetryBudget
 from ._control import Control, Counts
 from ._errors import ConcurrentError, describe
+from ._rate import RateLimiter
 from ._stage import AnyLimiter, Lease
 from ._verdicts import Divert, ErrorPolicy, RetryIn, Stop, Verdict, decide
 
@@ -65,6 +66,7 @@ class Attempts(Generic[T]):
       control: is told of errors, and to stop when the policies say so.
       phase: what the errors say of where they happened, unless they say it.
       limiter: what a new attempt needs a token of; ``None`` for nothing.
+      rate: what it has to wait for before; ``None`` for nothing.
     """
 
     def __init__(
@@ -75,12 +77,14 @@ class Attempts(Generic[T]):
         control: Control,
         phase: str,
         limiter: AnyLimiter | None,
+        rate: RateLimiter | None = None,
     ) -> None:
         self._policies = tuple(policies)
         self._counts = counts
         self._control = control
         self._phase = phase
         self._limiter = limiter
+        self._rate = rate
         self._failures = 0
         self._purses: dict[RetryBudget, Purse] = {}
 
@@ -118,6 +122,8 @@ class Attempts(Generic[T]):
         await trio.sleep(verdict.seconds * _BACKS_OFF.get())
         if verdict.budget is not None:
             await self._pay(verdict.budget)
+        if self._rate is not None:
+            await self._rate.acquire()
         if self._limiter is not None:
             await lease.take(self._limiter)
 

@@ -1,4 +1,9 @@
-"""The books of a run: counts, errors, and how it ends before its source does."""
+"""The books of a run: counts, errors, and how it ends before its source does.
+
+They balance at every instant::
+
+    received == completed + discarded + failed + diverted + cancelled + in_flight
+"""
 
 from __future__ import annotations
 

@@ -205,7 +205,9 @@ class Flow:
         if step.batch is not None:
             inbox = BatchInbox(step.batch, counts, control, window=step.window, limiter=limiter)
             segment = BatchSegment(steps[0], inbox)
-            stage = Stage[Any](inbox, segment.handle, limiter, control=control, window=window)
+            stage = Stage[Any](
+                inbox, segment.handle, limiter, control=control, rate=step.rate, window=window
+            )
             return _Part(stage, steps, inbox, outlet)
         if step.key is not None:
             segment = KeyedSegment(steps, outlet, step.key)
@@ -218,6 +220,7 @@ class Flow:
             limiter,
             control=control,
             admit=segment.admit,
+            rate=step.rate,
             window=window,
             counts=counts,
         )

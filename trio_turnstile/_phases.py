@@ -20,6 +20,7 @@ from ._control import Control
 from ._errors import Aborted, ConcurrentError, describe, interruption
 from ._grace import Grace
 from ._manager import Manager, Report
+from ._rate import RateLimiter
 from ._scalable import Channels, Phase, PhaseTimeouts, Scalable
 from ._sources import AnySource, open_source
 from ._stage import CUT_OFF, AnyLimiter, Lease, Stage, as_limiter
@@ -142,6 +143,7 @@ async def run_phases(
     counting: Literal["runner", "phases"] = "runner",
     max_errors: int = 10_000,
     window: int | None = None,
+    rate: RateLimiter | None = None,
     task_status: trio.TaskStatus[Manager] = trio.TASK_STATUS_IGNORED,
 ) -> Report:
     """Take operations through their phases, many at a time, never too many.
@@ -165,6 +167,7 @@ async def run_phases(
       max_errors: how many errors to keep.
       window: the most operations in hand, whether they run, wait, back off or
         clean up. By default it follows the limits, with room for 64 more.
+      rate: how many operations, retries included, may be begun each second.
       task_status: for ``nursery.start``, which returns the `Manager`.
 
     Returns:
@@ -194,6 +197,7 @@ async def run_phases(
         runner.handle,
         entry,
         control=control,
+        rate=rate,
         window=window,
         limits=(tokens,) if entry is tokens else (entry, tokens),
     )
@@ -204,6 +208,7 @@ async def run_phases(
         control=control,
         phase="work",
         limiter=entry,
+        rate=rate,
     )
     try:
         async with trio.open_nursery() as nursery:

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, final, overload
 import attrs
 
 from ._batches import Batch
+from ._rate import RateLimiter
 from ._stage import AnyLimiter
 from ._steps import Discard, Many, Step, make_step
 from ._verdicts import ErrorPolicy
@@ -38,6 +39,7 @@ class Processor(Generic[T, U]):
         gives one, is entered when a run begins and left when it ends.
       limiter: bounds how many items are worked on at a time: a `Limiter`, a
         `trio.CapacityLimiter`, or a number. ``None`` leaves that to the window.
+      rate: how many items, retries included, may be begun each second.
       window: the most items in hand, whether they run, wait, back off, or are
         finished and not yet passed on. By default the limit and 64 more; without
         a limiter, 64.
@@ -62,6 +64,7 @@ class Processor(Generic[T, U]):
         function: Function[T, Many[U]] | Function[T, Many[U] | Discard],
         *,
         limiter: AnyLimiter | int | None = None,
+        rate: RateLimiter | None = None,
         window: int | None = None,
         ordered: bool = False,
         key: Callable[[T], Hashable] | None = None,
@@ -76,6 +79,7 @@ class Processor(Generic[T, U]):
         function: Function[T, U] | Function[T, U | Discard],
         *,
         limiter: AnyLimiter | int | None = None,
+        rate: RateLimiter | None = None,
         window: int | None = None,
         ordered: bool = False,
         key: Callable[[T], Hashable] | None = None,
@@ -89,6 +93,7 @@ class Processor(Generic[T, U]):
         function: Any,
         *,
         limiter: AnyLimiter | int | None = None,
+        rate: RateLimiter | None = None,
         window: int | None = None,
         ordered: bool = False,
         key: Callable[[Any], Hashable] | None = None,
@@ -100,6 +105,7 @@ class Processor(Generic[T, U]):
             function,
             name=name,
             limiter=limiter,
+            rate=rate,
             window=window,
             ordered=ordered,
             key=key,
@@ -132,6 +138,7 @@ class Consumer(Generic[T]):
         ignored. Of a batch, it may raise `BatchError` to say which members failed.
       batch: how to gather items into batches.
       limiter: as for `Processor`; a batch takes one token.
+      rate: as for `Processor`; a batch counts once.
       window: as for `Processor`; it counts items, gathered ones too.
       ordered: as for `Processor`.
       key: as for `Processor`.
@@ -152,6 +159,7 @@ class Consumer(Generic[T]):
         function: Function[T, object],
         *,
         limiter: AnyLimiter | int | None = None,
+        rate: RateLimiter | None = None,
         window: int | None = None,
         ordered: bool = False,
         key: Callable[[T], Hashable] | None = None,
@@ -167,6 +175,7 @@ class Consumer(Generic[T]):
         *,
         batch: Batch,
         limiter: AnyLimiter | int | None = None,
+        rate: RateLimiter | None = None,
         window: int | None = None,
         timeout: float | None = None,
         on_error: Iterable[ErrorPolicy] = (),
@@ -179,6 +188,7 @@ class Consumer(Generic[T]):
         *,
         batch: Batch | None = None,
         limiter: AnyLimiter | int | None = None,
+        rate: RateLimiter | None = None,
         window: int | None = None,
         ordered: bool = False,
         key: Callable[[Any], Hashable] | None = None,
@@ -190,6 +200,7 @@ class Consumer(Generic[T]):
             function,
             name=name,
             limiter=limiter,
+            rate=rate,
             window=window,
             ordered=ordered,
             key=key,

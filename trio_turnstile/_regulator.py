@@ -18,13 +18,17 @@ the minimum changes nothing, so it starts no hold either.
 from __future__ import annotations
 
 import math
-from typing import Any, final
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import final
 
 import attrs
 
 from ._events import Decision, Reason, Signal
 from ._throttle import Throttle
 from .limits import LimitPolicy
+
+_NONE: Mapping[str, object] = MappingProxyType({})
 
 POLICY_TICK = 0.1
 """Seconds between two looks of an adaptive policy at its limiter."""
@@ -63,7 +67,7 @@ class Regulator:
             return self._decide(bound, now, signal)
         hold_left = self._changed_at + self.throttle.hold - now
         if hold_left > 0:
-            return self._decide(Reason.HOLDING, now, signal, hold_left=hold_left)
+            return self._decide(Reason.HOLDING, now, signal, evidence={"hold_left": hold_left})
         self.cap, self._changed_at = cap, now
         return self._decide(Reason.SIGNAL, now, signal)
 
@@ -78,7 +82,7 @@ class Regulator:
         """Take the limit to 0 for some seconds, or until `resume`; never shorten a pause."""
         until = math.inf if seconds is None else now + seconds
         self.resume_at = max(until, self.resume_at or -math.inf)
-        return self._decide(Reason.PAUSED, now, until=self.resume_at)
+        return self._decide(Reason.PAUSED, now, evidence={"until": self.resume_at})
 
     def resume(self, now: float) -> Decision | None:
         """End the pause; ``None`` if there is none."""
@@ -97,7 +101,7 @@ class Regulator:
         if self.policy is None or not self.stale:
             return None
         if self.enforce:
-            return self._decide(Reason.POLICY, now, None, **self.policy.why())
+            return self._decide(Reason.POLICY, now, evidence=self.policy.why())
         before, self._shadow = self._shadow, self._proposed()
         evidence = {"cap": self.cap, **self.policy.why()}
         return Decision(self.name, now, None, before, self._shadow, Reason.SHADOW, evidence)
@@ -130,7 +134,11 @@ class Regulator:
         return min(self.cap, max(math.floor(self.policy.limit), self.throttle.min, 1))
 
     def _decide(
-        self, reason: Reason, now: float, signal: Signal | None = None, **evidence: Any
+        self,
+        reason: Reason,
+        now: float,
+        signal: Signal | None = None,
+        evidence: Mapping[str, object] = _NONE,
     ) -> Decision:
         before = self.limit
         if not reason.refusal:

@@ -15,10 +15,6 @@ queue of a busy limiter stays empty, which keeps the non-blocking way in open.
 
 Two numbers bound a stage: tokens, for what runs; and the window, for what runs,
 waits for a token, backs off, cleans up, or is finished and not yet passed on.
-
-The books balance at every instant::
-
-    received == completed + discarded + failed + diverted + cancelled + in_flight
 """
 
 from __future__ import annotations
@@ -33,6 +29,7 @@ from ._checks import check_whole
 from ._control import Control, Counts, Fate
 from ._errors import describe
 from ._limiter import Limiter
+from ._rate import RateLimiter
 from ._sources import ENDED, Source
 from ._throttle import Throttle
 
@@ -129,6 +126,7 @@ class Stage(Generic[T]):
       limiter: what an item needs a token of before it is handled.
       control: is told of the error of a source that fails, or of a closed limiter.
       admit: if given, what an item has to wait for before its token.
+      rate: if given, how many items may be begun each second.
       window: the most items in hand; ``None`` for the limits plus a little.
       limits: the limiters that the default window follows.
       counts: where to keep the books, if somebody else has made them.
@@ -142,6 +140,7 @@ class Stage(Generic[T]):
         *,
         control: Control,
         admit: Callable[[T, Lease], Awaitable[object]] | None = None,
+        rate: RateLimiter | None = None,
         window: int | None = None,
         limits: Sequence[AnyLimiter] = (),
         counts: Counts | None = None,
@@ -165,6 +164,7 @@ class Stage(Generic[T]):
             self._sack, self._give_back = limiter, limiter.release_on_behalf_of
         self._control = control
         self._admit = admit
+        self._rate = rate
         self._window = window
         self._limits = tuple(limits) or (limiter,)
         self._workers = 0
@@ -259,6 +259,8 @@ class Stage(Generic[T]):
             try:
                 if self._admit is not None:
                     await self._admit(item, lease)
+                if self._rate is not None:
+                    await self._wait_for_rate(self._rate)
                 try:
                     acquire(lease)
                     lease.held = limiter
@@ -324,6 +326,14 @@ class Stage(Generic[T]):
         self._idle -= 1
         if self._foreman_rests:
             self._foreman_lot.unpark()
+
+    async def _wait_for_rate(self, rate: RateLimiter) -> None:
+        # Nobody could pass before, so another worker with another item is no help.
+        self._idle += 1
+        try:
+            await rate.acquire()
+        finally:
+            self._no_longer_idle()
 
     async def _wait_for_token(self, lease: Lease) -> None:
         self._queueing += 1

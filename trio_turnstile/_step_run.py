@@ -48,6 +48,7 @@ class StepRun:
             control=control,
             phase=name,
             limiter=limiter,
+            rate=step.rate,
         )
 
 

@@ -11,6 +11,7 @@ import attrs
 
 from ._batches import Batch
 from ._checks import check_seconds, check_whole
+from ._rate import RateLimiter
 from ._stage import AnyLimiter, as_limiter
 from ._verdicts import ErrorPolicy
 
@@ -59,6 +60,7 @@ class Step:
     """The async function; or an async context manager that gives it, or is it."""
     name: str
     limiter: AnyLimiter | None
+    rate: RateLimiter | None
     window: int | None
     ordered: bool
     key: Callable[[Any], Hashable] | None
@@ -68,11 +70,11 @@ class Step:
 
     @property
     def stands_alone(self) -> bool:
-        """Whether it needs tokens, a window, an order or batches of its own.
+        """Whether it needs tokens, a rate, a window, an order or batches of its own.
 
         A step that needs none runs in the task of the step before it.
         """
-        own = (self.limiter, self.window, self.key, self.batch)
+        own = (self.limiter, self.rate, self.window, self.key, self.batch)
         return self.ordered or any(part is not None for part in own)
 
 
@@ -81,6 +83,7 @@ def make_step(
     *,
     name: str | None,
     limiter: AnyLimiter | int | None,
+    rate: RateLimiter | None,
     window: int | None,
     ordered: bool,
     key: Callable[[Any], Hashable] | None,
@@ -109,6 +112,7 @@ def make_step(
         call=call,
         name=name or str(getattr(call, "__name__", type(call).__name__)),
         limiter=None if limiter is None else as_limiter(limiter, "limiter"),
+        rate=rate,
         window=window,
         ordered=ordered,
         key=key,

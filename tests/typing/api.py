@@ -47,6 +47,7 @@ from trio_turnstile import (
     open_turnstile,
     run_phases,
 )
+from trio_turnstile.limits import Sample
 from trio_turnstile.testing import assert_conserved
 
 # ---- limiters ----
@@ -132,6 +133,10 @@ class Half:
 
     def on_tick(self, now: float, in_flight: int, waiting: int) -> None:
         pass
+
+    def on_start(self, now: float, in_flight: int) -> None: ...
+
+    def on_finish(self, sample: Sample) -> None: ...
 
     def why(self) -> dict[str, object]:
         return {"most": self._most}

@@ -1,0 +1,98 @@
+"""Alarms: monitors with a high and a low mark."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import trio
+import trio.lowlevel
+from trio.testing import MockClock
+
+from trio_turnstile import (
+    Decision,
+    Signal,
+    Throttle,
+    alarm,
+    cpu_alarm,
+    load_alarm,
+    loop_lag_alarm,
+    memory_alarm,
+    open_turnstile,
+)
+
+FREE = Throttle(down=1, hold=0)
+
+
+async def test_an_alarm_signals_outside_its_marks(autojump_clock: MockClock) -> None:
+    """At the high mark it asks for down, at the low one for up, and between for nothing."""
+    figures = iter([0.5, 0.9, 0.95, 0.7, 0.6, 0.61])
+    async with open_turnstile() as turnstile:
+        api = turnstile.limiter("api", 10, throttle=FREE)
+        turnstile.watch(alarm(lambda: next(figures), high=0.9, low=0.6, interval=2))
+        limits = []
+        for _ in range(6):
+            await trio.sleep(2)
+            limits.append(api.total_tokens)
+            await trio.lowlevel.checkpoint()
+        assert [d.signal for d in api.decisions] == [
+            Signal.UP,
+            Signal.DOWN,
+            Signal.DOWN,
+            Signal.UP,
+        ]
+    assert api.decisions[-1].after == 9
+
+
+async def test_an_alarm_may_be_for_one_limiter(autojump_clock: MockClock) -> None:
+    """The others are left alone."""
+    async with open_turnstile() as turnstile:
+        api = turnstile.limiter("api", 10, throttle=FREE)
+        db = turnstile.limiter("db", 10, throttle=FREE)
+        turnstile.watch(alarm(lambda: 1.0, high=0.9, low=0.5, limiter="api"))
+        await trio.sleep(3.5)
+        assert (api.total_tokens, db.total_tokens) == (7, 10)
+
+
+async def test_loop_lag_is_seen() -> None:
+    """A task that computes for long delays the loop, and the alarm hears of it."""
+    decisions: list[Decision] = []
+
+    def note(event: object) -> None:
+        if isinstance(event, Decision):
+            decisions.append(event)
+
+    async with open_turnstile(observers=[note]) as turnstile:
+        turnstile.limiter("api", 10, throttle=FREE)
+        turnstile.watch(loop_lag_alarm(high=0.02, low=0, interval=0.001))
+        with trio.fail_after(30):
+            while not any(d.signal is Signal.DOWN for d in decisions):
+                time.sleep(0.05)  # noqa: ASYNC251 (this is what is to be noticed)
+                await trio.sleep(0.002)
+
+
+@pytest.mark.parametrize("make", [cpu_alarm, memory_alarm, load_alarm])
+async def test_the_usual_figures_can_be_measured(make: object, autojump_clock: MockClock) -> None:
+    """Marks that every figure is beyond bring signals, from this very machine."""
+    async with open_turnstile() as turnstile:
+        api = turnstile.limiter("api", 10, throttle=FREE)
+        turnstile.watch(make(high=10_000, low=9_999, interval=1))  # type: ignore[operator]
+        await trio.sleep(3.5)
+        assert {decision.signal for decision in api.decisions} == {Signal.UP}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"high": 0.5, "low": 0.5}, ValueError, "low must be under high: 0.5 >= 0.5"),
+        ({"high": "x", "low": 0}, TypeError, "high must be a number, not 'x'"),
+        ({"high": 1, "low": -1}, ValueError, "low must be 0 or more, not -1"),
+        ({"high": 1, "low": 0, "interval": 0}, ValueError, "interval must be more than 0"),
+    ],
+)
+def test_bad_values_are_named(
+    options: dict[str, float], error: type[Exception], message: str
+) -> None:
+    """A bad mark or interval gets an error that names it."""
+    with pytest.raises(error, match=message):
+        loop_lag_alarm(**options)  # type: ignore[arg-type]

@@ -1,0 +1,259 @@
+"""What a limiter and the stages tell an adaptive policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock
+
+from trio_turnstile import (
+    Batch,
+    BatchError,
+    Channels,
+    Consumer,
+    Limiter,
+    Overloaded,
+    Producer,
+    Reason,
+    Retry,
+    Scalable,
+    Skip,
+    open_turnstile,
+    run_phases,
+)
+from trio_turnstile.limits import Outcome, Sample
+
+
+@attrs.define(eq=False)
+class Listener:
+    """A policy that notes all that it hears, and proposes what it is told."""
+
+    limit: float = 100.0
+    starts: list[tuple[float, int]] = attrs.field(factory=list)
+    samples: list[Sample] = attrs.field(factory=list)
+
+    def on_start(self, now: float, in_flight: int) -> None:
+        self.starts.append((now, in_flight))
+
+    def on_finish(self, sample: Sample) -> None:
+        self.samples.append(sample)
+        if sample.outcome is Outcome.OVERLOADED:
+            self.limit /= 2
+
+    def on_tick(self, now: float, in_flight: int, waiting: int) -> None:
+        pass
+
+    def why(self) -> Mapping[str, object]:
+        return {"reason": "told"}
+
+    @property
+    def outcomes(self) -> list[str]:
+        return [sample.outcome.value for sample in self.samples]
+
+
+async def test_each_call_is_a_sample(autojump_clock: MockClock) -> None:
+    """With its times, and how many were in flight when it started, itself included."""
+    policy = Listener()
+    api = Limiter("api", 10, policy=policy)
+
+    async def call(seconds: float) -> None:
+        async with api:
+            await trio.sleep(seconds)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call, 3)
+        await trio.sleep(1)
+        nursery.start_soon(call, 1)
+    assert policy.starts == [(0, 1), (1, 2)]
+    assert policy.samples == [Sample(1, 2, 2), Sample(0, 3, 1)]
+    assert policy.samples[1].latency == 3
+
+
+async def test_tokens_taken_by_hand_are_samples_too(autojump_clock: MockClock) -> None:
+    """By acquire and release, with and without waiting."""
+    policy = Listener()
+    api = Limiter("api", 1, policy=policy)
+    await api.acquire()
+    api.release()
+    api.acquire_nowait()
+    api.release()
+    assert policy.outcomes == ["success", "success"]
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (Overloaded(), "overloaded"),
+        (trio.TooSlowError(), "overloaded"),
+        (TimeoutError(), "overloaded"),
+        (ExceptionGroup("two", [Overloaded(), TimeoutError()]), "overloaded"),
+        (ValueError(), "ignored"),
+        (KeyboardInterrupt(), "ignored"),
+    ],
+)
+async def test_fast_errors_are_no_fast_successes(error: BaseException, outcome: str) -> None:
+    """Only overload is learnt of errors; the others say nothing of the load."""
+    policy = Listener()
+    api = Limiter("api", 1, policy=policy)
+    with pytest.raises(type(error)):
+        async with api:
+            raise error
+    assert policy.outcomes == [outcome]
+
+
+async def test_overload_is_what_the_user_says() -> None:
+    """A type, several, or a predicate."""
+    policy = Listener()
+    api = Limiter("api", 1, policy=policy, overload=lambda e: "429" in str(e))
+    for text in ("429 Too Many Requests", "404 Not Found"):
+        with pytest.raises(OSError, match=text):
+            async with api:
+                raise OSError(text)
+    assert policy.outcomes == ["overloaded", "ignored"]
+
+
+async def test_cancelled_calls_teach_nothing(autojump_clock: MockClock) -> None:
+    """They are ignored, and a waiter that is cancelled was no call at all."""
+    policy = Listener()
+    api = Limiter("api", 1, policy=policy)
+    with trio.move_on_after(1):
+        async with api:
+            with trio.move_on_after(0.5):
+                await api.acquire_on_behalf_of("another")
+            await trio.sleep_forever()
+    assert policy.outcomes == ["ignored"]
+
+
+async def test_what_the_policy_proposes_is_done_at_once(autojump_clock: MockClock) -> None:
+    """The throttle task acts in the same moment, and says why."""
+    async with open_turnstile() as turnstile:
+        api = turnstile.limiter("api", 100, policy=Listener())
+        with pytest.raises(Overloaded):
+            async with api:
+                await trio.sleep(0.05)
+                raise Overloaded
+        await trio.testing.wait_all_tasks_blocked()
+        assert api.total_tokens == 50
+        assert api.decisions[-1].reason is Reason.POLICY
+        assert api.decisions[-1].evidence == {"cap": 100, "reason": "told"}
+        assert trio.current_time() == 0.05
+
+
+async def test_shadow_mode_decides_and_does_nothing(autojump_clock: MockClock) -> None:
+    """What the policy would do is recorded once, and signals still act."""
+    async with open_turnstile() as turnstile:
+        api = turnstile.limiter("api", 100, policy=Listener(), enforce=False)
+        with pytest.raises(Overloaded):
+            async with api:
+                raise Overloaded
+        await trio.sleep(1)
+        assert api.total_tokens == 100
+        (decision,) = api.decisions
+        assert (decision.before, decision.after) == (100, 50)
+        assert decision.reason is Reason.SHADOW
+        assert not decision.applied
+        api.down()
+        await trio.testing.wait_all_tasks_blocked()
+        assert api.total_tokens == 98
+
+
+async def test_retry_after_pauses_admission(autojump_clock: MockClock) -> None:
+    """Nobody is admitted until the service wants to be asked again, policy or none."""
+    async with open_turnstile() as turnstile:
+        api = turnstile.limiter("api", 10)
+        with pytest.raises(Overloaded, match="retry after 7 seconds"):
+            async with api:
+                raise Overloaded(retry_after=7)
+        await trio.testing.wait_all_tasks_blocked()
+        assert api.total_tokens == 0
+        async with api:
+            assert trio.current_time() == 7
+        assert api.total_tokens == 10
+
+
+async def test_retry_after_alone_moves_no_static_limiter() -> None:
+    """A limiter in no turnstile has nobody to end a pause."""
+    api = Limiter("api", 10)
+    with pytest.raises(Overloaded):
+        async with api:
+            raise Overloaded(retry_after=7)
+    assert api.total_tokens == 10
+
+
+class Fails(Scalable):
+    """Fails with each of some errors in turn, and then completes."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+
+    async def work(self, channels: Channels) -> None:
+        await trio.sleep(1)
+        if self.errors:
+            raise self.errors.pop(0)
+
+
+async def test_phases_tell_of_each_attempt(autojump_clock: MockClock) -> None:
+    """An attempt is a call; its error tells whether it was overload."""
+    policy = Listener()
+    await run_phases(
+        [Fails(Overloaded(), OSError())],
+        limiter=Limiter("api", 5, policy=policy),
+        on_error=[Retry(2, backoff=lambda n: 9), Skip()],
+    )
+    assert policy.outcomes == ["overloaded", "ignored", "success"]
+    assert [sample.latency for sample in policy.samples] == [1, 1, 1]
+
+
+async def test_cancelled_operations_teach_nothing(autojump_clock: MockClock) -> None:
+    """Neither does what waits at the limiter on behalf of a stage."""
+    policy = Listener()
+    limiter = Limiter("api", 2, policy=policy)
+    with trio.move_on_after(0.5):
+        await run_phases((Fails() for _ in range(9)), limiter=limiter)
+    assert policy.outcomes == ["ignored", "ignored"]
+
+
+async def test_pipelines_tell_of_each_attempt(autojump_clock: MockClock) -> None:
+    """The same for the steps of a pipeline."""
+    policy = Listener()
+
+    async def fetch(number: int) -> None:
+        await trio.sleep(1)
+        if number == 2:
+            raise Overloaded
+
+    limiter = Limiter("api", 1, policy=policy)
+    await (Producer(range(4)) | Consumer(fetch, limiter=limiter, on_error=[Skip()])).run()
+    assert policy.outcomes == ["success", "success", "overloaded", "success"]
+
+
+async def test_a_batch_is_one_call(autojump_clock: MockClock) -> None:
+    """It is a success, an overload, or says nothing, as a whole; cancelled, nothing."""
+    policy = Listener()
+    limiter = Limiter("db", 1, policy=policy)
+
+    async def store(rows: list[int]) -> None:
+        await trio.sleep(1)
+        if 3 in rows:
+            raise Overloaded
+        if 6 in rows:
+            raise BatchError({0: OSError()})
+        if 8 in rows:
+            await trio.sleep_forever()
+
+    consumer = Consumer(store, limiter=limiter, batch=Batch(2), on_error=[Skip()])
+    with trio.move_on_after(10):
+        await (Producer(range(1, 10)) | consumer).run()
+    assert policy.outcomes == ["success", "overloaded", "ignored", "ignored"]
+
+
+async def test_without_a_policy_nothing_is_sampled(autojump_clock: MockClock) -> None:
+    """And the books of a stage are the same."""
+    report = await run_phases([Fails(), Fails()], limiter=Limiter("api", 5))
+    assert report.completed == 2
+    runs = partial(run_phases, [Fails(Overloaded())], limiter=Limiter("api", 5))
+    assert (await runs()).failed == 1
