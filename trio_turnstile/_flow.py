@@ -74,11 +74,8 @@ class _Part:
                 self.inbox.settle("cancelled")
                 first.cut_off.append(item)
             return
+        self.stage.close_books()
         first.cut_off.extend(self.stage.cut_off)
-        for item in () if self.inbox is None else self.inbox.abandon():
-            first.counts.received += 1
-            first.counts.fates["cancelled"] += 1
-            first.cut_off.append(item)
 
 
 @final
@@ -170,9 +167,9 @@ class Flow:
             self._parts.insert(0, part)
             tasks.append(part.run)
             outlet = part.inbox
-        stage = self._parts[0].stage
-        self._control.stop_source = stage.stop_source
-        if outlet is not None:  # the first step takes batches: somebody has to fill them
+        if outlet is None:
+            self._control.stop_source = self._parts[0].stage.stop_source
+        else:  # the first step takes batches, or there is none: somebody has to fetch
             self._control.stop_source = source.stop
             tasks.append(partial(_pump, source, outlet, self._control))
         return tasks
@@ -230,8 +227,8 @@ class Flow:
 
 def _cut(steps: Sequence[Step]) -> list[tuple[int, int]]:
     """Return where each segment begins and ends."""
-    begins = [0, *(i for i, step in enumerate(steps) if i and step.stands_alone)]
-    return list(zip(begins, [*begins[1:], len(steps)], strict=True))
+    begins = [i for i, step in enumerate(steps) if i == 0 or step.stands_alone]
+    return list(zip(begins, [*begins[1:], len(steps)], strict=bool(steps)))
 
 
 async def _open_step(step: Step, stack: AsyncExitStack) -> Callable[[Any], Awaitable[Any]]:
@@ -248,19 +245,20 @@ async def _open_step(step: Step, stack: AsyncExitStack) -> Callable[[Any], Await
     )
 
 
-async def _pump(source: Source[Any], inbox: Outlet, control: Control) -> None:
-    """Put all items of the source into the inbox."""
+async def _pump(source: Source[Any], outlet: Outlet, control: Control) -> None:
+    """Put all items of the source into the outlet."""
     async with trio.open_nursery() as nursery:
         if source.feed is not None:
             nursery.start_soon(source.feed)
         try:
             while True:
+                await outlet.wait_for_room()  # first: an item in hand here is in no books
                 try:
                     item = source.take_nowait()
                 except trio.WouldBlock:
                     item = await source.take()
-                if not inbox.put_nowait(item):
-                    await inbox.put(item)
+                if not outlet.put_nowait(item):
+                    await outlet.put(item)
                 await trio.lowlevel.checkpoint()
         except ENDED:
             pass
@@ -268,4 +266,4 @@ async def _pump(source: Source[Any], inbox: Outlet, control: Control) -> None:
             failed = describe(error, item=None, phase="source")
             control.record(failed)
             control.stop(failed, "soon")
-        inbox.close()
+        outlet.close()

@@ -52,6 +52,9 @@ class Inbox(Generic[T]):
             self.stage.on_room = self._let_in
             await self._senders.park()
 
+    async def wait_for_room(self) -> None:
+        """Not needed here: who puts items in keeps books of them."""
+
     def close(self) -> None:
         self._closed = True
         self._takers.unpark_all()
@@ -106,10 +109,6 @@ class BatchInbox(Generic[T]):
         window: int | None,
         limiter: AnyLimiter,
     ) -> None:
-        if window is not None and batch.size is not None and window < batch.size:
-            raise ValueError(
-                f"a window of {window} items never fills a batch of {batch.size}: widen the window"
-            )
         self._gatherer = Gatherer[T](batch)
         self._size = batch.size or WINDOW_SLACK
         self._counts = counts
@@ -149,6 +148,11 @@ class BatchInbox(Generic[T]):
 
     async def put(self, item: T) -> None:
         while not self.put_nowait(item):
+            await self._senders.park()
+
+    async def wait_for_room(self) -> None:
+        """Wait until an item would be put in at once."""
+        while self._counts.in_flight >= self._room:
             await self._senders.park()
 
     def settle(self, fate: Fate) -> None:

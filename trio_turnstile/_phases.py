@@ -227,6 +227,7 @@ async def run_phases(
             raise
         raise interrupt from group
     finally:
+        stage.close_books()
         manager._telemetry.close()
     if control.fatal:
         aborted = Aborted("run_phases was stopped", control.fatal)

@@ -127,9 +127,10 @@ class Producer(Generic[T]):
         async with open_service_nursery() as nursery:
             await nursery.start(results._run)
             with receive:
-                yield results
-            flow.cancel()
-            await results._ended.wait()
+                try:
+                    yield results
+                finally:
+                    flow.cancel()  # first, or senders would find the channel broken
         if results._aborted is not None:
             raise results._aborted
 
@@ -144,7 +145,8 @@ def _producer(
 
 
 async def _open_any(source: Any, stack: AsyncExitStack) -> Source[Any]:
-    if callable(source) and not isinstance(source, Iterable | AsyncIterable):
+    ready = (Iterable, AsyncIterable, AbstractAsyncContextManager)
+    if callable(source) and not isinstance(source, ready):
         source = source()
     if isinstance(source, AbstractAsyncContextManager) and not isinstance(
         source, trio.MemoryReceiveChannel
@@ -200,6 +202,9 @@ class _ChannelOutlet:
     async def put(self, item: Any) -> None:
         await self._channel.send(item)
 
+    async def wait_for_room(self) -> None:
+        """A channel cannot tell."""
+
     def close(self) -> None:
         self._channel.close()
 
@@ -211,7 +216,6 @@ class Results(Generic[T]):
     def __init__(self, flow: Flow, channel: trio.MemoryReceiveChannel[T]) -> None:
         self._flow = flow
         self._channel = channel
-        self._ended = trio.Event()
         self._aborted: Aborted | None = None
 
     def __aiter__(self) -> Results[T]:
@@ -242,5 +246,3 @@ class Results(Generic[T]):
             await self._flow.run(task_status)
         except Aborted as aborted:
             self._aborted = aborted
-        finally:
-            self._ended.set()

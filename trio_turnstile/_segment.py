@@ -35,6 +35,10 @@ class Outlet(Protocol):
         """Put ``item`` in, waiting for room."""
         ...
 
+    async def wait_for_room(self) -> None:
+        """Wait until there is room, if that can be told."""
+        ...
+
     def close(self) -> None:
         """Say that nothing more will come."""
         ...
@@ -111,9 +115,18 @@ class Segment:
             item = result
 
     async def _carry_each(self, many: Any, lease: Lease, begin: int) -> None:
-        if begin < len(self._others):
-            for item in many.items:
+        if begin == len(self._others):
+            return
+        items = iter(many.items)
+        try:
+            for item in items:
                 await self._carry_on(item, lease, begin)
+        finally:
+            step = self._others[begin]
+            for item in items:  # those whose turn did not come
+                step.counts.received += 1
+                step.counts.fates["cancelled"] += 1
+                step.cut_off.append(item)
 
 
 _CANCELLED: Fate = "cancelled"

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from ._errors import interruption
+
 
 def _leaves(error: BaseException) -> list[BaseException]:
     if not isinstance(error, BaseExceptionGroup):
@@ -19,7 +21,8 @@ async def open_service_nursery() -> AsyncIterator[trio.Nursery]:
     """Open a nursery that is cancelled when the body ends.
 
     That there is a nursery is our affair: a body that fails alone fails as it would
-    without one. If a task fails, the body is cancelled, and the group comes out.
+    without one. If a task fails, the body is cancelled, and the group comes out; but
+    of a group with an interrupt in it, the interrupt.
     """
     raised: BaseException | None = None
     try:
@@ -33,6 +36,9 @@ async def open_service_nursery() -> AsyncIterator[trio.Nursery]:
                 nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         if raised is None or _leaves(group) != _leaves(raised):
-            raise
+            interrupt = interruption(group)
+            if interrupt is None:
+                raise
+            raise interrupt from group
     if raised is not None:
         raise raised

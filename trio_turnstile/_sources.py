@@ -20,7 +20,7 @@ from collections.abc import (
     Iterable,
     Sequence,
 )
-from typing import Generic, NoReturn, Protocol, TypeAlias, TypeVar, final
+from typing import Generic, NoReturn, Protocol, TypeAlias, TypeVar, cast, final
 
 import trio
 
@@ -55,6 +55,11 @@ class Source(Protocol[T_co]):
         ...
 
     @property
+    def abandon(self) -> Callable[[], Sequence[object]]:
+        """Gives up what was read and not taken, and returns it."""
+        ...
+
+    @property
     def feed(self) -> Callable[[], Awaitable[object]] | None:
         """What has to run in a task meanwhile, if anything."""
         ...
@@ -82,6 +87,10 @@ def open_source(source: AnySource[T]) -> Source[T]:
     )
 
 
+def _nothing() -> Sequence[object]:
+    return ()
+
+
 def _ended() -> NoReturn:
     raise trio.EndOfChannel
 
@@ -94,6 +103,7 @@ class IterableSource(Generic[T]):
     feed = None
 
     def __init__(self, iterable: Iterable[T]) -> None:
+        self.abandon = _nothing
         self.take_nowait: Callable[[], T] = iter(iterable).__next__
 
     async def take(self) -> T:
@@ -111,6 +121,7 @@ class ChannelSource(Generic[T]):
     feed = None
 
     def __init__(self, channel: trio.MemoryReceiveChannel[T]) -> None:
+        self.abandon = _nothing
         self.take_nowait: Callable[[], T] = channel.receive_nowait
         self._channel = channel
         self._waits: set[trio.CancelScope] = set()
@@ -164,6 +175,10 @@ class _Shelf(Generic[T]):
         self._items.append(item)
         self._takers.unpark()
 
+    def abandon(self) -> list[T]:
+        left, self._items = list(self._items), deque()
+        return left
+
     def end(self, failure: Exception | None = None) -> None:
         self._failure = self._failure or failure
         self._ended = True
@@ -192,6 +207,7 @@ class AsyncSource(Generic[T]):
         self._reading = trio.CancelScope()
         self.take_nowait = self._shelf.take_nowait
         self.take = self._shelf.take
+        self.abandon = self._shelf.abandon
 
     def stop(self) -> None:
         self._reading.cancel()
@@ -234,6 +250,7 @@ class PageSource(Generic[C, T]):
         self._reading = trio.CancelScope()
         self.take_nowait = self._shelf.take_nowait
         self.take = self._shelf.take
+        self.abandon = self._shelf.abandon
 
     def stop(self) -> None:
         self._reading.cancel()
@@ -255,7 +272,7 @@ class PageSource(Generic[C, T]):
             items = list(fetched)
             for item in items:
                 self._shelf.put(item)
-            await self._shelf.wait_below(len(items))
+            await self._shelf.wait_below(max(len(items) - 1, 0))
 
 
 @final
@@ -270,6 +287,10 @@ class MergedSource(Generic[T]):
         self._reading = trio.CancelScope()
         self.take_nowait = self._shelf.take_nowait
         self.take = self._shelf.take
+
+    def abandon(self) -> list[T]:
+        left = [cast("T", item) for source in self._sources for item in source.abandon()]
+        return self._shelf.abandon() + left
 
     def stop(self) -> None:
         self._reading.cancel()

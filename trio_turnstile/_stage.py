@@ -20,7 +20,7 @@ waits for a token, backs off, cleans up, or is finished and not yet passed on.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeAlias, TypeVar, final
+from typing import Generic, TypeAlias, TypeVar, cast, final
 
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
@@ -191,6 +191,13 @@ class Stage(Generic[T]):
             if self._source.feed is not None:
                 nursery.start_soon(self._source.feed)
             await self._hire(nursery)
+
+    def close_books(self) -> None:
+        """Book as cancelled what was read from the source, and no worker took any more."""
+        for item in self._source.abandon():
+            self.counts.received += 1
+            self.counts.fates["cancelled"] += 1
+            self.cut_off.append(cast("T", item))
 
     def stop_source(self) -> None:
         """Take no more items."""

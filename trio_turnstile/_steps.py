@@ -104,10 +104,14 @@ def make_step(
         raise ValueError("a step is ordered or has a key, not both: ordered keeps every order")
     if batch is not None and (ordered or key is not None):
         raise ValueError("batches have no order: give a key to Batch, or leave ordered and key out")
-    if timeout is not None:
-        check_seconds("timeout", timeout, positive=True)
     if window is not None:
         check_whole("window", window, 1)
+    if window is not None and batch is not None and window < (batch.size or 1):
+        raise ValueError(
+            f"a window of {window} items never fills a batch of {batch.size}: widen the window"
+        )
+    if timeout is not None:
+        check_seconds("timeout", timeout, positive=True)
     return Step(
         call=call,
         name=name or str(getattr(call, "__name__", type(call).__name__)),

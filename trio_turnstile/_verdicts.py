@@ -182,7 +182,7 @@ class Retry:
     """
 
     times: int = attrs.field(validator=_times)
-    """How many *re*tries: the first attempt does not count."""
+    """How many retries: the first attempt does not count."""
     on: On = attrs.field(default=Exception, kw_only=True)
     """Which errors to try again for."""
     backoff: Callable[[int], float] = attrs.field(factory=Backoff, kw_only=True)

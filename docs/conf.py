@@ -1,0 +1,110 @@
+"""How the documentation is built: ``sphinx-build -W -n -b html docs docs/_build/html``.
+
+The build needs no network. With ``DOCS_ONLINE=1`` in the environment it fetches
+the inventories of Python and trio and links to their pages; the published site is
+built so. Without it, names of theirs are set in type and link nowhere.
+"""
+
+import os
+import sys
+from importlib.metadata import version as version_of
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.ext.napoleon import GoogleDocstring
+from sphinx.pycode import ModuleAnalyzer
+
+import trio_turnstile
+
+project = "trio_turnstile"
+author = "The trio_turnstile maintainers"
+release = version = version_of("trio-turnstile")
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.doctest",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "sphinxcontrib_trio",
+]
+exclude_patterns = ["_build"]
+default_role = "obj"
+nitpicky = True
+
+html_theme = "furo"
+html_title = f"trio_turnstile {release}"
+
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_type_aliases = {
+    name: f"~trio_turnstile.{name}" for name in ("Event", "Monitor", "SignalChannel")
+}
+autodoc_typehints_format = "short"
+napoleon_custom_sections = ["Cancellation", "Error handling"]
+napoleon_google_docstring = napoleon_numpy_docstring = False  # see google_style() below
+
+# Type variables, and aliases that are not public: the pages spell them out.
+nitpick_ignore_regex = [("py:class", r"(.*\.)?([A-Z]|On|Trigger)")]
+
+if os.environ.get("DOCS_ONLINE") == "1":
+    extensions.append("sphinx.ext.intersphinx")
+    intersphinx_mapping = {
+        "python": ("https://docs.python.org/3", None),
+        "trio": ("https://trio.readthedocs.io/en/stable", None),
+    }
+else:
+    nitpick_ignore_regex.append(("py:.*", r"len|(collections|contextlib|math|os|trio)\..*"))
+
+# Examples run at once, whatever they wait for: time jumps when nobody has anything to do.
+doctest_global_setup = """
+import trio, trio.testing
+
+real_run = trio.run
+trio.run = lambda main, *args: real_run(
+    main, *args, clock=trio.testing.MockClock(autojump_threshold=0)
+)
+"""
+doctest_global_cleanup = "trio.run = real_run"
+
+
+def google_style(app: Sphinx, what: str, *about: Any) -> None:
+    """Read the docstring of a property or field like any other.
+
+    Napoleon takes what stands before a colon in its first line for its type.
+    """
+    what = "method" if what in ("attribute", "property") else what
+    *about, lines = about
+    lines[:] = GoogleDocstring(lines, app.config, app, what, *about).lines()
+
+
+def find_attributes() -> None:
+    """Let autodoc find the words below a field where its class is made.
+
+    It looks in the module that the class names as its own: the facade.
+    """
+    facade = ModuleAnalyzer.for_module(trio_turnstile.__name__)
+    facade.analyze()
+    for name in [name for name in sys.modules if name.startswith("trio_turnstile.")]:
+        module = ModuleAnalyzer.for_module(name)
+        module.analyze()
+        facade.attr_docs |= module.attr_docs
+        facade.tagorder |= module.tagorder
+
+
+def find_in_facade(app: Sphinx, env: BuildEnvironment, node: Any, text: Any) -> Any:
+    """Let subpackages name what is in the package itself as the package does."""
+    if not str(node.get("py:module")).startswith("trio_turnstile."):
+        return None
+    node["py:module"] = "trio_turnstile"
+    return env.domains["py"].resolve_xref(
+        env, node["refdoc"], app.builder, node["reftype"], node["reftarget"], node, text
+    )
+
+
+def setup(app: Sphinx) -> None:
+    """Put the three to work."""
+    app.connect("autodoc-process-docstring", google_style)
+    app.connect("missing-reference", find_in_facade)
+    find_attributes()

@@ -1,0 +1,42 @@
+"""Run commands until told to stop: python cookbook_drain.py COMMANDS UNFINISHED."""
+
+import json
+import signal
+import sys
+
+import trio
+
+from trio_turnstile import Consumer, JsonLinesReader, Log, Producer, Skip
+
+
+async def run(command):
+    # In a session of its own: Ctrl-C at a terminal goes to all processes of the session.
+    await trio.run_process(command, start_new_session=True)
+
+
+async def stop(flow, signals, grace):
+    """Drain at the first signal, for so many seconds at most; cancel at the second."""
+    await anext(signals)
+    flow.drain(trio.current_time() + grace)
+    await anext(signals)
+    flow.cancel()
+
+
+async def main(commands_file, unfinished_file, grace=30.0):
+    commands = Producer(JsonLinesReader(commands_file))
+    pipeline = commands | Consumer(run, limiter=2, on_error=[Log(), Skip()])
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as watch:
+            async with trio.open_nursery() as nursery:
+                flow = await nursery.start(pipeline.run)
+                watch.start_soon(stop, flow, signals, grace)
+            watch.cancel_scope.cancel()
+    report = flow.report()
+    unfinished = "".join(f"{json.dumps(command)}\n" for command in report["run"].cut_off)
+    await trio.Path(unfinished_file).write_text(unfinished)
+    return report
+
+
+if __name__ == "__main__":
+    stage = trio.run(main, *sys.argv[1:])["run"]
+    print(f"{stage.completed} done, {stage.failed} failed, {stage.cancelled} cut off")

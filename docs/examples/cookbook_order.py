@@ -1,0 +1,24 @@
+"""Edit many documents at a time: python cookbook_order.py EDITS DIRECTORY."""
+
+import sys
+from operator import itemgetter
+
+import trio
+
+from trio_turnstile import Consumer, JsonLinesReader, Producer
+
+
+async def main(edits_file, directory):
+    async def edit(edit):
+        """Read a document, add a line, and write it: no other edit of it may come between."""
+        path = trio.Path(directory) / edit["document"]
+        text = await path.read_text() if await path.exists() else ""
+        await path.write_text(f"{text}{edit['line']}\n")
+
+    edits = Producer(JsonLinesReader(edits_file))
+    return await (edits | Consumer(edit, limiter=8, key=itemgetter("document"))).run()
+
+
+if __name__ == "__main__":
+    for stage in trio.run(main, *sys.argv[1:]).stages:
+        print(f"{stage.name}: {stage.completed} of {stage.received}")

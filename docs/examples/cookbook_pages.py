@@ -1,0 +1,90 @@
+"""Orders from a paged HTTP API into SQLite: python cookbook_pages.py URL DATABASE LETTERS."""
+
+import sqlite3
+import sys
+
+import httpx2
+import trio
+
+from trio_turnstile import (
+    Batch,
+    Consumer,
+    DeadLetter,
+    JsonLinesWriter,
+    Overloaded,
+    Processor,
+    Producer,
+    Retry,
+)
+
+
+class Api:
+    """What the API can be asked for."""
+
+    def __init__(self, client):
+        self.client = client
+
+    async def page(self, number):
+        """Return the numbers of the orders on a page, and the number of the next page."""
+        page = await self.get("/orders", page=number)
+        return page["orders"], page["next"]
+
+    async def order(self, number):
+        return await self.get(f"/orders/{number}")
+
+    async def get(self, path, **query):
+        response = await self.client.get(path, params=query)
+        if response.status_code == httpx2.codes.TOO_MANY_REQUESTS:
+            raise Overloaded(float(response.headers["retry-after"]))
+        return response.raise_for_status().json()
+
+
+async def to_row(order):
+    return order["number"], order["customer"], round(100 * order["euros"])
+
+
+class Orders:
+    """The table of orders. SQLite blocks, so a worker thread waits for it."""
+
+    def __init__(self, path):
+        self.path = path
+
+    async def __aenter__(self):
+        self.connection = await trio.to_thread.run_sync(self.open)
+        return self
+
+    async def __aexit__(self, *_):
+        self.connection.close()
+
+    async def __call__(self, rows):
+        await trio.to_thread.run_sync(self.insert, rows)
+
+    def open(self):
+        connection = sqlite3.connect(self.path, check_same_thread=False)
+        connection.execute("create table if not exists orders (number unique, customer, cents)")
+        return connection
+
+    def insert(self, rows):
+        with self.connection:  # one transaction for the batch
+            self.connection.executemany("insert or replace into orders values (?, ?, ?)", rows)
+
+
+async def main(url, database, letters_file):
+    letters, dead = trio.open_memory_channel(100)
+    async with httpx2.AsyncClient(base_url=url) as client, trio.open_nursery() as nursery:
+        nursery.start_soon((Producer(dead) | Consumer(JsonLinesWriter(letters_file))).run)
+        with letters:
+            api = Api(client)
+            again = Retry(3, on=(Overloaded, httpx2.TransportError))
+            pipeline = (
+                Producer.pages(api.page, 1)
+                | Processor(api.order, limiter=8, timeout=10, on_error=[again, DeadLetter(letters)])
+                | Processor(to_row, on_error=[DeadLetter(letters)])
+                | Consumer(Orders(database), limiter=1, batch=Batch(100, within=1.0))
+            )
+            return await pipeline.run()
+
+
+if __name__ == "__main__":
+    for stage in trio.run(main, *sys.argv[1:]).stages:
+        print(f"{stage.name}: {stage.completed} of {stage.received}")

@@ -1,0 +1,52 @@
+"""Readings into a file: python cookbook_redrive.py load|redrive FROM TO LETTERS."""
+
+import sys
+
+import trio
+
+from trio_turnstile import (
+    Consumer,
+    DeadLetter,
+    JsonLinesReader,
+    JsonLinesWriter,
+    Processor,
+    Producer,
+)
+
+
+async def to_kelvin(reading):
+    return {"sensor": reading["sensor"], "kelvin": float(reading["celsius"]) + 273.15}
+
+
+async def mend(letter):
+    """Take the reading out of its letter; some sensors write 21,5 for 21.5."""
+    reading = letter["item"]
+    if letter["error"].startswith("ValueError"):
+        reading["celsius"] = reading["celsius"].replace(",", ".")
+    return reading
+
+
+async def store(readings, kelvins_file, letters_file):
+    """Do with the readings of a producer what is done with every reading."""
+    letters, dead = trio.open_memory_channel(100)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon((Producer(dead) | Consumer(JsonLinesWriter(letters_file))).run)
+        with letters:
+            aside = DeadLetter(letters, on=(TypeError, ValueError))
+            steps = Processor(to_kelvin, on_error=[aside]) | Consumer(JsonLinesWriter(kelvins_file))
+            return await (readings | steps).run()
+
+
+async def main(readings_file, kelvins_file, letters_file):
+    return await store(Producer(JsonLinesReader(readings_file)), kelvins_file, letters_file)
+
+
+async def redrive(letters_file, kelvins_file, left_over_file):
+    """Send the letters of an earlier run again; what fails again is left over."""
+    readings = Producer(JsonLinesReader(letters_file)) | Processor(mend)
+    return await store(readings, kelvins_file, left_over_file)
+
+
+if __name__ == "__main__":
+    for stage in trio.run({"load": main, "redrive": redrive}[sys.argv[1]], *sys.argv[2:]).stages:
+        print(f"{stage.name}: {stage.completed} of {stage.received}")
