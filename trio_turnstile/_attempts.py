@@ -20,8 +20,8 @@ from trio.lowlevel import enable_ki_protection
 from ._budget import Purse, RetryBudget
 from ._control import Control, Counts
 from ._errors import ConcurrentError, describe
+from ._lease import AnyLimiter, Lease
 from ._rate import RateLimiter
-from ._stage import AnyLimiter, Lease
 from ._verdicts import Divert, ErrorPolicy, RetryIn, Stop, Verdict, decide
 
 T = TypeVar("T")

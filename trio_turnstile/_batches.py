@@ -67,6 +67,8 @@ class Gathered(Generic[T]):
 
     items: tuple[T, ...]
     trigger: Trigger
+    failure: Exception | None = None
+    """Why its only member could not be gathered: the key or weight function raised it."""
 
 
 @attrs.define(eq=False)

@@ -11,7 +11,7 @@ from ._batches import BatchError, Gathered
 from ._control import Fate
 from ._errors import ConcurrentError, describe
 from ._inbox import BatchInbox
-from ._stage import CUT_OFF, Lease
+from ._lease import CUT_OFF, Lease
 from ._step_run import StepRun
 from ._verdicts import RetryIn
 
@@ -34,17 +34,17 @@ class BatchSegment:
         try:
             while left:
                 attempt += 1
-                errors = await self._attempt(list(left), lease)
-                again = RetryIn(0.0)
+                errors = await self._attempt(list(left), lease, batch.failure)
+                again: RetryIn | None = None
                 for index in range(len(left)):
                     verdict = await self._judge(left[0], errors.get(index), attempt)
                     member = left.popleft()
                     if isinstance(verdict, RetryIn):
                         left.append(member)
-                        again = max(again, verdict, key=_seconds)
+                        again = verdict if again is None else max(again, verdict, key=_seconds)
                     else:
                         self._inbox.settle(verdict)
-                if left:
+                if again is not None:
                     await self._step.attempts.back_off(again, lease, len(left))
         finally:
             lease.give_back(CUT_OFF)
@@ -53,9 +53,14 @@ class BatchSegment:
                 self._inbox.settle("cancelled")
                 self._step.cut_off.append(member)
 
-    async def _attempt(self, members: list[Any], lease: Lease) -> dict[int, Exception]:
+    async def _attempt(
+        self, members: list[Any], lease: Lease, failure: Exception | None
+    ) -> dict[int, Exception]:
         """Return the errors of the members that failed, by their index."""
         everybody = range(len(members))
+        if failure is not None:
+            lease.give_back(failure)
+            return dict.fromkeys(everybody, failure)
         try:
             await self._step.attempt(members, lease)
         except BatchError as error:

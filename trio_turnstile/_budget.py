@@ -15,6 +15,8 @@ import attrs
 
 from ._checks import check_number
 
+_ROUNDING = 1e-9
+
 
 def _amount(_: object, field: attrs.Attribute[float], value: float) -> None:
     check_number(field.name, value, positive=True)
@@ -64,7 +66,8 @@ class Purse:
         came_in = (now - self._now) * budget.per_second  # infinite the first time
         self._left = min(self._left + earned + came_in, budget.retries)
         self._now, self._successes = now, successes
-        if self._left < 1:
+        # A wait that is lost in rounding would be waited for ever.
+        if self._left < 1 - _ROUNDING:
             return (1 - self._left) / budget.per_second
         self._left -= 1
         return 0.0

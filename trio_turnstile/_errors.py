@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, final
 
+import trio
+
 
 @final
 class Saturated(Exception):
@@ -141,6 +143,21 @@ def describe(
     )
     wrapped.__cause__ = error
     return wrapped
+
+
+def part_cancellation(
+    group: BaseExceptionGroup[BaseException],
+) -> tuple[BaseException, Exception | None]:
+    """Part errors that user code raised beside its cancellation from the latter.
+
+    Returns:
+      What to raise on, and the errors; all of ``group`` and ``None``, if it holds no
+      cancellation, or something that is no error either.
+    """
+    cancelled, errors = group.split(trio.Cancelled)
+    if cancelled is None or not isinstance(errors, ExceptionGroup):
+        return group, None
+    return cancelled, errors
 
 
 def interruption(group: BaseExceptionGroup[BaseException]) -> BaseException | None:

@@ -21,9 +21,10 @@ from ._batching import BatchSegment
 from ._control import Control
 from ._errors import Aborted, describe, interruption
 from ._inbox import BatchInbox, Inbox
+from ._lease import AnyLimiter
 from ._segment import KeyedSegment, Outlet, Segment
 from ._sources import ENDED, Source
-from ._stage import WINDOW_SLACK, AnyLimiter, Stage
+from ._stage import WINDOW_SLACK, Stage
 from ._step_run import StepRun
 from ._steps import Step
 

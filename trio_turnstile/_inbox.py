@@ -15,8 +15,8 @@ import trio
 
 from ._batches import Batch, Gathered, Gatherer, Trigger
 from ._control import Control, Counts, Fate
-from ._errors import describe
-from ._stage import WINDOW_SLACK, AnyLimiter, Stage
+from ._lease import AnyLimiter
+from ._stage import WINDOW_SLACK, Stage
 
 T = TypeVar("T")
 
@@ -123,14 +123,14 @@ class BatchInbox(Generic[T]):
         self.triggers: dict[Trigger, int] = {}
         """How many batches each trigger has ended."""
 
-    @property
-    def _room(self) -> float:
-        if self._window is not None:
-            return self._window
-        return (min(self._limiter.total_tokens, WINDOW_SLACK) + 1) * self._size
+    def _has_room(self) -> bool:
+        window: float | None = self._window
+        if window is None:
+            window = (min(self._limiter.total_tokens, WINDOW_SLACK) + 1) * self._size
+        return self._counts.in_flight < window
 
     def put_nowait(self, item: T) -> bool:
-        if self._counts.in_flight >= self._room:
+        if not self._has_room():
             return False
         self._counts.received += 1
         self._counts.in_flight += 1
@@ -138,10 +138,11 @@ class BatchInbox(Generic[T]):
         try:
             self._serve(self._gatherer.add(item, trio.current_time()))
         except Exception as error:  # of the user's key or weight function
-            failed = describe(error, item=item, phase="batch")
-            self.settle("failed")
-            self._control.record(failed)
-            self._control.stop(failed, "soon")
+            self._ready.append(Gathered((item,), "flush", error))
+            self._takers.unpark()
+        if self._counts.in_flight == len(self._gatherer) and not self._has_room():
+            # Nothing is being handled that would make room, so no batch can grow on.
+            self._serve(self._gatherer.flush())
         if self._gatherer.due < due:
             self._news.set()
         return True
@@ -152,7 +153,7 @@ class BatchInbox(Generic[T]):
 
     async def wait_for_room(self) -> None:
         """Wait until an item would be put in at once."""
-        while self._counts.in_flight >= self._room:
+        while not self._has_room():
             await self._senders.park()
 
     def settle(self, fate: Fate) -> None:

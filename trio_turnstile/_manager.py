@@ -11,8 +11,9 @@ import trio
 
 from ._control import Control
 from ._errors import ConcurrentError
+from ._lease import AnyLimiter
 from ._scalable import Channels, Scalable
-from ._stage import AnyLimiter, Stage
+from ._stage import Stage
 
 
 @final

@@ -19,11 +19,12 @@ from ._checks import check_seconds
 from ._control import Control
 from ._errors import Aborted, ConcurrentError, describe, interruption
 from ._grace import Grace
+from ._lease import CUT_OFF, AnyLimiter, Lease, as_limiter
 from ._manager import Manager, Report
 from ._rate import RateLimiter
 from ._scalable import Channels, Phase, PhaseTimeouts, Scalable
 from ._sources import AnySource, open_source
-from ._stage import CUT_OFF, AnyLimiter, Lease, Stage, as_limiter
+from ._stage import Stage
 from ._verdicts import ErrorPolicy, Skip
 
 

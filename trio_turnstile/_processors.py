@@ -9,8 +9,8 @@ from typing import Any, Generic, TypeAlias, TypeVar, final, overload
 import attrs
 
 from ._batches import Batch
+from ._lease import AnyLimiter
 from ._rate import RateLimiter
-from ._stage import AnyLimiter
 from ._steps import Discard, Many, Step, make_step
 from ._verdicts import ErrorPolicy
 

@@ -18,8 +18,8 @@ from trio.lowlevel import enable_ki_protection
 
 from ._attempts import Lost
 from ._control import Fate
+from ._lease import Lease
 from ._order import Lanes, Turns
-from ._stage import Lease
 from ._step_run import StepRun
 from ._steps import DISCARD, Discard, Discarded, Many
 

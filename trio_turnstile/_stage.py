@@ -20,99 +20,29 @@ waits for a token, backs off, cleans up, or is finished and not yet passed on.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeAlias, TypeVar, cast, final
+from typing import Generic, TypeVar, cast, final
 
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
 from ._checks import check_whole
 from ._control import Control, Counts, Fate
-from ._errors import describe
+from ._errors import describe, part_cancellation
+from ._lease import CUT_OFF, AnyLimiter, Lease
 from ._limiter import Limiter
 from ._rate import RateLimiter
 from ._sources import ENDED, Source
-from ._throttle import Throttle
 
 T = TypeVar("T")
 
-AnyLimiter: TypeAlias = Limiter | trio.CapacityLimiter
-"""What bounds a stage."""
-
 _NOT_YET: Fate = "cancelled"
 """What became of an item of which nothing better can be said."""
-
-CUT_OFF = BaseException("cut off")
-"""What a call ended with that was cancelled: nothing is learnt of it."""
 
 WINDOW_SLACK = 64
 """How much wider than the limit a window is, unless the user says otherwise.
 
 A worker more is hired only for a free token, so that slack costs nothing until
 items back off, clean up or wait to be passed on; then it is what goes on beside."""
-
-
-def as_limiter(limiter: AnyLimiter | int, name: str) -> AnyLimiter:
-    """Return the limiter; from a number, a new one.
-
-    Raises:
-      TypeError: if it is neither a limiter nor a number of tokens.
-      ValueError: if the number is negative.
-    """
-    if isinstance(limiter, Limiter | trio.CapacityLimiter):
-        return limiter
-    try:
-        check_whole(name, limiter, 0, infinite=True)
-    except TypeError:
-        raise TypeError(
-            f"{name} must be a Limiter, a trio.CapacityLimiter or a number of tokens, "
-            f"not {limiter!r}"
-        ) from None
-    return Limiter(name, limiter, throttle=Throttle(min=0))
-
-
-@final
-class Lease:
-    """A worker's hold on a token, at most one at a time; it is the token's borrower."""
-
-    __slots__ = ("fate", "held", "number", "round", "scope", "spent", "suspect", "ticket")
-
-    def __init__(self, scope: trio.CancelScope) -> None:
-        self.scope = scope
-        """Round all that the worker does; cancelling it ends the worker."""
-        self.fate: Fate = "cancelled"
-        """What became of the item; the front end says so."""
-        self.number = 0
-        """The how-manieth item of the stage is in hand, from 1."""
-        self.round = 0
-        """In which scheduling round the item was taken, as far as the foreman knows."""
-        self.suspect = 0
-        """The number of the last item that may not have awaited anything."""
-        self.ticket: object = None
-        """What the item was admitted with, for the front end."""
-        self.spent = False
-        """Whether the scope was cancelled, so that the worker can do no more."""
-        self.held: AnyLimiter | None = None
-        """The limiter whose token is held."""
-
-    @enable_ki_protection
-    async def take(self, limiter: AnyLimiter) -> None:
-        """Take a token, waiting for it."""
-        if isinstance(limiter, Limiter):
-            await limiter._acquire_in_turn(self)
-        else:
-            await limiter.acquire_on_behalf_of(self)
-        self.held = limiter
-
-    @enable_ki_protection
-    def give_back(self, error: BaseException | None = None) -> None:
-        """Give the token back, if one is held, after work that ended with ``error``."""
-        limiter, self.held = self.held, None
-        if limiter is None:
-            return
-        if error is not None and isinstance(limiter, Limiter):
-            limiter._release_after(self, error)
-        else:
-            limiter.release_on_behalf_of(self)
 
 
 @final
@@ -243,7 +173,7 @@ class Stage(Generic[T]):
                 self._foreman_lot.unpark()
 
     @enable_ki_protection
-    async def _go_round(self, lease: Lease) -> None:  # noqa: PLR0912
+    async def _go_round(self, lease: Lease) -> None:  # noqa: PLR0912, PLR0915
         # One long loop: this is all that is done for most items, and a call for each
         # of its parts would make it a tenth slower.
         counts, fates = self.counts, self.counts.fates
@@ -277,6 +207,11 @@ class Stage(Generic[T]):
             except trio.ClosedResourceError as error:
                 # The user's errors are caught in Attempts: this is a limiter's.
                 self._control.stop(describe(error, item=item, phase="limiter"), "now")
+            except BaseExceptionGroup as group:
+                cancelled, errors = part_cancellation(group)
+                if errors is not None:
+                    self._control.record(describe(errors, item=item, phase="cancellation"))
+                raise cancelled from None
             finally:
                 if lease.fate == "cancelled":
                     lease.give_back(CUT_OFF)

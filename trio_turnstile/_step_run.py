@@ -11,7 +11,7 @@ from trio.lowlevel import disable_ki_protection
 
 from ._attempts import Attempts
 from ._control import Control, Counts
-from ._stage import AnyLimiter, Lease
+from ._lease import AnyLimiter, Lease
 from ._steps import Step
 
 

@@ -11,8 +11,8 @@ import attrs
 
 from ._batches import Batch
 from ._checks import check_seconds, check_whole
+from ._lease import AnyLimiter, as_limiter
 from ._rate import RateLimiter
-from ._stage import AnyLimiter, as_limiter
 from ._verdicts import ErrorPolicy
 
 T = TypeVar("T")
