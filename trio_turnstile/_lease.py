@@ -42,7 +42,7 @@ def as_limiter(limiter: AnyLimiter | int, name: str) -> AnyLimiter:
 class Lease:
     """A worker's hold on a token, at most one at a time; it is the token's borrower."""
 
-    __slots__ = ("fate", "held", "number", "round", "scope", "spent", "suspect", "ticket")
+    __slots__ = ("fate", "held", "number", "scope", "spent", "suspect", "ticket")
 
     def __init__(self, scope: trio.CancelScope) -> None:
         self.scope = scope
@@ -51,8 +51,6 @@ class Lease:
         """What became of the item; the front end says so."""
         self.number = 0
         """The how-manieth item of the stage is in hand, from 1."""
-        self.round = 0
-        """In which scheduling round the item was taken, as far as the foreman knows."""
         self.suspect = 0
         """The number of the last item that may not have awaited anything."""
         self.ticket: object = None

@@ -52,6 +52,8 @@ class Segment:
 
     def __init__(self, steps: Sequence[StepRun], outlet: Outlet | None, *, ordered: bool) -> None:
         self._first, *self._others = steps
+        # What the loop over them needs of each, looked up once.
+        self._carriers = [(s, s.attempt, s.counts, s.counts.fates) for s in self._others]
         self._outlet = outlet
         self._turns = Turns() if ordered else None
 
@@ -91,14 +93,14 @@ class Segment:
         # what is in flight is left to be reckoned from the rest, a seventh of its cost.
         outlet, last = self._outlet, len(self._others) - 1
         for index in range(begin, last + 1):
-            step = self._others[index]
-            counts, fate = step.counts, _CANCELLED
+            step, attempt, counts, fates = self._carriers[index]
+            fate = _CANCELLED
             counts.received += 1
             try:
                 try:
-                    result = await step.attempt(item, lease)
+                    result = await attempt(item, lease)
                 except Exception as error:
-                    result = await step.attempts.recover(item, lease, error, step.attempt)
+                    result = await step.attempts.recover(item, lease, error, attempt)
                 special = type(result) in _SPECIAL
                 if special and not isinstance(result, Many):
                     fate = _fate_of(result)
@@ -107,7 +109,7 @@ class Segment:
                     await _put(result, outlet)
                 fate = _COMPLETED
             finally:
-                counts.fates[fate] += 1
+                fates[fate] += 1
                 if fate is _CANCELLED:
                     step.cut_off.append(item)
             if special:

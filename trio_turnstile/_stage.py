@@ -100,7 +100,6 @@ class Stage(Generic[T]):
         self._workers = 0
         self._idle = 0
         self._queueing = 0
-        self._rounds = 0  # of the scheduler, as the foreman sees them
         self._foreman = trio.CancelScope()
         self._foreman_lot = trio.lowlevel.ParkingLot()
         self._foreman_rests = False
@@ -151,7 +150,6 @@ class Stage(Generic[T]):
                     nursery.start_soon(self._work)
                 elif seen != self.counts.received:
                     seen = self.counts.received
-                    self._rounds += 1
                     await checkpoint()
                 else:
                     await self._sack.acquire_on_behalf_of(self)
@@ -177,12 +175,13 @@ class Stage(Generic[T]):
         # One long loop: this is all that is done for most items, and a call for each
         # of its parts would make it a tenth slower.
         counts, fates = self.counts, self.counts.fates
-        limiter = self._limiter
+        source, limiter, handle = self._source, self._limiter, self._handle
+        admit, rate = self._admit, self._rate
         acquire, release = limiter.acquire_on_behalf_of_nowait, limiter.release_on_behalf_of
         while not self._queueing or self._is_needed():
             try:
                 try:
-                    item = self._source.take_nowait()
+                    item = source.take_nowait()
                 except trio.WouldBlock:
                     item = await self._wait_for_item()
             except ENDED:
@@ -192,18 +191,17 @@ class Stage(Generic[T]):
             lease.number = counts.received = counts.received + 1
             counts.in_flight += 1
             lease.fate = _NOT_YET
-            lease.round = self._rounds
             try:
-                if self._admit is not None:
-                    await self._admit(item, lease)
-                if self._rate is not None:
-                    await self._wait_for_rate(self._rate)
+                if admit is not None:
+                    await admit(item, lease)
+                if rate is not None:
+                    await self._wait_for_rate(rate)
                 try:
                     acquire(lease)
                     lease.held = limiter
                 except trio.WouldBlock:
                     await self._wait_for_token(lease)
-                await self._handle(item, lease)
+                await handle(item, lease)
             except trio.ClosedResourceError as error:
                 # The user's errors are caught in Attempts: this is a limiter's.
                 self._control.stop(describe(error, item=item, phase="limiter"), "now")
@@ -229,7 +227,7 @@ class Stage(Generic[T]):
                 self.on_room()
             if lease.spent:
                 return
-            if lease.number == counts.received and lease.round == self._rounds:
+            if lease.number == counts.received:
                 await self._breathe(lease)
 
     def _is_needed(self) -> bool:
@@ -251,9 +249,9 @@ class Stage(Generic[T]):
     async def _breathe(self, lease: Lease) -> None:
         """Let others run, if there may be no other chance to.
 
-        While the item was in hand nobody took another, and the foreman did not see
-        a new round. Perhaps the user's function never awaits anything. But it may
-        be mere luck, so only the second time in a row counts.
+        While the item was in hand nobody took another. Perhaps the user's function
+        never awaits anything. But it may be mere luck, the last of one scheduling
+        round being the first of the next, so only the second time in a row counts.
         """
         suspect, lease.suspect = lease.suspect, lease.number
         if suspect != lease.number - 1:
