@@ -145,15 +145,22 @@ class Stage(Generic[T]):
                     await self._foreman_lot.park()
                     self._foreman_rests = False
                 elif self._sack.available_tokens > 0 or self._may_read_ahead():
-                    self._workers += 1
-                    self._idle += 1
-                    nursery.start_soon(self._work)
+                    self._take_on(nursery)
                 elif seen != self.counts.received:
                     seen = self.counts.received
                     await checkpoint()
                 else:
                     await self._sack.acquire_on_behalf_of(self)
                     self._give_back(self)
+                    # Not after another look: a second foreman may have the token by
+                    # now, and two would pass it to and fro, each finding none.
+                    if not (self._queueing or self._idle) and self._workers < self.window:
+                        self._take_on(nursery)
+
+    def _take_on(self, nursery: trio.Nursery) -> None:
+        self._workers += 1
+        self._idle += 1
+        nursery.start_soon(self._work)
 
     def _may_read_ahead(self) -> bool:
         return self._source.reads_ahead and not self._queueing
