@@ -11,10 +11,16 @@ from typing import Any
 
 import attrs
 
-from . import limiters, memory, phases
+from . import latency, limiters, memory, phases, pipelines
 from ._harness import Benchmark, Figure, Result
 
-BENCHMARKS = (*limiters.BENCHMARKS, *phases.BENCHMARKS, *memory.BENCHMARKS)
+BENCHMARKS = (
+    *limiters.BENCHMARKS,
+    *phases.BENCHMARKS,
+    *pipelines.BENCHMARKS,
+    *latency.BENCHMARKS,
+    *memory.BENCHMARKS,
+)
 
 
 def main() -> None:
@@ -61,7 +67,7 @@ def _machine() -> dict[str, str]:
 def _show(benchmark: Benchmark, result: Result) -> None:
     print(f"\n{benchmark.name}: {benchmark.title}")
     for figure in result.figures:
-        print(f"  {figure.what:<42}{_value(figure)}{_goal(figure)}", flush=True)
+        print(f"  {figure.what:<54}{_value(figure)}{_goal(figure)}", flush=True)
 
 
 def _value(figure: Figure) -> str:

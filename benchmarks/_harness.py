@@ -9,8 +9,9 @@ clock on the wall would count what other programs took.
 
 from __future__ import annotations
 
+import asyncio
 import gc
-import importlib.util
+import pkgutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import process_time
 from typing import TypeAlias
@@ -19,7 +20,7 @@ import attrs
 import trio
 
 Run: TypeAlias = Callable[[], Awaitable[object]]
-"""What to time. It has a trio run of its own."""
+"""What to time. It has an event loop of its own."""
 
 
 @attrs.frozen
@@ -28,12 +29,30 @@ class Contestant:
 
     run: Run
     needs: str | None = None
-    """The module that has to be installed for it."""
+    """What has to be installed for it: ``module`` or ``module:name``."""
+    on_asyncio: bool = False
+    """Whether it runs on asyncio, and not on trio."""
 
     @property
     def present(self) -> bool:
         """Whether it can run here."""
-        return self.needs is None or importlib.util.find_spec(self.needs) is not None
+        try:
+            pkgutil.resolve_name(self.needs or "trio")
+        except (ImportError, AttributeError):
+            return False
+        return True
+
+    def time(self) -> float:
+        """Return how long it runs, in seconds of the processor's time."""
+        if self.on_asyncio:
+            return asyncio.run(_time(self.run))
+        return trio.run(_time, self.run)
+
+
+async def _time(run: Run) -> float:
+    start = process_time()
+    await run()
+    return process_time() - start
 
 
 @attrs.frozen
@@ -45,7 +64,7 @@ class Goal:
     """Whether it has to be less than that."""
 
     def __str__(self) -> str:
-        return f"{'<' if self.less else '<='} {self.most:g}"
+        return f"{'<' if self.less else '<='} {self.most:.3g}"
 
     def met_by(self, value: float) -> bool:
         """Tell whether ``value`` is as it ought to be."""
@@ -111,28 +130,22 @@ def race(
     """
 
     def measure(rounds: int) -> Result:
-        runs = {who: each.run for who, each in contestants.items() if each.present}
-        seconds = _time_all(runs, rounds)
+        present = {who: each for who, each in contestants.items() if each.present}
+        seconds = _time_all(present, rounds)
         return Result([_compare(ratio, contestants, seconds) for ratio in ratios], seconds)
 
     return Benchmark(name, title, measure)
 
 
-def _time_all(runs: Mapping[str, Run], rounds: int) -> dict[str, list[float]]:
-    seconds: dict[str, list[float]] = {who: [] for who in runs}
-    order = list(runs)
+def _time_all(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, list[float]]:
+    seconds: dict[str, list[float]] = {who: [] for who in contestants}
+    order = list(contestants)
     for _ in range(rounds):
         for who in order:
             gc.collect()
-            seconds[who].append(trio.run(_time, runs[who]))
+            seconds[who].append(contestants[who].time())
         order.append(order.pop(0))
     return seconds
-
-
-async def _time(run: Run) -> float:
-    start = process_time()
-    await run()
-    return process_time() - start
 
 
 def _compare(

@@ -1,4 +1,4 @@
-"""The peak memory of a million operations, less that of ten thousand.
+"""The peak memory of a million items, less that of ten thousand.
 
 Each number has a process of its own, since a peak never comes down. It is the peak
 of what is resident, as Linux tells it, and so has in it all that `tracemalloc` does
@@ -9,38 +9,57 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import trio
 
-from trio_turnstile import run_phases
+from trio_turnstile import Consumer, Processor, Producer, run_phases
 
 from ._harness import Benchmark, Figure, Goal, Result
 from .phases import AT_ONCE, FourPhases
+from .pipelines import work
 
 FEW = 10_000
 MANY = 1_000_000
 STATUS = Path("/proc/self/status")
 
 
+async def phases(operations: int) -> None:
+    report = await run_phases((FourPhases() for _ in range(operations)), limiter=AT_ONCE)
+    assert report.completed == operations
+
+
+async def pipeline(items: int) -> None:
+    step = Processor(work, limiter=AT_ONCE)
+    report = await (Producer(range(items)) | step | step | Consumer(work, limiter=AT_ONCE)).run()
+    assert report.stages[-1].completed == items
+
+
+KINDS: dict[str, Callable[[int], Awaitable[None]]] = {
+    "operations": phases,
+    "items through three stages": pipeline,
+}
+
+
 def measure(_rounds: int) -> Result:
-    """Return the difference; it hardly varies, so one round is enough."""
-    what, goal = f"{MANY:,} operations less {FEW:,}", Goal(30)
+    """Return the differences; they hardly vary, so one round is enough."""
+    return Result([_measure(kind) for kind in KINDS])
+
+
+def _measure(kind: str) -> Figure:
+    what, goal = f"{MANY:,} {kind} less {FEW:,}", Goal(30)
     if not STATUS.exists():
-        return Result([Figure(what, "MiB", goal=goal, missing=f"there is no {STATUS} here")])
-    return Result([Figure(what, "MiB", _peak_of(MANY) - _peak_of(FEW), goal=goal)])
+        return Figure(what, "MiB", goal=goal, missing=f"there is no {STATUS} here")
+    return Figure(what, "MiB", _peak_of(kind, MANY) - _peak_of(kind, FEW), goal=goal)
 
 
-def _peak_of(operations: int) -> float:
-    command = [sys.executable, "-m", __name__, str(operations)]
+def _peak_of(kind: str, items: int) -> float:
+    command = [sys.executable, "-m", __name__, kind, str(items)]
     root = Path(__file__).parents[1]
     child = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE)
     return float(child.stdout)
-
-
-async def _run(operations: int) -> None:
-    report = await run_phases((FourPhases() for _ in range(operations)), limiter=AT_ONCE)
-    assert report.completed == operations
 
 
 def _peak() -> float:
@@ -51,8 +70,8 @@ def _peak() -> float:
     return int(kib) / 1024
 
 
-BENCHMARKS = (Benchmark("memory", "peak memory of operations from a generator", measure),)
+BENCHMARKS = (Benchmark("memory", "peak memory of items that are made one by one", measure),)
 
 if __name__ == "__main__":
-    trio.run(_run, int(sys.argv[1]))
+    trio.run(partial(KINDS[sys.argv[1]], int(sys.argv[2])))
     print(_peak())

@@ -8,14 +8,14 @@ the same limit in production, in a test and in a simulation.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
+from enum import StrEnum
 from typing import Protocol, final
 
 import attrs
 
 
 @final
-class Outcome(str, Enum):
+class Outcome(StrEnum):
     """How a call ended, as far as the limit is concerned."""
 
     SUCCESS = "success"

@@ -1,0 +1,45 @@
+"""The job log: lines that readers of GNU parallel's can read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from trio_turnstile.cli._joblog import Entry, JobLog
+
+HEADER = b"Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n"
+
+ENTRY = Entry(
+    seq=3,
+    started=1_700_000_000.1234,
+    runtime=2.5,
+    received=12,
+    exitval=1,
+    signal=15,
+    command="gzip 'a'",
+)
+
+
+def test_a_new_log_gets_a_header_and_an_old_one_does_not(tmp_path: Path) -> None:
+    """Entries are appended in the order in which they are added."""
+    for _ in range(2):
+        log = JobLog(tmp_path / "log")
+        log.add(ENTRY)
+        log.close()
+    line = b"3\t:\t1700000000.123\t     2.500\t0\t12\t1\t15\tgzip 'a'\n"
+    assert (tmp_path / "log").read_bytes() == HEADER + line + line
+
+
+def test_an_entry_is_in_the_file_as_soon_as_it_is_added(tmp_path: Path) -> None:
+    """A log is there to be looked at while the work goes on, or when it was killed."""
+    log = JobLog(tmp_path / "log")
+    log.add(ENTRY)
+    assert (tmp_path / "log").read_bytes().count(b"\n") == 2
+    log.close()
+
+
+def test_a_command_stays_on_its_line() -> None:
+    """Newlines become NULs as in GNU parallel's logs; bytes that are no text stay."""
+    command = "echo 'a\tb\nc'\udcff"
+    assert attrs.evolve(ENTRY, command=command).line().endswith(b"\techo 'a\tb\0c'\xff\n")

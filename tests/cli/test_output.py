@@ -1,0 +1,224 @@
+"""What commands write: kept whole, printed whole, and never mixed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from trio_turnstile.cli._output import KEPT_IN_MEMORY, MOST_WAITING, Printer, Stream, write_all
+
+
+@pytest.fixture
+def stream() -> Iterator[Stream]:
+    stream = Stream()
+    yield stream
+    stream.close_pipe()
+    stream.close()
+
+
+def copied(stream: Stream, path: Path) -> bytes:
+    with path.open("wb") as file:
+        stream.copy_to(file.fileno())
+    return path.read_bytes()
+
+
+async def test_a_stream_takes_in_what_is_written_to_its_pipe(
+    stream: Stream, tmp_path: Path
+) -> None:
+    """More than a pipe holds, and more than is kept in memory."""
+    data = os.urandom(3 * KEPT_IN_MEMORY)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.collect)
+        await trio.to_thread.run_sync(write_all, stream.write_end, data)
+        nursery.cancel_scope.cancel()
+    stream.take_in()
+    assert stream.size == len(data)
+    assert copied(stream, tmp_path / "copy") == data
+
+
+def test_taking_in_waits_for_nothing(stream: Stream) -> None:
+    """An empty pipe has nothing to give."""
+    stream.take_in()
+    assert stream.size == 0
+
+
+@pytest.mark.parametrize(
+    ("start", "most", "tail"), [(0, 100, b"one\ntwo\n"), (4, 100, b"two\n"), (0, 2, b"o\n")]
+)
+def test_the_tail_is_the_end_of_what_came_since(
+    start: int, most: int, tail: bytes, stream: Stream, tmp_path: Path
+) -> None:
+    """At most so many bytes of it; looking at it changes nothing."""
+    os.write(stream.write_end, b"one\ntwo\n")
+    stream.take_in()
+    assert stream.tail(start, most) == tail
+    os.write(stream.write_end, b"three\n")
+    stream.take_in()
+    assert copied(stream, tmp_path / "copy") == b"one\ntwo\nthree\n"
+
+
+@pytest.mark.parametrize("size", [10, 2 * KEPT_IN_MEMORY])
+async def test_a_cleared_stream_starts_anew(size: int, stream: Stream, tmp_path: Path) -> None:
+    """Whether it was kept in memory or in a file."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.collect)
+        await trio.to_thread.run_sync(write_all, stream.write_end, b"x" * size)
+        nursery.cancel_scope.cancel()
+    stream.clear()
+    os.write(stream.write_end, b"new\n")
+    stream.take_in()
+    assert (stream.size, stream.tail(0, 100)) == (4, b"new\n")
+    assert copied(stream, tmp_path / "copy") == b"new\n"
+
+
+async def test_what_cannot_be_kept_is_told_later(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command may go on writing, as it had better not stop half-way."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.collect)
+        await trio.to_thread.run_sync(write_all, stream.write_end, b"x" * 4 * KEPT_IN_MEMORY)
+        nursery.cancel_scope.cancel()
+    with pytest.raises(FileNotFoundError):
+        stream.check()
+
+
+def test_a_stream_that_kept_everything_has_nothing_to_tell(stream: Stream) -> None:
+    """No news is good news."""
+    stream.check()
+
+
+def test_all_is_written_even_if_the_reader_is_slow_and_the_pipe_non_blocking() -> None:
+    """Another process that shares our output may have made it so."""
+    data = os.urandom(1 << 20)
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    writer = threading.Thread(target=write_all, args=(write_end, data))
+    writer.start()
+    read = b""
+    while len(read) < len(data):
+        read += os.read(read_end, 1 << 16)
+    writer.join()
+    os.close(read_end)
+    os.close(write_end)
+    assert read == data
+
+
+# ---- the printer ----
+
+
+@attrs.define(eq=False)
+class Screen:
+    """Notes what it is asked for."""
+
+    asked: list[str] = attrs.field(factory=list)
+
+    def hide(self) -> None:
+        self.asked.append("hide")
+
+    def show(self, *, mid_line: bool) -> None:
+        self.asked.append("show on a new line" if mid_line else "show")
+
+
+def streams(out: bytes, err: bytes = b"") -> list[Stream]:
+    """Return the output of an operation that wrote these."""
+    pair = [Stream(), Stream()]
+    for stream, data in zip(pair, (out, err), strict=True):
+        os.write(stream.write_end, data)
+        stream.take_in()
+        stream.close_pipe()
+    return pair
+
+
+async def test_outputs_are_printed_one_after_the_other(capfd: pytest.CaptureFixture[str]) -> None:
+    """Standard output and error of each, in the order in which they came."""
+    screen = Screen()
+    printer = Printer(screen, pytest.fail)
+    for number in range(3):
+        printer.put(streams(b"out %d\n" % number, b"err %d\n" % number))
+    printer.put(streams(b""))
+    printer.end()
+    await printer.run()
+    assert capfd.readouterr() == ("out 0\nout 1\nout 2\n", "err 0\nerr 1\nerr 2\n")
+    assert screen.asked == ["hide", "show"] * 3
+
+
+@pytest.mark.parametrize(
+    ("out", "err", "asked"),
+    [
+        (b"whole\n", b"", "show"),
+        (b"open", b"", "show on a new line"),
+        (b"open", b"whole\n", "show"),
+        (b"", b"open", "show on a new line"),
+    ],
+)
+async def test_a_screen_hears_if_a_line_was_left_open(out: bytes, err: bytes, asked: str) -> None:
+    """On a terminal; what goes elsewhere does not matter."""
+    screen = Screen()
+    printer = Printer(screen, pytest.fail)
+    printer.put(streams(out, err))
+    printer.end()
+    ours, theirs = os.openpty()
+    saved = [os.dup(fd) for fd in (1, 2)]
+    try:
+        for fd in (1, 2):
+            os.dup2(theirs, fd)
+        await printer.run()
+    finally:
+        for fd, copy in zip((1, 2), saved, strict=True):
+            os.dup2(copy, fd)
+            os.close(copy)
+        os.close(ours)
+        os.close(theirs)
+    assert screen.asked == ["hide", asked]
+
+
+async def test_lost_output_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """The rest of it is dropped; standard error is still printed."""
+    lost: list[OSError] = []
+    printer = Printer(Screen(), lost.append)
+    for _ in range(2):
+        printer.put(streams(b"out\n", b"err\n"))
+    printer.end()
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    saved = os.dup(1)
+    os.dup2(write_end, 1)
+    await printer.run()
+    os.dup2(saved, 1)
+    os.close(saved)
+    os.close(write_end)
+    assert [error.errno for error in lost] == [errno.EPIPE]
+    assert capfd.readouterr().err == "err\nerr\n"
+
+
+async def test_there_is_room_until_much_waits(capfd: pytest.CaptureFixture[str]) -> None:
+    """Then operations wait to begin until something was printed."""
+    printer = Printer(Screen(), pytest.fail)
+    got_room = []
+
+    async def begin() -> None:
+        await printer.wait_for_room()
+        got_room.append(True)
+
+    for _ in range(MOST_WAITING):
+        await printer.wait_for_room()
+        printer.put(streams(b"x\n"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(begin)
+        await wait_all_tasks_blocked()
+        assert not got_room
+        printer.end()
+        await printer.run()
+    assert got_room
+    assert capfd.readouterr().out == "x\n" * MOST_WAITING

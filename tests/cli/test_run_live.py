@@ -1,0 +1,454 @@
+"""``turnstile run`` while it runs: signals, late inputs, terminals, ends before the end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Call = Callable[..., Any]
+
+
+# ---- retuning ----
+
+
+def test_signals_move_the_limit_while_it_runs(call: Call, gate: Any) -> None:
+    """SIGUSR2 takes it down, SIGUSR1 up again, each at once and within --min and --max."""
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(4)
+        watch.signal(signal.SIGUSR2)
+        watch.err.wait_for("limit 4 -> 2")
+        gate.let(3)
+        assert gate.arrivals(1) == ["4"]  # two of the four had no successor
+        watch.signal(signal.SIGUSR1)
+        watch.err.wait_for("limit 2 -> 3")
+        assert gate.arrivals(1) == ["5"]
+        watch.signal(signal.SIGUSR2)
+        watch.err.wait_for("limit 3 -> 1")
+        watch.signal(signal.SIGUSR2)
+        watch.err.wait_for("limit stays 1: down refused, that is --min")
+        gate.let(9)
+
+    result = call(
+        *("run", "--limit", "4", "--hold", "0", "--work", gate.wait, "--", *range(9)),
+        operator=operate,
+    )
+    assert result.status == 0
+
+
+def test_the_limit_comes_back_to_where_it_began(call: Call, gate: Any) -> None:
+    """And no further, unless --max allows it."""
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(1)
+        watch.signal(signal.SIGUSR1)
+        watch.err.wait_for("limit stays 1: up refused, that is --max")
+        gate.let(1)
+
+    assert call("run", "-j1", "--work", gate.wait, "--", "a", operator=operate).status == 0
+
+
+def test_with_max_the_limit_can_go_beyond(call: Call, gate: Any) -> None:
+    """By --up at a time; a new run does not hold."""
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(1)
+        watch.signal(signal.SIGUSR1)
+        watch.err.wait_for("limit 1 -> 3")
+        gate.arrivals(2)
+        watch.signal(signal.SIGUSR1)
+        watch.err.wait_for("limit stays 3: up refused, --hold has ")
+        gate.let(3)
+
+    result = call(
+        *("run", "-j1", "--max", "9", "--up", "2", "--work", gate.wait, "--", *"abc"),
+        operator=operate,
+    )
+    assert result.status == 0
+
+
+def test_a_limit_of_none_begins_nothing_until_it_is_raised(call: Call, gate: Any) -> None:
+    """With --min 0 the run can be brought to rest."""
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(1)
+        watch.signal(signal.SIGUSR2)
+        watch.err.wait_for("limit 1 -> 0")
+        gate.let(1)
+        watch.signal(signal.SIGUSR1)
+        watch.err.wait_for("limit 0 -> 1")
+        gate.arrivals(1)
+        gate.let(1)
+
+    result = call(
+        *("run", "-j1", "--min", "0", "--hold", "0", "--work", gate.wait, "--", *"ab"),
+        operator=operate,
+    )
+    assert result.status == 0
+
+
+# ---- the end before the end ----
+
+
+STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+@pytest.mark.parametrize(("signum", "status"), STOPS)
+def test_the_first_stop_signal_lets_what_runs_finish(
+    signum: int, status: int, call: Call, gate: Any, here: Path
+) -> None:
+    """Nothing more is begun, though the engine may have an input in hand."""
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(2)
+        watch.signal(signum)
+        watch.err.wait_for("no more is begun")
+        gate.let(2)
+
+    result = call(
+        *("run", "-j2", "--joblog", "log", "--work", f"{gate.wait}; echo {{}}", "--", *"abcdefg"),
+        operator=operate,
+    )
+    assert (result.status, sorted(result.lines)) == (status, ["a", "b"])
+    assert "2 completed, 0 failed in " in result.err
+    assert result.err.endswith("; 5 not begun\n")
+    assert (here / "log").read_text().count("\n") == 3
+
+
+def test_a_drained_run_with_failures_tells_their_number(call: Call, gate: Any) -> None:
+    """As any other run does."""
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(2)
+        watch.signal(signal.SIGINT)
+        watch.err.wait_for("no more is begun")
+        gate.let(2)
+
+    result = call(*("run", "-j2", "--work", f"{gate.wait}; exit 1", "--", *"abc"), operator=operate)
+    assert result.status == 2
+
+
+def test_a_stop_signal_that_comes_late_changes_nothing(call: Call, gate: Any) -> None:
+    """If all inputs are completed, all is well."""
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(1)
+        watch.signal(signal.SIGINT)
+        watch.err.wait_for("no more is begun")
+        gate.let(1)
+
+    assert call("run", "--work", gate.wait, "--", "a", operator=operate).status == 0
+
+
+def test_the_second_stop_signal_cancels_and_cleans_up(call: Call, gate: Any, here: Path) -> None:
+    """What runs is ended with its children, and what began is cleaned up and logged."""
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(2)
+        watch.signal(signal.SIGINT)
+        watch.err.wait_for("no more is begun")
+        watch.signal(signal.SIGTERM)
+        watch.err.wait_for("cancelled; clean-ups may take 30s each")
+
+    result = call(
+        *("run", "-j2", "--joblog", "log", "--cleanup", "echo clean {}"),
+        *("--work", f"echo began; {gate.wait}", "--", *"abcdef"),
+        operator=operate,
+    )
+    assert (result.status, sorted(result.lines)) == (130, ["began", "began", "clean a", "clean b"])
+    assert "0 completed, 0 failed, 2 cancelled in " in result.err
+    assert result.err.endswith("; 4 not begun\n")
+    lines = (here / "log").read_text().splitlines()[1:]
+    assert [line.split("\t")[6:8] for line in lines] == [["-1", "0"]] * 2
+
+
+def test_a_cancelled_run_does_not_wait_for_a_clean_up_for_ever(call: Call, gate: Any) -> None:
+    """After its grace the clean-up is ended too, and that is told."""
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(1)
+        watch.signal(signal.SIGINT)
+        watch.err.wait_for("no more is begun")
+        watch.signal(signal.SIGINT)
+
+    result = call(
+        *("run", "--grace", "0.2", "--cleanup", "exec sleep 1000", "--work", gate.wait, "--", "a"),
+        operator=operate,
+    )
+    assert result.status == 130
+    assert "1 'a': cleanup: timed out, ended by SIGTERM" in result.err
+
+
+def test_a_run_that_waits_for_inputs_can_be_ended(call: Call) -> None:
+    """Even by the first signal, as nothing runs."""
+    read_end, write_end = os.pipe()
+
+    def operate(watch: Any) -> None:
+        os.write(write_end, b"a\n")
+        watch.err.wait_for("ready")
+        watch.signal(signal.SIGINT)
+
+    result = call("run", "--work", "echo ready {} >&2", stdin=read_end, operator=operate)
+    os.write(write_end, b"\n")  # so that the thread that reads can end
+    os.close(write_end)
+    assert result.status == 130
+    assert "1 completed, 0 failed" in result.err
+    assert result.err.endswith("; not all inputs were read\n")
+
+
+def test_a_hang_up_that_is_to_be_ignored_is(call: Call, gate: Any) -> None:
+    """So that nohup(1) does what it is for."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(1)
+        watch.signal(signal.SIGHUP)
+        gate.let(1)
+        gate.arrivals(1)
+        gate.let(1)
+
+    result = call("run", "-j1", "--work", gate.wait, "--", *"ab", operator=operate)
+    assert (result.status, "SIGHUP" in result.err) == (0, False)
+
+
+# ---- inputs and outputs that are slow, or go away ----
+
+
+def test_an_input_starts_when_it_comes_though_the_pipe_stays_open(call: Call, gate: Any) -> None:
+    """And what runs goes on while nothing comes."""
+    read_end, write_end = os.pipe()
+
+    def operate(watch: Any) -> None:
+        for name in "abc":
+            os.write(write_end, f"{name}\n".encode())
+            assert gate.arrivals(1) == [name]
+        gate.let(3)
+        for name in "abc":
+            watch.err.wait_for(f"done {name}\n")
+        os.close(write_end)
+
+    result = call(
+        "run", "--work", f"{gate.wait}; echo done {{}} >&2", stdin=read_end, operator=operate
+    )
+    assert result.status == 0
+    assert "3 completed" in result.err
+
+
+def test_a_closed_standard_output_stops_the_run(call: Call, gate: Any) -> None:
+    """Without a traceback: what runs is finished, and nothing more begins."""
+    read_end, write_end = os.pipe()
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(2)
+        os.close(read_end)
+        gate.let(1)
+        watch.err.wait_for("standard output cannot be written: Broken pipe")
+        gate.let(2)  # a third may have begun before that was known
+
+    result = call(
+        *("run", "-j2", "--work", f"{gate.wait}; echo {{}}", "--", *range(20)),
+        stdout=write_end,
+        operator=operate,
+    )
+    assert result.status == 141
+    assert re.search(r"[23] completed, 0 failed in .*; 1[78] not begun\n", result.err)
+    assert "Traceback" not in result.err
+
+
+def test_a_run_whose_output_nobody_takes_can_be_cancelled(
+    call: Call, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It then gives up what it could not print."""
+    monkeypatch.setattr("trio_turnstile.cli._batch.PARTING", 0.1)
+    read_end, write_end = os.pipe()
+    os.mkfifo("log")
+    log = os.open("log", os.O_RDWR)
+
+    def operate(watch: Any) -> None:
+        ended = b""
+        while ended.count(b"\n") < 1 + 3:
+            ended += os.read(log, 1000)
+        for text in ("no more is begun", "cancelled; clean-ups"):
+            watch.signal(signal.SIGINT)
+            watch.err.wait_for(text)
+
+    result = call(
+        *("run", "--joblog", "log", "--work", "head -c 1000000 /dev/zero # {#}", "--", *"abc"),
+        stdout=write_end,
+        operator=operate,
+    )
+    os.close(read_end)
+    os.close(log)
+    assert result.status == 0
+    assert "3 completed, 0 failed" in result.err
+
+
+def test_operations_wait_while_their_output_is_not_taken(call: Call, here: Path) -> None:
+    """So that a pager holds up the work, as it does with other programs."""
+    read_end, write_end = os.pipe()
+    seen = bytearray()
+
+    def operate(watch: Any) -> None:
+        while chunk := os.read(read_end, 10_000):
+            began = len(list(here.iterdir()))
+            assert began < len(seen) / 100_000 + 50
+            seen.extend(chunk)
+
+    result = call(
+        *("run", "-q", "-j2", "--work", "touch {}; head -c 100000 /dev/zero", "--", *range(90)),
+        stdout=write_end,
+        operator=operate,
+    )
+    os.close(read_end)
+    assert (result.status, len(seen)) == (0, 90 * 100_000)
+
+
+# ---- a real process, a real terminal ----
+
+
+def test_the_command_is_a_program(spawn: Any, here: Path) -> None:
+    """With exit statuses, outputs and a job log."""
+    options = ("--joblog", "log", "--work", "echo {}; test {} = a")
+    result = spawn("run", *options, "--", "a", "b", "c").finish()
+    assert (result.status, sorted(result.lines)) == (2, ["a", "b", "c"])
+    assert "2 'b': work: exit status 1" in result.err
+    assert (here / "log").read_text().count("\n") == 4
+
+
+def test_signals_reach_the_program_and_not_its_commands(spawn: Any, gate: Any) -> None:
+    """A Ctrl-C goes to all processes of the terminal: that must not be the commands."""
+    run = spawn(
+        *("run", "-j2", "--hold", "0", "--work", f"{gate.wait}; echo {{}}", "--", *"abcd"),
+        start_new_session=True,
+    )
+    gate.arrivals(2)
+    run.watch.signal(signal.SIGUSR2)
+    run.watch.err.wait_for("limit 2 -> 1")
+    os.killpg(run.watch.pid, signal.SIGINT)
+    run.watch.err.wait_for("no more is begun")
+    gate.let(2)
+    result = run.finish()
+    assert (result.status, sorted(result.lines)) == (130, ["a", "b"])
+
+
+def test_without_the_extra_the_program_says_so(spawn: Any) -> None:
+    """In a fresh interpreter; without a traceback."""
+    hide = "import sys; sys.modules['cyclopts'] = None"
+    code = f"{hide}; from trio_turnstile.cli import main; main()"
+    result = spawn("run", "--work", "true", options=("-c", code)).finish()
+    assert result.status == 2
+    assert result.err == "turnstile: cyclopts is missing; pip install 'trio-turnstile[cli]'\n"
+
+
+def test_a_program_without_standard_streams_runs_all_the_same(spawn: Any, here: Path) -> None:
+    """Files that it opens must not be taken for them."""
+    close = "import os; [os.close(fd) for fd in (0, 1, 2)]; "
+    code = f"{close}from trio_turnstile.cli import main; import sys; main(sys.argv[1:])"
+    options = ("--joblog", "log", "--work", "echo out; echo err >&2; touch {}")
+    assert spawn("run", *options, "--", "a", options=("-c", code)).finish().status == 0
+    assert (here / "a").exists()
+    assert "out" not in (here / "log").read_text().splitlines()[1].partition("echo")[0]
+
+
+@pytest.mark.parametrize("also_stderr", [False, True])
+def test_a_reader_that_has_enough_ends_the_program_quietly(spawn: Any, also_stderr: bool) -> None:
+    """As in ``turnstile run ... | head``: no traceback, and the status of a broken pipe."""
+    read_end, write_end = os.pipe()
+    run = spawn(
+        *("run", "--work", "echo", "--", *range(1000)),
+        stdout=write_end,
+        **({"stderr": write_end} if also_stderr else {}),
+    )
+    os.close(write_end)
+    os.read(read_end, 1)
+    os.close(read_end)
+    assert run.finish().status == 141
+
+
+# ---- a terminal ----
+
+
+def test_a_terminal_shows_how_far_the_run_has_come(call: Call, gate: Any) -> None:
+    """In a line at its bottom, which gives way to output and leaves nothing behind."""
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(2)
+        watch.err.wait_for("limit 2, running 2, done 0 of 4, failed 0, 0/s, ETA ?")
+        gate.let(1)
+        gate.arrivals(1)
+        watch.err.wait_for("running 2, done 1 of 4, failed 0, ")
+        watch.signal(signal.SIGUSR2)
+        watch.err.wait_for("turnstile: limit 2 -> 1\r\n")
+        watch.err.wait_for("limit 1, running 2, done 1 of 4")
+        gate.let(3)
+
+    command = f"{gate.wait}; printf 'out %s' {{}}; test {{}} != d"
+    result = call(
+        *("run", "-j2", "--hold", "0", "--work", command, "--", *"abcd"),
+        operator=operate,
+        terminal=True,
+    )
+    assert result.status == 1
+    shown = screen(result.err)
+    outputs = ["out a", "out b", "out c", "out d"]
+    assert sorted(shown[:-2]) == [*outputs, "turnstile: limit 2 -> 1"]
+    assert shown[-2] == "turnstile: 4 'd': work: exit status 1"
+    assert shown[-1].startswith("turnstile: 3 completed, 1 failed in ")
+
+
+def screen(written: str) -> list[str]:
+    """Return the lines that a terminal shows in the end, for the few codes that matter here."""
+    lines = [""]
+    for part in re.findall(r"\r\n|\r|\x1b\[[?0-9;]*[A-Za-z]|[^\r\x1b]+", written):
+        if part == "\r\n":
+            lines.append("")
+        elif part == "\x1b[2K":
+            lines[-1] = ""
+        elif part == "\x1b[1A":
+            lines.pop()
+        elif part[0] not in "\r\x1b":
+            lines[-1] += part
+    return [line for line in lines if line]
+
+
+def test_inputs_may_be_typed(call: Call) -> None:
+    """A hint says so, as a program that waits for a terminal looks as if it hung."""
+
+    def operate(watch: Any) -> None:
+        watch.err.wait_for("turnstile: reading inputs, one a line; Ctrl-D ends them")
+        watch.type("one\n")
+        watch.err.wait_for("input one")
+        watch.type("\x04")
+
+    result = call("run", "--work", "echo input", operator=operate, terminal=True)
+    assert result.status == 0
+
+
+def test_ctrl_c_drains_and_a_second_one_cancels(spawn: Any, gate: Any) -> None:
+    """Typed at a terminal whose foreground job the program is; commands do not feel it."""
+    code = (
+        "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+        "from trio_turnstile.cli import main; main(sys.argv[1:])"
+    )
+    run = spawn(
+        *("run", "-j2", "--cleanup", "echo clean {}", "--work", gate.wait, "--", *"abc"),
+        options=("-c", code),
+        terminal=True,
+    )
+    gate.arrivals(2)
+    run.watch.type("\x03")
+    run.watch.err.wait_for("SIGINT: no more is begun")
+    run.watch.err.wait_for("draining, limit 2, running 2")
+    run.watch.type("\x03")
+    result = run.finish()
+    assert result.status == 130
+    shown = screen(result.err)
+    assert sorted(shown[-3:-1]) == ["clean a", "clean b"]
+    assert shown[-1].startswith("turnstile: 0 completed, 0 failed, 2 cancelled in ")
+    assert shown[-1].endswith("; 1 not begun")

@@ -1,0 +1,246 @@
+"""Placeholders: what they stand for, and that no input is ever code."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from trio_turnstile.cli._template import Template, quote
+
+SHELLS = ["/bin/sh", *([f"{bash} --posix"] if (bash := shutil.which("bash")) else [])]
+
+INPUTS = st.binary(max_size=40).map(lambda data: os.fsdecode(data.replace(b"\0", b"")))
+"""Any input: bytes other than NUL, whether they are text or not."""
+
+NASTY = [
+    "; rm -rf ~",
+    "$(rm -rf ~)",
+    "`rm -rf ~`",
+    "a\nb\n",
+    "'",
+    "'\"'\"'",
+    "\\",
+    '"',
+    "-n",
+    "",
+    " ",
+    "~",
+    "*",
+    "a=b",
+    "if",
+    "2",
+    "#",
+    "!!",
+    "\udcff",
+]
+
+real_shells = settings(
+    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def printed(command: str, shell: str = "/bin/sh", **more: object) -> str:
+    """Return what a real shell prints for ``command``."""
+    run = subprocess.run(
+        [*shell.split(), "-c", command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=False,
+        **more,
+    )
+    return os.fsdecode(run.stdout)
+
+
+@pytest.mark.parametrize(
+    ("text", "plain", "stem", "base", "folder", "base_stem"),
+    [
+        ("a/b c.tar.gz", "a/b c.tar.gz", "a/b c.tar", "b c.tar.gz", "a", "b c.tar"),
+        ("name", "name", "name", "name", ".", "name"),
+        ("/name.x", "/name.x", "/name", "name.x", "/", "name"),
+        ("a.b/c", "a.b/c", "a.b/c", "c", "a.b", "c"),
+        ("a/b/", "a/b/", "a/b/", "", "a", ""),
+        ("x.", "x.", "x", "x.", ".", "x"),
+        ("a\n/b\n.c\n", "a\n/b\n.c\n", "a\n/b\n", "b\n.c\n", "a\n", "b\n"),
+        ("", "", "", "", ".", ""),
+    ],
+)
+def test_what_the_placeholders_stand_for(
+    text: str, plain: str, stem: str, base: str, folder: str, base_stem: str
+) -> None:
+    """The input, without its extension, its base name, directory, and both; as in GNU parallel."""
+    filled = Template.parse("x {} {.} {/} {//} {/.} {#}").fill(text, 12)
+    words = [plain, stem, base, folder, base_stem]
+    assert filled == f"x {' '.join(map(quote, words))} 12"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@given(text=INPUTS)
+@example(text="\n".join(NASTY))
+@real_shells
+def test_a_shell_gives_back_exactly_the_input(shell: str, text: str) -> None:
+    """Whatever bytes it is made of, it is one word, and that word is the input."""
+    assert printed(Template.parse("printf %s {}").fill(text, 1), shell) == text
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_an_input_put_at_the_end_is_one_word(text: str) -> None:
+    """A command without a placeholder gets the input as its last argument."""
+    command = Template.parse("printf '[%s]' x", append=True).fill(text, 1)
+    assert printed(command) == f"[x][{text}]"
+
+
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [
+        ("printf %s 'it is' \"$HOME\" {} # it's", "it is/homea b"),
+        ('x="$(printf "%s" y)"; printf %s "$x"', "y"),
+        ('x="$(printf %s z)"; printf %s {} "$x"', "a bz"),
+        ("printf %s $(printf %s {})", "ab"),
+        ("printf %s $((2 + {#})) {}", "9a b"),
+        ('y=k.txt; printf %s "${y}" ${y%.*}{.} "$((1+1))"', "k.txtka b2"),
+        ("printf %s \\{} \\# {} \\' {}", "{}#a b'a b"),
+        ("printf %s a#{} \\\n{}", "a#a ba b"),
+        ("printf %s '{#}' \"{#}\" # {#}", "77"),
+        ("printf %s $\\{#}{}", "${#}a b"),
+        ("# it's a comment\nprintf %s {}", "a b"),
+        ("printf %s {}; (printf %s {}) | cat & wait", "a ba b"),
+        ("if true;then printf %s {} 2>&1;fi", "a b"),
+        ("cat <&- >& 2; printf %s {} <&0 >&1", "a b"),
+        ('printf %s "$" "$x" {} "\\"" "a`"', ""),
+    ],
+)
+def test_placeholders_may_stand_wherever_a_word_may(command: str, output: str) -> None:
+    """Quotes, comments, escapes and expansions beside them do no harm."""
+    filled = Template.parse(command).fill("a b", 7)
+    assert printed(filled, env={"HOME": "/home"}) == output
+
+
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        ("echo '{}'", "{} is in quotes"),
+        ('echo "x {/}"', "{/} is in quotes"),
+        ("echo # {}", "{} is in a comment"),
+        ("echo \\\n# {}", "{} is in a comment"),
+        ("true;#{//}", "{//} is in a comment"),
+        ("echo ${x:-{}}", "only the shell can tell"),
+        ("echo ${.}", "{.} is in an expansion"),
+        ("echo ${}", "only the shell can tell"),
+        ("echo $'{}'", "only the shell can tell"),
+        ("echo $(({} + 1))", "{} is in an expansion"),
+        ("echo $((1 + (2)))  {}", "only the shell can tell"),
+        ("echo $[1] {}", "only the shell can tell"),
+        ("echo `cat {}`", "only the shell can tell"),
+        ("cat <<EOF\n{}\nEOF", "only the shell can tell"),
+        ('echo "$(echo "{}")"', "only the shell can tell"),
+        ('echo "$(case x in x) echo;; esac)" {}', "only the shell can tell"),
+        ("echo >&{}", "only the shell can tell"),  # bash expands it twice
+        ("echo >&2{}", "only the shell can tell"),
+        ("echo 'open {}", "only the shell can tell"),
+        ('echo "open {.}', "only the shell can tell"),
+    ],
+)
+def test_a_placeholder_elsewhere_is_refused(command: str, place: str) -> None:
+    """There the quotes round an input would mean something else; the error tells the way out."""
+    with pytest.raises(ValueError, match="TURNSTILE_INPUT") as error_info:
+        Template.parse(command)
+    assert place in str(error_info.value)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["sleep 1 &", "a;", "a |", "a &&", "( ", "a # b", "cat <<E", "a \\", "a 'b", "a\n ", "`a`"],
+)
+def test_an_input_is_not_put_at_an_end_that_is_no_place_for_it(command: str) -> None:
+    """There it would be a command of its own, or nothing at all."""
+    with pytest.raises(ValueError, match=r"write \{\} where it is to come"):
+        Template.parse(command, append=True)
+
+
+@pytest.mark.parametrize("command", ["echo $TURNSTILE_INPUT", "echo {#}", "sleep 1 & echo {}"])
+def test_a_command_that_asks_for_the_input_gets_no_other(command: str) -> None:
+    """By a placeholder or by a variable."""
+    assert Template.parse(command, append=True).fill("", 1).endswith(("INPUT", "1", "''"))
+
+
+def test_only_where_it_is_wanted_is_an_input_put_at_the_end() -> None:
+    """A clean-up such as ``rm -rf scratch`` must not be given the input."""
+    assert Template.parse("rm -rf scratch").fill("precious", 1) == "rm -rf scratch"
+
+
+def test_newlines_at_the_end_of_a_command_do_not_part_it_from_its_input() -> None:
+    """A command may come from a file."""
+    assert printed(Template.parse("printf %s\n\n", append=True).fill("a", 1)) == "a"
+
+
+@pytest.mark.parametrize("command", ["", "  ", "\n"])
+def test_a_blank_command_is_refused(command: str) -> None:
+    """Else the input would be the command."""
+    with pytest.raises(ValueError, match="must not be blank"):
+        Template.parse(command, append=True)
+
+
+FRAGMENTS = [
+    *("{}", "{.}", "{/}", "{//}", "{/.}", "{#}"),
+    *("'", '"', "\\", "`", "$", "#", "(", ")", "{", "}", "[", "]", ";", "&", "|", "<", ">"),
+    *(" ", "\n", "\t", "\r", "\xa0", "a", ":", "=", "!", "*", "~", "%", "-"),
+    *(
+        "$(",
+        "${",
+        "$((",
+        "))",
+        "<<",
+        "$'",
+        '$"',
+        "${x",
+        "x:-",
+        "case x in ",
+        "x) ",
+        "esac",
+        ">&",
+        "&>",
+        "<>",
+    ),
+    *("\\\n", " #", "''", '""', "'a'", '"a"', '"$(', ')"', "echo ", "E\n", "if ", "fi"),
+]
+HOSTILE = ["'", '"', "`", "$(", ")", "\\", "\n", ";", "|", "&", "#", "${x:-", "}", " ", "x", "{}"]
+CODE = ["pwned 1", "\npwned 1\n", ";pwned 1;", "$(pwned 1)", "`pwned 1`", "|pwned 1", "&pwned 1 "]
+
+
+@pytest.fixture
+def trap(tmp_path: Path) -> Path:
+    """A folder with nothing but a command that leaves a trace if it is called as code."""
+    command = tmp_path / "bin" / "pwned"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\n[ "$1" != 1 ] || : >{tmp_path}/trace\n')
+    command.chmod(0o755)
+    (tmp_path / "here").mkdir()
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shell", SHELLS)
+@given(
+    command=st.lists(st.sampled_from(FRAGMENTS), max_size=10).map("".join),
+    text=st.lists(st.sampled_from(HOSTILE + CODE), max_size=6).map("".join),
+    code=st.sampled_from(CODE),
+    append=st.booleans(),
+)
+@real_shells
+def test_no_input_is_ever_code(
+    shell: str, command: str, text: str, code: str, append: bool, trap: Path
+) -> None:
+    """Whatever the command is: either it is refused, or an input in it is only ever an argument."""
+    try:
+        filled = Template.parse(f": {command}", append=append).fill(f"{text}{code}{text}", 1)
+    except ValueError:
+        return
+    printed(filled, shell, cwd=trap / "here", env={"PATH": str(trap / "bin")})
+    assert not (trap / "trace").exists(), filled

@@ -1,0 +1,97 @@
+"""Durations and halting rules, as people write them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_turnstile import Halt
+from trio_turnstile.cli._units import Duration, format_clock, parse_halt
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30s", 30),
+        ("10m", 600),
+        ("1.5h", 5400),
+        ("2d", 172_800),
+        ("250ms", 0.25),
+        ("30", 30),
+        ("0", 0),
+        (".5", 0.5),
+        ("3.", 3),
+        (" 7s ", 7),
+    ],
+)
+def test_a_duration_is_a_number_with_a_unit(text: str, seconds: float) -> None:
+    """Seconds if it has none."""
+    assert Duration.parse(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "s", "-1s", "1 s", "1w", "1h30m", "nan", "inf", "1e3", "9" * 400, "٣s", "1..5", "."],
+)
+def test_anything_else_is_no_duration(text: str) -> None:
+    """The error shows the value, and what one looks like."""
+    with pytest.raises(ValueError, match=r"such as 30s, 10m or 1\.5h") as error_info:
+        Duration.parse(text)
+    assert repr(text) in str(error_info.value)
+
+
+@pytest.mark.parametrize("text", ["30s", "10m", "1.5h", "2d", "0.25s", "100s", "0s", "1.25m"])
+def test_a_duration_is_shown_as_it_is_written(text: str) -> None:
+    """In the largest unit that gives a plain number."""
+    assert str(Duration.parse(text)) == text
+
+
+@given(st.integers(0, 10**9))
+def test_a_shown_duration_is_read_back(seconds: int) -> None:
+    """Showing loses nothing."""
+    assert Duration.parse(str(Duration(seconds))) == seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0:00"), (7.4, "0:07"), (59.6, "1:00"), (3599, "59:59"), (93784, "26:03:04")],
+)
+def test_a_clock_shows_hours_only_if_there_are_any(seconds: float, shown: str) -> None:
+    """Minutes and seconds otherwise, rounded."""
+    assert format_clock(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "policy"),
+    [
+        ("never", None),
+        ("soon,fail=3", Halt("soon", fail=3)),
+        ("now,fail=10%", Halt("now", fail="10%")),
+        ("now,fail=2.5%", Halt("now", fail="2.5%")),
+    ],
+)
+def test_a_halting_rule_says_when_and_why(text: str, policy: Halt | None) -> None:
+    """It is the policy of that meaning, or none."""
+    assert parse_halt(text) == policy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "soon",
+        "soon,fail",
+        "soon,fail=",
+        "later,fail=3",
+        "now,done=3",
+        "now,fail=0",
+        "now,fail=x",
+        "now,fail=101%",
+    ],
+)
+def test_anything_else_is_no_halting_rule(text: str) -> None:
+    """The error shows what was written, or the part of it that cannot be."""
+    with pytest.raises(ValueError, match="fail") as error_info:
+        parse_halt(text)
+    assert repr(text) in str(error_info.value) or text.partition("=")[2] in str(error_info.value)

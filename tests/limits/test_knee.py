@@ -1,0 +1,175 @@
+"""The decisions of `KneeLimit`, one situation at a time."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+
+import pytest
+
+from trio_turnstile.limits import KneeLimit, Outcome, Sample
+from trio_turnstile.limits._ceiling import CALLS, HOLD, Ceiling
+from trio_turnstile.limits._meter import Meter
+from trio_turnstile.testing import Client, Scenario, Server, Steps, simulate
+
+
+def settled_limit(
+    policy: KneeLimit, server: Server, duration: float = 30.0, **client: float
+) -> float:
+    """The median limit over the last half of a simulated run."""
+    scenario = Scenario(name="", server=server, duration=duration, clients=(Client(**client),))
+    limits = sorted(
+        point.limits[0] for point in simulate(policy, scenario, seed=7).trace[-int(5 * duration) :]
+    )
+    return limits[len(limits) // 2]
+
+
+@pytest.mark.parametrize("workers", [4, 40, 160])
+def test_finds_the_knee_from_below_and_above(workers: int) -> None:
+    """Whatever the start, the limit ends just above the capacity."""
+    for initial in (1, 20, 5 * workers):
+        limit = settled_limit(KneeLimit(initial), Server(workers=workers), duration=60.0)
+        assert 0.85 * workers <= limit <= 1.4 * workers + 1
+
+
+def test_tells_slower_from_smaller() -> None:
+    """Latency doubles in both cases; the limit halves in one alone."""
+    slower = Server(service_time=Steps(0.1, ((15, 0.2),)))
+    smaller = Server(workers=Steps(40, ((15, 20),)))
+    assert settled_limit(KneeLimit(), slower, 40.0) > 34
+    assert settled_limit(KneeLimit(), smaller, 40.0) < 26
+
+
+def test_holds_still_while_not_in_use() -> None:
+    """At 50 calls per second of 0.1 s each a limit of 20 never binds, and nothing moves it."""
+    scenario = Scenario(name="", clients=(Client(arrivals=50),), duration=60.0)
+    result = simulate(KneeLimit(), scenario, seed=1)
+    assert {point.limits[0] for point in result.trace[100:]} == {20}
+
+
+def test_always_moves_by_at_least_one() -> None:
+    """From 1 upwards: the smallest probe is a whole call."""
+    assert settled_limit(KneeLimit(1), Server(workers=3), 60.0) >= 2
+
+
+def test_keeps_under_a_latency_ceiling() -> None:
+    """More throughput is not bought by a latency that the user does not want."""
+    server = Server(workers=100, queue=math.inf)
+    free = settled_limit(KneeLimit(), server, 40.0)
+    bound = settled_limit(KneeLimit(max_latency=0.05), server, 40.0)
+    assert free > 80
+    assert bound == 1
+
+
+def test_one_cut_per_cohort() -> None:
+    """Twenty refusals of calls admitted at the same limit cut once."""
+    policy = KneeLimit()
+    for i in range(20):
+        policy.on_start(0.0, i + 1)
+    for i in range(20):
+        policy.on_finish(Sample(0.0, 0.01 + i / 1000, i + 1, Outcome.OVERLOADED))
+    assert policy.limit == 18
+    assert policy.why()["reason"] == "overloaded"
+
+
+def test_rare_failures_are_no_overload() -> None:
+    """Three failures in a hundred, at any load, do not bring the limit down."""
+    limit = settled_limit(KneeLimit(), Server(errors=0.03), 40.0)
+    assert limit > 30
+
+
+def test_a_stall_is_noticed_by_what_does_not_finish() -> None:
+    """All but two workers stop: within 2 s the limit is down, long before calls time out."""
+    scenario = Scenario(name="", server=Server(workers=Steps(40, ((20, 2),))), duration=25.0)
+    trace = simulate(KneeLimit(), scenario, seed=3).trace
+    assert min(point.limits[0] for point in trace if 20 < point.time < 22) <= 5
+
+
+def test_explains_itself() -> None:
+    """The evidence of a move holds the figures it rests on."""
+    policy, reasons = KneeLimit(), set[object]()
+    now, running = 0.0, list[tuple[float, int]]()
+    rng = random.Random(1)
+    for _ in range(2000):
+        while len(running) < int(policy.limit):
+            running.append((now, len(running) + 1))
+            policy.on_start(now, len(running))
+        now += 0.1 / min(len(running), 30) * rng.uniform(0.8, 1.2)
+        start, in_flight = running.pop(0)
+        policy.on_finish(Sample(start, now, in_flight))
+        reasons.add(policy.why()["reason"])
+    assert {"probe down", "probe up", "enough"} <= reasons
+    assert {"before", "after"} <= set(policy.why())
+
+
+def test_a_sample_costs_little() -> None:
+    """At most 20 microseconds for start and finish together; the best of five runs."""
+
+    def seconds_per_call() -> float:
+        policy, count = KneeLimit(), 20_000
+        begin = time.perf_counter()
+        for i in range(count):
+            policy.on_start(i / 1000, 20)
+            policy.on_finish(Sample(i / 1000 - 0.02, i / 1000, 20))
+        return (time.perf_counter() - begin) / count
+
+    assert min(seconds_per_call() for _ in range(5)) < 20e-6
+
+
+class TestCeiling:
+    def test_returns_by_halves(self) -> None:
+        """40 was refused, 20 accepted: 30 is next; 30 refused: 25."""
+        ceiling = Ceiling()
+        ceiling.prove(20)
+        assert ceiling.cut(40, now=1.0) == 20
+        assert ceiling.halfway(20) == 30
+        assert ceiling.cut(30, now=2.0) == 20
+        assert ceiling.halfway(20) == 25
+
+    def test_the_proven_limit_gives_way_by_a_tenth(self) -> None:
+        """And always by at least one, never below one."""
+        ceiling = Ceiling()
+        ceiling.prove(50)
+        assert [ceiling.cut(50, 1.0), ceiling.cut(45, 1.1)] == [45, 40]
+        assert [ceiling.cut(2, 1.2), ceiling.cut(1, 1.3)] == [1, 1]
+
+    def test_is_tested_after_a_hold_and_enough_calls(self) -> None:
+        """Neither time nor calls alone."""
+        ceiling = Ceiling()
+        ceiling.prove(20)
+        ceiling.cut(21, now=0.0)
+        assert ceiling.near(20)
+        assert not ceiling.due(HOLD)
+        for _ in range(CALLS):
+            ceiling.succeeded()
+        assert not ceiling.due(HOLD / 2)
+        assert ceiling.due(HOLD)
+
+    def test_passing_it_forgets_it(self) -> None:
+        """A quota that grew."""
+        ceiling = Ceiling()
+        ceiling.prove(20)
+        ceiling.cut(21, now=0.0)
+        ceiling.prove(21)
+        assert ceiling.value == math.inf
+
+
+class TestMeter:
+    def test_reads_littles_law(self) -> None:
+        """Two calls of 1 s, always in flight: rate 2, in flight 2, latency 1, age a half."""
+        meter = Meter()
+        meter.on_start(0.0, 1)
+        meter.on_start(0.0, 2)
+        meter.open(0.0)
+        for second in range(1, 6):
+            for _ in range(2):
+                meter.on_finish(Sample(second - 1.0, float(second), 2))
+            for n in range(2):
+                meter.on_start(float(second), n + 1)
+        reading = meter.read(5.0)
+        assert reading.calls == 10
+        assert reading.in_flight == pytest.approx(2)
+        assert reading.latency == pytest.approx(1)
+        assert reading.rate == pytest.approx(reading.pace) == pytest.approx(2)
+        assert reading.age == pytest.approx(0.5)

@@ -1,0 +1,78 @@
+"""Retry budgets: what is paid and what comes in, without an event loop."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_turnstile import RetryBudget
+from trio_turnstile._budget import Purse
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "rule"),
+    [
+        ({"retries": 0.5}, ValueError, "retries must be at least 1, or none could be paid"),
+        ({"retries": 0}, ValueError, "retries must be more than 0, not 0"),
+        ({"per_success": 0}, ValueError, "per_success must be more than 0, not 0"),
+        ({"per_second": math.nan}, ValueError, "per_second must be more than 0, not nan"),
+        ({"per_second": "1"}, TypeError, "per_second must be a number, not '1'"),
+    ],
+)
+def test_wrong_amounts_say_which_rule_they_break(
+    options: dict[str, Any], error: type[Exception], rule: str
+) -> None:
+    """Each amount must be over zero, and there must be room for one retry."""
+    with pytest.raises(error, match=rule):
+        RetryBudget(**options)
+
+
+def test_what_is_saved_up_is_paid_at_once() -> None:
+    """The first retries are free, then they come in with time."""
+    purse = Purse(RetryBudget(retries=2, per_second=0.5))
+    assert [purse.pay(100, 0) for _ in range(3)] == [0, 0, 2]
+    assert purse.pay(101, 0) == 1
+    assert purse.pay(102, 0) == 0
+    assert purse.pay(102, 0) == 2
+
+
+def test_successes_earn_retries() -> None:
+    """Each success earns its part, once."""
+    purse = Purse(RetryBudget(retries=1, per_success=0.25, per_second=0.5))
+    assert purse.pay(0, 0) == 0
+    assert purse.pay(0, 3) == 0.5
+    assert purse.pay(0, 4) == 0
+    assert purse.pay(0, 4) == 2
+
+
+def test_no_more_is_saved_up_than_the_bound() -> None:
+    """A long quiet time does not make a purse without end."""
+    purse = Purse(RetryBudget(retries=2))
+    purse.pay(0, 0)
+    assert [purse.pay(1e6, 10**6) for _ in range(3)] == [0, 0, 1]
+
+
+@given(
+    now=st.floats(0, 1e7),
+    retries=st.floats(1, 10),
+    per_second=st.floats(0.01, 1000),
+    per_success=st.floats(0.01, 1),
+    successes=st.lists(st.booleans(), min_size=1, max_size=30),
+)
+def test_who_waits_as_long_as_told_can_pay(
+    now: float, retries: float, per_second: float, per_success: float, successes: list[bool]
+) -> None:
+    """No one is told again and again to wait for next to nothing, for the want of a last digit."""
+    purse = Purse(RetryBudget(retries=retries, per_success=per_success, per_second=per_second))
+    done = 0
+    for success in successes:
+        asked = 0
+        while wait := purse.pay(now, done):
+            now += wait
+            asked += 1
+            assert asked < 5
+        done += success

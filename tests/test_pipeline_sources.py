@@ -1,0 +1,295 @@
+"""Where the items of a pipeline come from."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from trio_turnstile import Consumer, Many, Processor, Producer
+from trio_turnstile.testing import assert_conserved
+
+
+async def as_it_is(item: int) -> int:
+    await trio.lowlevel.checkpoint()
+    return item
+
+
+async def takes_a_second(item: int) -> int:
+    await trio.sleep(1)
+    return item
+
+
+async def all_of(producer: Producer[int]) -> list[int]:
+    """What comes out of a producer, sorted."""
+    async with (producer | Processor(as_it_is, limiter=3)).open() as results:
+        items = sorted([item async for item in results])
+    report = results.report()
+    assert_conserved(report)
+    assert report.stages[0].completed == len(items)
+    return items
+
+
+async def slowly(*items: int, every: float = 1) -> AsyncIterator[int]:
+    for item in items:
+        await trio.sleep(every)
+        yield item
+
+
+def channel_of(*items: int) -> trio.MemoryReceiveChannel[int]:
+    send, receive = trio.open_memory_channel[int](len(items))
+    with send:
+        for item in items:
+            send.send_nowait(item)
+    return receive
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[Iterable[int]]:
+    await trio.lowlevel.checkpoint()
+    yield [1, 2, 3]
+
+
+@trio.as_safe_channel
+async def safe() -> AsyncIterator[int]:
+    for number in (1, 2, 3):
+        await trio.lowlevel.checkpoint()
+        yield number
+
+
+class Endless(Iterable[int]):
+    """Iterable and callable: what can be iterated over is."""
+
+    def __call__(self) -> int:
+        raise AssertionError("called")
+
+    def __iter__(self) -> Iterator[int]:
+        return iter([1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: [1, 2, 3],
+        lambda: iter([1, 2, 3]),
+        lambda: slowly(1, 2, 3),
+        lambda: channel_of(1, 2, 3),
+        lambda: lambda: [1, 2, 3],
+        lambda: lambda: slowly(1, 2, 3),
+        lambda: lambda: channel_of(1, 2, 3),
+        lambda: opened,
+        lambda: safe,
+        Endless,
+    ],
+    ids=[
+        "list", "iterator", "async", "channel", "gives a list", "gives an async iterable",
+        "gives a channel", "opens", "safe channel", "callable iterable",
+    ],
+)  # fmt: skip
+async def test_all_kinds_of_sources(autojump_clock: MockClock, make: Any) -> None:
+    """All that can be iterated over is a source, and so is what opens such a thing."""
+    assert await all_of(Producer(make())) == [1, 2, 3]
+
+
+async def test_a_function_opens_a_source_for_each_run() -> None:
+    """An iterator is used up by one run; what a function gives is fresh each time."""
+    once, always = Producer(iter([1, 2])), Producer(lambda: iter([1, 2]))
+    assert [await all_of(once) for _ in range(2)] == [[1, 2], []]
+    assert [await all_of(always) for _ in range(2)] == [[1, 2], [1, 2]]
+
+
+@pytest.mark.parametrize("source", [5, None, lambda: 5])
+async def test_other_things_are_no_sources(source: Any) -> None:
+    """What cannot be iterated over is refused, with what it would have to be."""
+    with pytest.raises(TypeError, match="a source must be an iterable, an async iterable or a"):
+        await (Producer(source) | Consumer(as_it_is)).run()
+
+
+async def test_an_iterator_must_not_ask_to_wait() -> None:
+    """An iterator that raises `trio.WouldBlock` is told what to do instead."""
+
+    def source() -> Iterator[int]:
+        raise trio.WouldBlock
+        yield 1
+
+    with pytest.RaisesGroup(pytest.RaisesExc(Exception, match="must give an item or end")):
+        await (Producer(source) | Consumer(as_it_is)).run()
+
+
+async def test_a_channel_is_left_open(autojump_clock: MockClock) -> None:
+    """A channel is read, and stays its owner's."""
+    send, receive = trio.open_memory_channel[int](0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon((Producer(receive) | Consumer(as_it_is)).run)
+        for number in range(3):
+            await send.send(number)
+        await trio.sleep(1)
+        send.close()
+    with pytest.raises(trio.EndOfChannel):
+        receive.receive_nowait()
+
+
+async def test_an_async_source_is_read_one_ahead(autojump_clock: MockClock) -> None:
+    """Reading goes on while all tokens are in use, but by one item only."""
+    read = 0
+
+    async def source() -> AsyncIterator[int]:
+        nonlocal read
+        for read in range(1, 10):
+            await trio.sleep(0.1)
+            yield read
+
+    async with trio.open_nursery() as nursery:
+        flow = await nursery.start((Producer(source()) | Consumer(takes_a_second, limiter=2)).run)
+        await trio.sleep(0.9)
+        assert read == 3
+        flow.drain()
+    assert_conserved(flow)
+
+
+# ---- pages ----
+
+
+class Pages:
+    """A paged service that notes when it is asked; a page takes a second."""
+
+    def __init__(self, *sizes: int) -> None:
+        self.sizes = sizes
+        self.asked: list[tuple[int, float]] = []
+
+    async def __call__(self, cursor: int) -> tuple[list[int], int | None]:
+        self.asked.append((cursor, trio.current_time()))
+        await trio.sleep(1)
+        begin = sum(self.sizes[:cursor])
+        following = cursor + 1 if cursor + 1 < len(self.sizes) else None
+        return list(range(begin, begin + self.sizes[cursor])), following
+
+
+@pytest.mark.parametrize("sizes", [(3, 3, 2), (0,), (0, 2, 0, 0, 3), (1, 1, 1)])
+async def test_pages_are_read_to_the_last(
+    autojump_clock: MockClock, sizes: tuple[int, ...]
+) -> None:
+    """Items of all pages come, in order, until there is no next cursor; pages may be empty."""
+    pages = Pages(*sizes)
+    came: list[int] = []
+
+    async def store(item: int) -> None:
+        await trio.lowlevel.checkpoint()
+        came.append(item)
+
+    await (Producer.pages(pages, 0) | Consumer(store, limiter=1)).run()
+    assert came == list(range(sum(sizes)))
+    assert [cursor for cursor, _ in pages.asked] == list(range(len(sizes)))
+
+
+async def test_one_page_is_read_ahead(autojump_clock: MockClock) -> None:
+    """The next page comes while the items of one are worked on, and no page more."""
+    pages = Pages(10, 10, 10, 10)
+    async with trio.open_nursery() as nursery:
+        flow = await nursery.start(
+            (Producer.pages(pages, 0) | Consumer(takes_a_second, limiter=1)).run
+        )
+        await trio.sleep(8.5)
+        assert [cursor for cursor, _ in pages.asked] == [0, 1]
+        await trio.sleep(10)
+        assert [cursor for cursor, _ in pages.asked] == [0, 1, 2]
+    assert trio.current_time() == 41  # one page to begin with, and then no more waiting
+    assert_conserved(flow)
+
+
+async def test_pages_become_items_by_many(autojump_clock: MockClock) -> None:
+    """A page may also be an item, which a step spreads."""
+
+    async def rows(page: list[int]) -> Many[int]:
+        await trio.lowlevel.checkpoint()
+        return Many(page)
+
+    async with (Producer([[1, 2], [], [3]]) | Processor(rows)).open() as results:
+        assert sorted([row async for row in results]) == [1, 2, 3]
+
+
+async def test_draining_asks_for_no_more_pages(autojump_clock: MockClock) -> None:
+    """Pages that were read are worked on, and no other is asked for."""
+    pages = Pages(5, 5, 5, 5)
+    async with trio.open_nursery() as nursery:
+        flow = await nursery.start(
+            (Producer.pages(pages, 0) | Consumer(takes_a_second, limiter=1)).run
+        )
+        await trio.sleep(3.5)
+        asked = len(pages.asked)
+        flow.drain()
+    assert len(pages.asked) == asked
+    assert flow.stages[0].completed == flow.stages[0].received == 5 * asked
+
+
+# ---- merge ----
+
+
+async def test_merged_producers_of_all_kinds(autojump_clock: MockClock) -> None:
+    """Several producers give their items as they come, until the last of them ends."""
+    merged = Producer.merge(
+        Producer([1, 2]),
+        Producer(slowly(3, 4)),
+        Producer(channel_of(5, 6)),
+        Producer(opened),
+        Producer.pages(Pages(2, 1), 0),
+        Producer.merge(Producer([7]), Producer([])),
+    )
+    assert await all_of(merged) == sorted([1, 2, 3, 4, 5, 6, 1, 2, 3, 0, 1, 2, 7])
+
+
+async def test_merging_nothing_gives_nothing() -> None:
+    """No producers at all make an empty one."""
+    assert await all_of(Producer.merge()) == []
+
+
+async def test_a_silent_producer_does_not_hold_up_the_others(autojump_clock: MockClock) -> None:
+    """Items of one come while another has nothing to give."""
+    send, silent = trio.open_memory_channel[int](0)
+    async with (
+        Producer.merge(Producer(silent), Producer([1, 2, 3])) | Processor(as_it_is)
+    ).open() as results:
+        assert sorted([await anext(results) for _ in range(3)]) == [1, 2, 3]
+        send.close()
+        assert [item async for item in results] == []
+
+
+async def test_merged_sources_are_read_as_wanted() -> None:
+    """No more is read ahead of each source than one item."""
+    taken = [0, 0]
+
+    def source(which: int) -> Iterator[int]:
+        for number in range(100):
+            taken[which] += 1
+            yield number
+
+    merged = Producer.merge(Producer(lambda: source(0)), Producer(lambda: source(1)))
+    async with (merged | Processor(as_it_is, window=2)).open() as results:
+        await wait_all_tasks_blocked()
+        assert sum(taken) <= 4
+        await anext(results)
+        await wait_all_tasks_blocked()
+        assert sum(taken) <= 6
+    assert results.report().stages[0].completed == 1
+
+
+async def test_draining_merged_sources(autojump_clock: MockClock) -> None:
+    """A drain stops all of them; none is waited for."""
+    _, silent = trio.open_memory_channel[int](0)
+    merged = Producer.merge(Producer(silent), Producer(slowly(*range(100))))
+    async with trio.open_nursery() as nursery:
+        flow = await nursery.start((merged | Consumer(takes_a_second, limiter=1)).run)
+        await trio.sleep(5.5)
+        flow.drain()
+    assert trio.current_time() <= 7
+    assert flow.stages[0].completed == flow.stages[0].received
+
+
+def test_merge_takes_producers_alone() -> None:
+    """Steps are joined to what the merge returns."""
+    with pytest.raises(ValueError, match="join processors to what it returns"):
+        Producer.merge(Producer([1]) | Processor(as_it_is))

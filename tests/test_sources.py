@@ -1,0 +1,137 @@
+"""How sources are read, where a pipeline would not show it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from trio_turnstile._sources import AsyncSource, MergedSource, PageSource, Source, open_source
+
+
+async def numbers(*items: int) -> AsyncIterator[int]:
+    for item in items:
+        await trio.lowlevel.checkpoint()
+        yield item
+
+
+async def fetch_page(cursor: int) -> tuple[list[int], int | None]:
+    await trio.lowlevel.checkpoint()
+    return [cursor], None
+
+
+def made(kind: str) -> Source[int]:
+    if kind == "async":
+        return AsyncSource(numbers(1))
+    if kind == "pages":
+        return PageSource(fetch_page, 1)
+    return MergedSource([open_source([1])])
+
+
+@pytest.mark.parametrize("kind", ["async", "pages", "merged"])
+async def test_nothing_is_there_before_it_is_read(kind: str) -> None:
+    """Without waiting there is nothing yet; who waits gets the item, and then the end."""
+    source = made(kind)
+    assert source.feed is not None
+    with pytest.raises(trio.WouldBlock):
+        source.take_nowait()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(source.feed)
+        assert await source.take() == 1
+        for _ in range(2):
+            with pytest.raises(trio.EndOfChannel):
+                await source.take()
+
+
+@pytest.mark.parametrize("kind", ["async", "pages", "merged"])
+async def test_stopped_before_it_began_a_source_ends(kind: str) -> None:
+    """A source that is stopped at once gives its end to all who ask."""
+    source = made(kind)
+    assert source.feed is not None
+    source.stop()
+    await source.feed()
+    with pytest.raises(trio.EndOfChannel):
+        await source.take()
+
+
+async def test_an_async_iterable_is_read_only_when_wanted() -> None:
+    """One item is read for each that waits for one."""
+    read: list[int] = []
+
+    async def source() -> AsyncIterator[int]:
+        for number in range(10):
+            await trio.lowlevel.checkpoint()
+            read.append(number)
+            yield number
+
+    opened = AsyncSource(source())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(opened.feed)
+        await wait_all_tasks_blocked()
+        assert read == []
+        for number in range(3):
+            assert await opened.take() == number
+            await wait_all_tasks_blocked()
+        assert read == [0, 1, 2]
+        opened.stop()
+
+
+async def test_an_iterator_without_aclose_is_left_alone() -> None:
+    """Not every async iterator can be closed."""
+
+    class Plain:
+        def __aiter__(self) -> AsyncIterator[int]:
+            return self
+
+        async def __anext__(self) -> int:
+            await trio.lowlevel.checkpoint()
+            raise StopAsyncIteration
+
+    source = AsyncSource(Plain())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(source.feed)
+        with pytest.raises(trio.EndOfChannel):
+            await source.take()
+
+
+async def test_an_error_in_closing_is_the_source_s(autojump_clock: MockClock) -> None:
+    """What goes wrong in closing an async iterable is not lost."""
+
+    class Sticks:
+        def __aiter__(self) -> AsyncIterator[int]:
+            return self
+
+        async def __anext__(self) -> int:
+            await trio.lowlevel.checkpoint()
+            raise StopAsyncIteration
+
+        async def aclose(self) -> None:
+            await trio.lowlevel.checkpoint()
+            raise OSError("sticks")
+
+    source = AsyncSource(Sticks())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(source.feed)
+        with pytest.raises(OSError, match="sticks"):
+            await source.take()
+
+
+async def test_a_stopped_channel_keeps_what_comes_later() -> None:
+    """Whoever waits is let go, and the channel is left as it is."""
+    send, receive = trio.open_memory_channel[int](1)
+    source = open_source(receive)
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def _wait() -> None:
+            with pytest.raises(trio.EndOfChannel):
+                await source.take()
+
+        await wait_all_tasks_blocked()
+        source.stop()
+    send.send_nowait(5)
+    with pytest.raises(trio.EndOfChannel):
+        source.take_nowait()
+    assert receive.receive_nowait() == 5

@@ -1,0 +1,129 @@
+"""The figures that `KneeLimit` must reach with its defaults, and that it leads the table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+
+from trio_turnstile.limits import (
+    AIMDLimit,
+    Gradient2Limit,
+    KneeLimit,
+    LimitPolicy,
+    VectorLimit,
+    VegasLimit,
+    Windowed,
+)
+from trio_turnstile.testing import (
+    COLD_START,
+    COLLAPSE,
+    GATE,
+    HALVED,
+    HEAVY_TAIL,
+    OPEN,
+    QUOTA,
+    SLOWER,
+    STALL,
+    STEADY,
+    TWO_CLIENTS,
+    Result,
+    Scenario,
+    overall,
+    simulate,
+)
+
+SEEDS = (1, 2, 3, 4, 5)
+every_seed = pytest.mark.parametrize("seed", SEEDS)
+
+
+@cache
+def knee(scenario: Scenario, seed: int) -> Result:
+    return simulate(KneeLimit(scenario.initial), scenario, seed=seed)
+
+
+@every_seed
+@pytest.mark.parametrize(
+    "scenario", [STEADY, HALVED, SLOWER, HEAVY_TAIL, OPEN, COLLAPSE], ids=lambda s: s.name
+)
+def test_throughput_95(scenario: Scenario, seed: int) -> None:
+    """At least 95 % of the oracle's throughput."""
+    assert knee(scenario, seed).throughput >= 0.95
+
+
+@every_seed
+@pytest.mark.parametrize("scenario", [QUOTA, STALL, COLD_START], ids=lambda s: s.name)
+def test_throughput_90(scenario: Scenario, seed: int) -> None:
+    """At least 90 % where the service is hard on its callers."""
+    assert knee(scenario, seed).throughput >= 0.90
+
+
+@every_seed
+@pytest.mark.parametrize(
+    "scenario", [s for s in GATE if s not in (STALL, COLD_START)], ids=lambda s: s.name
+)
+def test_latency(scenario: Scenario, seed: int) -> None:
+    """A 99th percentile of at most 1.25 times the oracle's."""
+    assert knee(scenario, seed).p99_ratio <= 1.25
+
+
+@every_seed
+def test_latency_of_a_stall(seed: int) -> None:
+    """At most twice the oracle's."""
+    assert knee(STALL, seed).p99_ratio <= 2.0
+
+
+@every_seed
+def test_refusals_by_a_quota(seed: int) -> None:
+    """At most 3 % of the calls."""
+    assert knee(QUOTA, seed).rejected <= 0.03
+
+
+@every_seed
+def test_settling(seed: int) -> None:
+    """Within 5 s after the capacity halves, 8 s after it doubles, and 8 s from 1 to 100."""
+    _, halved, doubled = knee(HALVED, seed).settled
+    (cold,) = knee(COLD_START, seed).settled
+    assert halved is not None
+    assert halved <= 5
+    assert doubled is not None
+    assert doubled <= 8
+    assert cold is not None
+    assert cold <= 8
+
+
+@every_seed
+def test_fairness(seed: int) -> None:
+    """Two clients share one service, from 20 s after the second has joined."""
+    assert knee(TWO_CLIENTS, seed).fairness >= 0.95
+
+
+def test_score() -> None:
+    """At least 90 overall, and 70 in the worst scenario of the worst seed."""
+    results = [knee(scenario, seed) for scenario in GATE for seed in SEEDS]
+    assert overall(results) >= 90
+    assert min(result.score for result in results) >= 70
+
+
+@every_seed
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda initial: AIMDLimit(initial, minimum=1, maximum=200),
+        lambda initial: Windowed(AIMDLimit(initial, minimum=1, maximum=200)),
+        lambda initial: VegasLimit(initial, maximum=200),
+        lambda initial: Windowed(VegasLimit(initial, maximum=200)),
+        lambda initial: Windowed(Gradient2Limit(initial, minimum=1, maximum=200)),
+        lambda initial: VectorLimit(1),
+    ],
+    ids=["AIMD", "AIMD windowed", "Vegas", "Vegas windowed", "Gradient2 windowed", "Vector"],
+)
+def test_leads_the_table(make: Callable[[float], LimitPolicy], seed: int) -> None:
+    """No other policy scores higher overall, nor in its worst scenario."""
+    others = [simulate(make(scenario.initial), scenario, seed=seed) for scenario in GATE]
+    ours = [knee(scenario, seed) for scenario in GATE]
+    assert overall(ours) > overall(others)
+    assert min(r.score for r in ours) > min(r.score for r in others)
+    assert math.isfinite(overall(others))

@@ -1,0 +1,146 @@
+"""The kit for users' own tests: probes, single steps, and the law of the books."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from trio_turnstile import (
+    DISCARD,
+    Aborted,
+    Batch,
+    Consumer,
+    Many,
+    Processor,
+    Producer,
+    Retry,
+    Skip,
+)
+from trio_turnstile.testing import (
+    ProbeSink,
+    ProbeSource,
+    assert_conserved,
+    no_backoff,
+    run_one,
+)
+
+
+async def double(number: int) -> int:
+    await trio.lowlevel.checkpoint()
+    return 2 * number
+
+
+async def test_a_probe_source_shows_what_is_asked_for() -> None:
+    """The source gives what it is given, and tells when more is wanted."""
+    source, sink = ProbeSource[int](), ProbeSink[int]()
+    async with trio.open_nursery() as nursery:
+        flow = await nursery.start((Producer(source) | Consumer(sink, limiter=1)).run)
+        await source.wait_asked()
+        assert source.asked == 1
+        source.give(1)
+        await wait_all_tasks_blocked()
+        assert (sink.offered, source.asked) == (1, 2)  # one is read ahead, and no more
+        source.give(2)
+        await wait_all_tasks_blocked()
+        assert (sink.offered, source.asked) == (1, 2)
+        assert await sink.receive() == 1
+        assert await sink.receive() == 2
+        await source.wait_asked()
+        assert source.asked == 3
+        source.end()
+    assert flow.stages[0].completed == 2
+
+
+async def test_a_probe_source_may_give_in_advance_and_fail() -> None:
+    """What is given before it is asked for is kept; an error is raised where it is due."""
+    source = ProbeSource[int]()
+    source.give(1)
+    source.fail(OSError("broken"))
+    stored: list[int] = []
+
+    async def store(number: int) -> None:
+        await trio.lowlevel.checkpoint()
+        stored.append(number)
+
+    with pytest.raises(Aborted) as caught:
+        await (Producer(source) | Consumer(store)).run()
+    assert isinstance(caught.value.exceptions[0].__cause__, OSError)
+    assert stored == [1]
+
+
+async def test_a_probe_sink_takes_when_told(autojump_clock: MockClock) -> None:
+    """The sink waits for the test, takes or refuses, and forgets who is cancelled."""
+    sink = ProbeSink[int]()
+    async with trio.open_nursery() as nursery:
+        flow = await nursery.start(
+            (
+                Producer([1, 2, 3])
+                | Consumer(
+                    sink, limiter=1, timeout=5, on_error=[Skip(on=(OSError, trio.TooSlowError))]
+                )
+            ).run
+        )
+        assert await sink.refuse(OSError("no")) == 1
+        await trio.sleep(6)
+        assert await sink.receive() == 3
+        assert sink.offered == 0
+    assert_conserved(flow)
+    assert (flow.stages[0].completed, flow.stages[0].failed) == (1, 2)
+
+
+async def test_run_one_returns_what_comes_out(autojump_clock: MockClock) -> None:
+    """A single step, or several joined, can be tried with one item."""
+
+    async def spread(number: int) -> Many[int]:
+        await trio.lowlevel.checkpoint()
+        return Many(range(number))
+
+    async def drop(number: int) -> Any:
+        await trio.lowlevel.checkpoint()
+        return DISCARD
+
+    assert await run_one(Processor(double), 2) == [4]
+    assert await run_one(Processor(double) | Processor(spread), 2) == [0, 1, 2, 3]
+    assert await run_one(Processor(drop), 2) == []
+
+
+async def test_run_one_waits_for_no_batch(autojump_clock: MockClock) -> None:
+    """A consumer of batches gets its item at once, in a batch of one."""
+    batches: list[list[int]] = []
+
+    async def store(numbers: list[int]) -> None:
+        await trio.lowlevel.checkpoint()
+        batches.append(numbers)
+
+    step = Processor(double) | Consumer(store, batch=Batch(100, within=60))
+    assert await run_one(step, 5) == []
+    assert batches == [[10]]
+    assert trio.current_time() == 0
+
+
+async def test_run_one_raises_what_the_item_raised() -> None:
+    """If the policies do not say otherwise, the error of the item comes out."""
+
+    async def fail(number: int) -> int:
+        raise OSError
+
+    for step in (Processor(fail), Consumer(fail)):
+        with pytest.raises(Aborted):
+            await run_one(step, 1)
+    assert await run_one(Processor(fail, on_error=[Skip()]), 1) == []
+    with no_backoff():
+        assert await run_one(Processor(fail, on_error=[Retry(3), Skip()]), 1) == []
+
+
+async def test_assert_conserved_shows_the_figures() -> None:
+    """Books that do not balance fail, with all the figures."""
+    report = await (Producer([1]) | Processor(double) | Consumer(double)).run()
+    assert_conserved(report)
+    wrong = attrs.evolve(report.stages[1], received=2)
+    for account in (wrong, attrs.evolve(report, stages=(report.stages[0], wrong))):
+        with pytest.raises(AssertionError, match=r"received 2, but completed 1 .* = 1"):
+            assert_conserved(account)

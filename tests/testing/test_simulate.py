@@ -1,0 +1,161 @@
+"""The simulator itself: does it keep the laws that any queue keeps, and its own books?"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trio_turnstile.limits import KneeLimit, Sample
+from trio_turnstile.testing import (
+    QUOTA,
+    SCENARIOS,
+    STALL,
+    STEADY,
+    TWO_CLIENTS,
+    Bimodal,
+    Client,
+    Erlang,
+    Jitter,
+    LogNormal,
+    Pareto,
+    Scenario,
+    Server,
+    Sine,
+    Steps,
+    jain,
+    simulate,
+)
+
+
+class Fixed:
+    """A limit that stays."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+
+    def on_start(self, now: float, in_flight: int) -> None: ...
+
+    def on_finish(self, sample: Sample) -> None: ...
+
+    def on_tick(self, now: float, in_flight: int, waiting: int) -> None: ...
+
+    def why(self) -> Mapping[str, object]:
+        return {"reason": "fixed"}
+
+
+def test_half_the_capacity_gives_half_the_throughput() -> None:
+    """Twenty in flight of forty that could be: nobody waits, and half is done."""
+    result = simulate(Fixed(20), STEADY, seed=1)
+    assert result.throughput == pytest.approx(0.5, abs=0.01)
+    assert result.p99_ratio == pytest.approx(1.0, abs=0.02)
+    assert result.settled == (None,)
+
+
+def test_too_much_in_flight_only_waits() -> None:
+    """A hundred in flight of forty: no more is done, and latency grows."""
+    result = simulate(Fixed(100), STEADY, seed=1)
+    assert result.throughput == pytest.approx(1.0, abs=0.01)
+    assert result.p99_ratio > 1.6
+
+
+@pytest.mark.parametrize("limit", [20, 40, 80])
+def test_littles_law(limit: int) -> None:
+    """In flight = throughput * latency, at any load."""
+    trace = simulate(Fixed(limit), STEADY, seed=2).trace[100:]
+    finished = sum(sum(point.finished) for point in trace)
+    latency = sum(point.latency * sum(point.finished) for point in trace) / finished
+    in_flight = sum(point.in_flight for point in trace) / len(trace)
+    assert finished / (len(trace) / 10) * latency == pytest.approx(in_flight, rel=0.02)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_the_books_balance(scenario: Scenario) -> None:
+    """Every call that started has ended in one way, or is in flight."""
+    for books in simulate(KneeLimit(), scenario, seed=3).books:
+        assert books.started == books.ok + books.refused + books.timed_out + books.in_flight
+        assert books.ok == len(books.latencies)
+        assert books.in_flight >= 0
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    workers=st.integers(0, 30),
+    queue=st.sampled_from([0.0, 5.0, float("inf")]),
+    timeout=st.sampled_from([0.05, 1.0]),
+    errors=st.sampled_from([0.0, 0.2]),
+    arrivals=st.sampled_from([None, 50.0, 500.0]),
+)
+def test_the_books_balance_anywhere(
+    workers: int, queue: float, timeout: float, errors: float, arrivals: float | None
+) -> None:
+    """Also when nothing works, all times out, and half is shed."""
+    server = Server(workers=workers, queue=queue, errors=errors)
+    client = Client(arrivals=arrivals, timeout=timeout, max_wait=0.5)
+    books = simulate(
+        Fixed(10), Scenario(name="", server=server, clients=(client,), duration=5.0), seed=1
+    ).books[0]
+    assert books.started == books.ok + books.refused + books.timed_out + books.in_flight
+    assert 0 <= books.in_flight <= 10
+
+
+def test_the_same_seed_gives_the_same_trace() -> None:
+    """And another seed another one."""
+    first, again, other = (simulate(KneeLimit(), STALL, seed=seed) for seed in (4, 4, 5))
+    assert repr(first.trace) == repr(again.trace)  # by repr, as nan is not equal to itself
+    assert repr(first.trace) != repr(other.trace)
+
+
+def test_the_policy_given_is_left_alone() -> None:
+    """Each run works with a copy."""
+    policy = KneeLimit()
+    simulate(policy, STEADY, seed=1)
+    assert policy.why() == {"reason": "initial"}
+
+
+def test_a_quota_refuses_what_is_beyond_it() -> None:
+    """One call too many at a time is refused every 5 ms."""
+    books = simulate(Fixed(51), QUOTA, seed=1).books[0]
+    assert books.refused > 10_000
+    assert simulate(Fixed(25), QUOTA, seed=1).books[0].refused == 0
+
+
+def test_time_outs_end_the_call_and_not_the_work() -> None:
+    """A server too slow for the time-out does nothing that counts."""
+    scenario = Scenario(
+        name="", server=Server(service_time=1.0, sigma=0.0), clients=(Client(timeout=0.5),)
+    )
+    books = simulate(Fixed(10), scenario, seed=1).books[0]
+    assert (books.ok, books.timed_out) == (0, 10 * 240)
+
+
+def test_open_clients_shed_what_waits_too_long() -> None:
+    """600 per second where 200 can be served: two thirds are shed."""
+    client = Client(arrivals=600.0, max_wait=1.0)
+    scenario = Scenario(name="", server=Server(workers=20), clients=(client,), duration=60.0)
+    result = simulate(Fixed(20), scenario, seed=1)
+    assert result.shed == pytest.approx(400 * 59, rel=0.03)
+
+
+def test_two_equal_clients_share_equally() -> None:
+    """Jain's index of 10 and 30 is 0.8; of equals it is 1."""
+    assert jain([10, 30]) == pytest.approx(0.8)
+    assert simulate(Fixed(40), TWO_CLIENTS, seed=1).fairness == pytest.approx(1.0, abs=0.001)
+
+
+@pytest.mark.parametrize("jitter", [LogNormal(1.0), Bimodal(), Pareto(3.0), Erlang(1), Erlang(4)])
+def test_scatter_has_mean_one(jitter: Jitter) -> None:
+    """The service time stated is the mean, whatever its distribution."""
+    rng = random.Random(1)
+    assert sum(jitter.draw(rng) for _ in range(100_000)) / 100_000 == pytest.approx(1.0, abs=0.03)
+
+
+def test_numbers_that_change() -> None:
+    """Steps hold from their time on; a sine begins at its mean."""
+    steps = Steps(40, ((60, 20), (120, 40)))
+    assert [steps.at(t) for t in (0, 59.9, 60, 119.9, 120)] == [40, 20 + 20, 20, 20, 40]
+    assert Sine(40, 20, 120).at(0) == 40
+    assert Sine(40, 20, 120).at(30) == pytest.approx(60)

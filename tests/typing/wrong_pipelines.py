@@ -1,0 +1,162 @@
+"""Pipelines that a user must not write: each marked line is an error to mypy and to pyright.
+
+Both take an ignore that is not needed for an error here, so that a wrong use which comes
+to be accepted by either is noticed.
+"""
+
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
+
+import trio
+
+from trio_turnstile import (
+    Batch,
+    BatchError,
+    ConcurrentError,
+    Consumer,
+    DeadLetter,
+    Discard,
+    Many,
+    Pipeline,
+    Processor,
+    Producer,
+    Retry,
+    Skip,
+)
+from trio_turnstile.testing import ProbeSink, run_one
+
+
+class Page:
+    """What is fetched."""
+
+
+class Row:
+    """What a page is made of."""
+
+
+async def fetch(url: str) -> Page:
+    return Page()
+
+
+async def rows(page: Page) -> Many[Row]:
+    return Many([Row()])
+
+
+async def row_or_not(page: Page) -> Row | Discard:
+    return Row()
+
+
+async def maybe_row(page: Page) -> Row | None:
+    return None
+
+
+async def store(row: Row) -> None:
+    pass
+
+
+async def store_all(rows: list[Row]) -> None:
+    pass
+
+
+async def two(one: Row, other: Row) -> None:
+    pass
+
+
+async def fetch_page(cursor: int) -> tuple[list[Row], int | None]:
+    return [], None
+
+
+def not_async(row: Row) -> Row:
+    return row
+
+
+urls = Producer(["https://example.org"])
+pages = urls | Processor(fetch)
+
+# ---- joints ----
+
+urls | Processor(rows)  # type: ignore[arg-type]
+urls | Consumer(store)  # type: ignore[arg-type]
+pages | Processor(fetch)  # type: ignore[arg-type]
+pages | Consumer(store)  # type: ignore[arg-type]
+pages | Processor(row_or_not) | Processor(rows)  # type: ignore[arg-type]
+pages | Processor(maybe_row) | Consumer(store)  # type: ignore[arg-type]
+pages | Processor(rows) | Consumer(fetch)  # type: ignore[arg-type]
+pages | (Processor(row_or_not) | Consumer(fetch))  # type: ignore[arg-type]
+Processor(fetch) | Processor(fetch)  # type: ignore[arg-type]
+Processor(fetch) | Consumer(store)  # type: ignore[arg-type]
+Processor(rows) | Consumer(store) | Processor(rows)  # type: ignore[operator]
+Consumer(store) | Consumer(store)  # type: ignore[operator]
+Processor(fetch) | urls  # type: ignore[operator]
+urls | urls  # type: ignore[operator]
+urls | fetch  # type: ignore[operator]
+pages | Processor(rows) | Consumer(store) | Consumer(store)  # type: ignore[operator]
+pages | Consumer(store_all, batch=Batch(5))  # type: ignore[arg-type]
+Producer.pages(fetch_page, 0) | Processor(fetch)  # type: ignore[arg-type]
+Producer.merge(urls, Producer([b""])) | Processor(fetch)  # type: ignore[arg-type]
+
+# ---- steps ----
+
+Processor(not_async)  # type: ignore[arg-type]
+Processor(5)  # type: ignore[call-overload]
+Processor()  # type: ignore[call-overload]
+Processor(fetch, 5)  # type: ignore[call-overload]
+Processor(fetch, limiter="5")  # type: ignore[call-overload]
+Processor(fetch, limiter=trio.Semaphore(5))  # type: ignore[call-overload]
+Processor(fetch, window=2.5)  # type: ignore[call-overload]
+Processor(fetch, timeout="5s")  # type: ignore[call-overload]
+Processor(fetch, on_error=Skip())  # type: ignore[call-overload]
+Processor(fetch, on_error=[Skip])  # type: ignore[arg-type, list-item]
+Processor(fetch, key=5)  # type: ignore[call-overload]
+Processor(fetch, batch=Batch(5))  # type: ignore[call-overload]
+Consumer(two)  # type: ignore[arg-type]
+Consumer(store, batch=Batch(5))  # type: ignore[arg-type]
+Consumer(store_all, batch=5)  # type: ignore[call-overload]
+Consumer(store_all, batch=Batch(5), ordered=True)  # type: ignore[call-overload]
+Consumer(store_all, batch=Batch(5), key=id)  # type: ignore[call-overload]
+
+# ---- sources and batches ----
+
+Producer(5)  # type: ignore[arg-type]
+Producer(["a"], ["b"])  # type: ignore[call-arg]
+Producer(fetch)  # type: ignore[arg-type]
+Producer.pages(fetch_page, "start")  # type: ignore[arg-type]
+Producer.pages(fetch, "start")  # type: ignore[arg-type]
+Producer.merge(["a"], ["b"])  # type: ignore[arg-type]
+Batch("5")  # type: ignore[arg-type]
+Batch(5, 1.0)  # type: ignore[call-arg]
+Batch(within="1s")  # type: ignore[arg-type]
+Batch(5, key="name")  # type: ignore[arg-type]
+Batch(5).size = 6  # type: ignore[misc]
+BatchError([OSError()])  # type: ignore[arg-type]
+BatchError({"row": OSError()})  # type: ignore[dict-item]
+Many(5)  # type: ignore[arg-type]
+
+
+# ---- runs ----
+
+
+async def runs(pipeline: Pipeline, consumer: Consumer[Row]) -> None:
+    await urls.run()  # type: ignore[attr-defined]
+    await pipeline.run(5)  # type: ignore[call-arg]
+    pipeline.run()  # type: ignore[unused-coroutine]
+    pipeline.open()  # type: ignore[attr-defined]
+    report = await pipeline.run()
+    print(report[0])  # type: ignore[index]
+    print(report.completed)  # type: ignore[attr-defined]
+    async with pages.open() as results:
+        async for page in results:
+            await store(page)  # type: ignore[arg-type]
+        await results.drain()  # type: ignore[func-returns-value, misc]
+    await run_one(consumer, "row")  # type: ignore[misc]
+    await run_one(Processor(fetch), 5)  # type: ignore[misc]
+    ProbeSink[int]() | consumer  # type: ignore[operator]
+
+
+# ---- policies ----
+
+numbers, _ = trio.open_memory_channel[int](1)
+letters, _dead = trio.open_memory_channel[ConcurrentError](1)
+DeadLetter(numbers)  # type: ignore[arg-type]
+DeadLetter(_dead)  # type: ignore[arg-type]
+DeadLetter(letters, OSError)  # type: ignore[call-arg]
+Retry(3, budget=10)  # type: ignore[arg-type]

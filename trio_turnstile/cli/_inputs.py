@@ -1,0 +1,166 @@
+"""The inputs: from arguments, a file or standard input, read no sooner than needed.
+
+A file is read by a thread, in whatever pieces it comes. So an input can start as soon
+as it has arrived, and a pipe that stays open holds up nothing. `trio.lowlevel.FdStream`
+would not do: it makes the pipe non-blocking for every process that shares it, and
+cannot read a regular file. A little is read ahead, which tells of a short input, early,
+how long it is; of a regular file that is found out beside the work.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Protocol, Self, final
+
+import trio
+from trio.lowlevel import ParkingLot, checkpoint
+
+LONGEST = 1 << 20
+"""The longest input to accept, in bytes: no system takes an argument as long."""
+
+_CHUNK = 1 << 16
+
+_in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
+
+
+class Inputs(Protocol):
+    """An async iterator of inputs, which knows how many it has given."""
+
+    taken: int
+    """How many were taken so far."""
+    total: int | None
+    """How many there are; ``None`` while that is unknown."""
+
+    async def read(self) -> None:
+        """Do what reading needs; has to run in a task."""
+
+    def __aiter__(self) -> Self:
+        """Return itself."""
+        ...
+
+    async def __anext__(self) -> str:
+        """Wait for an input and take it.
+
+        Raises:
+          OSError: if they cannot be read.
+          ValueError: for one that no command could be given.
+        """
+        ...
+
+
+@final
+class GivenInputs:
+    """Inputs that were given as arguments."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+        self.taken = 0
+        self.total: int | None = len(texts)
+
+    async def read(self) -> None:
+        """Do nothing."""
+        await checkpoint()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        await checkpoint()
+        if self.taken == self.total:
+            raise StopAsyncIteration
+        self.taken += 1
+        return self._texts[self.taken - 1]
+
+
+@final
+class FileInputs:
+    """Inputs from a file, one a line. Bytes that are no text survive in them.
+
+    Args:
+      path: the file; ``None`` for standard input.
+      null: whether they end with NULs instead of newlines.
+    """
+
+    def __init__(self, path: Path | None, *, null: bool = False) -> None:
+        self._path = path
+        self._end = b"\0" if null else b"\n"
+        self._records: deque[bytes] = deque()
+        self._ahead = 0  # bytes in the records
+        self._rest = b""
+        self._at_end = False
+        self._error: OSError | ValueError | None = None
+        self._taker = ParkingLot()
+        self._reader = ParkingLot()
+        self.taken = 0
+        self.total: int | None = None
+
+    async def read(self) -> None:
+        """Read until the end, only a little ahead of what is taken."""
+        try:
+            # In a thread, as opening a named pipe waits for its writer. It is never
+            # closed: when the run ends, a thread may still be reading it.
+            fd = 0 if self._path is None else await _in_thread(os.open, self._path, os.O_RDONLY)
+            await self._read_from(fd)
+        except (OSError, ValueError) as error:
+            self._error = error
+        self._at_end = True
+        self._taker.unpark()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        await checkpoint()
+        while not self._records:
+            if self._error is not None:
+                raise self._error
+            if self._at_end:
+                raise StopAsyncIteration
+            await self._taker.park()
+        record = self._records.popleft()
+        self._ahead -= len(record)
+        self._reader.unpark()
+        self.taken += 1
+        return os.fsdecode(record)
+
+    async def _read_from(self, fd: int) -> None:
+        regular = stat.S_ISREG(os.fstat(fd).st_mode)
+        start = os.lseek(fd, 0, os.SEEK_CUR) if regular else 0
+        while chunk := await _in_thread(os.read, fd, _CHUNK):
+            self._take_in(chunk)
+            if regular and self.total is None:
+                self.total = await _in_thread(_count, fd, start, self._end)
+            while self._ahead >= _CHUNK:
+                await self._reader.park()
+        if self._rest:
+            self._take_in(self._end)
+        self.total = self.taken + len(self._records)
+
+    def _take_in(self, chunk: bytes) -> None:
+        *records, self._rest = (self._rest + chunk).split(self._end)
+        for record in records:
+            if b"\0" in record:
+                raise ValueError(self._unfit())
+            self._records.append(record)
+            self._ahead += len(record)
+        if len(self._rest) > LONGEST:
+            raise ValueError(self._unfit())
+        self._taker.unpark()
+
+    def _unfit(self) -> str:
+        return (
+            f"input {self.taken + len(self._records) + 1} has a NUL in it or more than {LONGEST} "
+            "bytes, which no argument can have; for inputs that end with NULs use --null"
+        )
+
+
+def _count(fd: int, offset: int, end: bytes) -> int:
+    count, last = 0, end
+    while chunk := os.pread(fd, 1 << 20, offset):
+        count, last, offset = count + chunk.count(end), chunk[-1:], offset + len(chunk)
+    return count + (last != end)

@@ -1,0 +1,31 @@
+"""What commands have in common: kinds of options, and what to say of wrong ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeAlias, final
+
+from cyclopts import Parameter, Token
+
+from ._units import Duration
+
+
+@final
+class UsageError(Exception):
+    """Options that do not go together, or name what cannot be used."""
+
+
+@final
+class Cmd(str):
+    """A shell command; ``--help`` shows the name of this class."""
+
+    __slots__ = ()
+
+
+def to_duration(_: Any, tokens: Sequence[Token]) -> Duration:
+    """Read an option that is a duration."""
+    return Duration.parse(tokens[0].value)
+
+
+Seconds: TypeAlias = Annotated[Duration, Parameter(converter=to_duration)]
+"""An option that is a duration, written such as ``30s``."""

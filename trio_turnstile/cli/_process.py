@@ -1,0 +1,150 @@
+"""One shell command: run in a process group of its own, and ended with all of it.
+
+The group is a session as well: a Ctrl-C at the terminal reaches us alone, so that we
+can let commands finish.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import final
+
+import attrs
+import trio
+
+from ._output import Stream
+
+_POLL = 0.02
+"""Seconds between two looks at whether a process group is gone: nothing tells."""
+
+_REAP = 5.0
+"""Seconds to wait for a process after SIGKILL: one in a dead file system stays."""
+
+
+@final
+@attrs.frozen
+class Exit:
+    """How a command ended."""
+
+    returncode: int
+    """The exit status; negative for the signal that ended it."""
+    timed_out: bool = False
+    """Whether it was ended for taking too long."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it succeeded."""
+        return self.returncode == 0 and not self.timed_out
+
+    @property
+    def status(self) -> int:
+        """The exit status; 0 if a signal ended it, -1 if it was ended for taking too long."""
+        return -1 if self.timed_out else max(self.returncode, 0)
+
+    @property
+    def signal(self) -> int:
+        """The number of the signal that ended it, or 0."""
+        return max(-self.returncode, 0)
+
+    def __str__(self) -> str:
+        number = self.returncode
+        ending = f"ended by {_name(-number)}" if number < 0 else f"exit status {number}"
+        return f"timed out, {ending}" if self.timed_out else ending
+
+
+async def run_shell(
+    command: str,
+    *,
+    streams: Sequence[Stream],
+    env: Mapping[str, str],
+    seconds: float | None,
+    kill_after: float,
+) -> Exit:
+    """Run a command with ``/bin/sh`` and wait for its end.
+
+    What it left running in the background when it ended goes on.
+
+    Args:
+      command: what to run.
+      streams: take its standard output and its standard error.
+      env: its environment.
+      seconds: how long it may take; ``None`` for any time.
+      kill_after: seconds from a SIGTERM to a SIGKILL.
+
+    Raises:
+      OSError: if it cannot be started.
+
+    Cancellation:
+      Its process group is sent a SIGTERM, and ``kill_after`` seconds later, if
+      anything is left of it, a SIGKILL.
+    """
+    process = await trio.lowlevel.open_process(
+        ["/bin/sh", "-c", command],
+        stdin=subprocess.DEVNULL,
+        stdout=streams[0].write_end,
+        stderr=streams[1].write_end,
+        env=env,
+        start_new_session=True,
+    )
+    async with trio.open_nursery() as nursery:
+        # Shielded, as a command that is being ended may have much to say.
+        collecting = trio.CancelScope(shield=True)
+        nursery.start_soon(_collect, streams, collecting)
+        try:
+            with trio.move_on_after(math.inf if seconds is None else seconds) as limit:
+                await process.wait()
+        finally:
+            if process.returncode is None:
+                await _end_group(process, kill_after)
+            collecting.cancel()
+    for stream in streams:
+        stream.take_in()
+    return Exit(process.returncode or 0, timed_out=limit.cancelled_caught)
+
+
+async def _collect(streams: Sequence[Stream], scope: trio.CancelScope) -> None:
+    with scope:
+        async with trio.open_nursery() as nursery:
+            for stream in streams:
+                nursery.start_soon(stream.collect)
+
+
+async def _end_group(process: trio.Process, kill_after: float) -> None:
+    with trio.CancelScope(shield=True):
+        _signal_group(process, signal.SIGTERM)
+        with trio.move_on_after(kill_after):
+            await process.wait()
+            while _signal_group(process, 0):
+                _reap_orphans(process)
+                await trio.sleep(_POLL)
+            return
+        _signal_group(process, signal.SIGKILL)
+        with trio.move_on_after(_REAP):
+            await process.wait()
+
+
+def _signal_group(process: trio.Process, signum: int) -> bool:
+    """Signal all of the process's group; return whether anything was there to take it."""
+    try:
+        os.killpg(process.pid, signum)
+    except (ProcessLookupError, PermissionError):  # macOS says the latter of zombies
+        return False
+    return True
+
+
+def _reap_orphans(process: trio.Process) -> None:
+    # Its children become ours if we are the first process, as in a container.
+    with suppress(ChildProcessError):
+        os.waitpid(-process.pid, os.WNOHANG)
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"

@@ -1,0 +1,63 @@
+"""Durations and halting rules, as they are written on a command line. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Self, final
+
+from trio_turnstile import Halt
+
+_SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ms|[smhd]?)", re.ASCII)
+
+
+@final
+class Duration(float):
+    """A number of seconds that is read and written such as ``30s``, ``10m`` or ``1.5h``."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return what is meant by ``30s``, ``10m``, ``1.5h``, ``2d``, ``250ms`` or ``30``.
+
+        Raises:
+          ValueError: for anything else.
+        """
+        match = _DURATION.fullmatch(text.strip())
+        seconds = float(match[1]) * _SECONDS[match[2]] if match else math.inf
+        if math.isinf(seconds):
+            raise ValueError(f"a duration is written such as 30s, 10m or 1.5h, not {text!r}")
+        return cls(seconds)
+
+    def __str__(self) -> str:
+        for unit in ("d", "h", "m"):
+            if self >= _SECONDS[unit] and self % (_SECONDS[unit] / 4) == 0:
+                return f"{self / _SECONDS[unit]:.10g}{unit}"
+        return f"{float(self):.10g}s"
+
+
+def format_clock(seconds: float) -> str:
+    """Return a length of time for people who watch it pass: ``0:07``, ``1:02:03``."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def parse_halt(text: str) -> Halt | None:
+    """Return the policy for ``soon,fail=3`` or ``now,fail=10%``; ``None`` for ``never``.
+
+    Raises:
+      ValueError: for anything else.
+    """
+    if text == "never":
+        return None
+    match = re.fullmatch("(soon|now),fail=(.+)", text)
+    if not match:
+        raise ValueError(f"it is never, or such as soon,fail=3 or now,fail=10%, not {text!r}")
+    amount = match[2]
+    return Halt(
+        "soon" if match[1] == "soon" else "now",
+        fail=int(amount) if amount.isdecimal() else amount,
+    )

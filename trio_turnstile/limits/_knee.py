@@ -1,0 +1,350 @@
+"""Find the knee of a service's throughput by small probes.
+
+As calls in flight rise, throughput first rises in step, then stops: that is the knee, and
+the right limit is just above it. Below the knee a tenth fewer calls in flight cost a tenth
+of the throughput; above it they cost nothing. So *try*: change the limit a little for a
+moment, compare, and change it back or keep it. No latency is ever learned as "normal", hence
+none can be learned wrongly.
+
+What is measured is told in `_finding`, how long a probe is in `_tempo`. The law:
+
+1. *Rest* at home, the limit thought best, and read; the calmer things are, the longer.
+2. *Probe down*. Gain near 1: every token is needed, so probe up at once. Near 0: keep, and go
+   on down. Between: home moves to the knee, plus headroom of scatter * sqrt(knee) calls
+   (square-root staffing: enough that chance idles no worker).
+3. *Probe up*. It pays: keep, and go on up. It does not: home moves to the knee.
+4. *Check* when calls grow old (less than a quarter of the expected calls have finished,
+   `_drought`) or when latency at home changes: read afresh, and if throughput has fallen,
+   probe straight down to where it would now suffice.
+5. *Overload answers* cut the limit at once, once per cohort of calls, and make a ceiling
+   (`_ceiling`): approached by halves, tested again after a while by single calls. They need
+   no reading.
+6. While the application does not use its limit nothing is learned and nothing moves.
+
+Of clients that share a service, two or three settle to fair shares, because the gain falls as
+one's own share grows; of many, each sees a gain near 1 and creeps up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from enum import Enum
+from typing import final
+
+from ._ceiling import Ceiling
+from ._drought import Drought
+from ._finding import LIKELY, Finding, compare
+from ._meter import AGES, Meter, Reading
+from ._moving import check_bounds
+from ._protocol import Outcome, Sample
+from ._tempo import LONGEST, Tempo, calls_needed, shortest
+
+BUSY = 0.8
+"""A limit is in use when this share of it is in flight."""
+SLOWED, DEEPEST = 0.75, 1 / 32
+"""Throughput below this share of what it was calls for a deep probe; the deepest, as a share
+of the limit."""
+
+
+class _Doing(Enum):
+    RESTING = "resting"
+    CHECKING = "checking"
+    PROBING = "probing"
+    CLIMBING = "climbing"
+
+
+@final
+class KneeLimit:
+    """Finds the most calls in flight that still add throughput, and stays just above.
+
+    It fits batches and servers alike, and needs no knowledge of the service: now and then
+    it tries a few calls more or fewer for a moment, and sees what they change. The limit is
+    a whole number. Give ``max_latency`` if more than a few clients share one service, as
+    each would take the others' queue for slowness and creep up.
+
+    Args:
+      initial: the limit to start with, in calls.
+      minimum: never below it.
+      maximum: never above it.
+      max_latency: mean latency in seconds that you do not want to exceed, even if
+        throughput would gain by it.
+    """
+
+    def __init__(
+        self,
+        initial: float = 20,
+        *,
+        minimum: int = 1,
+        maximum: int = 1000,
+        max_latency: float = math.inf,
+    ) -> None:
+        check_bounds(initial, minimum, maximum)
+        self._lower, self._upper, self._max_latency = minimum, maximum, max_latency
+        self._limit = self._home = int(initial)
+        self._doing = _Doing.RESTING
+        self._meter = Meter()
+        self._meter.settle(0.0, self._limit)
+        self._ceiling = Ceiling()
+        self._base: Reading | None = None  # all of the present rest
+        self._latest: Reading | None = None  # whatever was read last
+        self._needed = 0.0
+        self._tempo, self._drought = Tempo(), Drought()
+        self._last_end = -math.inf
+        self._why: Mapping[str, object] = {"reason": "initial"}
+
+    @property
+    def limit(self) -> float:
+        """The limit now proposed, in calls."""
+        return self._limit
+
+    def why(self) -> Mapping[str, object]:
+        """Return the last decision: its reason, the limit before and after, the figures."""
+        return self._why
+
+    def on_start(self, now: float, in_flight: int) -> None:
+        """Count a call in."""
+        self._meter.on_start(now, in_flight)
+
+    def on_finish(self, sample: Sample) -> None:
+        """Count a call out, and decide if a reading is complete by it."""
+        if sample.outcome is Outcome.SUCCESS:
+            self._succeeded(sample.end)
+        self._meter.on_finish(sample)
+        if sample.outcome is Outcome.OVERLOADED and sample.start >= self._meter.changed:
+            self._refused(sample.end)
+
+    def _succeeded(self, now: float) -> None:
+        # Readings begin and end between two instants at which calls finish: a server that
+        # answers in batches would otherwise be read in the middle of one.
+        if now > self._last_end:
+            self._advance(now)
+        self._last_end = now
+        self._drought.finished += 1
+        self._ceiling.succeeded()
+
+    def on_tick(self, now: float, in_flight: int, waiting: int) -> None:
+        """Watch for calls that grow old."""
+        self._meter.on_tick(now)
+        latest = self._latest
+        if latest is None or not BUSY * self._limit <= in_flight <= self._limit:
+            self._drought.watch(math.inf)
+        elif self._doing is _Doing.CHECKING:
+            if now - self._meter.opened >= 4 * AGES * latest.age:
+                self._close(now)
+        elif missing := self._drought.noticed(now, latest):
+            self._check(now, "overdue", **missing)
+
+    # Settle, then read.
+
+    def _advance(self, now: float) -> None:
+        hasty = self._doing is _Doing.CHECKING
+        if self._meter.settling:
+            if self._meter.long_enough(now):
+                self._settled(now)
+        elif self._meter.calls >= self._needed and (hasty or self._meter.long_enough(now)):
+            self._needed = self._calls_needed()  # the scatter is better known by now
+            if self._meter.calls >= self._needed:
+                self._close(now)
+
+    def _settled(self, now: float) -> None:
+        self._ceiling.prove(self._limit)
+        if self._doing is _Doing.CLIMBING:
+            self._climb(now)
+        else:
+            self._read(now)
+
+    def _read(self, now: float) -> None:
+        self._meter.open(now)
+        self._needed = self._calls_needed()
+
+    def _calls_needed(self) -> float:
+        return calls_needed(self._step(), self._limit, self._meter.spread())
+
+    def _step(self) -> float:
+        if self._doing is _Doing.CHECKING:
+            return LONGEST
+        if self._doing is _Doing.PROBING:
+            return abs(math.log(self._limit / self._home))
+        return self._tempo.stride
+
+    def _close(self, now: float) -> None:
+        reading = self._meter.read(now)
+        if reading.in_flight < min(BUSY * self._limit, self._limit - 0.5):
+            self._tempo.calm = 0
+            self._rest(now, self._home, "not in use", in_flight=reading.in_flight)
+            return
+        former, self._latest = self._latest, reading
+        if reading.latency > self._max_latency and self._limit > self._lower:
+            self._too_slow(now, reading)
+        elif self._doing is _Doing.PROBING and self._base is not None:
+            self._judge(now, self._base, reading)
+        elif self._doing is _Doing.CHECKING and former is not None:
+            self._checked(now, former, reading)
+        else:
+            self._rested(now, reading)
+
+    def _too_slow(self, now: float, reading: Reading) -> None:
+        aim = self._limit * max(0.5, self._max_latency / reading.latency)
+        self._tempo.disturb(up=False)
+        self._rest(now, min(self._limit - 1, aim), "too slow", latency=reading.latency)
+
+    # Moves.
+
+    def _move(self, now: float, to: float, doing: _Doing, reason: str, **figures: object) -> None:
+        before, self._limit, self._doing = self._limit, self._bounded(to), doing
+        self._explain(reason, before, **figures)
+        if self._limit == before and doing is not _Doing.CLIMBING:
+            self._read(now)
+            return
+        self._ceiling.moved()
+        self._meter.settle(now, self._limit)
+
+    def _explain(self, reason: str, before: int, **figures: object) -> None:
+        self._why = {"reason": reason, "before": before, "after": self._limit, **figures}
+
+    def _bounded(self, limit: float) -> int:
+        return round(min(self._upper, max(self._lower, limit)))
+
+    def _rest(self, now: float, limit: float, reason: str, **figures: object) -> None:
+        self._base, self._home = None, self._bounded(limit)
+        self._move(now, self._home, _Doing.RESTING, reason, **figures)
+
+    def _shortest(self) -> float:
+        return shortest(self._home, self._meter.scatter)
+
+    # At rest, and what ends it.
+
+    def _rested(self, now: float, reading: Reading) -> None:
+        if self._base is not None:
+            if reading.differs(self._base, self._meter.scatter):
+                self._latest = self._base
+                self._check(now, "changed", pace=(self._base.pace, reading.pace))
+                return
+            reading = self._base.plus(reading)
+        self._base = self._latest = reading
+        if self._ceiling.near(self._home) and self._ceiling.due(now):
+            self._raise(now, 1)
+        elif reading.seconds < self._tempo.rest(self._shortest()):
+            self._read(now)
+        elif self._tempo.up:
+            self._probe_up(now, reading)
+        else:
+            self._probe_down(now, reading)
+
+    def _check(self, now: float, reason: str, **figures: object) -> None:
+        self._home, self._tempo.calm, self._doing = self._limit, 0, _Doing.CHECKING
+        self._explain(reason, self._limit, **figures)
+        self._read(now)
+
+    def _checked(self, now: float, former: Reading, reading: Reading) -> None:
+        ratio = reading.rate / former.rate
+        self._base, self._doing = reading, _Doing.RESTING
+        self._tempo.stride, self._tempo.up = self._shortest(), ratio > 1
+        if ratio < SLOWED and self._home > self._lower:
+            self._probe(now, self._home * max(DEEPEST, ratio), "slower or smaller?", ratio=ratio)
+        else:
+            self._read(now)
+
+    # Probes.
+
+    def _probe_down(self, now: float, base: Reading) -> None:
+        if self._home > self._lower:
+            aim = min(self._home - 1, self._home * math.exp(-self._tempo.stride))
+            self._probe(now, aim, "probe down")
+        else:
+            self._probe_up(now, base)
+
+    def _probe_up(self, now: float, base: Reading) -> None:
+        aim = self._bounded(max(self._home + 1, self._home * math.exp(self._tempo.stride)))
+        halfway = self._ceiling.halfway(self._home)
+        if aim <= self._home or base.latency > 0.9 * self._max_latency:
+            self._stay_below(now, "at the maximum")
+        elif aim < self._ceiling.value:
+            self._probe(now, aim, "probe up")
+        elif halfway is not None:
+            self._raise(now, halfway - self._home)
+        else:
+            self._stay_below(now, "at the ceiling")
+
+    def _stay_below(self, now: float, reason: str) -> None:
+        self._tempo.stay()
+        self._rest(now, self._home, reason)
+
+    def _probe(self, now: float, limit: float, reason: str, **figures: object) -> None:
+        self._tempo.began = now
+        self._move(now, limit, _Doing.PROBING, reason, **figures)
+
+    def _judge(self, now: float, base: Reading, reading: Reading) -> None:
+        self._tempo.seconds = now - self._tempo.began
+        found = compare(base, reading, self._meter.scatter)
+        if not found.plausible:
+            self._latest = base
+            self._check(now, "changed", **found.figures())
+        elif found.step > 0:
+            self._judge_up(now, found)
+        else:
+            self._judge_down(now, found)
+
+    def _judge_up(self, now: float, found: Finding) -> None:
+        if not found.pays:
+            self._tempo.up = False
+            self._home_in(now, "enough", found)
+        elif not found.needed:
+            self._tempo.lengthen(found.step, up=True)
+            self._rest(now, found.aim, "more", **found.figures())
+        else:
+            self._tempo.lengthen(found.step, up=True)
+            self._keep("more", found)
+            self._probe_up(now, found.probe)
+
+    def _judge_down(self, now: float, found: Finding) -> None:
+        if found.needed:
+            self._tempo.shorten(self._shortest())
+            self._probe_up(now, found.base)
+        elif found.idle:
+            self._tempo.lengthen(-found.step, up=False)
+            self._keep("less", found)
+            self._probe_down(now, found.probe)
+        else:
+            self._tempo.up = found.gain >= LIKELY
+            self._home_in(now, "knee", found)
+
+    def _keep(self, reason: str, found: Finding) -> None:
+        before, self._home, self._base = self._home, self._limit, found.probe
+        self._explain(reason, before, **found.figures())
+
+    def _home_in(self, now: float, reason: str, found: Finding) -> None:
+        aim = found.aim
+        if abs(math.log(self._bounded(aim) / self._home)) <= self._shortest():
+            self._tempo.calm += 1
+            aim = math.sqrt(aim * self._home)  # two findings are better than one: go half the way
+        else:
+            self._tempo.calm = 0
+        self._tempo.shorten(self._shortest())
+        self._rest(now, aim, reason, **found.figures())
+
+    # Overload.
+
+    def _refused(self, now: float) -> None:
+        if not self._ceiling.refused():
+            return
+        back = self._bounded(self._ceiling.cut(self._limit, now))
+        self._base, self._latest, self._home = None, None, back
+        self._tempo.disturb(up=False)
+        self._tempo.stride = self._shortest()
+        self._move(now, back, _Doing.CLIMBING, "overloaded", ceiling=self._ceiling.value)
+
+    def _raise(self, now: float, step: int) -> None:
+        self._base, self._ceiling.step = None, step
+        aim, known = self._home + step, self._ceiling.value
+        self._move(now, aim, _Doing.CLIMBING, "testing the ceiling", ceiling=known)
+
+    def _climb(self, now: float) -> None:
+        self._home = self._limit
+        step = self._ceiling.next_step(self._home)
+        if step is not None and self._home < self._upper:
+            self._raise(now, step)
+        else:
+            self._tempo.up, self._doing = self._ceiling.value == math.inf, _Doing.RESTING
+            self._read(now)

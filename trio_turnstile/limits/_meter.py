@@ -1,0 +1,169 @@
+"""What can be seen of a service from its calls: how many end, how slowly, how old they grow."""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+import attrs
+
+from ._protocol import Outcome, Sample
+
+AGES = 2.0
+"""A stretch is long enough when it lasts this many mean ages of the calls in flight.
+
+In a steady state the calls in flight are, on average, half done. Twice their age is hence
+the time that one of them takes from start to end, however long the tail of the service
+times, and no guess about their distribution is needed.
+"""
+CHANGED = 0.25
+"""Change of pace at the same limit, in logarithms, that is no longer chance."""
+
+
+@final
+@attrs.frozen
+class Reading:
+    """What was measured over a stretch of time at one limit."""
+
+    calls: int
+    """Calls that succeeded."""
+    seconds: float
+    """Length of the stretch, in seconds."""
+    in_flight: float
+    """Mean number of calls in flight."""
+    latency: float
+    """Mean latency, in seconds."""
+    typical: float
+    """Power mean of the latency with exponent 1/2, in seconds: few slow calls weigh less
+    than in the mean, few fast ones less than in the geometric mean, so that it is steady
+    for long tails on either side."""
+    age: float
+    """Mean age of the calls in flight, in seconds."""
+
+    @property
+    def rate(self) -> float:
+        """Calls that succeeded per second, counted: right even while the service is changing."""
+        return self.calls / self.seconds
+
+    @property
+    def pace(self) -> float:
+        """Calls per second by Little's law, from the typical latency: for comparing readings."""
+        return self.in_flight / self.typical
+
+    def differs(self, other: Reading, scatter: float) -> bool:
+        """Tell whether the pace is another one, by more than chance."""
+        chance = 4 * scatter / math.sqrt(self.calls)
+        return abs(math.log(self.pace / other.pace)) > max(CHANGED, chance)
+
+    def plus(self, other: Reading) -> Reading:
+        """Return both stretches as one."""
+        share = other.seconds / (self.seconds + other.seconds)
+        weight = other.calls / (self.calls + other.calls)
+        return Reading(
+            calls=self.calls + other.calls,
+            seconds=self.seconds + other.seconds,
+            in_flight=_between(self.in_flight, other.in_flight, share),
+            latency=_between(self.latency, other.latency, weight),
+            typical=_between(self.typical, other.typical, weight),
+            age=_between(self.age, other.age, share),
+        )
+
+
+def _between(here: float, there: float, share: float) -> float:
+    return here + share * (there - here)
+
+
+@final
+class Meter:
+    """Takes readings, after letting the service settle when the limit has changed.
+
+    The number of calls in flight and the sum of their starts are all that is kept of them:
+    that is enough to know their mean age at any time.
+    """
+
+    def __init__(self) -> None:
+        self.scatter: float = 0.5
+        """Relative scatter of the latency; a guess until the first reading."""
+        self._guessed = True
+        self._in_flight = 0
+        self._starts = self._now = self._area = self._ages = 0.0
+        self.settle(0.0, 0)
+
+    def settle(self, now: float, turnover: int) -> None:
+        """Wait, after a change of the limit, until the calls from before it are gone.
+
+        Args:
+          now: the time, in seconds.
+          turnover: how many calls begun since must have succeeded.
+        """
+        self.open(now)
+        self.changed = now
+        self.settling = True
+        self._turnover = turnover
+
+    def open(self, now: float) -> None:
+        """Begin a reading."""
+        self.on_tick(now)
+        self.settling = False
+        self.opened = now
+        self.calls = self._turnover = 0
+        self._sum = self._roots = self._area = self._ages = 0.0
+
+    def on_start(self, now: float, in_flight: int) -> None:
+        """Take note that a call starts."""
+        self.on_tick(now)
+        self._in_flight = in_flight
+        self._starts += now
+
+    def on_finish(self, sample: Sample) -> None:
+        """Take note that a call has ended, however it did."""
+        self.on_tick(sample.end)
+        self._in_flight = max(0, self._in_flight - 1)
+        self._starts = self._starts - sample.start if self._in_flight else 0.0
+        if sample.outcome is Outcome.SUCCESS:
+            self._count(max(0.0, sample.end - sample.start), sample.start)
+
+    def _count(self, latency: float, start: float) -> None:
+        self.calls += 1
+        self._sum += latency
+        self._roots += math.sqrt(latency)
+        if self.settling and start >= self.changed:
+            self._turnover -= 1
+
+    def on_tick(self, now: float) -> None:
+        """Take note that time passes."""
+        span = now - self._now
+        if span > 0:
+            self._now = now
+            self._area += span * self._in_flight
+            self._ages += span * max(0.0, (now - span / 2) * self._in_flight - self._starts)
+
+    def age(self, now: float) -> float:
+        """Return the mean age of the calls in flight, in seconds."""
+        return max(0.0, now - self._starts / self._in_flight) if self._in_flight else 0.0
+
+    def long_enough(self, now: float) -> bool:
+        """Tell whether the stretch has lasted long enough for slow calls to have their part."""
+        return self._turnover <= 0 and now - self.opened >= AGES * self.age(now)
+
+    def spread(self) -> float:
+        """Return the scatter known so far, the present reading included."""
+        if self.calls < 2 or not self._roots:
+            return self.scatter
+        typical = (self._roots / self.calls) ** 2
+        seen = 2 * math.sqrt(max(0.0, self._sum / self.calls / typical - 1))
+        return seen if self._guessed else _between(self.scatter, seen, 0.3)
+
+    def read(self, now: float) -> Reading:
+        """Return what was measured since the reading was opened."""
+        self.on_tick(now)
+        self.scatter, self._guessed = self.spread(), self._guessed and self.calls < 2
+        seconds, calls = max(1e-9, now - self.opened), max(1, self.calls)
+        return Reading(
+            calls=calls,
+            seconds=seconds,
+            in_flight=max(1e-9, self._area / seconds),
+            latency=self._sum / calls,
+            typical=max(1e-9, (self._roots / calls) ** 2 if self.calls else seconds),
+            age=self._ages / self._area if self._area else 0.0,
+        )

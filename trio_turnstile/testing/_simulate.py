@@ -1,0 +1,75 @@
+"""Try a policy on a simulated service before it meets a real one.
+
+>>> from trio_turnstile.limits import KneeLimit
+>>> from trio_turnstile.testing import Scenario, Server, Steps, simulate
+>>> database = Server(workers=Steps(12, ((30, 6),)), service_time=0.02)
+>>> mine = Scenario(name="my database", server=database)
+>>> result = simulate(KneeLimit(initial=4), mine, seed=1)
+>>> result.throughput > 0.8
+True
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import final
+
+from trio_turnstile.limits._protocol import LimitPolicy, Sample
+
+from ._engine import Run, play
+from ._scenarios import Scenario, at
+from ._scores import Result, assess
+
+
+def simulate(policy: LimitPolicy, scenario: Scenario, *, seed: int) -> Result:
+    """Play a scenario on virtual time, and compare the policy with an oracle.
+
+    Nothing real is waited for and nothing is random: the same arguments give the same
+    result.
+
+    Args:
+      policy: the policy to try. Each client works with a deep copy; the policy itself stays
+        as it is.
+      scenario: the service and its callers; one of `SCENARIOS` or your own.
+      seed: of service times, arrivals and errors.
+
+    Returns:
+      The figures, beside those of an oracle that always sets the limit to the true capacity
+      (its fair share of it, with several clients), and a trace to plot.
+    """
+    run = play(scenario, [copy.deepcopy(policy) for _ in scenario.clients], seed)
+    return assess(scenario, run, _ideal(scenario, seed))
+
+
+@lru_cache(maxsize=64)
+def _ideal(scenario: Scenario, seed: int) -> Run:
+    return play(scenario, [Oracle(scenario) for _ in scenario.clients], seed)
+
+
+@final
+class Oracle:
+    """Knows the capacity, and shares it fairly with the other clients that are there."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._limit = 0.0
+        self.on_tick(0.0, 0, 0)
+
+    @property
+    def limit(self) -> float:
+        return self._limit
+
+    def on_start(self, now: float, in_flight: int) -> None:
+        pass
+
+    def on_finish(self, sample: Sample) -> None:
+        pass
+
+    def on_tick(self, now: float, in_flight: int, waiting: int) -> None:
+        present = sum(client.joins <= now for client in self._scenario.clients)
+        self._limit = max(1.0, int(at(self._scenario.server.workers, now)) / max(1, present))
+
+    def why(self) -> Mapping[str, object]:
+        return {"reason": "oracle"}
