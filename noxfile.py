@@ -20,6 +20,9 @@ PYTHONS = [
     if classifier.startswith("Programming Language :: Python :: 3.")
 ]
 
+CORE = ("-m", "not slow", "--ignore=tests/cli", "--ignore=tests/test_docs.py")
+"""What is asked of the core, and quick: all else is run once, by the README's command."""
+
 
 def works(python: str) -> bool:
     """Tell whether that Python is present; a shim for an absent one does not count."""
@@ -39,14 +42,14 @@ def tests_oldest(session: nox.Session) -> None:
     """Run the tests of the core with the lowest dependencies that are declared."""
     lowest = [requirement.replace(">=", "==") for requirement in PROJECT["dependencies"]]
     session.install(".[test]", *lowest)
-    session.run("python", "-m", "pytest", "--ignore=tests/cli", *session.posargs)
+    session.run("python", "-m", "pytest", *CORE, *session.posargs)
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Run the tests, and ask that every line and branch of the core was taken."""
     session.install("-e", ".[test]", "coverage[toml]>=7.6")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *CORE, *session.posargs)
     session.run("coverage", "report")
 
 
@@ -96,4 +99,4 @@ def trio_typing(session: nox.Session) -> None:
     type checking would break for everybody.
     """
     session.install(".[test]", "trio-typing==0.10.0")
-    session.run("python", "-m", "pytest", "--ignore=tests/cli", "--ignore=tests/typing")
+    session.run("python", "-m", "pytest", *CORE)

@@ -55,7 +55,7 @@ if os.environ.get("DOCS_ONLINE") == "1":
         "trio": ("https://trio.readthedocs.io/en/stable", None),
     }
 else:
-    nitpick_ignore_regex.append(("py:.*", r"len|(collections|contextlib|math|os|trio)\..*"))
+    nitpick_ignore_regex.append(("py:.*", r"len|(collections|contextlib|math|os|random|trio)\..*"))
 
 # Examples run at once, whatever they wait for: time jumps when nobody has anything to do.
 doctest_global_setup = """

@@ -540,6 +540,28 @@ async def test_the_default_window_is_the_limit_and_a_little(autojump_clock: Mock
     assert account(flow)["fail"] == (74, 0, 0, 0, 0, 74)
 
 
+async def test_the_default_window_follows_the_limit(autojump_clock: MockClock) -> None:
+    """With the limit lowered, no more comes in until no more is in hand than there is room for."""
+    limiter = Limiter("api", 100)
+    async with trio.open_nursery() as nursery:
+        flow = await nursery.start(
+            (
+                Producer(range(999))
+                | Processor(add_one)
+                | Consumer(into([], seconds=1), limiter=limiter)
+            ).run
+        )
+        await trio.sleep(0.5)
+        assert flow.stages[1].in_flight == 164
+        limiter.total_tokens = 2
+        await trio.sleep(1)
+        assert flow.stages[1].in_flight == 66
+        await trio.sleep(5)
+        assert flow.stages[1].in_flight == 66
+        flow.cancel()
+    assert_conserved(flow)
+
+
 async def test_books_balance_while_it_runs(autojump_clock: MockClock) -> None:
     """At every instant what was received has a fate or is in flight."""
 

@@ -60,10 +60,6 @@ class Plan:
     retries: int
     fallback: Fallback
 
-    @property
-    def fused(self) -> bool:
-        return (self.limiter, self.window, self.order, self.batch) == ("none", None, "none", None)
-
 
 def three_keys(item: Item) -> int:
     return item[0] % 3
@@ -367,7 +363,6 @@ def check_end(world: World, flow: Flow, *, cut: bool, aborted: Aborted | None) -
         assert calls == min(world.failures(step, item), retries) + 1
     diverted = sum(fates["diverted"] for fates in reckoned)
     assert world.dead.statistics().current_buffer_used == diverted
-    check_order(world)
 
 
 def fates_of(stage: StageReport) -> Counter[str]:
@@ -390,18 +385,12 @@ def check_abort(world: World, aborted: Aborted) -> None:
 
 
 def check_order(world: World) -> None:
-    """What was stored keeps the order, or that of each key, if all steps before it do."""
-    first, *others = world.plans
-    if not (others and others[-1].fused):
-        return
-    if all(plan.fused or plan.order == "all" for plan in others) and first.order == "all":
-        event("ordered")
+    """What was stored keeps the order, or that of each key, as the first step does."""
+    if world.plans[0].order == "all":
         assert world.stored == sorted(world.stored)
-    if all(plan.fused or plan.order == "all" for plan in others) and first.order == "key":
-        event("ordered by key")
-        for key in range(3):
-            mine = [item for item in world.stored if three_keys(item) == key]
-            assert mine == sorted(mine)
+    for key in range(3):
+        mine = [item for item in world.stored if three_keys(item) == key]
+        assert mine == sorted(mine)
 
 
 @settings(max_examples=150, deadline=None)
@@ -426,6 +415,38 @@ def test_invariants_of_any_pipeline(
         flow, cut, aborted = await play(world, script)
         event("aborted" if aborted else "cut off" if cut else "ended")
         check_end(world, flow, cut=cut, aborted=aborted)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    first=plans,
+    others=st.lists(plans, max_size=2),
+    keyed=st.booleans(),
+    script=st.lists(st.tuples(st.floats(0, 3), st.just("retune"), st.integers(1, 6)), max_size=3),
+    seed=st.integers(0, 10_000),
+    items=st.integers(2, 40),
+)
+def test_order_of_any_pipeline(
+    first: Plan,
+    others: list[Plan],
+    keyed: bool,
+    script: list[tuple[float, str, int]],
+    seed: int,
+    items: int,
+) -> None:
+    """Through steps that keep the order, all items keep it, or those of each key do."""
+    first = attrs.evolve(first, order="key" if keyed else "all", fallback="skip")
+    others = [attrs.evolve(plan, order="all", fallback="letter") for plan in others]
+    consumer = attrs.evolve(first, limiter="none", window=None, order="none")
+
+    async def main() -> None:
+        world = World([first, *others, consumer], seed, items)
+        flow, cut, aborted = await play(world, script)
+        check_end(world, flow, cut=cut, aborted=aborted)
+        event("in order" if len(world.stored) > 1 else "too few to tell")
+        check_order(world)
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
 

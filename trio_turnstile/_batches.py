@@ -13,7 +13,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar, final
 
 import attrs
 
-from ._checks import check_seconds, check_whole
+from ._checks import check_number, check_seconds, check_whole
 
 T = TypeVar("T")
 
@@ -54,6 +54,7 @@ class Batch:
     """Items with different keys go to different batches."""
 
     def __attrs_post_init__(self) -> None:
+        check_number("max_weight", self.max_weight, positive=True)
         if (self.weight is None) != (self.max_weight == math.inf):
             raise ValueError("weight and max_weight must be given together")
         if self.size is None and self.within is None and self.weight is None:

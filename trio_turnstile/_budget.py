@@ -15,8 +15,6 @@ import attrs
 
 from ._checks import check_number
 
-_ROUNDING = 1e-9
-
 
 def _amount(_: object, field: attrs.Attribute[float], value: float) -> None:
     check_number(field.name, value, positive=True)
@@ -49,6 +47,7 @@ class Purse:
         self._budget = budget
         self._left = budget.retries
         self._now = -math.inf
+        self._enough_at = math.inf
         self._successes = 0
 
     def pay(self, now: float, successes: int) -> float:
@@ -66,8 +65,11 @@ class Purse:
         came_in = (now - self._now) * budget.per_second  # infinite the first time
         self._left = min(self._left + earned + came_in, budget.retries)
         self._now, self._successes = now, successes
-        # A wait that is lost in rounding would be waited for ever.
-        if self._left < 1 - _ROUNDING:
-            return (1 - self._left) / budget.per_second
-        self._left -= 1
+        if self._left < 1 and now < self._enough_at:
+            self._enough_at = now + (1 - self._left) / budget.per_second
+            if self._enough_at > now:
+                return self._enough_at - now
+        # Enough, or so nearly that the wait for the rest is lost in rounding.
+        self._left = max(0.0, self._left - 1)
+        self._enough_at = math.inf
         return 0.0

@@ -59,6 +59,8 @@ class Inbox(Generic[T]):
         self._closed = True
         self._takers.unpark_all()
 
+    stop = close
+
     def take_nowait(self) -> T:
         if self._items:
             return self._items.popleft()
@@ -72,9 +74,6 @@ class Inbox(Generic[T]):
                 return self.take_nowait()
             except trio.WouldBlock:
                 await self._takers.park()
-
-    def stop(self) -> None:
-        self.close()
 
     def abandon(self) -> list[T]:
         """Give up what nobody took."""
@@ -131,6 +130,7 @@ class BatchInbox(Generic[T]):
 
     def put_nowait(self, item: T) -> bool:
         if not self._has_room():
+            self._flush_if_stuck()
             return False
         self._counts.received += 1
         self._counts.in_flight += 1
@@ -140,9 +140,8 @@ class BatchInbox(Generic[T]):
         except Exception as error:  # of the user's key or weight function
             self._ready.append(Gathered((item,), "flush", error))
             self._takers.unpark()
-        if self._counts.in_flight == len(self._gatherer) and not self._has_room():
-            # Nothing is being handled that would make room, so no batch can grow on.
-            self._serve(self._gatherer.flush())
+        if not self._has_room():
+            self._flush_if_stuck()
         if self._gatherer.due < due:
             self._news.set()
         return True
@@ -154,6 +153,7 @@ class BatchInbox(Generic[T]):
     async def wait_for_room(self) -> None:
         """Wait until an item would be put in at once."""
         while not self._has_room():
+            self._flush_if_stuck()
             await self._senders.park()
 
     def settle(self, fate: Fate) -> None:
@@ -167,6 +167,8 @@ class BatchInbox(Generic[T]):
         self._closed = True
         self._takers.unpark_all()
         self._news.set()
+
+    stop = close
 
     def take_nowait(self) -> Gathered[T]:
         if self._ready:
@@ -182,9 +184,6 @@ class BatchInbox(Generic[T]):
             except trio.WouldBlock:
                 await self._takers.park()
 
-    def stop(self) -> None:
-        self.close()
-
     async def feed(self) -> None:
         """Flush batches when they are old enough."""
         while not self._closed:
@@ -199,6 +198,11 @@ class BatchInbox(Generic[T]):
         left = [item for gathered in self._ready for item in gathered.items]
         self._ready.clear()
         return left
+
+    def _flush_if_stuck(self) -> None:
+        # If nothing is being handled that would make room, no batch can grow on.
+        if self._counts.in_flight == len(self._gatherer):
+            self._serve(self._gatherer.flush())
 
     def _serve(self, ended: list[Gathered[T]]) -> None:
         for gathered in ended:

@@ -35,6 +35,8 @@ from trio_turnstile.testing import (
     simulate,
 )
 
+pytestmark = pytest.mark.slow
+
 SEEDS = (1, 2, 3, 4, 5)
 every_seed = pytest.mark.parametrize("seed", SEEDS)
 

@@ -4,8 +4,6 @@ Read `_protocol` first, then `_knee`, which is what to use unless you know bette
 others are faithful to systems in wide use, so that you can compare.
 """
 
-from __future__ import annotations
-
 from ._aimd import AIMDLimit as AIMDLimit
 from ._gradient2 import Gradient2Limit as Gradient2Limit
 from ._knee import KneeLimit as KneeLimit

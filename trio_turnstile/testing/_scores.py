@@ -36,7 +36,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 class Result:
     """How one policy did in one scenario.
 
-    All but `settled`, `trace` and `books` leave out the warm-up.
+    All but ``settled``, ``trace`` and ``books`` leave out the warm-up.
     """
 
     scenario: Scenario
