@@ -598,6 +598,21 @@ async def test_cleanup_ending_with_its_grace_harms_no_other_operation(
     assert_conserved(report)
 
 
+async def test_cleanup_that_cannot_be_cut_off_costs_its_worker_only(
+    autojump_clock: MockClock,
+) -> None:
+    """If it shields itself and ends late, it fails its operation, and the rest go on."""
+
+    class Stubborn(Sleeps):
+        async def cleanup(self, channels: Channels) -> None:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(5)
+
+    report = await run_phases([Stubborn(), Sleeps(), Sleeps()], limiter=1, cleanup_grace=1)
+    assert account(report) == (3, 2, 1, 0)
+    assert report.errors[0].phase == "cleanup"
+
+
 async def test_failing_cleanup_fails_the_operation() -> None:
     """An error in clean-up is recorded, is not retried, and can abort."""
 

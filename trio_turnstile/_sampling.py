@@ -19,10 +19,8 @@ OVERLOAD: On = (Overloaded, TimeoutError, trio.TooSlowError)
 """Which errors mean overload, unless the user says otherwise."""
 
 
-def outcome_of(error: BaseException | None, overload: On) -> Outcome:
-    """Return what a call teaches that ended with ``error``, or with none."""
-    if error is None:
-        return Outcome.SUCCESS
+def outcome_of(error: BaseException, overload: On) -> Outcome:
+    """Return what a call teaches that ended with ``error``."""
     if isinstance(error, Exception) and matches(error, overload):
         return Outcome.OVERLOADED
     return Outcome.IGNORED

@@ -163,7 +163,7 @@ async def test_outputs_are_printed_one_after_the_other(capfd: pytest.CaptureFixt
     ],
 )
 async def test_a_screen_hears_if_a_line_was_left_open(out: bytes, err: bytes, asked: str) -> None:
-    """On a terminal; what goes elsewhere does not matter."""
+    """It is then to start on a new one."""
     screen = Screen()
     printer = Printer(screen, pytest.fail)
     printer.put(streams(out, err))
@@ -181,6 +181,18 @@ async def test_a_screen_hears_if_a_line_was_left_open(out: bytes, err: bytes, as
         os.close(ours)
         os.close(theirs)
     assert screen.asked == ["hide", asked]
+
+
+async def test_a_line_left_open_elsewhere_is_not_the_screens_business(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Such as one in a file that output is sent to."""
+    screen = Screen()
+    printer = Printer(screen, pytest.fail)
+    printer.put(streams(b"open"))
+    printer.end()
+    await printer.run()
+    assert screen.asked == ["hide", "show"]
 
 
 async def test_lost_output_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
