@@ -21,7 +21,17 @@ PACKAGE = Path(trio_turnstile.__file__).parent
 
 FLOORS = (
     {"_checks", "_errors", "_events", "_facade", "_order"},
-    {"_throttle", "limits", "_history", "_scalable", "_grace", "_batches", "_budget", "_control", "_service"},
+    {
+        "_throttle",
+        "limits",
+        "_history",
+        "_scalable",
+        "_grace",
+        "_batches",
+        "_budget",
+        "_control",
+        "_service",
+    },
     {"_regulator", "_sources", "_verdicts", "_account", "_jsonlines"},
     {"_governor", "_sampling"},
     {"_limiter", "_rate"},

@@ -51,7 +51,7 @@ class Control:
         """How many more there were."""
         self.fatal: list[ConcurrentError] = []
         """The errors that stopped the run."""
-        self.scope = trio.CancelScope()
+        self.scope: trio.CancelScope = trio.CancelScope()
         """Round all the stages of the run."""
         self.stop_source: Callable[[], None]
         """Lets the first stage take no more items; set by the front end."""

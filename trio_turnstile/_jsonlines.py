@@ -23,7 +23,7 @@ def as_letter(error: ConcurrentError) -> dict[str, Any]:
         "identifiers": list(error.identifiers),
         "stage": error.phase,
         "attempt": error.attempt,
-        "notes": list(error.notes),
+        "notes": [*error.notes, *getattr(error.__cause__, "__notes__", ())],
         "error": repr(error.__cause__ or error),
     }
 

@@ -31,6 +31,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 V = TypeVar("V")
 C = TypeVar("C")
+T_co = TypeVar("T_co", covariant=True)
 
 SourceOf: TypeAlias = (
     AnySource[T] | Callable[[], AnySource[T] | AbstractAsyncContextManager[AnySource[T]]]
@@ -40,7 +41,7 @@ SourceOf: TypeAlias = (
 
 @final
 @attrs.frozen(init=False, eq=False)
-class Producer(Generic[T]):
+class Producer(Generic[T_co]):
     """Where the items of a pipeline come from, and the processors joined to it so far.
 
     Args:
@@ -52,7 +53,7 @@ class Producer(Generic[T]):
     _open: Callable[[AsyncExitStack], Awaitable[Source[Any]]]
     _steps: tuple[Step, ...]
 
-    def __init__(self, source: SourceOf[T]) -> None:
+    def __init__(self, source: SourceOf[T_co]) -> None:
         async def open_one(stack: AsyncExitStack) -> Source[Any]:
             return await _open_any(source, stack)
 
@@ -95,10 +96,10 @@ class Producer(Generic[T]):
         return _producer(open_all, ())
 
     @overload
-    def __or__(self, other: Processor[T, U]) -> Producer[U]: ...
+    def __or__(self, other: Processor[T_co, U]) -> Producer[U]: ...
 
     @overload
-    def __or__(self, other: Consumer[T]) -> Pipeline: ...
+    def __or__(self, other: Consumer[T_co]) -> Pipeline: ...
 
     def __or__(self, other: Any) -> Any:
         """Join the next step."""
@@ -109,7 +110,7 @@ class Producer(Generic[T]):
         return NotImplemented
 
     @asynccontextmanager
-    async def open(self, *, max_errors: int = 10_000) -> AsyncIterator[Results[T]]:
+    async def open(self, *, max_errors: int = 10_000) -> AsyncIterator[Results[T_co]]:
         """Run without a consumer: ``async with producer.open() as results``.
 
         Iterate over ``results`` for what comes out. Leaving the block early cancels
@@ -123,7 +124,7 @@ class Producer(Generic[T]):
         """
         send, receive = trio.open_memory_channel[Any](0)
         flow = Flow(self._open, self._steps, max_errors=max_errors, outlet=_ChannelOutlet(send))
-        results = Results[T](flow, receive)
+        results = Results[T_co](flow, receive)
         async with open_service_nursery() as nursery:
             await nursery.start(results._run)
             with receive:
@@ -210,18 +211,18 @@ class _ChannelOutlet:
 
 
 @final
-class Results(Generic[T]):
+class Results(Generic[T_co]):
     """What comes out of a pipeline without a consumer; made by `Producer.open`."""
 
-    def __init__(self, flow: Flow, channel: trio.MemoryReceiveChannel[T]) -> None:
+    def __init__(self, flow: Flow, channel: trio.MemoryReceiveChannel[T_co]) -> None:
         self._flow = flow
         self._channel = channel
         self._aborted: Aborted | None = None
 
-    def __aiter__(self) -> Results[T]:
+    def __aiter__(self) -> Results[T_co]:
         return self
 
-    async def __anext__(self) -> T:
+    async def __anext__(self) -> T_co:
         return await self._channel.__anext__()
 
     @property

@@ -18,17 +18,19 @@ T = TypeVar("T")
 U = TypeVar("U")
 V = TypeVar("V")
 C = TypeVar("C")
+T_contra = TypeVar("T_contra", contravariant=True)
+U_co = TypeVar("U_co", covariant=True)
 
-Function: TypeAlias = (
-    Callable[[T], Awaitable[U]] | AbstractAsyncContextManager[Callable[[T], Awaitable[U]]]
-)
-"""What a step calls: an async function of one item, or an async context manager that
-gives one and is open while the pipeline runs."""
+Function: TypeAlias = Callable[[T], Awaitable[U]]
+"""What a step calls: an async function of one item."""
+
+Opened: TypeAlias = AbstractAsyncContextManager[Callable[[T], Awaitable[U]]]
+"""An async context manager that gives such a function, and is open while the pipeline runs."""
 
 
 @final
 @attrs.frozen(init=False, eq=False)
-class Processor(Generic[T, U]):
+class Processor(Generic[T_contra, U_co]):
     """A step that makes something new of each item, passes several on, or drops it.
 
     The function is called with an item, and what it returns is passed on: one
@@ -61,13 +63,13 @@ class Processor(Generic[T, U]):
     @overload
     def __init__(
         self,
-        function: Function[T, Many[U]] | Function[T, Many[U] | Discard],
+        function: Function[T_contra, Many[U_co]] | Function[T_contra, Many[U_co] | Discard],
         *,
         limiter: AnyLimiter | int | None = None,
         rate: RateLimiter | None = None,
         window: int | None = None,
         ordered: bool = False,
-        key: Callable[[T], Hashable] | None = None,
+        key: Callable[[T_contra], Hashable] | None = None,
         timeout: float | None = None,
         on_error: Iterable[ErrorPolicy] = (),
         name: str | None = None,
@@ -76,13 +78,43 @@ class Processor(Generic[T, U]):
     @overload
     def __init__(
         self,
-        function: Function[T, U] | Function[T, U | Discard],
+        function: Function[T_contra, U_co] | Function[T_contra, U_co | Discard],
         *,
         limiter: AnyLimiter | int | None = None,
         rate: RateLimiter | None = None,
         window: int | None = None,
         ordered: bool = False,
-        key: Callable[[T], Hashable] | None = None,
+        key: Callable[[T_contra], Hashable] | None = None,
+        timeout: float | None = None,
+        on_error: Iterable[ErrorPolicy] = (),
+        name: str | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        function: Opened[T_contra, Many[U_co]] | Opened[T_contra, Many[U_co] | Discard],
+        *,
+        limiter: AnyLimiter | int | None = None,
+        rate: RateLimiter | None = None,
+        window: int | None = None,
+        ordered: bool = False,
+        key: Callable[[T_contra], Hashable] | None = None,
+        timeout: float | None = None,
+        on_error: Iterable[ErrorPolicy] = (),
+        name: str | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        function: Opened[T_contra, U_co] | Opened[T_contra, U_co | Discard],
+        *,
+        limiter: AnyLimiter | int | None = None,
+        rate: RateLimiter | None = None,
+        window: int | None = None,
+        ordered: bool = False,
+        key: Callable[[T_contra], Hashable] | None = None,
         timeout: float | None = None,
         on_error: Iterable[ErrorPolicy] = (),
         name: str | None = None,
@@ -115,10 +147,10 @@ class Processor(Generic[T, U]):
         object.__setattr__(self, "_steps", (step,))
 
     @overload
-    def __or__(self, other: Processor[U, V]) -> Processor[T, V]: ...
+    def __or__(self, other: Processor[U_co, V]) -> Processor[T_contra, V]: ...
 
     @overload
-    def __or__(self, other: Consumer[U]) -> Consumer[T]: ...
+    def __or__(self, other: Consumer[U_co]) -> Consumer[T_contra]: ...
 
     def __or__(self, other: Any) -> Any:
         """Join this step with the next."""
@@ -129,7 +161,7 @@ class Processor(Generic[T, U]):
 
 @final
 @attrs.frozen(init=False, eq=False)
-class Consumer(Generic[T]):
+class Consumer(Generic[T_contra]):
     """The last step of a pipeline: it takes each item, or batches of them.
 
     Args:
@@ -156,13 +188,13 @@ class Consumer(Generic[T]):
     @overload
     def __init__(
         self,
-        function: Function[T, object],
+        function: Function[T_contra, object],
         *,
         limiter: AnyLimiter | int | None = None,
         rate: RateLimiter | None = None,
         window: int | None = None,
         ordered: bool = False,
-        key: Callable[[T], Hashable] | None = None,
+        key: Callable[[T_contra], Hashable] | None = None,
         timeout: float | None = None,
         on_error: Iterable[ErrorPolicy] = (),
         name: str | None = None,
@@ -171,7 +203,36 @@ class Consumer(Generic[T]):
     @overload
     def __init__(
         self,
-        function: Function[list[T], object],
+        function: Function[list[T_contra], object],
+        *,
+        batch: Batch,
+        limiter: AnyLimiter | int | None = None,
+        rate: RateLimiter | None = None,
+        window: int | None = None,
+        timeout: float | None = None,
+        on_error: Iterable[ErrorPolicy] = (),
+        name: str | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        function: Opened[T_contra, object],
+        *,
+        limiter: AnyLimiter | int | None = None,
+        rate: RateLimiter | None = None,
+        window: int | None = None,
+        ordered: bool = False,
+        key: Callable[[T_contra], Hashable] | None = None,
+        timeout: float | None = None,
+        on_error: Iterable[ErrorPolicy] = (),
+        name: str | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        function: Opened[list[T_contra], object],
         *,
         batch: Batch,
         limiter: AnyLimiter | int | None = None,

@@ -211,7 +211,9 @@ class Stage(Generic[T]):
                 await handle(item, lease)
             except trio.ClosedResourceError as error:
                 # The user's errors are caught in Attempts: this is a limiter's.
-                self._control.stop(describe(error, item=item, phase="limiter"), "now")
+                closed = describe(error, item=item, phase="limiter")
+                self._control.record(closed)
+                self._control.stop(closed, "now")
             except BaseExceptionGroup as group:
                 cancelled, errors = part_cancellation(group)
                 if errors is not None:

@@ -16,6 +16,7 @@ from ._rate import RateLimiter
 from ._verdicts import ErrorPolicy
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Discarded(Enum):
@@ -40,14 +41,14 @@ def _as_tuple(items: Iterable[T]) -> tuple[T, ...]:
 
 @final
 @attrs.frozen
-class Many(Generic[T]):
+class Many(Generic[T_co]):
     """Returned by a processor, it passes several items on, or none.
 
     What it is made of is gone through at once, so that an error in it is the
     step's own error.
     """
 
-    items: tuple[T, ...] = attrs.field(converter=_as_tuple)
+    items: tuple[T_co, ...] = attrs.field(converter=_as_tuple)
     """The items, in the order in which they are passed on."""
 
 
