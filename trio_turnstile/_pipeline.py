@@ -91,7 +91,7 @@ class Producer(Generic[T_co]):
             raise ValueError("merge takes producers alone: join processors to what it returns")
 
         async def open_all(stack: AsyncExitStack) -> Source[Any]:
-            return MergedSource([await producer._open(stack) for producer in producers])
+            return MergedSource([await producer._open(stack) for producer in producers])  # noqa: ASYNC910 (its caller checkpoints)
 
         return _producer(open_all, ())
 
@@ -153,7 +153,7 @@ async def _open_any(source: Any, stack: AsyncExitStack) -> Source[Any]:
         source, trio.MemoryReceiveChannel
     ):
         source = await stack.enter_async_context(source)
-    return open_source(source)
+    return open_source(source)  # noqa: ASYNC910 (its caller checkpoints)
 
 
 @final
@@ -242,7 +242,7 @@ class Results(Generic[T_co]):
         """
         self._flow.drain(deadline)
 
-    async def _run(self, task_status: trio.TaskStatus[Flow]) -> None:
+    async def _run(self, task_status: trio.TaskStatus[Flow]) -> None:  # noqa: ASYNC910 (its caller checkpoints)
         try:
             await self._flow.run(task_status)
         except Aborted as aborted:
