@@ -75,6 +75,13 @@ def test_a_new_pace_replaces_the_old_one() -> None:
     assert rate == pytest.approx(1, abs=0.2)
 
 
+def test_bursts_are_levelled_out() -> None:
+    """Over the last minute, however many operations ended in a second of it."""
+    pace = Pace(0)
+    pace.rate(1, 100)
+    assert pace.rate(50, 130) == pytest.approx(130 / 50)
+
+
 def test_slow_work_has_a_pace_all_the_same() -> None:
     """Over the last 20 operations, where a minute sees none end."""
     pace = Pace(0)

@@ -113,11 +113,12 @@ def test_a_failed_phase_is_the_last_but_for_cleanup(
     """The error tells the input, the phase, the exit status and the end of standard error."""
     options: list[str] = []
     for phase in ("prepare", "work", "monitor", "cleanup"):
-        ending = "echo 'oh no' >&2; exit 3" if phase == failing else "true"
-        options += [f"--{phase}", f"echo {phase}; {ending} # {{#}}"]
+        ending = "exit 3" if phase == failing else "true"
+        options += [f"--{phase}", f"echo {phase}; echo 'oh no, {phase}' >&2; {ending} # {{#}}"]
     result = call("run", *options, "--joblog", "log", "--", "in\tput")
     assert (result.status, result.lines) == (1, ran)
-    assert f"turnstile: 1 'in\\tput': {failing}: exit status 3\n    oh no\n" in result.err
+    error = f"turnstile: 1 'in\\tput': {failing}: exit status 3\n    oh no, {failing}\nturnstile: "
+    assert error in result.err
     assert log_lines(here / "log")[0][6] == "3"
 
 
@@ -233,13 +234,13 @@ def test_the_job_log_has_a_line_for_each_operation(call: Call, here: Path) -> No
     """In the columns of GNU parallel, and appended to what is there."""
     options = ("run", "-j1", "--joblog", "log", "--work")
     call(*options, "echo {}; exit {#}", "--", "a", "b\nc")
-    call(*options, "kill -KILL $$; echo {}", "--", "d")
+    call(*options, "sleep 0.05; kill -KILL $$; echo {}", "--", "d")
     first, second, third = log_lines(here / "log")
     assert (first[:2], first[4:]) == (["1", ":"], ["0", "2", "1", "0", "echo 'a'; exit 1"])
     assert (second[:2], second[4:]) == (["2", ":"], ["0", "4", "2", "0", "echo 'b\0c'; exit 2"])
-    assert third[4:] == ["0", "0", "0", "9", "kill -KILL $$; echo 'd'"]
+    assert third[4:] == ["0", "0", "0", "9", "sleep 0.05; kill -KILL $$; echo 'd'"]
+    assert float(third[3]) >= 0.05
     assert float(first[2]) <= float(second[2])
-    assert float(first[3]) >= 0
 
 
 def test_a_job_log_that_cannot_be_opened_is_refused(call: Call, here: Path) -> None:

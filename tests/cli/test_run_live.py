@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from trio_turnstile.cli._output import MOST_WAITING
+
 Call = Callable[..., Any]
 
 
@@ -157,8 +159,8 @@ def test_the_second_stop_signal_cancels_and_cleans_up(call: Call, gate: Any, her
         watch.err.wait_for("cancelled; clean-ups may take 30s each")
 
     result = call(
-        *("run", "-j2", "--joblog", "log", "--cleanup", "echo clean {}"),
-        *("--work", f"echo began; {gate.wait}", "--", *"abcdef"),
+        *("run", "-j2", "--joblog", "log", "--prepare", "echo began"),
+        *("--work", gate.wait, "--cleanup", "echo clean {}", "--", *"abcdef"),
         operator=operate,
     )
     assert (result.status, sorted(result.lines)) == (130, ["began", "began", "clean a", "clean b"])
@@ -292,21 +294,28 @@ def test_a_run_whose_output_nobody_takes_can_be_cancelled(
 def test_operations_wait_while_their_output_is_not_taken(call: Call, here: Path) -> None:
     """So that a pager holds up the work, as it does with other programs."""
     read_end, write_end = os.pipe()
-    seen = bytearray()
+    taken = 0
+
+    def began() -> int:
+        return len(list(here.iterdir()))
 
     def operate(watch: Any) -> None:
-        while chunk := os.read(read_end, 10_000):
-            began = len(list(here.iterdir()))
-            assert began < len(seen) / 100_000 + 50
-            seen.extend(chunk)
+        nonlocal taken
+        watch.wait_until(lambda: began() > MOST_WAITING)
+        for number in range(1, 50):  # all the while more could begin
+            watch.signal(signal.SIGUSR1)
+            watch.err.wait_for("that is --max", number)
+        assert began() <= MOST_WAITING + 4
+        while chunk := os.read(read_end, 100_000):
+            taken += len(chunk)
 
     result = call(
-        *("run", "-q", "-j2", "--work", "touch {}; head -c 100000 /dev/zero", "--", *range(90)),
+        *("run", "-j2", "--work", "touch {}; head -c 100000 /dev/zero", "--", *range(90)),
         stdout=write_end,
         operator=operate,
     )
     os.close(read_end)
-    assert (result.status, len(seen)) == (0, 90 * 100_000)
+    assert (result.status, taken) == (0, 90 * 100_000)
 
 
 # ---- a real process, a real terminal ----
@@ -415,6 +424,11 @@ def screen(written: str) -> list[str]:
         elif part[0] not in "\r\x1b":
             lines[-1] += part
     return [line for line in lines if line]
+
+
+def test_a_quiet_run_shows_no_line(call: Call) -> None:
+    """At a terminal too there is nothing but output and errors."""
+    assert call("run", "-q", "--work", "echo", "--", "a", terminal=True).err == "a\r\n"
 
 
 def test_inputs_may_be_typed(call: Call) -> None:

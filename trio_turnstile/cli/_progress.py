@@ -205,5 +205,4 @@ class LiveLine:
         standing = self._look()
         line = describe(standing, self._pace.rate(trio.current_time(), standing.ended))
         style = "bold red" if standing.failed else "bold"
-        text = Text(line, style, no_wrap=True, overflow="ellipsis")
-        self._live.update(text, refresh=self._live.is_started)
+        self._live.update(Text(line, style, no_wrap=True, overflow="ellipsis"), refresh=True)
