@@ -65,9 +65,10 @@ class Lines:
                     self._news.notify_all()
         os.close(self._fd)
 
-    def wait_for(self, text: str) -> None:
+    def wait_for(self, text: str, times: int = 1) -> None:
         with self._news:
-            assert self._news.wait_for(lambda: text in self._text, PATIENCE), self._text
+            seen = self._news.wait_for(lambda: self._text.count(text) >= times, PATIENCE)
+            assert seen, self._text
 
     @property
     def so_far(self) -> str:
