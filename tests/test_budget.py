@@ -76,3 +76,9 @@ def test_who_waits_as_long_as_told_can_pay(
             asked += 1
             assert asked < 5
         done += success
+
+
+def test_a_wait_that_is_lost_in_rounding_is_not_asked_for() -> None:
+    """Where the clock's next tick is further off than the wait, it is paid at once."""
+    purse = Purse(RetryBudget(retries=1, per_second=1e6))
+    assert [purse.pay(1e16, 0), purse.pay(1e16, 0)] == [0, 0]
