@@ -29,7 +29,7 @@ class Contestant:
 
     run: Run
     needs: str | None = None
-    """What has to be installed for it: ``module`` or ``module:name``."""
+    """What has to be importable for it: ``module`` or ``module:name``."""
     on_asyncio: bool = False
     """Whether it runs on asyncio, and not on trio."""
 
@@ -126,7 +126,7 @@ def race(
 ) -> Benchmark:
     """Return the benchmark that times the contestants and gives the ratios.
 
-    Contestants that are not installed stay out.
+    Contestants whose module cannot be imported stay out.
     """
 
     def measure(rounds: int) -> Result:
@@ -153,7 +153,7 @@ def _compare(
 ) -> Figure:
     what = f"{ratio.ours} / {ratio.peer}"
     if ratio.peer not in seconds:
-        missing = f"{contestants[ratio.peer].needs} is not installed"
+        missing = f"{contestants[ratio.peer].needs} cannot be imported"
         return Figure(what, "x", goal=ratio.goal, missing=missing)
     ours, peer = seconds[ratio.ours], seconds[ratio.peer]
     by_round = [mine / theirs for mine, theirs in zip(ours, peer, strict=True)]

@@ -307,10 +307,15 @@ def test_halting_soon_begins_nothing_more(call: Call, gate: Any) -> None:
 
 def test_halting_now_ends_what_runs(call: Call, gate: Any, here: Path) -> None:
     """And cleans it up; what was cut off is no failure."""
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(3)
+        gate.let(1)
+
     result = call(
         *("run", "-j3", "--halt", "now,fail=1", "--cleanup", "touch cleaned-{}"),
-        *("--work", f"test {{}} = c && exit 1; {gate.wait}", "--", *"abcde"),
-        operator=lambda _: gate.arrivals(2),
+        *("--work", f"{gate.wait}; exit 1", "--", *"abcde"),
+        operator=operate,
     )
     assert result.status == 1
     assert "0 completed, 1 failed, 2 cancelled" in result.err
