@@ -25,13 +25,17 @@ class Drought:
         """Begin to watch at a time in seconds; at infinity for not at all."""
         self._since, self.finished = since, 0
 
-    def noticed(self, now: float, normal: Reading) -> Mapping[str, object] | None:
-        """Return the evidence if less than a quarter of the calls expected have finished."""
+    def noticed(self, now: float, normal: Reading, limit: int) -> Mapping[str, object] | None:
+        """Return the evidence if less than a quarter of the calls expected have finished.
+
+        Of a limit under the normal number of calls in flight no more is expected than its share.
+        """
         if self._since == math.inf:
             self.watch(now)
         span = now - self._since
-        if span < max(2 * AGES * normal.age, EXPECTED / normal.rate):
+        rate = normal.rate * min(1.0, limit / normal.in_flight)
+        if span < max(2 * AGES * normal.age, EXPECTED / rate):
             return None
-        expected, finished = normal.rate * span, self.finished
+        expected, finished = rate * span, self.finished
         self.watch(now)
         return {"expected": expected, "finished": finished} if 4 * finished < expected else None

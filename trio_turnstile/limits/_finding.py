@@ -27,6 +27,10 @@ there is no queue at home; from LIKELY a short step up pays (two equal clients a
 common knee see 0.5, and must not climb); a doubling pays from EVEN; at IDLE or less the
 tokens probed away did nothing."""
 
+SLOWED, DEEPEST = 0.75, 1 / 32
+"""Throughput below this share of what it was calls for a deep probe; the deepest, as a share
+of the limit."""
+
 
 @final
 @attrs.frozen

@@ -9,20 +9,17 @@ none can be learned wrongly.
 What is measured is told in `_finding`, how long a probe is in `_tempo`. The law:
 
 1. *Rest* at home, the limit thought best, and read; the calmer things are, the longer.
-2. *Probe down*. Gain near 1: every token is needed, so probe up at once. Near 0: keep, and go
-   on down. Between: home moves to the knee, plus headroom of scatter * sqrt(knee) calls
-   (square-root staffing: enough that chance idles no worker).
+2. *Probe down*. Gain near 1: every token is needed, so probe up at once, and for a while no
+   more down. Near 0: keep, and go on down. Between: home moves to the knee, plus headroom of
+   scatter * sqrt(knee) calls (square-root staffing: enough that chance idles no worker).
 3. *Probe up*. It pays: keep, and go on up. It does not: home moves to the knee.
-4. *Check* when calls grow old (less than a quarter of the expected calls have finished,
-   `_drought`) or when latency at home changes: read afresh, and if throughput has fallen,
-   probe straight down to where it would now suffice.
+4. *Check* when calls grow old (`_drought`) or when the pace at home changes: read afresh, and
+   if throughput has fallen, probe straight down to where it would now suffice.
 5. *Overload answers* cut the limit at once, once per cohort of calls, and make a ceiling
    (`_ceiling`): approached by halves, tested again after a while by single calls. They need
    no reading.
-6. While the application does not use its limit nothing is learned and nothing moves.
-
-Of clients that share a service, two or three settle to fair shares, because the gain falls as
-one's own share grows; of many, each sees a gain near 1 and creeps up.
+6. While the application does not use its limit, or does not keep to it (as in shadow mode),
+   nothing is learned and nothing moves.
 """
 
 from __future__ import annotations
@@ -34,17 +31,11 @@ from typing import final
 
 from ._ceiling import Ceiling
 from ._drought import Drought
-from ._finding import LIKELY, Finding, compare
-from ._meter import AGES, Meter, Reading
+from ._finding import DEEPEST, LIKELY, SLOWED, Finding, compare
+from ._meter import AGES, BUSY, Meter, Reading
 from ._moving import check_bounds
 from ._protocol import Outcome, Sample
 from ._tempo import LONGEST, Tempo, calls_needed, shortest
-
-BUSY = 0.8
-"""A limit is in use when this share of it is in flight."""
-SLOWED, DEEPEST = 0.75, 1 / 32
-"""Throughput below this share of what it was calls for a deep probe; the deepest, as a share
-of the limit."""
 
 
 class _Doing(Enum):
@@ -85,12 +76,11 @@ class KneeLimit:
         self._doing = _Doing.RESTING
         self._meter = Meter()
         self._meter.settle(0.0, self._limit)
-        self._ceiling = Ceiling()
         self._base: Reading | None = None  # all of the present rest
+        self._former: Reading | None = None  # all of the last one
         self._latest: Reading | None = None  # whatever was read last
-        self._needed = 0.0
-        self._tempo, self._drought = Tempo(), Drought()
-        self._last_end = -math.inf
+        self._needed, self._last_end = 0.0, -math.inf
+        self._tempo, self._drought, self._ceiling = Tempo(), Drought(), Ceiling()
         self._why: Mapping[str, object] = {"reason": "initial"}
 
     @property
@@ -132,7 +122,7 @@ class KneeLimit:
         elif self._doing is _Doing.CHECKING:
             if now - self._meter.opened >= 4 * AGES * latest.age:
                 self._close(now)
-        elif missing := self._drought.noticed(now, latest):
+        elif missing := self._drought.noticed(now, latest, self._limit):
             self._check(now, "overdue", **missing)
 
     # Settle, then read.
@@ -170,9 +160,9 @@ class KneeLimit:
 
     def _close(self, now: float) -> None:
         reading = self._meter.read(now)
-        if reading.in_flight < min(BUSY * self._limit, self._limit - 0.5):
+        if misfit := reading.misfit(self._limit):
             self._tempo.calm = 0
-            self._rest(now, self._home, "not in use", in_flight=reading.in_flight)
+            self._rest(now, self._home, misfit, in_flight=reading.in_flight)
             return
         former, self._latest = self._latest, reading
         if reading.latency > self._max_latency and self._limit > self._lower:
@@ -207,6 +197,7 @@ class KneeLimit:
         return round(min(self._upper, max(self._lower, limit)))
 
     def _rest(self, now: float, limit: float, reason: str, **figures: object) -> None:
+        self._former = self._base
         self._base, self._home = None, self._bounded(limit)
         self._move(now, self._home, _Doing.RESTING, reason, **figures)
 
@@ -216,11 +207,12 @@ class KneeLimit:
     # At rest, and what ends it.
 
     def _rested(self, now: float, reading: Reading) -> None:
+        known = self._base or self._former
+        if known is not None and reading.differs(known, self._meter.scatter):
+            self._latest = known
+            self._check(now, "changed", pace=(known.pace, reading.pace))
+            return
         if self._base is not None:
-            if reading.differs(self._base, self._meter.scatter):
-                self._latest = self._base
-                self._check(now, "changed", pace=(self._base.pace, reading.pace))
-                return
             reading = self._base.plus(reading)
         self._base = self._latest = reading
         if self._ceiling.near(self._home) and self._ceiling.due(now):
@@ -233,7 +225,8 @@ class KneeLimit:
             self._probe_down(now, reading)
 
     def _check(self, now: float, reason: str, **figures: object) -> None:
-        self._home, self._tempo.calm, self._doing = self._limit, 0, _Doing.CHECKING
+        self._home, self._doing = self._limit, _Doing.CHECKING
+        self._tempo.disturb(up=False)
         self._explain(reason, self._limit, **figures)
         self._read(now)
 
@@ -250,7 +243,7 @@ class KneeLimit:
 
     def _probe_down(self, now: float, base: Reading) -> None:
         if self._home > self._lower:
-            aim = min(self._home - 1, self._home * math.exp(-self._tempo.stride))
+            aim = min(self._home - 1, self._home * math.exp(-self._tempo.down()))
             self._probe(now, aim, "probe down")
         else:
             self._probe_up(now, base)
@@ -268,7 +261,7 @@ class KneeLimit:
             self._stay_below(now, "at the ceiling")
 
     def _stay_below(self, now: float, reason: str) -> None:
-        self._tempo.stay()
+        self._tempo.stay(self._home)
         self._rest(now, self._home, reason)
 
     def _probe(self, now: float, limit: float, reason: str, **figures: object) -> None:
@@ -288,8 +281,8 @@ class KneeLimit:
 
     def _judge_up(self, now: float, found: Finding) -> None:
         if not found.pays:
-            self._tempo.up = False
             self._home_in(now, "enough", found)
+            self._tempo.turn(self._home)
         elif not found.needed:
             self._tempo.lengthen(found.step, up=True)
             self._rest(now, found.aim, "more", **found.figures())
@@ -301,14 +294,15 @@ class KneeLimit:
     def _judge_down(self, now: float, found: Finding) -> None:
         if found.needed:
             self._tempo.shorten(self._shortest())
+            self._tempo.proven = self._home
             self._probe_up(now, found.base)
         elif found.idle:
             self._tempo.lengthen(-found.step, up=False)
             self._keep("less", found)
             self._probe_down(now, found.probe)
         else:
-            self._tempo.up = found.gain >= LIKELY
             self._home_in(now, "knee", found)
+            self._tempo.lean(up=found.gain >= LIKELY)
 
     def _keep(self, reason: str, found: Finding) -> None:
         before, self._home, self._base = self._home, self._limit, found.probe
@@ -321,7 +315,7 @@ class KneeLimit:
             aim = math.sqrt(aim * self._home)  # two findings are better than one: go half the way
         else:
             self._tempo.calm = 0
-        self._tempo.shorten(self._shortest())
+        self._tempo.arrive(self._shortest())
         self._rest(now, aim, reason, **found.figures())
 
     # Overload.
@@ -330,8 +324,10 @@ class KneeLimit:
         if not self._ceiling.refused():
             return
         back = self._bounded(self._ceiling.cut(self._limit, now))
+        if back != self._home:
+            self._former = None
+            self._tempo.disturb(up=False)
         self._base, self._latest, self._home = None, None, back
-        self._tempo.disturb(up=False)
         self._tempo.stride = self._shortest()
         self._move(now, back, _Doing.CLIMBING, "overloaded", ceiling=self._ceiling.value)
 
@@ -346,5 +342,9 @@ class KneeLimit:
         if step is not None and self._home < self._upper:
             self._raise(now, step)
         else:
-            self._tempo.up, self._doing = self._ceiling.value == math.inf, _Doing.RESTING
+            self._doing = _Doing.RESTING
+            if self._ceiling.value == math.inf:
+                self._tempo.disturb(up=True)
+            else:
+                self._tempo.turn(self._home)
             self._read(now)

@@ -16,6 +16,8 @@ In a steady state the calls in flight are, on average, half done. Twice their ag
 the time that one of them takes from start to end, however long the tail of the service
 times, and no guess about their distribution is needed.
 """
+BUSY = 0.8
+"""A limit is in use when this share of it is in flight."""
 CHANGED = 0.25
 """Change of pace at the same limit, in logarithms, that is no longer chance."""
 
@@ -50,10 +52,18 @@ class Reading:
         """Calls per second by Little's law, from the typical latency: for comparing readings."""
         return self.in_flight / self.typical
 
+    def misfit(self, limit: int) -> str | None:
+        """Return why the reading says nothing of the limit; None if it does."""
+        if self.in_flight < min(BUSY * limit, limit - 0.5):
+            return "not in use"
+        return "not in force" if self.in_flight > max(limit / BUSY, limit + 0.5) else None
+
     def differs(self, other: Reading, scatter: float) -> bool:
-        """Tell whether the pace is another one, by more than chance."""
-        chance = 4 * scatter / math.sqrt(self.calls)
-        return abs(math.log(self.pace / other.pace)) > max(CHANGED, chance)
+        """Tell whether neither chance nor the limit explains the pace: the service has changed."""
+        pace = math.log(self.pace / other.pace)
+        calls = math.log(self.in_flight / other.in_flight)
+        beyond = max(pace - max(0.0, calls), min(0.0, calls) - pace)
+        return beyond > max(CHANGED, 4 * scatter / math.sqrt(self.calls))
 
     def plus(self, other: Reading) -> Reading:
         """Return both stretches as one."""
