@@ -11,13 +11,14 @@ from typing import Any
 
 import attrs
 
-from . import latency, limiters, memory, phases, pipelines
+from . import latency, limiters, memory, phases, pipelines, policy
 from ._harness import Benchmark, Figure, Result
 
 BENCHMARKS = (
     *limiters.BENCHMARKS,
     *phases.BENCHMARKS,
     *pipelines.BENCHMARKS,
+    *policy.BENCHMARKS,
     *latency.BENCHMARKS,
     *memory.BENCHMARKS,
 )

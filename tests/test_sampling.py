@@ -25,7 +25,7 @@ from trio_turnstile import (
     open_turnstile,
     run_phases,
 )
-from trio_turnstile.limits import Outcome, Sample
+from trio_turnstile.limits import KneeLimit, Outcome, Sample
 
 
 @attrs.define(eq=False)
@@ -71,6 +71,35 @@ async def test_each_call_is_a_sample(autojump_clock: MockClock) -> None:
     assert policy.starts == [(0, 1), (1, 2)]
     assert policy.samples == [Sample(1, 2, 2), Sample(0, 3, 1)]
     assert policy.samples[1].latency == 3
+
+
+async def call_in_turn(api: Limiter, times: int, seconds: float) -> None:
+    for _ in range(times):
+        async with api:
+            await trio.sleep(seconds)
+
+
+async def test_of_many_calls_some_stand_for_all(autojump_clock: MockClock) -> None:
+    """The policy is told of some 1,000 a second; when there are fewer again, of each."""
+    policy = Listener()
+    api = Limiter("api", 1, policy=policy)
+    await call_in_turn(api, 20_000, 0.0001)
+    assert 1_000 <= len(policy.samples) <= 3_000
+    assert sum(sample.weight for sample in policy.samples) == pytest.approx(20_000, rel=0.05)
+    await call_in_turn(api, 50, 0.1)
+    assert [sample.weight for sample in policy.samples[-30:]] == [1] * 30
+    assert len(policy.starts) == len(policy.samples)
+
+
+async def test_a_burst_is_passed_over_in_part(autojump_clock: MockClock) -> None:
+    """Calls that all begin at once are no reason to be told of few from then on."""
+    policy = Listener()
+    api = Limiter("api", 500, policy=policy)
+    async with trio.open_nursery() as nursery:
+        for _ in range(500):
+            nursery.start_soon(call_in_turn, api, 3, 10)
+    assert len(policy.samples) >= 300
+    assert sum(sample.weight for sample in policy.samples) == pytest.approx(1_500, rel=0.1)
 
 
 async def test_tokens_taken_by_hand_are_samples_too(autojump_clock: MockClock) -> None:
@@ -159,6 +188,19 @@ async def test_shadow_mode_decides_and_does_nothing(autojump_clock: MockClock) -
         api.down()
         await trio.testing.wait_all_tasks_blocked()
         assert api.total_tokens == 98
+
+
+async def test_in_shadow_mode_no_knee_is_found(autojump_clock: MockClock) -> None:
+    """`KneeLimit` learns from its probes, which nobody obeys: it says so, and stays."""
+    policy = KneeLimit(20)
+    async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
+        api = turnstile.limiter("api", 50, policy=policy, enforce=False)
+        for _ in range(50):
+            nursery.start_soon(call_in_turn, api, 300, 0.1)
+        await trio.sleep(29)
+        assert policy.limit == 20
+        assert policy.why()["reason"] == "not in force"
+        assert api.total_tokens == 50
 
 
 async def test_retry_after_pauses_admission(autojump_clock: MockClock) -> None:

@@ -168,7 +168,7 @@ class Limiter:
         if self._closed:
             raise self._governor.closed_error()
         self._sack.acquire_on_behalf_of_nowait(borrower)
-        if self._sampler is not None:
+        if self._sampler is not None and self._sampler.wants():
             self._sampler.start(borrower, trio.current_time(), self._sack.borrowed_tokens)
 
     @enable_ki_protection
@@ -208,7 +208,7 @@ class Limiter:
     def release_on_behalf_of(self, borrower: object) -> None:
         """Give back the token of ``borrower``, as `release` does for the task."""
         self._give_back(borrower)
-        if self._sampler is not None:
+        if self._sampler is not None and borrower in self._sampler.calls:
             self._learn(self._sampler, borrower, Outcome.SUCCESS)
 
     @enable_ki_protection
@@ -312,7 +312,7 @@ class Limiter:
         """Give back the token of a call that ended with ``error``."""
         self._give_back(borrower)
         outcome = outcome_of(error, self._overload)
-        if self._sampler is not None:
+        if self._sampler is not None and borrower in self._sampler.calls:
             self._learn(self._sampler, borrower, outcome)
         retry_after = getattr(error, "retry_after", None)
         if outcome is Outcome.OVERLOADED and retry_after and self._governor.home is not None:
@@ -337,7 +337,7 @@ class Limiter:
         if self._closed:
             self._give_back(borrower)
             raise self._governor.closed_error()
-        if self._sampler is not None:
+        if self._sampler is not None and self._sampler.wants():
             self._sampler.start(borrower, trio.current_time(), self._sack.borrowed_tokens)
 
     def _shed(self, max_waiting: int) -> None:

@@ -99,18 +99,18 @@ class KneeLimit:
     def on_finish(self, sample: Sample) -> None:
         """Count a call out, and decide if a reading is complete by it."""
         if sample.outcome is Outcome.SUCCESS:
-            self._succeeded(sample.end)
+            self._succeeded(sample.end, sample.weight)
         self._meter.on_finish(sample)
         if sample.outcome is Outcome.OVERLOADED and sample.start >= self._meter.changed:
             self._refused(sample.end)
 
-    def _succeeded(self, now: float) -> None:
+    def _succeeded(self, now: float, weight: int) -> None:
         # Readings begin and end between two instants at which calls finish: a server that
         # answers in batches would otherwise be read in the middle of one.
         if now > self._last_end:
             self._advance(now)
         self._last_end = now
-        self._drought.finished += 1
+        self._drought.finished += weight
         self._ceiling.succeeded()
 
     def on_tick(self, now: float, in_flight: int, waiting: int) -> None:

@@ -28,7 +28,9 @@ class Reading:
     """What was measured over a stretch of time at one limit."""
 
     calls: int
-    """Calls that succeeded."""
+    """Calls that were seen to succeed."""
+    stood_for: int
+    """Calls that succeeded, the unseen included."""
     seconds: float
     """Length of the stretch, in seconds."""
     in_flight: float
@@ -45,7 +47,7 @@ class Reading:
     @property
     def rate(self) -> float:
         """Calls that succeeded per second, counted: right even while the service is changing."""
-        return self.calls / self.seconds
+        return self.stood_for / self.seconds
 
     @property
     def pace(self) -> float:
@@ -71,6 +73,7 @@ class Reading:
         weight = other.calls / (self.calls + other.calls)
         return Reading(
             calls=self.calls + other.calls,
+            stood_for=self.stood_for + other.stood_for,
             seconds=self.seconds + other.seconds,
             in_flight=_between(self.in_flight, other.in_flight, share),
             latency=_between(self.latency, other.latency, weight),
@@ -87,15 +90,15 @@ def _between(here: float, there: float, share: float) -> float:
 class Meter:
     """Takes readings, after letting the service settle when the limit has changed.
 
-    The number of calls in flight and the sum of their starts are all that is kept of them:
-    that is enough to know their mean age at any time.
+    The number of calls in flight, and of those that were seen to start the number and the sum
+    of their starts, are all that is kept of them: enough to know their mean age at any time.
     """
 
     def __init__(self) -> None:
         self.scatter: float = 0.5
         """Relative scatter of the latency; a guess until the first reading."""
         self._guessed = True
-        self._in_flight = 0
+        self._in_flight = self._seen = 0
         self._starts = self._now = self._area = self._ages = 0.0
         self.settle(0.0, 0)
 
@@ -116,29 +119,32 @@ class Meter:
         self.on_tick(now)
         self.settling = False
         self.opened = now
-        self.calls = self._turnover = 0
+        self.calls = self._stood_for = self._turnover = 0
         self._sum = self._roots = self._area = self._ages = 0.0
 
     def on_start(self, now: float, in_flight: int) -> None:
         """Take note that a call starts."""
         self.on_tick(now)
         self._in_flight = in_flight
+        self._seen += 1
         self._starts += now
 
     def on_finish(self, sample: Sample) -> None:
         """Take note that a call has ended, however it did."""
         self.on_tick(sample.end)
         self._in_flight = max(0, self._in_flight - 1)
-        self._starts = self._starts - sample.start if self._in_flight else 0.0
+        self._seen = max(0, self._seen - 1)
+        self._starts = self._starts - sample.start if self._seen else 0.0
         if sample.outcome is Outcome.SUCCESS:
-            self._count(max(0.0, sample.end - sample.start), sample.start)
+            self._count(max(0.0, sample.end - sample.start), sample)
 
-    def _count(self, latency: float, start: float) -> None:
+    def _count(self, latency: float, sample: Sample) -> None:
         self.calls += 1
+        self._stood_for += sample.weight
         self._sum += latency
         self._roots += math.sqrt(latency)
-        if self.settling and start >= self.changed:
-            self._turnover -= 1
+        if self.settling and sample.start >= self.changed:
+            self._turnover -= sample.weight
 
     def on_tick(self, now: float) -> None:
         """Take note that time passes."""
@@ -146,11 +152,11 @@ class Meter:
         if span > 0:
             self._now = now
             self._area += span * self._in_flight
-            self._ages += span * max(0.0, (now - span / 2) * self._in_flight - self._starts)
+            self._ages += span * self._in_flight * self.age(now - span / 2)
 
     def age(self, now: float) -> float:
         """Return the mean age of the calls in flight, in seconds."""
-        return max(0.0, now - self._starts / self._in_flight) if self._in_flight else 0.0
+        return max(0.0, now - self._starts / self._seen) if self._seen else 0.0
 
     def long_enough(self, now: float) -> bool:
         """Tell whether the stretch has lasted long enough for slow calls to have their part."""
@@ -171,6 +177,7 @@ class Meter:
         seconds, calls = max(1e-9, now - self.opened), max(1, self.calls)
         return Reading(
             calls=calls,
+            stood_for=max(1, self._stood_for),
             seconds=seconds,
             in_flight=max(1e-9, self._area / seconds),
             latency=self._sum / calls,

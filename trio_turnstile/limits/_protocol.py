@@ -39,6 +39,8 @@ class Sample:
     """How many calls were in flight when it started, this one included."""
     outcome: Outcome = Outcome.SUCCESS
     """How it ended."""
+    weight: int = 1
+    """How many calls it stands for: more than 1 where they are too many to tell of each."""
 
     @property
     def latency(self) -> float:
