@@ -73,6 +73,21 @@ def test_one_cut_per_cohort() -> None:
     assert policy.why()["reason"] == "overloaded"
 
 
+def test_time_outs_halve_and_are_not_climbed_back_to() -> None:
+    """A service that drowns at the start, where every call times out, is left to breathe."""
+    server = Server(workers=2, service_time=0.05, collapse=0.5)
+    assert settled_limit(KneeLimit(), server, 60.0, timeout=2.5) <= 3
+
+
+def test_a_large_quota_is_kept_to() -> None:
+    """One call too many among hundreds is refused again and again, and is given up."""
+    server = Server(workers=400, service_time=0.2, queue=0)
+    scenario = Scenario(name="", server=server, duration=60.0)
+    result = simulate(KneeLimit(), scenario, seed=1)
+    assert result.throughput >= 0.9
+    assert result.rejected <= 0.02
+
+
 def test_rare_failures_are_no_overload() -> None:
     """Three failures in a hundred, at any load, do not bring the limit down."""
     limit = settled_limit(KneeLimit(), Server(errors=0.03), 40.0)
@@ -103,6 +118,7 @@ def test_explains_itself() -> None:
     assert {"before", "after"} <= set(policy.why())
 
 
+@pytest.mark.slow
 def test_a_sample_costs_little() -> None:
     """At most 20 microseconds for start and finish together; the best of five runs."""
 

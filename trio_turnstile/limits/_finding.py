@@ -21,11 +21,12 @@ from ._meter import Reading
 
 HEADROOM = 1.0
 """Calls above the knee, in units of scatter * sqrt(knee)."""
-NEEDED, LIKELY, EVEN, IDLE = 0.75, 0.6, 0.5, 0.15
+NEEDED, LIKELY, EVEN, OPEN, IDLE = 0.75, 0.6, 0.5, 0.35, 0.15
 """Gains. At rest just above the knee a down-probe gives about 0.7. From NEEDED it proves
 there is no queue at home; from LIKELY a short step up pays (two equal clients above their
-common knee see 0.5, and must not climb); a doubling pays from EVEN; at IDLE or less the
-tokens probed away did nothing."""
+common knee see 0.5, and must not climb); a doubling pays from EVEN; under OPEN there is
+surely a queue, and no reason to look upwards; at IDLE or less the tokens probed away did
+nothing."""
 
 SLOWED, DEEPEST = 0.75, 1 / 32
 """Throughput below this share of what it was calls for a deep probe; the deepest, as a share

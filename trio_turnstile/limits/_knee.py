@@ -15,11 +15,9 @@ What is measured is told in `_finding`, how long a probe is in `_tempo`. The law
 3. *Probe up*. It pays: keep, and go on up. It does not: home moves to the knee.
 4. *Check* when calls grow old (`_drought`) or when the pace at home changes: read afresh, and
    if throughput has fallen, probe straight down to where it would now suffice.
-5. *Overload answers* cut the limit at once, once per cohort of calls, and make a ceiling
-   (`_ceiling`): approached by halves, tested again after a while by single calls. They need
-   no reading.
-6. While the application does not use its limit, or does not keep to it (as in shadow mode),
-   nothing is learned and nothing moves.
+5. *Overload answers* cut the limit at once, without a reading, once per cohort of calls, and
+   make a ceiling (`_ceiling`): approached by halves, later tested again by single calls.
+6. While a limit is not used or not kept to (as in shadow mode) nothing is learned or moved.
 """
 
 from __future__ import annotations
@@ -29,9 +27,9 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import final
 
-from ._ceiling import Ceiling
+from ._ceiling import CUT, DROWNED, Ceiling
 from ._drought import Drought
-from ._finding import DEEPEST, LIKELY, SLOWED, Finding, compare
+from ._finding import DEEPEST, SLOWED, Finding, compare
 from ._meter import AGES, BUSY, Meter, Reading
 from ._moving import check_bounds
 from ._protocol import Outcome, Sample
@@ -102,7 +100,7 @@ class KneeLimit:
             self._succeeded(sample.end, sample.weight)
         self._meter.on_finish(sample)
         if sample.outcome is Outcome.OVERLOADED and sample.start >= self._meter.changed:
-            self._refused(sample.end)
+            self._refused(sample)
 
     def _succeeded(self, now: float, weight: int) -> None:
         # Readings begin and end between two instants at which calls finish: a server that
@@ -124,8 +122,6 @@ class KneeLimit:
                 self._close(now)
         elif missing := self._drought.noticed(now, latest, self._limit):
             self._check(now, "overdue", **missing)
-
-    # Settle, then read.
 
     def _advance(self, now: float) -> None:
         hasty = self._doing is _Doing.CHECKING
@@ -179,8 +175,6 @@ class KneeLimit:
         self._tempo.disturb(up=False)
         self._rest(now, min(self._limit - 1, aim), "too slow", latency=reading.latency)
 
-    # Moves.
-
     def _move(self, now: float, to: float, doing: _Doing, reason: str, **figures: object) -> None:
         before, self._limit, self._doing = self._limit, self._bounded(to), doing
         self._explain(reason, before, **figures)
@@ -232,10 +226,12 @@ class KneeLimit:
 
     def _checked(self, now: float, former: Reading, reading: Reading) -> None:
         ratio = reading.rate / former.rate
-        self._base, self._doing = reading, _Doing.RESTING
-        self._tempo.stride, self._tempo.up = self._shortest(), ratio > 1
+        self._base, self._doing = reading.at_pace(former.pace * ratio), _Doing.RESTING
+        self._tempo.stride = self._shortest()
         if ratio < SLOWED and self._home > self._lower:
             self._probe(now, self._home * max(DEEPEST, ratio), "slower or smaller?", ratio=ratio)
+        elif ratio > 1:
+            self._probe_up(now, self._base)
         else:
             self._read(now)
 
@@ -302,7 +298,7 @@ class KneeLimit:
             self._probe_down(now, found.probe)
         else:
             self._home_in(now, "knee", found)
-            self._tempo.lean(up=found.gain >= LIKELY)
+            self._tempo.lean(found.gain)
 
     def _keep(self, reason: str, found: Finding) -> None:
         before, self._home, self._base = self._home, self._limit, found.probe
@@ -310,26 +306,30 @@ class KneeLimit:
 
     def _home_in(self, now: float, reason: str, found: Finding) -> None:
         aim = found.aim
-        if abs(math.log(self._bounded(aim) / self._home)) <= self._shortest():
+        move = abs(math.log(self._bounded(aim) / self._home))
+        if move <= self._shortest():
             self._tempo.calm += 1
             aim = math.sqrt(aim * self._home)  # two findings are better than one: go half the way
         else:
             self._tempo.calm = 0
-        self._tempo.arrive(self._shortest())
+        self._tempo.arrive(self._shortest(), move)
         self._rest(now, aim, reason, **found.figures())
 
     # Overload.
 
-    def _refused(self, now: float) -> None:
+    def _refused(self, sample: Sample) -> None:
         if not self._ceiling.refused():
             return
-        back = self._bounded(self._ceiling.cut(self._limit, now))
+        now = sample.end
+        slow = sample.latency > self._meter.age(now)
+        back = self._bounded(self._ceiling.cut(self._limit, now, DROWNED if slow else CUT))
         if back != self._home:
             self._former = None
             self._tempo.disturb(up=False)
         self._base, self._latest, self._home = None, None, back
-        self._tempo.stride = self._shortest()
-        self._move(now, back, _Doing.CLIMBING, "overloaded", ceiling=self._ceiling.value)
+        doing = _Doing.RESTING if slow else _Doing.CLIMBING
+        self._tempo.stride = LONGEST if slow else self._shortest()
+        self._move(now, back, doing, "overloaded", ceiling=self._ceiling.value)
 
     def _raise(self, now: float, step: int) -> None:
         self._base, self._ceiling.step = None, step

@@ -18,8 +18,8 @@ times, and no guess about their distribution is needed.
 """
 BUSY = 0.8
 """A limit is in use when this share of it is in flight."""
-CHANGED = 0.25
-"""Change of pace at the same limit, in logarithms, that is no longer chance."""
+CHANGED = 0.12
+"""Change of pace at the same limit, in logarithms, that is worth a look."""
 
 
 @final
@@ -66,6 +66,14 @@ class Reading:
         calls = math.log(self.in_flight / other.in_flight)
         beyond = max(pace - max(0.0, calls), min(0.0, calls) - pace)
         return beyond > max(CHANGED, 4 * scatter / math.sqrt(self.calls))
+
+    def at_pace(self, pace: float) -> Reading:
+        """Return the same with another pace, where that is better known than by the latencies.
+
+        Calls that end just after a change of the service began before it, and their latencies
+        tell of the past: after a stall of the quick ones alone. How many end is right at once.
+        """
+        return attrs.evolve(self, typical=self.in_flight / pace)
 
     def plus(self, other: Reading) -> Reading:
         """Return both stretches as one."""

@@ -16,6 +16,8 @@ from __future__ import annotations
 import math
 from typing import final
 
+from ._finding import LIKELY, OPEN
+
 LONGEST = math.log(2)
 """The longest stride, in logarithms: a doubling or a halving."""
 CERTAINTY = 4.0
@@ -24,12 +26,12 @@ CERTAINTY = 4.0
 BRIEF, ROUNDS = 4, 9
 """Round trips of a reading, if the calls scatter little; and the most if they scatter much, as a
 service that doubles must not be missed for long."""
-FEWEST, MANY = 10, 60
+FEWEST, MANY = 10, 40
 """At least so many calls, so that chance does not rule at small limits; and so many at most there,
 whatever `ROUNDS` says."""
 TRUSTED = 8
 """So many calm probes up before one goes down again, where every call was seen to count."""
-COST, RAREST = 0.03, 5
+COST, RAREST = 0.03, 3
 """Share of the throughput that down-probes may cost when all is calm, and the longest rest
 in units of a probe."""
 
@@ -70,11 +72,15 @@ class Tempo:
         """Probe soon: something has changed."""
         self.calm, self.up, self.proven = 0, up, 0
 
-    def lean(self, *, up: bool) -> None:
-        """Choose the way after a probe down; do not wait for long if it is to go up."""
-        self.up = up
-        if up:
-            self.calm = min(1, self.calm)
+    def lean(self, gain: float) -> None:
+        """Choose the way after a probe down, by its gain; wait less if up is likely to pay.
+
+        When all is calm it looks both ways in turn, as only upwards is a larger capacity seen.
+        """
+        if gain >= LIKELY:
+            self.up, self.calm = True, min(1, self.calm)
+        else:
+            self.up = gain >= OPEN and self.calm > 0
 
     def turn(self, home: int) -> None:
         """Choose the way after a step up was not worth it.
@@ -95,10 +101,16 @@ class Tempo:
         """Return how far down to probe, in logarithms."""
         return 2 * self.stride if self.searching else self.stride
 
-    def arrive(self, least: float) -> None:
-        """Take note that the knee was seen, between the two limits of a probe."""
+    def arrive(self, least: float, move: float) -> None:
+        """Take note that the knee was seen, between the two limits of a probe.
+
+        Args:
+          least: the shortest step, in logarithms.
+          move: how far it is from where it was thought to be; half of that may be wrong.
+        """
         self.searching = False
         self.shorten(least)
+        self.stride = max(self.stride, min(LONGEST, move / 2))
 
     def lengthen(self, step: float, *, up: bool) -> None:
         """Go on, twice as far: a probe of that step has succeeded."""
