@@ -24,8 +24,8 @@ HEADROOM = 1.0
 NEEDED, LIKELY, EVEN, OPEN, IDLE = 0.75, 0.6, 0.5, 0.35, 0.15
 """Gains. At rest just above the knee a down-probe gives about 0.7. From NEEDED it proves
 there is no queue at home; from LIKELY a short step up pays (two equal clients above their
-common knee see 0.5, and must not climb); a doubling pays from EVEN; under OPEN there is
-surely a queue, and no reason to look upwards; at IDLE or less the tokens probed away did
+common knee see 0.5, and must not climb); a doubling pays from EVEN; under OPEN a
+queue is likely, and down is the way to look; at IDLE or less the tokens probed away did
 nothing."""
 
 SLOWED, DEEPEST = 0.75, 1 / 32
