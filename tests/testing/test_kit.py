@@ -55,6 +55,25 @@ async def test_a_probe_source_shows_what_is_asked_for() -> None:
     assert flow.stages[0].completed == 2
 
 
+async def test_a_probe_source_is_waited_for_until_it_is_asked() -> None:
+    """Who waits before the source is asked goes on when it is, and not sooner."""
+    source, stored = ProbeSource[int](), ProbeSink[int]()
+    heard: list[int] = []
+
+    async def wait() -> None:
+        await source.wait_asked()
+        heard.append(source.asked)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await wait_all_tasks_blocked()
+        assert heard == []
+        await nursery.start((Producer(source) | Consumer(stored)).run)
+        await wait_all_tasks_blocked()
+        assert heard == [1]
+        source.end()
+
+
 async def test_a_probe_source_may_give_in_advance_and_fail() -> None:
     """What is given before it is asked for is kept; an error is raised where it is due."""
     source = ProbeSource[int]()
