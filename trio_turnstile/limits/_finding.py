@@ -78,10 +78,18 @@ class Finding:
         }
 
 
-def compare(base: Reading, probe: Reading, scatter: float) -> Finding:
-    """Return what the two readings of a probe show, for a relative scatter of the latency."""
+def compare(base: Reading, probe: Reading, scatter: float, drift: float = 0.0) -> Finding:
+    """Return what the two readings of a probe show.
+
+    Args:
+      base: the one at home.
+      probe: the one at the limit tried, taken later.
+      scatter: relative scatter of the latency.
+      drift: change of the pace at home, in logarithms per second: it is none of the probe's doing.
+    """
     step = math.log(probe.in_flight / base.in_flight)
-    gain = math.log(probe.pace / base.pace) / step if step else EVEN
+    drifted = drift * (probe.middle - base.middle)
+    gain = (math.log(probe.pace / base.pace) - drifted) / step if step else EVEN
     low = min(base.in_flight, probe.in_flight)
     knee = low * math.exp(min(1.0, max(0.0, gain)) * abs(step))
     return Finding(base, probe, step, gain, knee + HEADROOM * scatter * math.sqrt(knee))

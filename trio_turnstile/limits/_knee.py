@@ -27,6 +27,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import final
 
+from ._baseline import Baseline
 from ._ceiling import CUT, DROWNED, Ceiling
 from ._drought import Drought
 from ._finding import DEEPEST, SLOWED, Finding, compare
@@ -74,8 +75,7 @@ class KneeLimit:
         self._doing = _Doing.RESTING
         self._meter = Meter()
         self._meter.settle(0.0, self._limit)
-        self._base: Reading | None = None  # all of the present rest
-        self._former: Reading | None = None  # all of the last one
+        self._baseline = Baseline()
         self._latest: Reading | None = None  # whatever was read last
         self._needed, self._last_end = 0.0, -math.inf
         self._tempo, self._drought, self._ceiling = Tempo(), Drought(), Ceiling()
@@ -163,8 +163,8 @@ class KneeLimit:
         former, self._latest = self._latest, reading
         if reading.latency > self._max_latency and self._limit > self._lower:
             self._too_slow(now, reading)
-        elif self._doing is _Doing.PROBING and self._base is not None:
-            self._judge(now, self._base, reading)
+        elif self._doing is _Doing.PROBING and self._baseline.present is not None:
+            self._judge(now, self._baseline.present, reading)
         elif self._doing is _Doing.CHECKING and former is not None:
             self._checked(now, former, reading)
         else:
@@ -191,8 +191,8 @@ class KneeLimit:
         return round(min(self._upper, max(self._lower, limit)))
 
     def _rest(self, now: float, limit: float, reason: str, **figures: object) -> None:
-        self._former = self._base
-        self._base, self._home = None, self._bounded(limit)
+        self._baseline.begin()
+        self._home = self._bounded(limit)
         self._move(now, self._home, _Doing.RESTING, reason, **figures)
 
     def _shortest(self) -> float:
@@ -201,22 +201,20 @@ class KneeLimit:
     # At rest, and what ends it.
 
     def _rested(self, now: float, reading: Reading) -> None:
-        known = self._base or self._former
-        if known is not None and reading.differs(known, self._meter.scatter):
+        known = self._baseline.contradicted(reading, self._meter.scatter)
+        if known is not None:
             self._latest = known
             self._check(now, "changed", pace=(known.pace, reading.pace))
             return
-        if self._base is not None:
-            reading = self._base.plus(reading)
-        self._base = self._latest = reading
+        base = self._latest = self._baseline.add(reading, self._meter.scatter)
         if self._ceiling.near(self._home) and self._ceiling.due(now):
             self._raise(now, 1)
-        elif reading.seconds < self._tempo.rest(self._shortest()):
+        elif base.seconds < self._tempo.rest(self._shortest()):
             self._read(now)
         elif self._tempo.up:
-            self._probe_up(now, reading)
+            self._probe_up(now, base)
         else:
-            self._probe_down(now, reading)
+            self._probe_down(now, base)
 
     def _check(self, now: float, reason: str, **figures: object) -> None:
         self._home, self._doing = self._limit, _Doing.CHECKING
@@ -226,12 +224,13 @@ class KneeLimit:
 
     def _checked(self, now: float, former: Reading, reading: Reading) -> None:
         ratio = reading.rate / former.rate
-        self._base, self._doing = reading.at_pace(former.pace * ratio), _Doing.RESTING
+        base = self._baseline.present = reading.at_pace(former.pace * ratio)
+        self._doing = _Doing.RESTING
         self._tempo.stride = self._shortest()
         if ratio < SLOWED and self._home > self._lower:
             self._probe(now, self._home * max(DEEPEST, ratio), "slower or smaller?", ratio=ratio)
         elif ratio > 1:
-            self._probe_up(now, self._base)
+            self._probe_up(now, base)
         else:
             self._read(now)
 
@@ -266,14 +265,21 @@ class KneeLimit:
 
     def _judge(self, now: float, base: Reading, reading: Reading) -> None:
         self._tempo.seconds = now - self._tempo.began
-        found = compare(base, reading, self._meter.scatter)
+        found = compare(base, reading, self._meter.scatter, self._baseline.drift)
         if not found.plausible:
             self._latest = base
-            self._check(now, "changed", **found.figures())
+            self._changed(now, found)
         elif found.step > 0:
             self._judge_up(now, found)
         else:
             self._judge_down(now, found)
+
+    def _changed(self, now: float, found: Finding) -> None:
+        if found.step > 0 > found.gain:  # never follow upwards a service that is failing
+            self._tempo.disturb(up=False)
+            self._rest(now, self._home, "changed", **found.figures())
+        else:
+            self._check(now, "changed", **found.figures())
 
     def _judge_up(self, now: float, found: Finding) -> None:
         if not found.pays:
@@ -301,7 +307,7 @@ class KneeLimit:
             self._tempo.lean(found.gain)
 
     def _keep(self, reason: str, found: Finding) -> None:
-        before, self._home, self._base = self._home, self._limit, found.probe
+        before, self._home, self._baseline.present = self._home, self._limit, found.probe
         self._explain(reason, before, **found.figures())
 
     def _home_in(self, now: float, reason: str, found: Finding) -> None:
@@ -312,7 +318,7 @@ class KneeLimit:
             aim = math.sqrt(aim * self._home)  # two findings are better than one: go half the way
         else:
             self._tempo.calm = 0
-        self._tempo.arrive(self._shortest(), move)
+        self._tempo.arrive(self._shortest(), abs(found.step), move)
         self._rest(now, aim, reason, **found.figures())
 
     # Overload.
@@ -324,15 +330,15 @@ class KneeLimit:
         slow = sample.latency > self._meter.age(now)
         back = self._bounded(self._ceiling.cut(self._limit, now, DROWNED if slow else CUT))
         if back != self._home:
-            self._former = None
+            self._baseline.forget()
             self._tempo.disturb(up=False)
-        self._base, self._latest, self._home = None, None, back
+        self._baseline.present, self._latest, self._home = None, None, back
         doing = _Doing.RESTING if slow else _Doing.CLIMBING
         self._tempo.stride = LONGEST if slow else self._shortest()
         self._move(now, back, doing, "overloaded", ceiling=self._ceiling.value)
 
     def _raise(self, now: float, step: int) -> None:
-        self._base, self._ceiling.step = None, step
+        self._baseline.present, self._ceiling.step = None, step
         aim, known = self._home + step, self._ceiling.value
         self._move(now, aim, _Doing.CLIMBING, "testing the ceiling", ceiling=known)
 

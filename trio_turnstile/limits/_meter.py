@@ -31,6 +31,8 @@ class Reading:
     """Calls that were seen to succeed."""
     stood_for: int
     """Calls that succeeded, the unseen included."""
+    middle: float
+    """The time at its middle, in seconds."""
     seconds: float
     """Length of the stretch, in seconds."""
     in_flight: float
@@ -82,6 +84,7 @@ class Reading:
         return Reading(
             calls=self.calls + other.calls,
             stood_for=self.stood_for + other.stood_for,
+            middle=_between(self.middle, other.middle, share),
             seconds=self.seconds + other.seconds,
             in_flight=_between(self.in_flight, other.in_flight, share),
             latency=_between(self.latency, other.latency, weight),
@@ -186,6 +189,7 @@ class Meter:
         return Reading(
             calls=calls,
             stood_for=max(1, self._stood_for),
+            middle=now - seconds / 2,
             seconds=seconds,
             in_flight=max(1e-9, self._area / seconds),
             latency=self._sum / calls,

@@ -101,16 +101,21 @@ class Tempo:
         """Return how far down to probe, in logarithms."""
         return 2 * self.stride if self.searching else self.stride
 
-    def arrive(self, least: float, move: float) -> None:
+    def arrive(self, least: float, step: float, move: float) -> None:
         """Take note that the knee was seen, between the two limits of a probe.
+
+        Half of how far it has moved may be wrong; if the probe went much farther than the stride,
+        as it does after a change of the service, half of that.
 
         Args:
           least: the shortest step, in logarithms.
-          move: how far it is from where it was thought to be; half of that may be wrong.
+          step: how far the probe went.
+          move: how far the knee is from where it was thought to be.
         """
         self.searching = False
+        doubt = step if step > 2 * self.stride else move
         self.shorten(least)
-        self.stride = max(self.stride, min(LONGEST, move / 2))
+        self.stride = max(self.stride, min(LONGEST, doubt / 2))
 
     def lengthen(self, step: float, *, up: bool) -> None:
         """Go on, twice as far: a probe of that step has succeeded."""

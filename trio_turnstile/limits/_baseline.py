@@ -1,0 +1,55 @@
+"""The pace at home: what a probe is compared with, and what shows that the service changes."""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+from ._meter import Reading
+
+SAME = 0.5
+"""Readings at the same limit differ by no more calls in flight."""
+CERTAIN = 2.0
+"""Standard errors that a change of pace must exceed to count as drift."""
+
+
+@final
+class Baseline:
+    """The readings of the present rest at home, and of the one before."""
+
+    def __init__(self) -> None:
+        self.present: Reading | None = None
+        """All of the present rest."""
+        self.drift: float = 0.0
+        """Change of the pace at home, in logarithms per second; 0 if chance explains it.
+
+        Where capacity falls steadily, each probe down would seem to cost throughput.
+        """
+        self._former: Reading | None = None
+
+    def begin(self) -> None:
+        """Begin a rest."""
+        self._former, self.present = self.present, None
+
+    def forget(self) -> None:
+        """Begin a rest at a limit where nothing known holds."""
+        self._former = self.present = None
+
+    def contradicted(self, reading: Reading, scatter: float) -> Reading | None:
+        """Return what was known, if a reading shows that the service has changed since."""
+        known = self.present or self._former
+        return known if known is not None and reading.differs(known, scatter) else None
+
+    def add(self, reading: Reading, scatter: float) -> Reading:
+        """Return all of the present rest, another reading included."""
+        self.present = reading if self.present is None else self.present.plus(reading)
+        self.drift = _drift(self._former, self.present, scatter)
+        return self.present
+
+
+def _drift(former: Reading | None, present: Reading, scatter: float) -> float:
+    if former is None or abs(former.in_flight - present.in_flight) > SAME:
+        return 0.0
+    change = math.log(present.pace / former.pace)
+    chance = CERTAIN * scatter * math.sqrt(1 / former.calls + 1 / present.calls)
+    return change / (present.middle - former.middle) if abs(change) > chance else 0.0
