@@ -20,6 +20,8 @@ class Baseline:
     def __init__(self) -> None:
         self.present: Reading | None = None
         """All of the present rest."""
+        self.latest: Reading | None = None
+        """Whatever was read last: calls that do not keep up with it are missed."""
         self.drift: float = 0.0
         """Change of the pace at home, in logarithms per second; 0 if chance explains it.
 
@@ -28,21 +30,25 @@ class Baseline:
         self._former: Reading | None = None
 
     def begin(self) -> None:
-        """Begin a rest."""
-        self._former, self.present = self.present, None
+        """Begin a rest; what was known stays known until more is."""
+        self._former, self.present = self.present or self._former, None
 
     def forget(self) -> None:
         """Begin a rest at a limit where nothing known holds."""
-        self._former = self.present = None
+        self._former = self.present = self.latest = None
 
     def contradicted(self, reading: Reading, scatter: float) -> Reading | None:
         """Return what was known, if a reading shows that the service has changed since."""
         known = self.present or self._former
-        return known if known is not None and reading.differs(known, scatter) else None
+        if known is None or not reading.differs(known, scatter):
+            return None
+        self.latest = known
+        return known
 
     def add(self, reading: Reading, scatter: float) -> Reading:
         """Return all of the present rest, another reading included."""
         self.present = reading if self.present is None else self.present.plus(reading)
+        self.latest = self.present
         self.drift = _drift(self._former, self.present, scatter)
         return self.present
 

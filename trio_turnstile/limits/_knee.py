@@ -13,8 +13,9 @@ What is measured is told in `_finding`, how long a probe is in `_tempo`. The law
    more down. Near 0: keep, and go on down. Between: home moves to the knee, plus headroom of
    scatter * sqrt(knee) calls (square-root staffing: enough that chance idles no worker).
 3. *Probe up*. It pays: keep, and go on up. It does not: home moves to the knee.
-4. *Check* when calls grow old (`_drought`) or when the pace at home changes: read afresh, and
-   if throughput has fallen, probe straight down to where it would now suffice.
+4. *Check* when calls grow old (`_drought`) or when the pace at home jumps: read afresh, and
+   if throughput has fallen, probe straight down to where it would now suffice. Where the pace
+   drifts (`_baseline`), its drift is taken off what a probe shows.
 5. *Overload answers* cut the limit at once, without a reading, once per cohort of calls, and
    make a ceiling (`_ceiling`): approached by halves, later tested again by single calls.
 6. While a limit is not used or not kept to (as in shadow mode) nothing is learned or moved.
@@ -31,7 +32,7 @@ from ._baseline import Baseline
 from ._ceiling import CUT, DROWNED, Ceiling
 from ._drought import Drought
 from ._finding import DEEPEST, SLOWED, Finding, compare
-from ._meter import AGES, BUSY, Meter, Reading
+from ._meter import AGES, Meter, Reading
 from ._moving import check_bounds
 from ._protocol import Outcome, Sample
 from ._tempo import LONGEST, Tempo, calls_needed, shortest
@@ -76,7 +77,6 @@ class KneeLimit:
         self._meter = Meter()
         self._meter.settle(0.0, self._limit)
         self._baseline = Baseline()
-        self._latest: Reading | None = None  # whatever was read last
         self._needed, self._last_end = 0.0, -math.inf
         self._tempo, self._drought, self._ceiling = Tempo(), Drought(), Ceiling()
         self._why: Mapping[str, object] = {"reason": "initial"}
@@ -114,14 +114,12 @@ class KneeLimit:
     def on_tick(self, now: float, in_flight: int, waiting: int) -> None:
         """Watch for calls that grow old."""
         self._meter.on_tick(now)
-        latest = self._latest
-        if latest is None or not BUSY * self._limit <= in_flight <= self._limit:
-            self._drought.watch(math.inf)
-        elif self._doing is _Doing.CHECKING:
-            if now - self._meter.opened >= 4 * AGES * latest.age:
-                self._close(now)
-        elif missing := self._drought.noticed(now, latest, self._limit):
+        latest, checking = self._baseline.latest, self._doing is _Doing.CHECKING
+        missing = self._drought.noticed(now, latest, self._limit, in_flight)
+        if missing and not checking:
             self._check(now, "overdue", **missing)
+        elif checking and latest and now - self._meter.opened >= 4 * AGES * latest.age:
+            self._close(now)
 
     def _advance(self, now: float) -> None:
         hasty = self._doing is _Doing.CHECKING
@@ -160,7 +158,7 @@ class KneeLimit:
             self._tempo.calm = 0
             self._rest(now, self._home, misfit, in_flight=reading.in_flight)
             return
-        former, self._latest = self._latest, reading
+        former, self._baseline.latest = self._baseline.latest, reading
         if reading.latency > self._max_latency and self._limit > self._lower:
             self._too_slow(now, reading)
         elif self._doing is _Doing.PROBING and self._baseline.present is not None:
@@ -203,10 +201,9 @@ class KneeLimit:
     def _rested(self, now: float, reading: Reading) -> None:
         known = self._baseline.contradicted(reading, self._meter.scatter)
         if known is not None:
-            self._latest = known
             self._check(now, "changed", pace=(known.pace, reading.pace))
             return
-        base = self._latest = self._baseline.add(reading, self._meter.scatter)
+        base = self._baseline.add(reading, self._meter.scatter)
         if self._ceiling.near(self._home) and self._ceiling.due(now):
             self._raise(now, 1)
         elif base.seconds < self._tempo.rest(self._shortest()):
@@ -267,7 +264,7 @@ class KneeLimit:
         self._tempo.seconds = now - self._tempo.began
         found = compare(base, reading, self._meter.scatter, self._baseline.drift)
         if not found.plausible:
-            self._latest = base
+            self._baseline.latest = base
             self._changed(now, found)
         elif found.step > 0:
             self._judge_up(now, found)
@@ -311,14 +308,10 @@ class KneeLimit:
         self._explain(reason, before, **found.figures())
 
     def _home_in(self, now: float, reason: str, found: Finding) -> None:
-        aim = found.aim
-        move = abs(math.log(self._bounded(aim) / self._home))
-        if move <= self._shortest():
-            self._tempo.calm += 1
-            aim = math.sqrt(aim * self._home)  # two findings are better than one: go half the way
-        else:
-            self._tempo.calm = 0
-        self._tempo.arrive(self._shortest(), abs(found.step), move)
+        move = abs(math.log(self._bounded(found.aim) / self._home))
+        near = self._tempo.arrive(self._shortest(), abs(found.step), move)
+        # Two findings are better than one: a near one moves home half the way.
+        aim = math.sqrt(found.aim * self._home) if near else found.aim
         self._rest(now, aim, reason, **found.figures())
 
     # Overload.
@@ -329,16 +322,17 @@ class KneeLimit:
         now = sample.end
         slow = sample.latency > self._meter.age(now)
         back = self._bounded(self._ceiling.cut(self._limit, now, DROWNED if slow else CUT))
+        self._baseline.forget()
         if back != self._home:
-            self._baseline.forget()
             self._tempo.disturb(up=False)
-        self._baseline.present, self._latest, self._home = None, None, back
+        self._home = back
         doing = _Doing.RESTING if slow else _Doing.CLIMBING
         self._tempo.stride = LONGEST if slow else self._shortest()
         self._move(now, back, doing, "overloaded", ceiling=self._ceiling.value)
 
     def _raise(self, now: float, step: int) -> None:
-        self._baseline.present, self._ceiling.step = None, step
+        self._baseline.begin()
+        self._ceiling.step = step
         aim, known = self._home + step, self._ceiling.value
         self._move(now, aim, _Doing.CLIMBING, "testing the ceiling", ceiling=known)
 

@@ -101,7 +101,7 @@ class Tempo:
         """Return how far down to probe, in logarithms."""
         return 2 * self.stride if self.searching else self.stride
 
-    def arrive(self, least: float, step: float, move: float) -> None:
+    def arrive(self, least: float, step: float, move: float) -> bool:
         """Take note that the knee was seen, between the two limits of a probe.
 
         Half of how far it has moved may be wrong; if the probe went much farther than the stride,
@@ -111,11 +111,17 @@ class Tempo:
           least: the shortest step, in logarithms.
           step: how far the probe went.
           move: how far the knee is from where it was thought to be.
+
+        Returns:
+          Whether it is near there: that is calm.
         """
         self.searching = False
         doubt = step if step > 2 * self.stride else move
         self.shorten(least)
         self.stride = max(self.stride, min(LONGEST, doubt / 2))
+        near = move <= least
+        self.calm = self.calm + 1 if near else 0
+        return near
 
     def lengthen(self, step: float, *, up: bool) -> None:
         """Go on, twice as far: a probe of that step has succeeded."""
