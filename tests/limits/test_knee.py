@@ -9,9 +9,12 @@ import time
 import pytest
 
 from trio_turnstile.limits import KneeLimit, Outcome, Sample
+from trio_turnstile.limits._baseline import Baseline
 from trio_turnstile.limits._ceiling import CALLS, HOLD, Ceiling
-from trio_turnstile.limits._meter import Meter
-from trio_turnstile.testing import Client, Scenario, Server, Steps, simulate
+from trio_turnstile.limits._finding import compare
+from trio_turnstile.limits._meter import Meter, Reading
+from trio_turnstile.limits._tempo import LONGEST, Tempo
+from trio_turnstile.testing import SINE, Client, Scenario, Server, Steps, simulate
 
 
 def settled_limit(
@@ -101,6 +104,24 @@ def test_a_stall_is_noticed_by_what_does_not_finish() -> None:
     assert min(point.limits[0] for point in trace if 20 < point.time < 22) <= 5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_follows_a_capacity_that_drifts(seed: int) -> None:
+    """Down from 60 to 20 in a minute and up again: behind at times, but not three times over."""
+    trace = simulate(KneeLimit(), SINE, seed=seed).trace
+    beyond = sorted(point.limits[0] / point.capacity for point in trace[300:])
+    assert beyond[len(beyond) // 2] < 1.2
+    assert beyond[9 * len(beyond) // 10] < 3
+
+
+def test_after_a_stall_the_pace_is_that_of_what_ends() -> None:
+    """The calls that end at first are the quick ones: their latencies tell too much."""
+    reading = read(pace=100.0, in_flight=20.0)
+    known = reading.at_pace(50.0)
+    assert known.pace == pytest.approx(50)
+    assert known.in_flight == reading.in_flight
+
+
 def test_explains_itself() -> None:
     """The evidence of a move holds the figures it rests on."""
     policy, reasons = KneeLimit(), set[object]()
@@ -131,6 +152,102 @@ def test_a_sample_costs_little() -> None:
         return (time.perf_counter() - begin) / count
 
     assert min(seconds_per_call() for _ in range(5)) < 20e-6
+
+
+def read(*, pace: float, in_flight: float, calls: int = 400, middle: float = 0.0) -> Reading:
+    """A reading of two seconds, with a latency as Little's law has it."""
+    latency = in_flight / pace
+    return Reading(
+        calls=calls,
+        stood_for=calls,
+        middle=middle,
+        seconds=2.0,
+        in_flight=in_flight,
+        latency=latency,
+        typical=latency,
+        age=latency / 2,
+    )
+
+
+class TestBaseline:
+    def test_drift_is_the_change_between_two_rests(self) -> None:
+        """A tenth less after 5 s: two hundredths a second, in logarithms."""
+        baseline = Baseline()
+        baseline.add(read(pace=100, in_flight=20), scatter=0.3)
+        assert baseline.drift == 0.0
+        baseline.begin()
+        baseline.add(read(pace=90, in_flight=20, middle=5.0), scatter=0.3)
+        assert baseline.drift == pytest.approx(math.log(0.9) / 5)
+
+    @pytest.mark.parametrize(
+        ("pace", "in_flight"), [(98, 20), (90, 22)], ids=["by chance", "at another limit"]
+    )
+    def test_what_is_no_drift(self, pace: float, in_flight: float) -> None:
+        """A change that chance explains, and one of the limit."""
+        baseline = Baseline()
+        baseline.add(read(pace=100, in_flight=20), scatter=0.3)
+        baseline.begin()
+        baseline.add(read(pace=pace, in_flight=in_flight, middle=5.0), scatter=0.3)
+        assert baseline.drift == 0.0
+
+    def test_a_jump_contradicts_what_is_known(self) -> None:
+        """Even if it was known from the rest before; not after all was forgotten."""
+        baseline, halved = Baseline(), read(pace=50, in_flight=20, middle=5.0)
+        known = baseline.add(read(pace=100, in_flight=20), scatter=0.3)
+        baseline.begin()
+        assert baseline.contradicted(halved, scatter=0.3) is known
+        baseline.forget()
+        assert baseline.contradicted(halved, scatter=0.3) is None
+
+
+class TestFinding:
+    def test_drift_is_none_of_the_probes_doing(self) -> None:
+        """A tenth fewer calls in flight, and 4 % less pace while 4 % go by themselves: no gain."""
+        base, probe = read(pace=100, in_flight=40), read(pace=96, in_flight=36, middle=2.0)
+        drift = math.log(0.96) / 2
+        assert compare(base, probe, scatter=0.3).gain == pytest.approx(0.39, abs=0.01)
+        assert compare(base, probe, scatter=0.3, drift=drift).gain == pytest.approx(0)
+
+
+class TestTempo:
+    @pytest.mark.parametrize(
+        ("gain", "calm", "up"), [(0.7, 0, True), (0.4, 0, False), (0.4, 2, True), (0.2, 2, False)]
+    )
+    def test_which_way_after_a_probe_down(self, gain: float, calm: int, up: bool) -> None:
+        """Up where every call counts; when calm, up too unless a queue is likely."""
+        tempo = Tempo()
+        tempo.calm = calm
+        tempo.lean(gain)
+        assert tempo.up is up
+
+    def test_a_gain_that_asks_for_more_is_not_waited_upon(self) -> None:
+        """However calm it was."""
+        tempo = Tempo()
+        tempo.calm = 5
+        tempo.lean(0.7)
+        assert tempo.calm == 1
+
+    @pytest.mark.parametrize(
+        ("step", "move", "stride", "near"),
+        [(0.1, 0.05, 0.08, True), (0.1, 0.4, 0.2, False), (0.6, 0.2, 0.3, False)],
+        ids=["near", "a far move", "a far probe"],
+    )
+    def test_what_is_in_doubt_is_the_next_stride(
+        self, step: float, move: float, stride: float, near: bool
+    ) -> None:
+        """Half of how far home moves, or of how far a deep probe went; never under the least."""
+        tempo = Tempo()
+        tempo.stride, tempo.searching = 0.1, False
+        assert tempo.arrive(0.08, step, move) is near
+        assert tempo.stride == pytest.approx(stride)
+        assert tempo.calm == near
+
+    def test_the_search_ends_when_the_knee_is_seen(self) -> None:
+        """Until then it goes down by a quarter at a time."""
+        tempo = Tempo()
+        assert tempo.down() == 2 * LONGEST
+        tempo.arrive(0.1, LONGEST, 0.3)
+        assert tempo.down() == tempo.stride < LONGEST
 
 
 class TestCeiling:

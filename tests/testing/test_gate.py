@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable
 from functools import cache
 
+import attrs
 import pytest
 
+from benchmarks.policies import HELD_OUT, service
 from trio_turnstile.limits import (
     AIMDLimit,
     Gradient2Limit,
@@ -31,6 +33,7 @@ from trio_turnstile.testing import (
     TWO_CLIENTS,
     Result,
     Scenario,
+    Steps,
     overall,
     simulate,
 )
@@ -129,3 +132,52 @@ def test_leads_the_table(make: Callable[[float], LimitPolicy], seed: int) -> Non
     assert overall(ours) > overall(others)
     assert min(r.score for r in ours) > min(r.score for r in others)
     assert math.isfinite(overall(others))
+
+
+def resized(scenario: Scenario, workers: int, seconds: float) -> Scenario:
+    """The same question, asked of a service of another capacity and speed."""
+    size, speed = workers / 40, seconds / 0.1
+
+    def change(number: object, factor: float) -> Steps:
+        steps = number if isinstance(number, Steps) else Steps(number)  # type: ignore[arg-type]
+        then = tuple((time * speed, value * factor) for time, value in steps.then)
+        return Steps(steps.first * factor, then)
+
+    server = attrs.evolve(
+        scenario.server,
+        workers=change(scenario.server.workers, size),
+        service_time=change(scenario.server.service_time, speed),
+        refusal_time=0.005 * min(1.0, speed),
+    )
+    (client,) = scenario.clients
+    return attrs.evolve(
+        scenario,
+        server=server,
+        clients=(attrs.evolve(client, timeout=client.timeout * speed),),
+        duration=scenario.duration * speed,
+        warm_up=scenario.warm_up * speed,
+    )
+
+
+@pytest.mark.parametrize(
+    ("workers", "seconds", "asked"),
+    [(4, 0.005, 85), (8, 2.0, 90), (100, 0.1, 90)],
+)
+def test_other_sizes(workers: int, seconds: float, asked: float) -> None:
+    """A tenth of the workers or more than twice as many, calls of 5 ms or 2 s, other seeds."""
+    asks = (STEADY, HALVED, SLOWER, QUOTA, HEAVY_TAIL, COLLAPSE)
+    results = [
+        simulate(KneeLimit(), resized(scenario, workers, seconds), seed=seed)
+        for scenario in asks
+        for seed in (11, 12)
+    ]
+    assert overall(results) >= asked
+    assert min(result.score for result in results) >= 70
+
+
+def test_services_held_out() -> None:
+    """Random services, of which none was looked at while the constants were chosen."""
+    numbers = HELD_OUT[:24]
+    results = [simulate(KneeLimit(), service(number), seed=number) for number in numbers]
+    assert overall(results) >= 85
+    assert min(result.score for result in results) >= 50

@@ -50,10 +50,16 @@ def _ideal(scenario: Scenario, seed: int) -> Run:
 
 @final
 class Oracle:
-    """Knows the capacity, and shares it fairly with the other clients that are there."""
+    """Knows the capacity, and shares it fairly with the other clients that are there.
 
-    def __init__(self, scenario: Scenario) -> None:
+    Args:
+      scenario: what is simulated.
+      late: how old what it knows of the capacity is, in seconds.
+    """
+
+    def __init__(self, scenario: Scenario, late: float = 0.0) -> None:
         self._scenario = scenario
+        self._late = late
         self._limit = 0.0
         self.on_tick(0.0, 0, 0)
 
@@ -69,7 +75,8 @@ class Oracle:
 
     def on_tick(self, now: float, in_flight: int, waiting: int) -> None:
         present = sum(client.joins <= now for client in self._scenario.clients)
-        self._limit = max(1.0, int(at(self._scenario.server.workers, now)) / max(1, present))
+        known = at(self._scenario.server.workers, max(0.0, now - self._late))
+        self._limit = max(1.0, int(known) / max(1, present))
 
     def why(self) -> Mapping[str, object]:
         return {"reason": "oracle"}
