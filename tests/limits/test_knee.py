@@ -170,7 +170,7 @@ def read(*, pace: float, in_flight: float, calls: int = 400, middle: float = 0.0
 
 
 class TestBaseline:
-    def test_drift_is_the_change_between_two_rests(self) -> None:
+    def test_drift_is_the_fall_between_two_rests(self) -> None:
         """A tenth less after 5 s: two hundredths a second, in logarithms."""
         baseline = Baseline()
         baseline.add(read(pace=100, in_flight=20), scatter=0.3)
@@ -180,10 +180,12 @@ class TestBaseline:
         assert baseline.drift == pytest.approx(math.log(0.9) / 5)
 
     @pytest.mark.parametrize(
-        ("pace", "in_flight"), [(98, 20), (90, 22)], ids=["by chance", "at another limit"]
+        ("pace", "in_flight"),
+        [(98, 20), (90, 22), (110, 20)],
+        ids=["by chance", "at another limit", "a rise"],
     )
     def test_what_is_no_drift(self, pace: float, in_flight: float) -> None:
-        """A change that chance explains, and one of the limit."""
+        """A fall that chance explains, or the limit; and a rise, which may be followed."""
         baseline = Baseline()
         baseline.add(read(pace=100, in_flight=20), scatter=0.3)
         baseline.begin()

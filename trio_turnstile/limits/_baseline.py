@@ -10,7 +10,7 @@ from ._meter import Reading
 SAME = 0.5
 """Readings at the same limit differ by no more calls in flight."""
 CERTAIN = 2.0
-"""Standard errors that a change of pace must exceed to count as drift."""
+"""Standard errors that a fall of the pace must exceed to count as drift."""
 
 
 @final
@@ -23,9 +23,10 @@ class Baseline:
         self.latest: Reading | None = None
         """Whatever was read last: calls that do not keep up with it are missed."""
         self.drift: float = 0.0
-        """Change of the pace at home, in logarithms per second; 0 if chance explains it.
+        """How fast the pace at home falls, in logarithms per second: 0, or less than 0.
 
-        Where capacity falls steadily, each probe down would seem to cost throughput.
+        Where capacity goes down steadily, every probe down would seem to cost throughput. A pace
+        that rises is left in: it makes probes up pay, which is right.
         """
         self._former: Reading | None = None
 
@@ -58,4 +59,4 @@ def _drift(former: Reading | None, present: Reading, scatter: float) -> float:
         return 0.0
     change = math.log(present.pace / former.pace)
     chance = CERTAIN * scatter * math.sqrt(1 / former.calls + 1 / present.calls)
-    return change / (present.middle - former.middle) if abs(change) > chance else 0.0
+    return change / (present.middle - former.middle) if change < -chance else 0.0

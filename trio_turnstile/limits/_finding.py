@@ -85,7 +85,7 @@ def compare(base: Reading, probe: Reading, scatter: float, drift: float = 0.0) -
       base: the one at home.
       probe: the one at the limit tried, taken later.
       scatter: relative scatter of the latency.
-      drift: change of the pace at home, in logarithms per second: it is none of the probe's doing.
+      drift: how the pace at home changes by itself, in logarithms per second.
     """
     step = math.log(probe.in_flight / base.in_flight)
     drifted = drift * (probe.middle - base.middle)

@@ -14,8 +14,8 @@ What is measured is told in `_finding`, how long a probe is in `_tempo`. The law
    scatter * sqrt(knee) calls (square-root staffing: enough that chance idles no worker).
 3. *Probe up*. It pays: keep, and go on up. It does not: home moves to the knee.
 4. *Check* when calls grow old (`_drought`) or when the pace at home jumps: read afresh, and
-   if throughput has fallen, probe straight down to where it would now suffice. Where the pace
-   drifts (`_baseline`), its drift is taken off what a probe shows.
+   if throughput has fallen, probe straight down to where it would now suffice. Where it falls
+   slowly (`_baseline`), that is taken off what a probe shows.
 5. *Overload answers* cut the limit at once, without a reading, once per cohort of calls, and
    make a ceiling (`_ceiling`): approached by halves, later tested again by single calls.
 6. While a limit is not used or not kept to (as in shadow mode) nothing is learned or moved.
