@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 import pytest
 import trio
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
@@ -220,8 +220,10 @@ class World:
         return Running(self, limiter) if isinstance(limiter, Limiter) else Running(self, None)
 
     def retune(self, limiter: Limiter, tokens: int) -> None:
-        if self.before.get(id(limiter), (-1, 0))[0] != trio.current_time():
-            self.before[id(limiter)] = (trio.current_time(), limiter.total_tokens)
+        # Who got a token in this instant may have begun when the limit was higher.
+        now, most = trio.current_time(), limiter.total_tokens
+        at, before = self.before.get(id(limiter), (-1, 0))
+        self.before[id(limiter)] = (now, max(most, before) if at == now else most)
         limiter.total_tokens = tokens
 
     def step(self, index: int) -> Any:
@@ -393,7 +395,17 @@ def check_order(world: World) -> None:
         assert mine == sorted(mine)
 
 
+PLAIN = Plan("none", 1, None, "none", None, fails=False, retries=0, fallback="skip")
+
+
 @settings(max_examples=150, deadline=None)
+@example(
+    steps=[attrs.evolve(PLAIN, limiter="own"), PLAIN],
+    consumer=attrs.evolve(PLAIN, limiter="number"),
+    script=[(1.0, "retune", 2), (0.0, "retune", 1)],
+    seed=0,
+    items=4,
+)
 @given(
     steps=st.lists(plans, max_size=3),
     consumer=consumers,
