@@ -62,7 +62,7 @@ def policies(most: int) -> Mapping[str, Make]:
 HELD_OUT = range(1000, 1080)
 """The services of the family that nothing was tuned on."""
 LATE = (10, 20, 30)
-"""What the family's figures are to be judged by: an oracle that is late by so many calls."""
+"""What the family's figures are to be judged by: an oracle late by so many service times."""
 
 
 def main() -> None:

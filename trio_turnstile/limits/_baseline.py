@@ -39,7 +39,7 @@ class Baseline:
         self._former = self.present = self.latest = None
 
     def contradicted(self, reading: Reading, scatter: float) -> Reading | None:
-        """Return what was known, if a reading shows that the service has changed since."""
+        """Return what was known, and go by it again, if a reading shows a change of the service."""
         known = self.present or self._former
         if known is None or not reading.differs(known, scatter):
             return None
