@@ -10,8 +10,8 @@ A `KeyedSegment` lets items of one key go one after the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Protocol, final
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Any, Protocol, TypeAlias, final
 
 import attrs
 from trio.lowlevel import enable_ki_protection
@@ -46,66 +46,79 @@ class Outlet(Protocol):
 
 @final
 class Segment:
-    """Handles items as they come; if ordered, they pass on in the order of their coming."""
+    """Handles items as they come; if ordered, they pass on in the order of their coming.
+
+    What the `Stage` asks for is here in parts: `handle` for an item, `recover` after its
+    error, `follow` with its result, and `leave` once all is over.
+    """
 
     admit = None
 
     def __init__(self, steps: Sequence[StepRun], outlet: Outlet | None, *, ordered: bool) -> None:
-        self._first, *self._others = steps
-        # What the loop over them needs of each, looked up once.
-        self._carriers = [(s, s.attempt, s.counts, s.counts.fates) for s in self._others]
+        first, *others = steps
+        self.handle = first.attempt
+        self.recover = first.recover
+        self.follow = self._follow_in_turn if ordered else self._follow
+        self.leave = self._end_turn if ordered else None
+        self._turns = Turns()
+        self._others: _Others = ()
+        for step in reversed(others):
+            looked_up = step, step.attempt, step.counts, step.counts.fates, self._others
+            self._others = (looked_up, *self._others)
         self._outlet = outlet
-        self._turns = Turns() if ordered else None
+
+    async def _follow_in_turn(self, result: Any, lease: Lease) -> None:
+        if not isinstance(result, Lost | Discarded):
+            lease.give_back()
+            await self._turns.wait(lease.number)
+        rest = self._follow(result, lease)
+        if rest is not None:
+            await rest
+
+    def _end_turn(self, lease: Lease) -> None:
+        self._turns.done(lease.number)
 
     @enable_ki_protection
-    async def handle(self, item: Any, lease: Lease) -> None:
-        """Take the item through the steps, as the `Stage` asks."""
-        first, turns, number = self._first, self._turns, lease.number
-        try:
-            try:
-                result = await first.attempt(item, lease)
-            except Exception as error:
-                result = await first.attempts.recover(item, lease, error, first.attempt)
-            special = type(result) in _SPECIAL
-            if special and not isinstance(result, Many):
-                lease.fate = _fate_of(result)
-                return
-            if turns is not None:
-                lease.give_back()
-                await turns.wait(number)
-            if self._others:
-                lease.give_back()
-                lease.fate = "completed"
-                if special:
-                    return await self._carry_each(result, lease, 0)
-                return await self._carry_on(result, lease, 0)
-            if self._outlet is not None:
-                lease.give_back()
-                await _put(result, self._outlet)
+    def _follow(self, result: Any, lease: Lease) -> Awaitable[object] | None:
+        """Say what became of the item, or return what is left to be done with the result."""
+        special = type(result) in _SPECIAL
+        if special and not isinstance(result, Many):
+            lease.fate = _fate_of(result)
+            return None
+        if self._others:
+            lease.give_back()
             lease.fate = "completed"
-        finally:
-            if turns is not None:
-                turns.done(number)
+            carry = self._carry_each if special else self._carry_on
+            return carry(result, lease, self._others)
+        if self._outlet is not None:
+            lease.give_back()
+            if special or not self._outlet.put_nowait(result):
+                return self._put(result, lease, self._outlet)
+        lease.fate = "completed"
+        return None
 
-    async def _carry_on(self, item: Any, lease: Lease, begin: int) -> None:
-        """Take an item through the steps from ``begin``."""
+    async def _put(self, result: Any, lease: Lease, outlet: Outlet) -> None:
+        await _put(result, outlet)
+        lease.fate = "completed"
+
+    async def _carry_on(self, item: Any, lease: Lease, steps: _Others) -> None:
+        """Take an item through so many of the other steps."""
         # All in one loop, as a call for each step would cost as much as the step; and
         # what is in flight is left to be reckoned from the rest, a seventh of its cost.
-        outlet, last = self._outlet, len(self._others) - 1
-        for index in range(begin, last + 1):
-            step, attempt, counts, fates = self._carriers[index]
+        outlet = self._outlet
+        for step, attempt, counts, fates, rest in steps:
             fate = _CANCELLED
             counts.received += 1
             try:
                 try:
                     result = await attempt(item, lease)
                 except Exception as error:
-                    result = await step.attempts.recover(item, lease, error, attempt)
+                    result = await step.recover(item, lease, error)
                 special = type(result) in _SPECIAL
                 if special and not isinstance(result, Many):
                     fate = _fate_of(result)
                     return
-                if index == last and outlet is not None:
+                if outlet is not None and not rest:
                     await _put(result, outlet)
                 fate = _COMPLETED
             finally:
@@ -113,24 +126,25 @@ class Segment:
                 if fate is _CANCELLED:
                     step.cut_off.append(item)
             if special:
-                return await self._carry_each(result, lease, index + 1)
+                return await self._carry_each(result, lease, rest)
             item = result
 
-    async def _carry_each(self, many: Any, lease: Lease, begin: int) -> None:
-        if begin == len(self._others):
+    async def _carry_each(self, many: Any, lease: Lease, steps: _Others) -> None:
+        if not steps:
             return
         items = iter(many.items)
         try:
             for item in items:
-                await self._carry_on(item, lease, begin)
+                await self._carry_on(item, lease, steps)
         finally:
-            step = self._others[begin]
+            step = steps[0][0]
             for item in items:  # those whose turn did not come
                 step.counts.received += 1
                 step.counts.fates["cancelled"] += 1
                 step.cut_off.append(item)
 
 
+_Others: TypeAlias = tuple[Any, ...]
 _CANCELLED: Fate = "cancelled"
 _COMPLETED: Fate = "completed"
 _SPECIAL = frozenset({Many, Lost, Discarded})
@@ -162,8 +176,8 @@ class KeyedSegment:
     def __init__(
         self, steps: Sequence[StepRun], outlet: Outlet | None, key: Callable[[Any], Hashable]
     ) -> None:
-        self._attempts = steps[0].attempts
-        self._segment = Segment(steps, outlet, ordered=False)
+        self._first = steps[0]
+        self.follow = Segment(steps, outlet, ordered=False).follow
         self._key = key
         self._lanes = Lanes()
 
@@ -179,19 +193,18 @@ class KeyedSegment:
         await self._lanes.enter(lease.ticket)
 
     @enable_ki_protection
-    async def handle(self, item: Any, lease: Lease) -> None:
-        """Take the item through the steps, and let the next of its key in."""
-        key = lease.ticket
-        if isinstance(key, _NoKey):
-            lost = await self._attempts.recover(item, lease, key.error, _raise_ticket)
-            lease.fate = lost.value
-            return
-        try:
-            await self._segment.handle(item, lease)
-        finally:
-            self._lanes.leave(key)
+    async def handle(self, item: Any, lease: Lease) -> Any:
+        """Make an attempt at an item; one that has no key fails by the error of the function."""
+        if isinstance(lease.ticket, _NoKey):
+            raise lease.ticket.error
+        return await self._first.attempt(item, lease)
 
+    def recover(self, item: Any, lease: Lease, error: Exception) -> Awaitable[Any]:
+        """Go on after the first attempt at an item, as `Attempts.recover` does."""
+        return self._first.attempts.recover(item, lease, error, self.handle)
 
-async def _raise_ticket(_: Any, lease: Lease) -> Lost:
-    assert isinstance(lease.ticket, _NoKey)
-    raise lease.ticket.error
+    @enable_ki_protection
+    def leave(self, lease: Lease) -> None:
+        """Let the next of the same key in."""
+        if not isinstance(lease.ticket, _NoKey):
+            self._lanes.leave(lease.ticket)

@@ -51,6 +51,10 @@ class StepRun:
             rate=step.rate,
         )
 
+    def recover(self, item: Any, lease: Lease, error: Exception) -> Awaitable[Any]:
+        """Go on after the first attempt at an item, as `Attempts.recover` does."""
+        return self.attempts.recover(item, lease, error, self.attempt)
+
 
 Attempt: TypeAlias = Callable[[Any, Lease], Awaitable[Any]]
 
