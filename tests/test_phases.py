@@ -794,6 +794,27 @@ async def test_closed_limiter_stops_the_run(autojump_clock: MockClock) -> None:
     assert_conserved(caught.value.report)
 
 
+async def test_a_limiter_closed_before_a_retry_stops_the_run(autojump_clock: MockClock) -> None:
+    """An operation that backs off meanwhile finds no token any more: the run is aborted."""
+    limiter = Limiter("ops", 1)
+
+    async def close() -> None:
+        await trio.sleep(5)
+        limiter.close()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(close)
+        with pytest.raises(Aborted) as caught:
+            await run_phases(
+                [Works(0, OSError())],
+                limiter=limiter,
+                on_error=[Retry(1, backoff=lambda n: 10), Skip()],
+            )
+    (error,) = caught.value.exceptions
+    assert isinstance(error.__cause__, trio.ClosedResourceError)
+    assert account(caught.value.report) == (1, 0, 0, 1)
+
+
 async def test_max_waiting_does_not_shed_operations(autojump_clock: MockClock) -> None:
     """A run waits for its tokens however many callers may wait: its source is held back."""
     limiter = Limiter("ops", 1, max_waiting=0)

@@ -22,7 +22,7 @@ from ._control import Control
 from ._errors import Aborted, describe, interruption
 from ._inbox import BatchInbox, Inbox
 from ._lease import AnyLimiter
-from ._segment import KeyedSegment, Outlet, Segment
+from ._segment import KeyedSegment, OrderedSegment, Outlet, Segment
 from ._sources import ENDED, Source
 from ._stage import WINDOW_SLACK, Stage
 from ._step_run import StepRun
@@ -197,7 +197,7 @@ class Flow:
         window = step.window
         if window is None and step.limiter is None:
             window = WINDOW_SLACK
-        segment: Segment | KeyedSegment | BatchSegment
+        segment: Segment | OrderedSegment | KeyedSegment | BatchSegment
         inbox: AnyInbox | None = None
         counts = steps[0].counts
         if step.batch is not None:
@@ -209,8 +209,10 @@ class Flow:
             return _Part(stage, steps, inbox, outlet)
         if step.key is not None:
             segment = KeyedSegment(steps, outlet, step.key)
+        elif step.ordered:
+            segment = OrderedSegment(steps, outlet)
         else:
-            segment = Segment(steps, outlet, ordered=step.ordered)
+            segment = Segment(steps, outlet)
         hall = Inbox[Any]()
         stage = Stage(
             hall if source is None else source,

@@ -42,7 +42,7 @@ def as_limiter(limiter: AnyLimiter | int, name: str) -> AnyLimiter:
 class Lease:
     """A worker's hold on a token, at most one at a time; it is the token's borrower."""
 
-    __slots__ = ("fate", "held", "number", "scope", "spent", "suspect", "ticket")
+    __slots__ = ("fate", "held", "item", "number", "scope", "spent", "step", "suspect", "ticket")
 
     def __init__(self, scope: trio.CancelScope) -> None:
         self.scope = scope
@@ -53,6 +53,10 @@ class Lease:
         """The how-manieth item of the stage is in hand, from 1."""
         self.suspect = 0
         """The number of the last item that may not have awaited anything."""
+        self.step = 0
+        """The index of the step that has the item in hand, among those of the worker."""
+        self.item: object = None
+        """What that step was given, if it is not the first."""
         self.ticket: object = None
         """What the item was admitted with, for the front end."""
         self.spent = False

@@ -5,7 +5,12 @@ batches. The others need nothing of their own: what one of them passes on, the n
 takes on at once, at the cost of a call. What comes out of the last is put into the
 outlet: the inbox of the next segment, or nothing.
 
-A `KeyedSegment` lets items of one key go one after the other.
+A `Stage` asks for all this in parts: `handle` for an item, `recover` after its error,
+`follow` with its result, and `leave` at the end, whatever came of it. While all goes
+well, `handle` takes the item through all the steps, in one coroutine.
+
+An `OrderedSegment` lets the items pass on in the order of their coming; a
+`KeyedSegment` lets items of one key go one after the other.
 """
 
 from __future__ import annotations
@@ -14,13 +19,13 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, Protocol, TypeAlias, final
 
 import attrs
-from trio.lowlevel import enable_ki_protection
+from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from ._attempts import Lost
 from ._control import Fate
 from ._lease import Lease
 from ._order import Lanes, Turns
-from ._step_run import StepRun
+from ._step_run import Attempt, StepRun
 from ._steps import DISCARD, Discard, Discarded, Many
 
 
@@ -44,108 +49,6 @@ class Outlet(Protocol):
         ...
 
 
-@final
-class Segment:
-    """Handles items as they come; if ordered, they pass on in the order of their coming.
-
-    What the `Stage` asks for is here in parts: `handle` for an item, `recover` after its
-    error, `follow` with its result, and `leave` once all is over.
-    """
-
-    admit = None
-
-    def __init__(self, steps: Sequence[StepRun], outlet: Outlet | None, *, ordered: bool) -> None:
-        first, *others = steps
-        self.handle = first.attempt
-        self.recover = first.recover
-        self.follow = self._follow_in_turn if ordered else self._follow
-        self.leave = self._end_turn if ordered else None
-        self._turns = Turns()
-        self._others: _Others = ()
-        for step in reversed(others):
-            looked_up = step, step.attempt, step.counts, step.counts.fates, self._others
-            self._others = (looked_up, *self._others)
-        self._outlet = outlet
-
-    async def _follow_in_turn(self, result: Any, lease: Lease) -> None:
-        if not isinstance(result, Lost | Discarded):
-            lease.give_back()
-            await self._turns.wait(lease.number)
-        rest = self._follow(result, lease)
-        if rest is not None:
-            await rest
-
-    def _end_turn(self, lease: Lease) -> None:
-        self._turns.done(lease.number)
-
-    @enable_ki_protection
-    def _follow(self, result: Any, lease: Lease) -> Awaitable[object] | None:
-        """Say what became of the item, or return what is left to be done with the result."""
-        special = type(result) in _SPECIAL
-        if special and not isinstance(result, Many):
-            lease.fate = _fate_of(result)
-            return None
-        if self._others:
-            lease.give_back()
-            lease.fate = "completed"
-            carry = self._carry_each if special else self._carry_on
-            return carry(result, lease, self._others)
-        if self._outlet is not None:
-            lease.give_back()
-            if special or not self._outlet.put_nowait(result):
-                return self._put(result, lease, self._outlet)
-        lease.fate = "completed"
-        return None
-
-    async def _put(self, result: Any, lease: Lease, outlet: Outlet) -> None:
-        await _put(result, outlet)
-        lease.fate = "completed"
-
-    async def _carry_on(self, item: Any, lease: Lease, steps: _Others) -> None:
-        """Take an item through so many of the other steps."""
-        # All in one loop, as a call for each step would cost as much as the step; and
-        # what is in flight is left to be reckoned from the rest, a seventh of its cost.
-        outlet = self._outlet
-        for step, attempt, counts, fates, rest in steps:
-            fate = _CANCELLED
-            counts.received += 1
-            try:
-                try:
-                    result = await attempt(item, lease)
-                except Exception as error:
-                    result = await step.recover(item, lease, error)
-                special = type(result) in _SPECIAL
-                if special and not isinstance(result, Many):
-                    fate = _fate_of(result)
-                    return
-                if outlet is not None and not rest:
-                    await _put(result, outlet)
-                fate = _COMPLETED
-            finally:
-                fates[fate] += 1
-                if fate is _CANCELLED:
-                    step.cut_off.append(item)
-            if special:
-                return await self._carry_each(result, lease, rest)
-            item = result
-
-    async def _carry_each(self, many: Any, lease: Lease, steps: _Others) -> None:
-        if not steps:
-            return
-        items = iter(many.items)
-        try:
-            for item in items:
-                await self._carry_on(item, lease, steps)
-        finally:
-            step = steps[0][0]
-            for item in items:  # those whose turn did not come
-                step.counts.received += 1
-                step.counts.fates["cancelled"] += 1
-                step.cut_off.append(item)
-
-
-_Others: TypeAlias = tuple[Any, ...]
-_CANCELLED: Fate = "cancelled"
 _COMPLETED: Fate = "completed"
 _SPECIAL = frozenset({Many, Lost, Discarded})
 """The types of results that are not simply passed on."""
@@ -156,10 +59,183 @@ def _fate_of(result: Lost | Discard) -> Fate:
     return "discarded" if result is DISCARD else result.value
 
 
-async def _put(result: Any, outlet: Outlet) -> None:
-    for item in result.items if isinstance(result, Many) else (result,):
-        if not outlet.put_nowait(item):
-            await outlet.put(item)
+Entrance: TypeAlias = Callable[[Any, Lease], bool]
+
+
+def _entrance(steps: Sequence[StepRun], index: int) -> Entrance:
+    counts, before = steps[index].counts, steps[index - 1].counts.fates
+
+    @enable_ki_protection
+    def enter(result: Any, lease: Lease) -> bool:
+        """Book that the result of the step before goes into this one, if it does."""
+        if type(result) in _SPECIAL:
+            return False
+        if index == 1:
+            lease.give_back()
+            lease.fate = _COMPLETED
+        else:
+            before[_COMPLETED] += 1
+        counts.received += 1
+        lease.step, lease.item = index, result
+        return True
+
+    return enter
+
+
+def _way_through(steps: Sequence[StepRun], entrances: Sequence[Entrance]) -> Attempt:
+    """Return what takes an item through the steps, as far as nothing special comes up."""
+    if len(steps) == 1:
+        return steps[0].attempt
+    first = steps[0].function
+    others = [(enter, step.function) for enter, step in zip(entrances, steps[1:], strict=True)]
+
+    # As in an attempt, Ctrl-C may strike here at any point: all books are kept by the
+    # entrances, where it may not. An attempt for each step, in a coroutine that keeps the
+    # books, would cost three steps a sixteenth.
+    @disable_ki_protection
+    async def go_through(item: Any, lease: Lease) -> Any:
+        result = await first(item)
+        for enter, function in others:
+            if not enter(result, lease):
+                return result
+            result = await function(result)
+        return result
+
+    return go_through
+
+
+@final
+class Segment:
+    """Takes items through its steps as they come."""
+
+    admit = None
+
+    def __init__(self, steps: Sequence[StepRun], outlet: Outlet | None) -> None:
+        self._steps = steps
+        self._outlet = outlet
+        self._last = len(steps) - 1
+        self._entrances = [_entrance(steps, index) for index in range(1, len(steps))]
+        self._ways = [_way_through(steps[i:], self._entrances[i:]) for i in range(len(steps))]
+        self.handle = self._ways[0]
+        self.leave = self.cut_off if self._last else None
+
+    @enable_ki_protection
+    async def recover(self, item: Any, lease: Lease, error: Exception) -> Any:
+        """Go on after an error of the step that has the item in hand."""
+        while True:
+            index = lease.step
+            result = await self._steps[index].recover(lease.item if index else item, lease, error)
+            if index == self._last or not self._entrances[index](result, lease):
+                return result
+            try:
+                return await self._ways[index + 1](result, lease)
+            except Exception as another:
+                error = another
+
+    @enable_ki_protection
+    def follow(self, result: Any, lease: Lease) -> Awaitable[object] | None:
+        """Say what became of the item, or return what is left to be done with the result."""
+        if type(result) in _SPECIAL:
+            if isinstance(result, Many):
+                return self._pass_each_on(result, lease)
+            self._settle(_fate_of(result), lease)
+            return None
+        if self._outlet is not None:
+            lease.give_back()
+            if not self._outlet.put_nowait(result):
+                return self._put([result], lease, self._outlet)
+        if lease.step:
+            self._settle(_COMPLETED, lease)
+        else:  # the same, without the call: this is asked of every item
+            lease.fate = _COMPLETED
+        return None
+
+    def _settle(self, fate: Fate, lease: Lease) -> None:
+        """Book what became of the item at the step that has it in hand."""
+        if lease.step:
+            self._steps[lease.step].counts.fates[fate] += 1
+            lease.step = 0
+        else:
+            lease.fate = fate  # the stage keeps the books of the first step
+
+    @enable_ki_protection
+    def cut_off(self, lease: Lease) -> None:
+        """Book the item as cancelled, if any step but the first has it in hand."""
+        if lease.step:
+            self._steps[lease.step].cut_off.append(lease.item)
+            self._settle("cancelled", lease)
+
+    async def _put(self, items: Sequence[Any], lease: Lease, outlet: Outlet) -> None:
+        for item in items:
+            if not outlet.put_nowait(item):
+                await outlet.put(item)
+        self._settle(_COMPLETED, lease)
+
+    async def _pass_each_on(self, many: Many[Any], lease: Lease) -> None:
+        lease.give_back()
+        following = lease.step + 1
+        if following > self._last and self._outlet is not None:
+            return await self._put(many.items, lease, self._outlet)
+        self._settle(_COMPLETED, lease)
+        if following > self._last:
+            return
+        items = iter(many.items)
+        try:
+            for item in items:
+                await self.go_on(item, Lease(lease.scope), following)
+        finally:
+            step = self._steps[following]
+            for item in items:  # those whose turn did not come
+                step.counts.received += 1
+                step.counts.fates["cancelled"] += 1
+                step.cut_off.append(item)
+
+    async def go_on(self, item: Any, lease: Lease, index: int) -> None:
+        """Take an item through the steps from the one of that index, not the first."""
+        self._steps[index].counts.received += 1
+        lease.step, lease.item = index, item
+        try:
+            try:
+                result = await self._ways[index](item, lease)
+            except Exception as error:
+                result = await self.recover(item, lease, error)
+            rest = self.follow(result, lease)
+            if rest is not None:
+                await rest
+        finally:
+            self.cut_off(lease)
+
+
+@final
+class OrderedSegment:
+    """Takes items through its first step as they come, and on in the order of their coming."""
+
+    admit = None
+
+    def __init__(self, steps: Sequence[StepRun], outlet: Outlet | None) -> None:
+        self.handle = steps[0].attempt
+        self.recover = steps[0].recover
+        self._segment = Segment(steps, outlet)
+        self._goes_on = len(steps) > 1
+        self._turns = Turns()
+
+    @enable_ki_protection
+    async def follow(self, result: Any, lease: Lease) -> None:
+        """Say what became of the item; if anything comes of it, that waits for its turn."""
+        if not isinstance(result, Lost | Discarded):
+            lease.give_back()
+            await self._turns.wait(lease.number)
+            if self._goes_on and not isinstance(result, Many):
+                lease.fate = _COMPLETED
+                return await self._segment.go_on(result, lease, 1)
+        rest = self._segment.follow(result, lease)
+        if rest is not None:
+            await rest
+
+    @enable_ki_protection
+    def leave(self, lease: Lease) -> None:
+        """Give the turn to the next."""
+        self._turns.done(lease.number)
 
 
 @attrs.frozen
@@ -176,8 +252,9 @@ class KeyedSegment:
     def __init__(
         self, steps: Sequence[StepRun], outlet: Outlet | None, key: Callable[[Any], Hashable]
     ) -> None:
-        self._first = steps[0]
-        self.follow = Segment(steps, outlet, ordered=False).follow
+        self._attempts = steps[0].attempts
+        self._segment = Segment(steps, outlet)
+        self.follow = self._segment.follow
         self._key = key
         self._lanes = Lanes()
 
@@ -192,19 +269,26 @@ class KeyedSegment:
             return
         await self._lanes.enter(lease.ticket)
 
-    @enable_ki_protection
-    async def handle(self, item: Any, lease: Lease) -> Any:
-        """Make an attempt at an item; one that has no key fails by the error of the function."""
+    def handle(self, item: Any, lease: Lease) -> Awaitable[Any]:
+        """Take the item through the steps, if it has a key."""
         if isinstance(lease.ticket, _NoKey):
-            raise lease.ticket.error
-        return await self._first.attempt(item, lease)
+            return _raise_ticket(item, lease)
+        return self._segment.handle(item, lease)
 
     def recover(self, item: Any, lease: Lease, error: Exception) -> Awaitable[Any]:
-        """Go on after the first attempt at an item, as `Attempts.recover` does."""
-        return self._first.attempts.recover(item, lease, error, self.handle)
+        """Go on after an error of a step, or of the key function."""
+        if isinstance(lease.ticket, _NoKey):
+            return self._attempts.recover(item, lease, error, _raise_ticket)
+        return self._segment.recover(item, lease, error)
 
     @enable_ki_protection
     def leave(self, lease: Lease) -> None:
         """Let the next of the same key in."""
+        self._segment.cut_off(lease)
         if not isinstance(lease.ticket, _NoKey):
             self._lanes.leave(lease.ticket)
+
+
+async def _raise_ticket(_: Any, lease: Lease) -> Lost:
+    assert isinstance(lease.ticket, _NoKey)
+    raise lease.ticket.error

@@ -60,7 +60,7 @@ class Stage(Generic[T]):
       recover: if given, what goes on after an error of ``handle``, and returns in its place.
       follow: if given, is told what ``handle`` returned. It sets ``lease.fate``, or
         returns what has to be awaited until it is set.
-      leave: if given, is told of each item that was admitted and has met its fate.
+      leave: if given, is told of the end of all that, whatever came of it.
       rate: if given, how many items may be begun each second.
       window: the most items in hand; ``None`` for the limits plus a little.
       limits: the limiters that the default window follows.
@@ -221,15 +221,19 @@ class Stage(Generic[T]):
                 except trio.WouldBlock:
                     await self._wait_for_token(lease)
                 try:
-                    result = await handle(item, lease)
-                except Exception as error:
-                    if self._recover is None:
-                        raise
-                    result = await self._recover(item, lease, error)
-                if follow is not None:
-                    rest = follow(result, lease)
-                    if rest is not None:
-                        await rest
+                    try:
+                        result = await handle(item, lease)
+                    except Exception as error:
+                        if self._recover is None:
+                            raise
+                        result = await self._recover(item, lease, error)
+                    if follow is not None:
+                        rest = follow(result, lease)
+                        if rest is not None:
+                            await rest
+                finally:
+                    if leave is not None:
+                        leave(lease)
             except trio.ClosedResourceError as error:
                 # The user's errors are caught in Attempts: this is a limiter's.
                 closed = describe(error, item=item, phase="limiter")
@@ -247,12 +251,8 @@ class Stage(Generic[T]):
                 elif lease.held is limiter:
                     release(lease)
                     lease.held = None
-                elif lease.held is not None:
-                    lease.give_back()
                 counts.in_flight -= 1
                 fates[lease.fate] += 1
-            if leave is not None:
-                leave(lease)
             if self._foreman_rests:
                 self._foreman_lot.unpark()
             if self.on_room is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, final
 
@@ -13,6 +12,9 @@ from ._attempts import Attempts
 from ._control import Control, Counts
 from ._lease import AnyLimiter, Lease
 from ._steps import Step
+
+Function: TypeAlias = Callable[[Any], Awaitable[Any]]
+Attempt: TypeAlias = Callable[[Any, Lease], Awaitable[Any]]
 
 
 @final
@@ -31,7 +33,7 @@ class StepRun:
         self,
         step: Step,
         name: str,
-        function: Callable[[Any], Awaitable[Any]],
+        function: Function,
         *,
         limiter: AnyLimiter | None,
         control: Control,
@@ -40,8 +42,10 @@ class StepRun:
         self.counts = Counts()
         self.cut_off: list[Any] = []
         """The items that were in hand when they were cancelled."""
-        self.attempt = _attempt(function, step.timeout)
-        """Calls the function with an item; the lease is for the engine."""
+        self.function = function if step.timeout is None else _in_time(function, step.timeout)
+        """What is called with each item."""
+        self.attempt = _attempt(self.function)
+        """Calls it with an item, open to Ctrl-C; the lease is for the engine."""
         self.attempts = Attempts[Any](
             step.policies,
             counts=self.counts,
@@ -56,19 +60,18 @@ class StepRun:
         return self.attempts.recover(item, lease, error, self.attempt)
 
 
-Attempt: TypeAlias = Callable[[Any, Lease], Awaitable[Any]]
-
-
-def _attempt(function: Callable[[Any], Awaitable[Any]], timeout: float | None) -> Attempt:
+def _attempt(function: Function) -> Attempt:
     # Ctrl-C may strike in the user's function at any point, in the engine at none.
-
     @disable_ki_protection
     async def call(item: Any, lease: Lease) -> Any:
         return await function(item)
 
-    @disable_ki_protection
-    async def call_in_time(item: Any, lease: Lease) -> Any:
-        with trio.fail_after(timeout or math.inf):
+    return call
+
+
+def _in_time(function: Function, timeout: float) -> Function:
+    async def call(item: Any) -> Any:
+        with trio.fail_after(timeout):
             return await function(item)
 
-    return call if timeout is None else call_in_time
+    return call

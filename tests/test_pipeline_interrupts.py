@@ -1,0 +1,152 @@
+"""Ctrl-C at any point of the way of an item through the steps of a segment."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from itertools import count, pairwise
+from types import FrameType
+from typing import Any, TypeAlias
+
+import pytest
+import trio
+
+from trio_turnstile import DISCARD, Consumer, Flow, Many, Pipeline, Processor, Producer, Retry, Skip
+from trio_turnstile.testing import assert_conserved
+
+TraceFunction: TypeAlias = Callable[[FrameType, str, Any], Any]
+
+STRIDE = 41
+"""How many instructions lie between two points that are tried: a prime, to meet them all."""
+
+
+async def wait(item: int) -> int:
+    await trio.lowlevel.checkpoint()
+    return item
+
+
+async def at_once(item: int) -> int:
+    return item
+
+
+async def doubled(item: int) -> int | Many[int]:
+    return Many([item, item + 100]) if item % 3 == 0 else item
+
+
+async def without_some(item: int) -> Any:
+    return DISCARD if item % 4 == 1 else item
+
+
+def fails_first() -> Callable[[int], Any]:
+    failed = set[int]()
+
+    async def work(item: int) -> int:
+        if item % 2 and item not in failed:
+            failed.add(item)
+            raise ValueError(item)
+        return item
+
+    return work
+
+
+async def fail_for_some(item: int) -> None:
+    if item % 5 == 0:
+        raise ValueError(item)
+
+
+def again() -> Retry:
+    return Retry(1, backoff=lambda _: 0)
+
+
+def plain() -> Pipeline:
+    return Producer(range(8)) | Processor(wait, limiter=3) | Processor(at_once) | Consumer(at_once)
+
+
+def with_errors() -> Pipeline:
+    return (
+        Producer(range(8))
+        | Processor(fails_first(), limiter=3, on_error=[again()])
+        | Processor(fails_first(), on_error=[again()])
+        | Consumer(fail_for_some, on_error=[Skip()])
+    )
+
+
+def in_order() -> Pipeline:
+    return (
+        Producer(range(8)) | Processor(wait, limiter=3, ordered=True) | Processor(wait)
+    ) | Consumer(at_once)
+
+
+def with_many() -> Pipeline:
+    return (
+        Producer(range(8))
+        | Processor(doubled, limiter=2)
+        | Processor(without_some)
+        | Processor(doubled)
+        | Processor(wait, limiter=2)
+        | Consumer(doubled)
+    )
+
+
+def by_key() -> Pipeline:
+    return (
+        Producer(range(8))
+        | Processor(wait, limiter=3, key=lambda item: item % 2)
+        | Processor(doubled)
+        | Consumer(wait)
+    )
+
+
+def interrupted_at(instruction: int, pipeline: Pipeline) -> tuple[Flow | None, bool]:
+    """Run it, and interrupt that so many instructions into its segments; tell if there are."""
+    flows: list[Flow] = []
+    left = instruction
+
+    def trace(frame: FrameType, event: str, _: object) -> TraceFunction | None:
+        nonlocal left
+        if not frame.f_code.co_filename.endswith(("_segment.py", "_step_run.py", "_lease.py")):
+            return None
+        frame.f_trace_opcodes = True
+        left -= event == "opcode"
+        if left == 0 and event == "opcode":
+            sys.settrace(before)
+            signal.raise_signal(signal.SIGINT)
+        return trace
+
+    class Status:
+        def started(self, flow: Any = None) -> None:
+            flows.append(flow)
+
+    async def main() -> None:
+        status: Any = Status()
+        await pipeline.run(task_status=status)
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        trio.run(main)
+    except KeyboardInterrupt:
+        assert left <= 0
+    finally:
+        sys.settrace(before)
+    return flows[0] if flows else None, left <= 0
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.parametrize("make", [plain, with_errors, in_order, with_many, by_key])
+def test_the_books_balance_wherever_ctrl_c_strikes(make: Callable[[], Pipeline]) -> None:
+    """Each item is in the books of one step at least, and where one passed on is the next's."""
+    for instruction in count(1, STRIDE):
+        flow, struck = interrupted_at(instruction, make())
+        if not struck:
+            break
+        if flow is None:  # while it was being made
+            continue
+        assert_conserved(flow)
+        for report in flow.stages:
+            assert report.in_flight == 0
+            assert len(report.cut_off) == report.cancelled
+        if make not in (with_many, by_key):
+            assert all(one.completed == other.received for one, other in pairwise(flow.stages))
+    assert instruction > 10 * STRIDE
