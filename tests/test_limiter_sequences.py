@@ -12,7 +12,7 @@ from typing import TypeAlias
 import attrs
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -229,6 +229,11 @@ async def wind_up(sequence: Sequence) -> None:
 
 
 @settings(deadline=None)
+@example(
+    acts=[("acquire", None, True), ("assign", math.inf, False), ("close", None, True)],
+    rules=Throttle(min=0),
+    headroom=0,
+)
 @given(acts=ACTS, rules=RULES, headroom=st.integers(0, 6) | st.just(math.inf))
 def test_any_sequence_keeps_the_limit_the_order_and_the_tokens(
     acts: list[Act], rules: Throttle, headroom: float

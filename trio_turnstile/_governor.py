@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias, final
 
 import trio
@@ -53,6 +53,10 @@ class Governor:
     def __init__(self, regulator: Regulator, sack: trio.CapacityLimiter) -> None:
         self.decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
         self.home: Home | None = None
+        self.take: Callable[[object], Awaitable[None]] = sack.acquire_on_behalf_of
+        """Waits for a token; refuses once the limiter is closed, so none has to test for it."""
+        self.turned_away: frozenset[object] = frozenset()
+        """Those who waited for a token when the limiter was closed."""
         self._regulator = regulator
         self._sack = sack
         self._closed = False
@@ -94,9 +98,13 @@ class Governor:
             return
         self._check_thread("close()")
         self._closed = True
+        self.take = self._refuse
         # trio offers no way to break its queue, so it is emptied instead: each
-        # waiter gets a token, finds the limiter closed, and gives it back.
+        # waiter gets a token, finds itself turned away, and gives it back. Whoever was
+        # handed a token before has it, whether or not it has run since.
+        holders = self._sack.statistics().borrowers
         self._sack.total_tokens = math.inf
+        self.turned_away = frozenset(self._sack.statistics().borrowers).difference(holders)
         if self.home is not None:
             self.home._forget(self._regulator.name)
             self.home._tell(LimiterClosed(self._regulator.name, trio.current_time()))
@@ -139,6 +147,10 @@ class Governor:
         return self._regulator.next_tick
 
     # ---- inside ----
+
+    async def _refuse(self, _: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise self.closed_error()
 
     def _apply(self, decision: Decision | None) -> None:
         if decision is None or self._closed:

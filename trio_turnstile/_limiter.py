@@ -179,7 +179,7 @@ class Limiter:
 
         Raises:
           Saturated: if ``max_waiting`` tasks wait already.
-          trio.ClosedResourceError: if the limiter is closed, now or meanwhile.
+          trio.ClosedResourceError: if the limiter is closed, now or while it waits.
           RuntimeError: if the task holds a token already.
         """
         await self.acquire_on_behalf_of(current_task())
@@ -298,7 +298,8 @@ class Limiter:
     def close(self) -> None:
         """Close it: tasks that wait or come later get `trio.ClosedResourceError`.
 
-        Holders finish. Closing it again does nothing.
+        Holders finish, also those that were given a token and have not run since. Closing
+        it again does nothing.
 
         Raises:
           RuntimeError: if called from outside the trio run that uses the limiter.
@@ -333,8 +334,8 @@ class Limiter:
     @enable_ki_protection
     async def _acquire_in_turn(self, borrower: object) -> None:
         """Wait for a token, however many wait: a stage holds its source back instead."""
-        await self._sack.acquire_on_behalf_of(borrower)
-        if self._closed:
+        await self._governor.take(borrower)
+        if self._closed and borrower in self._governor.turned_away:
             self._give_back(borrower)
             raise self._governor.closed_error()
         if self._sampler is not None and self._sampler.wants():
