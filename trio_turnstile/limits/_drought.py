@@ -1,46 +1,56 @@
-"""Calls that no longer finish, noticed before any of them is late enough to time out."""
+"""Calls that no longer finish, noticed before a reading is complete or any of them times out.
+
+A running sum (Page's CUSUM, Biometrika 1954) of the calls that should have finished less those that
+did: it stays near 0 while the pace is kept, and climbs as soon as it is not.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import final
 
 from ._meter import AGES, BUSY, Reading
 
-EXPECTED = 20
-"""Calls that should have finished before their absence is noticed."""
+ENOUGH = 0.8
+"""The share of the pace known that is good enough: what is asked for is this much."""
+FEW, ROUGHLY, SCATTERED = 10.0, 3.0, 25.0
+"""Calls that may be missing by chance: a few; or so many times the root of the limit, as the calls
+of a moment start together; and so many times the square of the scatter, as their times differ."""
+PATIENCE = 1.5
+"""Nothing is missed sooner than after this many round trips."""
 
 
 @final
 class Drought:
-    """Counts the calls that finish beside those that should."""
+    """Counts the calls that should have finished, and have not."""
 
     def __init__(self) -> None:
         self.finished: int = 0
-        """Calls that have succeeded since the watch began."""
-        self._since = math.inf
+        """Calls that have succeeded since the watch was last asked."""
+        self._missing = 0.0
+        self._since = self._asked = 0.0
 
     def noticed(
-        self, now: float, normal: Reading | None, limit: int, in_flight: int
-    ) -> Mapping[str, object] | None:
-        """Return the evidence if less than a quarter of the calls expected have finished.
+        self, now: float, normal: Reading | None, limit: int, in_flight: int, scatter: float
+    ) -> float:
+        """Return how many calls are missing, if it is more than chance explains; else 0.
 
         Nothing is expected before there was a normal reading, nor while the limit is not in use
         or not kept to; and of a limit under the normal number of calls in flight its share.
         """
         if normal is None or not BUSY * limit <= in_flight <= limit:
-            self._since = math.inf
-            return None
-        if self._since == math.inf:
-            self._watch(now)
-        span = now - self._since
+            return self._watch(now)
         rate = normal.rate * min(1.0, limit / normal.in_flight)
-        if span < max(2 * AGES * normal.age, EXPECTED / rate):
-            return None
-        expected, finished = rate * span, self.finished
-        self._watch(now)
-        return {"expected": expected, "finished": finished} if 4 * finished < expected else None
+        self._missing += ENOUGH * rate * (now - self._asked) - self.finished
+        self._asked, self.finished = now, 0
+        if self._missing <= 0:
+            return self._watch(now)
+        chance = max(FEW, ROUGHLY * math.sqrt(limit)) + SCATTERED * scatter * scatter
+        if self._missing < chance or now - self._since < PATIENCE * AGES * normal.age:
+            return 0.0
+        return self._missing
 
-    def _watch(self, since: float) -> None:
-        self._since, self.finished = since, 0
+    def _watch(self, since: float) -> float:
+        self._since = self._asked = since
+        self._missing, self.finished = 0.0, 0
+        return 0.0

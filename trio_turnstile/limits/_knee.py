@@ -1,24 +1,22 @@
 """Find the knee of a service's throughput by small probes.
 
-As calls in flight rise, throughput first rises in step, then stops: that is the knee, and
-the right limit is just above it. Below the knee a tenth fewer calls in flight cost a tenth
-of the throughput; above it they cost nothing. So *try*: change the limit a little for a
-moment, compare, and change it back or keep it. No latency is ever learned as "normal", hence
-none can be learned wrongly.
+As calls in flight rise, throughput first rises in step, then stops: that is the knee, and the right
+limit is at it or just above. Readings at one limit do not show where it is, so read at a few limits
+about the one thought best, and keep what they tell as a probability for every knee (`_belief`). No
+latency is ever learned as "normal", hence none can be learned wrongly. The law:
 
-What is measured is told in `_finding`, how long a probe is in `_tempo`. The law:
+1. *Home* is the limit that the knee is probably not above: more than an even chance, and the more
+   the calls scatter the higher, since a queue then adds little to what is slow anyway.
+2. *Look* a little below home and above it in turn, as far as the belief is in doubt. When nothing
+   is in doubt both are home, and there is nothing to look at until time has brought doubt back.
+3. *Alarm*: when calls are missing (`_drought`), what has been read so far is of the past. Read
+   afresh, and by what ends, not by how long it took; then look at once at the limit that would
+   be enough for what is left of the pace.
+4. *Overload answers* cut the limit at once, without a reading, once per cohort of calls, and make
+   a ceiling (`_ceiling`): approached by halves, later tested again by single calls.
+5. While a limit is not used or not kept to (as in shadow mode) nothing is learned or moved.
 
-1. *Rest* at home, the limit thought best, and read; the calmer things are, the longer.
-2. *Probe down*. Gain near 1: every token is needed, so probe up at once, and for a while no
-   more down. Near 0: keep, and go on down. Between: home moves to the knee, plus headroom of
-   scatter * sqrt(knee) calls (square-root staffing: enough that chance idles no worker).
-3. *Probe up*. It pays: keep, and go on up. It does not: home moves to the knee.
-4. *Check* when calls grow old (`_drought`) or when the pace at home jumps: read afresh, and
-   if throughput has fallen, probe straight down to where it would now suffice. Where it falls
-   slowly (`_baseline`), that is taken off what a probe shows.
-5. *Overload answers* cut the limit at once, without a reading, once per cohort of calls, and
-   make a ceiling (`_ceiling`): approached by halves, later tested again by single calls.
-6. While a limit is not used or not kept to (as in shadow mode) nothing is learned or moved.
+What a reading is, and how long it takes, is told in `_meter`.
 """
 
 from __future__ import annotations
@@ -28,26 +26,45 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import final
 
-from ._baseline import Baseline
+from ._belief import Belief
 from ._ceiling import CUT, DROWNED, Ceiling
 from ._drought import Drought
-from ._finding import DEEPEST, SLOWED, Finding, compare
 from ._meter import AGES, Meter, Reading
 from ._moving import check_bounds
 from ._protocol import Outcome, Sample
-from ._tempo import LONGEST, Tempo, calls_needed, shortest
+
+LOW, HIGH = 0.15, 0.85
+"""The limits to look at: the knee is below them with these probabilities."""
+OVER, SCATTERED = 0.7, 3.0
+"""The knee is above home with a probability of ``OVER / (1 + SCATTERED * scatter)``: 0.4 if calls
+scatter by a quarter of their mean, 0.18 if they scatter by all of it."""
+SAME = 0.04
+"""Limits that differ by less than this, in logarithms, are not worth a move."""
+ASIDE = 3.0
+"""One side is looked at twice in a row if it lies so many times as far away as the other."""
+DOWN, UP = math.log(4), math.log(2)
+"""The farthest moves in one go, in logarithms."""
+FEWEST = 10
+"""Calls that a reading takes at least, so that chance does not rule at small limits."""
+CLUSTERED, NEVER_SURE = 1.5, 0.02
+"""Calls in flight together are alike: so many times the variance of as many strangers. And what
+no number of calls makes better."""
+STEADY, ALARMED = 0.1, 0.5
+"""The least scatter to reckon with: few calls may be alike by chance, and in an alarm they are
+counted, while some are still of the time before."""
+STALE = 20.0
+"""Round trips after which what was read does not grow older, so that a pause forgets nothing."""
 
 
 class _Doing(Enum):
     RESTING = "resting"
-    CHECKING = "checking"
-    PROBING = "probing"
+    LOOKING = "looking"
     CLIMBING = "climbing"
 
 
 @final
 class KneeLimit:
-    """Finds the most calls in flight that still add throughput, and stays just above.
+    """Finds the most calls in flight that still add throughput, and stays there.
 
     It fits batches and servers alike, and needs no knowledge of the service: now and then
     it tries a few calls more or fewer for a moment, and sees what they change. The limit is
@@ -73,12 +90,13 @@ class KneeLimit:
         check_bounds(initial, minimum, maximum)
         self._lower, self._upper, self._max_latency = minimum, maximum, max_latency
         self._limit = self._home = int(initial)
-        self._doing = _Doing.RESTING
+        self._doing, self._upwards, self._reach = _Doing.RESTING, True, UP
         self._meter = Meter()
         self._meter.settle(0.0, self._limit)
-        self._baseline = Baseline()
-        self._needed, self._last_end = 0.0, -math.inf
-        self._tempo, self._drought, self._ceiling = Tempo(), Drought(), Ceiling()
+        self._belief, self._drought, self._ceiling = Belief(maximum), Drought(), Ceiling()
+        self._latest: Reading | None = None
+        self._before_alarm: Reading | None = None
+        self._learned, self._last_end = 0.0, -math.inf
         self._why: Mapping[str, object] = {"reason": "initial"}
 
     @property
@@ -112,207 +130,119 @@ class KneeLimit:
         self._ceiling.succeeded()
 
     def on_tick(self, now: float, in_flight: int, waiting: int) -> None:
-        """Watch for calls that grow old."""
+        """Watch for calls that are missing."""
         self._meter.on_tick(now)
-        latest, checking = self._baseline.latest, self._doing is _Doing.CHECKING
-        missing = self._drought.noticed(now, latest, self._limit, in_flight)
-        if missing and not checking:
-            self._check(now, "overdue", **missing)
-        elif checking and latest and now - self._meter.opened >= 4 * AGES * latest.age:
-            self._close(now)
+        if (before := self._before_alarm) is not None:
+            if now - self._meter.opened >= 4 * AGES * before.age:
+                self._close(now)
+            return
+        scatter = self._meter.scatter
+        missing = self._drought.noticed(now, self._latest, self._limit, in_flight, scatter)
+        if missing:
+            self._before_alarm, self._doing = self._latest, _Doing.RESTING
+            self._explain("overdue", self._limit, missing=missing)
+            self._meter.open(now)
+
+    # Readings.
 
     def _advance(self, now: float) -> None:
-        hasty = self._doing is _Doing.CHECKING
+        alarmed, long_enough = self._before_alarm is not None, self._meter.long_enough(now)
         if self._meter.settling:
-            if self._meter.long_enough(now):
+            if long_enough:
                 self._settled(now)
-        elif self._meter.calls >= self._needed and (hasty or self._meter.long_enough(now)):
-            self._needed = self._calls_needed()  # the scatter is better known by now
-            if self._meter.calls >= self._needed:
-                self._close(now)
+        elif self._meter.calls >= max(FEWEST, self._limit) and (alarmed or long_enough):
+            self._close(now)
 
     def _settled(self, now: float) -> None:
         self._ceiling.prove(self._limit)
         if self._doing is _Doing.CLIMBING:
             self._climb(now)
         else:
-            self._read(now)
-
-    def _read(self, now: float) -> None:
-        self._meter.open(now)
-        self._needed = self._calls_needed()
-
-    def _calls_needed(self) -> float:
-        return calls_needed(self._step(), self._limit, self._meter.spread())
-
-    def _step(self) -> float:
-        if self._doing is _Doing.CHECKING:
-            return LONGEST
-        if self._doing is _Doing.PROBING:
-            return abs(math.log(self._limit / self._home))
-        return self._tempo.stride
+            self._meter.open(now)
 
     def _close(self, now: float) -> None:
-        reading = self._meter.read(now)
+        reading, before, self._before_alarm = self._meter.read(now), self._before_alarm, None
         if misfit := reading.misfit(self._limit):
-            self._tempo.calm = 0
-            self._rest(now, self._home, misfit, in_flight=reading.in_flight)
-            return
-        former, self._baseline.latest = self._baseline.latest, reading
-        if reading.latency > self._max_latency and self._limit > self._lower:
-            self._too_slow(now, reading)
-        elif self._doing is _Doing.PROBING and self._baseline.present is not None:
-            self._judge(now, self._baseline.present, reading)
-        elif self._doing is _Doing.CHECKING and former is not None:
-            self._checked(now, former, reading)
+            self._go(now, self._home, _Doing.RESTING, misfit, in_flight=reading.in_flight)
+        elif before is None:
+            self._learn(now, reading, STEADY)
+            self._decide(now, reading)
         else:
-            self._rested(now, reading)
+            self._learn(now, reading.counted(before), ALARMED)
+            self._look_into(now, reading.rate / before.rate)
 
-    def _too_slow(self, now: float, reading: Reading) -> None:
-        aim = self._limit * max(0.5, self._max_latency / reading.latency)
-        self._tempo.disturb(up=False)
-        self._rest(now, min(self._limit - 1, aim), "too slow", latency=reading.latency)
+    def _learn(self, now: float, reading: Reading, least: float) -> None:
+        error = NEVER_SURE + max(least, self._meter.scatter) * math.sqrt(CLUSTERED / reading.calls)
+        trips = min(STALE, (now - self._learned) / reading.latency)
+        self._belief.learn(reading.in_flight, reading.typical, error, trips)
+        if self._latest is not None:  # one reading alone does not tell where the knee is
+            over = OVER / (1 + SCATTERED * self._meter.scatter)
+            self._home = self._within_reach(1 - over, reading)
+        self._latest, self._learned = reading, now
 
-    def _move(self, now: float, to: float, doing: _Doing, reason: str, **figures: object) -> None:
+    # Decisions.
+
+    def _decide(self, now: float, reading: Reading) -> None:
+        aim = self._aside(reading)
+        if self._ceiling.near(self._limit) and self._ceiling.due(now):
+            self._raise(now, 1)
+        elif self._doing is _Doing.LOOKING or self._far(aim) < max(SAME, self._far(self._home)):
+            self._go(now, self._home, _Doing.RESTING, "home", **self._figures(reading))
+        else:
+            self._upwards = aim > self._limit
+            reason = "looking up" if self._upwards else "looking down"
+            self._go(now, aim, _Doing.LOOKING, reason, **self._figures(reading))
+
+    def _look_into(self, now: float, pace: float) -> None:
+        """Look at the limit that would be enough for what is left of the pace.
+
+        There a smaller service is no slower than before, and a slower one is.
+        """
+        aim = round(self._limit * min(1.0, pace))
+        self._go(now, aim, _Doing.LOOKING, "slower or smaller?", pace=pace)
+
+    def _aside(self, reading: Reading) -> int:
+        """Return the limit to look at next: on the other side in turn, unless there is no doubt."""
+        low, high = self._within_reach(LOW, reading), self._within_reach(HIGH, reading)
+        this, other = (low, high) if self._upwards else (high, low)
+        return this if self._far(this) >= max(SAME, self._far(other) / ASIDE) else other
+
+    def _far(self, limit: int) -> float:
+        return abs(math.log(limit / self._limit))
+
+    def _within_reach(self, share: float, reading: Reading) -> int:
+        """Return the limit that the knee is below with this probability, or as near as may be."""
+        highest = min(
+            max(self._limit + 1, self._limit * math.exp(self._reach)),
+            self._limit * max(0.5, self._max_latency / reading.latency),
+            self._ceiling.value - 1,
+        )
+        aim = min(self._belief.knee(share), highest)
+        return self._bounded(max(self._limit * math.exp(-DOWN), aim))
+
+    def _bounded(self, limit: float) -> int:
+        return round(min(self._upper, max(self._lower, limit)))
+
+    def _figures(self, reading: Reading) -> dict[str, object]:
+        return {
+            "knee": (self._belief.knee(LOW), self._belief.knee(HIGH)),
+            "in_flight": reading.in_flight,
+            "latency": reading.typical,
+        }
+
+    def _go(self, now: float, to: int, doing: _Doing, reason: str, **figures: object) -> None:
         before, self._limit, self._doing = self._limit, self._bounded(to), doing
         self._explain(reason, before, **figures)
         if self._limit == before and doing is not _Doing.CLIMBING:
-            self._read(now)
+            self._meter.open(now)
             return
+        if self._limit > before:
+            self._reach = min(UP, 2 * self._reach)
         self._ceiling.moved()
         self._meter.settle(now, self._limit)
 
     def _explain(self, reason: str, before: int, **figures: object) -> None:
         self._why = {"reason": reason, "before": before, "after": self._limit, **figures}
-
-    def _bounded(self, limit: float) -> int:
-        return round(min(self._upper, max(self._lower, limit)))
-
-    def _rest(self, now: float, limit: float, reason: str, **figures: object) -> None:
-        self._baseline.begin()
-        self._home = self._bounded(limit)
-        self._move(now, self._home, _Doing.RESTING, reason, **figures)
-
-    def _shortest(self) -> float:
-        return shortest(self._home, self._meter.scatter)
-
-    # At rest, and what ends it.
-
-    def _rested(self, now: float, reading: Reading) -> None:
-        known = self._baseline.contradicted(reading, self._meter.scatter)
-        if known is not None:
-            self._check(now, "changed", pace=(known.pace, reading.pace))
-            return
-        base = self._baseline.add(reading, self._meter.scatter)
-        if self._ceiling.near(self._home) and self._ceiling.due(now):
-            self._raise(now, 1)
-        elif base.seconds < self._tempo.rest(self._shortest()):
-            self._read(now)
-        elif self._tempo.up:
-            self._probe_up(now, base)
-        else:
-            self._probe_down(now, base)
-
-    def _check(self, now: float, reason: str, **figures: object) -> None:
-        self._home, self._doing = self._limit, _Doing.CHECKING
-        self._tempo.disturb(up=False)
-        self._explain(reason, self._limit, **figures)
-        self._read(now)
-
-    def _checked(self, now: float, former: Reading, reading: Reading) -> None:
-        ratio = reading.rate / former.rate
-        base = self._baseline.present = reading.at_pace(former.pace * ratio)
-        self._doing = _Doing.RESTING
-        self._tempo.stride = self._shortest()
-        if ratio < SLOWED and self._home > self._lower:
-            self._probe(now, self._home * max(DEEPEST, ratio), "slower or smaller?", ratio=ratio)
-        elif ratio > 1:
-            self._probe_up(now, base)
-        else:
-            self._read(now)
-
-    # Probes.
-
-    def _probe_down(self, now: float, base: Reading) -> None:
-        if self._home > self._lower:
-            aim = min(self._home - 1, self._home * math.exp(-self._tempo.down()))
-            self._probe(now, aim, "probe down")
-        else:
-            self._probe_up(now, base)
-
-    def _probe_up(self, now: float, base: Reading) -> None:
-        aim = self._bounded(max(self._home + 1, self._home * math.exp(self._tempo.stride)))
-        halfway = self._ceiling.halfway(self._home)
-        if aim <= self._home or base.latency > 0.9 * self._max_latency:
-            self._stay_below(now, "at the maximum")
-        elif aim < self._ceiling.value:
-            self._probe(now, aim, "probe up")
-        elif halfway is not None:
-            self._raise(now, halfway - self._home)
-        else:
-            self._stay_below(now, "at the ceiling")
-
-    def _stay_below(self, now: float, reason: str) -> None:
-        self._tempo.stay(self._home)
-        self._rest(now, self._home, reason)
-
-    def _probe(self, now: float, limit: float, reason: str, **figures: object) -> None:
-        self._tempo.began = now
-        self._move(now, limit, _Doing.PROBING, reason, **figures)
-
-    def _judge(self, now: float, base: Reading, reading: Reading) -> None:
-        self._tempo.seconds = now - self._tempo.began
-        found = compare(base, reading, self._meter.scatter, self._baseline.drift)
-        if not found.plausible:
-            self._baseline.latest = base
-            self._changed(now, found)
-        elif found.step > 0:
-            self._judge_up(now, found)
-        else:
-            self._judge_down(now, found)
-
-    def _changed(self, now: float, found: Finding) -> None:
-        if found.step > 0 > found.gain:  # never follow upwards a service that is failing
-            self._tempo.disturb(up=False)
-            self._rest(now, self._home, "changed", **found.figures())
-        else:
-            self._check(now, "changed", **found.figures())
-
-    def _judge_up(self, now: float, found: Finding) -> None:
-        if not found.pays:
-            self._home_in(now, "enough", found)
-            self._tempo.turn(self._home)
-        elif not found.needed:
-            self._tempo.lengthen(found.step, up=True)
-            self._rest(now, found.aim, "more", **found.figures())
-        else:
-            self._tempo.lengthen(found.step, up=True)
-            self._keep("more", found)
-            self._probe_up(now, found.probe)
-
-    def _judge_down(self, now: float, found: Finding) -> None:
-        if found.needed:
-            self._tempo.shorten(self._shortest())
-            self._tempo.proven = self._home
-            self._probe_up(now, found.base)
-        elif found.idle:
-            self._tempo.lengthen(-found.step, up=False)
-            self._keep("less", found)
-            self._probe_down(now, found.probe)
-        else:
-            self._home_in(now, "knee", found)
-            self._tempo.lean(found.gain)
-
-    def _keep(self, reason: str, found: Finding) -> None:
-        before, self._home, self._baseline.present = self._home, self._limit, found.probe
-        self._explain(reason, before, **found.figures())
-
-    def _home_in(self, now: float, reason: str, found: Finding) -> None:
-        move = abs(math.log(self._bounded(found.aim) / self._home))
-        near = self._tempo.arrive(self._shortest(), abs(found.step), move)
-        # Two findings are better than one: a near one moves home half the way.
-        aim = math.sqrt(found.aim * self._home) if near else found.aim
-        self._rest(now, aim, reason, **found.figures())
 
     # Overload.
 
@@ -321,30 +251,23 @@ class KneeLimit:
             return
         now = sample.end
         slow = sample.latency > self._meter.age(now)
-        back = self._bounded(self._ceiling.cut(self._limit, now, DROWNED if slow else CUT))
-        self._baseline.forget()
-        if back != self._home:
-            self._tempo.disturb(up=False)
-        self._home = back
+        self._home = self._ceiling.cut(self._limit, now, DROWNED if slow else CUT)
+        if slow:  # what was known did not foresee it
+            self._belief, self._latest, self._before_alarm = Belief(self._upper), None, None
+        else:
+            self._reach = 1 / math.sqrt(self._limit)
         doing = _Doing.RESTING if slow else _Doing.CLIMBING
-        self._tempo.stride = LONGEST if slow else self._shortest()
-        self._move(now, back, doing, "overloaded", ceiling=self._ceiling.value)
+        self._go(now, self._home, doing, "overloaded", ceiling=self._ceiling.value)
 
     def _raise(self, now: float, step: int) -> None:
-        self._baseline.begin()
         self._ceiling.step = step
-        aim, known = self._home + step, self._ceiling.value
-        self._move(now, aim, _Doing.CLIMBING, "testing the ceiling", ceiling=known)
+        aim, known = self._limit + step, self._ceiling.value
+        self._go(now, aim, _Doing.CLIMBING, "testing the ceiling", ceiling=known)
 
     def _climb(self, now: float) -> None:
-        self._home = self._limit
-        step = self._ceiling.next_step(self._home)
-        if step is not None and self._home < self._upper:
+        step = self._ceiling.next_step(self._limit)
+        if step is not None and self._limit < self._upper:
             self._raise(now, step)
         else:
-            self._doing = _Doing.RESTING
-            if self._ceiling.value == math.inf:
-                self._tempo.disturb(up=True)
-            else:
-                self._tempo.turn(self._home)
-            self._read(now)
+            self._home, self._doing = self._limit, _Doing.RESTING
+            self._meter.open(now)

@@ -18,8 +18,6 @@ times, and no guess about their distribution is needed.
 """
 BUSY = 0.8
 """A limit is in use when this share of it is in flight."""
-CHANGED = 0.12
-"""Change of pace at the same limit, in logarithms, that is worth a look."""
 
 
 @final
@@ -31,8 +29,6 @@ class Reading:
     """Calls that were seen to succeed."""
     stood_for: int
     """Calls that succeeded, the unseen included."""
-    middle: float
-    """The time at its middle, in seconds."""
     seconds: float
     """Length of the stretch, in seconds."""
     in_flight: float
@@ -51,45 +47,24 @@ class Reading:
         """Calls that succeeded per second, counted: right even while the service is changing."""
         return self.stood_for / self.seconds
 
-    @property
-    def pace(self) -> float:
-        """Calls per second by Little's law, from the typical latency: for comparing readings."""
-        return self.in_flight / self.typical
-
     def misfit(self, limit: int) -> str | None:
         """Return why the reading says nothing of the limit; None if it does."""
         if self.in_flight < min(BUSY * limit, limit - 0.5):
             return "not in use"
         return "not in force" if self.in_flight > max(limit / BUSY, limit + 0.5) else None
 
-    def differs(self, other: Reading, scatter: float) -> bool:
-        """Tell whether neither chance nor the limit explains the pace: the service has changed."""
-        pace = math.log(self.pace / other.pace)
-        calls = math.log(self.in_flight / other.in_flight)
-        beyond = max(pace - max(0.0, calls), min(0.0, calls) - pace)
-        return beyond > max(CHANGED, 4 * scatter / math.sqrt(self.calls))
-
-    def at_pace(self, pace: float) -> Reading:
-        """Return the same with another pace, where that is better known than by the latencies.
+    def counted(self, former: Reading) -> Reading:
+        """Return the same with the latency that Little's law has of what has ended.
 
         Calls that end just after a change of the service began before it, and their latencies
         tell of the past: after a stall of the quick ones alone. How many end is right at once.
-        """
-        return attrs.evolve(self, typical=self.in_flight / pace)
 
-    def plus(self, other: Reading) -> Reading:
-        """Return both stretches as one."""
-        share = other.seconds / (self.seconds + other.seconds)
-        weight = other.calls / (self.calls + other.calls)
-        return Reading(
-            calls=self.calls + other.calls,
-            stood_for=self.stood_for + other.stood_for,
-            middle=_between(self.middle, other.middle, share),
-            seconds=self.seconds + other.seconds,
-            in_flight=_between(self.in_flight, other.in_flight, share),
-            latency=_between(self.latency, other.latency, weight),
-            typical=_between(self.typical, other.typical, weight),
-            age=_between(self.age, other.age, share),
+        Args:
+          former: a reading from before, for how the typical latency lies to the mean.
+        """
+        latency = self.in_flight / self.rate
+        return attrs.evolve(
+            self, latency=latency, typical=latency * former.typical / former.latency
         )
 
 
@@ -189,10 +164,9 @@ class Meter:
         return Reading(
             calls=calls,
             stood_for=max(1, self._stood_for),
-            middle=now - seconds / 2,
             seconds=seconds,
             in_flight=max(1e-9, self._area / seconds),
-            latency=self._sum / calls,
+            latency=max(1e-9, self._sum / calls),
             typical=max(1e-9, (self._roots / calls) ** 2 if self.calls else seconds),
             age=self._ages / self._area if self._area else 0.0,
         )
