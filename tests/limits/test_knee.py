@@ -306,3 +306,15 @@ class TestMeter:
         assert reading.latency == pytest.approx(1)
         assert reading.rate == pytest.approx(2)
         assert reading.age == pytest.approx(0.5)
+
+    def test_one_call_tells_nothing_of_the_scatter(self) -> None:
+        """Nor do calls that took no time: what was known or guessed stays."""
+        for latency, calls in ((1.0, 1), (0.0, 5)):
+            meter = Meter()
+            meter.open(0.0)
+            guessed = meter.scatter
+            for _ in range(calls):
+                meter.on_start(2.0 - latency, 1)
+                meter.on_finish(Sample(2.0 - latency, 2.0, 1))
+            meter.read(3.0)
+            assert meter.scatter == guessed
