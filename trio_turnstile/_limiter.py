@@ -335,7 +335,7 @@ class Limiter:
     async def _acquire_in_turn(self, borrower: object) -> None:
         """Wait for a token, however many wait: a stage holds its source back instead."""
         await self._governor.take(borrower)
-        if self._closed and borrower in self._governor.turned_away:
+        if borrower in self._governor.turned_away:
             self._give_back(borrower)
             raise self._governor.closed_error()
         if self._sampler is not None and self._sampler.wants():

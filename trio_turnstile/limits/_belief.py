@@ -21,10 +21,9 @@ to Tracking and Navigation", 2001, chapter 11.)
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
-from math import exp, sqrt
+from math import exp, log, sqrt
 from operator import add, mul
 from typing import final
 
@@ -59,7 +58,7 @@ class Belief:
         self._edges = [-0.35, *middles, self._knees[-1] + GRAIN / 2]
         widths = [there - here for here, there in pairwise(self._edges)]
         self._prior = [width / sum(widths) for width in widths]
-        self._near = [math.exp((here - there) / FAR) for here, there in pairwise(self._knees)]
+        self._near = [exp((here - there) / FAR) for here, there in pairwise(self._knees)]
         self._weights = list(self._prior)
         self._means = [0.0] * len(widths)
         self._variances = [UNKNOWN] * len(widths)
@@ -70,9 +69,9 @@ class Belief:
         for i, weight in enumerate(self._weights):
             if below + weight >= share:
                 low, high = self._edges[i : i + 2]
-                return math.exp(low + (high - low) * (share - below) / weight)
+                return exp(low + (high - low) * (share - below) / weight)
             below += weight
-        return math.exp(self._knees[-1])
+        return exp(self._knees[-1])
 
     def learn(self, in_flight: float, latency: float, error: float, trips: float) -> None:
         """Take a reading into account.
@@ -84,8 +83,8 @@ class Belief:
           trips: how many times its latency the last reading is past.
         """
         self._doubt(trips)
-        jump = 1 - math.exp(-SPEED_JUMPS * trips)
-        seen, calls, noise = math.log(latency), math.log(in_flight), error * error
+        jump = 1 - exp(-SPEED_JUMPS * trips)
+        seen, calls, noise = log(latency), log(in_flight), error * error
         weights, means, variances = self._weights, self._means, self._variances
         for i, knee in enumerate(self._knees):
             queue = calls - knee if calls > knee else 0.0
@@ -110,7 +109,7 @@ class Belief:
 
     def _doubt(self, trips: float) -> None:
         """Let time pass: the knee may have jumped, with the service's time what it was."""
-        jump = 1 - math.exp(-CAPACITY_JUMPS * trips)
+        jump = 1 - exp(-CAPACITY_JUMPS * trips)
         before, means, variances = self._weights, self._means, self._variances
         mean = sum(map(mul, before, means))
         spread = sum(map(mul, before, variances)) + sum(
@@ -139,7 +138,7 @@ def _grid(most: int) -> list[float]:
     knees = [1.0]
     while knees[-1] < most:
         knees.append(knees[-1] + max(1.0, GRAIN * knees[-1]))
-    return [math.log(knee) for knee in knees]
+    return [log(knee) for knee in knees]
 
 
 def _swept(weights: Sequence[float], near: Sequence[float]) -> list[float]:

@@ -53,7 +53,7 @@ STEADY, ALARMED = 0.1, 0.5
 """The least scatter to reckon with: few calls may be alike by chance, and in an alarm they are
 counted, while some are still of the time before."""
 STALE = 20.0
-"""Round trips after which what was read does not grow older, so that a pause forgets nothing."""
+"""Round trips after which what was read does not grow older, so that a pause forgets little."""
 
 
 class _Doing(Enum):
@@ -251,7 +251,7 @@ class KneeLimit:
             return
         now = sample.end
         slow = sample.latency > self._meter.age(now)
-        self._home = self._ceiling.cut(self._limit, now, DROWNED if slow else CUT)
+        self._home = self._bounded(self._ceiling.cut(self._limit, now, DROWNED if slow else CUT))
         if slow:  # what was known did not foresee it
             self._belief, self._latest, self._before_alarm = Belief(self._upper), None, None
         else:
