@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import signal
-import sys
 from collections.abc import Callable, Mapping
-from types import FrameType
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any
 
 import attrs
 import pytest
@@ -33,8 +31,6 @@ from trio_turnstile import (
     open_turnstile,
 )
 from trio_turnstile.limits import Sample
-
-TraceFunction: TypeAlias = Callable[[FrameType, str, Any], Any]
 
 
 def free(name: str = "api", ceiling: float = 1, **options: Any) -> Limiter:
@@ -175,43 +171,21 @@ async def test_trio_threads_take_it_for_a_limiter() -> None:
     assert api.borrowed_tokens == 0
 
 
-def test_an_interrupt_at_any_line_leaks_no_token() -> None:
+def test_an_interrupt_at_any_line_leaks_no_token(interrupted: Callable[..., bool]) -> None:
     """Ctrl-C, pressed while any line of the limiter runs, comes out, and the token is back."""
-    lines = 0
-    while _interrupted_at(lines):
-        lines += 1
-    assert lines > 5
 
-
-def _interrupted_at(line: int) -> bool:
-    """Use a limiter, interrupt that when its n-th line is run; tell whether it has one."""
-    api = free()
-    left = line + 1
-
-    def trace(frame: FrameType, event: str, _: object) -> TraceFunction | None:
-        nonlocal left
-        if frame.f_code.co_filename != Limiter.acquire.__code__.co_filename:
-            return None
-        left -= event == "line"
-        if event == "line" and left == 0:
-            signal.raise_signal(signal.SIGINT)
-        return trace
-
-    async def main() -> None:
+    async def use(api: Limiter) -> None:
         async with api:
             await trio.lowlevel.checkpoint()
         await trio.lowlevel.checkpoint()  # where an interrupt that was held back comes out
 
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        trio.run(main)
-    except KeyboardInterrupt:
-        assert left <= 0
-    finally:
-        sys.settrace(before)
-    assert api.borrowed_tokens == 0
-    return left <= 0
+    lines, struck = 0, True
+    while struck:
+        api = free()
+        struck = interrupted(partial(use, api), lines + 1, event="line", modules={"_limiter.py"})
+        assert api.borrowed_tokens == 0
+        lines += struck
+    assert lines > 5
 
 
 # ---- waiting ----

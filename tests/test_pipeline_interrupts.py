@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections.abc import Callable
+from functools import partial
 from itertools import count, pairwise
-from types import FrameType
-from typing import Any, TypeAlias
+from typing import Any
 
+import attrs
 import pytest
 import trio
 
 from trio_turnstile import DISCARD, Consumer, Flow, Many, Pipeline, Processor, Producer, Retry, Skip
 from trio_turnstile.testing import assert_conserved
 
-TraceFunction: TypeAlias = Callable[[FrameType, str, Any], Any]
-
 STRIDE = 41
 """How many instructions lie between two points that are tried: a prime, to meet them all."""
+
+
+MODULES = {"_segment.py", "_step_run.py", "_lease.py"}
+
+
+@attrs.frozen
+class Status:
+    """Gets the flow when it starts."""
+
+    flows: list[Flow]
+
+    def started(self, flow: Any = None) -> None:
+        self.flows.append(flow)
 
 
 async def wait(item: int) -> int:
@@ -98,51 +108,20 @@ def by_key() -> Pipeline:
     )
 
 
-def interrupted_at(instruction: int, pipeline: Pipeline) -> tuple[Flow | None, bool]:
-    """Run it, and interrupt that so many instructions into its segments; tell if there are."""
-    flows: list[Flow] = []
-    left = instruction
-
-    def trace(frame: FrameType, event: str, _: object) -> TraceFunction | None:
-        nonlocal left
-        if not frame.f_code.co_filename.endswith(("_segment.py", "_step_run.py", "_lease.py")):
-            return None
-        frame.f_trace_opcodes = True
-        left -= event == "opcode"
-        if left == 0 and event == "opcode":
-            sys.settrace(before)
-            signal.raise_signal(signal.SIGINT)
-        return trace
-
-    class Status:
-        def started(self, flow: Any = None) -> None:
-            flows.append(flow)
-
-    async def main() -> None:
-        status: Any = Status()
-        await pipeline.run(task_status=status)
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        trio.run(main)
-    except KeyboardInterrupt:
-        assert left <= 0
-    finally:
-        sys.settrace(before)
-    return flows[0] if flows else None, left <= 0
-
-
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("make", [plain, with_errors, in_order, with_many, by_key])
-def test_the_books_balance_wherever_ctrl_c_strikes(make: Callable[[], Pipeline]) -> None:
+def test_the_books_balance_wherever_ctrl_c_strikes(
+    make: Callable[[], Pipeline], interrupted: Callable[..., bool]
+) -> None:
     """Each item is in the books of one step at least, and where one passed on is the next's."""
     for instruction in count(1, STRIDE):
-        flow, struck = interrupted_at(instruction, make())
-        if not struck:
+        flows: list[Flow] = []
+        main = partial(make().run, task_status=Status(flows))
+        if not interrupted(main, instruction, event="opcode", modules=MODULES):
             break
-        if flow is None:  # while it was being made
+        if not flows:  # struck while it was being made
             continue
+        (flow,) = flows
         assert_conserved(flow)
         for report in flow.stages:
             assert report.in_flight == 0
