@@ -26,10 +26,10 @@ beside 2,000 that succeed in a second, it is 9 % of them."""
 CUT = 0.9
 """Factor of a cut if it is the proven limit itself that is refused. Each further cohort may
 cut again, so a collapse of the quota is followed within a few answers."""
-DROWNED = 0.5
+DROWNED = 0.25
 """The same if refusals are slow, as time-outs are: the service did their work for nothing, and
-the next answer will be as long in coming. A quota is found again by climbing; here the knee
-lies lower still."""
+the next answer will be as long in coming. So fall far: a few calls that are answered tell at once
+where the knee is."""
 HOLD, CALLS = 2.0, 100
 """Seconds and successes from a cut to the next test of the ceiling: so tests cost at most
 two or three per cent."""

@@ -12,7 +12,8 @@ from typing import final
 from ._meter import AGES, BUSY, Reading
 
 ENOUGH = 0.8
-"""The share of the pace known that is good enough: what is asked for is this much."""
+"""The share of the pace known that is good enough: what is asked for is this much, and less if
+the pace was read from few calls."""
 FEW, ROUGHLY, SCATTERED = 10.0, 3.0, 25.0
 """Calls that may be missing by chance: a few; or so many times the root of the limit, as the calls
 of a moment start together; and so many times the square of the scatter, as their times differ."""
@@ -41,7 +42,8 @@ class Drought:
         if normal is None or not BUSY * limit <= in_flight <= limit:
             return self._watch(now)
         rate = normal.rate * min(1.0, limit / normal.in_flight)
-        self._missing += ENOUGH * rate * (now - self._asked) - self.finished
+        sure = ENOUGH * rate * math.exp(-normal.error(scatter))
+        self._missing += sure * (now - self._asked) - self.finished
         self._asked, self.finished = now, 0
         if self._missing <= 0:
             return self._watch(now)

@@ -7,8 +7,9 @@ latency is ever learned as "normal", hence none can be learned wrongly. The law:
 
 1. *Home* is the limit that the knee is probably not above: more than an even chance, and the more
    the calls scatter the higher, since a queue then adds little to what is slow anyway.
-2. *Look* a little below home and above it in turn, as far as the belief is in doubt. When nothing
-   is in doubt both are home, and there is nothing to look at until time has brought doubt back.
+2. *Look* a little below home and above it in turn, as far as the belief is in doubt; upwards never
+   into a deep queue, nor by so little that chance would hide what is seen. When nothing is in doubt
+   both are home, and there is nothing to look at until time has brought doubt back.
 3. *Alarm*: when calls are missing (`_drought`), what has been read so far is of the past. Read
    afresh, and by what ends, not by how long it took; then look at once at the limit that would
    be enough for what is left of the pace.
@@ -33,7 +34,7 @@ from ._meter import AGES, Meter, Reading
 from ._moving import check_bounds
 from ._protocol import Outcome, Sample
 
-LOW, HIGH = 0.15, 0.85
+LOW, HIGH = 0.2, 0.8
 """The limits to look at: the knee is below them with these probabilities."""
 OVER, SCATTERED = 0.7, 3.0
 """The knee is above home with a probability of ``OVER / (1 + SCATTERED * scatter)``: 0.4 if calls
@@ -44,11 +45,12 @@ ASIDE = 3.0
 """One side is looked at twice in a row if it lies so many times as far away as the other."""
 DOWN, UP = math.log(4), math.log(2)
 """The farthest moves in one go, in logarithms."""
+PEEK = math.log(1.4)
+"""The farthest look up: enough to see if there is more to be had, and no deep queue if not."""
 FEWEST = 10
 """Calls that a reading takes at least, so that chance does not rule at small limits."""
-CLUSTERED, NEVER_SURE = 1.5, 0.02
-"""Calls in flight together are alike: so many times the variance of as many strangers. And what
-no number of calls makes better."""
+NEVER_SURE = 0.02
+"""The error of a reading that no number of calls makes better."""
 STEADY, ALARMED = 0.1, 0.5
 """The least scatter to reckon with: few calls may be alike by chance, and in an alarm they are
 counted, while some are still of the time before."""
@@ -91,8 +93,8 @@ class KneeLimit:
         self._lower, self._upper, self._max_latency = minimum, maximum, max_latency
         self._limit = self._home = int(initial)
         self._doing, self._upwards, self._reach = _Doing.RESTING, True, UP
+        self._left = 0  # the limit that the look is from, to which there is a way back at once
         self._meter = Meter()
-        self._meter.settle(0.0, self._limit)
         self._belief, self._drought, self._ceiling = Belief(maximum), Drought(), Ceiling()
         self._latest: Reading | None = None
         self._before_alarm: Reading | None = None
@@ -164,20 +166,22 @@ class KneeLimit:
         reading, before, self._before_alarm = self._meter.read(now), self._before_alarm, None
         if misfit := reading.misfit(self._limit):
             self._go(now, self._home, _Doing.RESTING, misfit, in_flight=reading.in_flight)
-        elif before is None:
-            self._learn(now, reading, STEADY)
-            self._decide(now, reading)
-        else:
+        elif before is not None:
             self._learn(now, reading.counted(before), ALARMED)
             self._look_into(now, reading.rate / before.rate)
+        else:
+            if self._latest is None:  # all have begun together, and the quick ones ended first
+                reading = reading.counted(reading)
+            self._learn(now, reading, STEADY)
+            self._decide(now, reading)
 
     def _learn(self, now: float, reading: Reading, least: float) -> None:
-        error = NEVER_SURE + max(least, self._meter.scatter) * math.sqrt(CLUSTERED / reading.calls)
+        error = NEVER_SURE + reading.error(max(least, self._meter.scatter))
         trips = min(STALE, (now - self._learned) / reading.latency)
         self._belief.learn(reading.in_flight, reading.typical, error, trips)
         if self._latest is not None:  # one reading alone does not tell where the knee is
             over = OVER / (1 + SCATTERED * self._meter.scatter)
-            self._home = self._within_reach(1 - over, reading)
+            self._home = self._within_reach(self._belief.knee(1 - over), reading)
         self._latest, self._learned = reading, now
 
     # Decisions.
@@ -203,22 +207,33 @@ class KneeLimit:
 
     def _aside(self, reading: Reading) -> int:
         """Return the limit to look at next: on the other side in turn, unless there is no doubt."""
-        low, high = self._within_reach(LOW, reading), self._within_reach(HIGH, reading)
+        low = self._within_reach(self._belief.knee(LOW), reading)
+        high = self._within_reach(self._peek(reading), reading)
         this, other = (low, high) if self._upwards else (high, low)
         return this if self._far(this) >= max(SAME, self._far(other) / ASIDE) else other
+
+    def _peek(self, reading: Reading) -> float:
+        """Return the limit to look up at: no deep queue, nor too near to be told from chance."""
+        knee = self._belief.knee(HIGH)
+        if round(knee) <= self._limit:
+            return knee
+        error = reading.error(max(STEADY, self._meter.scatter))
+        return min(max(knee, self._up_by(error)), self._up_by(PEEK))
 
     def _far(self, limit: int) -> float:
         return abs(math.log(limit / self._limit))
 
-    def _within_reach(self, share: float, reading: Reading) -> int:
-        """Return the limit that the knee is below with this probability, or as near as may be."""
+    def _within_reach(self, aim: float, reading: Reading) -> int:
+        """Return the limit that is aimed at, or what is as near to it as may be gone now."""
         highest = min(
-            max(self._limit + 1, self._limit * math.exp(self._reach)),
+            max(self._up_by(self._reach), self._left),
             self._limit * max(0.5, self._max_latency / reading.latency),
             self._ceiling.value - 1,
         )
-        aim = min(self._belief.knee(share), highest)
-        return self._bounded(max(self._limit * math.exp(-DOWN), aim))
+        return self._bounded(max(self._limit * math.exp(-DOWN), min(aim, highest)))
+
+    def _up_by(self, logarithm: float) -> float:
+        return max(self._limit + 1, self._limit * math.exp(logarithm))
 
     def _bounded(self, limit: float) -> int:
         return round(min(self._upper, max(self._lower, limit)))
@@ -232,6 +247,7 @@ class KneeLimit:
 
     def _go(self, now: float, to: int, doing: _Doing, reason: str, **figures: object) -> None:
         before, self._limit, self._doing = self._limit, self._bounded(to), doing
+        self._left = before if doing is _Doing.LOOKING else 0
         self._explain(reason, before, **figures)
         if self._limit == before and doing is not _Doing.CLIMBING:
             self._meter.open(now)

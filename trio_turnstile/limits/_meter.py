@@ -18,6 +18,8 @@ times, and no guess about their distribution is needed.
 """
 BUSY = 0.8
 """A limit is in use when this share of it is in flight."""
+CLUSTERED = 1.5
+"""Calls in flight together are alike: so many times the variance of as many strangers."""
 
 
 @final
@@ -46,6 +48,10 @@ class Reading:
     def rate(self) -> float:
         """Calls that succeeded per second, counted: right even while the service is changing."""
         return self.stood_for / self.seconds
+
+    def error(self, scatter: float) -> float:
+        """Return the relative standard error of the latency, from the scatter of single calls."""
+        return scatter * math.sqrt(CLUSTERED / self.calls)
 
     def misfit(self, limit: int) -> str | None:
         """Return why the reading says nothing of the limit; None if it does."""
@@ -86,7 +92,8 @@ class Meter:
         self._guessed = True
         self._in_flight = self._seen = 0
         self._starts = self._now = self._area = self._ages = 0.0
-        self.settle(0.0, 0)
+        self.changed = -math.inf
+        self.open(0.0)
 
     def settle(self, now: float, turnover: int) -> None:
         """Wait, after a change of the limit, until the calls from before it are gone.
@@ -111,6 +118,8 @@ class Meter:
     def on_start(self, now: float, in_flight: int) -> None:
         """Take note that a call starts."""
         self.on_tick(now)
+        if not self._in_flight and not self.calls:  # until now there was nothing to read
+            self.opened = now
         self._in_flight = in_flight
         self._seen += 1
         self._starts += now
