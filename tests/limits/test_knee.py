@@ -173,6 +173,7 @@ class TestBelief:
 
     @given(st.lists(st.tuples(st.floats(1, 1000), st.floats(0.001, 1000)), max_size=20))
     @example([(68.0, 136.0), (1.0, 142.0), (666.0, 137.0)])
+    @example([(2.0, 100.0), (1.0, 1.0), (1000.0, 100.0), (1000.0, 100.0)])
     def test_shares_are_in_order(self, readings: list[tuple[float, float]]) -> None:
         """Whatever was read, if the law fits it or not, and within the bounds."""
         belief = Belief(1000)

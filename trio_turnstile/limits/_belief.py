@@ -77,7 +77,9 @@ class Belief:
         for i, weight in enumerate(self._weights):
             if below + weight >= share:
                 low, high = self._edges[i : i + 2]
-                return exp(low + (high - low) * (share - below) / weight)
+                # At most the whole of it: beside a weight of almost nothing, what rounding
+                # has left of the share is large.
+                return exp(low + (high - low) * min(1.0, (share - below) / weight))
             below += weight
         return exp(self._edges[-1])
 
