@@ -160,7 +160,7 @@ def test_a_sample_costs_little() -> None:
 def told(belief: Belief, knee: float, time: float, limits: Iterable[float]) -> None:
     """Give a belief a reading at each of the limits, of a service that keeps to the law."""
     for calls in limits:
-        belief.learn(calls, time * max(1.0, calls / knee), error=0.05, trips=3.0)
+        belief.learn(calls, time * max(1.0, calls / knee), error=0.05, rounds=1.0, trips=3.0)
 
 
 class TestBelief:
@@ -178,7 +178,7 @@ class TestBelief:
         """Whatever was read, if the law fits it or not, and within the bounds."""
         belief = Belief(1000)
         for calls, latency in readings:
-            belief.learn(calls, latency, error=0.02, trips=2.0)
+            belief.learn(calls, latency, error=0.02, rounds=1.0, trips=2.0)
         knees = [belief.knee(share) for share in (0.0, 0.1, 0.5, 0.9, 1.0)]
         assert knees == sorted(knees)
         assert 0.5 <= knees[0] <= knees[-1] <= 1200
@@ -196,8 +196,16 @@ class TestBelief:
         belief = Belief(1000)
         for calls in [15, 30, 60] * 20:
             latency = 0.1 * max(1.0, calls / 20) ** slope
-            belief.learn(calls, latency, error=0.02, trips=3.0)
+            belief.learn(calls, latency, error=0.02, rounds=2.0, trips=3.0)
         assert 18 < belief.knee(0.5) < 22
+
+    def test_others_may_be_in_a_queue(self) -> None:
+        """So one short reading of it changes little, and a long one much."""
+        for rounds, moved in ((1.0, False), (5.0, True)):
+            belief = Belief(1000)
+            told(belief, 20, 0.1, [24, 14] * 10)
+            belief.learn(40, 0.12, error=0.05, rounds=rounds, trips=3.0)
+            assert (belief.knee(0.5) > 25) is moved
 
     def test_a_doubled_latency_may_be_slower_or_smaller(self) -> None:
         """Both are believed, until readings at other limits tell."""
@@ -217,7 +225,7 @@ class TestBelief:
         belief = Belief(1000)
         told(belief, 40, 0.1, [44, 30] * 10)
         sure = belief.knee(0.8)
-        belief.learn(40, 0.1, error=0.05, trips=300.0)
+        belief.learn(40, 0.1, error=0.05, rounds=1.0, trips=300.0)
         assert belief.knee(0.8) > 1.3 * sure
 
 

@@ -39,8 +39,12 @@ JUMP = FAR * FAR
 """The variance that a jump adds."""
 SLOPE, SLOPES = 1.3, 0.2
 """The slope of a service that nothing is known of, and its standard deviation."""
-MISFIT = 0.2
-"""Doubt in any one reading of a queue, as a share of its logarithm: it may still be growing."""
+MISFIT, OTHERS = 0.2, 0.4
+"""Doubt in any one reading of a queue, as a share of its logarithm: it may still be growing; and
+others, who come and go, may be in it. Of those there is the less doubt the fewer calls fill the
+service, and the more often all calls in flight have made room for others in one reading."""
+FILLS = 6
+"""How slowly the doubt in others grows with the knee: it is half at 9 calls."""
 IMPOSSIBLE = 1e-12
 """The least likelihood, so that nothing that was read can rule everything out."""
 UNKNOWN = 100.0
@@ -67,6 +71,7 @@ class Belief:
         self._edges = [-0.35, *middles, self._knees[-1] + GRAIN / 2]
         widths = [there - here for here, there in pairwise(self._edges)]
         self._prior = [width / sum(widths) for width in widths]
+        self._others = [OTHERS * OTHERS * (1 - exp(-knee)) ** FILLS for knee in self._knees]
         self._near = [exp((here - there) / FAR) for here, there in pairwise(self._knees)]
         self._weights = list(self._prior)
         self._normals: list[_Normal] = [(0.0, SLOPE, UNKNOWN, 0.0, SLOPES * SLOPES)] * len(widths)
@@ -83,13 +88,16 @@ class Belief:
             below += weight
         return exp(self._edges[-1])
 
-    def learn(self, in_flight: float, latency: float, error: float, trips: float) -> None:
+    def learn(
+        self, in_flight: float, latency: float, error: float, rounds: float, trips: float
+    ) -> None:
         """Take a reading into account.
 
         Args:
           in_flight: mean number of calls in flight.
           latency: typical latency, in seconds.
           error: standard error of the latency's logarithm.
+          rounds: how many calls have ended for each that is in flight, at least 1.
           trips: how many times its latency the last reading is past.
         """
         self._doubt(trips)
@@ -99,7 +107,8 @@ class Belief:
         for i, knee in enumerate(self._knees):
             queue = calls - knee if calls > knee else 0.0
             # What waits is answered in turn, and delayed alike: n / knee calls tell as much as one.
-            noise = error * error * exp(queue) + MISFIT * MISFIT * queue * queue
+            misfit = MISFIT * MISFIT + self._others[i] / rounds
+            noise = error * error * exp(queue) + misfit * queue * queue
             normals[i], likelihood = _told(normals[i], queue, seen, noise, jump)
             weights[i] *= likelihood
         total = sum(weights)

@@ -34,8 +34,9 @@ from ._meter import AGES, Meter, Reading
 from ._moving import check_bounds
 from ._protocol import Outcome, Sample
 
-LOW, HIGH = 0.2, 0.8
-"""The limits to look at: the knee is below them with these probabilities."""
+TAIL, OF_FEW = 0.1, 0.2
+"""The limits to look at: the knee is beyond each with a probability of ``TAIL + 1 / limit``, but no
+more than ``OF_FEW``. A look costs a call more or less, and of a few calls that is much."""
 OVER, SCATTERED = 0.7, 3.0
 """The knee is above home with a probability of ``OVER / (1 + SCATTERED * scatter)``: 0.4 if calls
 scatter by a quarter of their mean, 0.18 if they scatter by all of it."""
@@ -176,26 +177,33 @@ class KneeLimit:
             self._decide(now, reading)
 
     def _learn(self, now: float, reading: Reading, least: float) -> None:
-        error = NEVER_SURE + reading.error(max(least, self._meter.scatter))
+        error = NEVER_SURE + self._error(reading, least)
         trips = min(STALE, (now - self._learned) / reading.latency)
-        self._belief.learn(reading.in_flight, reading.typical, error, trips)
+        rounds = max(1.0, reading.calls / reading.in_flight)
+        self._belief.learn(reading.in_flight, reading.typical, error, rounds, trips)
         if self._latest is not None:  # one reading alone does not tell where the knee is
             over = OVER / (1 + SCATTERED * self._meter.scatter)
             self._home = self._within_reach(self._belief.knee(1 - over), reading)
         self._latest, self._learned = reading, now
 
+    def _error(self, reading: Reading, least: float) -> float:
+        """Return the relative error of a reading, calls scattering at least so much."""
+        return reading.error(max(least, self._meter.scatter))
+
     # Decisions.
 
     def _decide(self, now: float, reading: Reading) -> None:
-        aim = self._aside(reading)
+        doubted = self._doubted()
+        aim = self._aside(*doubted, reading)
+        evidence = {"knee": doubted, "in_flight": reading.in_flight, "latency": reading.typical}
         if self._ceiling.near(self._limit) and self._ceiling.due(now):
             self._raise(now, 1)
         elif self._doing is _Doing.LOOKING or self._far(aim) < max(SAME, self._far(self._home)):
-            self._go(now, self._home, _Doing.RESTING, "home", **self._figures(reading))
+            self._go(now, self._home, _Doing.RESTING, "home", **evidence)
         else:
             self._upwards = aim > self._limit
             reason = "looking up" if self._upwards else "looking down"
-            self._go(now, aim, _Doing.LOOKING, reason, **self._figures(reading))
+            self._go(now, aim, _Doing.LOOKING, reason, **evidence)
 
     def _look_into(self, now: float, pace: float) -> None:
         """Look at the limit that would be enough for what is left of the pace.
@@ -205,20 +213,24 @@ class KneeLimit:
         aim = round(self._limit * min(1.0, pace))
         self._go(now, aim, _Doing.LOOKING, "slower or smaller?", pace=pace)
 
-    def _aside(self, reading: Reading) -> int:
+    def _doubted(self) -> tuple[float, float]:
+        """Return the limits between which the knee is, as far as it is worth while to be sure."""
+        tail = min(OF_FEW, TAIL + 1 / self._limit)
+        return self._belief.knee(tail), self._belief.knee(1 - tail)
+
+    def _aside(self, low: float, high: float, reading: Reading) -> int:
         """Return the limit to look at next: on the other side in turn, unless there is no doubt."""
-        low = self._within_reach(self._belief.knee(LOW), reading)
-        high = self._within_reach(self._peek(reading), reading)
-        this, other = (low, high) if self._upwards else (high, low)
+        down = self._within_reach(low, reading)
+        up = self._within_reach(self._peek(high, reading), reading)
+        this, other = (down, up) if self._upwards else (up, down)
         return this if self._far(this) >= max(SAME, self._far(other) / ASIDE) else other
 
-    def _peek(self, reading: Reading) -> float:
+    def _peek(self, knee: float, reading: Reading) -> float:
         """Return the limit to look up at: no deep queue, nor too near to be told from chance."""
-        knee = self._belief.knee(HIGH)
         if round(knee) <= self._limit:
             return knee
-        error = reading.error(max(STEADY, self._meter.scatter))
-        return min(max(knee, self._up_by(error)), self._up_by(PEEK))
+        clear = self._up_by(self._error(reading, STEADY))
+        return min(max(knee, clear), self._up_by(PEEK))
 
     def _far(self, limit: int) -> float:
         return abs(math.log(limit / self._limit))
@@ -237,13 +249,6 @@ class KneeLimit:
 
     def _bounded(self, limit: float) -> int:
         return round(min(self._upper, max(self._lower, limit)))
-
-    def _figures(self, reading: Reading) -> dict[str, object]:
-        return {
-            "knee": (self._belief.knee(LOW), self._belief.knee(HIGH)),
-            "in_flight": reading.in_flight,
-            "latency": reading.typical,
-        }
 
     def _go(self, now: float, to: int, doing: _Doing, reason: str, **figures: object) -> None:
         before, self._limit, self._doing = self._limit, self._bounded(to), doing
