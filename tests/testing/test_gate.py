@@ -93,6 +93,14 @@ def test_settling(seed: int) -> None:
 
 
 @every_seed
+def test_finds_more_capacity_soon(seed: int) -> None:
+    """It looks up often enough, where a look costs little: 3 s after twenty workers are forty."""
+    doubled = knee(HALVED, seed).settled[2]
+    assert doubled is not None
+    assert doubled <= 3
+
+
+@every_seed
 def test_fairness(seed: int) -> None:
     """Two clients share one service, from 20 s after the second has joined."""
     assert knee(TWO_CLIENTS, seed).fairness >= 0.95
