@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from functools import cache
+from statistics import geometric_mean
 
 import attrs
 import pytest
@@ -34,6 +34,8 @@ pytestmark = pytest.mark.slow
 
 SEEDS = (1, 2, 3, 4, 5)
 OTHERS = {name: make for name, make in policies(200).items() if name != "Knee"}
+PERFECT = 105.0
+"""More than any policy scores: the oracle has 100, and chance is worth a little."""
 every_seed = pytest.mark.parametrize("seed", SEEDS)
 
 
@@ -117,11 +119,15 @@ def test_score() -> None:
 @pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS.keys())
 def test_leads_the_table(make: Make, seed: int) -> None:
     """No other policy scores higher overall, nor in its worst scenario."""
-    others = [simulate(make(scenario.initial), scenario, seed=seed) for scenario in GATE]
     ours = [knee(scenario, seed) for scenario in GATE]
-    assert overall(ours) > overall(others)
-    assert min(r.score for r in ours) > min(r.score for r in others)
-    assert math.isfinite(overall(others))
+    best, worst = overall(ours), min(result.score for result in ours)
+    scores = list[float]()
+    for scenario in sorted(GATE, key=lambda s: s.duration):
+        scores.append(max(1e-9, simulate(make(scenario.initial), scenario, seed=seed).score))
+        unplayed = len(GATE) - len(scores)
+        if min(scores) < worst and geometric_mean(scores + unplayed * [PERFECT]) < best:
+            return  # it cannot catch up any more
+    pytest.fail(f"{scores} against {best} overall and {worst} at worst")
 
 
 def resized(scenario: Scenario, workers: int, seconds: float) -> Scenario:
