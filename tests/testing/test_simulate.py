@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -88,12 +89,13 @@ def test_the_books_balance(scenario: Scenario) -> None:
     timeout=st.sampled_from([0.05, 1.0]),
     errors=st.sampled_from([0.0, 0.2]),
     arrivals=st.sampled_from([None, 50.0, 500.0]),
+    shared=st.booleans(),
 )
 def test_the_books_balance_anywhere(
-    workers: int, queue: float, timeout: float, errors: float, arrivals: float | None
+    workers: int, queue: float, timeout: float, errors: float, arrivals: float | None, shared: bool
 ) -> None:
     """Also when nothing works, all times out, and half is shed."""
-    server = Server(workers=workers, queue=queue, errors=errors)
+    server = Server(workers=workers, queue=queue, errors=errors, shared=shared)
     client = Client(arrivals=arrivals, timeout=timeout, max_wait=0.5)
     books = simulate(
         Fixed(10), Scenario(name="", server=server, clients=(client,), duration=5.0), seed=1
@@ -121,6 +123,21 @@ def test_a_quota_refuses_what_is_beyond_it() -> None:
     books = simulate(Fixed(51), QUOTA, seed=1).books[0]
     assert books.refused > 10_000
     assert simulate(Fixed(25), QUOTA, seed=1).books[0].refused == 0
+
+
+def test_calls_that_share_the_workers_wait_for_none() -> None:
+    """Thrice as many as workers take thrice as long, and short ones end long before long ones."""
+    sharing = Server(workers=10, jitter=Bimodal(0.2, 10.0), shared=True)
+    shared, in_line = (
+        simulate(Fixed(30), Scenario(name="", server=server), seed=1)
+        for server in (sharing, attrs.evolve(sharing, shared=False))
+    )
+    assert shared.throughput == pytest.approx(1.0, abs=0.03)
+    assert in_line.throughput == pytest.approx(1.0, abs=0.03)
+    quick = 0.1 / (1 + 0.2 * 9)
+    for result, least in ((shared, 2.9 * quick), (in_line, 5 * quick)):
+        latencies = sorted(latency for _, latency in result.books[0].latencies[100:])
+        assert latencies[len(latencies) // 10] == pytest.approx(least, rel=0.1)
 
 
 def test_time_outs_end_the_call_and_not_the_work() -> None:

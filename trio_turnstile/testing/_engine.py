@@ -102,32 +102,59 @@ class _Clock:
 
 
 @final
+class _Conditions:
+    """What the plan says of the present tick."""
+
+    def __init__(self, plan: Server, rng: random.Random) -> None:
+        self._plan = plan
+        self._rng = rng
+        self._draw = (plan.jitter or LogNormal(plan.sigma)).draw
+        self.capacity = 0
+        self._service_time = self._errors = 0.0
+
+    def tick(self, now: float) -> None:
+        self.capacity = int(at(self._plan.workers, now))
+        self._service_time = at(self._plan.service_time, now)
+        self._errors = at(self._plan.errors, now)
+
+    def an_error(self) -> bool:
+        return self._errors > 0 and self._rng.random() < self._errors
+
+    def work(self, present: int) -> float:
+        """Return the seconds of work of the next call, so many calls being there."""
+        time = self._service_time * self._draw(self._rng)
+        if self._plan.collapse:
+            time *= 1 + self._plan.collapse * max(0, present - self.capacity) / max(
+                1, self.capacity
+            )
+        return time
+
+
+@final
 class _Server:
     """Workers behind a queue."""
 
     def __init__(self, plan: Server, clock: _Clock, rng: random.Random) -> None:
         self._plan = plan
         self._clock = clock
-        self._rng = rng
-        self._draw = (plan.jitter or LogNormal(plan.sigma)).draw
+        self._now = _Conditions(plan, rng)
         self._queue: deque[_Call] = deque()
         self._busy = 0
-        self.capacity = 0
-        self._service_time = self._errors = 0.0
         if plan.flush is not None:
             clock.at(plan.flush, self._flush)
 
+    @property
+    def capacity(self) -> int:
+        return self._now.capacity
+
     def tick(self) -> None:
-        now = self._clock.now
-        self.capacity = int(at(self._plan.workers, now))
-        self._service_time = at(self._plan.service_time, now)
-        self._errors = at(self._plan.errors, now)
+        self._now.tick(self._clock.now)
         self._dispatch()
 
     def submit(self, call: _Call) -> None:
-        if self._errors and self._rng.random() < self._errors:
+        if self._now.an_error():
             self._refuse(call)
-        elif self._plan.flush is None and self._busy < self.capacity and not self._queue:
+        elif self._plan.flush is None and self._busy < self._now.capacity and not self._queue:
             self._begin(call)
         elif len(self._queue) < self._plan.queue:
             self._queue.append(call)
@@ -139,10 +166,7 @@ class _Server:
 
     def _begin(self, call: _Call) -> None:
         self._busy += 1
-        time = self._service_time * self._draw(self._rng)
-        if self._plan.collapse:
-            crowd = max(0, self._busy + len(self._queue) - self.capacity) / max(1, self.capacity)
-            time *= 1 + self._plan.collapse * crowd
+        time = self._now.work(self._busy + len(self._queue))
         self._clock.at(self._clock.now + time, self._end, call)
 
     def _end(self, call: _Call) -> None:
@@ -153,7 +177,7 @@ class _Server:
     def _dispatch(self) -> None:
         if self._plan.flush is not None:
             return
-        while self._queue and self._busy < self.capacity:
+        while self._queue and self._busy < self._now.capacity:
             self._begin(self._queue.popleft())
 
     def _flush(self, _: object) -> None:
@@ -165,11 +189,75 @@ class _Server:
 
 
 @final
+class _Shared:
+    """Workers that all calls share: beyond the capacity each call is the slower, and none waits.
+
+    All advance alike, so one number, the work done for each that was there all the time, tells
+    when a call is done: when it has grown by the work of that call.
+    """
+
+    def __init__(self, plan: Server, clock: _Clock, rng: random.Random) -> None:
+        self._plan = plan
+        self._clock = clock
+        self._now = _Conditions(plan, rng)
+        self._calls: list[tuple[float, int, _Call]] = []
+        self._count = 0
+        self._turn = 0  # of the event that is awaited; those of former turns are void
+        self._done = self._as_of = 0.0
+
+    @property
+    def capacity(self) -> int:
+        return self._now.capacity
+
+    def tick(self) -> None:
+        self._advance()
+        self._now.tick(self._clock.now)
+        self._await_next()
+
+    def submit(self, call: _Call) -> None:
+        room = len(self._calls) < self.capacity + self._plan.queue
+        if self._now.an_error() or not room:
+            self._clock.at(self._clock.now + self._plan.refusal_time, call.owner.refused, call)
+            return
+        self._advance()
+        self._count += 1
+        done = self._done + self._now.work(len(self._calls) + 1)
+        heapq.heappush(self._calls, (done, self._count, call))
+        self._await_next()
+
+    def _speed(self) -> float:
+        return min(1.0, self.capacity / len(self._calls)) if self._calls else 0.0
+
+    def _advance(self) -> None:
+        self._done += (self._clock.now - self._as_of) * self._speed()
+        self._as_of = self._clock.now
+
+    def _await_next(self) -> None:
+        self._turn += 1
+        if speed := self._speed():
+            left = max(0.0, self._calls[0][0] - self._done)
+            self._clock.at(self._clock.now + left / speed, self._end, self._turn)
+
+    def _end(self, turn: int) -> None:
+        if turn != self._turn:
+            return
+        self._advance()
+        _, _, call = heapq.heappop(self._calls)
+        self._await_next()
+        call.owner.succeeded(call)
+
+
+@final
 class _Caller:
     """One client: starts calls as its policy's limit permits."""
 
     def __init__(
-        self, plan: Client, policy: LimitPolicy, server: _Server, clock: _Clock, rng: random.Random
+        self,
+        plan: Client,
+        policy: LimitPolicy,
+        server: _Server | _Shared,
+        clock: _Clock,
+        rng: random.Random,
     ) -> None:
         self._plan = plan
         self.policy = policy
@@ -293,7 +381,7 @@ class Run:
 class _Recorder:
     """Writes a trace point for each tick."""
 
-    def __init__(self, callers: Sequence[_Caller], server: _Server) -> None:
+    def __init__(self, callers: Sequence[_Caller], server: _Server | _Shared) -> None:
         self._callers = callers
         self._server = server
         self._seen = [0] * len(callers)
@@ -323,7 +411,8 @@ class _Recorder:
 def play(scenario: Scenario, policies: Sequence[LimitPolicy], seed: int) -> Run:
     """Play a scenario, one policy for each client; the policies are used up by it."""
     clock = _Clock()
-    server = _Server(scenario.server, clock, random.Random(seed))
+    kind = _Shared if scenario.server.shared else _Server
+    server = kind(scenario.server, clock, random.Random(seed))
     callers = [
         _Caller(plan, policy, server, clock, random.Random(f"{seed}/{i}"))
         for i, (plan, policy) in enumerate(zip(scenario.clients, policies, strict=True))

@@ -132,7 +132,7 @@ class Erlang:
 @final
 @attrs.frozen(kw_only=True)
 class Server:
-    """The service: workers behind one first-come-first-served queue."""
+    """The service: workers behind one first-come-first-served queue, or shared by all calls."""
 
     workers: Varying = 40
     """Calls it can work on at once, which is its true capacity. When it falls, work begun
@@ -152,6 +152,9 @@ class Server:
     """Seconds that it takes to refuse a call."""
     errors: Varying = 0.0
     """Share of calls refused at random, whatever the load."""
+    shared: bool = False
+    """No call waits in line: all are worked on at once, each the slower the more there are
+    beyond the capacity, as on a machine whose cores are shared by what it runs."""
     flush: float | None = None
     """A batch server: calls are gathered and answered, at most ``workers`` together,
     each time that so many seconds have gone by."""
