@@ -39,6 +39,13 @@ def test_finds_the_knee_from_below_and_above(workers: int) -> None:
         assert 0.85 * workers <= limit <= 1.4 * workers + 1
 
 
+@pytest.mark.parametrize("workers", [3, 8, 40])
+def test_where_calls_share_the_workers(workers: int) -> None:
+    """There all overtake each other, in a queue or not; that does not mislead it."""
+    server = Server(workers=workers, shared=True)
+    assert workers <= settled_limit(KneeLimit(20), server, 60.0) <= 1.2 * workers + 1
+
+
 def test_tells_slower_from_smaller() -> None:
     """Latency doubles in both cases; the limit halves in one alone."""
     slower = Server(service_time=Steps(0.1, ((15, 0.2),)))
@@ -171,14 +178,21 @@ class TestBelief:
         told(belief, knee, time, [1.2 * knee, 0.7 * knee] * 20)
         assert abs(belief.knee(0.5) - knee) <= max(0.75, 0.15 * knee)
 
-    @given(st.lists(st.tuples(st.floats(1, 1000), st.floats(0.001, 1000)), max_size=20))
-    @example([(68.0, 136.0), (1.0, 142.0), (666.0, 137.0)])
-    @example([(2.0, 100.0), (1.0, 1.0), (1000.0, 100.0), (1000.0, 100.0)])
-    def test_shares_are_in_order(self, readings: list[tuple[float, float]]) -> None:
+    @given(
+        st.lists(
+            st.tuples(st.floats(1, 1000), st.floats(0.001, 1000), st.floats(0, 1), st.floats(0, 9)),
+            max_size=20,
+        )
+    )
+    @example([(68.0, 136.0, 0.0, 0.0), (1.0, 142.0, 0.0, 0.0), (666.0, 137.0, 0.0, 0.0)])
+    @example([(2.0, 100.0, 0.0, 0.0), (1.0, 1.0, 0.0, 0.0), *2 * [(1000.0, 100.0, 0.0, 0.0)]])
+    @example(20 * [(2.0, 1.0, 0.0, 3.0), (2.0, 1.0, 1.0, 3.0)])
+    def test_shares_are_in_order(self, readings: list[tuple[float, float, float, float]]) -> None:
         """Whatever was read, if the law fits it or not, and within the bounds."""
         belief = Belief(1000)
-        for calls, latency in readings:
+        for calls, latency, overtaken, scatter in readings:
             belief.learn(calls, latency, error=0.02, rounds=1.0, trips=2.0)
+            belief.learn_order(calls, overtaken, scatter, calls=1000)
         knees = [belief.knee(share) for share in (0.0, 0.1, 0.5, 0.9, 1.0)]
         assert knees == sorted(knees)
         assert 0.5 <= knees[0] <= knees[-1] <= 1200
@@ -206,6 +220,31 @@ class TestBelief:
             told(belief, 20, 0.1, [24, 14] * 10)
             belief.learn(40, 0.12, error=0.05, rounds=rounds, trips=3.0)
             assert (belief.knee(0.5) > 25) is moved
+
+    @pytest.mark.parametrize(
+        ("overtaken", "low", "high"), [(0.0, 1, 2), (0.2, 4.5, 5.5), (0.44, 9, 60)]
+    )
+    def test_the_order_of_ends_tells_the_knee(
+        self, overtaken: float, low: float, high: float
+    ) -> None:
+        """Where there is a line: who waits in it overtakes nobody, who is worked on does."""
+        belief = Belief(1000)
+        told(belief, 5, 0.1, [7, 3.5] * 10)
+        for _ in range(5):
+            belief.learn_order(7, 0.3, scatter=1.0, calls=100)
+        belief.learn(10, 0.14, error=0.5, rounds=1.0, trips=200.0)  # long ago, and news is vague
+        for _ in range(5):
+            belief.learn_order(10, overtaken, scatter=1.0, calls=100)
+        assert low < belief.knee(0.5) < high
+
+    def test_without_a_line_the_order_tells_nothing(self) -> None:
+        """Calls that share the workers overtake each other however many there are."""
+        belief, by_latency = Belief(1000), Belief(1000)
+        for calls in [10, 4] * 20:
+            told(belief, 5, 0.1, [calls])
+            told(by_latency, 5, 0.1, [calls])
+            belief.learn_order(calls, 0.44, scatter=1.0, calls=20)
+        assert belief.knee(0.5) == pytest.approx(by_latency.knee(0.5), rel=0.05)
 
     def test_a_doubled_latency_may_be_slower_or_smaller(self) -> None:
         """Both are believed, until readings at other limits tell."""
@@ -349,6 +388,29 @@ class TestMeter:
         reading = meter.read(1002.0)
         assert reading.seconds == pytest.approx(2)
         assert reading.in_flight == pytest.approx(1)
+
+    @pytest.mark.parametrize(
+        ("starts", "ended", "placed", "overtaken"),
+        [
+            ([0, 1, 2], 0, 1, 0.0),
+            ([0, 1, 2], 1, 1, 0.5),
+            ([0, 1, 2], 2, 1, 1.0),
+            ([0, 1, 1], 1, 0, 0.0),  # two begun together: who knows which of them ended first?
+            ([1], 1, 0, 0.0),  # alone
+            ([], 0, 0, 0.0),  # begun before anybody looked
+        ],
+    )
+    def test_sees_whom_a_call_has_overtaken(
+        self, starts: list[int], ended: int, placed: int, overtaken: float
+    ) -> None:
+        """The share of the others in flight that had begun before it."""
+        meter = Meter()
+        meter.open(0.0)
+        for n, start in enumerate(starts):
+            meter.on_start(float(start), n + 1)
+        meter.on_finish(Sample(float(ended), 3.0, 1))
+        reading = meter.read(4.0)
+        assert (reading.placed, reading.overtaken) == (placed, overtaken)
 
     def test_one_call_tells_nothing_of_the_scatter(self) -> None:
         """Nor do calls that took no time: what was known or guessed stays."""

@@ -10,6 +10,11 @@ knee. The slope is 1 if calls do no more than queue, more if crowding also slows
 less if others are in the queue too. If every latency doubles, the service may be slower or smaller:
 both are believed, as far as each is likely, until a reading at another limit tells.
 
+The order in which calls end tells of the knee too, without any look at another limit: calls that
+are worked on at once overtake each other, and those that wait in line do not. That is so unless the
+service has no line, and works on all that is there at once, each the slower; so whether there is a
+line is believed as well.
+
 The belief is a probability for every knee on a grid, and to each of these knees a normal
 distribution of two numbers: the logarithm of the time, and the slope. In logarithms the law is
 linear in them, so a reading changes all by Bayes' rule. Between two readings the service may have
@@ -25,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from math import exp, log, sqrt
+from math import erf, exp, log, sqrt
 from operator import add, mul
 from typing import TypeAlias, final
 
@@ -45,6 +50,18 @@ others, who come and go, may be in it. Of those there is the less doubt the fewe
 service, and the more often all calls in flight have made room for others in one reading."""
 FILLS = 6
 """How slowly the doubt in others grows with the knee: it is half at 9 calls."""
+LINE, SURE = 0.5, 0.99
+"""How likely it is that a service has a line, when nothing is known of it and at the most."""
+ALIKE = 3.0
+"""The calls of one reading overtake the same others: so many times the variance of strangers."""
+UNUSUAL, SLIPS = 0.3, 0.03
+"""Doubt in how often calls overtake others: as a share of that, and as a share of the others."""
+LEGIBLE = 12
+"""The order of more calls in flight is not heeded: there latency tells enough, and two clients who
+knew from it that they are in no line would look about less, and share less evenly."""
+ALONE = 2.0
+"""Too little overtaking may be others' doing, who wait in the line too: the more calls there are in
+flight beyond this, the less it tells."""
 IMPOSSIBLE = 1e-12
 """The least likelihood, so that nothing that was read can rule everything out."""
 UNKNOWN = 100.0
@@ -71,6 +88,7 @@ class Belief:
         self._edges = [-0.35, *middles, self._knees[-1] + GRAIN / 2]
         widths = [there - here for here, there in pairwise(self._edges)]
         self._prior = [width / sum(widths) for width in widths]
+        self._lines = [LINE] * len(widths)
         self._others = [OTHERS * OTHERS * (1 - exp(-knee)) ** FILLS for knee in self._knees]
         self._near = [exp((here - there) / FAR) for here, there in pairwise(self._knees)]
         self._weights = list(self._prior)
@@ -111,8 +129,50 @@ class Belief:
             noise = error * error * exp(queue) + misfit * queue * queue
             normals[i], likelihood = _told(normals[i], queue, seen, noise, jump)
             weights[i] *= likelihood
-        total = sum(weights)
-        self._weights = [weight / total for weight in weights]
+        self._weights = _normed(weights)
+
+    def learn_order(self, in_flight: float, overtaken: float, scatter: float, calls: int) -> None:
+        """Take into account in what order calls have ended.
+
+        Of the others that are worked on, a call that ends has overtaken as large a share as the
+        Gini index of service times is, in the mean; of those in a line, none. (It overtakes what
+        has been worked on for longer than it took itself, and the mean of that over all calls is
+        half their mean difference over their mean.)
+
+        Args:
+          in_flight: mean number of calls in flight.
+          overtaken: the share of the others that a call had overtaken when it ended.
+          scatter: relative standard deviation of the latency.
+          calls: of how many calls that is the mean.
+        """
+        others = in_flight - 1
+        if not calls or not 1 < in_flight <= LEGIBLE:
+            return
+        usual = erf(sqrt(log(1 + scatter * scatter)) / 2)  # the Gini index if log-normal
+        told = ALONE / max(ALONE, in_flight)
+
+        def likelihood(worked_on: float) -> float:
+            expected = usual * worked_on
+            # How long calls take makes the share differ as much as if it was drawn evenly in the
+            # case of exponential times; and then there is chance.
+            differs = worked_on * worked_on * usual * (1 - usual) / 3
+            chance = expected * (1 - usual) / others
+            doubt = (UNUSUAL * expected) ** 2 + SLIPS * SLIPS
+            variance = ALIKE * (differs + chance) / calls + doubt
+            off = overtaken - expected
+            weight = told if off < 0 else 1.0
+            return exp(-weight * off * off / (2 * variance)) / sqrt(variance) + IMPOSSIBLE
+
+        all_at_once = likelihood(1.0)
+        weights, lines = self._weights, self._lines
+        for i, knee in enumerate(self._knees):
+            if exp(knee) >= in_flight:
+                break  # no line, hence nothing to tell it from calls that share the workers
+            in_line = likelihood((exp(knee) - 1) / others) / all_at_once
+            either = lines[i] * in_line + 1 - lines[i]
+            weights[i] *= either
+            lines[i] = min(SURE, max(1 - SURE, lines[i] * in_line / either))
+        self._weights = _normed(weights)
 
     def _doubt(self, trips: float) -> None:
         """Let time pass: the knee may have jumped, with the service's time what it was."""
@@ -124,19 +184,20 @@ class Belief:
             for weight, normal in zip(before, normals, strict=True)
         )
         anyones = (time, SLOPE, variance, 0.0, SLOPES * SLOPES)
+        line = sum(map(mul, before, self._lines))
         weights = self._weights = list[float]()
         for i, arrival in enumerate(self._arrivals(before)):
             weight = (1 - jump) * before[i] + jump * arrival
-            normals[i] = _merged(normals[i], anyones, jump * arrival / weight)
+            share = jump * arrival / weight
+            normals[i] = _merged(normals[i], anyones, share)
+            self._lines[i] += share * (line - self._lines[i])
             weights.append(weight)
 
     def _arrivals(self, weights: list[float]) -> list[float]:
         """Return where the knee would be after a jump: the nearer to where it was the likelier."""
         rising = _swept(weights, self._near)
         falling = _swept(weights[::-1], self._near[::-1])[::-1]
-        reached = list(map(mul, map(add, rising, falling), self._prior))
-        total = sum(reached)
-        return [weight / total for weight in reached]
+        return _normed(list(map(mul, map(add, rising, falling), self._prior)))
 
 
 def _told(
@@ -187,6 +248,11 @@ def _merged(normal: _Normal, other: _Normal, share: float) -> _Normal:
         both + share * (other[3] - both) + apart * later * steeper,
         slopes + share * (other[4] - slopes) + apart * steeper * steeper,
     )
+
+
+def _normed(weights: Sequence[float]) -> list[float]:
+    total = sum(weights)
+    return [weight / total for weight in weights]
 
 
 def _grid(most: int) -> list[float]:

@@ -181,8 +181,10 @@ class KneeLimit:
         trips = min(STALE, (now - self._learned) / reading.latency)
         rounds = max(1.0, reading.calls / reading.in_flight)
         self._belief.learn(reading.in_flight, reading.typical, error, rounds, trips)
+        scatter = self._meter.scatter
+        self._belief.learn_order(reading.in_flight, reading.overtaken, scatter, reading.placed)
         if self._latest is not None:  # one reading alone does not tell where the knee is
-            over = OVER / (1 + SCATTERED * self._meter.scatter)
+            over = OVER / (1 + SCATTERED * scatter)
             self._home = self._within_reach(self._belief.knee(1 - over), reading)
         self._latest, self._learned = reading, now
 

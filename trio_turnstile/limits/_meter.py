@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from typing import final
 
 import attrs
@@ -43,6 +44,10 @@ class Reading:
     for long tails on either side."""
     age: float
     """Mean age of the calls in flight, in seconds."""
+    placed: int = 0
+    """Calls that ended with others in flight, so that their place among those is known."""
+    overtaken: float = 0.0
+    """The share of the others in flight that those had overtaken, in the mean."""
 
     @property
     def rate(self) -> float:
@@ -82,15 +87,16 @@ def _between(here: float, there: float, share: float) -> float:
 class Meter:
     """Takes readings, after letting the service settle when the limit has changed.
 
-    The number of calls in flight, and of those that were seen to start the number and the sum
-    of their starts, are all that is kept of them: enough to know their mean age at any time.
+    The number of calls in flight, and when those began that were seen to start, are all that is
+    kept of them: enough to know their mean age at any time, and which of them end out of turn.
     """
 
     def __init__(self) -> None:
         self.scatter: float = 0.5
         """Relative scatter of the latency; a guess until the first reading."""
         self._guessed = True
-        self._in_flight = self._seen = 0
+        self._in_flight = 0
+        self._began = list[float]()  # of the calls that were seen to start, the oldest first
         self._starts = self._now = self._area = self._ages = 0.0
         self.changed = -math.inf
         self.open(0.0)
@@ -112,8 +118,8 @@ class Meter:
         self.on_tick(now)
         self.settling = False
         self.opened = now
-        self.calls = self._stood_for = self._turnover = 0
-        self._sum = self._roots = self._area = self._ages = 0.0
+        self.calls = self._stood_for = self._turnover = self._placed = 0
+        self._sum = self._roots = self._area = self._ages = self._overtaken = 0.0
 
     def on_start(self, now: float, in_flight: int) -> None:
         """Take note that a call starts."""
@@ -121,17 +127,19 @@ class Meter:
         if not self._in_flight and not self.calls:  # until now there was nothing to read
             self.opened = now
         self._in_flight = in_flight
-        self._seen += 1
+        self._began.append(now)
         self._starts += now
 
     def on_finish(self, sample: Sample) -> None:
         """Take note that a call has ended, however it did."""
         self.on_tick(sample.end)
         self._in_flight = max(0, self._in_flight - 1)
-        self._seen = max(0, self._seen - 1)
-        self._starts = self._starts - sample.start if self._seen else 0.0
+        older = min(bisect_left(self._began, sample.start), len(self._began) - 1)
         if sample.outcome is Outcome.SUCCESS:
             self._count(max(0.0, sample.end - sample.start), sample)
+            self._place(older)
+        del self._began[older : older + 1]
+        self._starts = self._starts - sample.start if self._began else 0.0
 
     def _count(self, latency: float, sample: Sample) -> None:
         self.calls += 1
@@ -140,6 +148,13 @@ class Meter:
         self._roots += math.sqrt(latency)
         if self.settling and sample.start >= self.changed:
             self._turnover -= sample.weight
+
+    def _place(self, older: int) -> None:
+        began, others = self._began, len(self._began) - 1
+        if others < 1 or (older < others and began[older + 1] == began[older]):
+            return  # no others, or some begun together with it: which was first?
+        self._placed += 1
+        self._overtaken += older / others
 
     def on_tick(self, now: float) -> None:
         """Take note that time passes."""
@@ -151,7 +166,7 @@ class Meter:
 
     def age(self, now: float) -> float:
         """Return the mean age of the calls in flight, in seconds."""
-        return max(0.0, now - self._starts / self._seen) if self._seen else 0.0
+        return max(0.0, now - self._starts / len(self._began)) if self._began else 0.0
 
     def long_enough(self, now: float) -> bool:
         """Tell whether the stretch has lasted long enough for slow calls to have their part."""
@@ -178,4 +193,6 @@ class Meter:
             latency=max(1e-9, self._sum / calls),
             typical=max(1e-9, (self._roots / calls) ** 2 if self.calls else seconds),
             age=self._ages / self._area if self._area else 0.0,
+            placed=self._placed,
+            overtaken=self._overtaken / max(1, self._placed),
         )
