@@ -1,0 +1,204 @@
+"""The simulated servers, and the virtual time they work on.
+
+A server is told of each tick and of each call, and tells the call's owner when it has ended.
+What is to come waits in one heap of ``(time, number, action)``; the number breaks ties, so that
+the same seed gives the same run on every machine.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol, final
+
+from ._scenarios import LogNormal, Server, at
+
+
+class Owner(Protocol):
+    """Who has started a call, and is told of its end."""
+
+    def succeeded(self, call: Call) -> None: ...
+
+    def refused(self, call: Call) -> None: ...
+
+
+@final
+class Call:
+    """One call on its way."""
+
+    __slots__ = ("arrived", "done", "in_flight", "owner", "started")
+
+    def __init__(self, owner: Owner, arrived: float, started: float, in_flight: int) -> None:
+        self.owner = owner
+        self.arrived = arrived
+        self.started = started
+        self.in_flight = in_flight
+        self.done = False
+
+
+@final
+class Clock:
+    """Virtual time, and what is to happen when."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._heap: list[tuple[float, int, Callable[..., None], object]] = []
+        self._count = 0
+
+    def at(self, time: float, action: Callable[..., None], argument: object = None) -> None:
+        self._count += 1
+        heapq.heappush(self._heap, (time, self._count, action, argument))
+
+    def run(self, until: float) -> None:
+        heap, pop = self._heap, heapq.heappop
+        while heap and heap[0][0] <= until:
+            self.now, _, action, argument = pop(heap)
+            action(argument)
+
+
+@final
+class _Conditions:
+    """What the plan says of the present tick."""
+
+    def __init__(self, plan: Server, rng: random.Random) -> None:
+        self._plan = plan
+        self._rng = rng
+        self._draw = (plan.jitter or LogNormal(plan.sigma)).draw
+        self.capacity = 0
+        self._service_time = self._errors = 0.0
+
+    def tick(self, now: float) -> None:
+        self.capacity = int(at(self._plan.workers, now))
+        self._service_time = at(self._plan.service_time, now)
+        self._errors = at(self._plan.errors, now)
+
+    def an_error(self) -> bool:
+        return self._errors > 0 and self._rng.random() < self._errors
+
+    def work(self, present: int) -> float:
+        """Return the seconds of work of the next call, so many calls being there."""
+        time = self._service_time * self._draw(self._rng)
+        if self._plan.collapse:
+            time *= 1 + self._plan.collapse * max(0, present - self.capacity) / max(
+                1, self.capacity
+            )
+        return time
+
+
+@final
+class QueueServer:
+    """Workers behind a queue."""
+
+    def __init__(self, plan: Server, clock: Clock, rng: random.Random) -> None:
+        self._plan = plan
+        self._clock = clock
+        self._now = _Conditions(plan, rng)
+        self._queue: deque[Call] = deque()
+        self._busy = 0
+        if plan.flush is not None:
+            clock.at(plan.flush, self._flush)
+
+    @property
+    def capacity(self) -> int:
+        return self._now.capacity
+
+    def tick(self) -> None:
+        self._now.tick(self._clock.now)
+        self._dispatch()
+
+    def submit(self, call: Call) -> None:
+        if self._now.an_error():
+            self._refuse(call)
+        elif self._plan.flush is None and self._busy < self._now.capacity and not self._queue:
+            self._begin(call)
+        elif len(self._queue) < self._plan.queue:
+            self._queue.append(call)
+        else:
+            self._refuse(call)
+
+    def _refuse(self, call: Call) -> None:
+        self._clock.at(self._clock.now + self._plan.refusal_time, call.owner.refused, call)
+
+    def _begin(self, call: Call) -> None:
+        self._busy += 1
+        time = self._now.work(self._busy + len(self._queue))
+        self._clock.at(self._clock.now + time, self._end, call)
+
+    def _end(self, call: Call) -> None:
+        self._busy -= 1
+        self._dispatch()
+        call.owner.succeeded(call)
+
+    def _dispatch(self) -> None:
+        if self._plan.flush is not None:
+            return
+        while self._queue and self._busy < self._now.capacity:
+            self._begin(self._queue.popleft())
+
+    def _flush(self, _: object) -> None:
+        assert self._plan.flush is not None
+        self._clock.at(self._clock.now + self._plan.flush, self._flush)
+        batch = [self._queue.popleft() for _ in range(min(self.capacity, len(self._queue)))]
+        for call in batch:
+            call.owner.succeeded(call)
+
+
+@final
+class SharedServer:
+    """Workers that all calls share: beyond the capacity each call is the slower, and none waits.
+
+    All advance alike, so one number, the work done for each that was there all the time, tells
+    when a call is done: when it has grown by the work of that call.
+    """
+
+    def __init__(self, plan: Server, clock: Clock, rng: random.Random) -> None:
+        self._plan = plan
+        self._clock = clock
+        self._now = _Conditions(plan, rng)
+        self._calls: list[tuple[float, int, Call]] = []
+        self._count = 0
+        self._turn = 0  # of the event that is awaited; those of former turns are void
+        self._done = self._as_of = 0.0
+
+    @property
+    def capacity(self) -> int:
+        return self._now.capacity
+
+    def tick(self) -> None:
+        self._advance()
+        self._now.tick(self._clock.now)
+        self._await_next()
+
+    def submit(self, call: Call) -> None:
+        room = len(self._calls) < self.capacity + self._plan.queue
+        if self._now.an_error() or not room:
+            self._clock.at(self._clock.now + self._plan.refusal_time, call.owner.refused, call)
+            return
+        self._advance()
+        self._count += 1
+        done = self._done + self._now.work(len(self._calls) + 1)
+        heapq.heappush(self._calls, (done, self._count, call))
+        self._await_next()
+
+    def _speed(self) -> float:
+        return min(1.0, self.capacity / len(self._calls)) if self._calls else 0.0
+
+    def _advance(self) -> None:
+        self._done += (self._clock.now - self._as_of) * self._speed()
+        self._as_of = self._clock.now
+
+    def _await_next(self) -> None:
+        self._turn += 1
+        if speed := self._speed():
+            left = max(0.0, self._calls[0][0] - self._done)
+            self._clock.at(self._clock.now + left / speed, self._end, self._turn)
+
+    def _end(self, turn: int) -> None:
+        if turn != self._turn:
+            return
+        self._advance()
+        _, _, call = heapq.heappop(self._calls)
+        self._await_next()
+        call.owner.succeeded(call)
