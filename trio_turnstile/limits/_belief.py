@@ -28,6 +28,7 @@ to Tracking and Navigation", 2001, chapter 11.)
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
 from math import erf, exp, log, sqrt
@@ -165,10 +166,9 @@ class Belief:
 
         all_at_once = likelihood(1.0)
         weights, lines = self._weights, self._lines
-        for i, knee in enumerate(self._knees):
-            if exp(knee) >= in_flight:
-                break  # no line, hence nothing to tell it from calls that share the workers
-            in_line = likelihood((exp(knee) - 1) / others) / all_at_once
+        # With knees beyond there would be no line, and nothing to tell it from shared workers.
+        for i in range(bisect_left(self._knees, log(in_flight))):
+            in_line = likelihood((exp(self._knees[i]) - 1) / others) / all_at_once
             either = lines[i] * in_line + 1 - lines[i]
             weights[i] *= either
             lines[i] = min(SURE, max(1 - SURE, lines[i] * in_line / either))
