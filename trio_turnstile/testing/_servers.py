@@ -87,6 +87,10 @@ class _Conditions:
         return time
 
 
+def _refuse(call: Call, plan: Server, clock: Clock) -> None:
+    clock.at(clock.now + plan.refusal_time, call.owner.refused, call)
+
+
 @final
 class QueueServer:
     """Workers behind a queue."""
@@ -110,16 +114,13 @@ class QueueServer:
 
     def submit(self, call: Call) -> None:
         if self._now.an_error():
-            self._refuse(call)
+            _refuse(call, self._plan, self._clock)
         elif self._plan.flush is None and self._busy < self._now.capacity and not self._queue:
             self._begin(call)
         elif len(self._queue) < self._plan.queue:
             self._queue.append(call)
         else:
-            self._refuse(call)
-
-    def _refuse(self, call: Call) -> None:
-        self._clock.at(self._clock.now + self._plan.refusal_time, call.owner.refused, call)
+            _refuse(call, self._plan, self._clock)
 
     def _begin(self, call: Call) -> None:
         self._busy += 1
@@ -174,7 +175,7 @@ class SharedServer:
     def submit(self, call: Call) -> None:
         room = len(self._calls) < self.capacity + self._plan.queue
         if self._now.an_error() or not room:
-            self._clock.at(self._clock.now + self._plan.refusal_time, call.owner.refused, call)
+            _refuse(call, self._plan, self._clock)
             return
         self._advance()
         self._count += 1
