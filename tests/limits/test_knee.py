@@ -6,6 +6,7 @@ import math
 import random
 import time
 from collections.abc import Iterable
+from statistics import fmean
 
 import attrs
 import pytest
@@ -64,6 +65,19 @@ def test_holds_still_while_not_in_use() -> None:
 def test_always_moves_by_at_least_one() -> None:
     """From 1 upwards: the smallest probe is a whole call."""
     assert settled_limit(KneeLimit(1), Server(workers=3), 60.0) >= 2
+
+
+@pytest.mark.slow
+def test_growth_is_seen_soon_where_calls_are_few() -> None:
+    """Four workers become eight: there are six calls after 35 round trips, in the mean."""
+    server = Server(workers=Steps(4, ((40, 8),)), sigma=0.1)
+    scenario = Scenario(name="", server=server, duration=60.0)
+
+    def trips(seed: int) -> float:
+        trace = simulate(KneeLimit(), scenario, seed=seed).trace
+        return 10 * (next(p.time for p in trace if p.time > 40 and p.limits[0] >= 6) - 40)
+
+    assert fmean(trips(seed) for seed in range(1, 9)) < 35
 
 
 def test_keeps_under_a_latency_ceiling() -> None:
