@@ -34,10 +34,10 @@ from ._meter import AGES, Meter, Reading
 from ._moving import check_bounds
 from ._protocol import Outcome, Sample
 
-BELOW, OF_FEW, ABOVE = 0.1, 0.2, 0.12
-"""The limits to look at: the knee is below the one with a probability of ``BELOW + 1 / limit``, but
-no more than ``OF_FEW``, as a call less costs throughput, of few calls much; and above the other
-with a probability of ``ABOVE``, as a call more costs latency alone."""
+TAIL, FEWER, MORE = 0.1, 0.2, 0.15
+"""The limits to look at: the knee is beyond each with a probability of ``TAIL + 1 / limit``, but no
+more than ``FEWER`` below and ``MORE`` above. A look costs a call more or less, and of a few calls
+that is much; but one more costs latency alone, and one less throughput."""
 OVER, SCATTERED = 0.7, 3.0
 """The knee is above home with a probability of ``OVER / (1 + SCATTERED * scatter)``: 0.4 if calls
 scatter by a quarter of their mean, 0.18 if they scatter by all of it."""
@@ -218,8 +218,8 @@ class KneeLimit:
 
     def _doubted(self) -> tuple[float, float]:
         """Return the limits between which the knee is, as far as it is worth while to be sure."""
-        below = min(OF_FEW, BELOW + 1 / self._limit)
-        return self._belief.knee(below), self._belief.knee(1 - ABOVE)
+        tail = TAIL + 1 / self._limit
+        return self._belief.knee(min(FEWER, tail)), self._belief.knee(1 - min(MORE, tail))
 
     def _aside(self, low: float, high: float, reading: Reading) -> int:
         """Return the limit to look at next: on the other side in turn, unless there is no doubt."""
