@@ -1,13 +1,14 @@
 """What is believed of a service: where its knee is, and how fast it is.
 
-A service that works on ``knee`` calls at once, for ``time`` seconds each, answers n calls in flight
-after
+A service that works on ``knee`` calls at once, typically for ``time`` seconds, answers n calls in
+flight after
 
-    latency = time * max(1, n / knee) ** slope
+    latency = time * (1 + skew * max(0, n / knee - 1)) ** slope
 
 so that below the knee its latency tells the time alone, and only readings on both sides tell the
-knee. The slope is 1 if calls do no more than queue, more if crowding also slows the service down,
-less if others are in the queue too. If every latency doubles, the service may be slower or smaller:
+knee. What a call waits for is the mean of others, which is ``skew`` typical ones. The slope is 1 if
+calls do no more than queue, more if crowding also slows the service down, less if others are in the
+queue too. If every latency doubles, the service may be slower or smaller:
 both are believed, as far as each is likely, until a reading at another limit tells.
 
 The order in which calls end tells of the knee too, without any look at another limit: calls that
@@ -85,13 +86,14 @@ class Belief:
 
     def __init__(self, most: int) -> None:
         self._knees = _grid(most)
-        middles = [(here + there) / 2 for here, there in pairwise(self._knees)]
-        self._edges = [-0.35, *middles, self._knees[-1] + GRAIN / 2]
+        logarithms = [log(knee) for knee in self._knees]
+        middles = [(here + there) / 2 for here, there in pairwise(logarithms)]
+        self._edges = [-0.35, *middles, logarithms[-1] + GRAIN / 2]
         widths = [there - here for here, there in pairwise(self._edges)]
         self._prior = [width / sum(widths) for width in widths]
         self._lines = [LINE] * len(widths)
-        self._others = [OTHERS * OTHERS * (1 - exp(-knee)) ** FILLS for knee in self._knees]
-        self._near = [exp((here - there) / FAR) for here, there in pairwise(self._knees)]
+        self._others = [OTHERS * OTHERS * (1 - 1 / knee) ** FILLS for knee in self._knees]
+        self._near = [exp((here - there) / FAR) for here, there in pairwise(logarithms)]
         self._weights = list(self._prior)
         self._normals: list[_Normal] = [(0.0, SLOPE, UNKNOWN, 0.0, SLOPES * SLOPES)] * len(widths)
 
@@ -108,7 +110,13 @@ class Belief:
         return exp(self._edges[-1])
 
     def learn(
-        self, in_flight: float, latency: float, error: float, rounds: float, trips: float
+        self,
+        in_flight: float,
+        latency: float,
+        error: float,
+        rounds: float,
+        trips: float,
+        skew: float,
     ) -> None:
         """Take a reading into account.
 
@@ -118,16 +126,17 @@ class Belief:
           error: standard error of the latency's logarithm.
           rounds: how many calls have ended for each that is in flight, at least 1.
           trips: how many times its latency the last reading is past.
+          skew: the mean service time, in typical ones.
         """
         self._doubt(trips)
         jump = 1 - exp(-SPEED_JUMPS * trips)
-        seen, calls = log(latency), log(in_flight)
-        weights, normals = self._weights, self._normals
+        seen, weights, normals = log(latency), self._weights, self._normals
         for i, knee in enumerate(self._knees):
-            queue = calls - knee if calls > knee else 0.0
+            fills = max(1.0, in_flight / knee)
+            queue = log(1 + skew * (fills - 1))
             # What waits is answered in turn, and delayed alike: n / knee calls tell as much as one.
             misfit = MISFIT * MISFIT + self._others[i] / rounds
-            noise = error * error * exp(queue) + misfit * queue * queue
+            noise = error * error * fills + misfit * queue * queue
             normals[i], likelihood = _told(normals[i], queue, seen, noise, jump)
             weights[i] *= likelihood
         self._weights = _normed(weights)
@@ -167,8 +176,8 @@ class Belief:
         all_at_once = likelihood(1.0)
         weights, lines = self._weights, self._lines
         # With knees beyond there would be no line, and nothing to tell it from shared workers.
-        for i in range(bisect_left(self._knees, log(in_flight))):
-            in_line = likelihood((exp(self._knees[i]) - 1) / others) / all_at_once
+        for i in range(bisect_left(self._knees, in_flight)):
+            in_line = likelihood((self._knees[i] - 1) / others) / all_at_once
             either = lines[i] * in_line + 1 - lines[i]
             weights[i] *= either
             lines[i] = min(SURE, max(1 - SURE, lines[i] * in_line / either))
@@ -207,7 +216,7 @@ def _told(
 
     Args:
       normal: the distribution.
-      queue: the logarithm of n / knee; 0 below the knee.
+      queue: how much longer it takes for the queue, in logarithms at a slope of 1.
       latency: the logarithm of the latency.
       noise: the variance of that.
       jump: how likely it is that the time has jumped.
@@ -259,7 +268,7 @@ def _grid(most: int) -> list[float]:
     knees = [1.0]
     while knees[-1] < most:
         knees.append(knees[-1] + max(1.0, GRAIN * knees[-1]))
-    return [log(knee) for knee in knees]
+    return knees
 
 
 def _swept(weights: Sequence[float], near: Sequence[float]) -> list[float]:

@@ -140,7 +140,7 @@ class KneeLimit:
             if now - self._meter.opened >= 4 * AGES * before.age:
                 self._close(now)
             return
-        scatter = self._meter.scatter
+        scatter = self._meter.spread.scatter
         missing = self._drought.noticed(now, self._latest, self._limit, in_flight, scatter)
         if missing:
             self._before_alarm, self._doing = self._latest, _Doing.RESTING
@@ -181,8 +181,8 @@ class KneeLimit:
         error = NEVER_SURE + self._error(reading, least)
         trips = min(STALE, (now - self._learned) / reading.latency)
         rounds = max(1.0, reading.calls / reading.in_flight)
-        self._belief.learn(reading.in_flight, reading.typical, error, rounds, trips)
-        scatter = self._meter.scatter
+        scatter, skew = self._meter.spread.scatter, self._meter.spread.skew
+        self._belief.learn(reading.in_flight, reading.typical, error, rounds, trips, skew)
         self._belief.learn_order(reading.in_flight, reading.overtaken, scatter, reading.placed)
         if self._latest is not None:  # one reading alone does not tell where the knee is
             over = OVER / (1 + SCATTERED * scatter)
@@ -190,8 +190,8 @@ class KneeLimit:
         self._latest, self._learned = reading, now
 
     def _error(self, reading: Reading, least: float) -> float:
-        """Return the relative error of a reading, calls scattering at least so much."""
-        return reading.error(max(least, self._meter.scatter))
+        """Return the relative error of a reading, single calls differing at least so much."""
+        return reading.error(max(least, self._meter.spread.error))
 
     # Decisions.
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from statistics import fmean
 from typing import final
 
 import attrs
 
 from ._protocol import Outcome, Sample
+from ._spread import Spread
 
 AGES = 2.0
 """A stretch is long enough when it lasts this many mean ages of the calls in flight.
@@ -39,9 +41,7 @@ class Reading:
     latency: float
     """Mean latency, in seconds."""
     typical: float
-    """Power mean of the latency with exponent 1/2, in seconds: few slow calls weigh less
-    than in the mean, few fast ones less than in the geometric mean, so that it is steady
-    for long tails on either side."""
+    """Typical latency, in seconds: a few calls of another kind do not move it (`_spread`)."""
     age: float
     """Mean age of the calls in flight, in seconds."""
     placed: int = 0
@@ -55,7 +55,7 @@ class Reading:
         return self.stood_for / self.seconds
 
     def error(self, scatter: float) -> float:
-        """Return the relative standard error of the latency, from the scatter of single calls."""
+        """Return the relative standard error of a latency, from what it would be of one call."""
         return scatter * math.sqrt(CLUSTERED / self.calls)
 
     def misfit(self, limit: int) -> str | None:
@@ -79,10 +79,6 @@ class Reading:
         )
 
 
-def _between(here: float, there: float, share: float) -> float:
-    return here + share * (there - here)
-
-
 @final
 class Meter:
     """Takes readings, after letting the service settle when the limit has changed.
@@ -92,9 +88,7 @@ class Meter:
     """
 
     def __init__(self) -> None:
-        self.scatter: float = 0.5
-        """Relative scatter of the latency; a guess until the first reading."""
-        self._guessed = True
+        self.spread = Spread()
         self._in_flight = 0
         self._began = list[float]()  # of the calls that were seen to start, the oldest first
         self._starts = self._now = self._area = self._ages = 0.0
@@ -118,8 +112,14 @@ class Meter:
         self.on_tick(now)
         self.settling = False
         self.opened = now
-        self.calls = self._stood_for = self._turnover = self._placed = 0
-        self._sum = self._roots = self._area = self._ages = self._overtaken = 0.0
+        self._latencies = list[float]()
+        self._stood_for = self._turnover = self._placed = 0
+        self._area = self._ages = self._overtaken = 0.0
+
+    @property
+    def calls(self) -> int:
+        """How many calls were seen to succeed since the reading was opened."""
+        return len(self._latencies)
 
     def on_start(self, now: float, in_flight: int) -> None:
         """Take note that a call starts."""
@@ -142,10 +142,8 @@ class Meter:
         self._starts = self._starts - sample.start if self._began else 0.0
 
     def _count(self, latency: float, sample: Sample) -> None:
-        self.calls += 1
+        self._latencies.append(latency)
         self._stood_for += sample.weight
-        self._sum += latency
-        self._roots += math.sqrt(latency)
         if self.settling and sample.start >= self.changed:
             self._turnover -= sample.weight
 
@@ -172,26 +170,20 @@ class Meter:
         """Tell whether the stretch has lasted long enough for slow calls to have their part."""
         return self._turnover <= 0 and now - self.opened >= AGES * self.age(now)
 
-    def spread(self) -> float:
-        """Return the scatter known so far, the present reading included."""
-        if self.calls < 2 or not self._roots:
-            return self.scatter
-        typical = (self._roots / self.calls) ** 2
-        seen = 2 * math.sqrt(max(0.0, self._sum / self.calls / typical - 1))
-        return seen if self._guessed else _between(self.scatter, seen, 0.3)
-
     def read(self, now: float) -> Reading:
         """Return what was measured since the reading was opened."""
         self.on_tick(now)
-        self.scatter, self._guessed = self.spread(), self._guessed and self.calls < 2
         seconds, calls = max(1e-9, now - self.opened), max(1, self.calls)
+        mean, typical = 0.0, seconds
+        if latencies := self._latencies:
+            mean, typical = fmean(latencies), self.spread.learn(latencies)
         return Reading(
             calls=calls,
             stood_for=max(1, self._stood_for),
             seconds=seconds,
             in_flight=max(1e-9, self._area / seconds),
-            latency=max(1e-9, self._sum / calls),
-            typical=max(1e-9, (self._roots / calls) ** 2 if self.calls else seconds),
+            latency=max(1e-9, mean),
+            typical=max(1e-9, typical),
             age=self._ages / self._area if self._area else 0.0,
             placed=self._placed,
             overtaken=self._overtaken / max(1, self._placed),
