@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -150,6 +152,16 @@ def test_without_matplotlib_there_are_tables_and_no_plots(
     assert "--plot: matplotlib is missing; pip install 'trio-turnstile[plot]'" in run.err
     assert run.status == 2
     assert call("simulate", "--scenario", "J", "--seeds", 1).status == 0
+
+
+def test_a_reader_may_leave(spawn: Any) -> None:
+    """As ``head`` does: the command ends without a word, with 141."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = spawn("simulate", "--scenario", "J", "--seeds", 1, stdout=writer)
+    os.close(writer)
+    run = command.finish()
+    assert (run.status, run.err) == (128 + signal.SIGPIPE, "")
 
 
 @pytest.mark.slow

@@ -25,9 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
       SystemExit: always, with the exit status.
     """
     try:
-        sys.exit(_launch(sys.argv[1:] if arguments is None else list(arguments)))
+        status = _launch(sys.argv[1:] if arguments is None else list(arguments))
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        status = 128 + signal.SIGINT
+    except BrokenPipeError:
+        # What is left in the buffer would be written, in vain and not without a word, at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = 128 + signal.SIGPIPE
+    sys.exit(status)
 
 
 def _launch(arguments: list[str]) -> int:
