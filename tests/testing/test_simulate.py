@@ -32,6 +32,35 @@ from trio_turnstile.testing import (
 )
 
 
+@pytest.mark.parametrize(
+    ("part", "wrong"),
+    [
+        (Server, {"sigma": -0.1}),
+        (Server, {"collapse": -1}),
+        (Server, {"queue": -1}),
+        (Server, {"refusal_time": -1}),
+        (Server, {"flush": 0}),
+        (Client, {"timeout": 0}),
+        (Client, {"max_wait": -1}),
+        (Client, {"joins": -1}),
+        (Scenario, {"name": "", "duration": 0}),
+        (Scenario, {"name": "", "warm_up": -1}),
+        (Scenario, {"name": "", "clients": ()}),
+    ],
+)
+def test_what_cannot_be_is_said(part: type, wrong: dict[str, object]) -> None:
+    """The message names the value that is wrong, and the rule."""
+    name = list(wrong)[-1]
+    with pytest.raises(ValueError, match=name):
+        part(**wrong)
+
+
+def test_a_batch_server_shares_nothing() -> None:
+    """Of two that exclude each other, none is silently ignored."""
+    with pytest.raises(ValueError, match="leave out shared or flush"):
+        Server(shared=True, flush=0.2)
+
+
 class Fixed:
     """A limit that stays."""
 

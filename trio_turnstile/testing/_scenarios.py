@@ -15,6 +15,8 @@ import random
 from typing import Protocol, TypeAlias, final
 
 import attrs
+from attrs import field
+from attrs.validators import ge, gt, min_len, optional
 
 TICK = 0.1
 """Seconds between two readings of everything that changes over time."""
@@ -139,25 +141,32 @@ class Server:
     is finished."""
     service_time: Varying = 0.1
     """Mean time a worker spends on a call, in seconds."""
-    sigma: float = 0.3
+    sigma: float = field(default=0.3, validator=ge(0))
     """Scatter of the service time, log-normal."""
     jitter: Jitter | None = None
     """Another distribution of the scatter, in place of the log-normal."""
-    collapse: float = 0.0
+    collapse: float = field(default=0.0, validator=ge(0))
     """Contention: each worker slows down by this share for every multiple of the capacity
     beyond it."""
-    queue: float = math.inf
+    queue: float = field(default=math.inf, validator=ge(0))
     """Calls that may wait; beyond, a call is refused. 0 is a quota."""
-    refusal_time: float = 0.005
+    refusal_time: float = field(default=0.005, validator=ge(0))
     """Seconds that it takes to refuse a call."""
     errors: Varying = 0.0
     """Share of calls refused at random, whatever the load."""
     shared: bool = False
     """No call waits in line: all are worked on at once, each the slower the more there are
     beyond the capacity, as on a machine whose cores are shared by what it runs."""
-    flush: float | None = None
+    flush: float | None = field(default=None, validator=optional(gt(0)))
     """A batch server: calls are gathered and answered, at most ``workers`` together,
     each time that so many seconds have gone by."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.shared and self.flush is not None:
+            raise ValueError(
+                f"a server that answers in batches, with flush={self.flush}, has no workers to"
+                " share; leave out shared or flush"
+            )
 
 
 @final
@@ -167,12 +176,12 @@ class Client:
 
     arrivals: Varying | None = None
     """Calls per second, at random (Poisson); None is batch mode: there is always more to do."""
-    timeout: float = 5.0
+    timeout: float = field(default=5.0, validator=gt(0))
     """Seconds after which a call is given up, and counts as overload. The server does the
     work all the same."""
-    max_wait: float = math.inf
+    max_wait: float = field(default=math.inf, validator=ge(0))
     """Seconds a call may wait for a token before it is shed; in open mode only."""
-    joins: float = 0.0
+    joins: float = field(default=0.0, validator=ge(0))
     """When the client begins, in seconds."""
 
 
@@ -185,11 +194,11 @@ class Scenario:
     """For tables."""
     server: Server = Server()
     """The service."""
-    clients: tuple[Client, ...] = (Client(),)
+    clients: tuple[Client, ...] = field(default=(Client(),), validator=min_len(1))
     """The callers; each gets a policy of its own."""
-    duration: float = 120.0
+    duration: float = field(default=120.0, validator=gt(0))
     """Seconds to simulate."""
-    warm_up: float = 10.0
+    warm_up: float = field(default=10.0, validator=ge(0))
     """Seconds at the beginning that the figures leave out."""
     initial: float = 20.0
     """The limit a bench is to start with."""
