@@ -452,7 +452,8 @@ class TestSpread:
         rng, spread = random.Random(1), Spread()
         typical, errors = list[float](), list[float]()
         for _ in range(300):
-            typical.append(math.log(spread.learn([rng.lognormvariate(0, sigma) for _ in range(10)])))
+            calls = [rng.lognormvariate(0, sigma) for _ in range(10)]
+            typical.append(math.log(spread.learn(calls)))
             errors.append(spread.error)
         assert fmean(errors) / math.sqrt(10) == pytest.approx(stdev(typical), rel=0.33)
 

@@ -113,6 +113,7 @@ class Belief:
         self,
         in_flight: float,
         latency: float,
+        *,
         error: float,
         rounds: float,
         trips: float,

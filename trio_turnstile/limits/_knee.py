@@ -182,7 +182,9 @@ class KneeLimit:
         trips = min(STALE, (now - self._learned) / reading.latency)
         rounds = max(1.0, reading.calls / reading.in_flight)
         scatter, skew = self._meter.spread.scatter, self._meter.spread.skew
-        self._belief.learn(reading.in_flight, reading.typical, error, rounds, trips, skew)
+        self._belief.learn(
+            reading.in_flight, reading.typical, error=error, rounds=rounds, trips=trips, skew=skew
+        )
         self._belief.learn_order(reading.in_flight, reading.overtaken, scatter, reading.placed)
         if self._latest is not None:  # one reading alone does not tell where the knee is
             over = OVER / (1 + SCATTERED * scatter)
