@@ -34,7 +34,7 @@ from ._meter import AGES, Meter, Reading
 from ._moving import check_bounds
 from ._protocol import Outcome, Sample
 
-TAIL, FEWER, MORE = 0.1, 0.2, 0.15
+TAIL, FEWER, MORE = 0.1, 0.2, 0.12
 """The limits to look at: the knee is beyond each with a probability of ``TAIL + 1 / limit``, but no
 more than ``FEWER`` below and ``MORE`` above. A look costs a call more or less, and of a few calls
 that is much; but one more costs latency alone, and one less throughput."""
