@@ -8,8 +8,8 @@ flight after
 so that below the knee its latency tells the time alone, and only readings on both sides tell the
 knee. What a call waits for is the mean of others, which is ``skew`` typical ones. The slope is 1 if
 calls do no more than queue, more if crowding also slows the service down, less if others are in the
-queue too. If every latency doubles, the service may be slower or smaller:
-both are believed, as far as each is likely, until a reading at another limit tells.
+queue too. If every latency doubles, the service may be slower or smaller: both are believed, as far
+as each is likely, until a reading at another limit tells.
 
 The order in which calls end tells of the knee too, without any look at another limit: calls that
 are worked on at once overtake each other, and those that wait in line do not. That is so unless the
