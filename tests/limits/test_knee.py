@@ -437,6 +437,18 @@ class TestMeter:
         reading = meter.read(4.0)
         assert (reading.placed, reading.overtaken) == (placed, overtaken)
 
+    def test_one_call_tells_nothing_of_the_scatter(self) -> None:
+        """Nor do calls that took no time: what was known or guessed stays."""
+        for latency, calls in ((1.0, 1), (0.0, 5)):
+            meter = Meter()
+            meter.open(0.0)
+            guessed = meter.spread.scatter
+            for _ in range(calls):
+                meter.on_start(2.0 - latency, 1)
+                meter.on_finish(Sample(2.0 - latency, 2.0, 1))
+            meter.read(3.0)
+            assert meter.spread.scatter == guessed
+
 
 class TestSpread:
     def test_a_few_slow_calls_hardly_move_what_is_typical(self) -> None:

@@ -15,7 +15,6 @@ import random
 from typing import Protocol, TypeAlias, final
 
 import attrs
-from attrs import field
 from attrs.validators import ge, gt, min_len, optional
 
 TICK = 0.1
@@ -141,23 +140,23 @@ class Server:
     is finished."""
     service_time: Varying = 0.1
     """Mean time a worker spends on a call, in seconds."""
-    sigma: float = field(default=0.3, validator=ge(0))
+    sigma: float = attrs.field(default=0.3, validator=ge(0))
     """Scatter of the service time, log-normal."""
     jitter: Jitter | None = None
     """Another distribution of the scatter, in place of the log-normal."""
-    collapse: float = field(default=0.0, validator=ge(0))
+    collapse: float = attrs.field(default=0.0, validator=ge(0))
     """Contention: each worker slows down by this share for every multiple of the capacity
     beyond it."""
-    queue: float = field(default=math.inf, validator=ge(0))
+    queue: float = attrs.field(default=math.inf, validator=ge(0))
     """Calls that may wait; beyond, a call is refused. 0 is a quota."""
-    refusal_time: float = field(default=0.005, validator=ge(0))
+    refusal_time: float = attrs.field(default=0.005, validator=ge(0))
     """Seconds that it takes to refuse a call."""
     errors: Varying = 0.0
     """Share of calls refused at random, whatever the load."""
     shared: bool = False
     """No call waits in line: all are worked on at once, each the slower the more there are
     beyond the capacity, as on a machine whose cores are shared by what it runs."""
-    flush: float | None = field(default=None, validator=optional(gt(0)))
+    flush: float | None = attrs.field(default=None, validator=optional(gt(0)))
     """A batch server: calls are gathered and answered, at most ``workers`` together,
     each time that so many seconds have gone by."""
 
@@ -176,12 +175,12 @@ class Client:
 
     arrivals: Varying | None = None
     """Calls per second, at random (Poisson); None is batch mode: there is always more to do."""
-    timeout: float = field(default=5.0, validator=gt(0))
+    timeout: float = attrs.field(default=5.0, validator=gt(0))
     """Seconds after which a call is given up, and counts as overload. The server does the
     work all the same."""
-    max_wait: float = field(default=math.inf, validator=ge(0))
+    max_wait: float = attrs.field(default=math.inf, validator=ge(0))
     """Seconds a call may wait for a token before it is shed; in open mode only."""
-    joins: float = field(default=0.0, validator=ge(0))
+    joins: float = attrs.field(default=0.0, validator=ge(0))
     """When the client begins, in seconds."""
 
 
@@ -194,11 +193,11 @@ class Scenario:
     """For tables."""
     server: Server = Server()
     """The service."""
-    clients: tuple[Client, ...] = field(default=(Client(),), validator=min_len(1))
+    clients: tuple[Client, ...] = attrs.field(default=(Client(),), validator=min_len(1))
     """The callers; each gets a policy of its own."""
-    duration: float = field(default=120.0, validator=gt(0))
+    duration: float = attrs.field(default=120.0, validator=gt(0))
     """Seconds to simulate."""
-    warm_up: float = field(default=10.0, validator=ge(0))
+    warm_up: float = attrs.field(default=10.0, validator=ge(0))
     """Seconds at the beginning that the figures leave out."""
     initial: float = 20.0
     """The limit a bench is to start with."""
