@@ -21,6 +21,8 @@ from trio_turnstile.limits import (
     VegasLimit,
     Windowed,
 )
+from trio_turnstile.simulation._scenarios import at
+from trio_turnstile.simulation._simulate import Oracle
 from trio_turnstile.testing import (
     GATE,
     SCENARIOS,
@@ -37,8 +39,6 @@ from trio_turnstile.testing import (
     overall,
     simulate,
 )
-from trio_turnstile.testing._scenarios import at
-from trio_turnstile.testing._simulate import Oracle
 
 Make: TypeAlias = Callable[[float], LimitPolicy]
 """Makes a policy that starts at a limit."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_turnstile import RetryBudget
-from trio_turnstile._budget import Purse
+from trio_turnstile._engine.budget import Purse
 
 
 @pytest.mark.parametrize(

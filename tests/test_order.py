@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_turnstile._order import Lanes, Turns
+from trio_turnstile._pipelines.order import Lanes, Turns
 
 
 @given(seed=st.integers(0, 1000), count=st.integers(0, 12))

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trio_turnstile import Decision, Reason, Signal, Throttle
-from trio_turnstile._regulator import POLICY_TICK, Regulator
+from trio_turnstile._limiting.controller import POLICY_TICK, Regulator
 from trio_turnstile.limits import Sample
 
 UP, DOWN = Signal.UP, Signal.DOWN

@@ -8,7 +8,13 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_turnstile._sources import AsyncSource, MergedSource, PageSource, Source, open_source
+from trio_turnstile._engine.sources import (
+    AsyncSource,
+    MergedSource,
+    PageSource,
+    Source,
+    open_source,
+)
 
 
 async def numbers(*items: int) -> AsyncIterator[int]:

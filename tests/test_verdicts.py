@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_turnstile import Abort, Backoff, ConcurrentError, Fail, Halt, Retry, RetryIn, Skip, Stop
-from trio_turnstile._verdicts import decide, matches
+from trio_turnstile._engine.policies import decide
+from trio_turnstile._errors import matches
 
 
 def failed(cause: Exception, attempt: int = 1, phase: str = "work") -> ConcurrentError:

@@ -7,8 +7,8 @@ what a caller meets at a limiter that has too many callers waiting already.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias, final
 
 import trio
 
@@ -169,3 +169,26 @@ def interruption(group: BaseExceptionGroup[BaseException]) -> BaseException | No
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
     return found
+
+
+On: TypeAlias = (
+    type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
+)
+"""Which errors a policy is for: a type, several, or a predicate."""
+
+
+def matches(error: BaseException, on: On) -> bool:
+    """Tell whether ``error`` is one that ``on`` means.
+
+    An exception group is, if all of its leaves are: user code with a nursery of
+    its own raises groups, and one stray error among them deserves its own look.
+    """
+    if isinstance(error, BaseExceptionGroup) and not _is_meant(error, on):
+        return all(matches(leaf, on) for leaf in error.exceptions)
+    return _is_meant(error, on)
+
+
+def _is_meant(error: BaseException, on: On) -> bool:
+    if isinstance(on, type | tuple):
+        return isinstance(error, on)
+    return on(error)

@@ -14,11 +14,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trio_turnstile.limits import KneeLimit, Outcome, Sample
-from trio_turnstile.limits._belief import Belief
-from trio_turnstile.limits._ceiling import CALLS, HOLD, Ceiling
-from trio_turnstile.limits._drought import Drought
-from trio_turnstile.limits._meter import Meter, Reading
-from trio_turnstile.limits._spread import Spread
+from trio_turnstile.limits._knee.belief import Belief
+from trio_turnstile.limits._knee.latency import Spread
+from trio_turnstile.limits._knee.meter import Meter, Reading
+from trio_turnstile.limits._knee.refusals import CALLS, HOLD, Ceiling
+from trio_turnstile.limits._knee.stall import Drought
 from trio_turnstile.testing import SINE, Client, Scenario, Server, Steps, simulate
 
 

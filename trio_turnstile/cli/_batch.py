@@ -26,7 +26,7 @@ from trio_turnstile import (
     open_turnstile,
     run_phases,
 )
-from trio_turnstile._scalable import Phase
+from trio_turnstile._phases.scalable import Phase
 
 from ._inputs import Inputs
 from ._joblog import Entry, JobLog

@@ -6,7 +6,7 @@ others are faithful to systems in wide use, so that you can compare.
 
 from ._aimd import AIMDLimit as AIMDLimit
 from ._gradient2 import Gradient2Limit as Gradient2Limit
-from ._knee import KneeLimit as KneeLimit
+from ._knee.policy import KneeLimit as KneeLimit
 from ._protocol import LimitPolicy as LimitPolicy
 from ._protocol import Outcome as Outcome
 from ._protocol import Sample as Sample

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from trio_turnstile._account import PipelineReport, StageReport
-from trio_turnstile._flow import Flow
-from trio_turnstile._manager import Manager, Report
+from trio_turnstile._phases.manager import Manager, Report
+from trio_turnstile._pipelines.reports import PipelineReport, StageReport
+from trio_turnstile._pipelines.run import Flow
 
 
 def assert_conserved(account: Manager | Report | Flow | PipelineReport | StageReport) -> None:

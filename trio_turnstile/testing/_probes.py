@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar, cast, final
 
 import trio
 
-from trio_turnstile._pipeline import Producer
-from trio_turnstile._processors import Consumer, Processor
+from trio_turnstile._pipelines.pipeline import Producer
+from trio_turnstile._pipelines.processors import Consumer, Processor
 
 T = TypeVar("T")
 U = TypeVar("U")

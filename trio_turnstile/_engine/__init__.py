@@ -1,0 +1,1 @@
+"""Items under a limit: sources, workers, attempts, counts."""

@@ -1,0 +1,75 @@
+"""`RetryBudget`: how many retries a stage can afford. Pure.
+
+In an outage every item fails, and tries again, and soon all of them have used up
+their tries. A budget is shared by the items of a stage: each retry costs one, each
+success earns a part of one, and a little comes in with time. When it is empty,
+items wait for it, and so keep their tries until something succeeds again.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+import attrs
+
+from trio_turnstile._util import check_number
+
+
+def _amount(_: object, field: attrs.Attribute[float], value: float) -> None:
+    check_number(field.name, value, positive=True)
+
+
+def _retries(_: object, field: attrs.Attribute[float], value: float) -> None:
+    check_number(field.name, value, positive=True)
+    if value < 1:
+        raise ValueError(f"retries must be at least 1, or none could be paid, not {value!r}")
+
+
+@final
+@attrs.frozen(kw_only=True)
+class RetryBudget:
+    """How many retries the items of a stage may make together."""
+
+    retries: float = attrs.field(default=10.0, validator=_retries)
+    """The most that can be saved up, and what there is at the start."""
+    per_success: float = attrs.field(default=0.2, validator=_amount)
+    """How much of a retry each item that succeeds earns."""
+    per_second: float = attrs.field(default=1.0, validator=_amount)
+    """How many retries come in with each second, so that somebody always tries."""
+
+
+@final
+class Purse:
+    """What is left of a budget."""
+
+    def __init__(self, budget: RetryBudget) -> None:
+        self._budget = budget
+        self._left = budget.retries
+        self._now = -math.inf
+        self._enough_at = math.inf
+        self._successes = 0
+
+    def pay(self, now: float, successes: int) -> float:
+        """Pay for one retry.
+
+        Args:
+          now: the time, in seconds.
+          successes: how many items have succeeded so far.
+
+        Returns:
+          0 if it is paid, else the seconds after which to ask again.
+        """
+        budget = self._budget
+        earned = (successes - self._successes) * budget.per_success
+        came_in = (now - self._now) * budget.per_second  # infinite the first time
+        self._left = min(self._left + earned + came_in, budget.retries)
+        self._now, self._successes = now, successes
+        if self._left < 1 and now < self._enough_at:
+            self._enough_at = now + (1 - self._left) / budget.per_second
+            if self._enough_at > now:
+                return self._enough_at - now
+        # Enough, or so nearly that the wait for the rest is lost in rounding.
+        self._left = max(0.0, self._left - 1)
+        self._enough_at = math.inf
+        return 0.0

@@ -1,0 +1,273 @@
+"""What to do about an error: policies, and the verdicts that they give.
+
+A policy looks at a `ConcurrentError` and gives a verdict, or ``None`` to leave it
+to the next one. Policies are asked in order, the first verdict holds, and if all
+are silent the run is aborted. They are pure: frozen values with a plain function,
+which neither sleeps nor touches the run. The engine carries the verdict out.
+
+================ ==================== ==========================================
+policy           verdict              what the engine does
+================ ==================== ==========================================
+`Retry`          `RetryIn`            gives the token back, waits, tries again
+`Skip`           `Fail`               counts the item as failed and goes on
+`DeadLetter`     `Divert`             sends the error with its item to a channel
+`Log`            none                 asks the next policy
+`Halt`           `Stop`, tolerating   counts it as failed; past the tolerance, stops
+`Abort`          `Stop`               counts it as failed and cancels all the rest
+================ ==================== ==========================================
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterable
+from typing import Literal, Protocol, TypeAlias, final
+
+import attrs
+import trio
+
+from trio_turnstile._errors import ConcurrentError, On, matches
+from trio_turnstile._util import check_seconds, check_whole
+
+from .budget import RetryBudget
+
+_LOG = logging.getLogger("trio_turnstile.errors")
+
+
+@final
+@attrs.frozen
+class RetryIn:
+    """The verdict to try again, so many seconds from now."""
+
+    seconds: float
+    budget: RetryBudget | None = None
+    """What the retry has to be paid from, if anything."""
+
+
+@final
+@attrs.frozen
+class Fail:
+    """The verdict to count the item as failed and to go on with the rest."""
+
+
+@final
+@attrs.frozen
+class Stop:
+    """The verdict to count the item as failed and, past a tolerance, to stop the run."""
+
+    when: Literal["soon", "now"] = "now"
+    """``"soon"`` lets what is in flight finish; ``"now"`` cancels it."""
+    failures: int = 1
+    """Stop once so many items have failed ..."""
+    share: float = 0.0
+    """... and so large a share of those that have met their fate."""
+
+    def due(self, failed: int, settled: int) -> bool:
+        """Tell whether the tolerance is used up.
+
+        Args:
+          failed: how many items have failed, the present one included.
+          settled: how many have met any fate.
+        """
+        return failed >= self.failures and failed >= self.share * settled
+
+
+@final
+@attrs.frozen
+class Divert:
+    """The verdict to send the error, with its item, to another flow."""
+
+    channel: trio.MemorySendChannel[ConcurrentError]
+
+
+Verdict: TypeAlias = RetryIn | Fail | Divert | Stop
+
+
+class ErrorPolicy(Protocol):
+    """Anything that gives a verdict on an error, or ``None`` to leave it to the next."""
+
+    def decide(self, error: ConcurrentError, /) -> Verdict | None:
+        """Return the verdict on ``error``, whose cause is what the user's code raised."""
+        ...
+
+
+def decide(policies: Iterable[ErrorPolicy], error: ConcurrentError) -> Verdict:
+    """Return the first verdict on ``error``; if all are silent, the run is to stop now."""
+    for policy in policies:
+        verdict = policy.decide(error)
+        if verdict is not None:
+            return verdict
+    return Stop()
+
+
+def _concerns(on: On, error: ConcurrentError) -> bool:
+    return matches(error.__cause__ or error, on)
+
+
+def _rate(_: object, field: attrs.Attribute[float], value: float) -> None:
+    check_seconds(field.name, value)
+
+
+def _times(_: object, field: attrs.Attribute[int], value: int) -> None:
+    check_whole(field.name, value, 0)
+
+
+def _tolerance(_: object, field: attrs.Attribute[int | str], value: int | str) -> None:
+    if not isinstance(value, str):
+        check_whole(field.name, value, 1)
+        return
+    share = value.removesuffix("%")
+    if share == value or not share.replace(".", "", 1).isdecimal():
+        raise ValueError(f"fail must be a number of items or a share like '5%', not {value!r}")
+    if not 0 < float(share) <= 100:
+        raise ValueError(f"fail must be over 0 % and at most 100 %, not {value!r}")
+
+
+@final
+@attrs.frozen
+class Backoff:
+    """Seconds to wait after a failure: doubling each time, with full jitter.
+
+    After the n-th failure it is a random number between 0 and
+    ``min(maximum, initial * 2 ** (n - 1))``, which spreads callers that failed
+    together better than any narrower jitter does (M. Brooker, "Exponential
+    Backoff And Jitter", AWS Architecture Blog, 2015).
+    """
+
+    initial: float = attrs.field(default=0.1, validator=_rate)
+    """The most to wait after the first failure, in seconds."""
+    maximum: float = attrs.field(default=30.0, validator=_rate)
+    """The most to wait after any failure, in seconds."""
+    uniform: Callable[[float, float], float] = attrs.field(
+        default=random.uniform, kw_only=True, repr=False
+    )
+    """Gives a random number between two bounds."""
+
+    def __call__(self, failures: int) -> float:
+        """Return the seconds to wait after so many failures."""
+        doublings = min(failures - 1, 1000)  # a float holds no more than 1023 of them
+        return self.uniform(0, min(self.maximum, self.initial * 2.0**doublings))
+
+
+@final
+@attrs.frozen
+class Retry:
+    """Try again, up to so many times; then leave the error to the next policy.
+
+    The item holds no token while it waits. An error with a ``retry_after``
+    attribute, in seconds, is given at least that long. The clean-up of an
+    operation is not tried again.
+    """
+
+    times: int = attrs.field(validator=_times)
+    """How many retries: the first attempt does not count."""
+    on: On = attrs.field(default=Exception, kw_only=True)
+    """Which errors to try again for."""
+    backoff: Callable[[int], float] = attrs.field(factory=Backoff, kw_only=True)
+    """From the number of failures so far (1, 2, ...) to the seconds to wait."""
+    budget: RetryBudget | None = attrs.field(default=None, kw_only=True)
+    """What the items of the stage may spend on retries together; ``None`` for anything."""
+
+    def decide(self, error: ConcurrentError, /) -> RetryIn | None:
+        """Return `RetryIn` while tries are left for an error that it is for."""
+        if error.attempt > self.times or error.phase == "cleanup":
+            return None
+        if not _concerns(self.on, error):
+            return None
+        retry_after = getattr(error.__cause__, "retry_after", None) or 0.0
+        return RetryIn(max(self.backoff(error.attempt), retry_after), self.budget)
+
+
+@final
+@attrs.frozen
+class Skip:
+    """Record the error, count the item as failed, and go on with the rest."""
+
+    on: On = attrs.field(default=Exception, kw_only=True)
+    """Which errors to go on after."""
+
+    def decide(self, error: ConcurrentError, /) -> Fail | None:
+        """Return `Fail` for an error that it is for."""
+        return Fail() if _concerns(self.on, error) else None
+
+
+@final
+@attrs.frozen
+class DeadLetter:
+    """Send the error to a channel, and count the item as diverted.
+
+    The letter is the `ConcurrentError`: item, identifiers, stage, attempt, notes and
+    cause. The channel's other end can be the source of another pipeline. Sending
+    waits while the channel is full, holding no token; if nobody can receive any
+    more, the run is stopped.
+    """
+
+    channel: trio.MemorySendChannel[ConcurrentError]
+    """Where to send the letters."""
+    on: On = attrs.field(default=Exception, kw_only=True)
+    """Which errors to send."""
+
+    def decide(self, error: ConcurrentError, /) -> Divert | None:
+        """Return `Divert` for an error that it is for."""
+        return Divert(self.channel) if _concerns(self.on, error) else None
+
+
+@final
+@attrs.frozen
+class Log:
+    """Log the error, and leave the verdict to the next policy.
+
+    The one policy with an effect of its own: a line in the log
+    ``trio_turnstile.errors``.
+    """
+
+    level: int = logging.WARNING
+    """The level to log at."""
+    on: On = attrs.field(default=Exception, kw_only=True)
+    """Which errors to log."""
+
+    def decide(self, error: ConcurrentError, /) -> None:
+        """Log an error that it is for; never give a verdict."""
+        if _concerns(self.on, error):
+            _LOG.log(self.level, "attempt %d: %s", error.attempt, error, exc_info=error)
+
+
+@final
+@attrs.frozen
+class Abort:
+    """Cancel everything else, and raise the error."""
+
+    on: On = attrs.field(default=Exception, kw_only=True)
+    """Which errors to abort for."""
+
+    def decide(self, error: ConcurrentError, /) -> Stop | None:
+        """Return `Stop` for an error that it is for."""
+        return Stop() if _concerns(self.on, error) else None
+
+
+@final
+@attrs.frozen
+class Halt:
+    """Go on after errors, up to a tolerance; then stop the run and raise them.
+
+    Two examples: ``Halt("soon", fail=3)`` starts nothing more once three items
+    have failed; ``Halt("now", fail="10%")`` cancels what runs once a tenth of
+    those that ended, and three at the least, have failed.
+    """
+
+    when: Literal["soon", "now"] = attrs.field(validator=attrs.validators.in_(("soon", "now")))
+    """``"soon"`` lets what is in flight finish; ``"now"`` cancels it."""
+    fail: int | str = attrs.field(validator=_tolerance, kw_only=True)
+    """How many items, or with ``%`` which share of them, have to fail."""
+    on: On = attrs.field(default=Exception, kw_only=True)
+    """Which errors to count on with."""
+
+    def decide(self, error: ConcurrentError, /) -> Stop | None:
+        """Return `Stop` with the tolerance, for an error that it is for."""
+        if not _concerns(self.on, error):
+            return None
+        if isinstance(self.fail, int):
+            return Stop(self.when, self.fail)
+        # One failure among the first two items says little: a share needs three.
+        return Stop(self.when, 3, float(self.fail.removesuffix("%")) / 100)

@@ -1,0 +1,1 @@
+"""Limiters, and what moves them."""

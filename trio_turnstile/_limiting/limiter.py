@@ -1,0 +1,373 @@
+"""`Limiter`: a `trio.CapacityLimiter` whose limit can be moved while tasks use it.
+
+The tokens, the queue and their fairness are trio's: a `trio.CapacityLimiter` is
+wrapped, and every method of it is here with the same meaning. What is added is
+that the limit moves.
+Who may move it, and when, is the affair of the `Governor` in ``_governor.py``.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from types import TracebackType
+from typing import TypeAlias, final
+
+import trio
+from trio.lowlevel import current_task, enable_ki_protection
+
+from trio_turnstile._errors import On, Saturated
+from trio_turnstile._util import check_seconds, check_whole
+from trio_turnstile.limits import LimitPolicy, Outcome
+
+from .actuator import Governor
+from .controller import Regulator
+from .events import Decision, LimiterStatistics, Signal
+from .sampling import OVERLOAD, Sampler, outcome_of
+from .throttle import Throttle
+
+
+@final
+class Limiter:
+    """A limit on how many may run at a time, which can move while they run.
+
+    By itself it is static, a stand-in for ``trio.CapacityLimiter(ceiling)`` that
+    has a name. In a turnstile (`open_turnstile`) it moves by signals under the
+    rules of its `Throttle`, and by its policy below them::
+
+        async with open_turnstile() as turnstile:
+            api = turnstile.limiter("api", 10, throttle=Throttle(hold=5))
+            async with api:
+                ...
+
+    Args:
+      name: what it is called in events, logs and errors.
+      ceiling: the limit to start from and the most that signals may make of it,
+        in tokens: an int, or `math.inf`.
+      throttle: the rules for signals.
+      policy: proposes a limit below the cap; ``None`` for none. It moves the limit
+        in a turnstile only.
+      enforce: ``False`` for shadow mode: what the policy would do is recorded among
+        the decisions, and not done.
+      overload: which errors mean that the service is overloaded: a type, a tuple of
+        them, or a predicate. If such an error has a ``retry_after``, in seconds,
+        nobody is admitted until then.
+      max_waiting: how many tasks may wait for a token; one more gets `Saturated`.
+        ``None`` for any number.
+
+    Raises:
+      TypeError: for a ceiling or ``max_waiting`` of a wrong type.
+      ValueError: for a negative one, or a ceiling under ``throttle.min``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        ceiling: float,
+        *,
+        throttle: Throttle = Throttle(),  # noqa: B008 (frozen)
+        policy: LimitPolicy | None = None,
+        enforce: bool = True,
+        overload: On = OVERLOAD,
+        max_waiting: int | None = None,
+    ) -> None:
+        if isinstance(ceiling, int) and ceiling < 0:
+            raise ValueError("total_tokens must be >= 0")  # as trio.CapacityLimiter says it
+        check_whole("ceiling", ceiling, 0, infinite=True)
+        if max_waiting is not None:
+            check_whole("max_waiting", max_waiting, 0)
+        if throttle.min > ceiling:
+            raise ValueError(
+                f"throttle.min must not be over the ceiling: {throttle.min} > {ceiling}; "
+                f"raise the ceiling of limiter {name!r} or lower the minimum"
+            )
+        self._regulator = Regulator(name, ceiling, throttle, policy, enforce)
+        self._sampler = None if policy is None else Sampler(policy)
+        self._overload = overload
+        self._sack = trio.CapacityLimiter(self._regulator.limit)
+        self._max_waiting = max_waiting
+        self._governor = Governor(self._regulator, self._sack)
+        self._closed = False
+        self._idle: trio.Event | None = None
+
+    def __repr__(self) -> str:
+        state = " closed" if self._closed else ""
+        return (
+            f"<trio_turnstile.Limiter {self.name!r}{state}, "
+            f"{self.borrowed_tokens}/{self.total_tokens} "
+            f"with {self._sack.statistics().tasks_waiting} waiting>"
+        )
+
+    # ---- what it is ----
+
+    @property
+    def name(self) -> str:
+        """The name; a turnstile may have added a number to make it unique there."""
+        return self._regulator.name
+
+    @property
+    def ceiling(self) -> float:
+        """The most that signals may make of the limit, in tokens."""
+        return self._regulator.ceiling
+
+    @property
+    def floor(self) -> int:
+        """The least that signals may make of the limit, in tokens."""
+        return self._regulator.throttle.min
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """The last 200 changes and refusals, oldest first."""
+        return tuple(self._governor.decisions)
+
+    @property
+    def borrowed_tokens(self) -> int:
+        """How many tokens are borrowed."""
+        return self._sack.borrowed_tokens
+
+    @property
+    def available_tokens(self) -> float:
+        """How many tokens are free; negative just after the limit was lowered."""
+        return self._regulator.limit - self._sack.borrowed_tokens
+
+    def statistics(self) -> LimiterStatistics:
+        """Return the state of the limiter at this moment."""
+        tokens = self._sack.statistics()
+        return LimiterStatistics(
+            name=self.name,
+            borrowed_tokens=tokens.borrowed_tokens,
+            total_tokens=self.total_tokens,
+            borrowers=list(tokens.borrowers),
+            tasks_waiting=tokens.tasks_waiting,
+            cap=self._regulator.cap,
+            ceiling=self.ceiling,
+            floor=self.floor,
+            paused=self._regulator.resume_at is not None,
+            closed=self._closed,
+        )
+
+    # ---- tokens, as trio has them ----
+
+    @enable_ki_protection
+    def acquire_nowait(self) -> None:
+        """Borrow a token for the current task, without blocking.
+
+        Raises:
+          trio.WouldBlock: if no token is free.
+          trio.ClosedResourceError: if the limiter is closed.
+          RuntimeError: if the task holds a token already.
+        """
+        self.acquire_on_behalf_of_nowait(current_task())
+
+    @enable_ki_protection
+    def acquire_on_behalf_of_nowait(self, borrower: object) -> None:
+        """Borrow a token for ``borrower``, as `acquire_nowait` does for the task.
+
+        Args:
+          borrower: a task, or any hashable object that stands for one holder.
+        """
+        if self._closed:
+            raise self._governor.closed_error()
+        self._sack.acquire_on_behalf_of_nowait(borrower)
+        if self._sampler is not None and self._sampler.wants():
+            self._sampler.start(borrower, trio.current_time(), self._sack.borrowed_tokens)
+
+    @enable_ki_protection
+    async def acquire(self) -> None:
+        """Borrow a token for the current task, waiting for one in turn.
+
+        If cancelled while it waits, no token is taken.
+
+        Raises:
+          Saturated: if ``max_waiting`` tasks wait already.
+          trio.ClosedResourceError: if the limiter is closed, now or while it waits.
+          RuntimeError: if the task holds a token already.
+        """
+        await self.acquire_on_behalf_of(current_task())
+
+    @enable_ki_protection
+    async def acquire_on_behalf_of(self, borrower: object) -> None:
+        """Borrow a token for ``borrower``, as `acquire` does for the task.
+
+        Args:
+          borrower: a task, or any hashable object that stands for one holder.
+        """
+        if self._max_waiting is not None:
+            self._shed(self._max_waiting)
+        await self._acquire_in_turn(borrower)
+
+    @enable_ki_protection
+    def release(self) -> None:
+        """Give back the current task's token.
+
+        Raises:
+          RuntimeError: if the task holds none.
+        """
+        self.release_on_behalf_of(current_task())
+
+    @enable_ki_protection
+    def release_on_behalf_of(self, borrower: object) -> None:
+        """Give back the token of ``borrower``, as `release` does for the task."""
+        self._give_back(borrower)
+        if self._sampler is not None and borrower in self._sampler.calls:
+            self._learn(self._sampler, borrower, Outcome.SUCCESS)
+
+    @enable_ki_protection
+    async def __aenter__(self) -> None:
+        await self.acquire_on_behalf_of(current_task())
+
+    @enable_ki_protection
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc_value is None:
+            self.release_on_behalf_of(current_task())
+        else:
+            self._release_after(current_task(), exc_value)
+
+    async def wait_idle(self) -> None:
+        """Wait until nobody holds a token.
+
+        Tasks that still wait for one do not count, so ``pause()`` and then
+        ``wait_idle()`` gives a quiet moment that lasts until ``resume()``.
+        """
+        if not self._sack.borrowed_tokens:
+            await trio.lowlevel.checkpoint()
+            return
+        if self._idle is None:
+            self._idle = trio.Event()
+        await self._idle.wait()
+
+    # ---- moving the limit ----
+
+    @property
+    def total_tokens(self) -> float:
+        """The limit now, in tokens: an int, or `math.inf`.
+
+        Assign to it to override every rule: the new limit holds at once, ends a
+        pause, raises the ceiling if it is above it, and starts a hold. Waiting
+        tasks that fit are woken in turn; if the limit is lowered, holders finish.
+
+        Raises:
+          TypeError: if assigned anything but an int or `math.inf`.
+          ValueError: if assigned a negative number.
+          RuntimeError: if assigned from outside the trio run that uses the limiter.
+          trio.ClosedResourceError: if assigned when the limiter is closed.
+        """
+        return self._regulator.limit
+
+    @total_tokens.setter
+    def total_tokens(self, tokens: float) -> None:
+        self._governor.assign(tokens)
+
+    def up(self) -> None:
+        """Ask for one step up. Never blocks; may be called from any thread.
+
+        Raises:
+          RuntimeError: if the limiter is in no turnstile.
+          trio.ClosedResourceError: if the limiter is closed.
+        """
+        self._governor.order(partial(self._governor.signal, Signal.UP))
+
+    def down(self) -> None:
+        """Ask for one step down, as `up` does for one up."""
+        self._governor.order(partial(self._governor.signal, Signal.DOWN))
+
+    def pause(self, seconds: float | None = None) -> None:
+        """Ask that nobody more be admitted. Never blocks; from any thread.
+
+        Args:
+          seconds: for how long; ``None`` for until `resume`. It never shortens a
+            pause that is in force already.
+
+        Raises:
+          TypeError, ValueError: if ``seconds`` is no number over 0.
+          RuntimeError: if the limiter is in no turnstile.
+          trio.ClosedResourceError: if the limiter is closed.
+        """
+        if seconds is not None:
+            check_seconds("seconds", seconds, positive=True)
+        self._governor.order(partial(self._governor.pause, seconds))
+
+    def resume(self) -> None:
+        """Ask that a pause end. Never blocks; may be called from any thread."""
+        self._governor.order(self._governor.resume)
+
+    def close(self) -> None:
+        """Close it: tasks that wait or come later get `trio.ClosedResourceError`.
+
+        Holders finish, also those that were given a token and have not run since. Closing
+        it again does nothing.
+
+        Raises:
+          RuntimeError: if called from outside the trio run that uses the limiter.
+        """
+        self._governor.close()
+        self._closed = True
+
+    # ---- what calls teach ----
+
+    def _release_after(self, borrower: object, error: BaseException) -> None:
+        """Give back the token of a call that ended with ``error``."""
+        self._give_back(borrower)
+        outcome = outcome_of(error, self._overload)
+        if self._sampler is not None and borrower in self._sampler.calls:
+            self._learn(self._sampler, borrower, outcome)
+        retry_after = getattr(error, "retry_after", None)
+        if outcome is Outcome.OVERLOADED and retry_after and self._governor.home is not None:
+            self.pause(retry_after)
+
+    def _learn(self, sampler: Sampler, borrower: object, outcome: Outcome) -> None:
+        sampler.finish(borrower, trio.current_time(), outcome)
+        self._governor.hear_policy()
+
+    def _give_back(self, borrower: object) -> None:
+        self._sack.release_on_behalf_of(borrower)
+        if self._idle is not None and not self._sack.borrowed_tokens:
+            self._idle.set()
+            self._idle = None
+
+    # ---- for stages ----
+
+    @enable_ki_protection
+    async def _acquire_in_turn(self, borrower: object) -> None:
+        """Wait for a token, however many wait: a stage holds its source back instead."""
+        await self._governor.take(borrower)
+        if borrower in self._governor.turned_away:
+            self._give_back(borrower)
+            raise self._governor.closed_error()
+        if self._sampler is not None and self._sampler.wants():
+            self._sampler.start(borrower, trio.current_time(), self._sack.borrowed_tokens)
+
+    def _shed(self, max_waiting: int) -> None:
+        # Nobody waits while a token is free, so the queue is counted only then.
+        if self._sack.available_tokens > 0:
+            return
+        waiting = self._sack.statistics().tasks_waiting
+        if waiting >= max_waiting:
+            raise Saturated(self.name, waiting, self.total_tokens)
+
+
+AnyLimiter: TypeAlias = Limiter | trio.CapacityLimiter
+"""What bounds a stage."""
+
+
+def as_limiter(limiter: AnyLimiter | int, name: str) -> AnyLimiter:
+    """Return the limiter; from a number, a new one.
+
+    Raises:
+      TypeError: if it is neither a limiter nor a number of tokens.
+      ValueError: if the number is negative.
+    """
+    if isinstance(limiter, Limiter | trio.CapacityLimiter):
+        return limiter
+    try:
+        check_whole(name, limiter, 0, infinite=True)
+    except TypeError:
+        raise TypeError(
+            f"{name} must be a Limiter, a trio.CapacityLimiter or a number of tokens, "
+            f"not {limiter!r}"
+        ) from None
+    return Limiter(name, limiter, throttle=Throttle(min=0))

@@ -1,0 +1,1 @@
+"""Operations in four phases, on the engine."""

@@ -1,0 +1,155 @@
+"""Batches: how items are gathered into lists, and when a list is full. Pure.
+
+A batch ends when it has enough items, enough weight, or when its oldest item has
+waited long enough. The age is that of the oldest item: if each new item started
+the wait afresh, a slow trickle would never be flushed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, final
+
+import attrs
+
+from trio_turnstile._util import check_number, check_seconds, check_whole
+
+T = TypeVar("T")
+
+Trigger: TypeAlias = Literal["size", "weight", "age", "flush"]
+"""What ended a batch."""
+
+
+def _size(_: object, field: attrs.Attribute[int | None], value: int | None) -> None:
+    if value is not None:
+        check_whole(field.name, value, 1)
+
+
+def _within(_: object, field: attrs.Attribute[float | None], value: float | None) -> None:
+    if value is not None:
+        check_seconds(field.name, value, positive=True)
+
+
+@final
+@attrs.frozen
+class Batch:
+    """How to gather items into batches: by size, weight, age, and apart by key.
+
+    What is left is flushed when the source ends and when the pipeline drains.
+
+    Raises:
+      ValueError: if nothing bounds a batch, or a weight has no bound.
+    """
+
+    size: int | None = attrs.field(default=None, validator=_size)
+    """The most items in a batch."""
+    within: float | None = attrs.field(default=None, kw_only=True, validator=_within)
+    """The longest that an item may wait in a batch that is not full, in seconds."""
+    weight: Callable[[Any], float] | None = attrs.field(default=None, kw_only=True)
+    """The weight of one item, for example `len`."""
+    max_weight: float = attrs.field(default=math.inf, kw_only=True)
+    """The most weight in a batch; an item that weighs more is a batch by itself."""
+    key: Callable[[Any], Hashable] | None = attrs.field(default=None, kw_only=True)
+    """Items with different keys go to different batches."""
+
+    def __attrs_post_init__(self) -> None:
+        check_number("max_weight", self.max_weight, positive=True)
+        if (self.weight is None) != (self.max_weight == math.inf):
+            raise ValueError("weight and max_weight must be given together")
+        if self.size is None and self.within is None and self.weight is None:
+            raise ValueError("nothing bounds a batch: give size, within, or weight and max_weight")
+
+
+@final
+@attrs.frozen
+class Gathered(Generic[T]):
+    """A batch that has ended."""
+
+    items: tuple[T, ...]
+    trigger: Trigger
+    failure: Exception | None = None
+    """Why its only member could not be gathered: the key or weight function raised it."""
+
+
+@attrs.define(eq=False)
+class _Open(Generic[T]):
+    """A batch that is being gathered."""
+
+    since: float
+    items: list[T] = attrs.field(factory=list)
+    weight: float = 0.0
+
+
+@final
+class Gatherer(Generic[T]):
+    """Gathers items into batches, as a `Batch` says."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._open: dict[Hashable, _Open[T]] = {}  # in the order of their oldest items
+
+    def __len__(self) -> int:
+        return sum(len(gathering.items) for gathering in self._open.values())
+
+    def add(self, item: T, now: float) -> list[Gathered[T]]:
+        """Take in one item at a time ``now``, in seconds; return the batches that it ended.
+
+        Raises:
+          Exception: what the key or weight function raises; the item is not taken in.
+        """
+        batch = self._batch
+        key = None if batch.key is None else batch.key(item)
+        weight = 0.0 if batch.weight is None else batch.weight(item)
+        ended: list[Gathered[T]] = []
+        gathering = self._open.get(key)
+        if gathering is not None and gathering.weight + weight > batch.max_weight:
+            ended.append(self._end(key, "weight"))
+            gathering = None
+        if gathering is None:
+            gathering = self._open[key] = _Open(now)
+        gathering.items.append(item)
+        gathering.weight += weight
+        if batch.size is not None and len(gathering.items) >= batch.size:
+            ended.append(self._end(key, "size"))
+        elif batch.weight is not None and gathering.weight >= batch.max_weight:
+            ended.append(self._end(key, "weight"))
+        return ended
+
+    @property
+    def due(self) -> float:
+        """When the oldest batch will be too old, in seconds; infinity if none will."""
+        oldest = next(iter(self._open.values()), None)
+        if oldest is None or self._batch.within is None:
+            return math.inf
+        return oldest.since + self._batch.within
+
+    def aged(self, now: float) -> list[Gathered[T]]:
+        """End and return the batches that are too old."""
+        ended: list[Gathered[T]] = []
+        while self.due <= now:
+            ended.append(self._end(next(iter(self._open)), "age"))
+        return ended
+
+    def flush(self) -> list[Gathered[T]]:
+        """End and return all batches."""
+        return [self._end(key, "flush") for key in tuple(self._open)]
+
+    def _end(self, key: Hashable, trigger: Trigger) -> Gathered[T]:
+        return Gathered(tuple(self._open.pop(key).items), trigger)
+
+
+@final
+class BatchError(Exception):
+    """Raised by a consumer of batches: these members failed, the others are done.
+
+    Args:
+      errors: the error of each member that failed, by its index in the batch.
+    """
+
+    def __init__(self, errors: Mapping[int, Exception]) -> None:
+        super().__init__(errors)
+        self.errors: dict[int, Exception] = dict(errors)
+
+    def __str__(self) -> str:
+        return f"{len(self.errors)} members of the batch failed: {self.errors!r}"

@@ -1,0 +1,250 @@
+"""Pipelines: `Producer` | `Processor` | `Consumer`, typed from end to end.
+
+These are frozen values: a pipeline says what is to be done, and each `Pipeline.run`
+is a `Flow` of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+)
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, Generic, TypeAlias, TypeVar, final, overload
+
+import attrs
+import trio
+
+from trio_turnstile._engine.sources import AnySource, MergedSource, PageSource, Source, open_source
+from trio_turnstile._errors import Aborted
+from trio_turnstile._util import open_service_nursery
+
+from .processors import Consumer, Processor
+from .reports import PipelineReport, StageReport
+from .run import Flow
+from .steps import Step
+
+T = TypeVar("T")
+U = TypeVar("U")
+V = TypeVar("V")
+C = TypeVar("C")
+T_co = TypeVar("T_co", covariant=True)
+
+SourceOf: TypeAlias = (
+    AnySource[T] | Callable[[], AnySource[T] | AbstractAsyncContextManager[AnySource[T]]]
+)
+"""What a producer reads: something iterable, or a function that opens it for each run."""
+
+
+@final
+@attrs.frozen(init=False, eq=False)
+class Producer(Generic[T_co]):
+    """Where the items of a pipeline come from, and the processors joined to it so far.
+
+    Args:
+      source: an iterable, an async iterable, a memory receive channel; or a
+        function without arguments that returns one of these, or an async context
+        manager that gives one: it is called for each run.
+    """
+
+    _open: Callable[[AsyncExitStack], Awaitable[Source[Any]]]
+    _steps: tuple[Step, ...]
+
+    def __init__(self, source: SourceOf[T_co]) -> None:
+        async def open_one(stack: AsyncExitStack) -> Source[Any]:
+            return await _open_any(source, stack)
+
+        object.__setattr__(self, "_open", open_one)
+        object.__setattr__(self, "_steps", ())
+
+    @classmethod
+    def pages(
+        cls, fetch_page: Callable[[C], Awaitable[tuple[Iterable[T], C | None]]], start: C
+    ) -> Producer[T]:
+        """Produce the items of pages, which are fetched one after the other.
+
+        One page is read ahead of the items that are being taken.
+
+        Args:
+          fetch_page: an async function from a cursor to the items of its page and
+            the next cursor, ``None`` after the last page.
+          start: the first cursor.
+        """
+
+        async def open_pages(stack: AsyncExitStack) -> Source[Any]:
+            await trio.lowlevel.checkpoint()
+            return PageSource(fetch_page, start)
+
+        return _producer(open_pages, ())
+
+    @classmethod
+    def merge(cls, *producers: Producer[T]) -> Producer[T]:
+        """Produce the items of several producers, as they come.
+
+        Raises:
+          ValueError: if one of them has processors joined to it: merge first.
+        """
+        if any(producer._steps for producer in producers):
+            raise ValueError("merge takes producers alone: join processors to what it returns")
+
+        async def open_all(stack: AsyncExitStack) -> Source[Any]:
+            return MergedSource([await producer._open(stack) for producer in producers])  # noqa: ASYNC910 (its caller checkpoints)
+
+        return _producer(open_all, ())
+
+    @overload
+    def __or__(self, other: Processor[T_co, U]) -> Producer[U]: ...
+
+    @overload
+    def __or__(self, other: Consumer[T_co]) -> Pipeline: ...
+
+    def __or__(self, other: Any) -> Any:
+        """Join the next step."""
+        if isinstance(other, Processor):
+            return _producer(self._open, (*self._steps, *other._steps))
+        if isinstance(other, Consumer):
+            return Pipeline(self._open, (*self._steps, *other._steps))
+        return NotImplemented
+
+    @asynccontextmanager
+    async def open(self, *, max_errors: int = 10_000) -> AsyncIterator[Results[T_co]]:
+        """Run without a consumer: ``async with producer.open() as results``.
+
+        Iterate over ``results`` for what comes out. Leaving the block early cancels
+        what is in hand; ``results.report()`` has the account then too.
+
+        Args:
+          max_errors: how many errors to keep for the report.
+
+        Raises:
+          Aborted: on leaving the block, if the pipeline was stopped by errors.
+        """
+        send, receive = trio.open_memory_channel[Any](0)
+        flow = Flow(self._open, self._steps, max_errors=max_errors, outlet=_ChannelOutlet(send))
+        results = Results[T_co](flow, receive)
+        async with open_service_nursery() as nursery:
+            await nursery.start(results._run)
+            with receive:
+                try:
+                    yield results
+                finally:
+                    flow.cancel()  # first, or senders would find the channel broken
+        if results._aborted is not None:
+            raise results._aborted
+
+
+def _producer(
+    open_source: Callable[[AsyncExitStack], Awaitable[Source[Any]]], steps: tuple[Step, ...]
+) -> Producer[Any]:
+    producer = object.__new__(Producer)
+    object.__setattr__(producer, "_open", open_source)
+    object.__setattr__(producer, "_steps", steps)
+    return producer
+
+
+async def _open_any(source: Any, stack: AsyncExitStack) -> Source[Any]:
+    ready = (Iterable, AsyncIterable, AbstractAsyncContextManager)
+    if callable(source) and not isinstance(source, ready):
+        source = source()
+    if isinstance(source, AbstractAsyncContextManager) and not isinstance(
+        source, trio.MemoryReceiveChannel
+    ):
+        source = await stack.enter_async_context(source)
+    return open_source(source)  # noqa: ASYNC910 (its caller checkpoints)
+
+
+@final
+@attrs.frozen(eq=False)
+class Pipeline:
+    """A producer, processors and a consumer: ready to run, any number of times."""
+
+    _open: Callable[[AsyncExitStack], Awaitable[Source[Any]]]
+    _steps: tuple[Step, ...]
+
+    async def run(
+        self,
+        *,
+        max_errors: int = 10_000,
+        task_status: trio.TaskStatus[Flow] = trio.TASK_STATUS_IGNORED,
+    ) -> PipelineReport:
+        """Run until the source ends and all items have met their fate.
+
+        Args:
+          max_errors: how many errors to keep for the report.
+          task_status: for ``nursery.start``, which returns the `Flow`.
+
+        Returns:
+          The account of the run, step by step.
+
+        Raises:
+          Aborted: the errors that stopped the pipeline: by a verdict of the
+            policies, of the source, or because a limiter was closed. If the source
+            fails, what is in hand goes through first.
+
+        Cancellation:
+          What is in hand is cancelled, counted as such, and listed.
+        """
+        return await Flow(self._open, self._steps, max_errors=max_errors).run(task_status)
+
+
+@final
+class _ChannelOutlet:
+    """What comes out of a pipeline without a consumer goes into a memory channel."""
+
+    def __init__(self, channel: trio.MemorySendChannel[Any]) -> None:
+        self._channel = channel
+
+    def put_nowait(self, item: Any) -> bool:
+        return False
+
+    async def put(self, item: Any) -> None:
+        await self._channel.send(item)
+
+    async def wait_for_room(self) -> None:
+        """A channel cannot tell."""
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+@final
+class Results(Generic[T_co]):
+    """What comes out of a pipeline without a consumer; made by `Producer.open`."""
+
+    def __init__(self, flow: Flow, channel: trio.MemoryReceiveChannel[T_co]) -> None:
+        self._flow = flow
+        self._channel = channel
+        self._aborted: Aborted | None = None
+
+    def __aiter__(self) -> Results[T_co]:
+        return self
+
+    async def __anext__(self) -> T_co:
+        return await self._channel.__anext__()
+
+    @property
+    def stages(self) -> tuple[StageReport, ...]:
+        """The account of each step, at this moment."""
+        return self._flow.stages
+
+    def report(self) -> PipelineReport:
+        """Return the account of the run so far."""
+        return self._flow.report()
+
+    def drain(self, deadline: float | None = None) -> None:
+        """Take no more from the source, and let what is in hand come out.
+
+        Args:
+          deadline: when to cancel what is still in hand, on trio's clock.
+        """
+        self._flow.drain(deadline)
+
+    async def _run(self, task_status: trio.TaskStatus[Flow]) -> None:  # noqa: ASYNC910 (its caller checkpoints)
+        try:
+            await self._flow.run(task_status)
+        except Aborted as aborted:
+            self._aborted = aborted

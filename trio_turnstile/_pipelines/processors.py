@@ -1,0 +1,279 @@
+"""`Processor` and `Consumer`: the steps of pipelines, and how they are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Generic, TypeAlias, TypeVar, final, overload
+
+import attrs
+
+from trio_turnstile._engine.policies import ErrorPolicy
+from trio_turnstile._limiting.limiter import AnyLimiter
+from trio_turnstile._limiting.rate import RateLimiter
+
+from .batches import Batch
+from .steps import Discard, Many, Step, make_step
+
+T = TypeVar("T")
+U = TypeVar("U")
+V = TypeVar("V")
+C = TypeVar("C")
+T_contra = TypeVar("T_contra", contravariant=True)
+U_co = TypeVar("U_co", covariant=True)
+
+Function: TypeAlias = Callable[[T], Awaitable[U]]
+"""What a step calls: an async function of one item."""
+
+Opened: TypeAlias = AbstractAsyncContextManager[Callable[[T], Awaitable[U]]]
+"""An async context manager that gives such a function, and is open while the pipeline runs."""
+
+
+@final
+@attrs.frozen(init=False, eq=False)
+class Processor(Generic[T_contra, U_co]):
+    """A step that makes something new of each item, passes several on, or drops it.
+
+    The function is called with an item, and what it returns is passed on: one
+    thing; with `Many`, several or none; with `DISCARD`, nothing.
+
+    Args:
+      function: an async function of one item; or an async context manager that
+        gives one, is entered when a run begins and left when it ends.
+      limiter: bounds how many items are worked on at a time: a `Limiter`, a
+        `trio.CapacityLimiter`, or a number. ``None`` leaves that to the window.
+      rate: how many items, retries included, may be begun each second.
+      window: the most items in hand, whether they run, wait, back off, or are
+        finished and not yet passed on. By default the limit and 64 more; without
+        a limiter, 64.
+      ordered: pass items on in the order in which they came. Later ones are
+        worked on meanwhile, as far as the window reaches.
+      key: items for which this returns the same are worked on and passed on one
+        after the other, in the order in which they came.
+      timeout: seconds for one attempt at one item; `trio.TooSlowError` past it.
+      on_error: the policies for errors, asked in order. If all are silent, the
+        pipeline is aborted.
+      name: what the step is called in errors and reports.
+
+    Raises:
+      TypeError, ValueError: for an option of a wrong type or value.
+    """
+
+    _steps: tuple[Step, ...]
+
+    @overload
+    def __init__(
+        self,
+        function: Function[T_contra, Many[U_co]] | Function[T_contra, Many[U_co] | Discard],
+        *,
+        limiter: AnyLimiter | int | None = None,
+        rate: RateLimiter | None = None,
+        window: int | None = None,
+        ordered: bool = False,
+        key: Callable[[T_contra], Hashable] | None = None,
+        timeout: float | None = None,
+        on_error: Iterable[ErrorPolicy] = (),
+        name: str | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        function: Function[T_contra, U_co] | Function[T_contra, U_co | Discard],
+        *,
+        limiter: AnyLimiter | int | None = None,
+        rate: RateLimiter | None = None,
+        window: int | None = None,
+        ordered: bool = False,
+        key: Callable[[T_contra], Hashable] | None = None,
+        timeout: float | None = None,
+        on_error: Iterable[ErrorPolicy] = (),
+        name: str | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        function: Opened[T_contra, Many[U_co]] | Opened[T_contra, Many[U_co] | Discard],
+        *,
+        limiter: AnyLimiter | int | None = None,
+        rate: RateLimiter | None = None,
+        window: int | None = None,
+        ordered: bool = False,
+        key: Callable[[T_contra], Hashable] | None = None,
+        timeout: float | None = None,
+        on_error: Iterable[ErrorPolicy] = (),
+        name: str | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        function: Opened[T_contra, U_co] | Opened[T_contra, U_co | Discard],
+        *,
+        limiter: AnyLimiter | int | None = None,
+        rate: RateLimiter | None = None,
+        window: int | None = None,
+        ordered: bool = False,
+        key: Callable[[T_contra], Hashable] | None = None,
+        timeout: float | None = None,
+        on_error: Iterable[ErrorPolicy] = (),
+        name: str | None = None,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        function: Any,
+        *,
+        limiter: AnyLimiter | int | None = None,
+        rate: RateLimiter | None = None,
+        window: int | None = None,
+        ordered: bool = False,
+        key: Callable[[Any], Hashable] | None = None,
+        timeout: float | None = None,
+        on_error: Iterable[ErrorPolicy] = (),
+        name: str | None = None,
+    ) -> None:
+        step = make_step(
+            function,
+            name=name,
+            limiter=limiter,
+            rate=rate,
+            window=window,
+            ordered=ordered,
+            key=key,
+            timeout=timeout,
+            on_error=on_error,
+        )
+        object.__setattr__(self, "_steps", (step,))
+
+    @overload
+    def __or__(self, other: Processor[U_co, V]) -> Processor[T_contra, V]: ...
+
+    @overload
+    def __or__(self, other: Consumer[U_co]) -> Consumer[T_contra]: ...
+
+    def __or__(self, other: Any) -> Any:
+        """Join this step with the next."""
+        if not isinstance(other, Processor | Consumer):
+            return NotImplemented
+        return _joined(type(other), (*self._steps, *other._steps))
+
+
+@final
+@attrs.frozen(init=False, eq=False)
+class Consumer(Generic[T_contra]):
+    """The last step of a pipeline: it takes each item, or batches of them.
+
+    Args:
+      function: an async function of one item, or with ``batch`` of a list of
+        items; or an async context manager that gives one. What it returns is
+        ignored. Of a batch, it may raise `BatchError` to say which members failed.
+      batch: how to gather items into batches.
+      limiter: as for `Processor`; a batch takes one token.
+      rate: as for `Processor`; a batch counts once.
+      window: as for `Processor`; it counts items, gathered ones too.
+      ordered: as for `Processor`.
+      key: as for `Processor`.
+      timeout: as for `Processor`.
+      on_error: as for `Processor`; asked for each member of a batch that failed,
+        and those to be tried again make the next batch.
+      name: as for `Processor`.
+
+    Raises:
+      TypeError, ValueError: for an option of a wrong type or value.
+    """
+
+    _steps: tuple[Step, ...]
+
+    @overload
+    def __init__(
+        self,
+        function: Function[T_contra, object],
+        *,
+        limiter: AnyLimiter | int | None = None,
+        rate: RateLimiter | None = None,
+        window: int | None = None,
+        ordered: bool = False,
+        key: Callable[[T_contra], Hashable] | None = None,
+        timeout: float | None = None,
+        on_error: Iterable[ErrorPolicy] = (),
+        name: str | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        function: Function[list[T_contra], object],
+        *,
+        batch: Batch,
+        limiter: AnyLimiter | int | None = None,
+        rate: RateLimiter | None = None,
+        window: int | None = None,
+        timeout: float | None = None,
+        on_error: Iterable[ErrorPolicy] = (),
+        name: str | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        function: Opened[T_contra, object],
+        *,
+        limiter: AnyLimiter | int | None = None,
+        rate: RateLimiter | None = None,
+        window: int | None = None,
+        ordered: bool = False,
+        key: Callable[[T_contra], Hashable] | None = None,
+        timeout: float | None = None,
+        on_error: Iterable[ErrorPolicy] = (),
+        name: str | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        function: Opened[list[T_contra], object],
+        *,
+        batch: Batch,
+        limiter: AnyLimiter | int | None = None,
+        rate: RateLimiter | None = None,
+        window: int | None = None,
+        timeout: float | None = None,
+        on_error: Iterable[ErrorPolicy] = (),
+        name: str | None = None,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        function: Any,
+        *,
+        batch: Batch | None = None,
+        limiter: AnyLimiter | int | None = None,
+        rate: RateLimiter | None = None,
+        window: int | None = None,
+        ordered: bool = False,
+        key: Callable[[Any], Hashable] | None = None,
+        timeout: float | None = None,
+        on_error: Iterable[ErrorPolicy] = (),
+        name: str | None = None,
+    ) -> None:
+        step = make_step(
+            function,
+            name=name,
+            limiter=limiter,
+            rate=rate,
+            window=window,
+            ordered=ordered,
+            key=key,
+            timeout=timeout,
+            on_error=on_error,
+            batch=batch,
+        )
+        object.__setattr__(self, "_steps", (step,))
+
+
+def _joined(kind: type[C], steps: tuple[Step, ...]) -> C:
+    joined = object.__new__(kind)
+    object.__setattr__(joined, "_steps", steps)
+    return joined

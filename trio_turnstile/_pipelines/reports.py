@@ -1,0 +1,69 @@
+"""The account of a run of a pipeline, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import attrs
+
+from trio_turnstile._errors import ConcurrentError
+
+from .batches import Trigger
+
+
+@final
+@attrs.frozen
+class StageReport:
+    """What became of the items of one step.
+
+    ``received == completed + discarded + failed + diverted + cancelled + in_flight``
+    """
+
+    name: str
+    """The name of the step."""
+    received: int
+    """How many it was given."""
+    completed: int
+    """How many it passed on, or consumed."""
+    discarded: int
+    """How many it dropped, by `DISCARD`."""
+    failed: int
+    """How many failed."""
+    diverted: int
+    """How many were sent away as dead letters."""
+    cancelled: int
+    """How many were cut off."""
+    in_flight: int
+    """How many it has in hand: 0 once the run is over."""
+    retried: int
+    """How many attempts were made again."""
+    cut_off: tuple[Any, ...]
+    """The items that were in hand when they were cancelled."""
+    batches: Mapping[Trigger, int] = attrs.field(factory=dict, hash=False)
+    """How many batches each trigger has ended."""
+
+
+@final
+@attrs.frozen
+class PipelineReport:
+    """The account of a run of a pipeline, step by step."""
+
+    stages: tuple[StageReport, ...]
+    """One for each step, in order."""
+    errors: tuple[ConcurrentError, ...]
+    """The first ``max_errors`` errors that failed an item."""
+    errors_omitted: int
+    """How many errors more there were."""
+
+    def __getitem__(self, name: str) -> StageReport:
+        """Return the report of the step of that name.
+
+        Raises:
+          KeyError: if there is none.
+        """
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        names = ", ".join(stage.name for stage in self.stages)
+        raise KeyError(f"no step is named {name!r}; there are: {names}")

@@ -1,0 +1,79 @@
+"""`StepRun`: one step in one run of a pipeline, with its books and its attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias, final
+
+import trio
+from trio.lowlevel import disable_ki_protection
+
+from trio_turnstile._engine.attempts import Attempts
+from trio_turnstile._engine.books import Control, Counts
+from trio_turnstile._engine.slot import Lease
+from trio_turnstile._limiting.limiter import AnyLimiter
+
+from .steps import Step
+
+Function: TypeAlias = Callable[[Any], Awaitable[Any]]
+Attempt: TypeAlias = Callable[[Any, Lease], Awaitable[Any]]
+
+
+@final
+class StepRun:
+    """The function of a step, what became of its items, and how it tries them.
+
+    Args:
+      step: the step.
+      name: its name, unique in the pipeline.
+      function: what is called with each item.
+      limiter: what a new attempt needs a token of; ``None`` for nothing.
+      control: is told of errors, and to stop when the policies say so.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        name: str,
+        function: Function,
+        *,
+        limiter: AnyLimiter | None,
+        control: Control,
+    ) -> None:
+        self.name = name
+        self.counts = Counts()
+        self.cut_off: list[Any] = []
+        """The items that were in hand when they were cancelled."""
+        self.function = function if step.timeout is None else _in_time(function, step.timeout)
+        """What is called with each item."""
+        self.attempt = _attempt(self.function)
+        """Calls it with an item, open to Ctrl-C; the lease is for the engine."""
+        self.attempts = Attempts[Any](
+            step.policies,
+            counts=self.counts,
+            control=control,
+            phase=name,
+            limiter=limiter,
+            rate=step.rate,
+        )
+
+    def recover(self, item: Any, lease: Lease, error: Exception) -> Awaitable[Any]:
+        """Go on after the first attempt at an item, as `Attempts.recover` does."""
+        return self.attempts.recover(item, lease, error, self.attempt)
+
+
+def _attempt(function: Function) -> Attempt:
+    # Ctrl-C may strike in the user's function at any point, in the engine at none.
+    @disable_ki_protection
+    async def call(item: Any, lease: Lease) -> Any:
+        return await function(item)
+
+    return call
+
+
+def _in_time(function: Function, timeout: float) -> Function:
+    async def call(item: Any) -> Any:
+        with trio.fail_after(timeout):
+            return await function(item)
+
+    return call

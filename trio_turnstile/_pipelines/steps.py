@@ -1,0 +1,128 @@
+"""Steps: what a pipeline is to do with each item. Frozen values, and what steps return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from contextlib import AbstractAsyncContextManager
+from enum import Enum
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, final
+
+import attrs
+
+from trio_turnstile._engine.policies import ErrorPolicy
+from trio_turnstile._limiting.limiter import AnyLimiter, as_limiter
+from trio_turnstile._limiting.rate import RateLimiter
+from trio_turnstile._util import check_seconds, check_whole
+
+from .batches import Batch
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Discarded(Enum):
+    """The type of `DISCARD`."""
+
+    DISCARD = "discard"
+
+    def __repr__(self) -> str:
+        return "DISCARD"
+
+
+DISCARD: Final = Discarded.DISCARD
+"""Returned by a processor, it drops the item: nothing is passed on."""
+
+Discard: TypeAlias = Literal[Discarded.DISCARD]
+"""The type of `DISCARD`, for annotations."""
+
+
+def _as_tuple(items: Iterable[T]) -> tuple[T, ...]:
+    return tuple(items)
+
+
+@final
+@attrs.frozen
+class Many(Generic[T_co]):
+    """Returned by a processor, it passes several items on, or none.
+
+    What it is made of is gone through at once, so that an error in it is the
+    step's own error.
+    """
+
+    items: tuple[T_co, ...] = attrs.field(converter=_as_tuple)
+    """The items, in the order in which they are passed on."""
+
+
+@final
+@attrs.frozen(eq=False, kw_only=True)
+class Step:
+    """One step of a pipeline, with types left out: `Processor` and `Consumer` check them."""
+
+    call: Any
+    """The async function; or an async context manager that gives it, or is it."""
+    name: str
+    limiter: AnyLimiter | None
+    rate: RateLimiter | None
+    window: int | None
+    ordered: bool
+    key: Callable[[Any], Hashable] | None
+    timeout: float | None
+    policies: tuple[ErrorPolicy, ...]
+    batch: Batch | None
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether it needs tokens, a rate, a window, an order or batches of its own.
+
+        A step that needs none runs in the task of the step before it.
+        """
+        own = (self.limiter, self.rate, self.window, self.key, self.batch)
+        return self.ordered or any(part is not None for part in own)
+
+
+def make_step(
+    call: Any,
+    *,
+    name: str | None,
+    limiter: AnyLimiter | int | None,
+    rate: RateLimiter | None,
+    window: int | None,
+    ordered: bool,
+    key: Callable[[Any], Hashable] | None,
+    timeout: float | None,
+    on_error: Iterable[ErrorPolicy],
+    batch: Batch | None = None,
+) -> Step:
+    """Check the options of a step, and return it.
+
+    Raises:
+      TypeError, ValueError: for an option of a wrong type or value.
+    """
+    if not callable(call) and not isinstance(call, AbstractAsyncContextManager):
+        raise TypeError(
+            f"a step must be an async function or an async context manager, not {call!r}"
+        )
+    if ordered and key is not None:
+        raise ValueError("a step is ordered or has a key, not both: ordered keeps every order")
+    if batch is not None and (ordered or key is not None):
+        raise ValueError("batches have no order: give a key to Batch, or leave ordered and key out")
+    if window is not None:
+        check_whole("window", window, 1)
+    if window is not None and batch is not None and window < (batch.size or 1):
+        raise ValueError(
+            f"a window of {window} items never fills a batch of {batch.size}: widen the window"
+        )
+    if timeout is not None:
+        check_seconds("timeout", timeout, positive=True)
+    return Step(
+        call=call,
+        name=name or str(getattr(call, "__name__", type(call).__name__)),
+        limiter=None if limiter is None else as_limiter(limiter, "limiter"),
+        rate=rate,
+        window=window,
+        ordered=ordered,
+        key=key,
+        timeout=timeout,
+        policies=tuple(on_error),
+        batch=batch,
+    )
