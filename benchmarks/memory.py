@@ -34,7 +34,7 @@ async def phases(operations: int) -> None:
 async def pipeline(items: int) -> None:
     step = Processor(work, limiter=AT_ONCE)
     report = await (Producer(range(items)) | step | step | Consumer(work, limiter=AT_ONCE)).run()
-    assert report.stages[-1].completed == items
+    assert report.steps[-1].completed == items
 
 
 KINDS: dict[str, Callable[[int], Awaitable[None]]] = {

@@ -61,7 +61,7 @@ THREE_STAGES = (
 
 async def ours(pipeline: Pipeline) -> None:
     report = await pipeline.run()
-    assert report.stages[-1].completed == len(ITEMS)
+    assert report.steps[-1].completed == len(ITEMS)
 
 
 async def our_results() -> None:

@@ -21,9 +21,7 @@ from trio_turnstile.limits import (
     VegasLimit,
     Windowed,
 )
-from trio_turnstile.simulation._scenarios import at
-from trio_turnstile.simulation._simulate import Oracle
-from trio_turnstile.testing import (
+from trio_turnstile.simulation import (
     GATE,
     SCENARIOS,
     Bimodal,
@@ -39,6 +37,8 @@ from trio_turnstile.testing import (
     overall,
     simulate,
 )
+from trio_turnstile.simulation._scenarios import at
+from trio_turnstile.simulation._simulate import Oracle
 
 Make: TypeAlias = Callable[[float], LimitPolicy]
 """Makes a policy that starts at a limit."""

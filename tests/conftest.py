@@ -39,13 +39,13 @@ def _interrupted(
       main: what is run; an interrupt may come out of it.
       number: the n.
       event: what is counted, a "line" or an "opcode".
-      modules: the names of the files.
+      modules: the files, each with its folder: ``_limiting/limiter.py``.
     """
     left = number
 
     def trace(frame: FrameType, what: str, _: object) -> TraceFunction | None:
         nonlocal left
-        if Path(frame.f_code.co_filename).name not in modules:
+        if "/".join(Path(frame.f_code.co_filename).parts[-2:]) not in modules:
             return None
         frame.f_trace_opcodes = event == "opcode"
         left -= what == event

@@ -282,7 +282,7 @@ async def test_shared(tmp_path: Path) -> None:
         report = await program("shared")(url, tmp_path)
     books = [10 * shelf + place for shelf in range(1, 7) for place in range(2)]
     assert texts(tmp_path) == {f"book {book}": f"once upon a time, {book}" for book in books}
-    assert [stage.completed for stage in report.stages] == [6, 12, 12]
+    assert [stage.completed for stage in report.steps] == [6, 12, 12]
     assert library.most == 4
 
 

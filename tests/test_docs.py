@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 REFERENCE = (DOCS / "api.rst").read_text()
 PACKAGE = Path(trio_turnstile.__file__).parent
-PUBLIC = vars(trio_turnstile) | vars(trio_turnstile.testing)
+PUBLIC = vars(trio_turnstile) | vars(trio_turnstile.testing) | vars(trio_turnstile.simulation)
 README = (ROOT / "README.md").read_text()
 
 # ---- the reference ----
@@ -57,7 +57,10 @@ def documented_names() -> dict[str, list[str]]:
     return names
 
 
-@pytest.mark.parametrize("module", [trio_turnstile, trio_turnstile.limits, trio_turnstile.testing])
+@pytest.mark.parametrize(
+    "module",
+    [trio_turnstile, trio_turnstile.limits, trio_turnstile.simulation, trio_turnstile.testing],
+)
 def test_every_public_name_is_in_the_reference_once(module: ModuleType) -> None:
     """The API reference has each public name of a module, once, and no other."""
     names = public_names(module)

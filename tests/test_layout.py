@@ -1,12 +1,13 @@
-"""The shape of the package: its floors, the size of its parts, and what it imports.
+"""The shape of the package: its wings, the size of its parts, and what it imports.
 
-A module imports only from floors below its own, so that the reading order of the package
-is the order of the table, and any part can be understood without those above it.
+An import line says through which wall it goes. Between wings the directions are those of
+the table `MAY_IMPORT`; inside a wing any order will do that has no circle.
 """
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import statistics
 import subprocess
 import sys
@@ -19,38 +20,25 @@ import trio_turnstile
 
 PACKAGE = Path(trio_turnstile.__file__).parent
 
-FLOORS = (
-    {"_checks", "_errors", "_events", "_facade", "_order"},
-    {
-        "_throttle",
-        "limits",
-        "_history",
-        "_scalable",
-        "_grace",
-        "_batches",
-        "_budget",
-        "_control",
-        "_service",
-    },
-    {"_regulator", "_sources", "_verdicts", "_account", "_jsonlines"},
-    {"_governor", "_sampling"},
-    {"_limiter", "_rate"},
-    {"_turnstile", "_lease"},
-    {"_stage", "_steps", "_monitors"},
-    {"_manager", "_attempts", "_inbox", "_processors"},
-    {"_phases", "_step_run"},
-    {"_segment", "_batching"},
-    {"_flow"},
-    {"_pipeline"},
-    {"__init__", "testing"},
-    {"integrations", "cli"},
-)
-"""A new module is entered here, on the lowest floor that its imports allow."""
+_LIMITS = {"_errors", "limits"}
+_BASE = _LIMITS | {"_util"}
+_ENGINE = _BASE | {"_limiting", "_engine"}
+_FACADE = _ENGINE | {"_phases", "_pipelines", "__init__"}
 
-FREE_INSIDE = {"limits", "testing", "cli"}
-"""Packages whose modules may import one another."""
-
-FLOOR_OF = {name: number for number, floor in enumerate(FLOORS) for name in floor}
+MAY_IMPORT: dict[str, set[str]] = {
+    "_errors": set(),
+    "limits": set(),
+    "_util": {"_errors"},
+    "simulation": {"_util", "limits"},
+    "_limiting": _BASE,
+    "_engine": _BASE | {"_limiting"},
+    "_phases": _ENGINE,
+    "_pipelines": _ENGINE,
+    "__init__": _ENGINE | {"_phases", "_pipelines"},
+    "testing": _FACADE,
+    "cli": {"__init__", "limits", "simulation"},
+}
+"""For each wing, the wings that it may import from. A new wing is entered here."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -59,8 +47,8 @@ def name_of(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix().removesuffix(".py")
 
 
-def unit(name: str) -> str:
-    """Return the entry of the table that a module, by its path, belongs to."""
+def wing(name: str) -> str:
+    """Return the wing that a module, by its path in the package, belongs to."""
     return name.split("/")[0]
 
 
@@ -94,36 +82,63 @@ def found(parts: list[str]) -> str:
 
 
 def may_import(importer: str, target: str) -> bool:
-    inside = unit(importer)
-    if inside == unit(target) and inside in FREE_INSIDE:
-        return True
-    return FLOOR_OF[unit(target)] < FLOOR_OF[inside]
+    inside, outside = wing(importer), wing(target)
+    return inside == outside or outside in MAY_IMPORT[inside]
 
 
-def test_every_module_has_its_floor() -> None:
-    """No module is forgotten in the table."""
-    assert {unit(name_of(path)) for path in MODULES} <= FLOOR_OF.keys()
+def imports_inside(name: str) -> dict[str, set[str]]:
+    """Return what each module of a wing imports from the same wing, the head of it aside."""
+    head = f"{name}/__init__"
+    graph: dict[str, set[str]] = {}
+    for path in MODULES:
+        importer = name_of(path)
+        if wing(importer) == name and importer != head:
+            targets = {target for target in imported(path) if wing(target) == name}
+            graph[importer] = targets - {head, importer}
+    return graph
+
+
+def test_every_wing_is_in_the_table() -> None:
+    """No module is forgotten, and no wing is listed that is not there."""
+    assert {wing(name_of(path)) for path in MODULES} == MAY_IMPORT.keys()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_imports_only_from_floors_below_its_own(path: Path) -> None:
+def test_a_module_imports_only_through_the_walls_of_the_table(path: Path) -> None:
     """At the head, in functions, and for types alike."""
     name = name_of(path)
-    targets = set(imported(path))
-    assert {target for target in targets if not may_import(name, target)} == set()
+    assert {target for target in imported(path) if not may_import(name, target)} == set()
+
+
+@pytest.mark.parametrize("name", MAY_IMPORT)
+def test_no_circle_inside_a_wing(name: str) -> None:
+    """The modules of a wing can be read in an order in which each needs only those before."""
+    graphlib.TopologicalSorter(imports_inside(name)).prepare()
+
+
+def test_no_circle_between_wings() -> None:
+    """The table itself has a reading order."""
+    graphlib.TopologicalSorter(MAY_IMPORT).prepare()
 
 
 def test_the_imports_are_really_read() -> None:
     """Relative and absolute ones, of modules and of names in them, of packages too."""
-    assert set(imported(PACKAGE / "_limiter.py")) >= {"_checks", "_regulator", "limits/__init__"}
-    assert set(imported(PACKAGE / "limits" / "__init__.py")) >= {"limits/_protocol", "limits/_knee"}
-    assert not may_import("_checks", "_errors")
-    assert not may_import("_regulator", "_limiter")
-    assert not may_import("_stage", "__init__")
-    assert may_import("_limiter", "limits/__init__")
+    limiter = set(imported(PACKAGE / "_limiting" / "limiter.py"))
+    assert limiter >= {"_util", "_limiting/actuator", "limits/__init__"}
+    assert set(imported(PACKAGE / "limits" / "__init__.py")) >= {"limits/_protocol"}
+    assert not may_import("_errors", "_util")
+    assert not may_import("_limiting/limiter", "_engine/pool")
+    assert not may_import("_phases/runner", "_pipelines/run")
+    assert not may_import("_engine/pool", "__init__")
+    assert not may_import("cli/_units", "_engine/pool")
+    assert may_import("_engine/pool", "_limiting/rate")
     assert may_import("cli/_units", "__init__")
-    assert not may_import("cli/_units", "integrations/one")
-    assert not may_import("integrations/one", "integrations/two")
+
+
+def test_a_circle_would_be_seen() -> None:
+    """Two modules that need each other have no reading order."""
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter({"a": {"b"}, "b": {"a"}}).prepare()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -1,76 +1,128 @@
-"""Concurrency limits that move while the work runs, on trio.
+"""Limits on concurrency that move while the work runs, on trio.
 
-Three things on one engine: limiters that retune live, operations in four phases,
-and what is needed to bound, watch and stop both. Read the modules in the order of
-the imports below: each imports only from those above it.
+Three things on one engine: limiters that retune live, operations in four phases, and
+pipelines. All public names are here; `trio_turnstile.limits` has the adaptive policies,
+`trio_turnstile.simulation` a way to try them, and `trio_turnstile.testing` what helps to
+test code that uses the library.
+
+The wings behind this page, each of which imports only from those before it:
+
+- ``_limiting``: limiters, rates, and the turnstile that moves them;
+- ``_engine``: items under a limit, with error policies and books;
+- ``_phases`` and ``_pipelines``: the two front ends of the engine.
 """
 
-from ._engine.budget import RetryBudget as RetryBudget
-from ._engine.policies import Abort as Abort
-from ._engine.policies import Backoff as Backoff
-from ._engine.policies import DeadLetter as DeadLetter
-from ._engine.policies import Divert as Divert
-from ._engine.policies import ErrorPolicy as ErrorPolicy
-from ._engine.policies import Fail as Fail
-from ._engine.policies import Halt as Halt
-from ._engine.policies import Log as Log
-from ._engine.policies import Retry as Retry
-from ._engine.policies import RetryIn as RetryIn
-from ._engine.policies import Skip as Skip
-from ._engine.policies import Stop as Stop
-from ._engine.policies import Verdict as Verdict
-from ._errors import Aborted as Aborted
-from ._errors import ConcurrentError as ConcurrentError
-from ._errors import Overloaded as Overloaded
-from ._errors import Saturated as Saturated
-from ._limiting.alarms import alarm as alarm
-from ._limiting.alarms import cpu_alarm as cpu_alarm
-from ._limiting.alarms import load_alarm as load_alarm
-from ._limiting.alarms import loop_lag_alarm as loop_lag_alarm
-from ._limiting.alarms import memory_alarm as memory_alarm
-from ._limiting.events import Decision as Decision
-from ._limiting.events import Event as Event
-from ._limiting.events import LimiterClosed as LimiterClosed
-from ._limiting.events import LimiterOpened as LimiterOpened
-from ._limiting.events import LimiterStatistics as LimiterStatistics
-from ._limiting.events import Observer as Observer
-from ._limiting.events import Reason as Reason
-from ._limiting.events import Signal as Signal
-from ._limiting.events import Snapshot as Snapshot
-from ._limiting.events import log_decisions as log_decisions
-from ._limiting.history import History as History
-from ._limiting.limiter import Limiter as Limiter
-from ._limiting.rate import RateLimiter as RateLimiter
-from ._limiting.throttle import Throttle as Throttle
-from ._limiting.turnstile import Monitor as Monitor
-from ._limiting.turnstile import SignalChannel as SignalChannel
-from ._limiting.turnstile import Turnstile as Turnstile
-from ._limiting.turnstile import open_turnstile as open_turnstile
-from ._phases.manager import Manager as Manager
-from ._phases.manager import Report as Report
-from ._phases.runner import run_phases as run_phases
-from ._phases.scalable import Channels as Channels
-from ._phases.scalable import PhaseTimeouts as PhaseTimeouts
-from ._phases.scalable import Scalable as Scalable
-from ._pipelines.batches import Batch as Batch
-from ._pipelines.batches import BatchError as BatchError
-from ._pipelines.jsonlines import JsonLinesBatchWriter as JsonLinesBatchWriter
-from ._pipelines.jsonlines import JsonLinesReader as JsonLinesReader
-from ._pipelines.jsonlines import JsonLinesWriter as JsonLinesWriter
-from ._pipelines.jsonlines import as_letter as as_letter
-from ._pipelines.pipeline import Pipeline as Pipeline
-from ._pipelines.pipeline import Producer as Producer
-from ._pipelines.pipeline import Results as Results
-from ._pipelines.processors import Consumer as Consumer
-from ._pipelines.processors import Processor as Processor
-from ._pipelines.reports import PipelineReport as PipelineReport
-from ._pipelines.reports import StageReport as StageReport
-from ._pipelines.run import Flow as Flow
-from ._pipelines.steps import DISCARD as DISCARD
-from ._pipelines.steps import Discard as Discard
-from ._pipelines.steps import Many as Many
-from ._util import publish
-from .limits import LimitPolicy as LimitPolicy
+from ._engine.budget import RetryBudget
+from ._engine.policies import Abort, Backoff, DeadLetter, ErrorPolicy, Halt, Log, Retry, Skip
+from ._engine.verdicts import Divert, Fail, RetryIn, Stop, Verdict
+from ._errors import Aborted, ConcurrentError, Overloaded, Saturated
+from ._limiting.alarms import alarm, cpu_alarm, load_alarm, loop_lag_alarm, memory_alarm
+from ._limiting.events import (
+    Decision,
+    Event,
+    LimiterClosed,
+    LimiterOpened,
+    LimiterStatistics,
+    Observer,
+    Reason,
+    Signal,
+    Snapshot,
+    log_decisions,
+)
+from ._limiting.history import History
+from ._limiting.limiter import Limiter
+from ._limiting.rate import RateLimiter
+from ._limiting.throttle import Throttle
+from ._limiting.turnstile import SignalChannel, Turnstile, Watcher, open_turnstile
+from ._phases.manager import Manager, Report
+from ._phases.runner import run_phases
+from ._phases.scalable import Channels, Phase, PhaseTimeouts, Scalable
+from ._pipelines.gathering import Batch, BatchError
+from ._pipelines.jsonlines import (
+    JsonLinesBatchWriter,
+    JsonLinesReader,
+    JsonLinesWriter,
+    dead_letter_to_dict,
+)
+from ._pipelines.pipeline import Pipeline, Producer, Results
+from ._pipelines.processors import Consumer, Processor
+from ._pipelines.reports import PipelineReport, StepReport
+from ._pipelines.run import PipelineRun
+from ._pipelines.steps import DISCARD, Discard, Many
+from ._util import fixup_module_metadata
+from .limits import LimitPolicy
 
-publish(globals())
-del publish
+__version__ = "0.1.0"
+
+__all__ = [
+    "DISCARD",
+    "Abort",
+    "Aborted",
+    "Backoff",
+    "Batch",
+    "BatchError",
+    "Channels",
+    "ConcurrentError",
+    "Consumer",
+    "DeadLetter",
+    "Decision",
+    "Discard",
+    "Divert",
+    "ErrorPolicy",
+    "Event",
+    "Fail",
+    "Halt",
+    "History",
+    "JsonLinesBatchWriter",
+    "JsonLinesReader",
+    "JsonLinesWriter",
+    "LimitPolicy",
+    "Limiter",
+    "LimiterClosed",
+    "LimiterOpened",
+    "LimiterStatistics",
+    "Log",
+    "Manager",
+    "Many",
+    "Observer",
+    "Overloaded",
+    "Phase",
+    "PhaseTimeouts",
+    "Pipeline",
+    "PipelineReport",
+    "PipelineRun",
+    "Processor",
+    "Producer",
+    "RateLimiter",
+    "Reason",
+    "Report",
+    "Results",
+    "Retry",
+    "RetryBudget",
+    "RetryIn",
+    "Saturated",
+    "Scalable",
+    "Signal",
+    "SignalChannel",
+    "Skip",
+    "Snapshot",
+    "StepReport",
+    "Stop",
+    "Throttle",
+    "Turnstile",
+    "Verdict",
+    "Watcher",
+    "__version__",
+    "alarm",
+    "cpu_alarm",
+    "dead_letter_to_dict",
+    "load_alarm",
+    "log_decisions",
+    "loop_lag_alarm",
+    "memory_alarm",
+    "open_turnstile",
+    "run_phases",
+]
+
+fixup_module_metadata(globals())
+del fixup_module_metadata

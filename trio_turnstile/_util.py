@@ -37,7 +37,7 @@ def check_number(name: str, value: object, *, positive: bool = False, unit: str 
         raise ValueError(f"{name} must be {rule}{unit}, not {value!r}")
 
 
-def publish(namespace: dict[str, Any]) -> None:
+def fixup_module_metadata(namespace: dict[str, Any]) -> None:
     """Set ``__module__`` of the public classes and functions in a package's namespace.
 
     Tracebacks, pickles and the docs then read ``trio_turnstile.Limiter``.
@@ -57,7 +57,7 @@ def _leaves(error: BaseException) -> list[BaseException]:
 
 
 @asynccontextmanager
-async def open_service_nursery() -> AsyncIterator[trio.Nursery]:
+async def open_background_nursery() -> AsyncIterator[trio.Nursery]:
     """Open a nursery that is cancelled when the body ends.
 
     That there is a nursery is our affair: a body that fails alone fails as it would

@@ -67,5 +67,5 @@ async def main(readings_file, database, refused_file):
 
 
 if __name__ == "__main__":
-    for stage in trio.run(main, *sys.argv[1:]).stages:
+    for stage in trio.run(main, *sys.argv[1:]).steps:
         print(f"{stage.name}: {stage.completed} of {stage.received}")

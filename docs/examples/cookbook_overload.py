@@ -43,5 +43,5 @@ async def main(url, count, file, hold=5.0):
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    for stage in trio.run(main, *sys.argv[1:]).stages:
+    for stage in trio.run(main, *sys.argv[1:]).steps:
         print(f"{stage.name}: {stage.completed} of {stage.received}")

@@ -48,5 +48,5 @@ async def redrive(letters_file, kelvins_file, left_over_file):
 
 
 if __name__ == "__main__":
-    for stage in trio.run({"load": main, "redrive": redrive}[sys.argv[1]], *sys.argv[2:]).stages:
+    for stage in trio.run({"load": main, "redrive": redrive}[sys.argv[1]], *sys.argv[2:]).steps:
         print(f"{stage.name}: {stage.completed} of {stage.received}")

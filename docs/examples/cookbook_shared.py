@@ -35,5 +35,5 @@ async def main(url, directory):
 
 
 if __name__ == "__main__":
-    for stage in trio.run(main, *sys.argv[1:]).stages:
+    for stage in trio.run(main, *sys.argv[1:]).steps:
         print(f"{stage.name}: {stage.completed} of {stage.received}")

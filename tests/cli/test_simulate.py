@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from trio_turnstile.limits import KneeLimit
-from trio_turnstile.testing import COLD_START, HALVED, simulate
+from trio_turnstile.simulation import COLD_START, HALVED, simulate
 
 
 def test_the_figures_are_those_of_the_simulator(call: Any) -> None:

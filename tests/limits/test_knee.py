@@ -19,7 +19,7 @@ from trio_turnstile.limits._knee.latency import Spread
 from trio_turnstile.limits._knee.meter import Meter, Reading
 from trio_turnstile.limits._knee.refusals import CALLS, HOLD, Ceiling
 from trio_turnstile.limits._knee.stall import Drought
-from trio_turnstile.testing import SINE, Client, Scenario, Server, Steps, simulate
+from trio_turnstile.simulation import SINE, Client, Scenario, Server, Steps, simulate
 
 
 def settled_limit(

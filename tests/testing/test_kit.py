@@ -52,7 +52,7 @@ async def test_a_probe_source_shows_what_is_asked_for() -> None:
         await source.wait_asked()
         assert source.asked == 3
         source.end()
-    assert flow.stages[0].completed == 2
+    assert flow.steps[0].completed == 2
 
 
 async def test_a_probe_source_is_waited_for_until_it_is_asked() -> None:
@@ -108,7 +108,7 @@ async def test_a_probe_sink_takes_when_told(autojump_clock: MockClock) -> None:
         assert await sink.receive() == 3
         assert sink.offered == 0
     assert_conserved(flow)
-    assert (flow.stages[0].completed, flow.stages[0].failed) == (1, 2)
+    assert (flow.steps[0].completed, flow.steps[0].failed) == (1, 2)
 
 
 async def test_run_one_returns_what_comes_out(autojump_clock: MockClock) -> None:
@@ -159,7 +159,7 @@ async def test_assert_conserved_shows_the_figures() -> None:
     """Books that do not balance fail, with all the figures."""
     report = await (Producer([1]) | Processor(double) | Consumer(double)).run()
     assert_conserved(report)
-    wrong = attrs.evolve(report.stages[1], received=2)
-    for account in (wrong, attrs.evolve(report, stages=(report.stages[0], wrong))):
+    wrong = attrs.evolve(report.steps[1], received=2)
+    for account in (wrong, attrs.evolve(report, steps=(report.steps[0], wrong))):
         with pytest.raises(AssertionError, match=r"received 2, but completed 1 .* = 1"):
             assert_conserved(account)

@@ -70,7 +70,7 @@ async def limiters() -> None:
     assert_type(api.borrowed_tokens, int)
     assert_type(api.available_tokens, float)
     assert_type(api.ceiling, float)
-    assert_type(api.floor, int)
+    assert_type(api.minimum, int)
     assert_type(api.decisions, tuple[Decision, ...])
     statistics = api.statistics()
     assert_type(statistics, LimiterStatistics)

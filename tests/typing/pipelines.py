@@ -19,7 +19,6 @@ from trio_turnstile import (
     Consumer,
     DeadLetter,
     Discard,
-    Flow,
     Halt,
     JsonLinesBatchWriter,
     JsonLinesReader,
@@ -29,14 +28,15 @@ from trio_turnstile import (
     Many,
     Pipeline,
     PipelineReport,
+    PipelineRun,
     Processor,
     Producer,
     Results,
     Retry,
     RetryBudget,
     Skip,
-    StageReport,
-    as_letter,
+    StepReport,
+    dead_letter_to_dict,
 )
 from trio_turnstile.testing import ProbeSink, ProbeSource, assert_conserved, no_backoff, run_one
 
@@ -262,11 +262,11 @@ assert_type(
 async def runs(pipeline: Pipeline, nursery: trio.Nursery) -> None:
     report = await pipeline.run(max_errors=10)
     assert_type(report, PipelineReport)
-    assert_type(report.stages, tuple[StageReport, ...])
+    assert_type(report.steps, tuple[StepReport, ...])
     assert_type(report["fetch"].completed, int)
     assert_type(report.errors, tuple[ConcurrentError, ...])
     assert_conserved(report)
-    flow: Flow = await nursery.start(pipeline.run)
+    flow: PipelineRun = await nursery.start(pipeline.run)
     flow.drain(deadline=trio.current_time() + 5)
     flow.cancel()
     assert_type(flow.report(), PipelineReport)
@@ -290,7 +290,7 @@ async def runs(pipeline: Pipeline, nursery: trio.Nursery) -> None:
 
 async def letters(dead: trio.MemoryReceiveChannel[ConcurrentError]) -> None:
     async def redo(letter: ConcurrentError) -> str:
-        return str(as_letter(letter)["item"])
+        return str(dead_letter_to_dict(letter)["item"])
 
     assert_type(Producer(dead) | Processor(redo), Producer[str])
 

@@ -18,13 +18,15 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._errors import ConcurrentError, describe
-from trio_turnstile._limiting.limiter import AnyLimiter
+from trio_turnstile._limiting.either import AnyLimiter
 from trio_turnstile._limiting.rate import RateLimiter
 
-from .books import Control, Counts
-from .budget import Purse, RetryBudget
-from .policies import Divert, ErrorPolicy, RetryIn, Stop, Verdict, decide
-from .slot import Lease
+from .budget import RetryBalance, RetryBudget
+from .counts import Counts
+from .policies import ErrorPolicy, decide
+from .run_state import RunState
+from .slot import Slot
+from .verdicts import Divert, RetryIn, Stop, Verdict
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -65,7 +67,7 @@ class Attempts(Generic[T]):
     Args:
       policies: decide about errors.
       counts: where retries are counted, and what shares of failures are of.
-      control: is told of errors, and to stop when the policies say so.
+      state: is told of errors, and to stop when the policies say so.
       phase: what the errors say of where they happened, unless they say it.
       limiter: what a new attempt needs a token of; ``None`` for nothing.
       rate: what it has to wait for before; ``None`` for nothing.
@@ -76,27 +78,27 @@ class Attempts(Generic[T]):
         policies: Iterable[ErrorPolicy],
         *,
         counts: Counts,
-        control: Control,
+        state: RunState,
         phase: str,
         limiter: AnyLimiter | None,
         rate: RateLimiter | None = None,
     ) -> None:
         self._policies = tuple(policies)
         self._counts = counts
-        self._control = control
+        self._state = state
         self._phase = phase
         self._limiter = limiter
         self._rate = rate
         self._failures = 0
-        self._purses: dict[RetryBudget, Purse] = {}
+        self._balances: dict[RetryBudget, RetryBalance] = {}
 
     @enable_ki_protection
     async def recover(
         self,
         item: T,
-        lease: Lease,
+        slot: Slot,
         error: Exception,
-        attempt: Callable[[T, Lease], Awaitable[R]],
+        attempt: Callable[[T, Slot], Awaitable[R]],
     ) -> R | Lost:
         """Go on after ``error``, which the first attempt at the item raised.
 
@@ -105,34 +107,34 @@ class Attempts(Generic[T]):
         """
         failures = 0
         while True:
-            lease.give_back(_cause_of(error))
+            slot.release(_cause_of(error))
             failures += 1
             failed = describe(error, item=item, phase=self._phase)
             failed.attempt = failures
             verdict = self.judge(failed)
             if not isinstance(verdict, RetryIn):
                 return await self.lose(failed, verdict)
-            await self.back_off(verdict, lease)
+            await self.back_off(verdict, slot)
             try:
-                return await attempt(item, lease)
+                return await attempt(item, slot)
             except Exception as raised:
                 error = raised
 
-    async def back_off(self, verdict: RetryIn, lease: Lease, items: int = 1) -> None:
+    async def back_off(self, verdict: RetryIn, slot: Slot, items: int = 1) -> None:
         """Wait before another attempt at so many items, then take a token for it."""
         self._counts.retried += items
         await trio.sleep(verdict.seconds * _BACKS_OFF.get())
         if verdict.budget is not None:
-            await self._pay(verdict.budget)
+            await self._withdraw(verdict.budget)
         if self._rate is not None:
             await self._rate.acquire()
         if self._limiter is not None:
-            await lease.take(self._limiter)
+            await slot.acquire(self._limiter)
 
-    async def _pay(self, budget: RetryBudget) -> None:
-        purse = self._purses.setdefault(budget, Purse(budget))
+    async def _withdraw(self, budget: RetryBudget) -> None:
+        balance = self._balances.setdefault(budget, RetryBalance(budget))
         while True:
-            wait = purse.pay(trio.current_time(), self._counts.fates["completed"])
+            wait = balance.withdraw(trio.current_time(), self._counts.fates["completed"])
             if not wait:
                 return
             await trio.sleep(wait)
@@ -163,10 +165,10 @@ class Attempts(Generic[T]):
         return Lost.FAILED
 
     def _failed(self, error: ConcurrentError, verdict: Verdict) -> None:
-        self._control.record(error)
+        self._state.record(error)
         # Counted here, as the fate of an operation is booked only after its clean-up.
         self._failures += 1
         if isinstance(verdict, Stop):
             succeeded = self._counts.fates["completed"] + self._counts.fates["discarded"]
             if verdict.due(self._failures, self._failures + succeeded):
-                self._control.stop(error, verdict.when)
+                self._state.stop(error, verdict.when)

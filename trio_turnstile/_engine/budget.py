@@ -40,7 +40,7 @@ class RetryBudget:
 
 
 @final
-class Purse:
+class RetryBalance:
     """What is left of a budget."""
 
     def __init__(self, budget: RetryBudget) -> None:
@@ -50,7 +50,7 @@ class Purse:
         self._enough_at = math.inf
         self._successes = 0
 
-    def pay(self, now: float, successes: int) -> float:
+    def withdraw(self, now: float, successes: int) -> float:
         """Pay for one retry.
 
         Args:

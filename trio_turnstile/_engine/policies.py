@@ -22,7 +22,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterable
-from typing import Literal, Protocol, TypeAlias, final
+from typing import Literal, Protocol, final
 
 import attrs
 import trio
@@ -31,57 +31,9 @@ from trio_turnstile._errors import ConcurrentError, On, matches
 from trio_turnstile._util import check_seconds, check_whole
 
 from .budget import RetryBudget
+from .verdicts import Divert, Fail, RetryIn, Stop, Verdict
 
 _LOG = logging.getLogger("trio_turnstile.errors")
-
-
-@final
-@attrs.frozen
-class RetryIn:
-    """The verdict to try again, so many seconds from now."""
-
-    seconds: float
-    budget: RetryBudget | None = None
-    """What the retry has to be paid from, if anything."""
-
-
-@final
-@attrs.frozen
-class Fail:
-    """The verdict to count the item as failed and to go on with the rest."""
-
-
-@final
-@attrs.frozen
-class Stop:
-    """The verdict to count the item as failed and, past a tolerance, to stop the run."""
-
-    when: Literal["soon", "now"] = "now"
-    """``"soon"`` lets what is in flight finish; ``"now"`` cancels it."""
-    failures: int = 1
-    """Stop once so many items have failed ..."""
-    share: float = 0.0
-    """... and so large a share of those that have met their fate."""
-
-    def due(self, failed: int, settled: int) -> bool:
-        """Tell whether the tolerance is used up.
-
-        Args:
-          failed: how many items have failed, the present one included.
-          settled: how many have met any fate.
-        """
-        return failed >= self.failures and failed >= self.share * settled
-
-
-@final
-@attrs.frozen
-class Divert:
-    """The verdict to send the error, with its item, to another flow."""
-
-    channel: trio.MemorySendChannel[ConcurrentError]
-
-
-Verdict: TypeAlias = RetryIn | Fail | Divert | Stop
 
 
 class ErrorPolicy(Protocol):
@@ -105,7 +57,7 @@ def _concerns(on: On, error: ConcurrentError) -> bool:
     return matches(error.__cause__ or error, on)
 
 
-def _rate(_: object, field: attrs.Attribute[float], value: float) -> None:
+def _seconds(_: object, field: attrs.Attribute[float], value: float) -> None:
     check_seconds(field.name, value)
 
 
@@ -135,9 +87,9 @@ class Backoff:
     Backoff And Jitter", AWS Architecture Blog, 2015).
     """
 
-    initial: float = attrs.field(default=0.1, validator=_rate)
+    initial: float = attrs.field(default=0.1, validator=_seconds)
     """The most to wait after the first failure, in seconds."""
-    maximum: float = attrs.field(default=30.0, validator=_rate)
+    maximum: float = attrs.field(default=30.0, validator=_seconds)
     """The most to wait after any failure, in seconds."""
     uniform: Callable[[float, float], float] = attrs.field(
         default=random.uniform, kw_only=True, repr=False

@@ -1,6 +1,6 @@
 """The one engine: room, then an item, then a token, then the work.
 
-Phases and pipeline stages both run on a `Stage`. It keeps workers, each of which
+Phases and pipeline stages both run on a `WorkerPool`. It keeps workers, each of which
 goes round: is there room in the window? take an item; take a token; let the front
 end handle the item, which gives the token back before it waits for anything else;
 count what became of the item.
@@ -26,12 +26,14 @@ import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
 from trio_turnstile._errors import describe, part_cancellation
-from trio_turnstile._limiting.limiter import AnyLimiter, Limiter
+from trio_turnstile._limiting.either import AnyLimiter
+from trio_turnstile._limiting.limiter import Limiter
 from trio_turnstile._limiting.rate import RateLimiter
 from trio_turnstile._util import check_whole
 
-from .books import Control, Counts, Fate
-from .slot import CUT_OFF, Lease
+from .counts import Counts, Fate
+from .run_state import RunState
+from .slot import CUT_OFF, Slot
 from .sources import ENDED, Source
 
 T = TypeVar("T")
@@ -47,19 +49,19 @@ items back off, clean up or wait to be passed on; then it is what goes on beside
 
 
 @final
-class Stage(Generic[T]):
+class WorkerPool(Generic[T]):
     """Takes items from a source and has each of them handled, many at a time.
 
     Args:
       source: where the items come from.
-      handle: handles one item, holding a token by the lease at the start. It sets
-        ``lease.fate``, unless there is a ``follow`` that does, and gives the token back
+      handle: handles one item, holding a token by the slot at the start. It sets
+        ``slot.fate``, unless there is a ``follow`` that does, and gives the token back
         before it waits for anything.
       limiter: what an item needs a token of before it is handled.
-      control: is told of the error of a source that fails, or of a closed limiter.
+      state: is told of the error of a source that fails, or of a closed limiter.
       admit: if given, what an item has to wait for before its token.
       recover: if given, what goes on after an error of ``handle``, and returns in its place.
-      follow: if given, is told what ``handle`` returned. It sets ``lease.fate``, or
+      follow: if given, is told what ``handle`` returned. It sets ``slot.fate``, or
         returns what has to be awaited until it is set.
       leave: if given, is told of the end of all that, whatever came of it.
       rate: if given, how many items may be begun each second.
@@ -71,14 +73,14 @@ class Stage(Generic[T]):
     def __init__(
         self,
         source: Source[T],
-        handle: Callable[[T, Lease], Awaitable[object]],
+        handle: Callable[[T, Slot], Awaitable[object]],
         limiter: AnyLimiter,
         *,
-        control: Control,
-        admit: Callable[[T, Lease], Awaitable[object]] | None = None,
-        recover: Callable[[T, Lease, Exception], Awaitable[object]] | None = None,
-        follow: Callable[[Any, Lease], Awaitable[object] | None] | None = None,
-        leave: Callable[[Lease], object] | None = None,
+        state: RunState,
+        admit: Callable[[T, Slot], Awaitable[object]] | None = None,
+        recover: Callable[[T, Slot, Exception], Awaitable[object]] | None = None,
+        follow: Callable[[Any, Slot], Awaitable[object] | None] | None = None,
+        leave: Callable[[Slot], object] | None = None,
         rate: RateLimiter | None = None,
         window: int | None = None,
         limits: Sequence[AnyLimiter] = (),
@@ -101,7 +103,7 @@ class Stage(Generic[T]):
             self._sack, self._give_back = limiter._sack, limiter._give_back
         else:
             self._sack, self._give_back = limiter, limiter.release_on_behalf_of
-        self._control = control
+        self._state = state
         self._admit = admit
         self._recover = recover
         self._follow = follow
@@ -184,13 +186,13 @@ class Stage(Generic[T]):
         with trio.CancelScope() as scope:
             self._no_longer_idle()
             try:
-                await self._go_round(Lease(scope))
+                await self._go_round(Slot(scope))
             finally:
                 self._workers -= 1
                 self._foreman_lot.unpark()
 
     @enable_ki_protection
-    async def _go_round(self, lease: Lease) -> None:  # noqa: PLR0912, PLR0915
+    async def _go_round(self, slot: Slot) -> None:  # noqa: PLR0912, PLR0915
         # One long loop: this is all that is done for most items, and a call for each
         # of its parts would make it a tenth slower. That is also why what the front end
         # does comes in parts: a coroutine round them would cost a twentieth.
@@ -201,67 +203,67 @@ class Stage(Generic[T]):
         while not self._queueing or self._is_needed():
             try:
                 try:
-                    item = source.take_nowait()
+                    item = source.receive_nowait()
                 except trio.WouldBlock:
                     item = await self._wait_for_item()
             except ENDED:
                 return self._foreman.cancel()
             except Exception as error:
                 return self._source_failed(error)
-            lease.number = counts.received = counts.received + 1
+            slot.number = counts.received = counts.received + 1
             counts.in_flight += 1
-            lease.fate = _NOT_YET
+            slot.fate = _NOT_YET
             try:
                 if admit is not None:
-                    await admit(item, lease)
+                    await admit(item, slot)
                 if rate is not None:
                     await self._wait_for_rate(rate)
                 try:
-                    acquire(lease)
-                    lease.held = limiter
+                    acquire(slot)
+                    slot.held = limiter
                 except trio.WouldBlock:
-                    await self._wait_for_token(lease)
+                    await self._wait_for_token(slot)
                 try:
                     try:
-                        result = await handle(item, lease)
+                        result = await handle(item, slot)
                     except Exception as error:
                         if self._recover is None:
                             raise
-                        result = await self._recover(item, lease, error)
+                        result = await self._recover(item, slot, error)
                     if follow is not None:
-                        rest = follow(result, lease)
+                        rest = follow(result, slot)
                         if rest is not None:
                             await rest
                 finally:
                     if leave is not None:
-                        leave(lease)
+                        leave(slot)
             except trio.ClosedResourceError as error:
                 # The user's errors are caught in Attempts: this is a limiter's.
                 closed = describe(error, item=item, phase="limiter")
-                self._control.record(closed)
-                self._control.stop(closed, "now")
+                self._state.record(closed)
+                self._state.stop(closed, "now")
             except BaseExceptionGroup as group:
                 cancelled, errors = part_cancellation(group)
                 if errors is not None:
-                    self._control.record(describe(errors, item=item, phase="cancellation"))
+                    self._state.record(describe(errors, item=item, phase="cancellation"))
                 raise cancelled from None
             finally:
-                if lease.fate == "cancelled":
-                    lease.give_back(CUT_OFF)
+                if slot.fate == "cancelled":
+                    slot.release(CUT_OFF)
                     self.cut_off.append(item)
-                elif lease.held is limiter:
-                    release(lease)
-                    lease.held = None
+                elif slot.held is limiter:
+                    release(slot)
+                    slot.held = None
                 counts.in_flight -= 1
-                fates[lease.fate] += 1
+                fates[slot.fate] += 1
             if self._foreman_rests:
                 self._foreman_lot.unpark()
             if self.on_room is not None:
                 self.on_room()
-            if lease.spent:
+            if slot.cancelled:
                 return
-            if lease.number == counts.received:
-                await self._breathe(lease)
+            if slot.number == counts.received:
+                await self._breathe(slot)
 
     def _is_needed(self) -> bool:
         """Whether to take another item while other workers queue with one each.
@@ -275,19 +277,19 @@ class Stage(Generic[T]):
     async def _wait_for_item(self) -> T:
         self._idle += 1
         try:
-            return await self._source.take()
+            return await self._source.receive()
         finally:
             self._no_longer_idle()
 
-    async def _breathe(self, lease: Lease) -> None:
+    async def _breathe(self, slot: Slot) -> None:
         """Let others run, if there may be no other chance to.
 
         While the item was in hand nobody took another. Perhaps the user's function
         never awaits anything. But it may be mere luck, the last of one scheduling
         round being the first of the next, so only the second time in a row counts.
         """
-        suspect, lease.suspect = lease.suspect, lease.number
-        if suspect != lease.number - 1:
+        unawaited, slot.unawaited = slot.unawaited, slot.number
+        if unawaited != slot.number - 1:
             return
         self._idle += 1
         try:
@@ -308,14 +310,14 @@ class Stage(Generic[T]):
         finally:
             self._no_longer_idle()
 
-    async def _wait_for_token(self, lease: Lease) -> None:
+    async def _wait_for_token(self, slot: Slot) -> None:
         self._queueing += 1
         try:
-            await lease.take(self._limiter)
+            await slot.acquire(self._limiter)
         finally:
             self._queueing -= 1
 
     def _source_failed(self, error: Exception) -> None:
         failed = describe(error, item=None, phase="source")
-        self._control.record(failed)
-        self._control.stop(failed, "soon")
+        self._state.record(failed)
+        self._state.stop(failed, "soon")

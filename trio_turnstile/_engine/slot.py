@@ -1,4 +1,4 @@
-"""`Lease`: a worker's hold on a token, of whichever limiter bounds its stage."""
+"""`Slot`: a worker's hold on a token, of whichever limiter bounds its stage."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from typing import final
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from trio_turnstile._limiting.limiter import AnyLimiter, Limiter
+from trio_turnstile._limiting.either import AnyLimiter
+from trio_turnstile._limiting.limiter import Limiter
 
-from .books import Fate
+from .counts import Fate
 
 CUT_OFF = BaseException("cut off")
 """What a call ended with that was cancelled: nothing is learnt of it."""
 
 
 @final
-class Lease:
+class Slot:
     """A worker's hold on a token, at most one at a time; it is the token's borrower."""
 
-    __slots__ = ("fate", "held", "item", "number", "scope", "spent", "step", "suspect", "ticket")
+    __slots__ = ("cancelled", "fate", "held", "item", "key", "number", "scope", "step", "unawaited")
 
     def __init__(self, scope: trio.CancelScope) -> None:
         self.scope = scope
@@ -28,21 +29,21 @@ class Lease:
         """What became of the item; the front end says so."""
         self.number = 0
         """The how-manieth item of the stage is in hand, from 1."""
-        self.suspect = 0
+        self.unawaited = 0
         """The number of the last item that may not have awaited anything."""
         self.step = 0
         """The index of the step that has the item in hand, among those of the worker."""
         self.item: object = None
         """What that step was given, if it is not the first."""
-        self.ticket: object = None
+        self.key: object = None
         """What the item was admitted with, for the front end."""
-        self.spent = False
+        self.cancelled = False
         """Whether the scope was cancelled, so that the worker can do no more."""
         self.held: AnyLimiter | None = None
         """The limiter whose token is held."""
 
     @enable_ki_protection
-    async def take(self, limiter: AnyLimiter) -> None:
+    async def acquire(self, limiter: AnyLimiter) -> None:
         """Take a token, waiting for it."""
         if isinstance(limiter, Limiter):
             await limiter._acquire_in_turn(self)
@@ -51,7 +52,7 @@ class Lease:
         self.held = limiter
 
     @enable_ki_protection
-    def give_back(self, error: BaseException | None = None) -> None:
+    def release(self, error: BaseException | None = None) -> None:
         """Give the token back, if one is held, after work that ended with ``error``."""
         limiter, self.held = self.held, None
         if limiter is None:

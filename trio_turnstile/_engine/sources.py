@@ -36,7 +36,7 @@ class Source(Protocol[T_co]):
     """What a stage needs of its source."""
 
     @property
-    def take_nowait(self) -> Callable[[], T_co]:
+    def receive_nowait(self) -> Callable[[], T_co]:
         """Gives an item; raises `trio.WouldBlock`, or at the end one of `ENDED`."""
         ...
 
@@ -46,7 +46,7 @@ class Source(Protocol[T_co]):
         ...
 
     @property
-    def take(self) -> Callable[[], Awaitable[T_co]]:
+    def receive(self) -> Callable[[], Awaitable[T_co]]:
         """Waits for an item; raises `trio.EndOfChannel` at the end."""
         ...
 
@@ -66,7 +66,7 @@ class Source(Protocol[T_co]):
 
 
 ENDED = (StopIteration, trio.EndOfChannel)
-"""What `Source.take_nowait` raises at the end."""
+"""What `Source.receive_nowait` raises at the end."""
 
 
 def open_source(source: AnySource[T]) -> Source[T]:
@@ -104,13 +104,13 @@ class IterableSource(Generic[T]):
 
     def __init__(self, iterable: Iterable[T]) -> None:
         self.abandon = _nothing
-        self.take_nowait: Callable[[], T] = iter(iterable).__next__
+        self.receive_nowait: Callable[[], T] = iter(iterable).__next__
 
-    async def take(self) -> T:
+    async def receive(self) -> T:
         raise RuntimeError("an iterator raised trio.WouldBlock: it must give an item or end")
 
     def stop(self) -> None:
-        self.take_nowait = _ended
+        self.receive_nowait = _ended
 
 
 @final
@@ -122,11 +122,11 @@ class ChannelSource(Generic[T]):
 
     def __init__(self, channel: trio.MemoryReceiveChannel[T]) -> None:
         self.abandon = _nothing
-        self.take_nowait: Callable[[], T] = channel.receive_nowait
+        self.receive_nowait: Callable[[], T] = channel.receive_nowait
         self._channel = channel
         self._waits: set[trio.CancelScope] = set()
 
-    async def take(self) -> T:
+    async def receive(self) -> T:
         with trio.CancelScope() as wait:
             self._waits.add(wait)
             try:
@@ -136,13 +136,13 @@ class ChannelSource(Generic[T]):
         raise trio.EndOfChannel
 
     def stop(self) -> None:
-        self.take_nowait = _ended
+        self.receive_nowait = _ended
         for wait in self._waits:
             wait.cancel()
 
 
 @final
-class _Shelf(Generic[T]):
+class _Buffer(Generic[T]):
     """Items that were read and not yet taken, between readers and takers."""
 
     def __init__(self) -> None:
@@ -152,7 +152,7 @@ class _Shelf(Generic[T]):
         self._takers = trio.lowlevel.ParkingLot()
         self._readers = trio.lowlevel.ParkingLot()
 
-    def take_nowait(self) -> T:
+    def receive_nowait(self) -> T:
         if self._items:
             self._readers.unpark_all()
             return self._items.popleft()
@@ -163,10 +163,10 @@ class _Shelf(Generic[T]):
             raise trio.EndOfChannel
         raise trio.WouldBlock
 
-    async def take(self) -> T:
+    async def receive(self) -> T:
         while True:
             try:
-                return self.take_nowait()
+                return self.receive_nowait()
             except trio.WouldBlock:
                 self._readers.unpark_all()
                 await self._takers.park()
@@ -203,11 +203,11 @@ class AsyncSource(Generic[T]):
 
     def __init__(self, iterator: AsyncIterator[T]) -> None:
         self._iterator = iterator
-        self._shelf = _Shelf[T]()
+        self._buffer = _Buffer[T]()
         self._reading = trio.CancelScope()
-        self.take_nowait = self._shelf.take_nowait
-        self.take = self._shelf.take
-        self.abandon = self._shelf.abandon
+        self.receive_nowait = self._buffer.receive_nowait
+        self.receive = self._buffer.receive
+        self.abandon = self._buffer.abandon
 
     def stop(self) -> None:
         self._reading.cancel()
@@ -218,15 +218,15 @@ class AsyncSource(Generic[T]):
             with self._reading:
                 await self._read_all()
         except Exception as error:
-            self._shelf.end(error)
+            self._buffer.end(error)
         finally:
-            self._shelf.end()
+            self._buffer.end()
 
     async def _read_all(self) -> None:
         try:
             while True:
-                await self._shelf.wait_wanted()
-                self._shelf.put(await anext(self._iterator))
+                await self._buffer.wait_wanted()
+                self._buffer.put(await anext(self._iterator))
         except StopAsyncIteration:
             pass
         finally:
@@ -246,11 +246,11 @@ class PageSource(Generic[C, T]):
     ) -> None:
         self._fetch_page = fetch_page
         self._start = start
-        self._shelf = _Shelf[T]()
+        self._buffer = _Buffer[T]()
         self._reading = trio.CancelScope()
-        self.take_nowait = self._shelf.take_nowait
-        self.take = self._shelf.take
-        self.abandon = self._shelf.abandon
+        self.receive_nowait = self._buffer.receive_nowait
+        self.receive = self._buffer.receive
+        self.abandon = self._buffer.abandon
 
     def stop(self) -> None:
         self._reading.cancel()
@@ -261,9 +261,9 @@ class PageSource(Generic[C, T]):
             with self._reading:
                 await self._fetch_all()
         except Exception as error:
-            self._shelf.end(error)
+            self._buffer.end(error)
         finally:
-            self._shelf.end()
+            self._buffer.end()
 
     async def _fetch_all(self) -> None:
         cursor: C | None = self._start
@@ -271,8 +271,8 @@ class PageSource(Generic[C, T]):
             fetched, cursor = await self._fetch_page(cursor)
             items = list(fetched)
             for item in items:
-                self._shelf.put(item)
-            await self._shelf.wait_below(max(len(items) - 1, 0))
+                self._buffer.put(item)
+            await self._buffer.wait_below(max(len(items) - 1, 0))
 
 
 @final
@@ -283,14 +283,14 @@ class MergedSource(Generic[T]):
 
     def __init__(self, sources: Sequence[Source[T]]) -> None:
         self._sources = sources
-        self._shelf = _Shelf[T]()
+        self._buffer = _Buffer[T]()
         self._reading = trio.CancelScope()
-        self.take_nowait = self._shelf.take_nowait
-        self.take = self._shelf.take
+        self.receive_nowait = self._buffer.receive_nowait
+        self.receive = self._buffer.receive
 
     def abandon(self) -> list[T]:
         left = [cast("T", item) for source in self._sources for item in source.abandon()]
-        return self._shelf.abandon() + left
+        return self._buffer.abandon() + left
 
     def stop(self) -> None:
         self._reading.cancel()
@@ -305,20 +305,20 @@ class MergedSource(Generic[T]):
                             nursery.start_soon(source.feed)
                         nursery.start_soon(self._read, source)
         finally:
-            self._shelf.end()
+            self._buffer.end()
 
     async def _read(self, source: Source[T]) -> None:
         try:
             while True:
-                await self._shelf.wait_wanted()
+                await self._buffer.wait_wanted()
                 await trio.lowlevel.checkpoint()
                 try:
-                    item = source.take_nowait()
+                    item = source.receive_nowait()
                 except trio.WouldBlock:
-                    item = await source.take()
-                self._shelf.put(item)
+                    item = await source.receive()
+                self._buffer.put(item)
         except ENDED:
             pass
         except Exception as error:
-            self._shelf.end(error)
+            self._buffer.end(error)
             self.stop()

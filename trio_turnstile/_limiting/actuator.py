@@ -1,4 +1,4 @@
-"""`Governor`: who may move the limit of one limiter, and when.
+"""`LimitActuator`: who may move the limit of one limiter, and when.
 
 One writer. ``total_tokens`` of the wrapped `trio.CapacityLimiter` is written by the
 throttle task of the turnstile that the limiter joined, from what was posted there.
@@ -17,7 +17,7 @@ from typing import Protocol, TypeAlias, final
 
 import trio
 
-from .controller import Regulator
+from .controller import LimitController
 from .events import Decision, Event, LimiterClosed, Signal
 
 DECISIONS_KEPT = 200
@@ -47,17 +47,17 @@ class Home(Protocol):
 
 
 @final
-class Governor:
-    """Carries out what a regulator decides, and keeps a record of it."""
+class LimitActuator:
+    """Carries out what a controller decides, and keeps a record of it."""
 
-    def __init__(self, regulator: Regulator, sack: trio.CapacityLimiter) -> None:
+    def __init__(self, controller: LimitController, sack: trio.CapacityLimiter) -> None:
         self.decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
         self.home: Home | None = None
         self.take: Callable[[object], Awaitable[None]] = sack.acquire_on_behalf_of
         """Waits for a token; refuses once the limiter is closed, so none has to test for it."""
         self.turned_away: frozenset[object] = frozenset()
         """Those who waited for a token when the limiter was closed."""
-        self._regulator = regulator
+        self._controller = controller
         self._sack = sack
         self._closed = False
         self._trio_token: trio.lowlevel.TrioToken | None = None
@@ -73,7 +73,7 @@ class Governor:
             raise TypeError("total_tokens must be an int or math.inf")
         self._sack.total_tokens = tokens
         now = trio.current_time() if trio.lowlevel.in_trio_run() else -math.inf
-        self._record(self._regulator.assign(tokens, now))
+        self._record(self._controller.assign(tokens, now))
 
     def order(self, action: Action) -> None:
         """Have the throttle task do something; from any thread."""
@@ -81,7 +81,7 @@ class Governor:
             raise self.closed_error()
         if self.home is None:
             raise RuntimeError(
-                f"limiter {self._regulator.name!r} is in no turnstile, so nothing acts on "
+                f"limiter {self._controller.name!r} is in no turnstile, so nothing acts on "
                 "signals: make it with turnstile.limiter(...), pass it to turnstile.add(...), "
                 "or assign total_tokens"
             )
@@ -89,7 +89,7 @@ class Governor:
 
     def hear_policy(self) -> None:
         """Have the throttle task look, if the policy proposes something new."""
-        if self.home is not None and self._regulator.stale:
+        if self.home is not None and self._controller.stale:
             self.home._wake()
 
     def close(self) -> None:
@@ -106,12 +106,12 @@ class Governor:
         self._sack.total_tokens = math.inf
         self.turned_away = frozenset(self._sack.statistics().borrowers).difference(holders)
         if self.home is not None:
-            self.home._forget(self._regulator.name)
-            self.home._tell(LimiterClosed(self._regulator.name, trio.current_time()))
+            self.home._forget(self._controller.name)
+            self.home._tell(LimiterClosed(self._controller.name, trio.current_time()))
 
     def closed_error(self) -> trio.ClosedResourceError:
         """Return what to raise when the limiter is closed."""
-        return trio.ClosedResourceError(f"limiter {self._regulator.name!r} is closed")
+        return trio.ClosedResourceError(f"limiter {self._controller.name!r} is closed")
 
     # ---- for the turnstile ----
 
@@ -120,31 +120,31 @@ class Governor:
         if self._closed:
             raise self.closed_error()
         if self.home is not None:
-            raise RuntimeError(f"limiter {self._regulator.name!r} is in a turnstile already")
+            raise RuntimeError(f"limiter {self._controller.name!r} is in a turnstile already")
         self._trio_token = trio.lowlevel.current_trio_token()
-        self._regulator.name = name
+        self._controller.name = name
         self.home = home
 
     def signal(self, signal: Signal, now: float) -> None:
         """Act on a signal."""
-        self._apply(self._regulator.signal(signal, now, self._sack.borrowed_tokens))
+        self._apply(self._controller.signal(signal, now, self._sack.borrowed_tokens))
 
     def pause(self, seconds: float | None, now: float) -> None:
         """Admit nobody for some seconds, or until `resume`."""
-        self._apply(self._regulator.pause(seconds, now))
+        self._apply(self._controller.pause(seconds, now))
 
     def resume(self, now: float) -> None:
         """End a pause."""
-        self._apply(self._regulator.resume(now))
+        self._apply(self._controller.resume(now))
 
     def tick(self, now: float) -> float:
         """Let time pass; return when to call again, on trio's clock."""
         if self._closed:
             return math.inf
-        if now >= self._regulator.next_tick or self._regulator.stale:
+        if now >= self._controller.next_tick or self._controller.stale:
             tokens = self._sack.statistics()
-            self._apply(self._regulator.tick(now, tokens.borrowed_tokens, tokens.tasks_waiting))
-        return self._regulator.next_tick
+            self._apply(self._controller.tick(now, tokens.borrowed_tokens, tokens.tasks_waiting))
+        return self._controller.next_tick
 
     # ---- inside ----
 
@@ -156,7 +156,7 @@ class Governor:
         if decision is None or self._closed:
             return
         if decision.applied:
-            self._sack.total_tokens = self._regulator.limit
+            self._sack.total_tokens = self._controller.limit
         self._record(decision)
 
     def _record(self, decision: Decision) -> None:
@@ -168,7 +168,7 @@ class Governor:
         if self._in_its_run():
             return
         raise RuntimeError(
-            f"{what} of limiter {self._regulator.name!r} was used from outside the trio run "
+            f"{what} of limiter {self._controller.name!r} was used from outside the trio run "
             "that uses the limiter, where it could not wake the waiting tasks: use "
             "up(), down() or pause(), or trio.from_thread.run_sync()"
         )

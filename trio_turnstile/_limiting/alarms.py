@@ -20,7 +20,7 @@ import trio
 from trio_turnstile._util import check_number, check_seconds
 
 from .events import Signal
-from .turnstile import Monitor, SignalChannel
+from .turnstile import SignalChannel, Watcher
 
 
 @final
@@ -51,7 +51,7 @@ def alarm(
     low: float,
     interval: float = 1.0,
     limiter: str | None = None,
-) -> Monitor:
+) -> Watcher:
     """Return a monitor that measures a figure of your own.
 
     Args:
@@ -74,7 +74,7 @@ def alarm(
 
 def cpu_alarm(
     *, high: float = 0.90, low: float = 0.60, interval: float = 5.0, limiter: str | None = None
-) -> Monitor:
+) -> Watcher:
     """Return a monitor of the processors' use, as a share from 0 to 1 of all of them.
 
     Needs psutil: ``pip install 'trio-turnstile[alarms]'``. Arguments as for `alarm`.
@@ -91,7 +91,7 @@ def cpu_alarm(
 
 def memory_alarm(
     *, high: float = 0.90, low: float = 0.75, interval: float = 5.0, limiter: str | None = None
-) -> Monitor:
+) -> Watcher:
     """Return a monitor of the memory in use, as a share from 0 to 1 of all there is.
 
     Needs psutil: ``pip install 'trio-turnstile[alarms]'``. Arguments as for `alarm`.
@@ -106,7 +106,7 @@ def memory_alarm(
 
 def load_alarm(
     *, high: float = 1.5, low: float = 0.9, interval: float = 10.0, limiter: str | None = None
-) -> Monitor:
+) -> Watcher:
     """Return a monitor of the load: tasks that run or want to, for each processor.
 
     It is the system's average over the last minute, and slow to follow. Not to be
@@ -122,7 +122,7 @@ def load_alarm(
 
 def loop_lag_alarm(
     *, high: float = 0.1, low: float = 0.02, interval: float = 0.5, limiter: str | None = None
-) -> Monitor:
+) -> Watcher:
     """Return a monitor of the event loop's own delay, in seconds.
 
     It is how much later than asked a sleeping task wakes: what every task of this
@@ -139,7 +139,7 @@ def loop_lag_alarm(
 
 def _alarm(
     measure: Callable[[], Awaitable[float]], marks: Marks, interval: float, limiter: str | None
-) -> Monitor:
+) -> Watcher:
     check_seconds("interval", interval, positive=True)
 
     async def monitor(signals: SignalChannel) -> None:

@@ -1,4 +1,4 @@
-"""`Regulator`: decides what the limit of one limiter ought to be. Pure.
+"""`LimitController`: decides what the limit of one limiter ought to be. Pure.
 
 Time comes in as an argument, decisions go out as values, and nothing is applied
 here. Three things make the limit:
@@ -37,7 +37,7 @@ POLICY_TICK = 0.1
 
 @final
 @attrs.define(eq=False)
-class Regulator:
+class LimitController:
     """Decides what the limit of one limiter ought to be; applies nothing itself."""
 
     name: str

@@ -100,7 +100,7 @@ class LimiterStatistics:
     """Where signals and assignments have put the limit; a policy stays below it."""
     ceiling: float
     """The most that signals may make of it."""
-    floor: int
+    minimum: int
     """The least that signals may make of it."""
     paused: bool
     """Whether admission is paused."""

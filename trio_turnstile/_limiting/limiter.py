@@ -3,14 +3,14 @@
 The tokens, the queue and their fairness are trio's: a `trio.CapacityLimiter` is
 wrapped, and every method of it is here with the same meaning. What is added is
 that the limit moves.
-Who may move it, and when, is the affair of the `Governor` in ``_governor.py``.
+Who may move it, and when, is the affair of the `LimitActuator` in ``_actuator.py``.
 """
 
 from __future__ import annotations
 
 from functools import partial
 from types import TracebackType
-from typing import TypeAlias, final
+from typing import final
 
 import trio
 from trio.lowlevel import current_task, enable_ki_protection
@@ -19,8 +19,8 @@ from trio_turnstile._errors import On, Saturated
 from trio_turnstile._util import check_seconds, check_whole
 from trio_turnstile.limits import LimitPolicy, Outcome
 
-from .actuator import Governor
-from .controller import Regulator
+from .actuator import LimitActuator
+from .controller import LimitController
 from .events import Decision, LimiterStatistics, Signal
 from .sampling import OVERLOAD, Sampler, outcome_of
 from .throttle import Throttle
@@ -80,12 +80,12 @@ class Limiter:
                 f"throttle.min must not be over the ceiling: {throttle.min} > {ceiling}; "
                 f"raise the ceiling of limiter {name!r} or lower the minimum"
             )
-        self._regulator = Regulator(name, ceiling, throttle, policy, enforce)
+        self._controller = LimitController(name, ceiling, throttle, policy, enforce)
         self._sampler = None if policy is None else Sampler(policy)
         self._overload = overload
-        self._sack = trio.CapacityLimiter(self._regulator.limit)
+        self._sack = trio.CapacityLimiter(self._controller.limit)
         self._max_waiting = max_waiting
-        self._governor = Governor(self._regulator, self._sack)
+        self._actuator = LimitActuator(self._controller, self._sack)
         self._closed = False
         self._idle: trio.Event | None = None
 
@@ -102,22 +102,22 @@ class Limiter:
     @property
     def name(self) -> str:
         """The name; a turnstile may have added a number to make it unique there."""
-        return self._regulator.name
+        return self._controller.name
 
     @property
     def ceiling(self) -> float:
         """The most that signals may make of the limit, in tokens."""
-        return self._regulator.ceiling
+        return self._controller.ceiling
 
     @property
-    def floor(self) -> int:
+    def minimum(self) -> int:
         """The least that signals may make of the limit, in tokens."""
-        return self._regulator.throttle.min
+        return self._controller.throttle.min
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
         """The last 200 changes and refusals, oldest first."""
-        return tuple(self._governor.decisions)
+        return tuple(self._actuator.decisions)
 
     @property
     def borrowed_tokens(self) -> int:
@@ -127,7 +127,7 @@ class Limiter:
     @property
     def available_tokens(self) -> float:
         """How many tokens are free; negative just after the limit was lowered."""
-        return self._regulator.limit - self._sack.borrowed_tokens
+        return self._controller.limit - self._sack.borrowed_tokens
 
     def statistics(self) -> LimiterStatistics:
         """Return the state of the limiter at this moment."""
@@ -138,10 +138,10 @@ class Limiter:
             total_tokens=self.total_tokens,
             borrowers=list(tokens.borrowers),
             tasks_waiting=tokens.tasks_waiting,
-            cap=self._regulator.cap,
+            cap=self._controller.cap,
             ceiling=self.ceiling,
-            floor=self.floor,
-            paused=self._regulator.resume_at is not None,
+            minimum=self.minimum,
+            paused=self._controller.resume_at is not None,
             closed=self._closed,
         )
 
@@ -166,7 +166,7 @@ class Limiter:
           borrower: a task, or any hashable object that stands for one holder.
         """
         if self._closed:
-            raise self._governor.closed_error()
+            raise self._actuator.closed_error()
         self._sack.acquire_on_behalf_of_nowait(borrower)
         if self._sampler is not None and self._sampler.wants():
             self._sampler.start(borrower, trio.current_time(), self._sack.borrowed_tokens)
@@ -256,11 +256,11 @@ class Limiter:
           RuntimeError: if assigned from outside the trio run that uses the limiter.
           trio.ClosedResourceError: if assigned when the limiter is closed.
         """
-        return self._regulator.limit
+        return self._controller.limit
 
     @total_tokens.setter
     def total_tokens(self, tokens: float) -> None:
-        self._governor.assign(tokens)
+        self._actuator.assign(tokens)
 
     def up(self) -> None:
         """Ask for one step up. Never blocks; may be called from any thread.
@@ -269,11 +269,11 @@ class Limiter:
           RuntimeError: if the limiter is in no turnstile.
           trio.ClosedResourceError: if the limiter is closed.
         """
-        self._governor.order(partial(self._governor.signal, Signal.UP))
+        self._actuator.order(partial(self._actuator.signal, Signal.UP))
 
     def down(self) -> None:
         """Ask for one step down, as `up` does for one up."""
-        self._governor.order(partial(self._governor.signal, Signal.DOWN))
+        self._actuator.order(partial(self._actuator.signal, Signal.DOWN))
 
     def pause(self, seconds: float | None = None) -> None:
         """Ask that nobody more be admitted. Never blocks; from any thread.
@@ -289,11 +289,11 @@ class Limiter:
         """
         if seconds is not None:
             check_seconds("seconds", seconds, positive=True)
-        self._governor.order(partial(self._governor.pause, seconds))
+        self._actuator.order(partial(self._actuator.pause, seconds))
 
     def resume(self) -> None:
         """Ask that a pause end. Never blocks; may be called from any thread."""
-        self._governor.order(self._governor.resume)
+        self._actuator.order(self._actuator.resume)
 
     def close(self) -> None:
         """Close it: tasks that wait or come later get `trio.ClosedResourceError`.
@@ -304,7 +304,7 @@ class Limiter:
         Raises:
           RuntimeError: if called from outside the trio run that uses the limiter.
         """
-        self._governor.close()
+        self._actuator.close()
         self._closed = True
 
     # ---- what calls teach ----
@@ -316,12 +316,12 @@ class Limiter:
         if self._sampler is not None and borrower in self._sampler.calls:
             self._learn(self._sampler, borrower, outcome)
         retry_after = getattr(error, "retry_after", None)
-        if outcome is Outcome.OVERLOADED and retry_after and self._governor.home is not None:
+        if outcome is Outcome.OVERLOADED and retry_after and self._actuator.home is not None:
             self.pause(retry_after)
 
     def _learn(self, sampler: Sampler, borrower: object, outcome: Outcome) -> None:
         sampler.finish(borrower, trio.current_time(), outcome)
-        self._governor.hear_policy()
+        self._actuator.hear_policy()
 
     def _give_back(self, borrower: object) -> None:
         self._sack.release_on_behalf_of(borrower)
@@ -334,10 +334,10 @@ class Limiter:
     @enable_ki_protection
     async def _acquire_in_turn(self, borrower: object) -> None:
         """Wait for a token, however many wait: a stage holds its source back instead."""
-        await self._governor.take(borrower)
-        if borrower in self._governor.turned_away:
+        await self._actuator.take(borrower)
+        if borrower in self._actuator.turned_away:
             self._give_back(borrower)
-            raise self._governor.closed_error()
+            raise self._actuator.closed_error()
         if self._sampler is not None and self._sampler.wants():
             self._sampler.start(borrower, trio.current_time(), self._sack.borrowed_tokens)
 
@@ -348,26 +348,3 @@ class Limiter:
         waiting = self._sack.statistics().tasks_waiting
         if waiting >= max_waiting:
             raise Saturated(self.name, waiting, self.total_tokens)
-
-
-AnyLimiter: TypeAlias = Limiter | trio.CapacityLimiter
-"""What bounds a stage."""
-
-
-def as_limiter(limiter: AnyLimiter | int, name: str) -> AnyLimiter:
-    """Return the limiter; from a number, a new one.
-
-    Raises:
-      TypeError: if it is neither a limiter nor a number of tokens.
-      ValueError: if the number is negative.
-    """
-    if isinstance(limiter, Limiter | trio.CapacityLimiter):
-        return limiter
-    try:
-        check_whole(name, limiter, 0, infinite=True)
-    except TypeError:
-        raise TypeError(
-            f"{name} must be a Limiter, a trio.CapacityLimiter or a number of tokens, "
-            f"not {limiter!r}"
-        ) from None
-    return Limiter(name, limiter, throttle=Throttle(min=0))

@@ -19,7 +19,7 @@ from typing import TypeAlias, final
 import trio
 
 from trio_turnstile._errors import On
-from trio_turnstile._util import check_seconds, open_service_nursery
+from trio_turnstile._util import check_seconds, open_background_nursery
 from trio_turnstile.limits import LimitPolicy
 
 from .actuator import Action
@@ -36,7 +36,7 @@ _LOG = logging.getLogger("trio_turnstile.turnstile")
 SignalChannel: TypeAlias = trio.MemorySendChannel[tuple[str | None, Signal]]
 """Where monitors send signals: the name of a limiter, or ``None`` for all, and which."""
 
-Monitor: TypeAlias = Callable[[SignalChannel], Awaitable[object]]
+Watcher: TypeAlias = Callable[[SignalChannel], Awaitable[object]]
 """An async function that watches something and sends signals."""
 
 
@@ -118,7 +118,7 @@ class Turnstile:
         """
         self._check_open()
         name = self._free_name(limiter.name)
-        limiter._governor.join(name, self)
+        limiter._actuator.join(name, self)
         self._limiters[name] = limiter
         self._tell(LimiterOpened(name, trio.current_time(), limiter.ceiling))
         self._wake()  # a policy may want to be heard sooner than anything else
@@ -142,7 +142,7 @@ class Turnstile:
         """
         self._order(name, Signal.DOWN)
 
-    def watch(self, monitor: Monitor) -> None:
+    def watch(self, monitor: Watcher) -> None:
         """Run a monitor until the turnstile is left.
 
         Args:
@@ -164,7 +164,7 @@ class Turnstile:
             now = trio.current_time()
             self._act(now)
             next_tick = min(
-                (limiter._governor.tick(now) for limiter in tuple(self._limiters.values())),
+                (limiter._actuator.tick(now) for limiter in tuple(self._limiters.values())),
                 default=float("inf"),
             )
             if self._actions:  # posted meanwhile: let others run in between
@@ -191,7 +191,7 @@ class Turnstile:
             self._actions.append(partial(self._signal, name, signal))
             self._wake()
 
-    async def _run_monitor(self, monitor: Monitor, signals: SignalChannel) -> None:
+    async def _run_monitor(self, monitor: Watcher, signals: SignalChannel) -> None:
         with signals:
             await monitor(signals)
 
@@ -224,7 +224,7 @@ class Turnstile:
             _LOG.warning("signal %s dropped: %s", signal.value, self._unknown(name))
             return
         for limiter in tuple(self._limiters.values()) if name is None else [self._limiters[name]]:
-            limiter._governor.signal(signal, now)
+            limiter._actuator.signal(signal, now)
 
     def _act(self, now: float) -> None:
         for _ in range(len(self._actions)):
@@ -281,7 +281,7 @@ async def open_turnstile(
     check_seconds("sample_every", sample_every, positive=True)
     signals, sent = trio.open_memory_channel[tuple[str | None, Signal]](SIGNALS_BUFFERED)
     with sent:  # until the monitors have ended: one may send as it is cancelled
-        async with open_service_nursery() as nursery:
+        async with open_background_nursery() as nursery:
             turnstile = Turnstile(nursery, signals, sent, observers, sample_every)
             nursery.start_soon(turnstile._run_throttle)
             nursery.start_soon(turnstile._run_sampling)

@@ -9,10 +9,10 @@ from typing import Any, final
 import attrs
 import trio
 
-from trio_turnstile._engine.books import Control
-from trio_turnstile._engine.pool import Stage
+from trio_turnstile._engine.pool import WorkerPool
+from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._errors import ConcurrentError
-from trio_turnstile._limiting.limiter import AnyLimiter
+from trio_turnstile._limiting.either import AnyLimiter
 
 from .scalable import Channels, Scalable
 
@@ -111,12 +111,12 @@ class Manager:
     unless it is the phases that count.
     """
 
-    def __init__(self, limiter: AnyLimiter, control: Control, *, by_phases: bool) -> None:
+    def __init__(self, limiter: AnyLimiter, state: RunState, *, by_phases: bool) -> None:
         self._limiter = limiter
-        self._control = control
-        self._telemetry = _Telemetry(control.record)
+        self._state = state
+        self._telemetry = _Telemetry(state.record)
         self._by_phases = by_phases
-        self._stage: Stage[Scalable]
+        self._pool: WorkerPool[Scalable]
 
     @property
     def limiter(self) -> AnyLimiter:
@@ -126,44 +126,44 @@ class Manager:
     @property
     def received(self) -> int:
         """How many operations were taken from the source so far."""
-        return self._stage.counts.received
+        return self._pool.counts.received
 
     @property
     def working(self) -> int:
         """How many are under way: in a phase, or waiting for a token or a retry."""
-        return self._telemetry.working if self._by_phases else self._stage.counts.in_flight
+        return self._telemetry.working if self._by_phases else self._pool.counts.in_flight
 
     @property
     def completed(self) -> int:
         """How many went through all their phases."""
         if self._by_phases:
             return self._telemetry.completed
-        return self._stage.counts.fates["completed"]
+        return self._pool.counts.fates["completed"]
 
     @property
     def failed(self) -> int:
         """How many did not, because of an error."""
-        return self._telemetry.failed if self._by_phases else self._stage.counts.fates["failed"]
+        return self._telemetry.failed if self._by_phases else self._pool.counts.fates["failed"]
 
     @property
     def diverted(self) -> int:
         """How many were sent away as dead letters."""
-        return self._stage.counts.fates["diverted"]
+        return self._pool.counts.fates["diverted"]
 
     @property
     def cancelled(self) -> int:
         """How many were cut off by cancellation."""
-        return self._stage.counts.fates["cancelled"]
+        return self._pool.counts.fates["cancelled"]
 
     @property
     def retried(self) -> int:
         """How many attempts were made again after an error."""
-        return self._stage.counts.retried
+        return self._pool.counts.retried
 
     @property
     def errors(self) -> tuple[ConcurrentError, ...]:
         """The first ``max_errors`` errors, oldest first."""
-        return tuple(self._control.errors)
+        return tuple(self._state.errors)
 
     def drain(self, deadline: float | None = None) -> None:
         """Take no more operations, and let those in hand finish.
@@ -174,7 +174,7 @@ class Manager:
           deadline: when to cancel what is still in hand, on trio's clock
             (``trio.current_time() + seconds``); ``None`` for never.
         """
-        self._control.drain(deadline)
+        self._state.drain(deadline)
 
     def report(self) -> Report:
         """Return the account of the run so far."""
@@ -187,6 +187,6 @@ class Manager:
             working=self.working,
             retried=self.retried,
             errors=self.errors,
-            errors_omitted=self._control.errors_omitted,
-            cut_off=tuple(self._stage.cut_off),
+            errors_omitted=self._state.errors_omitted,
+            cut_off=tuple(self._pool.cut_off),
         )

@@ -15,13 +15,13 @@ import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from trio_turnstile._engine.attempts import Attempts
-from trio_turnstile._engine.books import Control
 from trio_turnstile._engine.policies import ErrorPolicy, Skip
-from trio_turnstile._engine.pool import Stage
-from trio_turnstile._engine.slot import CUT_OFF, Lease
+from trio_turnstile._engine.pool import WorkerPool
+from trio_turnstile._engine.run_state import RunState
+from trio_turnstile._engine.slot import CUT_OFF, Slot
 from trio_turnstile._engine.sources import AnySource, open_source
 from trio_turnstile._errors import Aborted, ConcurrentError, describe, interruption
-from trio_turnstile._limiting.limiter import AnyLimiter, as_limiter
+from trio_turnstile._limiting.either import AnyLimiter, as_limiter
 from trio_turnstile._limiting.rate import RateLimiter
 from trio_turnstile._util import check_seconds
 
@@ -32,7 +32,7 @@ from .scalable import Channels, Phase, PhaseTimeouts, Scalable
 
 @final
 class _Runner:
-    """Takes one operation through its phases; a `Stage` has it do so with many at a time."""
+    """Takes one operation through its phases; a `WorkerPool` has it do so with many at a time."""
 
     attempts: Attempts[Scalable]
 
@@ -50,31 +50,31 @@ class _Runner:
         self._prepares_apart = prepares_apart
 
     @enable_ki_protection
-    async def handle(self, operation: object, lease: Lease) -> None:
+    async def handle(self, operation: object, slot: Slot) -> None:
         """Take the operation through all phases, with retries, and clean up."""
         if not isinstance(operation, Scalable):
-            return self._reject(operation, lease)  # noqa: ASYNC910 (the worker goes on)
+            return self._reject(operation, slot)  # noqa: ASYNC910 (the worker goes on)
         try:
             try:
-                await self._attempt(operation, lease)
-                lease.fate = "completed"
+                await self._attempt(operation, slot)
+                slot.fate = "completed"
             except ConcurrentError as error:
-                lost = await self.attempts.recover(operation, lease, error, self._attempt)
-                lease.fate = "completed" if lost is None else lost.value
+                lost = await self.attempts.recover(operation, slot, error, self._attempt)
+                slot.fate = "completed" if lost is None else lost.value
         finally:
-            lease.give_back(CUT_OFF if lease.fate == "cancelled" else None)
+            slot.release(CUT_OFF if slot.fate == "cancelled" else None)
             # No shield where there is nothing to do: it costs 2 µs.
             if type(operation).cleanup is not Scalable.cleanup:
-                await self._clean_up(operation, lease)
+                await self._clean_up(operation, slot)
 
     @disable_ki_protection
-    async def _attempt(self, operation: Scalable, lease: Lease) -> None:
+    async def _attempt(self, operation: Scalable, slot: Slot) -> None:
         phase: Phase = "prepare"
         try:
             await self._run(operation.prepare, self._timeouts.prepare)
             if self._prepares_apart:
-                lease.give_back()
-                await lease.take(self._manager.limiter)
+                slot.release()
+                await slot.acquire(self._manager.limiter)
             phase = "work"
             await self._run(operation.work, self._timeouts.work)
             phase = "monitor"
@@ -90,33 +90,33 @@ class _Runner:
         return _run_within(timeout, phase, self._channels)
 
     @enable_ki_protection
-    async def _clean_up(self, operation: Scalable, lease: Lease) -> None:  # noqa: ASYNC910
+    async def _clean_up(self, operation: Scalable, slot: Slot) -> None:  # noqa: ASYNC910
         try:
-            await self._grace.shield(lease.scope, operation.cleanup, self._channels)
+            await self._grace.shield(slot.scope, operation.cleanup, self._channels)
         except Exception as error:
-            self._cleanup_failed(error, operation, lease)
+            self._cleanup_failed(error, operation, slot)
         finally:
-            if lease.scope.cancel_called:
-                lease.spent = True
+            if slot.scope.cancel_called:
+                slot.cancelled = True
                 self._cleanup_failed(
                     trio.TooSlowError(f"it took more than its {self._grace.seconds} seconds"),
                     operation,
-                    lease,
+                    slot,
                 )
 
-    def _reject(self, operation: object, lease: Lease) -> None:
-        lease.fate = "failed"
+    def _reject(self, operation: object, slot: Slot) -> None:
+        slot.fate = "failed"
         error = describe(
             TypeError(f"an operation must be a Scalable, not {operation!r}"),
             item=operation,
             phase="source",
         )
-        self._manager._control.record(error)
-        self._manager._control.stop(error, "soon")
+        self._manager._state.record(error)
+        self._manager._state.stop(error, "soon")
 
-    def _cleanup_failed(self, error: Exception, operation: Scalable, lease: Lease) -> None:
-        if lease.fate == "completed":
-            lease.fate = "failed"
+    def _cleanup_failed(self, error: Exception, operation: Scalable, slot: Slot) -> None:
+        if slot.fate == "completed":
+            slot.fate = "failed"
         self.attempts.fail(_describe(error, operation, "cleanup"))
 
 
@@ -191,24 +191,24 @@ async def run_phases(
         raise ValueError(f"counting must be 'runner' or 'phases', not {counting!r}")
     tokens = as_limiter(limiter, "limiter")
     entry = tokens if prepare_limiter is None else as_limiter(prepare_limiter, "prepare_limiter")
-    control = Control(max_errors)
-    manager = Manager(tokens, control, by_phases=counting == "phases")
+    state = RunState(max_errors)
+    manager = Manager(tokens, state, by_phases=counting == "phases")
     grace = Grace(cleanup_grace)
     runner = _Runner(manager, timeouts, grace, prepare_limiter is not None)
-    stage = manager._stage = Stage(
+    stage = manager._pool = WorkerPool(
         open_source(operations),
         runner.handle,
         entry,
-        control=control,
+        state=state,
         rate=rate,
         window=window,
         limits=(tokens,) if entry is tokens else (entry, tokens),
     )
-    control.stop_source = stage.stop_source
+    state.stop_source = stage.stop_source
     runner.attempts = Attempts(
         on_error,
         counts=stage.counts,
-        control=control,
+        state=state,
         phase="work",
         limiter=entry,
         rate=rate,
@@ -219,7 +219,7 @@ async def run_phases(
             nursery.start_soon(grace.watch)
             task_status.started(manager)
             try:
-                with control.scope:
+                with state.scope:
                     await stage.run()
             finally:
                 grace.dismiss()
@@ -232,8 +232,8 @@ async def run_phases(
     finally:
         stage.close_books()
         manager._telemetry.close()
-    if control.fatal:
-        aborted = Aborted("run_phases was stopped", control.fatal)
+    if state.fatal:
+        aborted = Aborted("run_phases was stopped", state.fatal)
         aborted.report = manager.report()
         raise aborted
     return manager.report()

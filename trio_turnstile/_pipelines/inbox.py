@@ -13,11 +13,12 @@ from typing import Generic, TypeVar, final
 
 import trio
 
-from trio_turnstile._engine.books import Control, Counts, Fate
-from trio_turnstile._engine.pool import WINDOW_SLACK, Stage
-from trio_turnstile._limiting.limiter import AnyLimiter
+from trio_turnstile._engine.counts import Counts, Fate
+from trio_turnstile._engine.pool import WINDOW_SLACK, WorkerPool
+from trio_turnstile._engine.run_state import RunState
+from trio_turnstile._limiting.either import AnyLimiter
 
-from .batches import Batch, Gathered, Gatherer, Trigger
+from .gathering import Batch, Gathered, Gatherer, Trigger
 
 T = TypeVar("T")
 
@@ -28,8 +29,8 @@ class Inbox(Generic[T]):
 
     reads_ahead = False
     feed = None
-    stage: Stage[T]
-    """The stage whose source it is; set by whoever makes both."""
+    pool: WorkerPool[T]
+    """The pool whose source it is; set by whoever makes both."""
 
     def __init__(self) -> None:
         self._items: deque[T] = deque()
@@ -41,7 +42,7 @@ class Inbox(Generic[T]):
         return len(self._items)
 
     def put_nowait(self, item: T) -> bool:
-        if self.stage.on_room is not None or not self._has_room():
+        if self.pool.on_room is not None or not self._has_room():
             return False
         self._items.append(item)
         if self._takers:
@@ -50,7 +51,7 @@ class Inbox(Generic[T]):
 
     async def put(self, item: T) -> None:
         while not self.put_nowait(item):
-            self.stage.on_room = self._let_in
+            self.pool.on_room = self._let_in
             await self._senders.park()
 
     async def wait_for_room(self) -> None:
@@ -62,17 +63,17 @@ class Inbox(Generic[T]):
 
     stop = close
 
-    def take_nowait(self) -> T:
+    def receive_nowait(self) -> T:
         if self._items:
             return self._items.popleft()
         if self._closed:
             raise trio.EndOfChannel
         raise trio.WouldBlock
 
-    async def take(self) -> T:
+    async def receive(self) -> T:
         while True:
             try:
-                return self.take_nowait()
+                return self.receive_nowait()
             except trio.WouldBlock:
                 await self._takers.park()
 
@@ -82,12 +83,12 @@ class Inbox(Generic[T]):
         return left
 
     def _has_room(self) -> bool:
-        in_hand = len(self._items) + self.stage.counts.in_flight
-        return in_hand < self.stage.certain_room or in_hand < self.stage.window
+        in_hand = len(self._items) + self.pool.counts.in_flight
+        return in_hand < self.pool.certain_room or in_hand < self.pool.window
 
     def _let_in(self) -> None:
         if self._has_room():
-            self.stage.on_room = None
+            self.pool.on_room = None
             self._senders.unpark_all()
 
 
@@ -104,7 +105,7 @@ class BatchInbox(Generic[T]):
         self,
         batch: Batch,
         counts: Counts,
-        control: Control,
+        state: RunState,
         *,
         window: int | None,
         limiter: AnyLimiter,
@@ -112,7 +113,7 @@ class BatchInbox(Generic[T]):
         self._gatherer = Gatherer[T](batch)
         self._size = batch.size or WINDOW_SLACK
         self._counts = counts
-        self._control = control
+        self._state = state
         self._window = window
         self._limiter = limiter
         self._ready: deque[Gathered[T]] = deque()
@@ -171,17 +172,17 @@ class BatchInbox(Generic[T]):
 
     stop = close
 
-    def take_nowait(self) -> Gathered[T]:
+    def receive_nowait(self) -> Gathered[T]:
         if self._ready:
             return self._ready.popleft()
         if self._closed:
             raise trio.EndOfChannel
         raise trio.WouldBlock
 
-    async def take(self) -> Gathered[T]:
+    async def receive(self) -> Gathered[T]:
         while True:
             try:
-                return self.take_nowait()
+                return self.receive_nowait()
             except trio.WouldBlock:
                 await self._takers.park()
 

@@ -11,13 +11,13 @@ import trio
 
 from trio_turnstile._errors import ConcurrentError
 
-from .batches import BatchError
+from .gathering import BatchError
 
 CHARACTERS_READ = 65_536
 """About how many characters are read at a time."""
 
 
-def as_letter(error: ConcurrentError) -> dict[str, Any]:
+def dead_letter_to_dict(error: ConcurrentError) -> dict[str, Any]:
     """Return a dead letter as a dictionary that JSON can hold, if its item can be."""
     return {
         "item": error.item,
@@ -30,7 +30,7 @@ def as_letter(error: ConcurrentError) -> dict[str, Any]:
 
 
 def _encode(item: object) -> str:
-    return json.dumps(as_letter(item) if isinstance(item, ConcurrentError) else item)
+    return json.dumps(dead_letter_to_dict(item) if isinstance(item, ConcurrentError) else item)
 
 
 @final
@@ -38,7 +38,7 @@ class JsonLinesWriter:
     """A sink that adds a line of JSON to a file for each item.
 
     It is the function of a `Consumer`, which opens it for each run. Dead letters,
-    that is `ConcurrentError`, are written as `as_letter` has them.
+    that is `ConcurrentError`, are written as `dead_letter_to_dict` has them.
 
     Args:
       path: the file; it is made if it does not exist, and added to if it does.

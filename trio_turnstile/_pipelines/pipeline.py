@@ -1,7 +1,7 @@
 """Pipelines: `Producer` | `Processor` | `Consumer`, typed from end to end.
 
 These are frozen values: a pipeline says what is to be done, and each `Pipeline.run`
-is a `Flow` of its own.
+is a `PipelineRun` of its own.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import trio
 
 from trio_turnstile._engine.sources import AnySource, MergedSource, PageSource, Source, open_source
 from trio_turnstile._errors import Aborted
-from trio_turnstile._util import open_service_nursery
+from trio_turnstile._util import open_background_nursery
 
 from .processors import Consumer, Processor
-from .reports import PipelineReport, StageReport
-from .run import Flow
+from .reports import PipelineReport, StepReport
+from .run import PipelineRun
 from .steps import Step
 
 T = TypeVar("T")
@@ -124,9 +124,11 @@ class Producer(Generic[T_co]):
           Aborted: on leaving the block, if the pipeline was stopped by errors.
         """
         send, receive = trio.open_memory_channel[Any](0)
-        flow = Flow(self._open, self._steps, max_errors=max_errors, outlet=_ChannelOutlet(send))
+        flow = PipelineRun(
+            self._open, self._steps, max_errors=max_errors, outlet=_ChannelOutlet(send)
+        )
         results = Results[T_co](flow, receive)
-        async with open_service_nursery() as nursery:
+        async with open_background_nursery() as nursery:
             await nursery.start(results._run)
             with receive:
                 try:
@@ -169,13 +171,13 @@ class Pipeline:
         self,
         *,
         max_errors: int = 10_000,
-        task_status: trio.TaskStatus[Flow] = trio.TASK_STATUS_IGNORED,
+        task_status: trio.TaskStatus[PipelineRun] = trio.TASK_STATUS_IGNORED,
     ) -> PipelineReport:
         """Run until the source ends and all items have met their fate.
 
         Args:
           max_errors: how many errors to keep for the report.
-          task_status: for ``nursery.start``, which returns the `Flow`.
+          task_status: for ``nursery.start``, which returns the `PipelineRun`.
 
         Returns:
           The account of the run, step by step.
@@ -188,7 +190,7 @@ class Pipeline:
         Cancellation:
           What is in hand is cancelled, counted as such, and listed.
         """
-        return await Flow(self._open, self._steps, max_errors=max_errors).run(task_status)
+        return await PipelineRun(self._open, self._steps, max_errors=max_errors).run(task_status)
 
 
 @final
@@ -215,7 +217,7 @@ class _ChannelOutlet:
 class Results(Generic[T_co]):
     """What comes out of a pipeline without a consumer; made by `Producer.open`."""
 
-    def __init__(self, flow: Flow, channel: trio.MemoryReceiveChannel[T_co]) -> None:
+    def __init__(self, flow: PipelineRun, channel: trio.MemoryReceiveChannel[T_co]) -> None:
         self._flow = flow
         self._channel = channel
         self._aborted: Aborted | None = None
@@ -227,9 +229,9 @@ class Results(Generic[T_co]):
         return await self._channel.__anext__()
 
     @property
-    def stages(self) -> tuple[StageReport, ...]:
+    def steps(self) -> tuple[StepReport, ...]:
         """The account of each step, at this moment."""
-        return self._flow.stages
+        return self._flow.steps
 
     def report(self) -> PipelineReport:
         """Return the account of the run so far."""
@@ -243,7 +245,7 @@ class Results(Generic[T_co]):
         """
         self._flow.drain(deadline)
 
-    async def _run(self, task_status: trio.TaskStatus[Flow]) -> None:  # noqa: ASYNC910 (its caller checkpoints)
+    async def _run(self, task_status: trio.TaskStatus[PipelineRun]) -> None:  # noqa: ASYNC910 (its caller checkpoints)
         try:
             await self._flow.run(task_status)
         except Aborted as aborted:

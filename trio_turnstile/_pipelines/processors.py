@@ -9,10 +9,10 @@ from typing import Any, Generic, TypeAlias, TypeVar, final, overload
 import attrs
 
 from trio_turnstile._engine.policies import ErrorPolicy
-from trio_turnstile._limiting.limiter import AnyLimiter
+from trio_turnstile._limiting.either import AnyLimiter
 from trio_turnstile._limiting.rate import RateLimiter
 
-from .batches import Batch
+from .gathering import Batch
 from .steps import Discard, Many, Step, make_step
 
 T = TypeVar("T")

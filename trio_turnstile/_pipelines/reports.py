@@ -9,12 +9,12 @@ import attrs
 
 from trio_turnstile._errors import ConcurrentError
 
-from .batches import Trigger
+from .gathering import Trigger
 
 
 @final
 @attrs.frozen
-class StageReport:
+class StepReport:
     """What became of the items of one step.
 
     ``received == completed + discarded + failed + diverted + cancelled + in_flight``
@@ -49,21 +49,21 @@ class StageReport:
 class PipelineReport:
     """The account of a run of a pipeline, step by step."""
 
-    stages: tuple[StageReport, ...]
+    steps: tuple[StepReport, ...]
     """One for each step, in order."""
     errors: tuple[ConcurrentError, ...]
     """The first ``max_errors`` errors that failed an item."""
     errors_omitted: int
     """How many errors more there were."""
 
-    def __getitem__(self, name: str) -> StageReport:
+    def __getitem__(self, name: str) -> StepReport:
         """Return the report of the step of that name.
 
         Raises:
           KeyError: if there is none.
         """
-        for stage in self.stages:
+        for stage in self.steps:
             if stage.name == name:
                 return stage
-        names = ", ".join(stage.name for stage in self.stages)
+        names = ", ".join(stage.name for stage in self.steps)
         raise KeyError(f"no step is named {name!r}; there are: {names}")

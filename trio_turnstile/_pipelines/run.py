@@ -1,8 +1,8 @@
-"""`Flow`: one run of a pipeline.
+"""`PipelineRun`: one run of a pipeline.
 
 The steps are cut into segments, each on a stage of its own, with an inbox before
 each but the first. A step that needs tokens, a window, an order or batches of its
-own begins a segment; the steps after it that need nothing belong to it.
+own begins a fused; the steps after it that need nothing belong to it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any, TypeAlias, cast, final
 import attrs
 import trio
 
-from trio_turnstile._engine.books import Control
-from trio_turnstile._engine.pool import WINDOW_SLACK, Stage
+from trio_turnstile._engine.pool import WINDOW_SLACK, WorkerPool
+from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.sources import ENDED, Source
 from trio_turnstile._errors import Aborted, describe, interruption
-from trio_turnstile._limiting.limiter import AnyLimiter
+from trio_turnstile._limiting.either import AnyLimiter
 
-from .batched import BatchSegment
-from .fused import KeyedSegment, OrderedSegment, Outlet, Segment
+from .batch_step import BatchStep
+from .fused import FusedSteps, KeyedSteps, OrderedSteps, Outlet
 from .inbox import BatchInbox, Inbox
-from .reports import PipelineReport, StageReport
+from .reports import PipelineReport, StepReport
 from .step_run import StepRun
 from .steps import Step
 
@@ -36,28 +36,28 @@ OpenSource: TypeAlias = Callable[[AsyncExitStack], Awaitable[Source[Any]]]
 
 @final
 @attrs.frozen(eq=False)
-class _Part:
-    """One segment: its stage, its steps, what feeds it and what it feeds."""
+class _Stage:
+    """One fused: its stage, its steps, what feeds it and what it feeds."""
 
-    stage: Stage[Any]
+    pool: WorkerPool[Any]
     steps: Sequence[StepRun]
     inbox: AnyInbox | None
     outlet: Outlet | None
 
     async def run(self) -> None:
-        await self.stage.run()
+        await self.pool.run()
         if self.outlet is not None:
             self.outlet.close()
 
-    def reports(self) -> Iterable[StageReport]:
+    def reports(self) -> Iterable[StepReport]:
         for index, step in enumerate(self.steps):
             inbox = None if index else self.inbox
             waiting = len(inbox) if isinstance(inbox, Inbox) else 0
             counts = step.counts
-            # Only the first step of a segment keeps count of what it has in flight.
+            # Only the first step of a fused keeps count of what it has in flight.
             settled = sum(counts.fates.values())
             in_flight = counts.received - settled if index else counts.in_flight
-            yield StageReport(
+            yield StepReport(
                 name=step.name,
                 received=counts.received + waiting,
                 in_flight=in_flight + waiting,
@@ -71,17 +71,17 @@ class _Part:
         """Book as cancelled what was cut off, and what no worker took any more."""
         first = self.steps[0]
         if isinstance(self.inbox, BatchInbox):
-            batched = [item for batch in self.stage.cut_off for item in batch.items]
+            batched = [item for batch in self.pool.cut_off for item in batch.items]
             for item in (*batched, *self.inbox.abandon()):
                 self.inbox.settle("cancelled")
                 first.cut_off.append(item)
             return
-        self.stage.close_books()
-        first.cut_off.extend(self.stage.cut_off)
+        self.pool.close_books()
+        first.cut_off.extend(self.pool.cut_off)
 
 
 @final
-class Flow:
+class PipelineRun:
     """A run of a pipeline while it goes on: its account, and a way to end it.
 
     ``flow = await nursery.start(pipeline.run)`` gives it.
@@ -98,18 +98,18 @@ class Flow:
         self._open_source = open_source
         self._specs = steps
         self._outlet = outlet
-        self._control = Control(max_errors)
-        self._parts: list[_Part] = []
+        self._state = RunState(max_errors)
+        self._parts: list[_Stage] = []
 
     @property
-    def stages(self) -> tuple[StageReport, ...]:
+    def steps(self) -> tuple[StepReport, ...]:
         """The account of each step, at this moment."""
         return tuple(report for part in self._parts for report in part.reports())
 
     def report(self) -> PipelineReport:
         """Return the account of the run so far."""
-        control = self._control
-        return PipelineReport(self.stages, tuple(control.errors), control.errors_omitted)
+        state = self._state
+        return PipelineReport(self.steps, tuple(state.errors), state.errors_omitted)
 
     def drain(self, deadline: float | None = None) -> None:
         """Take no more from the source, and let what is in hand go through to the end.
@@ -120,20 +120,20 @@ class Flow:
           deadline: when to cancel what is still in hand, on trio's clock
             (``trio.current_time() + seconds``); ``None`` for never.
         """
-        self._control.drain(deadline)
+        self._state.drain(deadline)
 
     def cancel(self) -> None:
         """End the run now; what is in hand is cancelled and accounted for."""
-        self._control.scope.cancel()
+        self._state.scope.cancel()
 
-    async def run(self, task_status: trio.TaskStatus[Flow]) -> PipelineReport:
+    async def run(self, task_status: trio.TaskStatus[PipelineRun]) -> PipelineReport:
         """Run the pipeline; for `Pipeline.run`, which see."""
         try:
             async with AsyncExitStack() as stack:
                 source = await self._open_source(stack)
                 functions = [await _open_step(step, stack) for step in self._specs]
                 tasks = self._build(source, functions)
-                with self._control.scope:
+                with self._state.scope:
                     async with trio.open_nursery() as nursery:
                         for task in tasks:
                             nursery.start_soon(task)
@@ -148,8 +148,8 @@ class Flow:
                 part.close_books()
             if self._outlet is not None:
                 self._outlet.close()
-        if self._control.fatal:
-            aborted = Aborted("the pipeline was stopped", self._control.fatal)
+        if self._state.fatal:
+            aborted = Aborted("the pipeline was stopped", self._state.fatal)
             aborted.report = self.report()
             raise aborted
         return self.report()
@@ -170,10 +170,10 @@ class Flow:
             tasks.append(part.run)
             outlet = part.inbox
         if outlet is None:
-            self._control.stop_source = self._parts[0].stage.stop_source
+            self._state.stop_source = self._parts[0].pool.stop_source
         else:  # the first step takes batches, or there is none: somebody has to fetch
-            self._control.stop_source = source.stop
-            tasks.append(partial(_pump, source, outlet, self._control))
+            self._state.stop_source = source.stop
+            tasks.append(partial(_pump, source, outlet, self._state))
         return tasks
 
     def _step_runs(self, functions: Sequence[Any]) -> list[StepRun]:
@@ -182,7 +182,7 @@ class Flow:
             number = sum(step.name == other.name for other in self._specs[: len(names)]) + 1
             names.append(step.name if number == 1 else f"{step.name}-{number}")
         return [
-            StepRun(step, name, function, limiter=step.limiter, control=self._control)
+            StepRun(step, name, function, limiter=step.limiter, state=self._state)
             for step, name, function in zip(self._specs, names, functions, strict=True)
         ]
 
@@ -192,48 +192,48 @@ class Flow:
         steps: Sequence[StepRun],
         source: Source[Any] | None,
         outlet: Outlet | None,
-    ) -> _Part:
-        step, control = self._specs[begin], self._control
+    ) -> _Stage:
+        step, state = self._specs[begin], self._state
         limiter: AnyLimiter = step.limiter or trio.CapacityLimiter(math.inf)
         window = step.window
         if window is None and step.limiter is None:
             window = WINDOW_SLACK
-        segment: Segment | OrderedSegment | KeyedSegment | BatchSegment
+        fused: FusedSteps | OrderedSteps | KeyedSteps | BatchStep
         inbox: AnyInbox | None = None
         counts = steps[0].counts
         if step.batch is not None:
-            inbox = BatchInbox(step.batch, counts, control, window=step.window, limiter=limiter)
-            segment = BatchSegment(steps[0], inbox)
-            stage = Stage[Any](
-                inbox, segment.handle, limiter, control=control, rate=step.rate, window=window
+            inbox = BatchInbox(step.batch, counts, state, window=step.window, limiter=limiter)
+            fused = BatchStep(steps[0], inbox)
+            stage = WorkerPool[Any](
+                inbox, fused.handle, limiter, state=state, rate=step.rate, window=window
             )
-            return _Part(stage, steps, inbox, outlet)
+            return _Stage(stage, steps, inbox, outlet)
         if step.key is not None:
-            segment = KeyedSegment(steps, outlet, step.key)
+            fused = KeyedSteps(steps, outlet, step.key)
         elif step.ordered:
-            segment = OrderedSegment(steps, outlet)
+            fused = OrderedSteps(steps, outlet)
         else:
-            segment = Segment(steps, outlet)
+            fused = FusedSteps(steps, outlet)
         hall = Inbox[Any]()
-        stage = Stage(
+        stage = WorkerPool(
             hall if source is None else source,
-            segment.handle,
+            fused.handle,
             limiter,
-            control=control,
-            admit=segment.admit,
-            recover=segment.recover,
-            follow=segment.follow,
-            leave=segment.leave,
+            state=state,
+            admit=fused.admit,
+            recover=fused.recover,
+            follow=fused.follow,
+            leave=fused.leave,
             rate=step.rate,
             window=window,
             counts=counts,
         )
-        hall.stage = stage
-        return _Part(stage, steps, hall if source is None else None, outlet)
+        hall.pool = stage
+        return _Stage(stage, steps, hall if source is None else None, outlet)
 
 
 def _cut(steps: Sequence[Step]) -> list[tuple[int, int]]:
-    """Return where each segment begins and ends."""
+    """Return where each fused begins and ends."""
     begins = [i for i, step in enumerate(steps) if i == 0 or step.stands_alone]
     return list(zip(begins, [*begins[1:], len(steps)], strict=bool(steps)))
 
@@ -252,7 +252,7 @@ async def _open_step(step: Step, stack: AsyncExitStack) -> Callable[[Any], Await
     )
 
 
-async def _pump(source: Source[Any], outlet: Outlet, control: Control) -> None:
+async def _pump(source: Source[Any], outlet: Outlet, state: RunState) -> None:
     """Put all items of the source into the outlet."""
     async with trio.open_nursery() as nursery:
         if source.feed is not None:
@@ -261,9 +261,9 @@ async def _pump(source: Source[Any], outlet: Outlet, control: Control) -> None:
             while True:
                 await outlet.wait_for_room()  # first: an item in hand here is in no books
                 try:
-                    item = source.take_nowait()
+                    item = source.receive_nowait()
                 except trio.WouldBlock:
-                    item = await source.take()
+                    item = await source.receive()
                 if not outlet.put_nowait(item):
                     await outlet.put(item)
                 await trio.lowlevel.checkpoint()
@@ -271,6 +271,6 @@ async def _pump(source: Source[Any], outlet: Outlet, control: Control) -> None:
             pass
         except Exception as error:
             failed = describe(error, item=None, phase="source")
-            control.record(failed)
-            control.stop(failed, "soon")
+            state.record(failed)
+            state.stop(failed, "soon")
         outlet.close()

@@ -9,14 +9,15 @@ import trio
 from trio.lowlevel import disable_ki_protection
 
 from trio_turnstile._engine.attempts import Attempts
-from trio_turnstile._engine.books import Control, Counts
-from trio_turnstile._engine.slot import Lease
-from trio_turnstile._limiting.limiter import AnyLimiter
+from trio_turnstile._engine.counts import Counts
+from trio_turnstile._engine.run_state import RunState
+from trio_turnstile._engine.slot import Slot
+from trio_turnstile._limiting.either import AnyLimiter
 
 from .steps import Step
 
 Function: TypeAlias = Callable[[Any], Awaitable[Any]]
-Attempt: TypeAlias = Callable[[Any, Lease], Awaitable[Any]]
+Attempt: TypeAlias = Callable[[Any, Slot], Awaitable[Any]]
 
 
 @final
@@ -28,7 +29,7 @@ class StepRun:
       name: its name, unique in the pipeline.
       function: what is called with each item.
       limiter: what a new attempt needs a token of; ``None`` for nothing.
-      control: is told of errors, and to stop when the policies say so.
+      state: is told of errors, and to stop when the policies say so.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class StepRun:
         function: Function,
         *,
         limiter: AnyLimiter | None,
-        control: Control,
+        state: RunState,
     ) -> None:
         self.name = name
         self.counts = Counts()
@@ -47,25 +48,25 @@ class StepRun:
         self.function = function if step.timeout is None else _in_time(function, step.timeout)
         """What is called with each item."""
         self.attempt = _attempt(self.function)
-        """Calls it with an item, open to Ctrl-C; the lease is for the engine."""
+        """Calls it with an item, open to Ctrl-C; the slot is for the engine."""
         self.attempts = Attempts[Any](
             step.policies,
             counts=self.counts,
-            control=control,
+            state=state,
             phase=name,
             limiter=limiter,
             rate=step.rate,
         )
 
-    def recover(self, item: Any, lease: Lease, error: Exception) -> Awaitable[Any]:
+    def recover(self, item: Any, slot: Slot, error: Exception) -> Awaitable[Any]:
         """Go on after the first attempt at an item, as `Attempts.recover` does."""
-        return self.attempts.recover(item, lease, error, self.attempt)
+        return self.attempts.recover(item, slot, error, self.attempt)
 
 
 def _attempt(function: Function) -> Attempt:
     # Ctrl-C may strike in the user's function at any point, in the engine at none.
     @disable_ki_protection
-    async def call(item: Any, lease: Lease) -> Any:
+    async def call(item: Any, slot: Slot) -> Any:
         return await function(item)
 
     return call

@@ -10,11 +10,11 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, final
 import attrs
 
 from trio_turnstile._engine.policies import ErrorPolicy
-from trio_turnstile._limiting.limiter import AnyLimiter, as_limiter
+from trio_turnstile._limiting.either import AnyLimiter, as_limiter
 from trio_turnstile._limiting.rate import RateLimiter
 from trio_turnstile._util import check_seconds, check_whole
 
-from .batches import Batch
+from .gathering import Batch
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

@@ -18,6 +18,7 @@ from trio_turnstile import (
     Halt,
     Limiter,
     Manager,
+    Phase,
     Reason,
     Retry,
     Skip,
@@ -26,7 +27,6 @@ from trio_turnstile import (
     open_turnstile,
     run_phases,
 )
-from trio_turnstile._phases.scalable import Phase
 
 from ._inputs import Inputs
 from ._joblog import Entry, JobLog

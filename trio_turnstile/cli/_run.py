@@ -15,8 +15,7 @@ import trio
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-from trio_turnstile import Halt, Limiter, Throttle
-from trio_turnstile._phases.scalable import Phase
+from trio_turnstile import Halt, Limiter, Phase, Throttle
 
 from ._batch import Batch, Plan
 from ._inputs import FileInputs, GivenInputs, Inputs

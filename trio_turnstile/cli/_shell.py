@@ -11,7 +11,7 @@ import attrs
 import trio
 from trio.lowlevel import checkpoint
 
-from trio_turnstile._phases.scalable import Channels, Phase, Scalable
+from trio_turnstile import Channels, Phase, Scalable
 
 from ._joblog import Entry
 from ._output import Printer, Stream

@@ -22,8 +22,8 @@ from trio_turnstile.limits import (
     VegasLimit,
     Windowed,
 )
-from trio_turnstile.testing import GATE, SCENARIOS, Result, Scenario, TracePoint, overall
-from trio_turnstile.testing import simulate as play
+from trio_turnstile.simulation import GATE, SCENARIOS, Result, Scenario, TracePoint, overall
+from trio_turnstile.simulation import simulate as play
 
 from ._options import UsageError
 

@@ -4,12 +4,22 @@ Read `_protocol` first, then `_knee`, which is what to use unless you know bette
 others are faithful to systems in wide use, so that you can compare.
 """
 
-from ._aimd import AIMDLimit as AIMDLimit
-from ._gradient2 import Gradient2Limit as Gradient2Limit
-from ._knee.policy import KneeLimit as KneeLimit
-from ._protocol import LimitPolicy as LimitPolicy
-from ._protocol import Outcome as Outcome
-from ._protocol import Sample as Sample
-from ._vector import VectorLimit as VectorLimit
-from ._vegas import VegasLimit as VegasLimit
-from ._windowed import Windowed as Windowed
+from ._aimd import AIMDLimit
+from ._gradient2 import Gradient2Limit
+from ._knee.policy import KneeLimit
+from ._protocol import LimitPolicy, Outcome, Sample
+from ._vector import VectorLimit
+from ._vegas import VegasLimit
+from ._windowed import Windowed
+
+__all__ = [
+    "AIMDLimit",
+    "Gradient2Limit",
+    "KneeLimit",
+    "LimitPolicy",
+    "Outcome",
+    "Sample",
+    "VectorLimit",
+    "VegasLimit",
+    "Windowed",
+]

@@ -1,7 +1,7 @@
 """Try a policy on a simulated service before it meets a real one.
 
 >>> from trio_turnstile.limits import KneeLimit
->>> from trio_turnstile.testing import Scenario, Server, Steps, simulate
+>>> from trio_turnstile.simulation import Scenario, Server, Steps, simulate
 >>> database = Server(workers=Steps(12, ((30, 6),)), service_time=0.02)
 >>> mine = Scenario(name="my database", server=database)
 >>> result = simulate(KneeLimit(initial=4), mine, seed=1)

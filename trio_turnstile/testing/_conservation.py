@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from trio_turnstile._phases.manager import Manager, Report
-from trio_turnstile._pipelines.reports import PipelineReport, StageReport
-from trio_turnstile._pipelines.run import Flow
+from trio_turnstile._pipelines.reports import PipelineReport, StepReport
+from trio_turnstile._pipelines.run import PipelineRun
 
 
-def assert_conserved(account: Manager | Report | Flow | PipelineReport | StageReport) -> None:
+def assert_conserved(account: Manager | Report | PipelineRun | PipelineReport | StepReport) -> None:
     """Assert that no item was lost or counted twice.
 
     At every instant of a run, and after every end of it, for each of its steps::
@@ -20,11 +20,11 @@ def assert_conserved(account: Manager | Report | Flow | PipelineReport | StageRe
     Raises:
       AssertionError: if the books do not balance; the message has the figures.
     """
-    if isinstance(account, Flow | PipelineReport):
-        for stage in account.stages:
+    if isinstance(account, PipelineRun | PipelineReport):
+        for stage in account.steps:
             assert_conserved(stage)
         return
-    if isinstance(account, StageReport):
+    if isinstance(account, StepReport):
         discarded, in_flight = account.discarded, account.in_flight
     else:
         discarded, in_flight = 0, account.working

@@ -30,7 +30,7 @@ async def all_of(producer: Producer[int]) -> list[int]:
         items = sorted([item async for item in results])
     report = results.report()
     assert_conserved(report)
-    assert report.stages[0].completed == len(items)
+    assert report.steps[0].completed == len(items)
     return items
 
 
@@ -223,7 +223,7 @@ async def test_draining_asks_for_no_more_pages(autojump_clock: MockClock) -> Non
         asked = len(pages.asked)
         flow.drain()
     assert len(pages.asked) == asked
-    assert flow.stages[0].completed == flow.stages[0].received == 5 * asked
+    assert flow.steps[0].completed == flow.steps[0].received == 5 * asked
 
 
 # ---- merge ----
@@ -274,7 +274,7 @@ async def test_merged_sources_are_read_as_wanted() -> None:
         await anext(results)
         await wait_all_tasks_blocked()
         assert sum(taken) <= 6
-    assert results.report().stages[0].completed == 1
+    assert results.report().steps[0].completed == 1
 
 
 async def test_draining_merged_sources(autojump_clock: MockClock) -> None:
@@ -286,7 +286,7 @@ async def test_draining_merged_sources(autojump_clock: MockClock) -> None:
         await trio.sleep(5.5)
         flow.drain()
     assert trio.current_time() <= 7
-    assert flow.stages[0].completed == flow.stages[0].received
+    assert flow.steps[0].completed == flow.steps[0].received
 
 
 def test_merge_takes_producers_alone() -> None:

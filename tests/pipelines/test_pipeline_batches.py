@@ -24,16 +24,16 @@ from trio_turnstile import (
     Retry,
     RetryBudget,
     Skip,
-    StageReport,
+    StepReport,
     Throttle,
 )
 from trio_turnstile.testing import assert_conserved
 
 
-def books(report: PipelineReport) -> StageReport:
+def books(report: PipelineReport) -> StepReport:
     """The account of the last step; all steps balance."""
     assert_conserved(report)
-    return report.stages[-1]
+    return report.steps[-1]
 
 
 class Store:
@@ -199,11 +199,11 @@ async def test_the_window_counts_items_gathered_too(autojump_clock: MockClock) -
             ).run
         )
         await trio.sleep(5)
-        assert flow.stages[0].in_flight == 7
+        assert flow.steps[0].in_flight == 7
         flow.cancel()
     assert_conserved(flow)
-    assert flow.stages[0].cancelled == 7
-    assert set(flow.stages[0].cut_off) == set(range(7))
+    assert flow.steps[0].cancelled == 7
+    assert set(flow.steps[0].cut_off) == set(range(7))
 
 
 async def test_drain_flushes(autojump_clock: MockClock) -> None:
@@ -403,7 +403,7 @@ async def test_cancelled_batches_are_accounted_for_by_member(autojump_clock: Moc
         )
         await trio.sleep(3)
         flow.cancel()
-    step = flow.stages[0]
+    step = flow.steps[0]
     assert_conserved(flow)
     assert (step.completed, step.cancelled) == (3, 9)
     assert sorted(step.cut_off) == [0, *range(4, 12)]

@@ -1,42 +1,18 @@
-"""The books of a run: counts, errors, and how it ends before its source does.
-
-They balance at every instant::
-
-    received == completed + discarded + failed + diverted + cancelled + in_flight
-"""
+"""`RunState`: the errors of a run, and how it ends before its source does."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias, final
+from typing import Literal, final
 
-import attrs
 import trio
 
 from trio_turnstile._errors import ConcurrentError
 from trio_turnstile._util import check_whole
 
-Fate: TypeAlias = Literal["completed", "discarded", "failed", "diverted", "cancelled"]
-"""What can become of an item."""
-
 
 @final
-@attrs.define(eq=False)
-class Counts:
-    """What became of the items of a stage, kept as it happens."""
-
-    received: int = 0
-    in_flight: int = 0
-    retried: int = 0
-    fates: dict[Fate, int] = attrs.field(
-        factory=lambda: dict.fromkeys(
-            ("completed", "discarded", "failed", "diverted", "cancelled"), 0
-        )
-    )
-
-
-@final
-class Control:
+class RunState:
     """The errors of a run, and how it ends before its source does.
 
     Args:

@@ -196,8 +196,8 @@ async def test_cancelled_items_of_a_key_are_accounted_for(autojump_clock: MockCl
         await trio.sleep(7)
         flow.cancel()
     assert_conserved(flow)
-    assert (flow.stages[0].completed, flow.stages[0].cancelled) == (1, 8)
-    assert set(flow.stages[0].cut_off) == set(range(1, 9))
+    assert (flow.steps[0].completed, flow.steps[0].cancelled) == (1, 8)
+    assert set(flow.steps[0].cut_off) == set(range(1, 9))
 
 
 def picky(number: int) -> Hashable:
@@ -215,7 +215,7 @@ async def test_a_key_that_fails_is_an_error_of_its_item(autojump_clock: MockCloc
         Producer(range(4)) | Consumer(work, limiter=1, key=picky, on_error=policies)
     ).run()
     assert_conserved(report)
-    (step,) = report.stages
+    (step,) = report.steps
     assert (step.completed, step.failed, step.diverted, step.retried) == (2, 1, 1, 1)
     assert sorted(work.began) == [0, 3]
     assert dead.receive_nowait().item == 2

@@ -1,4 +1,4 @@
-"""`BatchSegment`: hands batches to a step, and books what became of their members."""
+"""`BatchStep`: hands batches to a step, and books what became of their members."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any, final
 
 from trio.lowlevel import enable_ki_protection
 
-from trio_turnstile._engine.books import Fate
-from trio_turnstile._engine.policies import RetryIn
-from trio_turnstile._engine.slot import CUT_OFF, Lease
+from trio_turnstile._engine.counts import Fate
+from trio_turnstile._engine.slot import CUT_OFF, Slot
+from trio_turnstile._engine.verdicts import RetryIn
 from trio_turnstile._errors import ConcurrentError, describe
 
-from .batches import BatchError, Gathered
+from .gathering import BatchError, Gathered
 from .inbox import BatchInbox
 from .step_run import StepRun
 
 
 @final
-class BatchSegment:
+class BatchStep:
     """Handles batches as they come. Members fail, or are tried again, one by one."""
 
     admit = None
@@ -28,14 +28,14 @@ class BatchSegment:
         self._inbox = inbox
 
     @enable_ki_protection
-    async def handle(self, batch: Gathered[Any], lease: Lease) -> None:
+    async def handle(self, batch: Gathered[Any], slot: Slot) -> None:
         """Hand the batch to the step, and what failed in it again, as the policies say."""
         left = deque(batch.items)
         attempt = 0
         try:
             while left:
                 attempt += 1
-                errors = await self._attempt(list(left), lease, batch.failure)
+                errors = await self._attempt(list(left), slot, batch.failure)
                 again: RetryIn | None = None
                 for index in range(len(left)):
                     verdict = await self._judge(left[0], errors.get(index), attempt)
@@ -46,34 +46,34 @@ class BatchSegment:
                     else:
                         self._inbox.settle(verdict)
                 if again is not None:
-                    await self._step.attempts.back_off(again, lease, len(left))
+                    await self._step.attempts.back_off(again, slot, len(left))
         finally:
-            lease.give_back(CUT_OFF)
-            lease.fate = "completed"  # of the batch: its members have fates of their own
+            slot.release(CUT_OFF)
+            slot.fate = "completed"  # of the batch: its members have fates of their own
             for member in left:
                 self._inbox.settle("cancelled")
                 self._step.cut_off.append(member)
 
     async def _attempt(
-        self, members: list[Any], lease: Lease, failure: Exception | None
+        self, members: list[Any], slot: Slot, failure: Exception | None
     ) -> dict[int, Exception]:
         """Return the errors of the members that failed, by their index."""
         everybody = range(len(members))
         if failure is not None:
-            lease.give_back(failure)
+            slot.release(failure)
             return dict.fromkeys(everybody, failure)
         try:
-            await self._step.attempt(members, lease)
+            await self._step.attempt(members, slot)
         except BatchError as error:
-            lease.give_back(error)
+            slot.release(error)
             if all(index in everybody for index in error.errors):
                 return error.errors
             error.add_note(f"the batch had {len(members)} members: no such index")
             return dict.fromkeys(everybody, error)
         except Exception as error:
-            lease.give_back(error)
+            slot.release(error)
             return dict.fromkeys(everybody, error)
-        lease.give_back()
+        slot.release()
         return {}
 
     async def _judge(self, member: Any, error: Exception | None, attempt: int) -> RetryIn | Fate:

@@ -19,9 +19,9 @@ import trio
 
 from trio_turnstile import (
     Consumer,
-    Flow,
     Limiter,
     PipelineReport,
+    PipelineRun,
     Processor,
     Producer,
     Reason,
@@ -83,7 +83,7 @@ async def drive(service: Service, follow: Callable[[Limiter], Awaitable[None]]) 
 
             pipeline = Producer(repeat(url)) | Processor(fetch, limiter=api) | Consumer(check)
             async with trio.open_nursery() as running:
-                flow: Flow = await running.start(pipeline.run)
+                flow: PipelineRun = await running.start(pipeline.run)
                 await follow(api)
                 flow.drain()
         nursery.cancel_scope.cancel()
@@ -111,7 +111,7 @@ async def test_the_limit_follows_the_capacity_of_a_real_server() -> None:
 
     report = await drive(service, follow)
     assert_conserved(report)
-    assert report.stages[-1].completed == service.answered > 0
+    assert report.steps[-1].completed == service.answered > 0
 
 
 def draw(path: str) -> None:

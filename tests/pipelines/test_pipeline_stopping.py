@@ -15,11 +15,11 @@ from trio_turnstile import (
     Aborted,
     Batch,
     Consumer,
-    Flow,
     Limiter,
     Many,
     Pipeline,
     PipelineReport,
+    PipelineRun,
     Processor,
     Producer,
     Retry,
@@ -29,10 +29,10 @@ from trio_turnstile import (
 from trio_turnstile.testing import assert_conserved
 
 
-def account(of: PipelineReport | Flow, name: str) -> tuple[int, int, int, int]:
+def account(of: PipelineReport | PipelineRun, name: str) -> tuple[int, int, int, int]:
     """Received, completed, failed and cancelled of one step; all steps balance."""
     assert_conserved(of)
-    step = next(step for step in of.stages if step.name == name)
+    step = next(step for step in of.steps if step.name == name)
     return step.received, step.completed, step.failed, step.cancelled
 
 
@@ -62,8 +62,8 @@ def takes(seconds: float) -> Callable[[Any], Awaitable[Any]]:
     return work
 
 
-async def start(nursery: trio.Nursery, pipeline: Pipeline) -> Flow:
-    flow: Flow = await nursery.start(pipeline.run)
+async def start(nursery: trio.Nursery, pipeline: Pipeline) -> PipelineRun:
+    flow: PipelineRun = await nursery.start(pipeline.run)
     return flow
 
 
@@ -105,7 +105,7 @@ async def test_drain_cancels_what_is_left_at_the_deadline(autojump_clock: MockCl
         flow.drain(trio.current_time() + 50)  # a later deadline does not put it off
     assert trio.current_time() == 3
     assert account(flow, "work") == (2, 0, 0, 2)
-    assert set(flow.stages[0].cut_off) == {1, 9}
+    assert set(flow.steps[0].cut_off) == {1, 9}
     assert flow.report().errors == ()
 
 
@@ -175,13 +175,13 @@ async def test_cancellation_accounts_for_what_was_in_hand(autojump_clock: MockCl
         nursery.cancel_scope.cancel()
     assert_conserved(flow)
     taken = 0
-    for step in reversed(flow.stages):
+    for step in reversed(flow.steps):
         assert step.in_flight == 0
         assert len(step.cut_off) == step.cancelled
         taken += step.cancelled
-    taken += flow.stages[-1].completed
+    taken += flow.steps[-1].completed
     assert taken == source.taken
-    left = [number for step in flow.stages for number in step.cut_off]
+    left = [number for step in flow.steps for number in step.cut_off]
     assert len(left) == len(set(left))
 
 
@@ -200,7 +200,7 @@ async def test_cancelled_many_is_accounted_for(autojump_clock: MockClock) -> Non
         flow.cancel()
     assert account(flow, "spread") == (1, 1, 0, 0)
     assert account(flow, "store") == (10, 3, 0, 7)
-    assert flow.stages[1].cut_off == tuple(range(3, 10))
+    assert flow.steps[1].cut_off == tuple(range(3, 10))
 
 
 async def test_what_a_batching_consumer_takes_is_received(autojump_clock: MockClock) -> None:
@@ -214,7 +214,7 @@ async def test_what_a_batching_consumer_takes_is_received(autojump_clock: MockCl
         flow.cancel()
     assert source.taken == 4
     assert account(flow, "work") == (4, 0, 0, 4)
-    assert sorted(flow.stages[0].cut_off) == [0, 1, 2, 3]
+    assert sorted(flow.steps[0].cut_off) == [0, 1, 2, 3]
 
 
 async def test_merged_channels_lose_nothing_when_cancelled(autojump_clock: MockClock) -> None:
@@ -348,7 +348,7 @@ async def press() -> None:
 @pytest.mark.parametrize("step", [strike, hidden_strike])
 def test_ctrl_c_comes_out_bare(step: Any) -> None:
     """An interrupt comes out as `KeyboardInterrupt`, and the books are closed."""
-    flows: list[Flow] = []
+    flows: list[PipelineRun] = []
     pipeline = Producer(range(8)) | Processor(step, limiter=4) | Consumer(as_it_is, limiter=1)
 
     class Status:
@@ -363,8 +363,8 @@ def test_ctrl_c_comes_out_bare(step: Any) -> None:
         trio.run(main, clock=MockClock(autojump_threshold=0))
     (flow,) = flows
     assert_conserved(flow)
-    assert all(report.in_flight == 0 for report in flow.stages)
-    assert sum(report.cancelled for report in flow.stages) >= 1
+    assert all(report.in_flight == 0 for report in flow.steps)
+    assert sum(report.cancelled for report in flow.steps) >= 1
 
 
 @pytest.mark.parametrize("step", [strike, hidden_strike])
@@ -437,7 +437,7 @@ async def test_a_failing_source_lets_what_is_in_hand_finish(
     assert error.phase == "source"
     assert (error.item, repr(error.__cause__)) == (None, "OSError('no more')")
     report = caught.value.report
-    received = report.stages[0].received
+    received = report.steps[0].received
     assert account(report, "work") == (received, received, 0, 0)
     assert report.errors == (error,)
 
@@ -487,7 +487,7 @@ async def test_abort_raises_exactly_the_errors_of_the_failed_items(
     assert report.errors == (error,)
     assert_conserved(report)
     assert report["work"].failed == 1
-    for step in report.stages:
+    for step in report.steps:
         assert len(step.cut_off) == step.cancelled
         assert step.in_flight == 0
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_turnstile import Batch, BatchError
-from trio_turnstile._pipelines.batches import Gathered, Gatherer
+from trio_turnstile._pipelines.gathering import Gathered, Gatherer
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_turnstile import RetryBudget
-from trio_turnstile._engine.budget import Purse
+from trio_turnstile._engine.budget import RetryBalance
 
 
 @pytest.mark.parametrize(
@@ -33,27 +33,27 @@ def test_wrong_amounts_say_which_rule_they_break(
 
 def test_what_is_saved_up_is_paid_at_once() -> None:
     """The first retries are free, then they come in with time."""
-    purse = Purse(RetryBudget(retries=2, per_second=0.5))
-    assert [purse.pay(100, 0) for _ in range(3)] == [0, 0, 2]
-    assert purse.pay(101, 0) == 1
-    assert purse.pay(102, 0) == 0
-    assert purse.pay(102, 0) == 2
+    balance = RetryBalance(RetryBudget(retries=2, per_second=0.5))
+    assert [balance.withdraw(100, 0) for _ in range(3)] == [0, 0, 2]
+    assert balance.withdraw(101, 0) == 1
+    assert balance.withdraw(102, 0) == 0
+    assert balance.withdraw(102, 0) == 2
 
 
 def test_successes_earn_retries() -> None:
     """Each success earns its part, once."""
-    purse = Purse(RetryBudget(retries=1, per_success=0.25, per_second=0.5))
-    assert purse.pay(0, 0) == 0
-    assert purse.pay(0, 3) == 0.5
-    assert purse.pay(0, 4) == 0
-    assert purse.pay(0, 4) == 2
+    balance = RetryBalance(RetryBudget(retries=1, per_success=0.25, per_second=0.5))
+    assert balance.withdraw(0, 0) == 0
+    assert balance.withdraw(0, 3) == 0.5
+    assert balance.withdraw(0, 4) == 0
+    assert balance.withdraw(0, 4) == 2
 
 
 def test_no_more_is_saved_up_than_the_bound() -> None:
-    """A long quiet time does not make a purse without end."""
-    purse = Purse(RetryBudget(retries=2))
-    purse.pay(0, 0)
-    assert [purse.pay(1e6, 10**6) for _ in range(3)] == [0, 0, 1]
+    """A long quiet time does not make a balance without end."""
+    balance = RetryBalance(RetryBudget(retries=2))
+    balance.withdraw(0, 0)
+    assert [balance.withdraw(1e6, 10**6) for _ in range(3)] == [0, 0, 1]
 
 
 @given(
@@ -67,11 +67,13 @@ def test_who_waits_as_long_as_told_can_pay(
     now: float, retries: float, per_second: float, per_success: float, successes: list[bool]
 ) -> None:
     """No one is told again and again to wait for next to nothing, for the want of a last digit."""
-    purse = Purse(RetryBudget(retries=retries, per_success=per_success, per_second=per_second))
+    balance = RetryBalance(
+        RetryBudget(retries=retries, per_success=per_success, per_second=per_second)
+    )
     done = 0
     for success in successes:
         asked = 0
-        while wait := purse.pay(now, done):
+        while wait := balance.withdraw(now, done):
             now += wait
             asked += 1
             assert asked < 5
@@ -80,5 +82,5 @@ def test_who_waits_as_long_as_told_can_pay(
 
 def test_a_wait_that_is_lost_in_rounding_is_not_asked_for() -> None:
     """Where the clock's next tick is further off than the wait, it is paid at once."""
-    purse = Purse(RetryBudget(retries=1, per_second=1e6))
-    assert [purse.pay(1e16, 0), purse.pay(1e16, 0)] == [0, 0]
+    balance = RetryBalance(RetryBudget(retries=1, per_second=1e6))
+    assert [balance.withdraw(1e16, 0), balance.withdraw(1e16, 0)] == [0, 0]

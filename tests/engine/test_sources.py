@@ -42,13 +42,13 @@ async def test_nothing_is_there_before_it_is_read(kind: str) -> None:
     source = made(kind)
     assert source.feed is not None
     with pytest.raises(trio.WouldBlock):
-        source.take_nowait()
+        source.receive_nowait()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(source.feed)
-        assert await source.take() == 1
+        assert await source.receive() == 1
         for _ in range(2):
             with pytest.raises(trio.EndOfChannel):
-                await source.take()
+                await source.receive()
 
 
 @pytest.mark.parametrize("kind", ["async", "pages", "merged"])
@@ -59,7 +59,7 @@ async def test_stopped_before_it_began_a_source_ends(kind: str) -> None:
     source.stop()
     await source.feed()
     with pytest.raises(trio.EndOfChannel):
-        await source.take()
+        await source.receive()
 
 
 async def test_an_async_iterable_is_read_only_when_wanted() -> None:
@@ -78,7 +78,7 @@ async def test_an_async_iterable_is_read_only_when_wanted() -> None:
         await wait_all_tasks_blocked()
         assert read == []
         for number in range(3):
-            assert await opened.take() == number
+            assert await opened.receive() == number
             await wait_all_tasks_blocked()
         assert read == [0, 1, 2]
         opened.stop()
@@ -99,7 +99,7 @@ async def test_an_iterator_without_aclose_is_left_alone() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(source.feed)
         with pytest.raises(trio.EndOfChannel):
-            await source.take()
+            await source.receive()
 
 
 async def test_an_error_in_closing_is_the_source_s(autojump_clock: MockClock) -> None:
@@ -121,7 +121,7 @@ async def test_an_error_in_closing_is_the_source_s(autojump_clock: MockClock) ->
     async with trio.open_nursery() as nursery:
         nursery.start_soon(source.feed)
         with pytest.raises(OSError, match="sticks"):
-            await source.take()
+            await source.receive()
 
 
 async def test_a_stopped_channel_keeps_what_comes_later() -> None:
@@ -133,11 +133,11 @@ async def test_a_stopped_channel_keeps_what_comes_later() -> None:
         @nursery.start_soon
         async def _wait() -> None:
             with pytest.raises(trio.EndOfChannel):
-                await source.take()
+                await source.receive()
 
         await wait_all_tasks_blocked()
         source.stop()
     send.send_nowait(5)
     with pytest.raises(trio.EndOfChannel):
-        source.take_nowait()
+        source.receive_nowait()
     assert receive.receive_nowait() == 5

@@ -27,14 +27,14 @@ from trio_turnstile import (
     ConcurrentError,
     Consumer,
     DeadLetter,
-    Flow,
     Limiter,
     Many,
+    PipelineRun,
     Processor,
     Producer,
     Retry,
     Skip,
-    StageReport,
+    StepReport,
     Throttle,
 )
 from trio_turnstile.testing import assert_conserved
@@ -275,19 +275,19 @@ class Running:
             self.world.running[id(self.limiter)] -= 1
 
 
-def audit(world: World, flow: Flow) -> None:
+def audit(world: World, flow: PipelineRun) -> None:
     """What holds at every instant."""
     assert_conserved(flow)
-    stages = flow.stages
+    stages = flow.steps
     assert stages[0].received == world.taken
     for plan, stage in zip(world.plans, stages, strict=True):
         assert stage.in_flight >= 0
         assert plan.window is None or stage.in_flight <= plan.window
 
 
-async def play(world: World, script: list[tuple[float, str, int]]) -> tuple[Flow, bool, Any]:
+async def play(world: World, script: list[tuple[float, str, int]]) -> tuple[PipelineRun, bool, Any]:
     """Run the pipeline while the script is played; tell whether it was cut off, and its end."""
-    started: list[Flow] = []
+    started: list[PipelineRun] = []
     ended = trio.Event()
     cut = False
     aborted: Aborted | None = None
@@ -343,10 +343,10 @@ async def play(world: World, script: list[tuple[float, str, int]]) -> tuple[Flow
     return started[0], cut, aborted
 
 
-def check_end(world: World, flow: Flow, *, cut: bool, aborted: Aborted | None) -> None:
+def check_end(world: World, flow: PipelineRun, *, cut: bool, aborted: Aborted | None) -> None:
     """What holds when it has ended."""
     audit(world, flow)
-    stages = flow.stages
+    stages = flow.steps
     assert all(stage.in_flight == 0 for stage in stages)
     assert all(len(stage.cut_off) == stage.cancelled for stage in stages)
     if aborted is not None:
@@ -367,7 +367,7 @@ def check_end(world: World, flow: Flow, *, cut: bool, aborted: Aborted | None) -
     assert world.dead.statistics().current_buffer_used == diverted
 
 
-def fates_of(stage: StageReport) -> Counter[str]:
+def fates_of(stage: StepReport) -> Counter[str]:
     names = ("completed", "discarded", "failed", "diverted", "cancelled")
     return Counter({name: count for name in names if (count := getattr(stage, name))})
 
@@ -508,6 +508,6 @@ def test_no_batch_is_too_old_or_too_big(
     async def main() -> None:
         report = await pipeline.run()
         assert_conserved(report)
-        assert report.stages[0].completed == len(gaps)
+        assert report.steps[0].completed == len(gaps)
 
     trio.run(main, clock=MockClock(autojump_threshold=0))

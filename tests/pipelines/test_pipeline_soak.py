@@ -20,10 +20,10 @@ from trio_turnstile import (
     ConcurrentError,
     Consumer,
     DeadLetter,
-    Flow,
     Halt,
     Limiter,
     Many,
+    PipelineRun,
     Processor,
     Producer,
     Retry,
@@ -119,11 +119,11 @@ class Soak:
             )
         )
 
-    def check(self, flow: Flow) -> None:
+    def check(self, flow: PipelineRun) -> None:
         assert_conserved(flow)
         self.checks += 1
 
-    async def retune(self, flow: Flow) -> None:
+    async def retune(self, flow: PipelineRun) -> None:
         while True:
             await trio.sleep(self.random.uniform(0.1, 2))
             self.check(flow)
@@ -132,9 +132,9 @@ class Soak:
             await trio.sleep(0.1)
             limiter.total_tokens = max(2, limiter.total_tokens)
 
-    async def part(self) -> Flow:
+    async def part(self) -> PipelineRun:
         """Run one pipeline to whatever end it comes to."""
-        flow: Flow
+        flow: PipelineRun
         end = next(self.turns)
         async with trio.open_nursery() as nursery:
             started = await nursery.start(partial(self.guarded, self.pipeline(), nursery))
@@ -150,7 +150,7 @@ class Soak:
         return flow
 
     async def guarded(
-        self, pipeline: Any, nursery: trio.Nursery, task_status: trio.TaskStatus[Flow]
+        self, pipeline: Any, nursery: trio.Nursery, task_status: trio.TaskStatus[PipelineRun]
     ) -> None:
         try:
             await pipeline.run(task_status=task_status)
@@ -164,8 +164,8 @@ class Soak:
             began = self.next
             flow = await self.part()
             self.check(flow)
-            assert flow.stages[0].received == self.next - began
-            for stage in flow.stages:
+            assert flow.steps[0].received == self.next - began
+            for stage in flow.steps:
                 assert stage.in_flight == 0
                 assert stage.cancelled == len(stage.cut_off)
                 for fate in ("completed", "discarded", "failed", "diverted", "cancelled"):

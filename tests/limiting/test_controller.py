@@ -1,4 +1,4 @@
-"""`Regulator`: what the limit ought to be. Pure: time is an argument, decisions are values."""
+"""`LimitController`: what the limit ought to be. Time is an argument, decisions are values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trio_turnstile import Decision, Reason, Signal, Throttle
-from trio_turnstile._limiting.controller import POLICY_TICK, Regulator
+from trio_turnstile._limiting.controller import POLICY_TICK, LimitController
 from trio_turnstile.limits import Sample
 
 UP, DOWN = Signal.UP, Signal.DOWN
@@ -39,8 +39,10 @@ class Proposal:
         return {"proposed": self.limit}
 
 
-def regulator(ceiling: float = 10, policy: Proposal | None = None, **rules: float) -> Regulator:
-    return Regulator("api", ceiling, Throttle(**rules), policy)  # type: ignore[arg-type]
+def controller(
+    ceiling: float = 10, policy: Proposal | None = None, **rules: float
+) -> LimitController:
+    return LimitController("api", ceiling, Throttle(**rules), policy)  # type: ignore[arg-type]
 
 
 # ---- signals and the hold ----
@@ -48,7 +50,7 @@ def regulator(ceiling: float = 10, policy: Proposal | None = None, **rules: floa
 
 def test_it_starts_at_the_ceiling_and_not_holding() -> None:
     """The first signal is obeyed, at whatever time it comes."""
-    api = regulator(hold=30)
+    api = controller(hold=30)
     assert api.limit == api.cap == api.ceiling == 10
     assert api.signal(DOWN, -5.0, 0) == Decision(
         "api", -5.0, DOWN, 10, 8, Reason.SIGNAL, {"cap": 8}
@@ -58,7 +60,7 @@ def test_it_starts_at_the_ceiling_and_not_holding() -> None:
 
 def test_the_first_signal_is_obeyed_under_an_endless_hold() -> None:
     """With ``hold=math.inf`` one change is made and no other."""
-    api = regulator(hold=math.inf)
+    api = controller(hold=math.inf)
     assert api.signal(DOWN, 0.0, 0).after == 8
     refusal = api.signal(UP, 1e9, 0)
     assert (refusal.reason, refusal.evidence["hold_left"]) == (Reason.HOLDING, math.inf)
@@ -66,7 +68,7 @@ def test_the_first_signal_is_obeyed_under_an_endless_hold() -> None:
 
 def test_a_signal_within_the_hold_is_refused_with_the_time_that_is_left() -> None:
     """Up and down alike, up to the very second in which the hold ends."""
-    api = regulator(hold=30)
+    api = controller(hold=30)
     api.signal(DOWN, 100.0, 0)
     assert api.signal(DOWN, 110.0, 0) == Decision(
         "api", 110.0, DOWN, 8, 8, Reason.HOLDING, {"cap": 8, "hold_left": 20.0}
@@ -77,14 +79,14 @@ def test_a_signal_within_the_hold_is_refused_with_the_time_that_is_left() -> Non
 
 def test_a_refused_signal_does_not_extend_the_hold() -> None:
     """An alarm repeated each second is obeyed once in a hold, not never again."""
-    api = regulator(100, hold=30)
+    api = controller(100, hold=30)
     applied = [float(t) for t in range(121) if api.signal(DOWN, float(t), 0).applied]
     assert applied == [0.0, 30.0, 60.0, 90.0, 120.0]
 
 
 def test_a_signal_at_a_bound_is_refused_and_starts_no_hold() -> None:
     """At the ceiling nothing is to be raised; the next down is obeyed at once."""
-    api = regulator(2, hold=30)
+    api = controller(2, hold=30)
     assert api.signal(UP, 0.0, 0).reason is Reason.AT_CEILING
     assert api.signal(DOWN, 0.0, 0).after == 1
     assert api.signal(DOWN, 0.0, 0).reason is Reason.AT_MINIMUM
@@ -94,13 +96,13 @@ def test_a_signal_at_a_bound_is_refused_and_starts_no_hold() -> None:
 
 def test_without_a_hold_every_signal_counts() -> None:
     """``hold=0`` lets many signals act in the same instant."""
-    api = regulator(hold=0)
+    api = controller(hold=0)
     assert [api.signal(DOWN, 1.0, 0).after for _ in range(5)] == [8, 6, 4, 2, 1]
 
 
 def test_an_infinite_limit_comes_down_from_what_is_in_use() -> None:
     """It goes up again step by step, without end."""
-    api = regulator(math.inf, hold=0)
+    api = controller(math.inf, hold=0)
     assert api.signal(UP, 0.0, 7).reason is Reason.AT_CEILING
     assert api.signal(DOWN, 0.0, 7).after == 5
     assert api.signal(UP, 0.0, 5).after == 6
@@ -111,7 +113,7 @@ def test_an_infinite_limit_comes_down_from_what_is_in_use() -> None:
 
 def test_an_assignment_overrides_every_rule_and_starts_a_hold() -> None:
     """It acts within a hold, goes under the minimum, and signals wait for its hold."""
-    api = regulator(hold=30, min=3)
+    api = controller(hold=30, min=3)
     api.signal(DOWN, 0.0, 0)
     assert api.assign(1, 1.0) == Decision("api", 1.0, None, 8, 1, Reason.MANUAL)
     assert api.signal(UP, 30.0, 0).evidence["hold_left"] == 1.0
@@ -121,7 +123,7 @@ def test_an_assignment_overrides_every_rule_and_starts_a_hold() -> None:
 
 def test_an_assignment_above_the_ceiling_raises_it() -> None:
     """And one below it leaves it where it is, so that signals may lead back."""
-    api = regulator(hold=0)
+    api = controller(hold=0)
     api.assign(20, 0.0)
     assert api.ceiling == 20
     api.assign(5, 0.0)
@@ -134,7 +136,7 @@ def test_an_assignment_above_the_ceiling_raises_it() -> None:
 
 def test_a_pause_is_a_limit_of_nothing_until_it_is_resumed() -> None:
     """Signals move the cap meanwhile, which is where the limit resumes."""
-    api = regulator(hold=0)
+    api = controller(hold=0)
     assert api.pause(None, 1.0) == Decision(
         "api", 1.0, None, 10, 0, Reason.PAUSED, {"cap": 10, "until": math.inf}
     )
@@ -145,12 +147,12 @@ def test_a_pause_is_a_limit_of_nothing_until_it_is_resumed() -> None:
 
 def test_resuming_what_is_not_paused_is_no_decision() -> None:
     """There is nothing to tell."""
-    assert regulator().resume(0.0) is None
+    assert controller().resume(0.0) is None
 
 
 def test_a_pause_for_a_time_ends_by_itself() -> None:
     """`next_tick` says when, and the tick then resumes."""
-    api = regulator()
+    api = controller()
     api.pause(5, 10.0)
     assert api.next_tick == 15.0
     assert api.tick(14.9, 0, 0) is None
@@ -166,7 +168,7 @@ def test_a_pause_is_never_shortened_by_another(
     first: float | None, second: float | None, ends: float
 ) -> None:
     """The later end of the two holds."""
-    api = regulator()
+    api = controller()
     api.pause(first, 0.0)
     assert api.pause(second, 1.0).evidence["until"] == ends
     assert api.resume_at == ends
@@ -174,7 +176,7 @@ def test_a_pause_is_never_shortened_by_another(
 
 def test_an_assignment_ends_a_pause() -> None:
     """The operator's word goes before an earlier word."""
-    api = regulator()
+    api = controller()
     api.pause(None, 0.0)
     assert api.assign(4, 1.0).before == 0
     assert api.limit == 4
@@ -183,7 +185,7 @@ def test_an_assignment_ends_a_pause() -> None:
 
 def test_a_pause_neither_starts_nor_ends_a_hold() -> None:
     """The hold is about signals alone."""
-    api = regulator(hold=30)
+    api = controller(hold=30)
     api.pause(None, 0.0)
     api.resume(1.0)
     assert api.signal(DOWN, 2.0, 0).applied
@@ -201,18 +203,18 @@ def test_a_pause_neither_starts_nor_ends_a_hold() -> None:
 def test_a_policy_proposes_between_the_minimum_and_the_cap(proposed: float, limit: float) -> None:
     """Fractions are floored; a proposal out of bounds counts as the nearer bound."""
     if math.isfinite(proposed):
-        assert regulator(policy=Proposal(proposed), min=3).limit == limit
-    assert regulator(policy=Proposal(max(proposed, -1e9)), min=3).limit == limit
+        assert controller(policy=Proposal(proposed), min=3).limit == limit
+    assert controller(policy=Proposal(max(proposed, -1e9)), min=3).limit == limit
 
 
 def test_a_policy_leaves_one_token_at_least_even_where_the_minimum_is_none() -> None:
     """At none no call would finish, and nothing could be learnt any more."""
-    assert regulator(policy=Proposal(0.0), min=0).limit == 1
+    assert controller(policy=Proposal(0.0), min=0).limit == 1
 
 
 def test_no_policy_reopens_what_was_shut_by_hand() -> None:
     """A cap of 0 is 0, whatever is proposed."""
-    api = regulator(policy=Proposal(0.5), min=0)
+    api = controller(policy=Proposal(0.5), min=0)
     api.assign(0, 0.0)
     assert api.tick(1.0, 0, 0) is None
     assert api.limit == 0
@@ -221,7 +223,7 @@ def test_no_policy_reopens_what_was_shut_by_hand() -> None:
 def test_a_policy_is_heard_ten_times_a_second_with_the_state() -> None:
     """Ticks that come sooner leave it alone."""
     policy = Proposal(5.0)
-    api = regulator(policy=policy)
+    api = controller(policy=policy)
     assert api.next_tick == -math.inf
     for now in (0.0, 0.5 * POLICY_TICK, POLICY_TICK, 1.5 * POLICY_TICK):
         api.tick(now, 4, 2)
@@ -232,7 +234,7 @@ def test_a_policy_is_heard_ten_times_a_second_with_the_state() -> None:
 def test_a_policy_that_moves_is_followed_with_its_evidence() -> None:
     """The decision says why; where nothing moved there is none."""
     policy = Proposal(5.0)
-    api = regulator(policy=policy)
+    api = controller(policy=policy)
     assert api.limit == 5
     assert api.tick(0.0, 0, 0) is None
     policy.limit = 6.5
@@ -245,7 +247,7 @@ def test_a_policy_that_moves_is_followed_with_its_evidence() -> None:
 
 def test_signals_are_guard_rails_round_a_policy() -> None:
     """A down signal bites only when the cap gets under what the policy proposes."""
-    api = regulator(policy=Proposal(7.0), hold=0)
+    api = controller(policy=Proposal(7.0), hold=0)
     assert [api.signal(DOWN, 0.0, 0).after for _ in range(3)] == [7, 6, 4]
     assert api.cap == 4
 
@@ -253,7 +255,7 @@ def test_signals_are_guard_rails_round_a_policy() -> None:
 def test_a_policy_is_heard_while_paused_but_cannot_resume() -> None:
     """It may learn that nothing runs; the limit stays 0 until the pause ends."""
     policy = Proposal(5.0)
-    api = regulator(policy=policy)
+    api = controller(policy=policy)
     api.pause(10, 0.0)
     assert api.tick(1.0, 0, 3) is None
     assert (api.limit, policy.heard) == (0, [(1.0, 0, 3)])
@@ -266,7 +268,7 @@ def test_a_policy_is_heard_while_paused_but_cannot_resume() -> None:
 def test_a_refusal_changes_nothing_though_the_policy_has_moved(signal: Signal) -> None:
     """What the policy moved is a decision of its own, with its own reason."""
     policy = Proposal(8.0)
-    api = regulator(policy=policy, hold=30)
+    api = controller(policy=policy, hold=30)
     api.signal(DOWN, 0.0, 0)
     policy.limit = 3.0
     refusal = api.signal(signal, 1.0, 0)
@@ -353,7 +355,7 @@ class Model:
 def test_the_rules_against_a_plain_model(rules: Throttle, headroom: float, acts: list[Act]) -> None:
     """After any acts the limit, the reasons and the bounds are those of the model."""
     model = Model(rules, rules.min + headroom)
-    api = Regulator("api", rules.min + headroom, rules)
+    api = LimitController("api", rules.min + headroom, rules)
     now, in_use = 0.0, 0
     for act, value in acts:
         match act, value:
@@ -395,7 +397,7 @@ def test_signals_alone_keep_the_bounds_and_the_hold(
 ) -> None:
     """Without assignments the limit stays in its bounds, and two changes are a hold apart."""
     ceiling = rules.min + headroom
-    api = Regulator("api", ceiling, rules)
+    api = LimitController("api", ceiling, rules)
     now, decisions = 0.0, []
     for seconds, signal, in_use in signals:
         now += seconds

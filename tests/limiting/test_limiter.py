@@ -48,7 +48,7 @@ def reasons(limiter: Limiter) -> list[Reason]:
 def test_it_tells_its_name_and_bounds() -> None:
     """The limit starts at the ceiling; the floor is the throttle's minimum."""
     api = Limiter("api", 10, throttle=Throttle(min=3))
-    assert (api.name, api.total_tokens, api.ceiling, api.floor) == ("api", 10, 10, 3)
+    assert (api.name, api.total_tokens, api.ceiling, api.minimum) == ("api", 10, 10, 3)
     assert (api.borrowed_tokens, api.available_tokens, api.decisions) == (0, 10, ())
 
 
@@ -85,7 +85,7 @@ async def test_statistics_show_everything() -> None:
             tasks_waiting=0,
             cap=8,
             ceiling=10,
-            floor=2,
+            minimum=2,
             paused=False,
             closed=False,
         )
@@ -182,7 +182,8 @@ def test_an_interrupt_at_any_line_leaks_no_token(interrupted: Callable[..., bool
     lines, struck = 0, True
     while struck:
         api = free()
-        struck = interrupted(partial(use, api), lines + 1, event="line", modules={"_limiter.py"})
+        file = "_limiting/limiter.py"
+        struck = interrupted(partial(use, api), lines + 1, event="line", modules={file})
         assert api.borrowed_tokens == 0
         lines += struck
     assert lines > 5

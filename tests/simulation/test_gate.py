@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.policies import HELD_OUT, Make, policies, service
 from trio_turnstile.limits import KneeLimit
-from trio_turnstile.testing import (
+from trio_turnstile.simulation import (
     COLD_START,
     COLLAPSE,
     GATE,

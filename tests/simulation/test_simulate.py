@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trio_turnstile.limits import KneeLimit, Sample
-from trio_turnstile.testing import (
+from trio_turnstile.simulation import (
     QUOTA,
     SCENARIOS,
     STALL,

@@ -17,25 +17,25 @@ from trio_turnstile import (
     ConcurrentError,
     Consumer,
     DeadLetter,
-    Flow,
     Halt,
     Log,
     PipelineReport,
+    PipelineRun,
     Processor,
     Producer,
     Retry,
     RetryBudget,
     Skip,
-    StageReport,
+    StepReport,
     Verdict,
 )
 from trio_turnstile.testing import assert_conserved, no_backoff
 
 
-def books(of: PipelineReport | Flow, step: int = 0) -> StageReport:
+def books(of: PipelineReport | PipelineRun, step: int = 0) -> StepReport:
     """The account of one step; all steps balance."""
     assert_conserved(of)
-    return of.stages[step]
+    return of.steps[step]
 
 
 class Fails:

@@ -20,7 +20,7 @@ from trio_turnstile import (
     JsonLinesWriter,
     Producer,
     Skip,
-    as_letter,
+    dead_letter_to_dict,
 )
 from trio_turnstile.testing import assert_conserved
 
@@ -51,7 +51,7 @@ async def test_many_writers_do_not_mix_lines(tmp_path: Path) -> None:
     """Lines written side by side are whole."""
     path = tmp_path / "items.jsonl"
     report = await (Producer(range(300)) | Consumer(JsonLinesWriter(path), limiter=20)).run()
-    assert report.stages[0].completed == 300
+    assert report.steps[0].completed == 300
     assert sorted(await collect(path)) == list(range(300))
 
 
@@ -62,13 +62,13 @@ async def test_a_line_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         flow = await nursery.start(
             (Producer(range(100_000)) | Consumer(JsonLinesWriter(path), limiter=5)).run
         )
-        while flow.stages[0].completed < 20:
+        while flow.steps[0].completed < 20:
             await trio.lowlevel.checkpoint()
         flow.cancel()
     assert_conserved(flow)
     text = path.read_text(encoding="utf-8")
     assert text.endswith("\n")
-    assert len([json.loads(line) for line in text.splitlines()]) >= flow.stages[0].completed
+    assert len([json.loads(line) for line in text.splitlines()]) >= flow.steps[0].completed
 
 
 async def test_what_cannot_be_encoded_fails_alone(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ async def test_what_cannot_be_encoded_fails_alone(tmp_path: Path) -> None:
         )
     ):
         report = await (Producer([1, object(), 2]) | sink).run()
-        assert (report.stages[0].completed, report.stages[0].failed) == (2, 1)
+        assert (report.steps[0].completed, report.steps[0].failed) == (2, 1)
         assert sorted(await collect(tmp_path / str(number))) == [1, 2]
 
 
@@ -138,9 +138,9 @@ async def test_a_file_that_is_not_there_fails_the_source(tmp_path: Path) -> None
 def test_a_letter_says_all_that_json_can_hold() -> None:
     """A dead letter becomes a dictionary; its cause is shown, or else itself."""
     letter = ConcurrentError("m", identifiers=["a"], item=5, phase="fetch", attempt=2, notes=["n"])
-    assert as_letter(letter)["error"] == "ConcurrentError('m')"
+    assert dead_letter_to_dict(letter)["error"] == "ConcurrentError('m')"
     letter.__cause__ = OSError("disk full")
-    assert as_letter(letter) == {
+    assert dead_letter_to_dict(letter) == {
         "item": 5,
         "identifiers": ["a"],
         "stage": "fetch",
@@ -175,7 +175,7 @@ async def test_letters_are_kept_in_a_file_and_driven_again(tmp_path: Path, batch
             report = await (
                 Producer(range(6)) | Consumer(store, on_error=[DeadLetter(letters)])
             ).run()
-    assert report.stages[0].diverted == 3
+    assert report.steps[0].diverted == 3
     mended = True
     reader = JsonLinesReader(path, decode=lambda line: json.loads(line)["item"])
     await (Producer(reader) | Consumer(store)).run()

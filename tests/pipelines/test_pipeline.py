@@ -18,10 +18,10 @@ from trio_turnstile import (
     Aborted,
     Batch,
     Consumer,
-    Flow,
     Limiter,
     Many,
     PipelineReport,
+    PipelineRun,
     Processor,
     Producer,
     Retry,
@@ -33,7 +33,7 @@ from trio_turnstile.testing import assert_conserved
 Account = dict[str, tuple[int, int, int, int, int, int]]
 
 
-def account(of: PipelineReport | Flow) -> Account:
+def account(of: PipelineReport | PipelineRun) -> Account:
     """Received, completed, discarded, failed, diverted and cancelled, by step."""
     assert_conserved(of)
     return {
@@ -45,7 +45,7 @@ def account(of: PipelineReport | Flow) -> Account:
             step.diverted,
             step.cancelled,
         )
-        for step in of.stages
+        for step in of.steps
     }
 
 
@@ -223,7 +223,7 @@ async def test_a_pipeline_runs_any_number_of_times() -> None:
 async def test_the_report_finds_steps_by_name() -> None:
     """A step is found by its name, and one that is not there says which there are."""
     report = await (Producer([1]) | Processor(add_one, name="a") | Consumer(into([]))).run()
-    assert report["a"] is report.stages[0]
+    assert report["a"] is report.steps[0]
     with pytest.raises(KeyError, match="no step is named 'b'; there are: a, store"):
         report["b"]
 
@@ -463,7 +463,7 @@ async def test_pipelines_behind_one_busy_limiter_all_begin(
             await wait_all_tasks_blocked()
         for _ in range(100):
             await trio.lowlevel.checkpoint()
-        assert any(flow.stages[0].received for flow in flows)
+        assert any(flow.steps[0].received for flow in flows)
     assert [account(flow)["Meter"][:2] for flow in flows] == [(3, 3)] * 3
     assert trio.current_time() == 9
 
@@ -503,7 +503,7 @@ async def test_a_slow_sink_holds_the_source_back(autojump_clock: MockClock) -> N
             ).run
         )
         await trio.sleep(5)
-        assert [step.in_flight for step in flow.stages] == [3, 4, 5]
+        assert [step.in_flight for step in flow.steps] == [3, 4, 5]
         assert source.taken == 12
         assert_conserved(flow)
         flow.cancel()
@@ -520,7 +520,7 @@ async def test_results_nobody_asks_for_hold_the_source_back() -> None:
         await anext(results)
         await wait_all_tasks_blocked()
         assert source.taken == 6
-        assert results.stages[0].in_flight == 5
+        assert results.steps[0].in_flight == 5
 
 
 async def test_the_default_window_is_the_limit_and_a_little(autojump_clock: MockClock) -> None:
@@ -535,7 +535,7 @@ async def test_the_default_window_is_the_limit_and_a_little(autojump_clock: Mock
             (Producer(range(500)) | Consumer(fail, limiter=10, on_error=policies)).run
         )
         await trio.sleep(5)
-        assert flow.stages[0].in_flight == 74
+        assert flow.steps[0].in_flight == 74
         flow.cancel()
     assert account(flow)["fail"] == (74, 0, 0, 0, 0, 74)
 
@@ -552,12 +552,12 @@ async def test_the_default_window_follows_the_limit(autojump_clock: MockClock) -
             ).run
         )
         await trio.sleep(0.5)
-        assert flow.stages[1].in_flight == 164
+        assert flow.steps[1].in_flight == 164
         limiter.total_tokens = 2
         await trio.sleep(1)
-        assert flow.stages[1].in_flight == 66
+        assert flow.steps[1].in_flight == 66
         await trio.sleep(5)
-        assert flow.stages[1].in_flight == 66
+        assert flow.steps[1].in_flight == 66
         flow.cancel()
     assert_conserved(flow)
 
@@ -585,13 +585,13 @@ async def test_books_balance_while_it_runs(autojump_clock: MockClock) -> None:
     )
     looks = 0
     async with trio.open_nursery() as nursery:
-        flow: Flow = await nursery.start(pipeline.run)
-        while any(step.in_flight for step in flow.stages) or not looks:
+        flow: PipelineRun = await nursery.start(pipeline.run)
+        while any(step.in_flight for step in flow.steps) or not looks:
             assert_conserved(flow)
             looks += 1
             await trio.sleep(0.05)
     assert looks > 100
-    assert sum(batches) == flow.stages[-1].completed == 2 * flow.stages[0].completed
+    assert sum(batches) == flow.steps[-1].completed == 2 * flow.steps[0].completed
     assert account(flow)["sometimes"][3] == 40
 
 

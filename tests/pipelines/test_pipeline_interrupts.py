@@ -11,21 +11,31 @@ import attrs
 import pytest
 import trio
 
-from trio_turnstile import DISCARD, Consumer, Flow, Many, Pipeline, Processor, Producer, Retry, Skip
+from trio_turnstile import (
+    DISCARD,
+    Consumer,
+    Many,
+    Pipeline,
+    PipelineRun,
+    Processor,
+    Producer,
+    Retry,
+    Skip,
+)
 from trio_turnstile.testing import assert_conserved
 
 STRIDE = 41
 """How many instructions lie between two points that are tried: a prime, to meet them all."""
 
 
-MODULES = {"_segment.py", "_step_run.py", "_lease.py"}
+MODULES = {"_pipelines/fused.py", "_pipelines/step_run.py", "_engine/slot.py"}
 
 
 @attrs.frozen
 class Status:
     """Gets the flow when it starts."""
 
-    flows: list[Flow]
+    flows: list[PipelineRun]
 
     def started(self, flow: Any = None) -> None:
         self.flows.append(flow)
@@ -115,7 +125,7 @@ def test_the_books_balance_wherever_ctrl_c_strikes(
 ) -> None:
     """Each item is in the books of one step at least, and where one passed on is the next's."""
     for instruction in count(1, STRIDE):
-        flows: list[Flow] = []
+        flows: list[PipelineRun] = []
         main = partial(make().run, task_status=Status(flows))
         if not interrupted(main, instruction, event="opcode", modules=MODULES):
             break
@@ -123,9 +133,9 @@ def test_the_books_balance_wherever_ctrl_c_strikes(
             continue
         (flow,) = flows
         assert_conserved(flow)
-        for report in flow.stages:
+        for report in flow.steps:
             assert report.in_flight == 0
             assert len(report.cut_off) == report.cancelled
         if make not in (with_many, by_key):
-            assert all(one.completed == other.received for one, other in pairwise(flow.stages))
+            assert all(one.completed == other.received for one, other in pairwise(flow.steps))
     assert instruction > 10 * STRIDE

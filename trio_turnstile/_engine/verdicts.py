@@ -1,0 +1,64 @@
+"""Verdicts: what error policies say is to be done about an error. Frozen values.
+
+The engine carries them out; see `Attempts`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, final
+
+import attrs
+import trio
+
+from trio_turnstile._errors import ConcurrentError
+
+from .budget import RetryBudget
+
+
+@final
+@attrs.frozen
+class RetryIn:
+    """The verdict to try again, so many seconds from now."""
+
+    seconds: float
+    budget: RetryBudget | None = None
+    """What the retry has to be paid from, if anything."""
+
+
+@final
+@attrs.frozen
+class Fail:
+    """The verdict to count the item as failed and to go on with the rest."""
+
+
+@final
+@attrs.frozen
+class Stop:
+    """The verdict to count the item as failed and, past a tolerance, to stop the run."""
+
+    when: Literal["soon", "now"] = "now"
+    """``"soon"`` lets what is in flight finish; ``"now"`` cancels it."""
+    failures: int = 1
+    """Stop once so many items have failed ..."""
+    share: float = 0.0
+    """... and so large a share of those that have met their fate."""
+
+    def due(self, failed: int, settled: int) -> bool:
+        """Tell whether the tolerance is used up.
+
+        Args:
+          failed: how many items have failed, the present one included.
+          settled: how many have met any fate.
+        """
+        return failed >= self.failures and failed >= self.share * settled
+
+
+@final
+@attrs.frozen
+class Divert:
+    """The verdict to send the error, with its item, to another flow."""
+
+    channel: trio.MemorySendChannel[ConcurrentError]
+
+
+Verdict: TypeAlias = RetryIn | Fail | Divert | Stop

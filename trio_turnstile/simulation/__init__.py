@@ -1,0 +1,78 @@
+"""Services that exist only in numbers, to try limit policies on before they meet a real one.
+
+`simulate` plays a `Scenario` on virtual time and compares the policy with an oracle that
+knows the capacity. `SCENARIOS` are those of the documentation; make your own from the
+parts here.
+"""
+
+from trio_turnstile._util import fixup_module_metadata
+
+from ._engine import Books, TracePoint
+from ._scenarios import (
+    BATCH_SERVER,
+    BIMODAL,
+    COLD_START,
+    COLLAPSE,
+    ERROR_BURSTS,
+    GATE,
+    HALVED,
+    HEAVY_TAIL,
+    OPEN,
+    QUOTA,
+    SCENARIOS,
+    SINE,
+    SLOWER,
+    STALL,
+    STEADY,
+    TWO_CLIENTS,
+    Bimodal,
+    Client,
+    Erlang,
+    Jitter,
+    LogNormal,
+    Pareto,
+    Scenario,
+    Server,
+    Sine,
+    Steps,
+)
+from ._scores import Result, jain, overall
+from ._simulate import simulate
+
+__all__ = [
+    "BATCH_SERVER",
+    "BIMODAL",
+    "COLD_START",
+    "COLLAPSE",
+    "ERROR_BURSTS",
+    "GATE",
+    "HALVED",
+    "HEAVY_TAIL",
+    "OPEN",
+    "QUOTA",
+    "SCENARIOS",
+    "SINE",
+    "SLOWER",
+    "STALL",
+    "STEADY",
+    "TWO_CLIENTS",
+    "Bimodal",
+    "Books",
+    "Client",
+    "Erlang",
+    "Jitter",
+    "LogNormal",
+    "Pareto",
+    "Result",
+    "Scenario",
+    "Server",
+    "Sine",
+    "Steps",
+    "TracePoint",
+    "jain",
+    "overall",
+    "simulate",
+]
+
+fixup_module_metadata(globals())
+del fixup_module_metadata
