@@ -1,12 +1,17 @@
-"""Checks of arguments: an error names the value, and the rule that it breaks."""
+"""Small helpers of all wings: checks of arguments, module names, nurseries.
+
+An error of a check names the value and the rule that it breaks. The checks also come as
+attrs validators: `whole`, `seconds` and `number`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeAlias
 
+import attrs
 import trio
 
 from ._errors import interruption
@@ -37,6 +42,39 @@ def check_number(name: str, value: object, *, positive: bool = False, unit: str 
         raise ValueError(f"{name} must be {rule}{unit}, not {value!r}")
 
 
+Validator: TypeAlias = Callable[[object, "attrs.Attribute[Any]", Any], None]
+"""What attrs calls to check the value of a field."""
+
+
+def whole(least: int, *, optional: bool = False) -> Validator:
+    """Return a validator of whole numbers of at least ``least``, or ``None`` if optional."""
+
+    def validate(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if not (optional and value is None):
+            check_whole(field.name, value, least)
+
+    return validate
+
+
+def seconds(*, positive: bool = False, optional: bool = False) -> Validator:
+    """Return a validator of seconds, 0 or more (or over 0), or ``None`` if optional."""
+
+    def validate(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if not (optional and value is None):
+            check_seconds(field.name, value, positive=positive)
+
+    return validate
+
+
+def number(*, positive: bool = False) -> Validator:
+    """Return a validator of numbers, 0 or more (or over 0)."""
+
+    def validate(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        check_number(field.name, value, positive=positive)
+
+    return validate
+
+
 def fixup_module_metadata(namespace: dict[str, Any]) -> None:
     """Set ``__module__`` of the public classes and functions in a package's namespace.
 
@@ -50,6 +88,21 @@ def fixup_module_metadata(namespace: dict[str, Any]) -> None:
             value.__module__ = package
 
 
+@contextmanager
+def unwrapped_interrupts() -> Iterator[None]:
+    """Raise an interrupt that comes out in an exception group by itself.
+
+    Code that waits for ``except KeyboardInterrupt`` does not look into groups.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        interrupt = interruption(group)
+        if interrupt is None:
+            raise
+        raise interrupt from group
+
+
 def _leaves(error: BaseException) -> list[BaseException]:
     if not isinstance(error, BaseExceptionGroup):
         return [error]
@@ -58,27 +111,25 @@ def _leaves(error: BaseException) -> list[BaseException]:
 
 @asynccontextmanager
 async def open_background_nursery() -> AsyncIterator[trio.Nursery]:
-    """Open a nursery that is cancelled when the body ends.
+    """Open a nursery for background tasks, which is cancelled when the body ends.
 
-    That there is a nursery is our affair: a body that fails alone fails as it would
-    without one. If a task fails, the body is cancelled, and the group comes out; but
-    of a group with an interrupt in it, the interrupt.
+    The nursery is an implementation detail: if only the body raises, its exception is
+    not wrapped in a group. If a task fails, the body is cancelled and the group comes
+    out; if there is an interrupt in the group, the interrupt comes out by itself.
     """
     raised: BaseException | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            try:
-                yield nursery
-            except BaseException as exc:
-                raised = exc
+    with unwrapped_interrupts():
+        try:
+            async with trio.open_nursery() as nursery:
+                try:
+                    yield nursery
+                except BaseException as exc:
+                    raised = exc
+                    raise
+                finally:
+                    nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            if raised is None or _leaves(group) != _leaves(raised):
                 raise
-            finally:
-                nursery.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        if raised is None or _leaves(group) != _leaves(raised):
-            interrupt = interruption(group)
-            if interrupt is None:
-                raise
-            raise interrupt from group
     if raised is not None:
         raise raised
