@@ -1,10 +1,17 @@
-"""What may bound a stage: a `Limiter`, a `trio.CapacityLimiter`, or a number of tokens."""
+"""The two kinds of limiter, ours and trio's, and one face for both.
+
+Users may bound work by a `Limiter`, a `trio.CapacityLimiter` or a number of tokens. The
+engine uses `Tokens`, which hides the difference.
+"""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias, final
 
+import attrs
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._util import check_whole
 
@@ -12,11 +19,11 @@ from .limiter import Limiter
 from .throttle import Throttle
 
 AnyLimiter: TypeAlias = Limiter | trio.CapacityLimiter
-"""What bounds a stage."""
+"""What may bound a step or a phase."""
 
 
 def as_limiter(limiter: AnyLimiter | int, name: str) -> AnyLimiter:
-    """Return the limiter; from a number, a new one.
+    """Return the limiter; make a new one from a number of tokens.
 
     Raises:
       TypeError: if it is neither a limiter nor a number of tokens.
@@ -32,3 +39,81 @@ def as_limiter(limiter: AnyLimiter | int, name: str) -> AnyLimiter:
             f"not {limiter!r}"
         ) from None
     return Limiter(name, limiter, throttle=Throttle(min=0))
+
+
+@final
+@attrs.frozen(eq=False)
+class Tokens:
+    """The tokens of one limiter of either kind; made by `tokens_of`, compared by identity.
+
+    The callables are bound methods of the limiter, so that a call through here costs no
+    more than a call of the limiter. A borrower is any hashable object.
+    """
+
+    limiter: AnyLimiter
+    """The limiter that the user passed."""
+    acquire_nowait: Callable[[object], None]
+    """Borrow a token for the borrower; `trio.WouldBlock` if none is free."""
+    acquire: Callable[[object], Awaitable[None]]
+    """Wait in turn for a token.
+
+    The queue may be longer than ``max_waiting``: a stage that waits for a token stops
+    reading its source, so it need not be turned away.
+    """
+    release: Callable[[object], None]
+    """Give back the token of a call that succeeded."""
+    release_after: Callable[[object, BaseException], None]
+    """Give back the token of a call that ended with an error; a policy may learn from it."""
+    release_cancelled: Callable[[object], None]
+    """Give back the token of a call that was cancelled; a policy learns nothing from it."""
+    _inner: trio.CapacityLimiter
+    _release_unsampled: Callable[[object], None]
+
+    @property
+    def available_tokens(self) -> float:
+        """How many tokens are free; infinite once a `Limiter` is closed.
+
+        A worker then meets the closed limiter's error at once instead of waiting.
+        """
+        return self._inner.available_tokens
+
+    @property
+    def total_tokens(self) -> float:
+        """The limit; infinite once a `Limiter` is closed."""
+        return self._inner.total_tokens
+
+    @enable_ki_protection
+    async def wait_free(self, borrower: object) -> None:
+        """Wait in turn until a token is free, without keeping it.
+
+        The wait is not a call, so a policy must not learn from it: the token comes from
+        the inner limiter and goes back there. Returns at once when a `Limiter` is closed.
+        """
+        await self._inner.acquire_on_behalf_of(borrower)
+        self._release_unsampled(borrower)
+
+
+def tokens_of(limiter: AnyLimiter) -> Tokens:
+    """Return the tokens of a limiter of either kind."""
+    if isinstance(limiter, Limiter):
+        return Tokens(
+            limiter,
+            limiter.acquire_on_behalf_of_nowait,
+            limiter._acquire_in_turn,
+            limiter.release_on_behalf_of,
+            limiter._release_after,
+            limiter._release_cancelled,
+            limiter._sack,
+            limiter._give_back,
+        )
+    release = limiter.release_on_behalf_of
+    return Tokens(
+        limiter,
+        limiter.acquire_on_behalf_of_nowait,
+        limiter.acquire_on_behalf_of,
+        release,
+        lambda borrower, _: release(borrower),
+        release,
+        limiter,
+        release,
+    )

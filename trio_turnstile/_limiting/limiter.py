@@ -311,13 +311,20 @@ class Limiter:
 
     def _release_after(self, borrower: object, error: BaseException) -> None:
         """Give back the token of a call that ended with ``error``."""
-        self._give_back(borrower)
         outcome = outcome_of(error, self._overload)
-        if self._sampler is not None and borrower in self._sampler.calls:
-            self._learn(self._sampler, borrower, outcome)
+        self._release_with(borrower, outcome)
         retry_after = getattr(error, "retry_after", None)
         if outcome is Outcome.OVERLOADED and retry_after and self._actuator.home is not None:
             self.pause(retry_after)
+
+    def _release_cancelled(self, borrower: object) -> None:
+        """Give back the token of a call that was cancelled: the policy learns nothing."""
+        self._release_with(borrower, Outcome.IGNORED)
+
+    def _release_with(self, borrower: object, outcome: Outcome) -> None:
+        self._give_back(borrower)
+        if self._sampler is not None and borrower in self._sampler.calls:
+            self._learn(self._sampler, borrower, outcome)
 
     def _learn(self, sampler: Sampler, borrower: object, outcome: Outcome) -> None:
         sampler.finish(borrower, trio.current_time(), outcome)

@@ -1,0 +1,147 @@
+"""`Tokens`: both kinds of limiter look alike to the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import pytest
+import trio
+from trio.testing import assert_checkpoints, wait_all_tasks_blocked
+
+from trio_turnstile import Limiter, LimitPolicy, Overloaded, Saturated, Throttle, open_turnstile
+from trio_turnstile._limiting.either import AnyLimiter, Tokens, tokens_of
+from trio_turnstile.limits import Outcome, Sample
+
+BOTH = pytest.mark.parametrize(
+    "make",
+    [lambda tokens: Limiter("api", tokens), trio.CapacityLimiter],
+    ids=["Limiter", "trio.CapacityLimiter"],
+)
+
+
+@attrs.define
+class Listener(LimitPolicy):
+    """A policy that keeps the outcome of every sample."""
+
+    limit: float = 10.0
+    started: int = 0
+    outcomes: list[Outcome] = attrs.field(factory=list)
+
+    def on_tick(self, now: float, in_flight: int, waiting: int) -> None:
+        pass
+
+    def on_start(self, now: float, in_flight: int) -> None:
+        self.started += 1
+
+    def on_finish(self, sample: Sample) -> None:
+        self.outcomes.append(sample.outcome)
+
+    def why(self) -> dict[str, object]:
+        return {}
+
+
+@BOTH
+async def test_a_token_is_borrowed_and_given_back(make: Callable[[int], AnyLimiter]) -> None:
+    """By every way to acquire and every way to release."""
+    limiter = make(1)
+    tokens = tokens_of(limiter)
+    assert tokens.limiter is limiter
+    releases: list[Callable[[object], None]] = [
+        tokens.release,
+        tokens.release_cancelled,
+        lambda borrower: tokens.release_after(borrower, OSError()),
+    ]
+    for release in releases:
+        tokens.acquire_nowait("first")
+        assert (tokens.available_tokens, limiter.borrowed_tokens) == (0, 1)
+        with pytest.raises(trio.WouldBlock):
+            tokens.acquire_nowait("second")
+        release("first")
+        with assert_checkpoints():
+            await tokens.acquire("second")
+        release("second")
+        assert (tokens.available_tokens, tokens.total_tokens) == (1, 1)
+
+
+@BOTH
+async def test_to_wait_for_a_free_token_takes_a_turn_and_keeps_nothing(
+    make: Callable[[int], AnyLimiter],
+) -> None:
+    """The one that waits is in the queue; when it returns, the token is free again."""
+    tokens = tokens_of(make(1))
+    tokens.acquire_nowait("holder")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tokens.wait_free, "foreman")
+        await wait_all_tasks_blocked()
+        assert tokens.limiter.statistics().tasks_waiting == 1
+        tokens.release("holder")
+    assert tokens.available_tokens == 1
+    with assert_checkpoints():
+        await tokens.wait_free("foreman")
+
+
+async def test_a_wait_in_turn_ignores_max_waiting() -> None:
+    """A stage holds back its source instead; other callers are turned away."""
+    limiter = Limiter("api", 1, max_waiting=0)
+    tokens = tokens_of(limiter)
+    tokens.acquire_nowait("holder")
+    with pytest.raises(Saturated):
+        await limiter.acquire()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tokens.acquire, "worker")
+        await wait_all_tasks_blocked()
+        tokens.release("holder")
+    assert limiter.statistics().borrowers == ["worker"]
+
+
+def _call(tokens: Tokens, release: Callable[..., None], *error: BaseException) -> None:
+    tokens.acquire_nowait("call")
+    release("call", *error)
+
+
+async def test_a_policy_learns_how_each_call_ended() -> None:
+    """Success, overload, and nothing from other errors or from cancelled calls."""
+    policy = Listener()
+    tokens = tokens_of(Limiter("api", 10, policy=policy))
+    _call(tokens, tokens.release)
+    _call(tokens, tokens.release_after, Overloaded())
+    _call(tokens, tokens.release_after, KeyError())
+    _call(tokens, tokens.release_cancelled)
+    assert policy.outcomes == [
+        Outcome.SUCCESS,
+        Outcome.OVERLOADED,
+        Outcome.IGNORED,
+        Outcome.IGNORED,
+    ]
+
+
+async def test_a_policy_does_not_see_a_wait_for_a_free_token() -> None:
+    """Nothing was called."""
+    policy = Listener()
+    tokens = tokens_of(Limiter("api", 10, policy=policy))
+    await tokens.wait_free("foreman")
+    assert (policy.started, policy.outcomes) == (0, [])
+
+
+async def test_a_wait_for_a_free_token_ends_when_the_limiter_is_closed() -> None:
+    """Without an error: the next acquire raises it. The tokens are then without number."""
+    limiter = Limiter("api", 0, throttle=Throttle(min=0))
+    tokens = tokens_of(limiter)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tokens.wait_free, "foreman")
+        await wait_all_tasks_blocked()
+        limiter.close()
+    assert tokens.available_tokens == tokens.total_tokens == float("inf")
+    with pytest.raises(trio.ClosedResourceError):
+        tokens.acquire_nowait("worker")
+
+
+async def test_an_overload_with_a_retry_after_pauses_the_limiter() -> None:
+    """As an error in ``async with`` does."""
+    async with open_turnstile() as turnstile:
+        limiter = turnstile.limiter("api", 5)
+        tokens = tokens_of(limiter)
+        _call(tokens, tokens.release_after, Overloaded(retry_after=3))
+        await wait_all_tasks_blocked()
+        assert limiter.statistics().paused
