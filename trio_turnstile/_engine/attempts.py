@@ -1,9 +1,8 @@
 """`Attempts`: tries an item until it succeeds, or the policies say otherwise.
 
-The first attempt is made by the front end, as most items need no other, and a call
-for each would be felt. Here is what follows an error. Before anything else is done
-about it, the token is given back, so that neither a back-off nor a dead letter to
-be sent holds one.
+The front end makes the first attempt, since most items need no other and one more call for
+each would be felt. Here is what follows an error. The token is given back before anything else,
+so that neither a back-off nor the sending of a dead letter holds one.
 """
 
 from __future__ import annotations
@@ -11,19 +10,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from enum import Enum
-from typing import Generic, TypeVar, final
+from typing import Generic, TypeAlias, TypeVar, final
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from trio_turnstile._errors import ConcurrentError, describe
-from trio_turnstile._limiting.either import AnyLimiter
+from trio_turnstile._errors import ConcurrentError
+from trio_turnstile._limiting.either import Tokens
 from trio_turnstile._limiting.rate import RateLimiter
 
 from .budget import RetryBalance, RetryBudget
-from .counts import Counts
-from .policies import ErrorPolicy, decide
+from .counts import Counts, Fate
+from .policies import ErrorPolicy, decide, decide_finally
 from .run_state import RunState
 from .slot import Slot
 from .verdicts import Divert, RetryIn, Stop, Verdict
@@ -47,17 +45,8 @@ def no_backoff() -> Iterator[None]:
         _BACKS_OFF.reset(before)
 
 
-def _cause_of(error: Exception) -> BaseException:
-    """Return what the user's code raised."""
-    return error.__cause__ or error if isinstance(error, ConcurrentError) else error
-
-
-@final
-class Lost(Enum):
-    """What an item has become that did not succeed; the value is its fate."""
-
-    FAILED = "failed"
-    DIVERTED = "diverted"
+Describe: TypeAlias = Callable[[Exception, T, Slot], ConcurrentError]
+"""Makes a `ConcurrentError` of what an attempt at an item raised."""
 
 
 @final
@@ -66,11 +55,11 @@ class Attempts(Generic[T]):
 
     Args:
       policies: decide about errors.
-      counts: where retries are counted, and what shares of failures are of.
+      counts: where retries are booked, and what shares of failures are of.
       state: is told of errors, and to stop when the policies say so.
-      phase: what the errors say of where they happened, unless they say it.
-      limiter: what a new attempt needs a token of; ``None`` for nothing.
-      rate: what it has to wait for before; ``None`` for nothing.
+      describe: says whose error it was, and where it happened.
+      tokens: what a new attempt needs one of; ``None`` for nothing.
+      rate: what a new attempt has to wait for before that; ``None`` for nothing.
     """
 
     def __init__(
@@ -79,15 +68,15 @@ class Attempts(Generic[T]):
         *,
         counts: Counts,
         state: RunState,
-        phase: str,
-        limiter: AnyLimiter | None,
+        describe: Describe[T],
+        tokens: Tokens | None,
         rate: RateLimiter | None = None,
     ) -> None:
         self._policies = tuple(policies)
         self._counts = counts
         self._state = state
-        self._phase = phase
-        self._limiter = limiter
+        self._describe = describe
+        self._tokens = tokens
         self._rate = rate
         self._failures = 0
         self._balances: dict[RetryBudget, RetryBalance] = {}
@@ -99,21 +88,21 @@ class Attempts(Generic[T]):
         slot: Slot,
         error: Exception,
         attempt: Callable[[T, Slot], Awaitable[R]],
-    ) -> R | Lost:
+    ) -> R | Fate:
         """Go on after ``error``, which the first attempt at the item raised.
 
         Returns:
-          What a later ``attempt`` returned, or what became of the item.
+          What a later ``attempt`` returned, or how the item ended.
         """
         failures = 0
         while True:
-            slot.release(_cause_of(error))
+            failed = self._describe(error, item, slot)
+            slot.release_after(failed.__cause__ or failed)
             failures += 1
-            failed = describe(error, item=item, phase=self._phase)
             failed.attempt = failures
             verdict = self.judge(failed)
             if not isinstance(verdict, RetryIn):
-                return await self.lose(failed, verdict)
+                return await self.give_up(failed, verdict)
             await self.back_off(verdict, slot)
             try:
                 return await attempt(item, slot)
@@ -122,37 +111,49 @@ class Attempts(Generic[T]):
 
     async def back_off(self, verdict: RetryIn, slot: Slot, items: int = 1) -> None:
         """Wait before another attempt at so many items, then take a token for it."""
-        self._counts.retried += items
+        self._counts.retry(items)
         await trio.sleep(verdict.seconds * _BACKS_OFF.get())
         if verdict.budget is not None:
             await self._withdraw(verdict.budget)
         if self._rate is not None:
             await self._rate.acquire()
-        if self._limiter is not None:
-            await slot.acquire(self._limiter)
+        if self._tokens is not None:
+            await slot.acquire(self._tokens)
 
     async def _withdraw(self, budget: RetryBudget) -> None:
         balance = self._balances.setdefault(budget, RetryBalance(budget))
         while True:
-            wait = balance.withdraw(trio.current_time(), self._counts.fates["completed"])
+            completed = self._counts.fates[Fate.COMPLETED]
+            wait = balance.withdraw(trio.current_time(), completed)
             if not wait:
                 return
             await trio.sleep(wait)
 
-    def fail(self, error: ConcurrentError) -> None:
-        """Have an error judged that comes too late for another attempt."""
-        self._failed(error, self.judge(error))
-
     def judge(self, error: ConcurrentError) -> Verdict:
         """Return the verdict of the policies."""
+        return self._judge(decide, error)
+
+    def judge_finally(self, error: ConcurrentError) -> Verdict:
+        """Return the verdict of the policies where no attempt can follow."""
+        return self._judge(decide_finally, error)
+
+    def _judge(
+        self,
+        rule: Callable[[Iterable[ErrorPolicy], ConcurrentError], Verdict],
+        error: ConcurrentError,
+    ) -> Verdict:
         try:
-            return decide(self._policies, error)
+            return rule(self._policies, error)
         except Exception as bug:
             error.add_note(f"the error policies could not decide: {bug!r}")
             return Stop()
 
-    async def lose(self, error: ConcurrentError, verdict: Verdict) -> Lost:
-        """Carry out a verdict that gives the item up, and return what it has become."""
+    def fail(self, error: ConcurrentError) -> None:
+        """Carry out the verdict on an error that comes too late for another attempt."""
+        self._fail(error, self.judge_finally(error))
+
+    async def give_up(self, error: ConcurrentError, verdict: Verdict) -> Fate:
+        """Carry out a verdict that ends the item, and return how the item ended."""
         if isinstance(verdict, Divert):
             try:
                 await verdict.channel.send(error)
@@ -160,15 +161,16 @@ class Attempts(Generic[T]):
                 error.add_note(f"its dead letter could not be sent: {closed!r}")
                 verdict = Stop()
             else:
-                return Lost.DIVERTED
-        self._failed(error, verdict)
-        return Lost.FAILED
+                return Fate.DIVERTED
+        self._fail(error, verdict)
+        return Fate.FAILED
 
-    def _failed(self, error: ConcurrentError, verdict: Verdict) -> None:
+    def _fail(self, error: ConcurrentError, verdict: Verdict) -> None:
         self._state.record(error)
-        # Counted here, as the fate of an operation is booked only after its clean-up.
+        # Counted here, since the end of an operation is booked only after its clean-up.
         self._failures += 1
         if isinstance(verdict, Stop):
-            succeeded = self._counts.fates["completed"] + self._counts.fates["discarded"]
+            fates = self._counts.fates
+            succeeded = fates[Fate.COMPLETED] + fates[Fate.DISCARDED]
             if verdict.due(self._failures, self._failures + succeeded):
                 self._state.stop(error, verdict.when)

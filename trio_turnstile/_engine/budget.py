@@ -1,9 +1,9 @@
-"""`RetryBudget`: how many retries a stage can afford. Pure.
+"""`RetryBudget`: how many retries a step can afford. Sans-I/O.
 
-In an outage every item fails, and tries again, and soon all of them have used up
-their tries. A budget is shared by the items of a stage: each retry costs one, each
-success earns a part of one, and a little comes in with time. When it is empty,
-items wait for it, and so keep their tries until something succeeds again.
+In an outage every item fails and is tried again, and soon all of them have used up their
+tries. A retry budget is shared by the items of a step: each retry costs one, each success
+earns a part of one, and a little comes in with time. When the budget is empty, items wait
+for it, and so keep their tries until something succeeds again.
 """
 
 from __future__ import annotations
@@ -13,11 +13,7 @@ from typing import final
 
 import attrs
 
-from trio_turnstile._util import check_number
-
-
-def _amount(_: object, field: attrs.Attribute[float], value: float) -> None:
-    check_number(field.name, value, positive=True)
+from trio_turnstile._util import check_number, number
 
 
 def _retries(_: object, field: attrs.Attribute[float], value: float) -> None:
@@ -33,9 +29,9 @@ class RetryBudget:
 
     retries: float = attrs.field(default=10.0, validator=_retries)
     """The most that can be saved up, and what there is at the start."""
-    per_success: float = attrs.field(default=0.2, validator=_amount)
+    per_success: float = attrs.field(default=0.2, validator=number(positive=True))
     """How much of a retry each item that succeeds earns."""
-    per_second: float = attrs.field(default=1.0, validator=_amount)
+    per_second: float = attrs.field(default=1.0, validator=number(positive=True))
     """How many retries come in with each second, so that somebody always tries."""
 
 

@@ -1,30 +1,71 @@
-"""The books of one step: what it received and what became of it.
+"""The books of one step: what it received, what it passed on, and how each item ended.
 
-They balance at every instant::
+Every counter is moved here and nowhere else, so that a forgotten booking shows. The books
+balance at every instant::
 
     received == completed + discarded + failed + diverted + cancelled + in_flight
+
+``in_flight`` is counted and not derived: an item whose end is not booked stays in flight, and
+one whose receipt is not booked leaves ``in_flight`` under zero. What a step passed on is counted
+apart from how its items ended, and has to be what the next step received.
 """
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, final
-
-import attrs
-
-Fate: TypeAlias = Literal["completed", "discarded", "failed", "diverted", "cancelled"]
-"""What can become of an item."""
+from enum import StrEnum
+from typing import Any, final
 
 
 @final
-@attrs.define(eq=False)
-class Counts:
-    """What became of the items of a stage, kept as it happens."""
+class Fate(StrEnum):
+    """How an item can end."""
 
-    received: int = 0
-    in_flight: int = 0
-    retried: int = 0
-    fates: dict[Fate, int] = attrs.field(
-        factory=lambda: dict.fromkeys(
-            ("completed", "discarded", "failed", "diverted", "cancelled"), 0
-        )
-    )
+    COMPLETED = "completed"
+    DISCARDED = "discarded"
+    FAILED = "failed"
+    DIVERTED = "diverted"
+    CANCELLED = "cancelled"
+
+
+@final
+class Counts:
+    """The books of one step, kept as it happens."""
+
+    __slots__ = ("cut_off", "fates", "in_flight", "passed_on", "received", "retried")
+
+    def __init__(self) -> None:
+        self.received = 0
+        """How many items the step was given."""
+        self.in_flight = 0
+        """How many of them it has in hand."""
+        self.passed_on = 0
+        """How many items it gave to the next step, or to the results of the pipeline."""
+        self.retried = 0
+        """How many attempts were made again after an error."""
+        self.fates: dict[Fate, int] = dict.fromkeys(Fate, 0)
+        """How many items ended in each way."""
+        self.cut_off: list[Any] = []
+        """The items that were cancelled."""
+
+    def receive(self) -> None:
+        """Book that the step was given an item."""
+        self.received += 1
+        self.in_flight += 1
+
+    def settle(self, fate: Fate) -> None:
+        """Book how an item ended."""
+        self.in_flight -= 1
+        self.fates[fate] += 1
+
+    def cancel(self, item: object) -> None:
+        """Book that an item was cancelled, and keep it."""
+        self.settle(Fate.CANCELLED)
+        self.cut_off.append(item)
+
+    def pass_on(self) -> None:
+        """Book that an item went on to the next step, or into the results."""
+        self.passed_on += 1
+
+    def retry(self, items: int) -> None:
+        """Book another attempt at so many items."""
+        self.retried += items

@@ -21,14 +21,14 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, Protocol, final
 
 import attrs
 import trio
 
 from trio_turnstile._errors import ConcurrentError, On, matches
-from trio_turnstile._util import check_seconds, check_whole
+from trio_turnstile._util import check_whole, seconds, whole
 
 from .budget import RetryBudget
 from .verdicts import Divert, Fail, RetryIn, Stop, Verdict
@@ -45,24 +45,32 @@ class ErrorPolicy(Protocol):
 
 
 def decide(policies: Iterable[ErrorPolicy], error: ConcurrentError) -> Verdict:
-    """Return the first verdict on ``error``; if all are silent, the run is to stop now."""
+    """Return the first verdict on ``error``; if all policies are silent, the run is to stop now."""
+    return next(_verdicts(policies, error), Stop())
+
+
+def decide_finally(policies: Iterable[ErrorPolicy], error: ConcurrentError) -> Verdict:
+    """Return the first verdict on ``error`` that can be carried out where no attempt can follow.
+
+    If the policies say nothing but to try again, the item has failed.
+    """
+    asked_to_retry = False
+    for verdict in _verdicts(policies, error):
+        if not isinstance(verdict, RetryIn):
+            return verdict
+        asked_to_retry = True
+    return Fail() if asked_to_retry else Stop()
+
+
+def _verdicts(policies: Iterable[ErrorPolicy], error: ConcurrentError) -> Iterator[Verdict]:
     for policy in policies:
         verdict = policy.decide(error)
         if verdict is not None:
-            return verdict
-    return Stop()
+            yield verdict
 
 
 def _concerns(on: On, error: ConcurrentError) -> bool:
     return matches(error.__cause__ or error, on)
-
-
-def _seconds(_: object, field: attrs.Attribute[float], value: float) -> None:
-    check_seconds(field.name, value)
-
-
-def _times(_: object, field: attrs.Attribute[int], value: int) -> None:
-    check_whole(field.name, value, 0)
 
 
 def _tolerance(_: object, field: attrs.Attribute[int | str], value: int | str) -> None:
@@ -87,9 +95,9 @@ class Backoff:
     Backoff And Jitter", AWS Architecture Blog, 2015).
     """
 
-    initial: float = attrs.field(default=0.1, validator=_seconds)
+    initial: float = attrs.field(default=0.1, validator=seconds())
     """The most to wait after the first failure, in seconds."""
-    maximum: float = attrs.field(default=30.0, validator=_seconds)
+    maximum: float = attrs.field(default=30.0, validator=seconds())
     """The most to wait after any failure, in seconds."""
     uniform: Callable[[float, float], float] = attrs.field(
         default=random.uniform, kw_only=True, repr=False
@@ -112,7 +120,7 @@ class Retry:
     operation is not tried again.
     """
 
-    times: int = attrs.field(validator=_times)
+    times: int = attrs.field(validator=whole(0))
     """How many retries: the first attempt does not count."""
     on: On = attrs.field(default=Exception, kw_only=True)
     """Which errors to try again for."""

@@ -1,134 +1,140 @@
 """The one engine: room, then an item, then a token, then the work.
 
-Phases and pipeline stages both run on a `WorkerPool`. It keeps workers, each of which
-goes round: is there room in the window? take an item; take a token; let the front
-end handle the item, which gives the token back before it waits for anything else;
-count what became of the item.
+Phases and the stages of pipelines both run on a `WorkerPool`. It keeps workers, each of
+which goes round: is there room in the window? receive an item; take a token; let the front
+end handle the item, which gives the token back before it waits for anything else; book
+how the item ended.
 
 Workers live on from item to item, as a worker that goes round costs a fourth of a
 new task for each item. They are hired one by one, by the *foreman*, when there is
 a token free and nobody looking for an item. A foreman would have to look at every
-token given back; instead he looks once a scheduling round while items flow, and
+token given back; instead the foreman looks once a scheduling round while items flow, and
 queues at the limiter like everyone else when they do not. So a raised limit, or a
-token given back by a stranger who shares the limiter, is noticed at once, and the
-queue of a busy limiter stays empty, which keeps the non-blocking way in open.
+token given back by another user of the limiter, is noticed at once, and the queue of a
+busy limiter stays empty, which keeps the non-blocking way in open.
 
-Two numbers bound a stage: tokens, for what runs; and the window, for what runs,
+Two numbers bound a pool: tokens, for what runs; and the window, for what runs,
 waits for a token, backs off, cleans up, or is finished and not yet passed on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Generic, TypeVar, cast, final
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, Protocol, TypeVar, final
 
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
 from trio_turnstile._errors import describe, part_cancellation
-from trio_turnstile._limiting.either import AnyLimiter
-from trio_turnstile._limiting.limiter import Limiter
+from trio_turnstile._limiting.either import Tokens
 from trio_turnstile._limiting.rate import RateLimiter
-from trio_turnstile._util import check_whole
 
 from .counts import Counts, Fate
 from .run_state import RunState
-from .slot import CUT_OFF, Slot
+from .slot import Slot
 from .sources import ENDED, Source
+from .window import Window
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
-_NOT_YET: Fate = "cancelled"
-"""What became of an item of which nothing better can be said."""
+_CANCELLED = Fate.CANCELLED
 
-WINDOW_SLACK = 64
-"""How much wider than the limit a window is, unless the user says otherwise.
 
-A worker more is hired only for a free token, so that slack costs nothing until
-items back off, clean up or wait to be passed on; then it is what goes on beside."""
+class Books(Protocol[T_contra]):
+    """Where a pool books how what it received has ended: `Counts`, unless that is a batch."""
+
+    def settle(self, fate: Fate) -> None:
+        """Book how it ended."""
+
+    def cancel(self, item: T_contra) -> None:
+        """Book that it was cancelled."""
+
+
+class Handler(Protocol[T_contra]):
+    """What a front end does with an item, in the parts that a worker calls one by one.
+
+    The parts come apart because of their cost: a coroutine that surrounds them would make
+    a stage of no-ops a twentieth slower.
+    """
+
+    @property
+    def admit(self) -> Callable[[T_contra, Slot], Awaitable[bool]] | None:
+        """What the item has to wait for before its token; tells whether it is handled at all.
+
+        If it is not, ``slot.fate`` has been set.
+        """
+
+    @property
+    def handle(self) -> Callable[[T_contra, Slot], Awaitable[object]]:
+        """Handles one item, with a token in the slot at the start.
+
+        It sets ``slot.fate``, unless there is a ``follow`` that does, and gives the token
+        back before it waits for anything.
+        """
+
+    @property
+    def recover(self) -> Callable[[T_contra, Slot, Exception], Awaitable[object]] | None:
+        """Goes on after an error of ``handle``, and returns in its place."""
+
+    @property
+    def follow(self) -> Callable[[Any, Slot], Awaitable[object] | None] | None:
+        """Gets what ``handle`` returned: sets ``slot.fate``, or returns what will set it."""
+
+    @property
+    def leave(self) -> Callable[[Slot], object] | None:
+        """Is called when the item is finished, however it ended."""
 
 
 @final
 class WorkerPool(Generic[T]):
-    """Takes items from a source and has each of them handled, many at a time.
+    """Receives items from a source and has each of them handled, many at a time.
 
     Args:
       source: where the items come from.
-      handle: handles one item, holding a token by the slot at the start. It sets
-        ``slot.fate``, unless there is a ``follow`` that does, and gives the token back
-        before it waits for anything.
-      limiter: what an item needs a token of before it is handled.
+      handler: what to do with an item.
+      tokens: an item needs one before it is handled.
+      counts: the books of the items, as they are received.
+      window: how many items may be in hand.
       state: is told of the error of a source that fails, or of a closed limiter.
-      admit: if given, what an item has to wait for before its token.
-      recover: if given, what goes on after an error of ``handle``, and returns in its place.
-      follow: if given, is told what ``handle`` returned. It sets ``slot.fate``, or
-        returns what has to be awaited until it is set.
-      leave: if given, is told of the end of all that, whatever came of it.
       rate: if given, how many items may be begun each second.
-      window: the most items in hand; ``None`` for the limits plus a little.
-      limits: the limiters that the default window follows.
-      counts: where to keep the books, if somebody else has made them.
+      books: where to book how items end, if not in ``counts``.
     """
 
     def __init__(
         self,
         source: Source[T],
-        handle: Callable[[T, Slot], Awaitable[object]],
-        limiter: AnyLimiter,
+        handler: Handler[T],
+        tokens: Tokens,
         *,
+        counts: Counts,
+        window: Window,
         state: RunState,
-        admit: Callable[[T, Slot], Awaitable[object]] | None = None,
-        recover: Callable[[T, Slot, Exception], Awaitable[object]] | None = None,
-        follow: Callable[[Any, Slot], Awaitable[object] | None] | None = None,
-        leave: Callable[[Slot], object] | None = None,
         rate: RateLimiter | None = None,
-        window: int | None = None,
-        limits: Sequence[AnyLimiter] = (),
-        counts: Counts | None = None,
+        books: Books[T] | None = None,
     ) -> None:
-        if window is not None:
-            check_whole("window", window, 1)
-        self.counts = counts or Counts()
-        self.cut_off: list[T] = []
-        """The items that were in hand when they were cancelled."""
-        self.certain_room = WINDOW_SLACK if window is None else window
-        """How many items the window has room for, whatever the limits."""
-        self.on_room: Callable[[], None] | None = None
-        """Called after each item that met its fate, by whom waits for room."""
         self._source = source
-        self._handle = handle
-        self._limiter = limiter
-        if isinstance(limiter, Limiter):
-            # The foreman goes round what the limiter learns from calls: he makes none.
-            self._sack, self._give_back = limiter._sack, limiter._give_back
-        else:
-            self._sack, self._give_back = limiter, limiter.release_on_behalf_of
-        self._state = state
-        self._admit = admit
-        self._recover = recover
-        self._follow = follow
-        self._leave = leave
-        self._rate = rate
+        self._handler = handler
+        self._tokens = tokens
+        self._counts = counts
+        self._books: Books[T] = counts if books is None else books
         self._window = window
-        self._limits = tuple(limits) or (limiter,)
+        self._state = state
+        self._rate = rate
+        self._received = 0
         self._workers = 0
         self._idle = 0
+        """Workers beside which another one would be of no use: they wait for an item or a rate."""
         self._queueing = 0
+        """Workers that wait for a token with an item in hand."""
         self._foreman = trio.CancelScope()
         self._foreman_lot = trio.lowlevel.ParkingLot()
         self._foreman_rests = False
 
-    @property
-    def window(self) -> float:
-        """How many items may be in hand at a time."""
-        if self._window is not None:
-            return self._window
-        return sum(limiter.total_tokens for limiter in self._limits) + WINDOW_SLACK
-
     async def run(self) -> None:
-        """Handle all items; returns when the last has met its fate.
+        """Handle all items; returns when the last one is settled.
 
-        If cancelled, what is in hand is cancelled and accounted for.
+        If cancelled, what is in hand is cancelled and booked.
         """
         async with trio.open_nursery() as nursery:
             if self._source.feed is not None:
@@ -136,15 +142,16 @@ class WorkerPool(Generic[T]):
             await self._hire(nursery)
 
     def close_books(self) -> None:
-        """Book as cancelled what was read from the source, and no worker took any more."""
+        """Book as cancelled what was read from the source and never reached a worker."""
         for item in self._source.abandon():
-            self.counts.received += 1
-            self.counts.fates["cancelled"] += 1
-            self.cut_off.append(cast("T", item))
+            if not self._source.has_booked:
+                self._counts.receive()
+            self._books.cancel(item)  # type: ignore[arg-type]
 
     def stop_source(self) -> None:
-        """Take no more items."""
+        """Receive no more items."""
         self._source.stop()
+        # What a source read ahead is still given, and perhaps to a worker not yet hired.
         if not self._source.reads_ahead:
             self._foreman.cancel()
 
@@ -154,21 +161,25 @@ class WorkerPool(Generic[T]):
         seen = -1
         with self._foreman:
             while True:
-                if self._idle or self._workers >= self.window:
+                if self._idle or self._workers >= self._window.size:
+                    # A worker that is no longer idle, or ends, unparks the foreman.
                     self._foreman_rests = True
                     await self._foreman_lot.park()
                     self._foreman_rests = False
-                elif self._sack.available_tokens > 0 or self._may_read_ahead():
+                elif self._tokens.available_tokens > 0 or self._may_read_ahead():
                     self._take_on(nursery)
-                elif seen != self.counts.received:
-                    seen = self.counts.received
+                elif seen != self._received:
+                    # Items flow: those who give tokens back also take the next item.
+                    seen = self._received
                     await checkpoint()
                 else:
-                    await self._sack.acquire_on_behalf_of(self)
-                    self._give_back(self)
-                    # Not after another look: a second foreman may have the token by
-                    # now, and two would pass it to and fro, each finding none.
-                    if not (self._queueing or self._idle) and self._workers < self.window:
+                    # Nothing moved for a round, so only the limiter's queue can tell of a
+                    # free token: it may be raised, or another user may give one back. The
+                    # wait is no call of the service, and a policy must not learn from it.
+                    await self._tokens.wait_free(self)
+                    # Hire before another look: a second foreman may have the token by now,
+                    # and two would pass it to and fro, each finding none.
+                    if not (self._queueing or self._idle) and self._workers < self._window.size:
                         self._take_on(nursery)
 
     def _take_on(self, nursery: trio.Nursery) -> None:
@@ -193,13 +204,19 @@ class WorkerPool(Generic[T]):
 
     @enable_ki_protection
     async def _go_round(self, slot: Slot) -> None:  # noqa: PLR0912, PLR0915
-        # One long loop: this is all that is done for most items, and a call for each
-        # of its parts would make it a tenth slower. That is also why what the front end
-        # does comes in parts: a coroutine round them would cost a twentieth.
-        counts, fates = self.counts, self.counts.fates
-        source, limiter, handle = self._source, self._limiter, self._handle
-        admit, rate, follow, leave = self._admit, self._rate, self._follow, self._leave
-        acquire, release = limiter.acquire_on_behalf_of_nowait, limiter.release_on_behalf_of
+        # One long loop: this is all that is done for most items, and a coroutine for each
+        # of its parts made a stage of no-ops 1.11 to 1.18 times as slow.
+        source, tokens, rate = self._source, self._tokens, self._rate
+        receive = None if source.has_booked else self._counts.receive
+        settle = self._books.settle
+        handler = self._handler
+        admit, handle, follow, leave = (
+            handler.admit,
+            handler.handle,
+            handler.follow,
+            handler.leave,
+        )
+        acquire, release = tokens.acquire_nowait, tokens.release
         while not self._queueing or self._is_needed():
             try:
                 try:
@@ -210,69 +227,64 @@ class WorkerPool(Generic[T]):
                 return self._foreman.cancel()
             except Exception as error:
                 return self._source_failed(error)
-            slot.number = counts.received = counts.received + 1
-            counts.in_flight += 1
-            slot.fate = _NOT_YET
+            # From here to the end of the `try`, the item is in the books and in this slot.
+            slot.number = self._received = self._received + 1
+            if receive is not None:
+                receive()
+            slot.fate = _CANCELLED
             try:
-                if admit is not None:
-                    await admit(item, slot)
-                if rate is not None:
-                    await self._wait_for_rate(rate)
-                try:
-                    acquire(slot)
-                    slot.held = limiter
-                except trio.WouldBlock:
-                    await self._wait_for_token(slot)
-                try:
+                if admit is None or await admit(item, slot):
+                    if rate is not None:
+                        await self._wait_for_rate(rate)
                     try:
-                        result = await handle(item, slot)
-                    except Exception as error:
-                        if self._recover is None:
-                            raise
-                        result = await self._recover(item, slot, error)
-                    if follow is not None:
-                        rest = follow(result, slot)
-                        if rest is not None:
-                            await rest
-                finally:
-                    if leave is not None:
-                        leave(slot)
+                        acquire(slot)
+                        slot.held = tokens
+                    except trio.WouldBlock:
+                        await self._wait_for_token(slot)
+                    try:
+                        try:
+                            result = await handle(item, slot)
+                        except Exception as error:
+                            if handler.recover is None:
+                                raise
+                            result = await handler.recover(item, slot, error)
+                        if follow is not None:
+                            rest = follow(result, slot)
+                            if rest is not None:
+                                await rest
+                    finally:
+                        if leave is not None:
+                            leave(slot)
             except trio.ClosedResourceError as error:
-                # The user's errors are caught in Attempts: this is a limiter's.
-                closed = describe(error, item=item, phase="limiter")
-                self._state.record(closed)
-                self._state.stop(closed, "now")
+                self._limiter_closed(error, item)
             except BaseExceptionGroup as group:
-                cancelled, errors = part_cancellation(group)
-                if errors is not None:
-                    self._state.record(describe(errors, item=item, phase="cancellation"))
-                raise cancelled from None
+                raise self._without_errors(group, item) from None
             finally:
-                if slot.fate == "cancelled":
-                    slot.release(CUT_OFF)
-                    self.cut_off.append(item)
-                elif slot.held is limiter:
-                    release(slot)
-                    slot.held = None
-                counts.in_flight -= 1
-                fates[slot.fate] += 1
+                if slot.fate is _CANCELLED:
+                    slot.release_cancelled()
+                    self._books.cancel(item)
+                else:
+                    if slot.held is tokens:
+                        release(slot)
+                        slot.held = None
+                    settle(slot.fate)
             if self._foreman_rests:
                 self._foreman_lot.unpark()
-            if self.on_room is not None:
-                self.on_room()
+            if source.waiting:
+                source.let_in()
             if slot.cancelled:
                 return
-            if slot.number == counts.received:
+            if slot.number == self._received:
                 await self._breathe(slot)
 
     def _is_needed(self) -> bool:
-        """Whether to take another item while other workers queue with one each.
+        """Whether to receive another item while other workers queue with one each.
 
         Not with more workers than tokens, as after the limit was lowered: the
         queue would stay, and with it the slow way to a token.
         """
         ahead = 1 if self._source.reads_ahead else 0
-        return self._queueing <= ahead or self._workers <= self._sack.total_tokens
+        return self._queueing <= ahead or self._workers <= self._tokens.total_tokens
 
     async def _wait_for_item(self) -> T:
         self._idle += 1
@@ -284,7 +296,7 @@ class WorkerPool(Generic[T]):
     async def _breathe(self, slot: Slot) -> None:
         """Let others run, if there may be no other chance to.
 
-        While the item was in hand nobody took another. Perhaps the user's function
+        While the item was in hand no other worker received one. Perhaps the user's function
         never awaits anything. But it may be mere luck, the last of one scheduling
         round being the first of the next, so only the second time in a row counts.
         """
@@ -303,7 +315,8 @@ class WorkerPool(Generic[T]):
             self._foreman_lot.unpark()
 
     async def _wait_for_rate(self, rate: RateLimiter) -> None:
-        # Nobody could pass before, so another worker with another item is no help.
+        # While one worker waits for the rate, another with another item could not pass
+        # either, so this one counts as idle and the foreman hires nobody.
         self._idle += 1
         try:
             await rate.acquire()
@@ -313,7 +326,7 @@ class WorkerPool(Generic[T]):
     async def _wait_for_token(self, slot: Slot) -> None:
         self._queueing += 1
         try:
-            await slot.acquire(self._limiter)
+            await slot.acquire(self._tokens)
         finally:
             self._queueing -= 1
 
@@ -321,3 +334,17 @@ class WorkerPool(Generic[T]):
         failed = describe(error, item=None, phase="source")
         self._state.record(failed)
         self._state.stop(failed, "soon")
+
+    def _limiter_closed(self, error: trio.ClosedResourceError, item: T) -> None:
+        # Errors of user code never reach the loop (`Attempts` handles them): a limiter that
+        # the item needed was closed.
+        closed = describe(error, item=item, phase="limiter")
+        self._state.record(closed)
+        self._state.stop(closed, "now")
+
+    def _without_errors(self, group: BaseExceptionGroup[BaseException], item: T) -> BaseException:
+        """Record what user code raised beside its cancellation; return what to raise on."""
+        cancelled, errors = part_cancellation(group)
+        if errors is not None:
+            self._state.record(describe(errors, item=item, phase="cancellation"))
+        return cancelled

@@ -23,15 +23,23 @@ class RunState:
         check_whole("max_errors", max_errors, 0)
         self.errors: list[ConcurrentError] = []
         """The first errors."""
-        self.errors_omitted: int = 0
-        """How many more there were."""
+        self.errors_omitted = 0
+        """How many errors came after those that are kept."""
         self.fatal: list[ConcurrentError] = []
         """The errors that stopped the run."""
-        self.scope: trio.CancelScope = trio.CancelScope()
-        """Round all the stages of the run."""
-        self.stop_source: Callable[[], None]
-        """Lets the first stage take no more items; set by the front end."""
+        self.scope = trio.CancelScope()
+        """Cancelling it ends the run at once."""
+        self.stopping = trio.Event()
+        """Set once the run was told to stop, or has ended."""
+        self.ended = False
+        """Whether the run is over, so that its books are closed."""
         self._max_errors = max_errors
+        self._stop_source: list[Callable[[], object]] = []
+
+    @property
+    def stopped_by(self) -> ConcurrentError | None:
+        """The error that stopped the run, or is about to; ``None`` if there is none."""
+        return self.fatal[0] if self.fatal else None
 
     def record(self, error: ConcurrentError) -> None:
         """Keep an error, or count it."""
@@ -40,11 +48,24 @@ class RunState:
         else:
             self.errors_omitted += 1
 
+    def at_drain(self, stop_source: Callable[[], object]) -> None:
+        """Have the run's source stopped once the run is drained; at once, if it is already."""
+        self._stop_source.append(stop_source)
+        if self.stopping.is_set():
+            stop_source()
+
     def drain(self, deadline: float | None = None) -> None:
         """Take no more items; let those in hand finish until ``deadline``, on trio's clock."""
-        self.stop_source()
+        self.stopping.set()
+        for stop_source in self._stop_source:
+            stop_source()
         if deadline is not None:
             self.scope.deadline = min(self.scope.deadline, deadline)
+
+    def cancel(self) -> None:
+        """End the run at once; what is in hand is cancelled."""
+        self.stopping.set()
+        self.scope.cancel()
 
     def stop(self, error: ConcurrentError, when: Literal["soon", "now"]) -> None:
         """End the run because of ``error``: take no more items, or cancel all at once."""
@@ -52,3 +73,8 @@ class RunState:
         self.drain()
         if when == "now":
             self.scope.cancel()
+
+    def end(self) -> None:
+        """Note that the run is over."""
+        self.ended = True
+        self.stopping.set()

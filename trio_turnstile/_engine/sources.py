@@ -1,17 +1,16 @@
-"""Where a stage gets its items: iterables, memory channels, async iterables.
+"""Where a stage gets its items: iterables, memory channels, async iterables, pages.
 
 All of them are read lazily, one item at a time, only when there is room for it.
 A source that can tell at once gives an item without blocking, which is what makes
-a stage fast; one that cannot, raises `trio.WouldBlock` and is waited for.
+a stage fast. One that cannot raises `trio.WouldBlock`, and is waited for.
 
-An async iterable is read in one task of its own. It may be an async generator
-that holds a nursery or a cancel scope open across its ``yield``, and trio needs
-these entered and left in one task (:pep:`789`).
+What has to be awaited is read in one task of its own. An async iterable may be an async
+generator that holds a nursery or a cancel scope open across its ``yield``, and trio needs
+these to be entered and left in one task (:pep:`789`).
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -19,10 +18,13 @@ from collections.abc import (
     Callable,
     Iterable,
     Sequence,
+    Sized,
 )
-from typing import Generic, NoReturn, Protocol, TypeAlias, TypeVar, cast, final
+from typing import Generic, NoReturn, Protocol, TypeAlias, TypeVar, final
 
 import trio
+
+from .buffer import Buffer
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -37,7 +39,16 @@ class Source(Protocol[T_co]):
 
     @property
     def receive_nowait(self) -> Callable[[], T_co]:
-        """Gives an item; raises `trio.WouldBlock`, or at the end one of `ENDED`."""
+        """Gives an item; raises `trio.WouldBlock`, or at the end one of `ENDED`.
+
+        It is an attribute that `stop` replaces, and not a method with a test in it: it is
+        called for every item, and a method made a stage of no-ops 1.06 times as slow.
+        """
+        ...
+
+    @property
+    def receive(self) -> Callable[[], Awaitable[T_co]]:
+        """Waits for an item; raises `trio.EndOfChannel` at the end."""
         ...
 
     @property
@@ -46,8 +57,17 @@ class Source(Protocol[T_co]):
         ...
 
     @property
-    def receive(self) -> Callable[[], Awaitable[T_co]]:
-        """Waits for an item; raises `trio.EndOfChannel` at the end."""
+    def has_booked(self) -> bool:
+        """Whether its items are in the books already when a worker receives them."""
+        ...
+
+    @property
+    def waiting(self) -> Sized:
+        """What waits for room; while there is any, `let_in` is called after each item."""
+        ...
+
+    def let_in(self) -> None:
+        """Take in what has waited for room."""
         ...
 
     def stop(self) -> None:
@@ -56,7 +76,7 @@ class Source(Protocol[T_co]):
 
     @property
     def abandon(self) -> Callable[[], Sequence[object]]:
-        """Gives up what was read and not taken, and returns it."""
+        """Gives up what was read and not received, and returns it."""
         ...
 
     @property
@@ -78,7 +98,7 @@ def open_source(source: AnySource[T]) -> Source[T]:
     if isinstance(source, trio.MemoryReceiveChannel):
         return ChannelSource(source)
     if isinstance(source, AsyncIterable):
-        return AsyncSource(aiter(source))
+        return read_iterator(aiter(source))
     if isinstance(source, Iterable):
         return IterableSource(source)
     raise TypeError(
@@ -99,7 +119,8 @@ def _ended() -> NoReturn:
 class IterableSource(Generic[T]):
     """A plain iterable: it never makes anyone wait."""
 
-    reads_ahead = False
+    reads_ahead = has_booked = False
+    waiting = ()
     feed = None
 
     def __init__(self, iterable: Iterable[T]) -> None:
@@ -109,6 +130,9 @@ class IterableSource(Generic[T]):
     async def receive(self) -> T:
         raise RuntimeError("an iterator raised trio.WouldBlock: it must give an item or end")
 
+    def let_in(self) -> None:
+        """Nobody waits to put an item in."""
+
     def stop(self) -> None:
         self.receive_nowait = _ended
 
@@ -117,7 +141,8 @@ class IterableSource(Generic[T]):
 class ChannelSource(Generic[T]):
     """A memory channel. It stays open: what was not read is left to its owner."""
 
-    reads_ahead = False
+    reads_ahead = has_booked = False
+    waiting = ()
     feed = None
 
     def __init__(self, channel: trio.MemoryReceiveChannel[T]) -> None:
@@ -135,190 +160,131 @@ class ChannelSource(Generic[T]):
                 self._waits.remove(wait)
         raise trio.EndOfChannel
 
+    def let_in(self) -> None:
+        """Nobody waits to put an item in."""
+
     def stop(self) -> None:
         self.receive_nowait = _ended
         for wait in self._waits:
             wait.cancel()
 
 
-@final
-class _Buffer(Generic[T]):
-    """Items that were read and not yet taken, between readers and takers."""
-
-    def __init__(self) -> None:
-        self._items: deque[T] = deque()
-        self._failure: Exception | None = None
-        self._ended = False
-        self._takers = trio.lowlevel.ParkingLot()
-        self._readers = trio.lowlevel.ParkingLot()
-
-    def receive_nowait(self) -> T:
-        if self._items:
-            self._readers.unpark_all()
-            return self._items.popleft()
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
-        if self._ended:
-            raise trio.EndOfChannel
-        raise trio.WouldBlock
-
-    async def receive(self) -> T:
-        while True:
-            try:
-                return self.receive_nowait()
-            except trio.WouldBlock:
-                self._readers.unpark_all()
-                await self._takers.park()
-
-    def put(self, item: T) -> None:
-        self._items.append(item)
-        self._takers.unpark()
-
-    def abandon(self) -> list[T]:
-        left, self._items = list(self._items), deque()
-        return left
-
-    def end(self, failure: Exception | None = None) -> None:
-        self._failure = self._failure or failure
-        self._ended = True
-        self._takers.unpark_all()
-
-    async def wait_wanted(self) -> None:
-        """Wait until more takers wait than there are items."""
-        while len(self._takers) <= len(self._items):
-            await self._readers.park()
-
-    async def wait_below(self, items: int) -> None:
-        """Wait until no more than so many items are left."""
-        while len(self._items) > items:
-            await self._readers.park()
+Read: TypeAlias = Callable[[Buffer[T]], Awaitable[object]]
+"""Reads a source into a buffer, until its end."""
 
 
 @final
-class AsyncSource(Generic[T]):
-    """An async iterable, read in a task of its own whenever somebody waits for an item."""
+class ReadAhead(Generic[T]):
+    """Whatever has to be awaited: it is read in a task of its own, into a buffer.
 
-    reads_ahead = True
+    Args:
+      read: reads the source to its end. `stop` cancels it.
+      reads_ahead: whether a worker should wait for an item while all tokens are in use.
+      beneath: the sources that are read, which may have read ahead themselves.
+    """
 
-    def __init__(self, iterator: AsyncIterator[T]) -> None:
-        self._iterator = iterator
-        self._buffer = _Buffer[T]()
+    has_booked = False
+    waiting = ()
+
+    def __init__(
+        self, read: Read[T], *, reads_ahead: bool, beneath: Sequence[Source[T]] = ()
+    ) -> None:
+        self.reads_ahead = reads_ahead
+        self._read = read
+        self._beneath = beneath
+        self._buffer = Buffer[T]()
         self._reading = trio.CancelScope()
         self.receive_nowait = self._buffer.receive_nowait
         self.receive = self._buffer.receive
-        self.abandon = self._buffer.abandon
+
+    def abandon(self) -> list[object]:
+        """Give up what was read and not received, here and beneath."""
+        left = [item for source in self._beneath for item in source.abandon()]
+        return [*self._buffer.abandon(), *left]
+
+    def let_in(self) -> None:
+        """Nobody waits to put an item in."""
 
     def stop(self) -> None:
         self._reading.cancel()
 
     async def feed(self) -> None:
-        """Read one item for each time that somebody waits."""
+        """Read until the end, a failure, or `stop`."""
         try:
             with self._reading:
-                await self._read_all()
+                await self._read(self._buffer)
         except Exception as error:
-            self._buffer.end(error)
+            self._buffer.close(error)
         finally:
-            self._buffer.end()
+            self._buffer.close()
 
-    async def _read_all(self) -> None:
+
+async def _wait_wanted(buffer: Buffer[T]) -> None:
+    """Wait until more receivers wait than there are items."""
+    while len(buffer.receivers) <= len(buffer.items):
+        await buffer.taken.park()
+
+
+def read_iterator(iterator: AsyncIterator[T]) -> Source[T]:
+    """Return a source that reads one item for each time that a worker waits."""
+
+    async def read(buffer: Buffer[T]) -> None:
         try:
             while True:
-                await self._buffer.wait_wanted()
-                self._buffer.put(await anext(self._iterator))
+                await _wait_wanted(buffer)
+                buffer.put(await anext(iterator))
         except StopAsyncIteration:
             pass
         finally:
-            aclose = getattr(self._iterator, "aclose", None)
+            aclose = getattr(iterator, "aclose", None)
             if aclose is not None:
                 await aclose()
 
+    return ReadAhead(read, reads_ahead=True)
 
-@final
-class PageSource(Generic[C, T]):
-    """Pages that a function fetches one after the other, one ahead of the items taken."""
 
-    reads_ahead = False
+def read_pages(
+    fetch_page: Callable[[C], Awaitable[tuple[Iterable[T], C | None]]], start: C
+) -> Source[T]:
+    """Return a source that fetches a page as soon as the first item of the last is received."""
 
-    def __init__(
-        self, fetch_page: Callable[[C], Awaitable[tuple[Iterable[T], C | None]]], start: C
-    ) -> None:
-        self._fetch_page = fetch_page
-        self._start = start
-        self._buffer = _Buffer[T]()
-        self._reading = trio.CancelScope()
-        self.receive_nowait = self._buffer.receive_nowait
-        self.receive = self._buffer.receive
-        self.abandon = self._buffer.abandon
-
-    def stop(self) -> None:
-        self._reading.cancel()
-
-    async def feed(self) -> None:
-        """Fetch the next page as soon as the first item of the last one is wanted."""
-        try:
-            with self._reading:
-                await self._fetch_all()
-        except Exception as error:
-            self._buffer.end(error)
-        finally:
-            self._buffer.end()
-
-    async def _fetch_all(self) -> None:
-        cursor: C | None = self._start
+    async def read(buffer: Buffer[T]) -> None:
+        cursor: C | None = start
         while cursor is not None:
-            fetched, cursor = await self._fetch_page(cursor)
+            fetched, cursor = await fetch_page(cursor)
             items = list(fetched)
             for item in items:
-                self._buffer.put(item)
-            await self._buffer.wait_below(max(len(items) - 1, 0))
+                buffer.put(item)
+            while len(buffer.items) > max(len(items) - 1, 0):
+                await buffer.taken.park()
+
+    return ReadAhead(read, reads_ahead=False)
 
 
-@final
-class MergedSource(Generic[T]):
-    """Several sources, each read in a task of its own whenever somebody waits for an item."""
+def merge_sources(sources: Sequence[Source[T]]) -> Source[T]:
+    """Return a source that reads several, each in a task of its own when a worker waits."""
 
-    reads_ahead = True
-
-    def __init__(self, sources: Sequence[Source[T]]) -> None:
-        self._sources = sources
-        self._buffer = _Buffer[T]()
-        self._reading = trio.CancelScope()
-        self.receive_nowait = self._buffer.receive_nowait
-        self.receive = self._buffer.receive
-
-    def abandon(self) -> list[T]:
-        left = [cast("T", item) for source in self._sources for item in source.abandon()]
-        return self._buffer.abandon() + left
-
-    def stop(self) -> None:
-        self._reading.cancel()
-
-    async def feed(self) -> None:
-        """Read all the sources until all have ended, or one has failed."""
-        try:
-            with self._reading:
-                async with trio.open_nursery() as nursery:
-                    for source in self._sources:
-                        if source.feed is not None:
-                            nursery.start_soon(source.feed)
-                        nursery.start_soon(self._read, source)
-        finally:
-            self._buffer.end()
-
-    async def _read(self, source: Source[T]) -> None:
+    async def read_one(source: Source[T], buffer: Buffer[T], failed: trio.CancelScope) -> None:
         try:
             while True:
-                await self._buffer.wait_wanted()
+                await _wait_wanted(buffer)
                 await trio.lowlevel.checkpoint()
                 try:
                     item = source.receive_nowait()
                 except trio.WouldBlock:
                     item = await source.receive()
-                self._buffer.put(item)
+                buffer.put(item)
         except ENDED:
             pass
         except Exception as error:
-            self._buffer.end(error)
-            self.stop()
+            buffer.close(error)
+            failed.cancel()
+
+    async def read(buffer: Buffer[T]) -> None:
+        async with trio.open_nursery() as nursery:
+            for source in sources:
+                if source.feed is not None:
+                    nursery.start_soon(source.feed)
+                nursery.start_soon(read_one, source, buffer, nursery.cancel_scope)
+
+    return ReadAhead(read, reads_ahead=True, beneath=sources)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any, final
+from typing import final
 
 import attrs
-import trio
 
-from trio_turnstile._engine.pool import WorkerPool
+from trio_turnstile._engine.counts import Counts, Fate
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._errors import ConcurrentError
 from trio_turnstile._limiting.either import AnyLimiter
 
-from .scalable import Channels, Scalable
+from .scalable import Scalable
+from .telemetry import Telemetry
 
 
 @final
@@ -34,7 +32,7 @@ class Report:
     diverted: int
     """How many were sent away as dead letters."""
     cancelled: int
-    """How many were cut off by cancellation."""
+    """How many were cancelled, or were received and never begun."""
     working: int
     """How many were under way: 0 once the run is over."""
     retried: int
@@ -42,64 +40,11 @@ class Report:
     errors: tuple[ConcurrentError, ...]
     """The first ``max_errors`` errors: of operations that failed, and reported by phases."""
     errors_omitted: int
-    """How many errors more there were."""
+    """Number of errors beyond ``max_errors``: counted, not kept."""
     cut_off: tuple[Scalable, ...]
-    """The operations that were cancelled."""
-
-
-@final
-class _Telemetry:
-    """The receive ends of the channels: sums of what was sent, and the errors."""
-
-    def __init__(self, record: Callable[[ConcurrentError], object]) -> None:
-        self.working = self.completed = self.failed = 0
-        # Unbounded, so that telemetry never blocks work; drained as fast as it comes.
-        working, self._working = trio.open_memory_channel[int](math.inf)
-        completed, self._completed = trio.open_memory_channel[int](math.inf)
-        failed, self._failed = trio.open_memory_channel[int](math.inf)
-        errors, self._errors = trio.open_memory_channel[ConcurrentError](math.inf)
-        self._record = record
-        self.channels = Channels(working, completed, failed, errors)
-
-    async def run(self) -> None:
-        """Take in what is sent, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            for receive, take_in in self._ends():
-                nursery.start_soon(_take_in_all, receive, take_in)
-
-    def close(self) -> None:
-        """Take in what is left, and refuse more."""
-        for receive, take_in in self._ends():
-            with receive:
-                try:
-                    while True:
-                        take_in(receive.receive_nowait())
-                except (trio.WouldBlock, trio.EndOfChannel):
-                    pass
-
-    def _ends(self) -> list[tuple[trio.MemoryReceiveChannel[Any], Callable[[Any], object]]]:
-        return [
-            (self._working, self._add_working),
-            (self._completed, self._add_completed),
-            (self._failed, self._add_failed),
-            (self._errors, self._record),
-        ]
-
-    def _add_working(self, change: int) -> None:
-        self.working += change
-
-    def _add_completed(self, more: int) -> None:
-        self.completed += more
-
-    def _add_failed(self, more: int) -> None:
-        self.failed += more
-
-
-async def _take_in_all(
-    receive: trio.MemoryReceiveChannel[Any], take_in: Callable[[Any], object]
-) -> None:
-    async for value in receive:
-        take_in(value)
+    """The operations that were cancelled, or were received and never begun."""
+    ended: bool = False
+    """Whether the run was over, so that nothing may be under way any more."""
 
 
 @final
@@ -111,12 +56,14 @@ class Manager:
     unless it is the phases that count.
     """
 
-    def __init__(self, limiter: AnyLimiter, state: RunState, *, by_phases: bool) -> None:
+    def __init__(
+        self, limiter: AnyLimiter, state: RunState, counts: Counts, told: Telemetry | None
+    ) -> None:
         self._limiter = limiter
         self._state = state
-        self._telemetry = _Telemetry(state.record)
-        self._by_phases = by_phases
-        self._pool: WorkerPool[Scalable]
+        self._counts = counts
+        self._told = told
+        """What the phases report, if it is they that count."""
 
     @property
     def limiter(self) -> AnyLimiter:
@@ -126,55 +73,68 @@ class Manager:
     @property
     def received(self) -> int:
         """How many operations were taken from the source so far."""
-        return self._pool.counts.received
+        return self._counts.received
 
     @property
     def working(self) -> int:
         """How many are under way: in a phase, or waiting for a token or a retry."""
-        return self._telemetry.working if self._by_phases else self._pool.counts.in_flight
+        return self._counts.in_flight if self._told is None else self._told.working
 
     @property
     def completed(self) -> int:
         """How many went through all their phases."""
-        if self._by_phases:
-            return self._telemetry.completed
-        return self._pool.counts.fates["completed"]
+        told = self._told
+        return self._counts.fates[Fate.COMPLETED] if told is None else told.completed
 
     @property
     def failed(self) -> int:
         """How many did not, because of an error."""
-        return self._telemetry.failed if self._by_phases else self._pool.counts.fates["failed"]
+        return self._counts.fates[Fate.FAILED] if self._told is None else self._told.failed
 
     @property
     def diverted(self) -> int:
         """How many were sent away as dead letters."""
-        return self._pool.counts.fates["diverted"]
+        return self._counts.fates[Fate.DIVERTED]
 
     @property
     def cancelled(self) -> int:
-        """How many were cut off by cancellation."""
-        return self._pool.counts.fates["cancelled"]
+        """How many were cancelled, or were received and never begun."""
+        return self._counts.fates[Fate.CANCELLED]
 
     @property
     def retried(self) -> int:
         """How many attempts were made again after an error."""
-        return self._pool.counts.retried
+        return self._counts.retried
 
     @property
     def errors(self) -> tuple[ConcurrentError, ...]:
         """The first ``max_errors`` errors, oldest first."""
         return tuple(self._state.errors)
 
-    def drain(self, deadline: float | None = None) -> None:
-        """Take no more operations, and let those in hand finish.
+    @property
+    def stopped_by(self) -> ConcurrentError | None:
+        """The error that ends the run early; ``None`` while none does."""
+        return self._state.stopped_by
 
-        Does not wait: the run ends when they have.
+    async def wait_stopping(self) -> None:
+        """Wait until the run was told to stop, by whatever means, or has ended."""
+        await self._state.stopping.wait()
+
+    def drain(self, deadline: float | None = None) -> None:
+        """Receive no more operations, begin none, and let those that have begun finish.
+
+        Does not wait: the run ends when they have. An operation that was received and has
+        not begun to prepare is counted as cancelled.
 
         Args:
           deadline: when to cancel what is still in hand, on trio's clock
             (``trio.current_time() + seconds``); ``None`` for never.
         """
         self._state.drain(deadline)
+
+    def cancel(self) -> None:
+        """End the run now. What is in hand is cancelled, cleaned up and counted."""
+        self._state.cancel()
 
     def report(self) -> Report:
         """Return the account of the run so far."""
@@ -188,5 +148,6 @@ class Manager:
             retried=self.retried,
             errors=self.errors,
             errors_omitted=self._state.errors_omitted,
-            cut_off=tuple(self._pool.cut_off),
+            cut_off=tuple(self._counts.cut_off),
+            ended=self._state.ended,
         )

@@ -1,6 +1,6 @@
 """Four-phase operations: prepare, work, monitor, cleanup; many at a time.
 
-`run_phases` takes each operation through its own phases, on the stage engine. The
+`run_phases` takes each operation through its own phases, on the engine's worker pool. The
 token is held from prepare through monitor, as work that was handed to a cluster
 still counts. Clean-up holds none. It is shielded from cancellation, for a bounded
 time, and runs once for every operation whose prepare began, whatever happened.
@@ -15,72 +15,86 @@ import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from trio_turnstile._engine.attempts import Attempts
+from trio_turnstile._engine.counts import Counts, Fate
 from trio_turnstile._engine.policies import ErrorPolicy, Skip
 from trio_turnstile._engine.pool import WorkerPool
 from trio_turnstile._engine.run_state import RunState
-from trio_turnstile._engine.slot import CUT_OFF, Slot
+from trio_turnstile._engine.slot import Slot
 from trio_turnstile._engine.sources import AnySource, open_source
-from trio_turnstile._errors import Aborted, ConcurrentError, describe, interruption
-from trio_turnstile._limiting.either import AnyLimiter, as_limiter
+from trio_turnstile._engine.window import Window, following
+from trio_turnstile._errors import Aborted, ConcurrentError, describe
+from trio_turnstile._limiting.either import AnyLimiter, Tokens, as_limiter, tokens_of
 from trio_turnstile._limiting.rate import RateLimiter
-from trio_turnstile._util import check_seconds
+from trio_turnstile._util import check_seconds, unwrapped_interrupts
 
 from .grace import Grace
 from .manager import Manager, Report
-from .scalable import Channels, Phase, PhaseTimeouts, Scalable
+from .scalable import Channels, PhaseTimeouts, Scalable
+from .telemetry import Telemetry
 
 
 @final
 class _Runner:
-    """Takes one operation through its phases; a `WorkerPool` has it do so with many at a time."""
+    """Runs one operation through its phases. The pool calls it concurrently."""
 
-    attempts: Attempts[Scalable]
+    admit = recover = follow = leave = None
 
     def __init__(
         self,
-        manager: Manager,
+        attempts: Attempts[Scalable],
+        *,
+        state: RunState,
+        channels: Channels,
         timeouts: PhaseTimeouts,
         grace: Grace,
-        prepares_apart: bool,
+        work_tokens: Tokens | None,
     ) -> None:
-        self._manager = manager
-        self._channels = manager._telemetry.channels
+        self._attempts = attempts
+        self._state = state
+        self._channels = channels
         self._timeouts = timeouts
         self._grace = grace
-        self._prepares_apart = prepares_apart
+        self._work_tokens = work_tokens
+        """What work needs one of, if preparing has tokens of its own."""
 
     @enable_ki_protection
     async def handle(self, operation: object, slot: Slot) -> None:
         """Take the operation through all phases, with retries, and clean up."""
         if not isinstance(operation, Scalable):
             return self._reject(operation, slot)  # noqa: ASYNC910 (the worker goes on)
+        if self._state.stopping.is_set():
+            return  # noqa: ASYNC910 (not begun: the slot's fate is still "cancelled")
         try:
-            try:
-                await self._attempt(operation, slot)
-                slot.fate = "completed"
-            except ConcurrentError as error:
-                lost = await self.attempts.recover(operation, slot, error, self._attempt)
-                slot.fate = "completed" if lost is None else lost.value
+            slot.fate = await self._try(operation, slot)
         finally:
-            slot.release(CUT_OFF if slot.fate == "cancelled" else None)
+            if slot.fate is Fate.CANCELLED:
+                slot.release_cancelled()
+            else:
+                slot.release()
             # No shield where there is nothing to do: it costs 2 µs.
             if type(operation).cleanup is not Scalable.cleanup:
                 await self._clean_up(operation, slot)
 
-    @disable_ki_protection
-    async def _attempt(self, operation: Scalable, slot: Slot) -> None:
-        phase: Phase = "prepare"
+    @enable_ki_protection
+    async def _try(self, operation: Scalable, slot: Slot) -> Fate:
+        """Return how the operation ended, its clean-up aside."""
         try:
-            await self._run(operation.prepare, self._timeouts.prepare)
-            if self._prepares_apart:
-                slot.release()
-                await slot.acquire(self._manager.limiter)
-            phase = "work"
-            await self._run(operation.work, self._timeouts.work)
-            phase = "monitor"
-            await self._run(operation.monitor, self._timeouts.monitor)
+            return await self._attempt(operation, slot)
         except Exception as error:
-            raise _describe(error, operation, phase) from error
+            return await self._attempts.recover(operation, slot, error, self._attempt)
+
+    @disable_ki_protection
+    async def _attempt(self, operation: Scalable, slot: Slot) -> Fate:
+        slot.phase = "prepare"
+        await self._run(operation.prepare, self._timeouts.prepare)
+        if self._work_tokens is not None:
+            slot.release()
+            await slot.acquire(self._work_tokens)
+        slot.phase = "work"
+        await self._run(operation.work, self._timeouts.work)
+        slot.phase = "monitor"
+        await self._run(operation.monitor, self._timeouts.monitor)
+        return Fate.COMPLETED
 
     def _run(
         self, phase: Callable[[Channels], Awaitable[None]], timeout: float | None
@@ -91,6 +105,7 @@ class _Runner:
 
     @enable_ki_protection
     async def _clean_up(self, operation: Scalable, slot: Slot) -> None:  # noqa: ASYNC910
+        slot.phase = "cleanup"
         try:
             await self._grace.shield(slot.scope, operation.cleanup, self._channels)
         except Exception as error:
@@ -98,26 +113,23 @@ class _Runner:
         finally:
             if slot.scope.cancel_called:
                 slot.cancelled = True
-                self._cleanup_failed(
-                    trio.TooSlowError(f"it took more than its {self._grace.seconds} seconds"),
-                    operation,
-                    slot,
-                )
+                too_slow = f"it took more than its {self._grace.seconds} seconds"
+                self._cleanup_failed(trio.TooSlowError(too_slow), operation, slot)
 
     def _reject(self, operation: object, slot: Slot) -> None:
-        slot.fate = "failed"
+        slot.fate = Fate.FAILED
         error = describe(
             TypeError(f"an operation must be a Scalable, not {operation!r}"),
             item=operation,
             phase="source",
         )
-        self._manager._state.record(error)
-        self._manager._state.stop(error, "soon")
+        self._state.record(error)
+        self._state.stop(error, "soon")
 
     def _cleanup_failed(self, error: Exception, operation: Scalable, slot: Slot) -> None:
-        if slot.fate == "completed":
-            slot.fate = "failed"
-        self.attempts.fail(_describe(error, operation, "cleanup"))
+        if slot.fate is Fate.COMPLETED:
+            slot.fate = Fate.FAILED
+        self._attempts.fail(_describe(error, operation, slot))
 
 
 async def _run_within(
@@ -127,12 +139,12 @@ async def _run_within(
         await phase(channels)
 
 
-def _describe(error: Exception, operation: Scalable, phase: Phase) -> ConcurrentError:
+def _describe(error: Exception, operation: Scalable, slot: Slot) -> ConcurrentError:
     try:
         identifiers = operation.identifiers
     except Exception:
         identifiers = ()
-    return describe(error, item=operation, phase=phase, identifiers=identifiers)
+    return describe(error, item=operation, phase=slot.phase, identifiers=identifiers)
 
 
 async def run_phases(
@@ -189,49 +201,49 @@ async def run_phases(
     check_seconds("cleanup_grace", cleanup_grace)
     if counting not in ("runner", "phases"):
         raise ValueError(f"counting must be 'runner' or 'phases', not {counting!r}")
-    tokens = as_limiter(limiter, "limiter")
-    entry = tokens if prepare_limiter is None else as_limiter(prepare_limiter, "prepare_limiter")
-    state = RunState(max_errors)
-    manager = Manager(tokens, state, by_phases=counting == "phases")
-    grace = Grace(cleanup_grace)
-    runner = _Runner(manager, timeouts, grace, prepare_limiter is not None)
-    stage = manager._pool = WorkerPool(
+    tokens = entry = tokens_of(as_limiter(limiter, "limiter"))
+    if prepare_limiter is not None:
+        entry = tokens_of(as_limiter(prepare_limiter, "prepare_limiter"))
+    limiters = {entry.limiter, tokens.limiter}
+    state, counts, grace = RunState(max_errors), Counts(), Grace(cleanup_grace)
+    telemetry = Telemetry(state.record)
+    attempts = Attempts(
+        on_error, counts=counts, state=state, describe=_describe, tokens=entry, rate=rate
+    )
+    pool = WorkerPool(
         open_source(operations),
-        runner.handle,
+        _Runner(
+            attempts,
+            state=state,
+            channels=telemetry.channels,
+            timeouts=timeouts,
+            grace=grace,
+            work_tokens=None if entry is tokens else tokens,
+        ),
         entry,
+        counts=counts,
+        window=Window(counts, window, following(limiters)),
         state=state,
         rate=rate,
-        window=window,
-        limits=(tokens,) if entry is tokens else (entry, tokens),
     )
-    state.stop_source = stage.stop_source
-    runner.attempts = Attempts(
-        on_error,
-        counts=stage.counts,
-        state=state,
-        phase="work",
-        limiter=entry,
-        rate=rate,
-    )
+    state.at_drain(pool.stop_source)
+    manager = Manager(tokens.limiter, state, counts, telemetry if counting == "phases" else None)
     try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(manager._telemetry.run)
-            nursery.start_soon(grace.watch)
-            task_status.started(manager)
-            try:
-                with state.scope:
-                    await stage.run()
-            finally:
-                grace.dismiss()
-            nursery.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        interrupt = interruption(group)
-        if interrupt is None:
-            raise
-        raise interrupt from group
+        with unwrapped_interrupts():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(telemetry.run)
+                nursery.start_soon(grace.watch)
+                task_status.started(manager)
+                try:
+                    with state.scope:
+                        await pool.run()
+                finally:
+                    grace.dismiss()
+                nursery.cancel_scope.cancel()
     finally:
-        stage.close_books()
-        manager._telemetry.close()
+        pool.close_books()
+        telemetry.close()
+        state.end()
     if state.fatal:
         aborted = Aborted("run_phases was stopped", state.fatal)
         aborted.report = manager.report()

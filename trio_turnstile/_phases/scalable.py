@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from trio_turnstile._errors import ConcurrentError
-from trio_turnstile._util import check_seconds
+from trio_turnstile._util import seconds
 
 Phase: TypeAlias = Literal["prepare", "work", "monitor", "cleanup"]
 
@@ -54,9 +54,7 @@ class Scalable:
         """Tidy up. Runs once if `prepare` began, without a token, whatever happened."""
 
 
-def _timeout(_: object, field: attrs.Attribute[float | None], value: float | None) -> None:
-    if value is not None:
-        check_seconds(field.name, value, positive=True)
+_TIMEOUT = seconds(positive=True, optional=True)
 
 
 @final
@@ -68,9 +66,9 @@ class PhaseTimeouts:
     an error like others. For clean-up, see ``cleanup_grace``.
     """
 
-    prepare: float | None = attrs.field(default=None, validator=_timeout)
+    prepare: float | None = attrs.field(default=None, validator=_TIMEOUT)
     """Seconds for `Scalable.prepare`."""
-    work: float | None = attrs.field(default=None, validator=_timeout)
+    work: float | None = attrs.field(default=None, validator=_TIMEOUT)
     """Seconds for `Scalable.work`."""
-    monitor: float | None = attrs.field(default=None, validator=_timeout)
+    monitor: float | None = attrs.field(default=None, validator=_TIMEOUT)
     """Seconds for `Scalable.monitor`."""

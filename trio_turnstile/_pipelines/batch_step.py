@@ -1,4 +1,4 @@
-"""`BatchStep`: hands batches to a step, and books what became of their members."""
+"""`BatchStep`: hands batches to a step, and books how their members ended."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, final
 from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._engine.counts import Fate
-from trio_turnstile._engine.slot import CUT_OFF, Slot
+from trio_turnstile._engine.slot import Slot
 from trio_turnstile._engine.verdicts import RetryIn
 from trio_turnstile._errors import ConcurrentError, describe
 
@@ -19,13 +19,25 @@ from .step_run import StepRun
 
 @final
 class BatchStep:
-    """Handles batches as they come. Members fail, or are tried again, one by one."""
+    """Handles batches as they come. Members fail, or are tried again, one by one.
 
-    admit = None
+    It is also where the worker pool books: how a batch ended is nothing to be booked, but
+    the members of a batch that was never handled are cancelled.
+    """
+
+    admit = recover = follow = leave = None
 
     def __init__(self, step: StepRun, inbox: BatchInbox[Any]) -> None:
         self._step = step
         self._inbox = inbox
+
+    def settle(self, fate: Fate) -> None:
+        """Nothing: the members of a batch that was handled are settled one by one."""
+
+    def cancel(self, batch: Gathered[Any]) -> None:
+        """Book the members of a batch that was never handled."""
+        for member in batch.items:
+            self._inbox.cancel(member)
 
     @enable_ki_protection
     async def handle(self, batch: Gathered[Any], slot: Slot) -> None:
@@ -42,17 +54,16 @@ class BatchStep:
                     member = left.popleft()
                     if isinstance(verdict, RetryIn):
                         left.append(member)
-                        again = verdict if again is None else max(again, verdict, key=_seconds)
+                        again = verdict if again is None else max(again, verdict, key=_wait)
                     else:
                         self._inbox.settle(verdict)
                 if again is not None:
                     await self._step.attempts.back_off(again, slot, len(left))
         finally:
-            slot.release(CUT_OFF)
-            slot.fate = "completed"  # of the batch: its members have fates of their own
+            slot.release_cancelled()
+            slot.fate = Fate.COMPLETED  # of the batch: its members have fates of their own
             for member in left:
-                self._inbox.settle("cancelled")
-                self._step.cut_off.append(member)
+                self._inbox.cancel(member)
 
     async def _attempt(
         self, members: list[Any], slot: Slot, failure: Exception | None
@@ -60,25 +71,25 @@ class BatchStep:
         """Return the errors of the members that failed, by their index."""
         everybody = range(len(members))
         if failure is not None:
-            slot.release(failure)
+            slot.release_after(failure)
             return dict.fromkeys(everybody, failure)
         try:
             await self._step.attempt(members, slot)
         except BatchError as error:
-            slot.release(error)
+            slot.release_after(error)
             if all(index in everybody for index in error.errors):
                 return error.errors
             error.add_note(f"the batch had {len(members)} members: no such index")
             return dict.fromkeys(everybody, error)
         except Exception as error:
-            slot.release(error)
+            slot.release_after(error)
             return dict.fromkeys(everybody, error)
         slot.release()
         return {}
 
     async def _judge(self, member: Any, error: Exception | None, attempt: int) -> RetryIn | Fate:
         if error is None:
-            return "completed"
+            return Fate.COMPLETED
         failed = describe(error, item=member, phase=self._step.name)
         if failed.item is not member:  # one `ConcurrentError` for several members
             failed = ConcurrentError(str(error), item=member, phase=self._step.name)
@@ -88,9 +99,8 @@ class BatchStep:
         verdict = attempts.judge(failed)
         if isinstance(verdict, RetryIn):
             return verdict
-        lost = await attempts.lose(failed, verdict)
-        return lost.value
+        return await attempts.give_up(failed, verdict)
 
 
-def _seconds(verdict: RetryIn) -> float:
+def _wait(verdict: RetryIn) -> float:
     return verdict.seconds

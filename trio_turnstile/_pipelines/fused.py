@@ -1,37 +1,41 @@
-"""`FusedSteps`: the steps whose work is done in one task, item by item.
+"""The steps whose work is done in one task, item by item.
 
-The first step of a fused is the one that needs tokens, a window, an order or
-batches. The others need nothing of their own: what one of them passes on, the next
-takes on at once, at the cost of a call. What comes out of the last is put into the
-outlet: the inbox of the next fused, or nothing.
+The first step of such a group is the one that needs tokens, a window, an order or batches
+of its own. The others need nothing of their own, so they are fused with it: what one of them
+passes on, the next takes on at once, at the cost of a call. What comes out of the last is put
+into the outlet: the inbox of the next stage, or nothing.
 
-A `WorkerPool` asks for all this in parts: `handle` for an item, `recover` after its error,
-`follow` with its result, and `leave` at the end, whatever came of it. While all goes
+A worker pool asks for all this in parts (see `Handler`): `handle` for an item, `recover` after
+its error, `follow` with its result, and `leave` at the end, however that came. While all goes
 well, `handle` takes the item through all the steps, in one coroutine.
 
-An `OrderedSteps` lets the items pass on in the order of their coming; a
-`KeyedSteps` lets items of one key go one after the other.
+`OrderedSteps` lets the items pass on in the order in which they came. `KeyedSteps` lets items
+of one key go one after the other.
+
+Who books: the pool books the first step's items, from their receipt until the worker is done
+with them and with all that came of them. For every other step both ends are booked here, in the
+moment in which an item goes from one step to the next. No step ever waits between the booking of
+what one passed on and of what the next received.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Any, Protocol, TypeAlias, final
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
+from typing import Any, Protocol, final
 
-import attrs
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
-from trio_turnstile._engine.attempts import Lost
 from trio_turnstile._engine.counts import Fate
 from trio_turnstile._engine.slot import Slot
+from trio_turnstile._errors import describe
 
 from .order import Lanes, Turns
 from .step_run import Attempt, StepRun
-from .steps import DISCARD, Discard, Discarded, Many
+from .steps import DISCARD, Discarded, Many
 
 
 class Outlet(Protocol):
-    """Where a fused puts what comes out of it."""
+    """Where a stage puts what comes out of it."""
 
     def put_nowait(self, item: Any) -> bool:
         """Put ``item`` in if there is room, and tell whether there was."""
@@ -50,59 +54,9 @@ class Outlet(Protocol):
         ...
 
 
-_COMPLETED: Fate = "completed"
-_SPECIAL = frozenset({Many, Lost, Discarded})
-"""The types of results that are not simply passed on."""
-
-
-def _fate_of(result: Lost | Discard) -> Fate:
-    """Return what has become of an item of which nothing is passed on."""
-    return "discarded" if result is DISCARD else result.value
-
-
-Entrance: TypeAlias = Callable[[Any, Slot], bool]
-
-
-def _entrance(steps: Sequence[StepRun], index: int) -> Entrance:
-    counts, before = steps[index].counts, steps[index - 1].counts.fates
-
-    @enable_ki_protection
-    def enter(result: Any, slot: Slot) -> bool:
-        """Book that the result of the step before goes into this one, if it does."""
-        if type(result) in _SPECIAL:
-            return False
-        if index == 1:
-            slot.release()
-            slot.fate = _COMPLETED
-        else:
-            before[_COMPLETED] += 1
-        counts.received += 1
-        slot.step, slot.item = index, result
-        return True
-
-    return enter
-
-
-def _way_through(steps: Sequence[StepRun], entrances: Sequence[Entrance]) -> Attempt:
-    """Return what takes an item through the steps, as far as nothing special comes up."""
-    if len(steps) == 1:
-        return steps[0].attempt
-    first = steps[0].function
-    others = [(enter, step.function) for enter, step in zip(entrances, steps[1:], strict=True)]
-
-    # As in an attempt, Ctrl-C may strike here at any point: all books are kept by the
-    # entrances, where it may not. An attempt for each step, in a coroutine that keeps the
-    # books, would cost three steps a sixteenth.
-    @disable_ki_protection
-    async def go_through(item: Any, slot: Slot) -> Any:
-        result = await first(item)
-        for enter, function in others:
-            if not enter(result, slot):
-                return result
-            result = await function(result)
-        return result
-
-    return go_through
+_COMPLETED = Fate.COMPLETED
+_SPECIAL = frozenset({Many, Fate, Discarded})
+"""The types of results that are not simply passed on: a `Fate` is what ended the item."""
 
 
 @final
@@ -115,10 +69,38 @@ class FusedSteps:
         self._steps = steps
         self._outlet = outlet
         self._last = len(steps) - 1
-        self._entrances = [_entrance(steps, index) for index in range(1, len(steps))]
-        self._ways = [_way_through(steps[i:], self._entrances[i:]) for i in range(len(steps))]
-        self.handle = self._ways[0]
+        self._functions = [step.function for step in steps]
+        self.handle: Attempt = self._go_through if self._last else steps[0].attempt
         self.leave = self.cut_off if self._last else None
+
+    # As in an attempt, Ctrl-C may strike here at any point: all books are kept in `_advance`,
+    # where it may not. An attempt for each step, in a coroutine that keeps the books, made
+    # three fused steps a sixteenth slower.
+    @disable_ki_protection
+    async def _go_through(self, item: Any, slot: Slot, begin: int = 0) -> Any:
+        """Take the item through the steps, as far as nothing special comes up."""
+        result = await self._functions[begin](item)
+        for index in range(begin + 1, self._last + 1):
+            if not self._advance(index, result, slot):
+                return result
+            result = await self._functions[index](result)
+        return result
+
+    @enable_ki_protection
+    def _advance(self, index: int, result: Any, slot: Slot) -> bool:
+        """Book that the result of the step before goes into this one, if it does."""
+        if type(result) in _SPECIAL:
+            return False
+        before = self._steps[index - 1].counts
+        if index == 1:
+            slot.release()
+            slot.fate = _COMPLETED
+        else:
+            before.settle(_COMPLETED)
+        before.pass_on()
+        self._steps[index].counts.receive()
+        slot.step, slot.item = index, result
+        return True
 
     @enable_ki_protection
     async def recover(self, item: Any, slot: Slot, error: Exception) -> Any:
@@ -126,25 +108,26 @@ class FusedSteps:
         while True:
             index = slot.step
             result = await self._steps[index].recover(slot.item if index else item, slot, error)
-            if index == self._last or not self._entrances[index](result, slot):
+            if index == self._last or not self._advance(index + 1, result, slot):
                 return result
             try:
-                return await self._ways[index + 1](result, slot)
+                return await self._go_through(result, slot, index + 1)
             except Exception as another:
                 error = another
 
     @enable_ki_protection
     def follow(self, result: Any, slot: Slot) -> Awaitable[object] | None:
-        """Say what became of the item, or return what is left to be done with the result."""
+        """Settle the item and return None, or return an awaitable that will."""
         if type(result) in _SPECIAL:
             if isinstance(result, Many):
                 return self._pass_each_on(result, slot)
-            self._settle(_fate_of(result), slot)
+            self._settle(Fate.DISCARDED if result is DISCARD else result, slot)
             return None
         if self._outlet is not None:
             slot.release()
             if not self._outlet.put_nowait(result):
                 return self._put([result], slot, self._outlet)
+            self._steps[slot.step].counts.pass_on()
         if slot.step:
             self._settle(_COMPLETED, slot)
         else:  # the same, without the call: this is asked of every item
@@ -152,24 +135,26 @@ class FusedSteps:
         return None
 
     def _settle(self, fate: Fate, slot: Slot) -> None:
-        """Book what became of the item at the step that has it in hand."""
+        """Book how the item ended at the step that has it in hand."""
         if slot.step:
-            self._steps[slot.step].counts.fates[fate] += 1
+            self._steps[slot.step].counts.settle(fate)
             slot.step = 0
         else:
-            slot.fate = fate  # the stage keeps the books of the first step
+            slot.fate = fate  # the pool keeps the books of the first step
 
     @enable_ki_protection
     def cut_off(self, slot: Slot) -> None:
         """Book the item as cancelled, if any step but the first has it in hand."""
         if slot.step:
-            self._steps[slot.step].cut_off.append(slot.item)
-            self._settle("cancelled", slot)
+            self._steps[slot.step].counts.cancel(slot.item)
+            slot.step = 0
 
     async def _put(self, items: Sequence[Any], slot: Slot, outlet: Outlet) -> None:
+        counts = self._steps[slot.step].counts
         for item in items:
             if not outlet.put_nowait(item):
                 await outlet.put(item)
+            counts.pass_on()
         self._settle(_COMPLETED, slot)
 
     async def _pass_each_on(self, many: Many[Any], slot: Slot) -> None:
@@ -177,27 +162,34 @@ class FusedSteps:
         following = slot.step + 1
         if following > self._last and self._outlet is not None:
             return await self._put(many.items, slot, self._outlet)
+        counts = self._steps[slot.step].counts
         self._settle(_COMPLETED, slot)
         if following > self._last:
             return
         items = iter(many.items)
         try:
             for item in items:
+                counts.pass_on()
                 await self.go_on(item, Slot(slot.scope), following)
         finally:
-            step = self._steps[following]
-            for item in items:  # those whose turn did not come
-                step.counts.received += 1
-                step.counts.fates["cancelled"] += 1
-                step.cut_off.append(item)
+            # Their origin is settled as completed, so they cannot vanish with it: those
+            # whose turn did not come are received and cancelled by the next step.
+            self._cancel_rest(items, following)
+
+    def _cancel_rest(self, items: Iterator[Any], index: int) -> None:
+        for item in items:
+            self._steps[index - 1].counts.pass_on()
+            counts = self._steps[index].counts
+            counts.receive()
+            counts.cancel(item)
 
     async def go_on(self, item: Any, slot: Slot, index: int) -> None:
         """Take an item through the steps from the one of that index, not the first."""
-        self._steps[index].counts.received += 1
+        self._steps[index].counts.receive()
         slot.step, slot.item = index, item
         try:
             try:
-                result = await self._ways[index](item, slot)
+                result = await self._go_through(item, slot, index)
             except Exception as error:
                 result = await self.recover(item, slot, error)
             rest = self.follow(result, slot)
@@ -209,27 +201,29 @@ class FusedSteps:
 
 @final
 class OrderedSteps:
-    """Takes items through its first step as they come, and on in the order of their coming."""
+    """Takes items through its first step as they come, and on in the order in which they came."""
 
     admit = None
 
     def __init__(self, steps: Sequence[StepRun], outlet: Outlet | None) -> None:
         self.handle = steps[0].attempt
         self.recover = steps[0].recover
-        self._segment = FusedSteps(steps, outlet)
+        self._first = steps[0].counts
+        self._fused = FusedSteps(steps, outlet)
         self._goes_on = len(steps) > 1
         self._turns = Turns()
 
     @enable_ki_protection
     async def follow(self, result: Any, slot: Slot) -> None:
-        """Say what became of the item; if anything comes of it, that waits for its turn."""
-        if not isinstance(result, Lost | Discarded):
+        """Settle the item. A result is passed on only after those of all earlier items."""
+        if not isinstance(result, Fate | Discarded):
             slot.release()
             await self._turns.wait(slot.number)
             if self._goes_on and not isinstance(result, Many):
                 slot.fate = _COMPLETED
-                return await self._segment.go_on(result, slot, 1)
-        rest = self._segment.follow(result, slot)
+                self._first.pass_on()
+                return await self._fused.go_on(result, slot, 1)
+        rest = self._fused.follow(result, slot)
         if rest is not None:
             await rest
 
@@ -239,13 +233,6 @@ class OrderedSteps:
         self._turns.done(slot.number)
 
 
-@attrs.frozen
-class _NoKey:
-    """The key function failed."""
-
-    error: Exception
-
-
 @final
 class KeyedSteps:
     """Lets items of one key go one after the other, and those of others beside them."""
@@ -253,43 +240,32 @@ class KeyedSteps:
     def __init__(
         self, steps: Sequence[StepRun], outlet: Outlet | None, key: Callable[[Any], Hashable]
     ) -> None:
-        self._attempts = steps[0].attempts
-        self._segment = FusedSteps(steps, outlet)
-        self.follow = self._segment.follow
+        fused = FusedSteps(steps, outlet)
+        self.handle, self.recover, self.follow = fused.handle, fused.recover, fused.follow
+        self._cut_off = fused.cut_off
+        self._step = steps[0]
         self._key = key
         self._lanes = Lanes()
 
     @enable_ki_protection
-    async def admit(self, item: Any, slot: Slot) -> None:
-        """Wait until the items of the same key that came before are done with."""
+    async def admit(self, item: Any, slot: Slot) -> bool:
+        """Wait until the items of the same key that came before have ended.
+
+        An item without a key is not handled. No other attempt would give it one.
+        """
         try:
             slot.key = self._key(item)
             hash(slot.key)
         except Exception as error:
-            slot.key = _NoKey(error)
-            return
+            failed = describe(error, item=item, phase=self._step.name)
+            attempts = self._step.attempts
+            slot.fate = await attempts.give_up(failed, attempts.judge_finally(failed))
+            return False
         await self._lanes.enter(slot.key)
-
-    def handle(self, item: Any, slot: Slot) -> Awaitable[Any]:
-        """Take the item through the steps, if it has a key."""
-        if isinstance(slot.key, _NoKey):
-            return _raise_ticket(item, slot)
-        return self._segment.handle(item, slot)
-
-    def recover(self, item: Any, slot: Slot, error: Exception) -> Awaitable[Any]:
-        """Go on after an error of a step, or of the key function."""
-        if isinstance(slot.key, _NoKey):
-            return self._attempts.recover(item, slot, error, _raise_ticket)
-        return self._segment.recover(item, slot, error)
+        return True
 
     @enable_ki_protection
     def leave(self, slot: Slot) -> None:
         """Let the next of the same key in."""
-        self._segment.cut_off(slot)
-        if not isinstance(slot.key, _NoKey):
-            self._lanes.leave(slot.key)
-
-
-async def _raise_ticket(_: Any, slot: Slot) -> Lost:
-    assert isinstance(slot.key, _NoKey)
-    raise slot.key.error
+        self._cut_off(slot)
+        self._lanes.leave(slot.key)

@@ -13,22 +13,12 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar, final
 
 import attrs
 
-from trio_turnstile._util import check_number, check_seconds, check_whole
+from trio_turnstile._util import check_number, seconds, whole
 
 T = TypeVar("T")
 
 Trigger: TypeAlias = Literal["size", "weight", "age", "flush"]
 """What ended a batch."""
-
-
-def _size(_: object, field: attrs.Attribute[int | None], value: int | None) -> None:
-    if value is not None:
-        check_whole(field.name, value, 1)
-
-
-def _within(_: object, field: attrs.Attribute[float | None], value: float | None) -> None:
-    if value is not None:
-        check_seconds(field.name, value, positive=True)
 
 
 @final
@@ -42,9 +32,11 @@ class Batch:
       ValueError: if nothing bounds a batch, or a weight has no bound.
     """
 
-    size: int | None = attrs.field(default=None, validator=_size)
+    size: int | None = attrs.field(default=None, validator=whole(1, optional=True))
     """The most items in a batch."""
-    within: float | None = attrs.field(default=None, kw_only=True, validator=_within)
+    within: float | None = attrs.field(
+        default=None, kw_only=True, validator=seconds(positive=True, optional=True)
+    )
     """The longest that an item may wait in a batch that is not full, in seconds."""
     weight: Callable[[Any], float] | None = attrs.field(default=None, kw_only=True)
     """The weight of one item, for example `len`."""

@@ -1,9 +1,13 @@
-"""Inboxes: how items get from one stage of a pipeline into the next.
+"""Where items wait between two stages of a pipeline.
 
 An inbox is the source of the later stage. The earlier one puts an item in as soon
-as the later has room for it in its window, and need not wait until somebody takes
-it; so as long as both are busy no task is woken for an item. That is what makes it
+as the later has room for it in its window, and need not wait until a worker receives
+it. So as long as both are busy no task is woken for an item, which makes an inbox
 some ten times faster than a memory channel with no buffer.
+
+A sender that finds no room waits with its item, in turn. When the later stage has room
+again, it takes the item in and wakes the sender: an item is handed over for each place, so
+no sender is woken in vain and none is overtaken.
 """
 
 from __future__ import annotations
@@ -11,11 +15,12 @@ from __future__ import annotations
 from collections import deque
 from typing import Generic, TypeVar, final
 
+import attrs
 import trio
 
+from trio_turnstile._engine.buffer import Buffer
 from trio_turnstile._engine.counts import Counts, Fate
-from trio_turnstile._engine.pool import WINDOW_SLACK, WorkerPool
-from trio_turnstile._engine.run_state import RunState
+from trio_turnstile._engine.window import WINDOW_SLACK, Window
 from trio_turnstile._limiting.either import AnyLimiter
 
 from .gathering import Batch, Gathered, Gatherer, Trigger
@@ -23,126 +28,109 @@ from .gathering import Batch, Gathered, Gatherer, Trigger
 T = TypeVar("T")
 
 
+@attrs.frozen(eq=False)
+class _Sender(Generic[T]):
+    """A sender that waits for room, with its item."""
+
+    item: T
+    taken_in: trio.Event = attrs.field(factory=trio.Event)
+
+
 @final
 class Inbox(Generic[T]):
-    """Holds the items for which the later stage has room but no worker yet."""
+    """Holds the items for which the later stage has room but no worker yet.
+
+    Items are in the books of the later step from when they are put in.
+    """
 
     reads_ahead = False
+    has_booked = True
     feed = None
-    pool: WorkerPool[T]
-    """The pool whose source it is; set by whoever makes both."""
 
-    def __init__(self) -> None:
-        self._items: deque[T] = deque()
-        self._closed = False
-        self._takers = trio.lowlevel.ParkingLot()
-        self._senders = trio.lowlevel.ParkingLot()
-
-    def __len__(self) -> int:
-        return len(self._items)
+    def __init__(self, counts: Counts, window: Window) -> None:
+        self._counts = counts
+        self._window = window
+        self._buffer = Buffer[T]()
+        self.waiting: deque[_Sender[T]] = deque()
+        self.receive_nowait = self._buffer.receive_nowait
+        self.receive = self._buffer.receive
+        self.abandon = self._buffer.abandon
 
     def put_nowait(self, item: T) -> bool:
-        if self.pool.on_room is not None or not self._has_room():
+        # Not past those who wait, though there may be room for one of them at last.
+        if self.waiting or not self._window.has_room():
             return False
-        self._items.append(item)
-        if self._takers:
-            self._takers.unpark()
+        self._take_in(item)
         return True
 
     async def put(self, item: T) -> None:
-        while not self.put_nowait(item):
-            self.pool.on_room = self._let_in
-            await self._senders.park()
+        # The stage may have got room without an item having ended: its limit was raised.
+        self.let_in()
+        if self.put_nowait(item):
+            return
+        sender = _Sender(item)
+        self.waiting.append(sender)
+        try:
+            await sender.taken_in.wait()
+        except BaseException:
+            # Either the item was taken in or the wait was cancelled, never both.
+            self.waiting.remove(sender)
+            raise
+
+    def let_in(self) -> None:
+        """Take in the items of senders, as far as there is room."""
+        while self.waiting and self._window.has_room():
+            sender = self.waiting.popleft()
+            self._take_in(sender.item)
+            sender.taken_in.set()
 
     async def wait_for_room(self) -> None:
         """Not needed here: who puts items in keeps books of them."""
 
     def close(self) -> None:
-        self._closed = True
-        self._takers.unpark_all()
+        self._buffer.close()
 
     stop = close
 
-    def receive_nowait(self) -> T:
-        if self._items:
-            return self._items.popleft()
-        if self._closed:
-            raise trio.EndOfChannel
-        raise trio.WouldBlock
-
-    async def receive(self) -> T:
-        while True:
-            try:
-                return self.receive_nowait()
-            except trio.WouldBlock:
-                await self._takers.park()
-
-    def abandon(self) -> list[T]:
-        """Give up what nobody took."""
-        left, self._items = list(self._items), deque()
-        return left
-
-    def _has_room(self) -> bool:
-        in_hand = len(self._items) + self.pool.counts.in_flight
-        return in_hand < self.pool.certain_room or in_hand < self.pool.window
-
-    def _let_in(self) -> None:
-        if self._has_room():
-            self.pool.on_room = None
-            self._senders.unpark_all()
+    def _take_in(self, item: T) -> None:
+        self._counts.receive()
+        self._buffer.put(item)
 
 
 @final
 class BatchInbox(Generic[T]):
-    """Gathers items into batches, which are what the later stage takes.
+    """Gathers items into batches, which are what the later stage receives.
 
-    Here the books are kept by the item: each is in hand from when it is put in.
+    The books are kept by the item: each is in hand from when it is put in.
     """
 
     reads_ahead = False
+    has_booked = True
+    waiting = ()
 
-    def __init__(
-        self,
-        batch: Batch,
-        counts: Counts,
-        state: RunState,
-        *,
-        window: int | None,
-        limiter: AnyLimiter,
-    ) -> None:
+    def __init__(self, batch: Batch, counts: Counts, window: Window) -> None:
         self._gatherer = Gatherer[T](batch)
-        self._size = batch.size or WINDOW_SLACK
         self._counts = counts
-        self._state = state
         self._window = window
-        self._limiter = limiter
-        self._ready: deque[Gathered[T]] = deque()
-        self._closed = False
-        self._takers = trio.lowlevel.ParkingLot()
+        self._buffer = Buffer[Gathered[T]]()
         self._senders = trio.lowlevel.ParkingLot()
         self._news = trio.Event()
+        self.receive_nowait = self._buffer.receive_nowait
+        self.receive = self._buffer.receive
         self.triggers: dict[Trigger, int] = {}
         """How many batches each trigger has ended."""
 
-    def _has_room(self) -> bool:
-        window: float | None = self._window
-        if window is None:
-            window = (min(self._limiter.total_tokens, WINDOW_SLACK) + 1) * self._size
-        return self._counts.in_flight < window
-
     def put_nowait(self, item: T) -> bool:
-        if not self._has_room():
+        if not self._window.has_room():
             self._flush_if_stuck()
             return False
-        self._counts.received += 1
-        self._counts.in_flight += 1
+        self._counts.receive()
         due = self._gatherer.due
         try:
             self._serve(self._gatherer.add(item, trio.current_time()))
         except Exception as error:  # of the user's key or weight function
-            self._ready.append(Gathered((item,), "flush", error))
-            self._takers.unpark()
-        if not self._has_room():
+            self._buffer.put(Gathered((item,), "flush", error))
+        if not self._window.has_room():
             self._flush_if_stuck()
         if self._gatherer.due < due:
             self._news.set()
@@ -154,60 +142,63 @@ class BatchInbox(Generic[T]):
 
     async def wait_for_room(self) -> None:
         """Wait until an item would be put in at once."""
-        while not self._has_room():
+        while not self._window.has_room():
             self._flush_if_stuck()
             await self._senders.park()
 
     def settle(self, fate: Fate) -> None:
-        """Book what became of one item."""
-        self._counts.in_flight -= 1
-        self._counts.fates[fate] += 1
+        """Book how one item ended."""
+        self._counts.settle(fate)
         self._senders.unpark()
+
+    def cancel(self, item: T) -> None:
+        """Book that one item was cancelled."""
+        self._counts.cancel(item)
+        self._senders.unpark()
+
+    def let_in(self) -> None:
+        """Nothing to do after a batch: senders are woken after each item of it."""
 
     def close(self) -> None:
         self._serve(self._gatherer.flush())
-        self._closed = True
-        self._takers.unpark_all()
+        self._buffer.close()
         self._news.set()
 
     stop = close
 
-    def receive_nowait(self) -> Gathered[T]:
-        if self._ready:
-            return self._ready.popleft()
-        if self._closed:
-            raise trio.EndOfChannel
-        raise trio.WouldBlock
-
-    async def receive(self) -> Gathered[T]:
-        while True:
-            try:
-                return self.receive_nowait()
-            except trio.WouldBlock:
-                await self._takers.park()
-
     async def feed(self) -> None:
         """Flush batches when they are old enough."""
-        while not self._closed:
+        while not self._buffer.closed:
             self._news = trio.Event()
             with trio.move_on_at(self._gatherer.due):
                 await self._news.wait()
             self._serve(self._gatherer.aged(trio.current_time()))
 
-    def abandon(self) -> list[T]:
-        """Give up what is still being gathered, and what nobody took."""
+    def abandon(self) -> list[Gathered[T]]:
+        """Give up what is still being gathered, and what nobody received."""
         self._serve(self._gatherer.flush())
-        left = [item for gathered in self._ready for item in gathered.items]
-        self._ready.clear()
-        return left
+        return self._buffer.abandon()
 
     def _flush_if_stuck(self) -> None:
-        # If nothing is being handled that would make room, no batch can grow on.
+        # If all that is in hand is still being gathered, nothing that ends would make
+        # room, no batch could grow on, and the senders would wait for ever.
         if self._counts.in_flight == len(self._gatherer):
             self._serve(self._gatherer.flush())
 
     def _serve(self, ended: list[Gathered[T]]) -> None:
         for gathered in ended:
             self.triggers[gathered.trigger] = self.triggers.get(gathered.trigger, 0) + 1
-            self._ready.append(gathered)
-            self._takers.unpark()
+            self._buffer.put(gathered)
+
+
+def batch_window(batch: Batch, counts: Counts, size: int | None, limiter: AnyLimiter) -> Window:
+    """Return the window of a stage that takes batches, in items.
+
+    By default as many batches as there are tokens, and one to be gathered meanwhile.
+    """
+    items = batch.size or WINDOW_SLACK
+
+    def default() -> float:
+        return (min(limiter.total_tokens, WINDOW_SLACK) + 1) * items
+
+    return Window(counts, size, default, certain=items)

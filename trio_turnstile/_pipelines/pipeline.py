@@ -1,7 +1,7 @@
 """Pipelines: `Producer` | `Processor` | `Consumer`, typed from end to end.
 
 These are frozen values: a pipeline says what is to be done, and each `Pipeline.run`
-is a `PipelineRun` of its own.
+makes a `PipelineRun` of its own.
 """
 
 from __future__ import annotations
@@ -19,13 +19,19 @@ from typing import Any, Generic, TypeAlias, TypeVar, final, overload
 import attrs
 import trio
 
-from trio_turnstile._engine.sources import AnySource, MergedSource, PageSource, Source, open_source
-from trio_turnstile._errors import Aborted
+from trio_turnstile._engine.sources import (
+    AnySource,
+    Source,
+    merge_sources,
+    open_source,
+    read_pages,
+)
+from trio_turnstile._errors import Aborted, ConcurrentError
 from trio_turnstile._util import open_background_nursery
 
 from .processors import Consumer, Processor
 from .reports import PipelineReport, StepReport
-from .run import PipelineRun
+from .run import PipelineRun, run_steps
 from .steps import Step
 
 T = TypeVar("T")
@@ -77,7 +83,7 @@ class Producer(Generic[T_co]):
 
         async def open_pages(stack: AsyncExitStack) -> Source[Any]:
             await trio.lowlevel.checkpoint()
-            return PageSource(fetch_page, start)
+            return read_pages(fetch_page, start)
 
         return _producer(open_pages, ())
 
@@ -92,7 +98,7 @@ class Producer(Generic[T_co]):
             raise ValueError("merge takes producers alone: join processors to what it returns")
 
         async def open_all(stack: AsyncExitStack) -> Source[Any]:
-            return MergedSource([await producer._open(stack) for producer in producers])  # noqa: ASYNC910 (its caller checkpoints)
+            return merge_sources([await producer._open(stack) for producer in producers])  # noqa: ASYNC910 (its caller checkpoints)
 
         return _producer(open_all, ())
 
@@ -124,19 +130,29 @@ class Producer(Generic[T_co]):
           Aborted: on leaving the block, if the pipeline was stopped by errors.
         """
         send, receive = trio.open_memory_channel[Any](0)
-        flow = PipelineRun(
-            self._open, self._steps, max_errors=max_errors, outlet=_ChannelOutlet(send)
-        )
-        results = Results[T_co](flow, receive)
+        aborted: list[Aborted] = []
+
+        async def run_in_background(task_status: trio.TaskStatus[PipelineRun]) -> None:  # noqa: ASYNC910 (`run_steps` checkpoints)
+            try:
+                await run_steps(
+                    self._open,
+                    self._steps,
+                    max_errors=max_errors,
+                    outlet=_ChannelOutlet(send),
+                    task_status=task_status,
+                )
+            except Aborted as error:
+                aborted.append(error)
+
         async with open_background_nursery() as nursery:
-            await nursery.start(results._run)
+            run: PipelineRun = await nursery.start(run_in_background)
             with receive:
                 try:
-                    yield results
+                    yield Results(run, receive)
                 finally:
-                    flow.cancel()  # first, or senders would find the channel broken
-        if results._aborted is not None:
-            raise results._aborted
+                    run.cancel()  # first, or senders would find the channel broken
+        if aborted:
+            raise aborted[0]
 
 
 def _producer(
@@ -190,7 +206,9 @@ class Pipeline:
         Cancellation:
           What is in hand is cancelled, counted as such, and listed.
         """
-        return await PipelineRun(self._open, self._steps, max_errors=max_errors).run(task_status)
+        return await run_steps(
+            self._open, self._steps, max_errors=max_errors, task_status=task_status
+        )
 
 
 @final
@@ -217,10 +235,9 @@ class _ChannelOutlet:
 class Results(Generic[T_co]):
     """What comes out of a pipeline without a consumer; made by `Producer.open`."""
 
-    def __init__(self, flow: PipelineRun, channel: trio.MemoryReceiveChannel[T_co]) -> None:
-        self._flow = flow
+    def __init__(self, run: PipelineRun, channel: trio.MemoryReceiveChannel[T_co]) -> None:
+        self._run = run
         self._channel = channel
-        self._aborted: Aborted | None = None
 
     def __aiter__(self) -> Results[T_co]:
         return self
@@ -231,22 +248,30 @@ class Results(Generic[T_co]):
     @property
     def steps(self) -> tuple[StepReport, ...]:
         """The account of each step, at this moment."""
-        return self._flow.steps
+        return self._run.steps
+
+    @property
+    def stopped_by(self) -> ConcurrentError | None:
+        """The error that ends the run early; ``None`` while none does."""
+        return self._run.stopped_by
+
+    async def wait_stopping(self) -> None:
+        """Wait until the run was told to stop, by whatever means, or has ended."""
+        await self._run.wait_stopping()
 
     def report(self) -> PipelineReport:
         """Return the account of the run so far."""
-        return self._flow.report()
+        return self._run.report()
 
     def drain(self, deadline: float | None = None) -> None:
-        """Take no more from the source, and let what is in hand come out.
+        """Receive no more from the source, and let what is in hand come out.
 
         Args:
-          deadline: when to cancel what is still in hand, on trio's clock.
+          deadline: when to cancel what is still in hand, on trio's clock
+            (``trio.current_time() + seconds``); ``None`` for never.
         """
-        self._flow.drain(deadline)
+        self._run.drain(deadline)
 
-    async def _run(self, task_status: trio.TaskStatus[PipelineRun]) -> None:  # noqa: ASYNC910 (its caller checkpoints)
-        try:
-            await self._flow.run(task_status)
-        except Aborted as aborted:
-            self._aborted = aborted
+    def cancel(self) -> None:
+        """End the run now. What is in hand is cancelled and accounted for."""
+        self._run.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Generic, TypeAlias, TypeVar, final, overload
+from typing import Any, Generic, TypeAlias, TypedDict, TypeVar, Unpack, final, overload
 
 import attrs
 
@@ -24,6 +24,25 @@ U_co = TypeVar("U_co", covariant=True)
 
 Function: TypeAlias = Callable[[T], Awaitable[U]]
 """What a step calls: an async function of one item."""
+
+
+class BatchStepOptions(TypedDict, total=False):
+    """The options of a step that takes batches."""
+
+    limiter: AnyLimiter | int | None
+    rate: RateLimiter | None
+    window: int | None
+    timeout: float | None
+    on_error: Iterable[ErrorPolicy]
+    name: str | None
+
+
+class StepOptions(BatchStepOptions, Generic[T], total=False):
+    """The options of a step that takes items one by one."""
+
+    ordered: bool
+    key: Callable[[T], Hashable] | None
+
 
 Opened: TypeAlias = AbstractAsyncContextManager[Callable[[T], Awaitable[U]]]
 """An async context manager that gives such a function, and is open while the pipeline runs."""
@@ -65,87 +84,32 @@ class Processor(Generic[T_contra, U_co]):
     def __init__(
         self,
         function: Function[T_contra, Many[U_co]] | Function[T_contra, Many[U_co] | Discard],
-        *,
-        limiter: AnyLimiter | int | None = None,
-        rate: RateLimiter | None = None,
-        window: int | None = None,
-        ordered: bool = False,
-        key: Callable[[T_contra], Hashable] | None = None,
-        timeout: float | None = None,
-        on_error: Iterable[ErrorPolicy] = (),
-        name: str | None = None,
+        **options: Unpack[StepOptions[T_contra]],
     ) -> None: ...
 
     @overload
     def __init__(
         self,
         function: Function[T_contra, U_co] | Function[T_contra, U_co | Discard],
-        *,
-        limiter: AnyLimiter | int | None = None,
-        rate: RateLimiter | None = None,
-        window: int | None = None,
-        ordered: bool = False,
-        key: Callable[[T_contra], Hashable] | None = None,
-        timeout: float | None = None,
-        on_error: Iterable[ErrorPolicy] = (),
-        name: str | None = None,
+        **options: Unpack[StepOptions[T_contra]],
     ) -> None: ...
 
     @overload
     def __init__(
         self,
         function: Opened[T_contra, Many[U_co]] | Opened[T_contra, Many[U_co] | Discard],
-        *,
-        limiter: AnyLimiter | int | None = None,
-        rate: RateLimiter | None = None,
-        window: int | None = None,
-        ordered: bool = False,
-        key: Callable[[T_contra], Hashable] | None = None,
-        timeout: float | None = None,
-        on_error: Iterable[ErrorPolicy] = (),
-        name: str | None = None,
+        **options: Unpack[StepOptions[T_contra]],
     ) -> None: ...
 
     @overload
     def __init__(
         self,
         function: Opened[T_contra, U_co] | Opened[T_contra, U_co | Discard],
-        *,
-        limiter: AnyLimiter | int | None = None,
-        rate: RateLimiter | None = None,
-        window: int | None = None,
-        ordered: bool = False,
-        key: Callable[[T_contra], Hashable] | None = None,
-        timeout: float | None = None,
-        on_error: Iterable[ErrorPolicy] = (),
-        name: str | None = None,
+        **options: Unpack[StepOptions[T_contra]],
     ) -> None: ...
 
-    def __init__(
-        self,
-        function: Any,
-        *,
-        limiter: AnyLimiter | int | None = None,
-        rate: RateLimiter | None = None,
-        window: int | None = None,
-        ordered: bool = False,
-        key: Callable[[Any], Hashable] | None = None,
-        timeout: float | None = None,
-        on_error: Iterable[ErrorPolicy] = (),
-        name: str | None = None,
-    ) -> None:
-        step = make_step(
-            function,
-            name=name,
-            limiter=limiter,
-            rate=rate,
-            window=window,
-            ordered=ordered,
-            key=key,
-            timeout=timeout,
-            on_error=on_error,
-        )
-        object.__setattr__(self, "_steps", (step,))
+    def __init__(self, function: Any, **options: Any) -> None:
+        object.__setattr__(self, "_steps", (make_step(function, **options),))
 
     @overload
     def __or__(self, other: Processor[U_co, V]) -> Processor[T_contra, V]: ...
@@ -190,15 +154,7 @@ class Consumer(Generic[T_contra]):
     def __init__(
         self,
         function: Function[T_contra, object],
-        *,
-        limiter: AnyLimiter | int | None = None,
-        rate: RateLimiter | None = None,
-        window: int | None = None,
-        ordered: bool = False,
-        key: Callable[[T_contra], Hashable] | None = None,
-        timeout: float | None = None,
-        on_error: Iterable[ErrorPolicy] = (),
-        name: str | None = None,
+        **options: Unpack[StepOptions[T_contra]],
     ) -> None: ...
 
     @overload
@@ -207,27 +163,14 @@ class Consumer(Generic[T_contra]):
         function: Function[list[T_contra], object],
         *,
         batch: Batch,
-        limiter: AnyLimiter | int | None = None,
-        rate: RateLimiter | None = None,
-        window: int | None = None,
-        timeout: float | None = None,
-        on_error: Iterable[ErrorPolicy] = (),
-        name: str | None = None,
+        **options: Unpack[BatchStepOptions],
     ) -> None: ...
 
     @overload
     def __init__(
         self,
         function: Opened[T_contra, object],
-        *,
-        limiter: AnyLimiter | int | None = None,
-        rate: RateLimiter | None = None,
-        window: int | None = None,
-        ordered: bool = False,
-        key: Callable[[T_contra], Hashable] | None = None,
-        timeout: float | None = None,
-        on_error: Iterable[ErrorPolicy] = (),
-        name: str | None = None,
+        **options: Unpack[StepOptions[T_contra]],
     ) -> None: ...
 
     @overload
@@ -236,41 +179,11 @@ class Consumer(Generic[T_contra]):
         function: Opened[list[T_contra], object],
         *,
         batch: Batch,
-        limiter: AnyLimiter | int | None = None,
-        rate: RateLimiter | None = None,
-        window: int | None = None,
-        timeout: float | None = None,
-        on_error: Iterable[ErrorPolicy] = (),
-        name: str | None = None,
+        **options: Unpack[BatchStepOptions],
     ) -> None: ...
 
-    def __init__(
-        self,
-        function: Any,
-        *,
-        batch: Batch | None = None,
-        limiter: AnyLimiter | int | None = None,
-        rate: RateLimiter | None = None,
-        window: int | None = None,
-        ordered: bool = False,
-        key: Callable[[Any], Hashable] | None = None,
-        timeout: float | None = None,
-        on_error: Iterable[ErrorPolicy] = (),
-        name: str | None = None,
-    ) -> None:
-        step = make_step(
-            function,
-            name=name,
-            limiter=limiter,
-            rate=rate,
-            window=window,
-            ordered=ordered,
-            key=key,
-            timeout=timeout,
-            on_error=on_error,
-            batch=batch,
-        )
-        object.__setattr__(self, "_steps", (step,))
+    def __init__(self, function: Any, **options: Any) -> None:
+        object.__setattr__(self, "_steps", (make_step(function, **options),))
 
 
 def _joined(kind: type[C], steps: tuple[Step, ...]) -> C:

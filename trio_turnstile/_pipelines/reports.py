@@ -23,7 +23,7 @@ class StepReport:
     name: str
     """The name of the step."""
     received: int
-    """How many it was given."""
+    """How many items it was given."""
     completed: int
     """How many it passed on, or consumed."""
     discarded: int
@@ -33,9 +33,15 @@ class StepReport:
     diverted: int
     """How many were sent away as dead letters."""
     cancelled: int
-    """How many were cut off."""
+    """How many were cancelled."""
     in_flight: int
     """How many it has in hand: 0 once the run is over."""
+    passed_on: int
+    """How many items it gave to the next step, or to the results of the pipeline.
+
+    That is as many as the next step received. Of an item that `Many` was made of, it is
+    as many as there were in it.
+    """
     retried: int
     """How many attempts were made again."""
     cut_off: tuple[Any, ...]
@@ -54,7 +60,9 @@ class PipelineReport:
     errors: tuple[ConcurrentError, ...]
     """The first ``max_errors`` errors that failed an item."""
     errors_omitted: int
-    """How many errors more there were."""
+    """Number of errors beyond ``max_errors``: counted, not kept."""
+    ended: bool = False
+    """Whether the run was over, so that nothing may be in flight any more."""
 
     def __getitem__(self, name: str) -> StepReport:
         """Return the report of the step of that name.

@@ -1,30 +1,31 @@
 """`PipelineRun`: one run of a pipeline.
 
-The steps are cut into segments, each on a stage of its own, with an inbox before
-each but the first. A step that needs tokens, a window, an order or batches of its
-own begins a fused; the steps after it that need nothing belong to it.
+The steps are cut into stages, each with a worker pool of its own and an inbox before
+each but the first. A step that needs tokens, a window, an order or batches of its own
+begins a stage; the steps after it that need nothing are fused with it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from functools import partial
 from typing import Any, TypeAlias, cast, final
 
 import attrs
 import trio
 
-from trio_turnstile._engine.pool import WINDOW_SLACK, WorkerPool
+from trio_turnstile._engine.pool import WorkerPool
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.sources import ENDED, Source
-from trio_turnstile._errors import Aborted, describe, interruption
-from trio_turnstile._limiting.either import AnyLimiter
+from trio_turnstile._engine.window import WINDOW_SLACK, Window, following
+from trio_turnstile._errors import Aborted, ConcurrentError, describe
+from trio_turnstile._limiting.either import Tokens, tokens_of
+from trio_turnstile._util import unwrapped_interrupts
 
 from .batch_step import BatchStep
 from .fused import FusedSteps, KeyedSteps, OrderedSteps, Outlet
-from .inbox import BatchInbox, Inbox
+from .inbox import BatchInbox, Inbox, batch_window
 from .reports import PipelineReport, StepReport
 from .step_run import StepRun
 from .steps import Step
@@ -36,8 +37,8 @@ OpenSource: TypeAlias = Callable[[AsyncExitStack], Awaitable[Source[Any]]]
 
 @final
 @attrs.frozen(eq=False)
-class _Stage:
-    """One fused: its stage, its steps, what feeds it and what it feeds."""
+class Stage:
+    """Steps that share one worker pool: what feeds them, and what they feed."""
 
     pool: WorkerPool[Any]
     steps: Sequence[StepRun]
@@ -45,74 +46,63 @@ class _Stage:
     outlet: Outlet | None
 
     async def run(self) -> None:
+        """Handle all items, then close the outlet."""
         await self.pool.run()
         if self.outlet is not None:
             self.outlet.close()
 
-    def reports(self) -> Iterable[StepReport]:
-        for index, step in enumerate(self.steps):
-            inbox = None if index else self.inbox
-            waiting = len(inbox) if isinstance(inbox, Inbox) else 0
-            counts = step.counts
-            # Only the first step of a fused keeps count of what it has in flight.
-            settled = sum(counts.fates.values())
-            in_flight = counts.received - settled if index else counts.in_flight
-            yield StepReport(
-                name=step.name,
-                received=counts.received + waiting,
-                in_flight=in_flight + waiting,
-                retried=counts.retried,
-                cut_off=tuple(step.cut_off),
-                batches=dict(inbox.triggers) if isinstance(inbox, BatchInbox) else {},
-                **counts.fates,
-            )
+    def reports(self) -> list[StepReport]:
+        """Return the account of each step."""
+        first = self.inbox.triggers if isinstance(self.inbox, BatchInbox) else {}
+        return [_report(step, {} if index else first) for index, step in enumerate(self.steps)]
 
-    def close_books(self) -> None:
-        """Book as cancelled what was cut off, and what no worker took any more."""
-        first = self.steps[0]
-        if isinstance(self.inbox, BatchInbox):
-            batched = [item for batch in self.pool.cut_off for item in batch.items]
-            for item in (*batched, *self.inbox.abandon()):
-                self.inbox.settle("cancelled")
-                first.cut_off.append(item)
-            return
-        self.pool.close_books()
-        first.cut_off.extend(self.pool.cut_off)
+
+def _report(step: StepRun, batches: dict[Any, int]) -> StepReport:
+    counts = step.counts
+    return StepReport(
+        name=step.name,
+        received=counts.received,
+        in_flight=counts.in_flight,
+        passed_on=counts.passed_on,
+        retried=counts.retried,
+        cut_off=tuple(counts.cut_off),
+        batches=dict(batches),
+        **{fate.value: count for fate, count in counts.fates.items()},
+    )
 
 
 @final
 class PipelineRun:
     """A run of a pipeline while it goes on: its account, and a way to end it.
 
-    ``flow = await nursery.start(pipeline.run)`` gives it.
+    ``run = await nursery.start(pipeline.run)`` gives it.
     """
 
-    def __init__(
-        self,
-        open_source: OpenSource,
-        steps: Sequence[Step],
-        *,
-        max_errors: int,
-        outlet: Outlet | None = None,
-    ) -> None:
-        self._open_source = open_source
-        self._specs = steps
-        self._outlet = outlet
-        self._state = RunState(max_errors)
-        self._parts: list[_Stage] = []
+    def __init__(self, state: RunState, stages: Sequence[Stage]) -> None:
+        self._state = state
+        self._stages = stages
 
     @property
     def steps(self) -> tuple[StepReport, ...]:
         """The account of each step, at this moment."""
-        return tuple(report for part in self._parts for report in part.reports())
+        return tuple(report for stage in self._stages for report in stage.reports())
+
+    @property
+    def stopped_by(self) -> ConcurrentError | None:
+        """The error that ends the run early; ``None`` while none does."""
+        return self._state.stopped_by
+
+    async def wait_stopping(self) -> None:
+        """Wait until the run was told to stop, by whatever means, or has ended."""
+        await self._state.stopping.wait()
 
     def report(self) -> PipelineReport:
         """Return the account of the run so far."""
         state = self._state
-        return PipelineReport(self.steps, tuple(state.errors), state.errors_omitted)
+        return PipelineReport(self.steps, tuple(state.errors), state.errors_omitted, state.ended)
 
     def drain(self, deadline: float | None = None) -> None:
-        """Take no more from the source, and let what is in hand go through to the end.
+        """Receive no more from the source, and let what is in hand go through to the end.
 
         Does not wait: the run ends when all is through.
 
@@ -123,119 +113,162 @@ class PipelineRun:
         self._state.drain(deadline)
 
     def cancel(self) -> None:
-        """End the run now; what is in hand is cancelled and accounted for."""
-        self._state.scope.cancel()
+        """End the run now. What is in hand is cancelled and accounted for."""
+        self._state.cancel()
 
-    async def run(self, task_status: trio.TaskStatus[PipelineRun]) -> PipelineReport:
-        """Run the pipeline; for `Pipeline.run`, which see."""
-        try:
+
+async def run_steps(
+    open_source: OpenSource,
+    steps: Sequence[Step],
+    *,
+    max_errors: int,
+    outlet: Outlet | None = None,
+    task_status: trio.TaskStatus[PipelineRun] = trio.TASK_STATUS_IGNORED,
+) -> PipelineReport:
+    """Run the steps of a pipeline; for `Pipeline.run`, which see.
+
+    Args:
+      open_source: gives the source of the run.
+      steps: the steps, in order.
+      max_errors: how many errors to keep for the report.
+      outlet: where to put what comes out of the last step, if anywhere.
+      task_status: is given the `PipelineRun` once all is open.
+    """
+    state = RunState(max_errors)
+    stages: Sequence[Stage] = ()
+    try:
+        with unwrapped_interrupts():
             async with AsyncExitStack() as stack:
-                source = await self._open_source(stack)
-                functions = [await _open_step(step, stack) for step in self._specs]
-                tasks = self._build(source, functions)
-                with self._state.scope:
+                source = await open_source(stack)
+                functions = [await _open_step(step, stack) for step in steps]
+                stages = _build(source, _step_runs(steps, functions, state), steps, outlet, state)
+                with state.scope:
                     async with trio.open_nursery() as nursery:
-                        for task in tasks:
-                            nursery.start_soon(task)
-                        task_status.started(self)
-        except BaseExceptionGroup as group:
-            interrupt = interruption(group)
-            if interrupt is None:
-                raise
-            raise interrupt from group
-        finally:
-            for part in self._parts:
-                part.close_books()
-            if self._outlet is not None:
-                self._outlet.close()
-        if self._state.fatal:
-            aborted = Aborted("the pipeline was stopped", self._state.fatal)
-            aborted.report = self.report()
-            raise aborted
-        return self.report()
+                        for stage in stages:
+                            nursery.start_soon(stage.run)
+                        entrance = stages[0].inbox if stages else outlet
+                        if entrance is not None:
+                            nursery.start_soon(_pump, source, entrance, state)
+                        task_status.started(PipelineRun(state, stages))
+    finally:
+        for stage in stages:
+            stage.pool.close_books()
+        if outlet is not None:
+            outlet.close()
+        state.end()
+    report = PipelineRun(state, stages).report()
+    if state.fatal:
+        aborted = Aborted("the pipeline was stopped", state.fatal)
+        aborted.report = report
+        raise aborted
+    return report
 
-    # ---- building ----
 
-    def _build(
-        self, source: Source[Any], functions: Sequence[Any]
-    ) -> list[Callable[[], Awaitable[object]]]:
-        """Make the parts, last first, as each has to know what it feeds."""
-        runs = self._step_runs(functions)
-        outlet = self._outlet
-        tasks: list[Callable[[], Awaitable[object]]] = []
-        for begin, end in reversed(_cut(self._specs)):
-            first = begin == 0 and self._specs[0].batch is None
-            part = self._part(begin, runs[begin:end], source if first else None, outlet)
-            self._parts.insert(0, part)
-            tasks.append(part.run)
-            outlet = part.inbox
-        if outlet is None:
-            self._state.stop_source = self._parts[0].pool.stop_source
-        else:  # the first step takes batches, or there is none: somebody has to fetch
-            self._state.stop_source = source.stop
-            tasks.append(partial(_pump, source, outlet, self._state))
-        return tasks
+# ---- building ----
 
-    def _step_runs(self, functions: Sequence[Any]) -> list[StepRun]:
-        names: list[str] = []
-        for step in self._specs:
-            number = sum(step.name == other.name for other in self._specs[: len(names)]) + 1
-            names.append(step.name if number == 1 else f"{step.name}-{number}")
-        return [
-            StepRun(step, name, function, limiter=step.limiter, state=self._state)
-            for step, name, function in zip(self._specs, names, functions, strict=True)
-        ]
 
-    def _part(
-        self,
-        begin: int,
-        steps: Sequence[StepRun],
-        source: Source[Any] | None,
-        outlet: Outlet | None,
-    ) -> _Stage:
-        step, state = self._specs[begin], self._state
-        limiter: AnyLimiter = step.limiter or trio.CapacityLimiter(math.inf)
-        window = step.window
-        if window is None and step.limiter is None:
-            window = WINDOW_SLACK
-        fused: FusedSteps | OrderedSteps | KeyedSteps | BatchStep
-        inbox: AnyInbox | None = None
-        counts = steps[0].counts
+def _build(
+    source: Source[Any],
+    runs: Sequence[StepRun],
+    steps: Sequence[Step],
+    outlet: Outlet | None,
+    state: RunState,
+) -> list[Stage]:
+    """Make the stages, last first, as each has to know what it feeds."""
+    stages: list[Stage] = []
+    for begin, end in reversed(_cut(steps)):
+        step, fused = steps[begin], runs[begin:end]
         if step.batch is not None:
-            inbox = BatchInbox(step.batch, counts, state, window=step.window, limiter=limiter)
-            fused = BatchStep(steps[0], inbox)
-            stage = WorkerPool[Any](
-                inbox, fused.handle, limiter, state=state, rate=step.rate, window=window
-            )
-            return _Stage(stage, steps, inbox, outlet)
-        if step.key is not None:
-            fused = KeyedSteps(steps, outlet, step.key)
-        elif step.ordered:
-            fused = OrderedSteps(steps, outlet)
+            stage = _batch_stage(step, fused, outlet, state)
         else:
-            fused = FusedSteps(steps, outlet)
-        hall = Inbox[Any]()
-        stage = WorkerPool(
-            hall if source is None else source,
-            fused.handle,
-            limiter,
-            state=state,
-            admit=fused.admit,
-            recover=fused.recover,
-            follow=fused.follow,
-            leave=fused.leave,
-            rate=step.rate,
-            window=window,
-            counts=counts,
-        )
-        hall.pool = stage
-        return _Stage(stage, steps, hall if source is None else None, outlet)
+            stage = _plain_stage(step, fused, None if begin else source, outlet, state)
+        stages.insert(0, stage)
+        outlet = stage.inbox
+    # If the first step takes batches, or there is none, the source is pumped.
+    direct = stages and stages[0].inbox is None
+    state.at_drain(stages[0].pool.stop_source if direct else source.stop)
+    return stages
+
+
+def _plain_stage(
+    step: Step,
+    fused: Sequence[StepRun],
+    source: Source[Any] | None,
+    outlet: Outlet | None,
+    state: RunState,
+) -> Stage:
+    """Return a stage that takes items one by one, from the source or from an inbox."""
+    tokens, counts = fused[0].tokens or _unlimited(), fused[0].counts
+    size = WINDOW_SLACK if step.window is None and step.limiter is None else step.window
+    window = Window(counts, size, following([tokens.limiter]))
+    inbox = Inbox[Any](counts, window) if source is None else None
+    handler: FusedSteps | OrderedSteps | KeyedSteps
+    if step.key is not None:
+        handler = KeyedSteps(fused, outlet, step.key)
+    elif step.ordered:
+        handler = OrderedSteps(fused, outlet)
+    else:
+        handler = FusedSteps(fused, outlet)
+    pool = WorkerPool[Any](
+        source or cast("Inbox[Any]", inbox),
+        handler,
+        tokens,
+        counts=counts,
+        window=window,
+        state=state,
+        rate=step.rate,
+    )
+    return Stage(pool, fused, inbox, outlet)
+
+
+def _batch_stage(
+    step: Step, runs: Sequence[StepRun], outlet: Outlet | None, state: RunState
+) -> Stage:
+    """Return a stage that gathers items in its inbox and takes batches of them."""
+    assert step.batch is not None
+    tokens, counts = runs[0].tokens or _unlimited(), runs[0].counts
+    items = batch_window(step.batch, counts, step.window, tokens.limiter)
+    inbox = BatchInbox[Any](step.batch, counts, items)
+    handler = BatchStep(runs[0], inbox)
+    size = WINDOW_SLACK if step.window is None and step.limiter is None else step.window
+    pool = WorkerPool[Any](
+        inbox,
+        handler,
+        tokens,
+        counts=counts,
+        window=Window(counts, size, following([tokens.limiter])),
+        state=state,
+        rate=step.rate,
+        books=handler,
+    )
+    return Stage(pool, runs, inbox, outlet)
+
+
+def _unlimited() -> Tokens:
+    return tokens_of(trio.CapacityLimiter(math.inf))
 
 
 def _cut(steps: Sequence[Step]) -> list[tuple[int, int]]:
-    """Return where each fused begins and ends."""
+    """Return where each stage begins and ends."""
     begins = [i for i, step in enumerate(steps) if i == 0 or step.stands_alone]
     return list(zip(begins, [*begins[1:], len(steps)], strict=bool(steps)))
+
+
+def _step_runs(steps: Sequence[Step], functions: Sequence[Any], state: RunState) -> list[StepRun]:
+    names: list[str] = []
+    for step in steps:
+        number = sum(step.name == other.name for other in steps[: len(names)]) + 1
+        names.append(step.name if number == 1 else f"{step.name}-{number}")
+    return [
+        StepRun(
+            step,
+            name,
+            function,
+            tokens=None if step.limiter is None else tokens_of(step.limiter),
+            state=state,
+        )
+        for step, name, function in zip(steps, names, functions, strict=True)
+    ]
 
 
 async def _open_step(step: Step, stack: AsyncExitStack) -> Callable[[Any], Awaitable[Any]]:

@@ -12,7 +12,8 @@ from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.counts import Counts
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import Slot
-from trio_turnstile._limiting.either import AnyLimiter
+from trio_turnstile._errors import ConcurrentError, describe
+from trio_turnstile._limiting.either import Tokens
 
 from .steps import Step
 
@@ -22,13 +23,13 @@ Attempt: TypeAlias = Callable[[Any, Slot], Awaitable[Any]]
 
 @final
 class StepRun:
-    """The function of a step, what became of its items, and how it tries them.
+    """The function of a step, the books of its items, and how it tries them.
 
     Args:
       step: the step.
       name: its name, unique in the pipeline.
       function: what is called with each item.
-      limiter: what a new attempt needs a token of; ``None`` for nothing.
+      tokens: what a new attempt needs one of; ``None`` for nothing.
       state: is told of errors, and to stop when the policies say so.
     """
 
@@ -38,13 +39,12 @@ class StepRun:
         name: str,
         function: Function,
         *,
-        limiter: AnyLimiter | None,
+        tokens: Tokens | None,
         state: RunState,
     ) -> None:
         self.name = name
+        self.tokens = tokens
         self.counts = Counts()
-        self.cut_off: list[Any] = []
-        """The items that were in hand when they were cancelled."""
         self.function = function if step.timeout is None else _in_time(function, step.timeout)
         """What is called with each item."""
         self.attempt = _attempt(self.function)
@@ -53,14 +53,17 @@ class StepRun:
             step.policies,
             counts=self.counts,
             state=state,
-            phase=name,
-            limiter=limiter,
+            describe=self._describe,
+            tokens=tokens,
             rate=step.rate,
         )
 
     def recover(self, item: Any, slot: Slot, error: Exception) -> Awaitable[Any]:
         """Go on after the first attempt at an item, as `Attempts.recover` does."""
         return self.attempts.recover(item, slot, error, self.attempt)
+
+    def _describe(self, error: Exception, item: Any, slot: Slot) -> ConcurrentError:
+        return describe(error, item=item, phase=self.name)
 
 
 def _attempt(function: Function) -> Attempt:

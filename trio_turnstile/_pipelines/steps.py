@@ -83,14 +83,14 @@ class Step:
 def make_step(
     call: Any,
     *,
-    name: str | None,
-    limiter: AnyLimiter | int | None,
-    rate: RateLimiter | None,
-    window: int | None,
-    ordered: bool,
-    key: Callable[[Any], Hashable] | None,
-    timeout: float | None,
-    on_error: Iterable[ErrorPolicy],
+    name: str | None = None,
+    limiter: AnyLimiter | int | None = None,
+    rate: RateLimiter | None = None,
+    window: int | None = None,
+    ordered: bool = False,
+    key: Callable[[Any], Hashable] | None = None,
+    timeout: float | None = None,
+    on_error: Iterable[ErrorPolicy] = (),
     batch: Batch | None = None,
 ) -> Step:
     """Check the options of a step, and return it.
