@@ -21,8 +21,8 @@ class Buffer(Generic[T]):
         """Whether no more will come."""
         self.receivers = trio.lowlevel.ParkingLot()
         """Who waits for an item."""
-        self.taken = trio.lowlevel.ParkingLot()
-        """Who waits until an item was received, or is waited for."""
+        self._readers = trio.lowlevel.ParkingLot()
+        self._reader_waits = False
         self._failure: Exception | None = None
 
     def put(self, item: T) -> None:
@@ -46,8 +46,8 @@ class Buffer(Generic[T]):
           Exception: the failure that the buffer was closed with, once.
         """
         if self.items:
-            if self.taken:
-                self.taken.unpark_all()
+            if self._reader_waits:
+                self._wake_readers()
             return self.items.popleft()
         if self._failure is not None:
             failure, self._failure = self._failure, None
@@ -62,9 +62,18 @@ class Buffer(Generic[T]):
             try:
                 return self.receive_nowait()
             except trio.WouldBlock:
-                self.taken.unpark_all()
+                self._wake_readers()
                 # Whoever is woken looks again: a busy worker may have come first.
                 await self.receivers.park()
+
+    async def wait_taken(self) -> None:
+        """Wait until an item was received, or is waited for; for those who fill the buffer."""
+        self._reader_waits = True
+        await self._readers.park()
+
+    def _wake_readers(self) -> None:
+        self._reader_waits = False
+        self._readers.unpark_all()
 
     def abandon(self) -> list[T]:
         """Return the items that nobody received, and forget them."""

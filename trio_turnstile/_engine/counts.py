@@ -63,8 +63,14 @@ class Counts:
         self.cut_off.append(item)
 
     def pass_on(self) -> None:
-        """Book that an item went on to the next step, or into the results."""
+        """Book that an item was put where the next step, or the user, will find it."""
         self.passed_on += 1
+
+    def hand_over(self, following: Counts) -> None:
+        """Book that an item went straight to the next step, which received it."""
+        self.passed_on += 1
+        following.received += 1
+        following.in_flight += 1
 
     def retry(self, items: int) -> None:
         """Book another attempt at so many items."""

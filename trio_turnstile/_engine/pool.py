@@ -161,7 +161,7 @@ class WorkerPool(Generic[T]):
         seen = -1
         with self._foreman:
             while True:
-                if self._idle or self._workers >= self._window.size:
+                if self._idle or not self._window.fits(self._workers):
                     # A worker that is no longer idle, or ends, unparks the foreman.
                     self._foreman_rests = True
                     await self._foreman_lot.park()
@@ -179,7 +179,7 @@ class WorkerPool(Generic[T]):
                     await self._tokens.wait_free(self)
                     # Hire before another look: a second foreman may have the token by now,
                     # and two would pass it to and fro, each finding none.
-                    if not (self._queueing or self._idle) and self._workers < self._window.size:
+                    if not (self._queueing or self._idle) and self._window.fits(self._workers):
                         self._take_on(nursery)
 
     def _take_on(self, nursery: trio.Nursery) -> None:

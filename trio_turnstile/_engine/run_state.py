@@ -29,11 +29,12 @@ class RunState:
         """The errors that stopped the run."""
         self.scope = trio.CancelScope()
         """Cancelling it ends the run at once."""
-        self.stopping = trio.Event()
-        """Set once the run was told to stop, or has ended."""
+        self.stopping = False
+        """Whether the run was told to stop, or has ended."""
         self.ended = False
         """Whether the run is over, so that its books are closed."""
         self._max_errors = max_errors
+        self._stops = trio.Event()
         self._stop_source: list[Callable[[], object]] = []
 
     @property
@@ -51,12 +52,12 @@ class RunState:
     def at_drain(self, stop_source: Callable[[], object]) -> None:
         """Have the run's source stopped once the run is drained; at once, if it is already."""
         self._stop_source.append(stop_source)
-        if self.stopping.is_set():
+        if self.stopping:
             stop_source()
 
     def drain(self, deadline: float | None = None) -> None:
         """Take no more items; let those in hand finish until ``deadline``, on trio's clock."""
-        self.stopping.set()
+        self._begin_to_stop()
         for stop_source in self._stop_source:
             stop_source()
         if deadline is not None:
@@ -64,7 +65,7 @@ class RunState:
 
     def cancel(self) -> None:
         """End the run at once; what is in hand is cancelled."""
-        self.stopping.set()
+        self._begin_to_stop()
         self.scope.cancel()
 
     def stop(self, error: ConcurrentError, when: Literal["soon", "now"]) -> None:
@@ -77,4 +78,12 @@ class RunState:
     def end(self) -> None:
         """Note that the run is over."""
         self.ended = True
-        self.stopping.set()
+        self._begin_to_stop()
+
+    async def wait_stopping(self) -> None:
+        """Wait until the run was told to stop, or has ended."""
+        await self._stops.wait()
+
+    def _begin_to_stop(self) -> None:
+        self.stopping = True
+        self._stops.set()

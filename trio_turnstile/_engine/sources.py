@@ -222,7 +222,7 @@ class ReadAhead(Generic[T]):
 async def _wait_wanted(buffer: Buffer[T]) -> None:
     """Wait until more receivers wait than there are items."""
     while len(buffer.receivers) <= len(buffer.items):
-        await buffer.taken.park()
+        await buffer.wait_taken()
 
 
 def read_iterator(iterator: AsyncIterator[T]) -> Source[T]:
@@ -256,7 +256,7 @@ def read_pages(
             for item in items:
                 buffer.put(item)
             while len(buffer.items) > max(len(items) - 1, 0):
-                await buffer.taken.park()
+                await buffer.wait_taken()
 
     return ReadAhead(read, reads_ahead=False)
 

@@ -52,7 +52,10 @@ class Window:
         """How many items may be in hand."""
         return self._default() if self._fixed is None else self._fixed
 
+    def fits(self, in_hand: int) -> bool:
+        """Tell whether there is room for one more beside so many items."""
+        return in_hand < self._certain or in_hand < self.size
+
     def has_room(self) -> bool:
         """Tell whether one more item may be taken in hand."""
-        in_hand = self._counts.in_flight
-        return in_hand < self._certain or in_hand < self.size
+        return self.fits(self._counts.in_flight)

@@ -118,7 +118,7 @@ class Manager:
 
     async def wait_stopping(self) -> None:
         """Wait until the run was told to stop, by whatever means, or has ended."""
-        await self._state.stopping.wait()
+        await self._state.wait_stopping()
 
     def drain(self, deadline: float | None = None) -> None:
         """Receive no more operations, begin none, and let those that have begun finish.

@@ -32,6 +32,8 @@ from .manager import Manager, Report
 from .scalable import Channels, PhaseTimeouts, Scalable
 from .telemetry import Telemetry
 
+_COMPLETED, _CANCELLED = Fate.COMPLETED, Fate.CANCELLED
+
 
 @final
 class _Runner:
@@ -62,26 +64,21 @@ class _Runner:
         """Take the operation through all phases, with retries, and clean up."""
         if not isinstance(operation, Scalable):
             return self._reject(operation, slot)  # noqa: ASYNC910 (the worker goes on)
-        if self._state.stopping.is_set():
+        if self._state.stopping:
             return  # noqa: ASYNC910 (not begun: the slot's fate is still "cancelled")
         try:
-            slot.fate = await self._try(operation, slot)
+            try:
+                slot.fate = await self._attempt(operation, slot)
+            except Exception as error:
+                slot.fate = await self._attempts.recover(operation, slot, error, self._attempt)
         finally:
-            if slot.fate is Fate.CANCELLED:
+            if slot.fate is _CANCELLED:
                 slot.release_cancelled()
             else:
                 slot.release()
             # No shield where there is nothing to do: it costs 2 µs.
             if type(operation).cleanup is not Scalable.cleanup:
                 await self._clean_up(operation, slot)
-
-    @enable_ki_protection
-    async def _try(self, operation: Scalable, slot: Slot) -> Fate:
-        """Return how the operation ended, its clean-up aside."""
-        try:
-            return await self._attempt(operation, slot)
-        except Exception as error:
-            return await self._attempts.recover(operation, slot, error, self._attempt)
 
     @disable_ki_protection
     async def _attempt(self, operation: Scalable, slot: Slot) -> Fate:
@@ -94,7 +91,7 @@ class _Runner:
         await self._run(operation.work, self._timeouts.work)
         slot.phase = "monitor"
         await self._run(operation.monitor, self._timeouts.monitor)
-        return Fate.COMPLETED
+        return _COMPLETED
 
     def _run(
         self, phase: Callable[[Channels], Awaitable[None]], timeout: float | None

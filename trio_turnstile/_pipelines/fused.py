@@ -20,7 +20,7 @@ what one passed on and of what the next received.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, Protocol, final
 
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
@@ -60,6 +60,34 @@ _SPECIAL = frozenset({Many, Fate, Discarded})
 
 
 @final
+class _Joint:
+    """Where an item goes from one fused step straight to the next."""
+
+    __slots__ = ("_before", "_counts", "_index", "function")
+
+    def __init__(self, steps: Sequence[StepRun], index: int) -> None:
+        self.function = steps[index].function
+        """What the next step calls with the item."""
+        self._index = index
+        self._before = steps[index - 1].counts
+        self._counts = steps[index].counts
+
+    @enable_ki_protection
+    def cross(self, result: Any, slot: Slot) -> bool:
+        """Book that the result of the step before goes into the next, if it does."""
+        if type(result) in _SPECIAL:
+            return False
+        if slot.step:
+            self._before.settle(_COMPLETED)
+        else:
+            slot.release()
+            slot.fate = _COMPLETED
+        self._before.hand_over(self._counts)
+        slot.step, slot.item = self._index, result
+        return True
+
+
+@final
 class FusedSteps:
     """Takes items through its steps as they come."""
 
@@ -69,38 +97,34 @@ class FusedSteps:
         self._steps = steps
         self._outlet = outlet
         self._last = len(steps) - 1
-        self._functions = [step.function for step in steps]
+        self._first = steps[0].function
+        self._joints = tuple(_Joint(steps, index) for index in range(1, len(steps)))
         self.handle: Attempt = self._go_through if self._last else steps[0].attempt
         self.leave = self.cut_off if self._last else None
 
-    # As in an attempt, Ctrl-C may strike here at any point: all books are kept in `_advance`,
+    # As in an attempt, Ctrl-C may strike here at any point: all books are kept in `_Joint.cross`,
     # where it may not. An attempt for each step, in a coroutine that keeps the books, made
     # three fused steps a sixteenth slower.
     @disable_ki_protection
-    async def _go_through(self, item: Any, slot: Slot, begin: int = 0) -> Any:
-        """Take the item through the steps, as far as nothing special comes up."""
-        result = await self._functions[begin](item)
-        for index in range(begin + 1, self._last + 1):
-            if not self._advance(index, result, slot):
+    async def _go_through(self, item: Any, slot: Slot) -> Any:
+        """Take the item through all steps, as far as nothing special comes up."""
+        result = await self._first(item)
+        for joint in self._joints:
+            if not joint.cross(result, slot):
                 return result
-            result = await self._functions[index](result)
+            result = await joint.function(result)
         return result
 
-    @enable_ki_protection
-    def _advance(self, index: int, result: Any, slot: Slot) -> bool:
-        """Book that the result of the step before goes into this one, if it does."""
-        if type(result) in _SPECIAL:
-            return False
-        before = self._steps[index - 1].counts
-        if index == 1:
-            slot.release()
-            slot.fate = _COMPLETED
-        else:
-            before.settle(_COMPLETED)
-        before.pass_on()
-        self._steps[index].counts.receive()
-        slot.step, slot.item = index, result
-        return True
+    @disable_ki_protection
+    async def _go_through_rest(self, item: Any, slot: Slot) -> Any:
+        """Take the item through the step that has it in hand, and those after it."""
+        index = slot.step
+        result = await self._joints[index - 1].function(item)
+        for joint in self._joints[index:]:
+            if not joint.cross(result, slot):
+                return result
+            result = await joint.function(result)
+        return result
 
     @enable_ki_protection
     async def recover(self, item: Any, slot: Slot, error: Exception) -> Any:
@@ -108,10 +132,10 @@ class FusedSteps:
         while True:
             index = slot.step
             result = await self._steps[index].recover(slot.item if index else item, slot, error)
-            if index == self._last or not self._advance(index + 1, result, slot):
+            if index == self._last or not self._joints[index].cross(result, slot):
                 return result
             try:
-                return await self._go_through(result, slot, index + 1)
+                return await self._go_through_rest(result, slot)
             except Exception as another:
                 error = another
 
@@ -162,34 +186,29 @@ class FusedSteps:
         following = slot.step + 1
         if following > self._last and self._outlet is not None:
             return await self._put(many.items, slot, self._outlet)
-        counts = self._steps[slot.step].counts
+        origin = self._steps[slot.step].counts
         self._settle(_COMPLETED, slot)
         if following > self._last:
             return
         items = iter(many.items)
+        counts = self._steps[following].counts
         try:
             for item in items:
-                counts.pass_on()
+                origin.hand_over(counts)
                 await self.go_on(item, Slot(slot.scope), following)
         finally:
-            # Their origin is settled as completed, so they cannot vanish with it: those
+            # Their origin is settled as completed, so they cannot end with it: those
             # whose turn did not come are received and cancelled by the next step.
-            self._cancel_rest(items, following)
-
-    def _cancel_rest(self, items: Iterator[Any], index: int) -> None:
-        for item in items:
-            self._steps[index - 1].counts.pass_on()
-            counts = self._steps[index].counts
-            counts.receive()
-            counts.cancel(item)
+            for item in items:
+                origin.hand_over(counts)
+                counts.cancel(item)
 
     async def go_on(self, item: Any, slot: Slot, index: int) -> None:
-        """Take an item through the steps from the one of that index, not the first."""
-        self._steps[index].counts.receive()
+        """Take an item that was handed over to a step, not the first, through it and the rest."""
         slot.step, slot.item = index, item
         try:
             try:
-                result = await self._go_through(item, slot, index)
+                result = await self._go_through_rest(item, slot)
             except Exception as error:
                 result = await self.recover(item, slot, error)
             rest = self.follow(result, slot)
@@ -208,9 +227,8 @@ class OrderedSteps:
     def __init__(self, steps: Sequence[StepRun], outlet: Outlet | None) -> None:
         self.handle = steps[0].attempt
         self.recover = steps[0].recover
-        self._first = steps[0].counts
+        self._counts = [step.counts for step in steps]
         self._fused = FusedSteps(steps, outlet)
-        self._goes_on = len(steps) > 1
         self._turns = Turns()
 
     @enable_ki_protection
@@ -219,9 +237,9 @@ class OrderedSteps:
         if not isinstance(result, Fate | Discarded):
             slot.release()
             await self._turns.wait(slot.number)
-            if self._goes_on and not isinstance(result, Many):
+            if len(self._counts) > 1 and not isinstance(result, Many):
                 slot.fate = _COMPLETED
-                self._first.pass_on()
+                self._counts[0].hand_over(self._counts[1])
                 return await self._fused.go_on(result, slot, 1)
         rest = self._fused.follow(result, slot)
         if rest is not None:

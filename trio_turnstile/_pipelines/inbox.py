@@ -60,7 +60,8 @@ class Inbox(Generic[T]):
         # Not past those who wait, though there may be room for one of them at last.
         if self.waiting or not self._window.has_room():
             return False
-        self._take_in(item)
+        self._counts.receive()
+        self._buffer.put(item)
         return True
 
     async def put(self, item: T) -> None:
@@ -81,7 +82,8 @@ class Inbox(Generic[T]):
         """Take in the items of senders, as far as there is room."""
         while self.waiting and self._window.has_room():
             sender = self.waiting.popleft()
-            self._take_in(sender.item)
+            self._counts.receive()
+            self._buffer.put(sender.item)
             sender.taken_in.set()
 
     async def wait_for_room(self) -> None:
@@ -91,10 +93,6 @@ class Inbox(Generic[T]):
         self._buffer.close()
 
     stop = close
-
-    def _take_in(self, item: T) -> None:
-        self._counts.receive()
-        self._buffer.put(item)
 
 
 @final

@@ -94,7 +94,7 @@ class PipelineRun:
 
     async def wait_stopping(self) -> None:
         """Wait until the run was told to stop, by whatever means, or has ended."""
-        await self._state.stopping.wait()
+        await self._state.wait_stopping()
 
     def report(self) -> PipelineReport:
         """Return the account of the run so far."""
