@@ -141,6 +141,47 @@ def test_a_circle_would_be_seen() -> None:
         graphlib.TopologicalSorter({"a": {"b"}, "b": {"a"}}).prepare()
 
 
+def private_names(name: str) -> set[str]:
+    """Return the underscore names that the modules of a wing define."""
+    names: set[str] = set()
+    for path in MODULES:
+        if wing(name_of(path)) != name:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                names.add(node.name)
+            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                names.add(node.attr)
+            elif isinstance(node, ast.AnnAssign | ast.Assign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
+
+
+def reaches(path: Path) -> Iterator[str]:
+    """Give the underscore attributes of other objects that a module uses."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Attribute) or not node.attr.startswith("_"):
+            continue
+        own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+        if not own and not node.attr.endswith("__"):
+            yield node.attr
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_module_reaches_through_a_wall(path: Path) -> None:
+    """Parts of a wing may use each other's underscore names; other wings may not."""
+    assert set(reaches(path)) <= private_names(wing(name_of(path)))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_underscore_name_is_imported_from_another_wing(path: Path) -> None:
+    """Underscore modules are the walls; what is imported from them has a plain name."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            assert not [alias.name for alias in node.names if alias.name.startswith("_")]
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_no_module_is_long(path: Path) -> None:
     """350 lines at most: what is longer has more than one thing to tell."""

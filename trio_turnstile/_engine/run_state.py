@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, final
+from typing import Literal, TypeVar, final
 
 import trio
 
-from trio_turnstile._errors import ConcurrentError
+from trio_turnstile._errors import Aborted, ConcurrentError
 from trio_turnstile._util import check_whole
+
+R = TypeVar("R")
 
 
 @final
@@ -79,6 +81,18 @@ class RunState:
         """Note that the run is over."""
         self.ended = True
         self._begin_to_stop()
+
+    def conclude(self, message: str, report: R) -> R:
+        """Return the report of a run that went well.
+
+        Raises:
+          Aborted: the errors that stopped the run, with the report.
+        """
+        if not self.fatal:
+            return report
+        aborted = Aborted(message, self.fatal)
+        aborted.report = report
+        raise aborted
 
     async def wait_stopping(self) -> None:
         """Wait until the run was told to stop, or has ended."""

@@ -22,7 +22,7 @@ from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import Slot
 from trio_turnstile._engine.sources import AnySource, open_source
 from trio_turnstile._engine.window import Window, following
-from trio_turnstile._errors import Aborted, ConcurrentError, describe
+from trio_turnstile._errors import ConcurrentError, describe
 from trio_turnstile._limiting.either import AnyLimiter, Tokens, as_limiter, tokens_of
 from trio_turnstile._limiting.rate import RateLimiter
 from trio_turnstile._util import check_seconds, unwrapped_interrupts
@@ -224,7 +224,8 @@ async def run_phases(
         rate=rate,
     )
     state.at_drain(pool.stop_source)
-    manager = Manager(tokens.limiter, state, counts, telemetry if counting == "phases" else None)
+    told = telemetry if counting == "phases" else None
+    manager = Manager(tokens.limiter, state, counts, told)
     try:
         with unwrapped_interrupts():
             async with trio.open_nursery() as nursery:
@@ -241,8 +242,4 @@ async def run_phases(
         pool.close_books()
         telemetry.close()
         state.end()
-    if state.fatal:
-        aborted = Aborted("run_phases was stopped", state.fatal)
-        aborted.report = manager.report()
-        raise aborted
-    return manager.report()
+    return state.conclude("run_phases was stopped", manager.report())

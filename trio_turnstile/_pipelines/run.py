@@ -19,7 +19,7 @@ from trio_turnstile._engine.pool import WorkerPool
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.sources import ENDED, Source
 from trio_turnstile._engine.window import WINDOW_SLACK, Window, following
-from trio_turnstile._errors import Aborted, ConcurrentError, describe
+from trio_turnstile._errors import ConcurrentError, describe
 from trio_turnstile._limiting.either import Tokens, tokens_of
 from trio_turnstile._util import unwrapped_interrupts
 
@@ -156,12 +156,7 @@ async def run_steps(
         if outlet is not None:
             outlet.close()
         state.end()
-    report = PipelineRun(state, stages).report()
-    if state.fatal:
-        aborted = Aborted("the pipeline was stopped", state.fatal)
-        aborted.report = report
-        raise aborted
-    return report
+    return state.conclude("the pipeline was stopped", PipelineRun(state, stages).report())
 
 
 # ---- building ----
