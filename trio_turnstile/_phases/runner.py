@@ -9,6 +9,7 @@ time, and runs once for every operation whose prepare began, whatever happened.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Literal, final
 
 import trio
@@ -226,13 +227,27 @@ async def run_phases(
     state.at_drain(pool.stop_source)
     told = telemetry if counting == "phases" else None
     manager = Manager(tokens.limiter, state, counts, told)
+    await _carry_out(pool, state, telemetry, grace, partial(task_status.started, manager))
+    return state.conclude("run_phases was stopped", manager.report())
+
+
+async def _carry_out(
+    pool: WorkerPool[Scalable],
+    state: RunState,
+    telemetry: Telemetry,
+    grace: Grace,
+    started: Callable[[], None],
+) -> None:
+    """Run the pool and what has to run beside it, then close the books."""
     try:
         with unwrapped_interrupts():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(telemetry.run)
-                nursery.start_soon(grace.watch)
-                task_status.started(manager)
+                # The watch is shielded, as clean-ups are: from here on it has to be
+                # dismissed, or the nursery would never end.
                 try:
+                    nursery.start_soon(grace.watch)
+                    started()
                     with state.scope:
                         await pool.run()
                 finally:
@@ -242,4 +257,3 @@ async def run_phases(
         pool.close_books()
         telemetry.close()
         state.end()
-    return state.conclude("run_phases was stopped", manager.report())
