@@ -169,7 +169,7 @@ async def test_pages(tmp_path: Path) -> None:
     assert sorted(rows(tmp_path / "orders.db", "select * from orders")) == [
         (number, "Ann", 100 * number + 50) for number in (1, 2, 3, 4, 7, 8, 9)
     ]
-    letters = {letter["stage"]: letter for letter in read_lines(tmp_path / "letters.jsonl")}
+    letters = {letter["step"]: letter for letter in read_lines(tmp_path / "letters.jsonl")}
     assert letters.keys() == {"order", "to_row"}
     assert letters["order"]["item"] == 5
     assert "404" in letters["order"]["error"]

@@ -143,7 +143,7 @@ def test_a_letter_says_all_that_json_can_hold() -> None:
     assert dead_letter_to_dict(letter) == {
         "item": 5,
         "identifiers": ["a"],
-        "stage": "fetch",
+        "step": "fetch",
         "attempt": 2,
         "notes": ["n"],
         "error": "OSError('disk full')",

@@ -1,28 +1,35 @@
-"""JSON Lines files as sources and sinks of pipelines, and dead letters in them."""
+"""JSON Lines files as sources and sinks of pipelines, and dead letters in them.
+
+A line is written whole or not at all, and what became of its item says which. The reading and
+writing of files stands in ``_files``.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
 from os import PathLike
-from typing import Any, TextIO, cast, final
+from typing import Any, TypeAlias, final
 
 import trio
 
 from trio_turnstile._errors import ConcurrentError
 
+from .files import Appender, Chunks
 from .gathering import BatchError
 
-CHARACTERS_READ = 65_536
-"""About how many characters are read at a time."""
+Path: TypeAlias = str | PathLike[str]
+Encode: TypeAlias = Callable[[Any], str | bytes]
+"""From an item to its line, without the line end."""
 
 
 def dead_letter_to_dict(error: ConcurrentError) -> dict[str, Any]:
-    """Return a dead letter as a dictionary that JSON can hold, if its item can be."""
+    """Return a dead letter as a dictionary that JSON can hold, if its item can be held."""
     return {
         "item": error.item,
         "identifiers": list(error.identifiers),
-        "stage": error.phase,
+        "step": error.phase,
         "attempt": error.attempt,
         "notes": [*error.notes, *getattr(error.__cause__, "__notes__", ())],
         "error": repr(error.__cause__ or error),
@@ -33,47 +40,74 @@ def _encode(item: object) -> str:
     return json.dumps(dead_letter_to_dict(item) if isinstance(item, ConcurrentError) else item)
 
 
+def _line(encoded: object) -> bytes:
+    if not isinstance(encoded, str | bytes):
+        raise TypeError(f"encode must return a line as text or bytes, not {encoded!r}")
+    line = encoded.encode() if isinstance(encoded, str) else encoded
+    if b"\n" in line:
+        raise ValueError(f"encode must return one line, without its line end, not {encoded!r}")
+    return line + b"\n"
+
+
 @final
 class JsonLinesWriter:
     """A sink that adds a line of JSON to a file for each item.
 
-    It is the function of a `Consumer`, which opens it for each run. Dead letters,
-    that is `ConcurrentError`, are written as `dead_letter_to_dict` has them.
+    It is the function of a `Consumer`, which opens it for each run; runs side by side share
+    the file. Dead letters (`ConcurrentError`) are written as `dead_letter_to_dict` returns them.
+
+    An item whose line cannot be written whole fails, and leaves nothing in the file. A line
+    that another program left unfinished at the end of the file stays a line of its own.
 
     Args:
       path: the file; it is made if it does not exist, and added to if it does.
-      encode: from an item to its line, without the line end.
+      encode: from an item to its line, text or UTF-8 bytes, without the line end.
     """
 
-    def __init__(
-        self, path: str | PathLike[str], *, encode: Callable[[Any], str] = _encode
-    ) -> None:
+    def __init__(self, path: Path, *, encode: Encode = _encode) -> None:
         self._path = path
         self._encode = encode
-        self._file: TextIO
+        self._file: Appender | None = None
+        self._users = 0
         self._turn = trio.Lock()
 
     async def __aenter__(self) -> JsonLinesWriter:
-        self._file = await trio.to_thread.run_sync(_open, self._path, "a")
+        async with self._turn:
+            if self._file is None:
+                self._file = await trio.to_thread.run_sync(Appender, self._path)
+            self._users += 1
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._file.close()  # every line is flushed already
+        self._users -= 1
+        if self._file is not None and not self._users:
+            self._file.close()
+            self._file = None
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def __call__(self, item: Any) -> None:
         """Write one item; its line is in the file when this returns.
 
-        Once the writing has begun, it is finished, cancelled or not: half a line
-        would spoil the next as well.
+        Once the writing has begun, it is finished, cancelled or not.
+
+        Raises:
+          TypeError, ValueError: if the item is not encoded as one line.
+          OSError: if the line cannot be written.
         """
-        await self.write([self._encode(item)])
+        await self._append(_line(self._encode(item)))
 
     async def write(self, lines: Iterable[str]) -> None:
-        """Write lines as they are, each without its line end."""
-        text = "".join(f"{line}\n" for line in lines)
+        """Write lines that are encoded already, each without its line end."""
+        await self._append(b"".join(map(_line, lines)))
+
+    async def _append(self, data: bytes) -> None:
         async with self._turn:
-            await trio.to_thread.run_sync(_append, self._file, text)
+            if self._file is None:
+                raise RuntimeError(
+                    f"the writer of {self._path!s} is not open: make it the function of a "
+                    "Consumer, or use `async with`"
+                )
+            await trio.to_thread.run_sync(self._file.append, data)
 
 
 @final
@@ -84,12 +118,10 @@ class JsonLinesBatchWriter:
 
     Args:
       path: the file; it is made if it does not exist, and added to if it does.
-      encode: from an item to its line, without the line end.
+      encode: from an item to its line, text or UTF-8 bytes, without the line end.
     """
 
-    def __init__(
-        self, path: str | PathLike[str], *, encode: Callable[[Any], str] = _encode
-    ) -> None:
+    def __init__(self, path: Path, *, encode: Encode = _encode) -> None:
         self._writer = JsonLinesWriter(path)
         self._encode = encode
 
@@ -105,15 +137,16 @@ class JsonLinesBatchWriter:
 
         Raises:
           BatchError: for the members that could not be encoded.
+          OSError: if the lines cannot be written; then none of them is.
         """
-        lines: list[str] = []
+        lines: list[bytes] = []
         errors: dict[int, Exception] = {}
         for index, item in enumerate(items):
             try:
-                lines.append(self._encode(item))
+                lines.append(_line(self._encode(item)))
             except Exception as error:
                 errors[index] = error
-        await self._writer.write(lines)
+        await self._writer._append(b"".join(lines))
         if errors:
             raise BatchError(errors)
 
@@ -123,16 +156,15 @@ class JsonLinesReader:
     """A source that gives what each line of a JSON Lines file holds, empty lines aside.
 
     A line that cannot be decoded fails the source with a `ValueError` that names
-    the file and the line.
+    the file and the line; the lines before it come through. The file may be a pipe: its
+    lines come as soon as they are written.
 
     Args:
       path: the file; it is opened anew for each run.
-      decode: from a line to an item.
+      decode: from a line, without its line end, to an item.
     """
 
-    def __init__(
-        self, path: str | PathLike[str], *, decode: Callable[[str], Any] = json.loads
-    ) -> None:
+    def __init__(self, path: Path, *, decode: Callable[[str], Any] = json.loads) -> None:
         self._path = path
         self._decode = decode
 
@@ -143,13 +175,15 @@ class JsonLinesReader:
 
 @final
 class _Lines:
-    """Reads a file some lines at a time, as a thread for each line would be slow."""
+    """Reads a file some lines at a time, since a thread for each line would be slow."""
 
-    def __init__(self, path: str | PathLike[str], decode: Callable[[str], Any]) -> None:
+    def __init__(self, path: Path, decode: Callable[[str], Any]) -> None:
         self._path = path
         self._decode = decode
-        self._file: TextIO | None = None
-        self._lines: Iterator[str] = iter(())
+        self._chunks = Chunks(path)
+        self._lines: deque[bytes] = deque()
+        self._begun = bytearray()
+        self._ended = False
         self._number = 0
 
     def __aiter__(self) -> AsyncIterator[Any]:
@@ -157,36 +191,37 @@ class _Lines:
 
     async def __anext__(self) -> Any:
         while True:
-            for line in self._lines:
+            while self._lines:
+                line = self._lines.popleft()
                 self._number += 1
                 if line.strip():
                     await trio.lowlevel.checkpoint()
                     return self._decoded(line)
-            if self._file is None:
-                self._file = await trio.to_thread.run_sync(_open, self._path, "r")
-            lines = await trio.to_thread.run_sync(self._file.readlines, CHARACTERS_READ)
-            if not lines:
+            if self._ended:
                 await self.aclose()
                 raise StopAsyncIteration
-            self._lines = iter(lines)
+            await self._read()
 
     async def aclose(self) -> None:
         """Close the file."""
-        if self._file is not None:
-            self._file.close()
+        self._chunks.close()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    def _decoded(self, line: str) -> Any:
+    async def _read(self) -> None:
+        chunk = await trio.to_thread.run_sync(
+            self._chunks.read, abandon_on_cancel=self._chunks.may_block
+        )
+        self._ended = not chunk
+        self._begun += chunk
+        if self._ended or b"\n" in chunk:
+            *whole, begun = bytes(self._begun).split(b"\n")
+            self._lines.extend(whole)
+            self._begun = bytearray(begun)
+        if self._ended and self._begun:
+            self._lines.append(bytes(self._begun))
+
+    def _decoded(self, line: bytes) -> Any:
         try:
-            return self._decode(line)
+            return self._decode(line.decode().removesuffix("\r"))
         except Exception as error:
-            raise ValueError(f"{self._path}, line {self._number}: {error}") from error
-
-
-def _open(path: str | PathLike[str], mode: str) -> TextIO:
-    return cast("TextIO", open(path, mode, encoding="utf-8"))  # noqa: PTH123
-
-
-def _append(file: TextIO, text: str) -> None:
-    file.write(text)
-    file.flush()
+            raise ValueError(f"{self._path!s}, line {self._number}: {error}") from error

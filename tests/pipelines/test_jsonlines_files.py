@@ -1,0 +1,251 @@
+"""What is in a JSON Lines file when something goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from trio_turnstile import (
+    Aborted,
+    Batch,
+    Consumer,
+    JsonLinesBatchWriter,
+    JsonLinesReader,
+    JsonLinesWriter,
+    PipelineReport,
+    Producer,
+    Retry,
+    Skip,
+)
+from trio_turnstile.testing import assert_conserved
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+async def write(path: Path, *items: Any, **options: Any) -> PipelineReport:
+    report = await (Producer(items) | Consumer(JsonLinesWriter(path), **options)).run()
+    assert_conserved(report)
+    return report
+
+
+# ---- lines are written whole or not at all ----
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[int], None]]:
+    """Sets how large a file may grow, as a full disk would."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+async def test_a_line_that_does_not_fit_leaves_nothing_behind(
+    tmp_path: Path, small_disk: Callable[[int], None]
+) -> None:
+    """Its item fails, and there are as many lines as items that completed."""
+    path = tmp_path / "out.jsonl"
+    small_disk(25)
+    report = await write(path, "0123456789", "0123456789", "ab", limiter=1, on_error=[Skip()])
+    assert (report.steps[0].completed, report.steps[0].failed) == (2, 1)
+    assert lines(path) == ['"0123456789"', '"ab"']
+
+
+async def test_a_line_that_failed_is_written_once_by_a_retry(
+    tmp_path: Path, small_disk: Callable[[int], None]
+) -> None:
+    """Nothing of the first attempt is written later."""
+    path = tmp_path / "out.jsonl"
+    small_disk(5)
+
+    def make_room(failures: int) -> float:
+        small_disk(1_000_000)
+        return 0.0
+
+    policies = [Retry(1, on=OSError, backoff=make_room)]
+    report = await write(path, "0123456789", on_error=policies)
+    assert report.steps[0].completed == 1
+    assert lines(path) == ['"0123456789"']
+
+
+async def test_a_torn_line_spoils_no_other(tmp_path: Path) -> None:
+    """What a killed program left at the end of the file stays a line of its own."""
+    path = tmp_path / "out.jsonl"
+    path.write_text('{"a": 1}\n{"torn')
+    await write(path, 2)
+    assert lines(path) == ['{"a": 1}', '{"torn', "2"]
+
+
+async def test_a_torn_line_that_others_have_added_to_is_left(
+    tmp_path: Path, small_disk: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cutting it off would cut off theirs too, so the next line begins on a new one."""
+    path = tmp_path / "out.jsonl"
+    size_of = os.fstat
+
+    def added_to(fd: int) -> os.stat_result:
+        real = size_of(fd)
+        if not real.st_size:
+            return real
+        monkeypatch.undo()
+        return os.stat_result((*real[:6], real.st_size + 1, *real[7:]))
+
+    async with JsonLinesWriter(path) as writer:
+        small_disk(5)
+        monkeypatch.setattr(os, "fstat", added_to)
+        with pytest.raises(OSError, match="large"):
+            await writer("0123456789")
+        small_disk(1_000_000)
+        await writer(1)
+    assert lines(path) == ['"0123', "1"]
+
+
+# ---- encoders ----
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [lambda item: None, partial(json.dumps, indent=1), lambda item: item],
+    ids=["nothing", "lines", "object"],
+)
+@pytest.mark.parametrize("batched", [False, True])
+async def test_what_is_no_line_is_refused(
+    tmp_path: Path, encode: Callable[[Any], Any], batched: bool
+) -> None:
+    """An encoder that returns nothing, several lines or another type fails its item."""
+    path = tmp_path / "out.jsonl"
+    step: Consumer[Any]
+    if batched:
+        writer = JsonLinesBatchWriter(path, encode=encode)
+        step = Consumer(writer, batch=Batch(2), on_error=[Skip()])
+    else:
+        step = Consumer(JsonLinesWriter(path, encode=encode), on_error=[Skip()])
+    report = await (Producer([{"a": 1}]) | step).run()
+    assert report.steps[0].failed == 1
+    assert path.read_text() == ""
+
+
+async def test_an_encoder_may_return_bytes(tmp_path: Path) -> None:
+    """As `orjson.dumps` does."""
+    path = tmp_path / "out.jsonl"
+    writer = JsonLinesWriter(path, encode=lambda item: json.dumps(item).encode())
+    await (Producer([{"a": 1}]) | Consumer(writer)).run()
+    assert lines(path) == ['{"a": 1}']
+
+
+# ---- one writer, several runs ----
+
+
+async def test_runs_side_by_side_share_the_file(tmp_path: Path) -> None:
+    """The first to end does not close it for the other."""
+
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(3):
+            await wanted.wait()
+            yield number
+
+    wanted = trio.Event()
+    path = tmp_path / "out.jsonl"
+    writer = Consumer(JsonLinesWriter(path), limiter=1)
+    async with trio.open_nursery() as nursery:
+        late = await nursery.start((Producer(numbers) | writer).run)
+        await (Producer(range(3)) | writer).run()
+        wanted.set()
+    assert late.steps[0].completed == 3
+    assert sorted(lines(path)) == ["0", "0", "1", "1", "2", "2"]
+
+
+async def test_a_writer_that_is_not_open_says_so(tmp_path: Path) -> None:
+    """A consumer opens it; a plain call needs `async with`."""
+    with pytest.raises(RuntimeError, match="is not open: make it the function of a Consumer"):
+        await JsonLinesWriter(tmp_path / "out.jsonl")(1)
+
+
+async def test_a_file_may_be_written_and_not_read(tmp_path: Path) -> None:
+    """Then nobody can tell whether its last line is whole, and lines are added to it."""
+    os.mkfifo(tmp_path / "pipe")
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        await write(tmp_path / "pipe", 1, 2)
+        assert os.read(reading, 100) == b"1\n2\n"
+    finally:
+        os.close(reading)
+
+
+# ---- reading ----
+
+
+async def read(path: Path) -> tuple[list[Any], str]:
+    """Return what came through, and why no more did."""
+    came: list[Any] = []
+
+    async def store(item: Any) -> None:
+        came.append(item)
+
+    try:
+        await (Producer(JsonLinesReader(path)) | Consumer(store)).run()
+    except Aborted as aborted:
+        return came, str(aborted.exceptions[0].__cause__)
+    return came, ""
+
+
+async def test_a_bad_byte_names_its_line_and_loses_no_other(tmp_path: Path) -> None:
+    """The good lines before it come through."""
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b"1\n" * 100 + b'"caf\xe9"\n')
+    came, why = await read(path)
+    assert came == [1] * 100
+    assert "line 101" in why
+
+
+async def test_line_ends_of_all_kinds_are_understood(tmp_path: Path) -> None:
+    """Windows' own, empty lines, and no end after the last line."""
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b"1\r\n\n \n2\n3")
+    assert await read(path) == ([1, 2, 3], "")
+
+
+async def test_a_line_may_be_longer_than_what_is_read_at_once(tmp_path: Path) -> None:
+    """It is put together."""
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps("x" * 200_000) + "\n1\n")
+    came, _ = await read(path)
+    assert came == ["x" * 200_000, 1]
+
+
+async def test_lines_of_a_pipe_come_as_they_are_written(tmp_path: Path) -> None:
+    """They do not wait for the pipe to be closed, and a run that waits can be cancelled."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    came = trio.Event()
+
+    async def store(item: Any) -> None:
+        came.set()
+
+    opened: list[int] = []
+
+    def write_one() -> None:
+        opened.append(os.open(path, os.O_WRONLY))
+        os.write(opened[0], b"1\n")
+
+    writer = threading.Thread(target=write_one)
+    writer.start()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon((Producer(JsonLinesReader(path)) | Consumer(store)).run)
+        await came.wait()
+        nursery.cancel_scope.cancel()  # while the next line is waited for
+    writer.join()
+    os.close(opened[0])
