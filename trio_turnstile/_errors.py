@@ -46,7 +46,7 @@ class Overloaded(Exception):
 
     Args:
       retry_after: the seconds after which the service wants to be asked again, if
-        it said so. A limiter admits nobody until then.
+        it said so. A limiter in a turnstile admits nobody until then.
     """
 
     def __init__(self, retry_after: float | None = None) -> None:
@@ -73,7 +73,7 @@ class ConcurrentError(Exception):
       identifiers: what the operation calls itself, outermost first.
       item: the operation or datum that was in hand.
       phase: where it happened: ``"prepare"``, ``"work"``, ``"monitor"``,
-        ``"cleanup"``, ``"source"``, or the name of a stage.
+        ``"cleanup"``, ``"source"``, or the name of a step.
       attempt: which attempt at the item it was, from 1.
       notes: remarks to add, as :pep:`678` notes.
     """

@@ -34,7 +34,7 @@ _BACKS_OFF: ContextVar[bool] = ContextVar("backs_off", default=True)
 
 @contextmanager
 def no_backoff() -> Iterator[None]:
-    """Let retries follow at once, in this task and those that are started meanwhile.
+    """Let retries follow at once, in this task and in tasks started meanwhile.
 
     For tests: ``with no_backoff(): await pipeline.run()``. Budgets still hold.
     """
@@ -55,9 +55,9 @@ class Attempts(Generic[T]):
 
     Args:
       policies: decide about errors.
-      counts: where retries are booked, and what shares of failures are of.
-      state: is told of errors, and to stop when the policies say so.
-      describe: says whose error it was, and where it happened.
+      counts: where retries are booked; shares of failures refer to it.
+      state: records errors, and stops the run when the policies say so.
+      describe: adds whose error it was and where it happened.
       tokens: what a new attempt needs one of; ``None`` for nothing.
       rate: what a new attempt has to wait for before that; ``None`` for nothing.
     """

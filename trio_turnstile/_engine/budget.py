@@ -19,20 +19,20 @@ from trio_turnstile._util import check_number, number
 def _retries(_: object, field: attrs.Attribute[float], value: float) -> None:
     check_number(field.name, value, positive=True)
     if value < 1:
-        raise ValueError(f"retries must be at least 1, or none could be paid, not {value!r}")
+        raise ValueError(f"retries must be at least 1, or no retry could be made, not {value!r}")
 
 
 @final
 @attrs.frozen(kw_only=True)
 class RetryBudget:
-    """How many retries the items of a stage may make together."""
+    """How many retries the items of a step may make together."""
 
     retries: float = attrs.field(default=10.0, validator=_retries)
-    """The most that can be saved up, and what there is at the start."""
+    """The most retries that can be saved up; also the number at the start."""
     per_success: float = attrs.field(default=0.2, validator=number(positive=True))
-    """How much of a retry each item that succeeds earns."""
+    """How much of a retry each successful item earns."""
     per_second: float = attrs.field(default=1.0, validator=number(positive=True))
-    """How many retries come in with each second, so that somebody always tries."""
+    """How many retries come in each second, so that some item always tries."""
 
 
 @final
@@ -47,14 +47,14 @@ class RetryBalance:
         self._successes = 0
 
     def withdraw(self, now: float, successes: int) -> float:
-        """Pay for one retry.
+        """Withdraw one retry, if there is enough.
 
         Args:
           now: the time, in seconds.
           successes: how many items have succeeded so far.
 
         Returns:
-          0 if it is paid, else the seconds after which to ask again.
+          0 if it was withdrawn, else the seconds after which to ask again.
         """
         budget = self._budget
         earned = (successes - self._successes) * budget.per_success
@@ -65,7 +65,7 @@ class RetryBalance:
             self._enough_at = now + (1 - self._left) / budget.per_second
             if self._enough_at > now:
                 return self._enough_at - now
-        # Enough, or so nearly that the wait for the rest is lost in rounding.
+        # Enough, or so nearly enough that rounding would make the rest of the wait 0.
         self._left = max(0.0, self._left - 1)
         self._enough_at = math.inf
         return 0.0

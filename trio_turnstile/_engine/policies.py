@@ -1,9 +1,9 @@
 """What to do about an error: policies, and the verdicts that they give.
 
 A policy looks at a `ConcurrentError` and gives a verdict, or ``None`` to leave it
-to the next one. Policies are asked in order, the first verdict holds, and if all
-are silent the run is aborted. They are pure: frozen values with a plain function,
-which neither sleeps nor touches the run. The engine carries the verdict out.
+to the next one. Policies are asked in order and the first verdict holds. If none gives a
+verdict, the run is aborted. Policies are sans-I/O: frozen values with a plain function that
+neither sleeps nor touches the run. The engine carries the verdict out.
 
 ================ ==================== ==========================================
 policy           verdict              what the engine does
@@ -116,7 +116,7 @@ class Retry:
     """Try again, up to so many times; then leave the error to the next policy.
 
     The item holds no token while it waits. An error with a ``retry_after``
-    attribute, in seconds, is given at least that long. The clean-up of an
+    attribute, in seconds, is waited for at least that long. The clean-up of an
     operation is not tried again.
     """
 
@@ -127,7 +127,7 @@ class Retry:
     backoff: Callable[[int], float] = attrs.field(factory=Backoff, kw_only=True)
     """From the number of failures so far (1, 2, ...) to the seconds to wait."""
     budget: RetryBudget | None = attrs.field(default=None, kw_only=True)
-    """What the items of the stage may spend on retries together; ``None`` for anything."""
+    """What the items of the step may spend on retries together; ``None`` for no bound."""
 
     def decide(self, error: ConcurrentError, /) -> RetryIn | None:
         """Return `RetryIn` while tries are left for an error that it is for."""
@@ -157,9 +157,9 @@ class Skip:
 class DeadLetter:
     """Send the error to a channel, and count the item as diverted.
 
-    The letter is the `ConcurrentError`: item, identifiers, stage, attempt, notes and
+    The letter is the `ConcurrentError`: item, identifiers, step, attempt, notes and
     cause. The channel's other end can be the source of another pipeline. Sending
-    waits while the channel is full, holding no token; if nobody can receive any
+    waits while the channel is full, and holds no token meanwhile. If nobody can receive any
     more, the run is stopped.
     """
 
@@ -213,7 +213,7 @@ class Halt:
 
     Two examples: ``Halt("soon", fail=3)`` starts nothing more once three items
     have failed; ``Halt("now", fail="10%")`` cancels what runs once a tenth of
-    those that ended, and three at the least, have failed.
+    those that ended, and at least three, have failed.
     """
 
     when: Literal["soon", "now"] = attrs.field(validator=attrs.validators.in_(("soon", "now")))

@@ -96,7 +96,7 @@ class WorkerPool(Generic[T]):
       tokens: an item needs one before it is handled.
       counts: the books of the items, as they are received.
       window: how many items may be in hand.
-      state: is told of the error of a source that fails, or of a closed limiter.
+      state: records the error of a source that fails, or of a closed limiter.
       rate: if given, how many items may be begun each second.
       books: where to book how items end, if not in ``counts``.
     """

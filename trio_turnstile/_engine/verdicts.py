@@ -1,4 +1,4 @@
-"""Verdicts: what error policies say is to be done about an error. Frozen values.
+"""Verdicts: what error policies decide about an error. Frozen values.
 
 The engine carries them out; see `Attempts`.
 """

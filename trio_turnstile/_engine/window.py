@@ -13,8 +13,8 @@ from .counts import Counts
 WINDOW_SLACK = 64
 """How much wider than the limit a window is, unless the user says otherwise.
 
-A worker more is hired only for a free token, so the slack costs nothing until items
-back off, clean up or wait to be passed on. Then it is what goes on beside them."""
+One more worker is hired only for a free token, so the slack costs nothing until items
+back off, clean up or wait to be passed on. Then other items go on beside them."""
 
 Size: TypeAlias = Callable[[], float]
 """Returns the width of a window, which may change at any time."""

@@ -1,8 +1,8 @@
 """`Grace`: shields clean-ups from cancellation, each for a bounded time.
 
-The usual ``with trio.move_on_after(grace, shield=True)`` costs 6 µs, about what
-all the rest of an operation costs. So the scope that a worker has anyway is turned
-into a shield and back, and one task watches the time of all clean-ups: 2 µs.
+The usual ``with trio.move_on_after(grace, shield=True)`` costs 6 µs, about as much as
+the rest of an operation. So the cancel scope that a worker has already is turned into a
+shield and back, and one task watches the time of all clean-ups. That costs 2 µs.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ C = TypeVar("C")
 
 @final
 class Grace:
-    """How long clean-ups may take, and the watch over it.
+    """How long clean-ups may take, and the task that watches it.
 
     Args:
-      seconds: the grace of each clean-up.
+      seconds: how long each clean-up may take.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -34,9 +34,10 @@ class Grace:
     async def shield(
         self, scope: trio.CancelScope, cleanup: Callable[[C], Awaitable[object]], argument: C
     ) -> None:
-        """Run ``cleanup(argument)`` with ``scope`` as its shield, which the caller is in.
+        """Run ``cleanup(argument)`` inside ``scope``, which becomes a shield meanwhile.
 
-        If the grace runs out, the scope is cancelled, and with it all it surrounds.
+        The caller is inside the scope. If the grace runs out, the scope is cancelled, and
+        with it all that it surrounds.
         """
         self._ends[scope] = trio.current_time() + self.seconds
         if self._watchman:

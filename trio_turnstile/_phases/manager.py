@@ -1,4 +1,4 @@
-"""The account of a run of phases: live in a `Manager`, in the end a `Report`."""
+"""The account of a run of phases: a `Manager` while it runs, a `Report` at its end."""
 
 from __future__ import annotations
 

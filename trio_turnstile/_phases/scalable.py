@@ -1,4 +1,4 @@
-"""`Scalable`: an operation in four phases, and what surrounds a phase."""
+"""`Scalable`: an operation in four phases, and what a phase is given."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from trio_turnstile._errors import ConcurrentError
 from trio_turnstile._util import seconds
 
 Phase: TypeAlias = Literal["prepare", "work", "monitor", "cleanup"]
+"""The name of a phase."""
 
 
 @final
 @attrs.frozen
 class Channels:
-    """Where a phase may report to the manager; sending never waits for long.
+    """The channels on which a phase may report to the manager. Sending never waits for long.
 
     The runner reports the outcome of every operation by itself. A phase may send
-    errors worth noting that do not fail it, and with ``counting="phases"`` it is
-    the phases that send all the counts.
+    errors worth noting that do not fail its operation. With ``counting="phases"``, the
+    phases send all the counts.
     """
 
     working: trio.MemorySendChannel[int]
@@ -45,13 +46,13 @@ class Scalable:
         """Get ready, for example fetch inputs."""
 
     async def work(self, channels: Channels) -> None:
-        """Do the work, or hand it to somebody else, for example a cluster."""
+        """Do the work, or submit it elsewhere, for example as a job on a cluster."""
 
     async def monitor(self, channels: Channels) -> None:
-        """Wait for work that was handed to somebody else; it still holds its token."""
+        """Wait for work that was submitted elsewhere. The operation still holds its token."""
 
     async def cleanup(self, channels: Channels) -> None:
-        """Tidy up. Runs once if `prepare` began, without a token, whatever happened."""
+        """Tidy up. Runs once if `prepare` began, whatever happened, and holds no token."""
 
 
 _TIMEOUT = seconds(positive=True, optional=True)
@@ -62,8 +63,8 @@ _TIMEOUT = seconds(positive=True, optional=True)
 class PhaseTimeouts:
     """How long each phase may take, in seconds; ``None`` for any time.
 
-    A phase that takes longer is cancelled and fails with `trio.TooSlowError`,
-    an error like others. For clean-up, see ``cleanup_grace``.
+    A phase that takes longer is cancelled and fails with `trio.TooSlowError`, which the
+    error policies judge like any other error. For clean-up, see ``cleanup_grace``.
     """
 
     prepare: float | None = attrs.field(default=None, validator=_TIMEOUT)

@@ -1,4 +1,4 @@
-"""Batches: how items are gathered into lists, and when a list is full. Pure.
+"""Batches: how items are gathered into lists, and when a list is full. Sans-I/O.
 
 A batch ends when it has enough items, enough weight, or when its oldest item has
 waited long enough. The age is that of the oldest item: if each new item started
@@ -24,7 +24,7 @@ Trigger: TypeAlias = Literal["size", "weight", "age", "flush"]
 @final
 @attrs.frozen
 class Batch:
-    """How to gather items into batches: by size, weight, age, and apart by key.
+    """How to gather items into batches: by size, by weight, by age, and separately by key.
 
     What is left is flushed when the source ends and when the pipeline drains.
 
@@ -85,10 +85,10 @@ class Gatherer(Generic[T]):
         return sum(len(gathering.items) for gathering in self._open.values())
 
     def add(self, item: T, now: float) -> list[Gathered[T]]:
-        """Take in one item at a time ``now``, in seconds; return the batches that it ended.
+        """Add an item at the time ``now``, in seconds; return the batches that it ended.
 
         Raises:
-          Exception: what the key or weight function raises; the item is not taken in.
+          Exception: what the key or weight function raises; the item is not added.
         """
         batch = self._batch
         key = None if batch.key is None else batch.key(item)

@@ -1,4 +1,4 @@
-"""Order among items that run at a time: all in turn, or in turn for each key."""
+"""The order of items that run at the same time: one order for all, or one for each key."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import trio
 class Turns:
     """Lets items pass in the order of their numbers: 1, 2, 3, ...
 
-    Every number has to be done with once, whatever became of its item. An item may
-    wait as long as it likes for its turn: later ones work on meanwhile.
+    Every number has to be marked as finished once, however its item ended. An item may
+    wait for its turn as long as it takes: later items go on being worked on meanwhile.
     """
 
     def __init__(self) -> None:
@@ -23,13 +23,13 @@ class Turns:
         self._waiting: dict[int, trio.Event] = {}
 
     async def wait(self, number: int) -> None:
-        """Wait until all numbers before this one are done with."""
+        """Wait until all numbers before this one are finished."""
         if number != self._next:
             self._waiting[number] = trio.Event()
             await self._waiting[number].wait()
 
     def done(self, number: int) -> None:
-        """Be done with this number, in or out of turn."""
+        """Mark this number as finished, and wake the next if it is due."""
         self._waiting.pop(number, None)
         self._done.add(number)
         while self._next in self._done:
@@ -41,15 +41,15 @@ class Turns:
 
 @final
 class Lanes:
-    """Lets items of one key pass one at a time, in the order of their coming."""
+    """Lets items of one key pass one at a time, in the order in which they came."""
 
     def __init__(self) -> None:
         self._lanes: dict[Hashable, deque[trio.Event]] = {}
 
     async def enter(self, key: Hashable) -> None:
-        """Wait until those of the same key that came before have left.
+        """Wait until the items of the same key that came before have left.
 
-        If cancelled, the place in the lane is given up.
+        If cancelled, the item gives up its place in the lane.
         """
         lane = self._lanes.get(key)
         if lane is None:
@@ -60,6 +60,8 @@ class Lanes:
         try:
             await place.wait()
         except BaseException:
+            # The lane was handed to this item before it could run again, so it must pass
+            # the lane on, or the later items of the key would wait for ever.
             if place.is_set():
                 self.leave(key)
             else:
@@ -67,7 +69,7 @@ class Lanes:
             raise
 
     def leave(self, key: Hashable) -> None:
-        """Let the next of the same key in."""
+        """Let the next item of the same key in."""
         lane = self._lanes[key]
         if lane:
             lane.popleft().set()

@@ -1,6 +1,6 @@
 """Pipelines: `Producer` | `Processor` | `Consumer`, typed from end to end.
 
-These are frozen values: a pipeline says what is to be done, and each `Pipeline.run`
+These are frozen values. A pipeline says what to do, and each `Pipeline.run`
 makes a `PipelineRun` of its own.
 """
 
@@ -73,7 +73,7 @@ class Producer(Generic[T_co]):
     ) -> Producer[T]:
         """Produce the items of pages, which are fetched one after the other.
 
-        One page is read ahead of the items that are being taken.
+        One page is fetched ahead of the items that are being worked on.
 
         Args:
           fetch_page: an async function from a cursor to the items of its page and
@@ -89,7 +89,7 @@ class Producer(Generic[T_co]):
 
     @classmethod
     def merge(cls, *producers: Producer[T]) -> Producer[T]:
-        """Produce the items of several producers, as they come.
+        """Produce the items of several producers, in the order in which they come.
 
         Raises:
           ValueError: if one of them has processors joined to it: merge first.
@@ -120,8 +120,8 @@ class Producer(Generic[T_co]):
     async def open(self, *, max_errors: int = 10_000) -> AsyncIterator[Results[T_co]]:
         """Run without a consumer: ``async with producer.open() as results``.
 
-        Iterate over ``results`` for what comes out. Leaving the block early cancels
-        what is in hand; ``results.report()`` has the account then too.
+        Iterate over ``results`` to get what comes out. Leaving the block early cancels
+        what is in hand; ``results.report()`` returns the account then, too.
 
         Args:
           max_errors: how many errors to keep for the report.
@@ -189,7 +189,7 @@ class Pipeline:
         max_errors: int = 10_000,
         task_status: trio.TaskStatus[PipelineRun] = trio.TASK_STATUS_IGNORED,
     ) -> PipelineReport:
-        """Run until the source ends and all items have met their fate.
+        """Run until the source has ended and every item has ended.
 
         Args:
           max_errors: how many errors to keep for the report.

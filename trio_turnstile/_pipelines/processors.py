@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeAlias, TypedDict, TypeVar, Unpack, final, overload
 
@@ -42,6 +42,17 @@ class StepOptions(BatchStepOptions, Generic[T], total=False):
 
     ordered: bool
     key: Callable[[T], Hashable] | None
+
+
+_OPTIONS = frozenset(StepOptions.__optional_keys__)
+
+
+def _check_options(kind: str, options: Mapping[str, Any], known: Collection[str]) -> None:
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise TypeError(
+            f"{kind} has no option {unknown[0]!r}; its options are: {', '.join(sorted(known))}"
+        )
 
 
 Opened: TypeAlias = AbstractAsyncContextManager[Callable[[T], Awaitable[U]]]
@@ -109,6 +120,7 @@ class Processor(Generic[T_contra, U_co]):
     ) -> None: ...
 
     def __init__(self, function: Any, **options: Any) -> None:
+        _check_options("Processor", options, _OPTIONS)
         object.__setattr__(self, "_steps", (make_step(function, **options),))
 
     @overload
@@ -183,6 +195,7 @@ class Consumer(Generic[T_contra]):
     ) -> None: ...
 
     def __init__(self, function: Any, **options: Any) -> None:
+        _check_options("Consumer", options, {*_OPTIONS, "batch"})
         object.__setattr__(self, "_steps", (make_step(function, **options),))
 
 

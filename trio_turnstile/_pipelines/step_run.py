@@ -30,7 +30,7 @@ class StepRun:
       name: its name, unique in the pipeline.
       function: what is called with each item.
       tokens: what a new attempt needs one of; ``None`` for nothing.
-      state: is told of errors, and to stop when the policies say so.
+      state: records errors, and stops the run when the policies say so.
     """
 
     def __init__(

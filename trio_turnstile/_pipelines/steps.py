@@ -1,4 +1,4 @@
-"""Steps: what a pipeline is to do with each item. Frozen values, and what steps return."""
+"""Steps: what a pipeline does with each item, and what a step may return. Frozen values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Discarded(Enum):
 
 
 DISCARD: Final = Discarded.DISCARD
-"""Returned by a processor, it drops the item: nothing is passed on."""
+"""A processor returns it to drop the item: nothing is passed on."""
 
 Discard: TypeAlias = Literal[Discarded.DISCARD]
 """The type of `DISCARD`, for annotations."""
@@ -43,10 +43,10 @@ def _as_tuple(items: Iterable[T]) -> tuple[T, ...]:
 @final
 @attrs.frozen
 class Many(Generic[T_co]):
-    """Returned by a processor, it passes several items on, or none.
+    """A processor returns it to pass several items on, or none.
 
-    What it is made of is gone through at once, so that an error in it is the
-    step's own error.
+    The iterable is consumed immediately, so that an exception in it counts as an error of
+    the step.
     """
 
     items: tuple[T_co, ...] = attrs.field(converter=_as_tuple)
