@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from testkit.pipelines import books, unchanged
 from trio_turnstile import (
     Aborted,
     Batch,
@@ -18,22 +19,14 @@ from trio_turnstile import (
     Consumer,
     DeadLetter,
     Limiter,
-    PipelineReport,
     Processor,
     Producer,
     Retry,
     RetryBudget,
     Skip,
-    StepReport,
     Throttle,
 )
 from trio_turnstile.testing import assert_conserved
-
-
-def books(report: PipelineReport) -> StepReport:
-    """The account of the last step; all steps balance."""
-    assert_conserved(report)
-    return report.steps[-1]
 
 
 class Store:
@@ -68,14 +61,10 @@ async def every_second(items: int) -> AsyncIterator[int]:
 async def test_batches_by_size(steps: int) -> None:
     """A batch is full when it has its size; what is left is flushed at the end."""
 
-    async def as_it_is(item: int) -> int:
-        await trio.lowlevel.checkpoint()
-        return item
-
     store = Store()
     producer = Producer(range(10))
     for _ in range(steps):
-        producer = producer | Processor(as_it_is, ordered=True)
+        producer = producer | Processor(unchanged, ordered=True)
     report = await (producer | Consumer(store, limiter=1, batch=Batch(4))).run()
     assert store.batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert books(report).batches == {"size": 2, "flush": 1}
@@ -150,13 +139,9 @@ async def test_a_full_window_never_waits_for_a_full_batch(
 ) -> None:
     """If all that there is room for is being gathered, batches go as they are."""
 
-    async def as_it_is(item: str) -> str:
-        await trio.lowlevel.checkpoint()
-        return item
-
     producer = Producer(str(number) for number in range(300))
     for _ in range(steps):
-        producer = producer | Processor(as_it_is)
+        producer = producer | Processor(unchanged)
     store = Store(seconds=1)
     with trio.fail_after(1000):
         report = await (producer | Consumer(store, limiter=1, window=window, batch=batch)).run()
@@ -169,14 +154,10 @@ async def test_a_window_that_shrinks_never_waits_for_a_full_batch(
 ) -> None:
     """Nor if there was room for more, before the limit was turned down."""
 
-    async def as_it_is(number: int) -> int:
-        await trio.lowlevel.checkpoint()
-        return number
-
     limiter = Limiter("db", 4, throttle=Throttle(min=0))
     producer = Producer(every_second(60))
     for _ in range(steps):
-        producer = producer | Processor(as_it_is)
+        producer = producer | Processor(unchanged)
     store = Store(seconds=1)
     async with trio.open_nursery() as nursery:
         await nursery.start(

@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from testkit.pipelines import account, books
 from trio_turnstile import (
     DISCARD,
     Abort,
@@ -19,23 +20,14 @@ from trio_turnstile import (
     DeadLetter,
     Halt,
     Log,
-    PipelineReport,
-    PipelineRun,
     Processor,
     Producer,
     Retry,
     RetryBudget,
     Skip,
-    StepReport,
     Verdict,
 )
-from trio_turnstile.testing import assert_conserved, no_backoff
-
-
-def books(of: PipelineReport | PipelineRun, step: int = 0) -> StepReport:
-    """The account of one step; all steps balance."""
-    assert_conserved(of)
-    return of.steps[step]
+from trio_turnstile.testing import no_backoff
 
 
 class Fails:
@@ -77,7 +69,7 @@ async def test_retry_tries_again_after_the_back_off(autojump_clock: MockClock, f
         | Processor(Fails(times=0), limiter=1, name="before")
         | Consumer(step, limiter=None if fused else 1, on_error=policies)
     ).run()
-    assert (books(report, 1).completed, books(report, 1).retried) == (1, 3)
+    assert (books(report).completed, books(report).retried) == (1, 3)
     assert step.at == [0, 1, 3, 6]
     assert report.errors == ()
 
@@ -94,7 +86,7 @@ async def test_after_the_last_retry_the_next_policy_decides(
         | Processor(Fails(times=0), limiter=1, name="before")
         | Consumer(step, limiter=None if fused else 1, on_error=policies)
     ).run()
-    assert (books(report, 1).failed, books(report, 1).retried) == (1, 2)
+    assert (books(report).failed, books(report).retried) == (1, 2)
     (error,) = report.errors
     assert (error.item, error.phase, error.attempt) == (1, "Fails", 3)
     assert error.__cause__ is step.error
@@ -131,7 +123,7 @@ async def test_a_budget_spares_the_tries_in_an_outage(autojump_clock: MockClock)
     report = await (
         Producer(range(30)) | Consumer(out_until_20, limiter=30, on_error=policies)
     ).run()
-    assert books(report).completed == 30
+    assert books(report, 0).completed == 30
     assert sum(at < 20 for at in attempts) <= 30 + 5 + 20
     assert trio.current_time() < 30
 
@@ -145,7 +137,7 @@ async def test_a_budget_is_each_stage_s_own(autojump_clock: MockClock) -> None:
         | Processor(Fails(times=1), on_error=policies)
         | Consumer(Fails(times=1), limiter=1, on_error=policies)
     ).run()
-    assert books(report, 1).completed == 1
+    assert books(report).completed == 1
     assert trio.current_time() == 0
 
 
@@ -178,7 +170,7 @@ async def test_timeouts_are_errors_like_others(autojump_clock: MockClock) -> Non
                 on_error=[Retry(1, on=trio.TooSlowError, backoff=lambda n: 1), Skip()],
             )
         ).run()
-        assert (books(report, 1).failed, books(report, 1).retried) == (1, 1)
+        assert (books(report).failed, books(report).retried) == (1, 1)
         assert isinstance(report.errors[0].__cause__, trio.TooSlowError)
     assert trio.current_time() == 10
 
@@ -194,7 +186,7 @@ async def test_skip_goes_on_without_the_item(fused: bool) -> None:
         | Processor(Fails(times=0), limiter=2, name="before")
         | Consumer(fail_even, limiter=None if fused else 2, on_error=[Skip(on=OSError)])
     ).run()
-    assert (books(report, 1).completed, books(report, 1).failed) == (3, 3)
+    assert (books(report).completed, books(report).failed) == (3, 3)
     assert {error.item for error in report.errors} == {0, 2, 4}
 
 
@@ -205,7 +197,7 @@ async def test_log_logs_and_leaves_the_verdict_to_the_next(
     caplog.set_level(logging.INFO, logger="trio_turnstile.errors")
     policies = [Log(logging.INFO, on=OSError), Log(on=ValueError), Skip()]
     report = await (Producer(range(4)) | Consumer(fail_even, limiter=1, on_error=policies)).run()
-    assert books(report).failed == 2
+    assert books(report, 0).failed == 2
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
         (logging.INFO, "attempt 1: fail_even failed: OSError(0)"),
         (logging.INFO, "attempt 1: fail_even failed: OSError(2)"),
@@ -225,7 +217,7 @@ async def test_abort_and_silence_stop_everything(
     (error,) = caught.value.exceptions
     assert error.__cause__ is step.error
     report = caught.value.report
-    assert (books(report).completed, books(report).failed) == (0, 1)
+    assert (books(report, 0).completed, books(report, 0).failed) == (0, 1)
     assert trio.current_time() == 1
 
 
@@ -244,7 +236,7 @@ async def test_the_first_verdict_holds(autojump_clock: MockClock) -> None:
 
     policies = [Ask("a", None), Ask("b", Skip().decide(ConcurrentError(""))), Ask("c", None)]
     report = await (Producer([1]) | Consumer(Fails(), on_error=policies)).run()
-    assert books(report).failed == 1
+    assert books(report, 0).failed == 1
     assert asked == ["a", "b"]
 
 
@@ -273,7 +265,7 @@ async def test_groups_are_matched_by_their_leaves() -> None:
 
     policies = [Skip(on=OSError), Halt("soon", fail=9, on=(OSError, ValueError))]
     report = await (Producer([1, 2]) | Consumer(fail, on_error=policies)).run()
-    assert books(report).failed == 2
+    assert books(report, 0).failed == 2
     only = [Skip(on=OSError)]
     with pytest.raises(Aborted) as caught:
         await (Producer([1, 2]) | Consumer(fail, limiter=1, on_error=only)).run()
@@ -293,9 +285,9 @@ async def test_halt_soon_lets_what_is_in_hand_finish(autojump_clock: MockClock) 
             | Consumer(step, limiter=2, on_error=[Halt("soon", fail=3)])
         ).run()
     report = caught.value.report
-    assert books(report).cancelled == books(report, 1).cancelled == 0
-    assert books(report, 1).failed == books(report, 1).received == books(report).completed
-    assert 3 <= books(report, 1).failed < 12
+    assert books(report, 0).cancelled == books(report).cancelled == 0
+    assert books(report).failed == books(report).received == books(report, 0).completed
+    assert 3 <= books(report).failed < 12
 
 
 async def test_halt_now_cancels_what_is_in_hand(autojump_clock: MockClock) -> None:
@@ -339,9 +331,9 @@ async def test_dead_letters_feed_another_pipeline(fused: bool) -> None:
                 | Processor(Fails(times=0), limiter=3, name="before")
                 | Consumer(fail_even, limiter=None if fused else 2, on_error=policies)
             ).run()
-    assert (books(report, 1).completed, books(report, 1).diverted) == (3, 3)
+    assert (books(report).completed, books(report).diverted) == (3, 3)
     assert report.errors == ()
-    assert books(redrive).completed == 3
+    assert books(redrive, 0).completed == 3
     assert sorted(redone) == [(n, "fail_even", 2, f"OSError({n})") for n in (0, 2, 4)]
 
 
@@ -355,9 +347,9 @@ async def test_sending_a_letter_holds_no_token(autojump_clock: MockClock) -> Non
             ).run
         )
         await trio.sleep(1)
-        assert (books(flow).completed, books(flow).in_flight) == (3, 3)
+        assert (books(flow, 0).completed, books(flow, 0).in_flight) == (3, 3)
         flow.cancel()
-    assert books(flow).cancelled == 3
+    assert books(flow, 0).cancelled == 3
 
 
 @pytest.mark.parametrize("closed", [0, 1], ids=["send", "receive"])
@@ -370,4 +362,21 @@ async def test_letters_that_nobody_can_receive_stop_the_run(closed: int) -> None
     (error,) = caught.value.exceptions
     assert isinstance(error, ConcurrentError)
     assert error.notes[0].startswith("its dead letter could not be sent:")
-    assert books(caught.value.report).failed == 1
+    assert books(caught.value.report, 0).failed == 1
+
+
+async def test_backoff_holds_no_token(autojump_clock: MockClock) -> None:
+    """40 items that fail twice, 1 s of back-off and 5 tokens take 3 s, not 18."""
+    failures = Counter[int]()
+
+    async def flaky(number: int) -> None:
+        await trio.sleep(0.1)
+        failures[number] += 1
+        if failures[number] <= 2:
+            raise OSError("not yet")
+
+    policies = [Retry(2, backoff=lambda n: 1)]
+    report = await (Producer(range(40)) | Consumer(flaky, limiter=5, on_error=policies)).run()
+    assert account(report)["flaky"] == (40, 40, 0, 0, 0, 0)
+    assert report["flaky"].retried == 80
+    assert trio.current_time() <= 3.1

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import count, pairwise
+from itertools import pairwise
 from typing import Any
 
-import attrs
 import pytest
 import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
 
+from testkit.interrupts import Started, struck_everywhere
+from testkit.pipelines import unchanged
 from trio_turnstile import (
     DISCARD,
     Consumer,
@@ -29,21 +32,6 @@ STRIDE = 41
 
 
 MODULES = {"_pipelines/fused.py", "_pipelines/step_run.py", "_engine/slot.py"}
-
-
-@attrs.frozen
-class Status:
-    """Gets the flow when it starts."""
-
-    flows: list[PipelineRun]
-
-    def started(self, flow: Any = None) -> None:
-        self.flows.append(flow)
-
-
-async def wait(item: int) -> int:
-    await trio.lowlevel.checkpoint()
-    return item
 
 
 async def at_once(item: int) -> int:
@@ -80,7 +68,12 @@ def again() -> Retry:
 
 
 def plain() -> Pipeline:
-    return Producer(range(8)) | Processor(wait, limiter=3) | Processor(at_once) | Consumer(at_once)
+    return (
+        Producer(range(8))
+        | Processor(unchanged, limiter=3)
+        | Processor(at_once)
+        | Consumer(at_once)
+    )
 
 
 def with_errors() -> Pipeline:
@@ -94,7 +87,7 @@ def with_errors() -> Pipeline:
 
 def in_order() -> Pipeline:
     return (
-        Producer(range(8)) | Processor(wait, limiter=3, ordered=True) | Processor(wait)
+        Producer(range(8)) | Processor(unchanged, limiter=3, ordered=True) | Processor(unchanged)
     ) | Consumer(at_once)
 
 
@@ -104,7 +97,7 @@ def with_many() -> Pipeline:
         | Processor(doubled, limiter=2)
         | Processor(without_some)
         | Processor(doubled)
-        | Processor(wait, limiter=2)
+        | Processor(unchanged, limiter=2)
         | Consumer(doubled)
     )
 
@@ -112,30 +105,94 @@ def with_many() -> Pipeline:
 def by_key() -> Pipeline:
     return (
         Producer(range(8))
-        | Processor(wait, limiter=3, key=lambda item: item % 2)
+        | Processor(unchanged, limiter=3, key=lambda item: item % 2)
         | Processor(doubled)
-        | Consumer(wait)
+        | Consumer(unchanged)
     )
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("make", [plain, with_errors, in_order, with_many, by_key])
-def test_the_books_balance_wherever_ctrl_c_strikes(
-    make: Callable[[], Pipeline], interrupted: Callable[..., bool]
-) -> None:
-    """Each item is in the books of one step at least, and where one passed on is the next's."""
-    for instruction in count(1, STRIDE):
-        flows: list[PipelineRun] = []
-        main = partial(make().run, task_status=Status(flows))
-        if not interrupted(main, instruction, event="opcode", modules=MODULES):
-            break
-        if not flows:  # struck while it was being made
-            continue
-        (flow,) = flows
-        assert_conserved(flow)
-        for report in flow.steps:
-            assert report.in_flight == 0
-            assert len(report.cut_off) == report.cancelled
-        if make not in (with_many, by_key):
-            assert all(one.completed == other.received for one, other in pairwise(flow.steps))
-    assert instruction > 10 * STRIDE
+def test_the_books_balance_wherever_ctrl_c_strikes(make: Callable[[], Pipeline]) -> None:
+    """After Ctrl-C at any instruction, every item that a step passed on is in the next's books."""
+
+    async def main(status: Started[PipelineRun]) -> None:
+        await make().run(task_status=status)
+
+    tried = 0
+    for status in struck_everywhere(
+        main, Started[PipelineRun], event="opcode", modules=MODULES, stride=STRIDE
+    ):
+        tried += 1
+        for run in status.values:  # none, if Ctrl-C came before the run began
+            check_end(run)
+            if make not in (with_many, by_key):
+                assert all(one.completed == other.received for one, other in pairwise(run.steps))
+    assert tried > 10
+
+
+def check_end(run: PipelineRun) -> None:
+    assert_conserved(run)
+    for step in run.steps:
+        assert step.in_flight == 0
+        assert len(step.cut_off) == step.cancelled
+
+
+# ---- how the interrupt comes out ----
+
+
+async def strike(number: int) -> int:
+    """Have the user press Ctrl-C while the third item is in hand."""
+    await trio.sleep(1)
+    if number == 3:
+        signal.raise_signal(signal.SIGINT)
+    return number
+
+
+async def hidden_strike(number: int) -> int:
+    """The same while nobody works, so that the main task is the one that hears of it."""
+    if number == 3:
+        trio.lowlevel.spawn_system_task(press)
+    await trio.sleep(5)
+    return number
+
+
+async def press() -> None:
+    await wait_all_tasks_blocked()
+    signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("step", [strike, hidden_strike])
+def test_ctrl_c_comes_out_bare(step: Any) -> None:
+    """An interrupt comes out as `KeyboardInterrupt`, and the books are closed."""
+    status = Started[PipelineRun]()
+    pipeline = Producer(range(8)) | Processor(step, limiter=4) | Consumer(unchanged, limiter=1)
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(partial(pipeline.run, task_status=status), clock=MockClock(autojump_threshold=0))
+    (run,) = status.values
+    check_end(run)
+    assert sum(step.cancelled for step in run.steps) >= 1
+
+
+@pytest.mark.parametrize("step", [strike, hidden_strike])
+def test_ctrl_c_comes_out_of_the_block_bare(step: Any) -> None:
+    """Without a consumer too, wherever the interrupt strikes."""
+
+    async def main() -> None:
+        async with (Producer(range(8)) | Processor(step, limiter=4)).open() as results:
+            async for _ in results:
+                pass
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+async def test_ctrl_c_in_the_source_comes_out_bare() -> None:
+    """An iterator may be where the interrupt strikes."""
+
+    def source() -> Iterator[int]:
+        yield 1
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await (Producer(source()) | Consumer(unchanged)).run()

@@ -10,34 +10,19 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_turnstile import Consumer, Many, Processor, Producer
+from testkit.pipelines import account, slowly, takes, unchanged
+from trio_turnstile import Aborted, Batch, Consumer, Many, Processor, Producer
 from trio_turnstile.testing import assert_conserved
-
-
-async def as_it_is(item: int) -> int:
-    await trio.lowlevel.checkpoint()
-    return item
-
-
-async def takes_a_second(item: int) -> int:
-    await trio.sleep(1)
-    return item
 
 
 async def all_of(producer: Producer[int]) -> list[int]:
     """What comes out of a producer, sorted."""
-    async with (producer | Processor(as_it_is, limiter=3)).open() as results:
+    async with (producer | Processor(unchanged, limiter=3)).open() as results:
         items = sorted([item async for item in results])
     report = results.report()
     assert_conserved(report)
     assert report.steps[0].completed == len(items)
     return items
-
-
-async def slowly(*items: int, every: float = 1) -> AsyncIterator[int]:
-    for item in items:
-        await trio.sleep(every)
-        yield item
 
 
 def channel_of(*items: int) -> trio.MemoryReceiveChannel[int]:
@@ -106,7 +91,7 @@ async def test_a_function_opens_a_source_for_each_run() -> None:
 async def test_other_things_are_no_sources(source: Any) -> None:
     """What cannot be iterated over is refused, with what it would have to be."""
     with pytest.raises(TypeError, match="a source must be an iterable, an async iterable or a"):
-        await (Producer(source) | Consumer(as_it_is)).run()
+        await (Producer(source) | Consumer(unchanged)).run()
 
 
 async def test_an_iterator_must_not_ask_to_wait() -> None:
@@ -117,14 +102,14 @@ async def test_an_iterator_must_not_ask_to_wait() -> None:
         yield 1
 
     with pytest.RaisesGroup(pytest.RaisesExc(Exception, match="must give an item or end")):
-        await (Producer(source) | Consumer(as_it_is)).run()
+        await (Producer(source) | Consumer(unchanged)).run()
 
 
 async def test_a_channel_is_left_open(autojump_clock: MockClock) -> None:
     """A channel is read, and stays its owner's."""
     send, receive = trio.open_memory_channel[int](0)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon((Producer(receive) | Consumer(as_it_is)).run)
+        nursery.start_soon((Producer(receive) | Consumer(unchanged)).run)
         for number in range(3):
             await send.send(number)
         await trio.sleep(1)
@@ -144,7 +129,7 @@ async def test_an_async_source_is_read_one_ahead(autojump_clock: MockClock) -> N
             yield read
 
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start((Producer(source()) | Consumer(takes_a_second, limiter=2)).run)
+        flow = await nursery.start((Producer(source()) | Consumer(takes(1), limiter=2)).run)
         await trio.sleep(0.9)
         assert read == 3
         flow.drain()
@@ -190,9 +175,7 @@ async def test_one_page_is_read_ahead(autojump_clock: MockClock) -> None:
     """The next page comes while the items of one are worked on, and no page more."""
     pages = Pages(10, 10, 10, 10)
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start(
-            (Producer.pages(pages, 0) | Consumer(takes_a_second, limiter=1)).run
-        )
+        flow = await nursery.start((Producer.pages(pages, 0) | Consumer(takes(1), limiter=1)).run)
         await trio.sleep(8.5)
         assert [cursor for cursor, _ in pages.asked] == [0, 1]
         await trio.sleep(10)
@@ -216,9 +199,7 @@ async def test_draining_asks_for_no_more_pages(autojump_clock: MockClock) -> Non
     """Pages that were read are worked on, and no other is asked for."""
     pages = Pages(5, 5, 5, 5)
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start(
-            (Producer.pages(pages, 0) | Consumer(takes_a_second, limiter=1)).run
-        )
+        flow = await nursery.start((Producer.pages(pages, 0) | Consumer(takes(1), limiter=1)).run)
         await trio.sleep(3.5)
         asked = len(pages.asked)
         flow.drain()
@@ -251,7 +232,7 @@ async def test_a_silent_producer_does_not_hold_up_the_others(autojump_clock: Moc
     """Items of one come while another has nothing to give."""
     send, silent = trio.open_memory_channel[int](0)
     async with (
-        Producer.merge(Producer(silent), Producer([1, 2, 3])) | Processor(as_it_is)
+        Producer.merge(Producer(silent), Producer([1, 2, 3])) | Processor(unchanged)
     ).open() as results:
         assert sorted([await anext(results) for _ in range(3)]) == [1, 2, 3]
         send.close()
@@ -268,7 +249,7 @@ async def test_merged_sources_are_read_as_wanted() -> None:
             yield number
 
     merged = Producer.merge(Producer(lambda: source(0)), Producer(lambda: source(1)))
-    async with (merged | Processor(as_it_is, window=2)).open() as results:
+    async with (merged | Processor(unchanged, window=2)).open() as results:
         await wait_all_tasks_blocked()
         assert sum(taken) <= 4
         await anext(results)
@@ -282,7 +263,7 @@ async def test_draining_merged_sources(autojump_clock: MockClock) -> None:
     _, silent = trio.open_memory_channel[int](0)
     merged = Producer.merge(Producer(silent), Producer(slowly(*range(100))))
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start((merged | Consumer(takes_a_second, limiter=1)).run)
+        flow = await nursery.start((merged | Consumer(takes(1), limiter=1)).run)
         await trio.sleep(5.5)
         flow.drain()
     assert trio.current_time() <= 7
@@ -292,4 +273,55 @@ async def test_draining_merged_sources(autojump_clock: MockClock) -> None:
 def test_merge_takes_producers_alone() -> None:
     """Steps are joined to what the merge returns."""
     with pytest.raises(ValueError, match="join processors to what it returns"):
-        Producer.merge(Producer([1]) | Processor(as_it_is))
+        Producer.merge(Producer([1]) | Processor(unchanged))
+
+
+# ---- a source that fails ----
+
+
+def broken_iterable() -> Iterator[int]:
+    yield from range(3)
+    raise OSError("no more")
+
+
+async def broken_async_iterable() -> AsyncIterator[int]:
+    for number in range(3):
+        await trio.sleep(0.1)
+        yield number
+    raise OSError("no more")
+
+
+async def broken_pages(cursor: int) -> tuple[list[int], int]:
+    await trio.sleep(0.1)
+    if cursor == 3:
+        raise OSError("no more")
+    return [cursor], cursor + 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Producer(broken_iterable()),
+        lambda: Producer(broken_iterable),
+        lambda: Producer(broken_async_iterable()),
+        lambda: Producer.pages(broken_pages, 0),
+        lambda: Producer.merge(Producer(broken_async_iterable), Producer.pages(broken_pages, 3)),
+    ],
+    ids=["iterable", "callable", "async", "pages", "merged"],
+)
+@pytest.mark.parametrize("batch", [None, Batch(2)])
+async def test_a_failing_source_lets_what_is_in_hand_finish(
+    autojump_clock: MockClock, make: Any, batch: Any
+) -> None:
+    """The source's error is raised after all that it gave has gone through."""
+    consumer: Any = Consumer
+    pipeline = make() | consumer(takes(2), limiter=2, batch=batch)
+    with pytest.raises(Aborted) as caught:
+        await pipeline.run()
+    (error,) = caught.value.exceptions
+    assert error.phase == "source"
+    assert (error.item, repr(error.__cause__)) == (None, "OSError('no more')")
+    report = caught.value.report
+    received = report.steps[0].received
+    assert account(report)["work"] == (received, received, 0, 0, 0, 0)
+    assert report.errors == (error,)

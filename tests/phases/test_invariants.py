@@ -1,0 +1,193 @@
+"""Invariants of any run of phases, found out by Hypothesis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import trio
+import trio.lowlevel
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from trio_turnstile import (
+    Abort,
+    Aborted,
+    Channels,
+    Limiter,
+    Manager,
+    Retry,
+    Scalable,
+    Skip,
+    Throttle,
+    run_phases,
+)
+from trio_turnstile.testing import assert_conserved
+
+
+@attrs.frozen
+class Plan:
+    """How one operation behaves, in ticks of a tenth of a second."""
+
+    prepare: int
+    work: int
+    monitor: int
+    cleanup: int
+    fails_in: str | None
+    failures: int
+
+
+class Planned(Scalable):
+    """An operation that behaves as planned, and watches the limit."""
+
+    def __init__(self, plan: Plan, state: State) -> None:
+        self.plan = plan
+        self.state = state
+        self.failures = 0
+        self.prepared = self.cleaned = 0
+
+    async def _phase(self, name: str) -> None:
+        if name == "prepare":
+            self.prepared += 1
+            self.state.enter()
+        try:
+            await trio.sleep(getattr(self.plan, name) / 10)
+            if self.plan.fails_in == name and self.failures < self.plan.failures:
+                self.failures += 1
+                raise OSError(name)
+        except BaseException:
+            self.state.running -= 1
+            raise
+        if name == "monitor":
+            self.state.running -= 1
+
+    async def prepare(self, channels: Channels) -> None:
+        await self._phase("prepare")
+
+    async def work(self, channels: Channels) -> None:
+        await self._phase("work")
+
+    async def monitor(self, channels: Channels) -> None:
+        await self._phase("monitor")
+
+    async def cleanup(self, channels: Channels) -> None:
+        self.cleaned += 1
+        await trio.sleep(self.plan.cleanup / 10)
+
+
+class State:
+    """How many run, and what may."""
+
+    def __init__(self, limiter: Limiter) -> None:
+        self.limiter = limiter
+        self.running = 0
+
+        self.retuned_at, self.limit_before = -1.0, 0.0
+
+    def retune(self, tokens: int) -> None:
+        self.retuned_at, self.limit_before = trio.current_time(), self.limiter.total_tokens
+        self.limiter.total_tokens = tokens
+
+    def enter(self) -> None:
+        self.running += 1
+        just_retuned = self.retuned_at == trio.current_time()
+        if self.running > max(self.limiter.total_tokens, just_retuned * self.limit_before):
+            raise SystemExit("over the limit")
+
+
+ticks = st.integers(0, 5)
+
+
+plans = st.builds(
+    Plan,
+    ticks,
+    ticks,
+    ticks,
+    ticks,
+    st.sampled_from([None, None, "prepare", "work", "monitor"]),
+    st.integers(1, 3),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(plans, max_size=25),
+    st.integers(0, 4),
+    st.lists(st.tuples(st.integers(0, 8), st.integers(0, 6)), max_size=5),
+    st.sampled_from([[Skip()], [Retry(2, backoff=lambda n: 0.2), Skip()], [Retry(1), Abort()]]),
+    st.sampled_from(["none", "none", "cancel", "drain"]),
+    st.integers(0, 20),
+    st.sampled_from([None, 1, 3]),
+)
+def test_invariants_hold_whatever_happens(
+    drawn: list[Plan],
+    limit: int,
+    retunes: list[tuple[int, int]],
+    policies: list[Any],
+    ending: str,
+    end_at: int,
+    window: int | None,
+) -> None:
+    """Books balance at each instant, limits hold, and each prepared one is cleaned up once."""
+
+    async def main() -> None:
+        limiter = Limiter("ops", limit, throttle=Throttle(min=0))
+        state = State(limiter)
+        operations = [Planned(plan, state) for plan in drawn]
+
+        async def retune() -> None:
+            for wait, tokens in retunes:
+                await trio.sleep(wait / 10)
+                state.retune(tokens)
+            await trio.sleep(0.35)
+            state.retune(3)
+
+        async def run(task_status: trio.TaskStatus[Manager]) -> None:
+            try:
+                await run_phases(
+                    operations,
+                    limiter=limiter,
+                    on_error=policies,
+                    window=window,
+                    task_status=task_status,
+                )
+            except Aborted as aborted:
+                if not all(isinstance(error.__cause__, OSError) for error in aborted.exceptions):
+                    raise
+
+        async def audit(manager: Manager) -> None:
+            while True:
+                assert_conserved(manager)
+                assert window is None or manager.working <= window
+                await trio.sleep(0.1)
+
+        async def supervise(scope: trio.CancelScope) -> None:
+            async with trio.open_nursery() as auditors:
+                async with trio.open_nursery() as nursery:
+                    manager: Manager = await nursery.start(run)
+                    auditors.start_soon(audit, manager)
+                    nursery.start_soon(retune)
+                    managers.append(manager)
+                    await trio.sleep(end_at / 10)
+                    if ending == "cancel":
+                        scope.cancel()
+                    if ending == "drain":
+                        manager.drain()
+                        drained_at.append(manager.received)
+                auditors.cancel_scope.cancel()
+
+        managers: list[Manager] = []
+        drained_at: list[int] = []
+        with trio.fail_after(1000), trio.CancelScope() as scope:
+            await supervise(scope)
+        (manager,) = managers
+        assert_conserved(manager)
+        assert manager.working == 0
+        assert limiter.borrowed_tokens == 0
+        assert state.running == 0
+        assert drained_at in ([], [manager.received])
+        for operation in operations:
+            assert operation.cleaned == (1 if operation.prepared else 0)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))

@@ -1,0 +1,90 @@
+"""Back-pressure: the window of a step holds the source back."""
+
+from __future__ import annotations
+
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from testkit.pipelines import CountedSource, Gauge, account, add_one, into
+from trio_turnstile import Consumer, Limiter, Processor, Producer, Retry, Skip
+from trio_turnstile.testing import assert_conserved
+
+
+async def test_without_a_limiter_the_window_bounds(autojump_clock: MockClock) -> None:
+    """No limiter leaves it to the window: 64, or what it is set to."""
+    wide, narrow = Gauge(), Gauge()
+    await (Producer(range(200)) | Processor(wide) | Consumer(narrow, window=3)).run()
+    assert (wide.most, narrow.most) == (64, 3)
+
+
+async def test_a_slow_sink_holds_the_source_back(autojump_clock: MockClock) -> None:
+    """No more is taken from the source than the windows have room for."""
+    source = CountedSource()
+
+    async with trio.open_nursery() as nursery:
+        flow = await nursery.start(
+            (
+                Producer(source)
+                | Processor(add_one, window=3)
+                | Processor(add_one, limiter=2, window=4)
+                | Consumer(into([], seconds=10), limiter=1, window=5)
+            ).run
+        )
+        await trio.sleep(5)
+        assert [step.in_flight for step in flow.steps] == [3, 4, 5]
+        assert source.taken == 12
+        assert_conserved(flow)
+        flow.cancel()
+    assert account(flow)["store"] == (5, 0, 0, 0, 0, 5)
+
+
+async def test_results_nobody_asks_for_hold_the_source_back() -> None:
+    """Without a consumer, who iterates sets the pace."""
+    source = CountedSource()
+
+    async with (Producer(source) | Processor(add_one, window=5)).open() as results:
+        await wait_all_tasks_blocked()
+        assert source.taken == 5
+        await anext(results)
+        await wait_all_tasks_blocked()
+        assert source.taken == 6
+        assert results.steps[0].in_flight == 5
+
+
+async def test_the_default_window_is_the_limit_and_a_little(autojump_clock: MockClock) -> None:
+    """With a limit of 10, 74 items may back off before the source is held back."""
+
+    async def fail(number: int) -> None:
+        raise OSError
+
+    policies = [Retry(1, backoff=lambda n: 100), Skip()]
+    async with trio.open_nursery() as nursery:
+        flow = await nursery.start(
+            (Producer(range(500)) | Consumer(fail, limiter=10, on_error=policies)).run
+        )
+        await trio.sleep(5)
+        assert flow.steps[0].in_flight == 74
+        flow.cancel()
+    assert account(flow)["fail"] == (74, 0, 0, 0, 0, 74)
+
+
+async def test_the_default_window_follows_the_limit(autojump_clock: MockClock) -> None:
+    """With the limit lowered, no more comes in until no more is in hand than there is room for."""
+    limiter = Limiter("api", 100)
+    async with trio.open_nursery() as nursery:
+        flow = await nursery.start(
+            (
+                Producer(range(999))
+                | Processor(add_one)
+                | Consumer(into([], seconds=1), limiter=limiter)
+            ).run
+        )
+        await trio.sleep(0.5)
+        assert flow.steps[1].in_flight == 164
+        limiter.total_tokens = 2
+        await trio.sleep(1)
+        assert flow.steps[1].in_flight == 66
+        await trio.sleep(5)
+        assert flow.steps[1].in_flight == 66
+        flow.cancel()
+    assert_conserved(flow)

@@ -1,0 +1,75 @@
+"""What a pipeline's report and its live counts say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from testkit.pipelines import account, add_one, into
+from trio_turnstile import (
+    DISCARD,
+    Batch,
+    Consumer,
+    Many,
+    PipelineRun,
+    Processor,
+    Producer,
+    Retry,
+    Skip,
+)
+from trio_turnstile.testing import assert_conserved
+
+
+async def test_the_report_finds_steps_by_name() -> None:
+    """A step is found by its name, and one that is not there says which there are."""
+    report = await (Producer([1]) | Processor(add_one, name="a") | Consumer(into([]))).run()
+    assert report["a"] is report.steps[0]
+    with pytest.raises(KeyError, match="no step is named 'b'; there are: a, store"):
+        report["b"]
+
+
+async def test_books_balance_while_it_runs(autojump_clock: MockClock) -> None:
+    """At every instant what was received has a fate or is in flight."""
+
+    async def sometimes(number: int) -> Any:
+        await trio.sleep(number % 7 / 10)
+        if number % 5 == 0:
+            raise OSError
+        return DISCARD if number % 3 == 0 else Many([number] * 2)
+
+    batches: list[int] = []
+
+    async def store(numbers: list[int]) -> None:
+        await trio.sleep(0.3)
+        batches.append(len(numbers))
+
+    pipeline = (
+        Producer(range(200))
+        | Processor(sometimes, limiter=4, on_error=[Retry(1), Skip()])
+        | Processor(add_one)
+        | Consumer(store, limiter=1, batch=Batch(7, within=1))
+    )
+    looks = 0
+    async with trio.open_nursery() as nursery:
+        flow: PipelineRun = await nursery.start(pipeline.run)
+        while any(step.in_flight for step in flow.steps) or not looks:
+            assert_conserved(flow)
+            looks += 1
+            await trio.sleep(0.05)
+    assert looks > 100
+    assert sum(batches) == flow.steps[-1].completed == 2 * flow.steps[0].completed
+    assert account(flow)["sometimes"][3] == 40
+
+
+async def test_errors_kept_are_bounded() -> None:
+    """Of many errors the first are kept, and the others counted."""
+
+    async def fail(number: int) -> None:
+        raise OSError(number)
+
+    report = await (Producer(range(9)) | Consumer(fail, on_error=[Skip()])).run(max_errors=2)
+    assert (len(report.errors), report.errors_omitted) == (2, 7)
+    assert account(report)["fail"] == (9, 0, 0, 9, 0, 0)
