@@ -22,7 +22,7 @@ async def test_a_slow_sink_holds_the_source_back(autojump_clock: MockClock) -> N
     source = CountedSource()
 
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start(
+        run = await nursery.start(
             (
                 Producer(source)
                 | Processor(add_one, window=3)
@@ -31,11 +31,11 @@ async def test_a_slow_sink_holds_the_source_back(autojump_clock: MockClock) -> N
             ).run
         )
         await trio.sleep(5)
-        assert [step.in_flight for step in flow.steps] == [3, 4, 5]
+        assert [step.in_flight for step in run.steps] == [3, 4, 5]
         assert source.taken == 12
-        assert_conserved(flow)
-        flow.cancel()
-    assert account(flow)["store"] == (5, 0, 0, 0, 0, 5)
+        assert_conserved(run)
+        run.cancel()
+    assert account(run)["store"] == (5, 0, 0, 0, 0, 5)
 
 
 async def test_results_nobody_asks_for_hold_the_source_back() -> None:
@@ -59,20 +59,20 @@ async def test_the_default_window_is_the_limit_and_a_little(autojump_clock: Mock
 
     policies = [Retry(1, backoff=lambda n: 100), Skip()]
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start(
+        run = await nursery.start(
             (Producer(range(500)) | Consumer(fail, limiter=10, on_error=policies)).run
         )
         await trio.sleep(5)
-        assert flow.steps[0].in_flight == 74
-        flow.cancel()
-    assert account(flow)["fail"] == (74, 0, 0, 0, 0, 74)
+        assert run.steps[0].in_flight == 74
+        run.cancel()
+    assert account(run)["fail"] == (74, 0, 0, 0, 0, 74)
 
 
 async def test_the_default_window_follows_the_limit(autojump_clock: MockClock) -> None:
     """With the limit lowered, no more comes in until no more is in hand than there is room for."""
     limiter = Limiter("api", 100)
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start(
+        run = await nursery.start(
             (
                 Producer(range(999))
                 | Processor(add_one)
@@ -80,11 +80,11 @@ async def test_the_default_window_follows_the_limit(autojump_clock: MockClock) -
             ).run
         )
         await trio.sleep(0.5)
-        assert flow.steps[1].in_flight == 164
+        assert run.steps[1].in_flight == 164
         limiter.total_tokens = 2
         await trio.sleep(1)
-        assert flow.steps[1].in_flight == 66
+        assert run.steps[1].in_flight == 66
         await trio.sleep(5)
-        assert flow.steps[1].in_flight == 66
-        flow.cancel()
-    assert_conserved(flow)
+        assert run.steps[1].in_flight == 66
+        run.cancel()
+    assert_conserved(run)

@@ -173,32 +173,32 @@ async def test_a_window_that_shrinks_never_waits_for_a_full_batch(
 async def test_the_window_counts_items_gathered_too(autojump_clock: MockClock) -> None:
     """What waits in batches is in hand, and holds the source back."""
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start(
+        run = await nursery.start(
             (
                 Producer(range(100))
                 | Consumer(Store(seconds=10), limiter=1, window=7, batch=Batch(3, within=1))
             ).run
         )
         await trio.sleep(5)
-        assert flow.steps[0].in_flight == 7
-        flow.cancel()
-    assert_conserved(flow)
-    assert flow.steps[0].cancelled == 7
-    assert set(flow.steps[0].cut_off) == set(range(7))
+        assert run.steps[0].in_flight == 7
+        run.cancel()
+    assert_conserved(run)
+    assert run.steps[0].cancelled == 7
+    assert set(run.steps[0].cut_off) == set(range(7))
 
 
 async def test_drain_flushes(autojump_clock: MockClock) -> None:
     """A drain does not wait for batches to fill up or to grow old."""
     store = Store()
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start(
+        run = await nursery.start(
             (Producer(every_second(99)) | Consumer(store, batch=Batch(50, within=60))).run
         )
         await trio.sleep(3.5)
-        flow.drain()
+        run.drain()
     assert store.batches == [[0, 1, 2, 3]]
     assert trio.current_time() == 3.5
-    assert books(flow.report()).batches == {"flush": 1}
+    assert books(run.report()).batches == {"flush": 1}
 
 
 # ---- errors ----
@@ -370,7 +370,7 @@ async def test_cancelled_batches_are_accounted_for_by_member(autojump_clock: Moc
     store = Store(seconds=2, failures={0: 1})
     producer: Callable[[], Producer[int]] = lambda: Producer(range(100))  # noqa: E731
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start(
+        run = await nursery.start(
             (
                 producer()
                 | Consumer(
@@ -383,8 +383,8 @@ async def test_cancelled_batches_are_accounted_for_by_member(autojump_clock: Moc
             ).run
         )
         await trio.sleep(3)
-        flow.cancel()
-    step = flow.steps[0]
-    assert_conserved(flow)
+        run.cancel()
+    step = run.steps[0]
+    assert_conserved(run)
     assert (step.completed, step.cancelled) == (3, 9)
     assert sorted(step.cut_off) == [0, *range(4, 12)]

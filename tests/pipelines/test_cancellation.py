@@ -24,18 +24,18 @@ async def test_cancellation_accounts_for_what_was_in_hand(autojump_clock: MockCl
         | Consumer(takes(1), limiter=1, batch=Batch(3, within=5), name="five")
     )
     async with trio.open_nursery() as nursery:
-        flow = await start(nursery, pipeline)
+        run = await start(nursery, pipeline)
         await trio.sleep(20.5)
         nursery.cancel_scope.cancel()
-    assert_conserved(flow)
+    assert_conserved(run)
     taken = 0
-    for step in reversed(flow.steps):
+    for step in reversed(run.steps):
         assert step.in_flight == 0
         assert len(step.cut_off) == step.cancelled
         taken += step.cancelled
-    taken += flow.steps[-1].completed
+    taken += run.steps[-1].completed
     assert taken == source.taken
-    left = [number for step in flow.steps for number in step.cut_off]
+    left = [number for step in run.steps for number in step.cut_off]
     assert len(left) == len(set(left))
 
 
@@ -47,28 +47,28 @@ async def test_cancelled_many_is_accounted_for(autojump_clock: MockClock) -> Non
         return Many(range(10))
 
     async with trio.open_nursery() as nursery:
-        flow = await start(
+        run = await start(
             nursery, Producer([1]) | Processor(spread) | Consumer(takes(1), name="store")
         )
         await trio.sleep(3.5)
-        flow.cancel()
-    assert account(flow)["spread"] == (1, 1, 0, 0, 0, 0)
-    assert account(flow)["store"] == (10, 3, 0, 0, 0, 7)
-    assert flow.steps[1].cut_off == tuple(range(3, 10))
+        run.cancel()
+    assert account(run)["spread"] == (1, 1, 0, 0, 0, 0)
+    assert account(run)["store"] == (10, 3, 0, 0, 0, 7)
+    assert run.steps[1].cut_off == tuple(range(3, 10))
 
 
 async def test_what_a_batching_consumer_takes_is_received(autojump_clock: MockClock) -> None:
     """A consumer of batches takes from the source only what it has room for."""
     source = CountedSource()
     async with trio.open_nursery() as nursery:
-        flow = await start(
+        run = await start(
             nursery, Producer(source) | Consumer(takes(10), limiter=1, window=4, batch=Batch(2))
         )
         await trio.sleep(5)
-        flow.cancel()
+        run.cancel()
     assert source.taken == 4
-    assert account(flow)["work"] == (4, 0, 0, 0, 0, 4)
-    assert sorted(flow.steps[0].cut_off) == [0, 1, 2, 3]
+    assert account(run)["work"] == (4, 0, 0, 0, 0, 4)
+    assert sorted(run.steps[0].cut_off) == [0, 1, 2, 3]
 
 
 async def test_merged_channels_lose_nothing_when_cancelled(autojump_clock: MockClock) -> None:
@@ -79,11 +79,11 @@ async def test_merged_channels_lose_nothing_when_cancelled(autojump_clock: MockC
             send.send_nowait(number)
     source = Producer.merge(*(Producer(receive) for _, receive in ends))
     async with trio.open_nursery() as nursery:
-        flow = await start(nursery, source | Consumer(takes(1), limiter=1))
+        run = await start(nursery, source | Consumer(takes(1), limiter=1))
         await trio.sleep(5.5)
-        flow.cancel()
+        run.cancel()
     left = sum(receive.statistics().current_buffer_used for _, receive in ends)
-    assert account(flow)["work"][0] == 30 - left
+    assert account(run)["work"][0] == 30 - left
 
 
 async def test_an_async_source_is_closed_in_its_own_task(autojump_clock: MockClock) -> None:
@@ -102,8 +102,8 @@ async def test_an_async_source_is_closed_in_its_own_task(autojump_clock: MockClo
                 log.append("closed")
 
     async with trio.open_nursery() as nursery:
-        flow = await start(nursery, Producer(source()) | Consumer(unchanged, limiter=2))
+        run = await start(nursery, Producer(source()) | Consumer(unchanged, limiter=2))
         await trio.sleep(3.5)
-        flow.cancel()
+        run.cancel()
     assert log == ["closed"]
-    assert account(flow)["unchanged"] == (3, 3, 0, 0, 0, 0)
+    assert account(run)["unchanged"] == (3, 3, 0, 0, 0, 0)

@@ -54,14 +54,14 @@ async def test_books_balance_while_it_runs(autojump_clock: MockClock) -> None:
     )
     looks = 0
     async with trio.open_nursery() as nursery:
-        flow: PipelineRun = await nursery.start(pipeline.run)
-        while any(step.in_flight for step in flow.steps) or not looks:
-            assert_conserved(flow)
+        run: PipelineRun = await nursery.start(pipeline.run)
+        while any(step.in_flight for step in run.steps) or not looks:
+            assert_conserved(run)
             looks += 1
             await trio.sleep(0.05)
     assert looks > 100
-    assert sum(batches) == flow.steps[-1].completed == 2 * flow.steps[0].completed
-    assert account(flow)["sometimes"][3] == 40
+    assert sum(batches) == run.steps[-1].completed == 2 * run.steps[0].completed
+    assert account(run)["sometimes"][3] == 40
 
 
 async def test_errors_kept_are_bounded() -> None:

@@ -20,7 +20,7 @@ async def test_drain_takes_no_more_and_finishes_what_is_in_hand(autojump_clock: 
         stored.append(numbers)
 
     async with trio.open_nursery() as nursery:
-        flow = await start(
+        run = await start(
             nursery,
             Producer(source)
             | Processor(takes(1), limiter=3, ordered=True)
@@ -28,42 +28,42 @@ async def test_drain_takes_no_more_and_finishes_what_is_in_hand(autojump_clock: 
             | Consumer(store, batch=Batch(100)),
         )
         await trio.sleep(5.2)
-        flow.drain()
+        run.drain()
         taken = source.taken
     assert source.taken == taken
-    assert account(flow)["work"] == (taken, taken, 0, 0, 0, 0)
-    assert account(flow)["store"] == (taken, taken, 0, 0, 0, 0)
+    assert account(run)["work"] == (taken, taken, 0, 0, 0, 0)
+    assert account(run)["store"] == (taken, taken, 0, 0, 0, 0)
     assert stored == [list(range(taken))]
 
 
 async def test_drain_cancels_what_is_left_at_the_deadline(autojump_clock: MockClock) -> None:
     """Past the deadline what is in hand is cancelled and listed; the run just returns."""
     async with trio.open_nursery() as nursery:
-        flow = await start(nursery, Producer([1, 9, 5]) | Consumer(takes(7), limiter=2))
+        run = await start(nursery, Producer([1, 9, 5]) | Consumer(takes(7), limiter=2))
         await trio.sleep(1)
-        flow.drain(trio.current_time() + 2)
-        flow.drain(trio.current_time() + 50)  # a later deadline does not put it off
+        run.drain(trio.current_time() + 2)
+        run.drain(trio.current_time() + 50)  # a later deadline does not put it off
     assert trio.current_time() == 3
-    assert account(flow)["work"] == (2, 0, 0, 0, 0, 2)
-    assert set(flow.steps[0].cut_off) == {1, 9}
-    assert flow.report().errors == ()
+    assert account(run)["work"] == (2, 0, 0, 0, 0, 2)
+    assert set(run.steps[0].cut_off) == {1, 9}
+    assert run.report().errors == ()
 
 
 async def test_drain_of_a_paused_pipeline_waits_for_it(autojump_clock: MockClock) -> None:
     """Items that wait for a token are in hand too, and go through once there are tokens."""
     limiter = Limiter("api", 2, throttle=Throttle(min=0))
     async with trio.open_nursery() as nursery:
-        flow = await start(
+        run = await start(
             nursery, Producer(range(9)) | Processor(unchanged) | Consumer(takes(1), limiter=limiter)
         )
         await trio.sleep(0.5)
         limiter.total_tokens = 0
         await trio.sleep(5)
-        flow.drain()
+        run.drain()
         await trio.sleep(5)
-        assert sum(account(flow)["work"][1:]) < 9
+        assert sum(account(run)["work"][1:]) < 9
         limiter.total_tokens = 1
-    assert account(flow)["work"] == (9, 9, 0, 0, 0, 0)
+    assert account(run)["work"] == (9, 9, 0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("ahead", [0, 3])
@@ -73,11 +73,11 @@ async def test_drain_while_the_source_is_waited_for(autojump_clock: MockClock, a
     for number in range(ahead):
         send.send_nowait(number)
     async with trio.open_nursery() as nursery:
-        flow = await start(nursery, Producer(receive) | Consumer(takes(1), limiter=2))
+        run = await start(nursery, Producer(receive) | Consumer(takes(1), limiter=2))
         await trio.sleep(10)
-        flow.drain()
+        run.drain()
     assert trio.current_time() == 10
-    assert account(flow)["work"] == (ahead, ahead, 0, 0, 0, 0)
+    assert account(run)["work"] == (ahead, ahead, 0, 0, 0, 0)
     send.send_nowait(99)
     assert receive.receive_nowait() == 99
 

@@ -341,15 +341,15 @@ async def test_sending_a_letter_holds_no_token(autojump_clock: MockClock) -> Non
     """While nobody takes letters, others work on."""
     letters, _dead = trio.open_memory_channel[ConcurrentError](0)
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start(
+        run = await nursery.start(
             (
                 Producer(range(6)) | Consumer(fail_even, limiter=1, on_error=[DeadLetter(letters)])
             ).run
         )
         await trio.sleep(1)
-        assert (books(flow, 0).completed, books(flow, 0).in_flight) == (3, 3)
-        flow.cancel()
-    assert books(flow, 0).cancelled == 3
+        assert (books(run, 0).completed, books(run, 0).in_flight) == (3, 3)
+        run.cancel()
+    assert books(run, 0).cancelled == 3
 
 
 @pytest.mark.parametrize("closed", [0, 1], ids=["send", "receive"])

@@ -59,16 +59,16 @@ async def test_a_line_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     """Cancelled in the middle, no half line is left behind."""
     path = tmp_path / "items.jsonl"
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start(
+        run = await nursery.start(
             (Producer(range(100_000)) | Consumer(JsonLinesWriter(path), limiter=5)).run
         )
-        while flow.steps[0].completed < 20:
+        while run.steps[0].completed < 20:
             await trio.lowlevel.checkpoint()
-        flow.cancel()
-    assert_conserved(flow)
+        run.cancel()
+    assert_conserved(run)
     text = path.read_text(encoding="utf-8")
     assert text.endswith("\n")
-    assert len([json.loads(line) for line in text.splitlines()]) >= flow.steps[0].completed
+    assert len([json.loads(line) for line in text.splitlines()]) >= run.steps[0].completed
 
 
 async def test_what_cannot_be_encoded_fails_alone(tmp_path: Path) -> None:

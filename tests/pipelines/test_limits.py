@@ -97,15 +97,15 @@ async def test_pipelines_behind_one_busy_limiter_all_begin(
     limiter = make(1)
     async with trio.open_nursery() as nursery:
         async with limiter:
-            flows = [
+            runs = [
                 await nursery.start((Producer(range(3)) | Consumer(Gauge(), limiter=limiter)).run)
                 for _ in range(3)
             ]
             await wait_all_tasks_blocked()
         for _ in range(100):
             await trio.lowlevel.checkpoint()
-        assert any(flow.steps[0].received for flow in flows)
-    assert [account(flow)["Gauge"][:2] for flow in flows] == [(3, 3)] * 3
+        assert any(run.steps[0].received for run in runs)
+    assert [account(run)["Gauge"][:2] for run in runs] == [(3, 3)] * 3
     assert trio.current_time() == 9
 
 
@@ -115,13 +115,13 @@ async def test_the_limit_moves_while_the_pipeline_runs(autojump_clock: MockClock
     gauge = Gauge(10)
     running: list[int] = []
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start((Producer(range(999)) | Consumer(gauge, limiter=limiter)).run)
+        run = await nursery.start((Producer(range(999)) | Consumer(gauge, limiter=limiter)).run)
         for tokens in (1, 8, 3, 0, 2):
             limiter.total_tokens = tokens
             await trio.sleep(1)
             just_after = gauge.running
             await trio.sleep(20)
             running += [just_after, gauge.running]
-        flow.cancel()
+        run.cancel()
     assert running == [1, 1, 8, 8, 8, 3, 3, 0, 2, 2]
-    assert account(flow)["Gauge"][-1] >= 2
+    assert account(run)["Gauge"][-1] >= 2

@@ -190,14 +190,14 @@ async def test_a_key_is_free_once_its_item_is_passed_on(autojump_clock: MockCloc
 async def test_cancelled_items_of_a_key_are_accounted_for(autojump_clock: MockClock) -> None:
     """Those that wait for their key are in hand too."""
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start(
+        run = await nursery.start(
             (Producer(range(9)) | Consumer(Work(5), limiter=2, key=lambda number: 0)).run
         )
         await trio.sleep(7)
-        flow.cancel()
-    assert_conserved(flow)
-    assert (flow.steps[0].completed, flow.steps[0].cancelled) == (1, 8)
-    assert set(flow.steps[0].cut_off) == set(range(1, 9))
+        run.cancel()
+    assert_conserved(run)
+    assert (run.steps[0].completed, run.steps[0].cancelled) == (1, 8)
+    assert set(run.steps[0].cut_off) == set(range(1, 9))
 
 
 def picky(number: int) -> Hashable:

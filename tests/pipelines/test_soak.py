@@ -119,14 +119,14 @@ class Soak:
             )
         )
 
-    def check(self, flow: PipelineRun) -> None:
-        assert_conserved(flow)
+    def check(self, run: PipelineRun) -> None:
+        assert_conserved(run)
         self.checks += 1
 
-    async def retune(self, flow: PipelineRun) -> None:
+    async def retune(self, run: PipelineRun) -> None:
         while True:
             await trio.sleep(self.random.uniform(0.1, 2))
-            self.check(flow)
+            self.check(run)
             limiter = self.random.choice((self.first, self.shared))
             limiter.total_tokens = self.random.choice((0, 1, 4, 8, 16))
             await trio.sleep(0.1)
@@ -134,20 +134,20 @@ class Soak:
 
     async def part(self) -> PipelineRun:
         """Run one pipeline to whatever end it comes to."""
-        flow: PipelineRun
+        run: PipelineRun
         end = next(self.turns)
         async with trio.open_nursery() as nursery:
             started = await nursery.start(partial(self.guarded, self.pipeline(), nursery))
-            flow = started
-            nursery.start_soon(self.retune, flow)
+            run = started
+            nursery.start_soon(self.retune, run)
             if end != "end":
                 await trio.sleep(self.random.uniform(0, 20))
                 if end == "cancel":
-                    flow.cancel()
+                    run.cancel()
                 else:
-                    flow.drain(trio.current_time() + 0.2 if end == "deadline" else None)
+                    run.drain(trio.current_time() + 0.2 if end == "deadline" else None)
         self.ends[end] += 1
-        return flow
+        return run
 
     async def guarded(
         self, pipeline: Any, nursery: trio.Nursery, task_status: trio.TaskStatus[PipelineRun]
@@ -162,14 +162,14 @@ class Soak:
     async def run(self) -> None:
         while self.next < ITEMS:
             began = self.next
-            flow = await self.part()
-            self.check(flow)
-            assert flow.steps[0].received == self.next - began
-            for stage in flow.steps:
-                assert stage.in_flight == 0
-                assert stage.cancelled == len(stage.cut_off)
+            run = await self.part()
+            self.check(run)
+            assert run.steps[0].received == self.next - began
+            for step in run.steps:
+                assert step.in_flight == 0
+                assert step.cancelled == len(step.cut_off)
                 for fate in ("completed", "discarded", "failed", "diverted", "cancelled"):
-                    self.fates[fate] += getattr(stage, fate)
+                    self.fates[fate] += getattr(step, fate)
             while self.dead.statistics().current_buffer_used:
                 self.dead.receive_nowait()
                 self.fates["letters"] += 1

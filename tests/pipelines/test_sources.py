@@ -129,11 +129,11 @@ async def test_an_async_source_is_read_one_ahead(autojump_clock: MockClock) -> N
             yield read
 
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start((Producer(source()) | Consumer(takes(1), limiter=2)).run)
+        run = await nursery.start((Producer(source()) | Consumer(takes(1), limiter=2)).run)
         await trio.sleep(0.9)
         assert read == 3
-        flow.drain()
-    assert_conserved(flow)
+        run.drain()
+    assert_conserved(run)
 
 
 # ---- pages ----
@@ -175,13 +175,13 @@ async def test_one_page_is_read_ahead(autojump_clock: MockClock) -> None:
     """The next page comes while the items of one are worked on, and no page more."""
     pages = Pages(10, 10, 10, 10)
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start((Producer.pages(pages, 0) | Consumer(takes(1), limiter=1)).run)
+        run = await nursery.start((Producer.pages(pages, 0) | Consumer(takes(1), limiter=1)).run)
         await trio.sleep(8.5)
         assert [cursor for cursor, _ in pages.asked] == [0, 1]
         await trio.sleep(10)
         assert [cursor for cursor, _ in pages.asked] == [0, 1, 2]
     assert trio.current_time() == 41  # one page to begin with, and then no more waiting
-    assert_conserved(flow)
+    assert_conserved(run)
 
 
 async def test_pages_become_items_by_many(autojump_clock: MockClock) -> None:
@@ -199,12 +199,12 @@ async def test_draining_asks_for_no_more_pages(autojump_clock: MockClock) -> Non
     """Pages that were read are worked on, and no other is asked for."""
     pages = Pages(5, 5, 5, 5)
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start((Producer.pages(pages, 0) | Consumer(takes(1), limiter=1)).run)
+        run = await nursery.start((Producer.pages(pages, 0) | Consumer(takes(1), limiter=1)).run)
         await trio.sleep(3.5)
         asked = len(pages.asked)
-        flow.drain()
+        run.drain()
     assert len(pages.asked) == asked
-    assert flow.steps[0].completed == flow.steps[0].received == 5 * asked
+    assert run.steps[0].completed == run.steps[0].received == 5 * asked
 
 
 # ---- merge ----
@@ -263,11 +263,11 @@ async def test_draining_merged_sources(autojump_clock: MockClock) -> None:
     _, silent = trio.open_memory_channel[int](0)
     merged = Producer.merge(Producer(silent), Producer(slowly(*range(100))))
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start((merged | Consumer(takes(1), limiter=1)).run)
+        run = await nursery.start((merged | Consumer(takes(1), limiter=1)).run)
         await trio.sleep(5.5)
-        flow.drain()
+        run.drain()
     assert trio.current_time() <= 7
-    assert flow.steps[0].completed == flow.steps[0].received
+    assert run.steps[0].completed == run.steps[0].received
 
 
 def test_merge_takes_producers_alone() -> None:

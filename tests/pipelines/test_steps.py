@@ -132,10 +132,10 @@ async def test_a_pipeline_runs_any_number_of_times() -> None:
     pipeline = Producer(range(5)) | Processor(add_one, limiter=2) | Consumer(into(stored))
     await pipeline.run()
     async with trio.open_nursery() as nursery:
-        flows = [await nursery.start(pipeline.run) for _ in range(2)]
+        runs = [await nursery.start(pipeline.run) for _ in range(2)]
     assert sorted(stored) == sorted([*range(1, 6)] * 3)
-    for flow in flows:
-        assert account(flow)["add_one"] == (5, 5, 0, 0, 0, 0)
+    for run in runs:
+        assert account(run)["add_one"] == (5, 5, 0, 0, 0, 0)
 
 
 # ---- what may be a step ----

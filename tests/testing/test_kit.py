@@ -38,7 +38,7 @@ async def test_a_probe_source_shows_what_is_asked_for() -> None:
     """The source gives what it is given, and tells when more is wanted."""
     source, sink = ProbeSource[int](), ProbeSink[int]()
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start((Producer(source) | Consumer(sink, limiter=1)).run)
+        run = await nursery.start((Producer(source) | Consumer(sink, limiter=1)).run)
         await source.wait_asked()
         assert source.asked == 1
         source.give(1)
@@ -52,7 +52,7 @@ async def test_a_probe_source_shows_what_is_asked_for() -> None:
         await source.wait_asked()
         assert source.asked == 3
         source.end()
-    assert flow.steps[0].completed == 2
+    assert run.steps[0].completed == 2
 
 
 async def test_a_probe_source_is_waited_for_until_it_is_asked() -> None:
@@ -95,7 +95,7 @@ async def test_a_probe_sink_takes_when_told(autojump_clock: MockClock) -> None:
     """The sink waits for the test, takes or refuses, and forgets who is cancelled."""
     sink = ProbeSink[int]()
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start(
+        run = await nursery.start(
             (
                 Producer([1, 2, 3])
                 | Consumer(
@@ -107,8 +107,8 @@ async def test_a_probe_sink_takes_when_told(autojump_clock: MockClock) -> None:
         await trio.sleep(6)
         assert await sink.receive() == 3
         assert sink.offered == 0
-    assert_conserved(flow)
-    assert (flow.steps[0].completed, flow.steps[0].failed) == (1, 2)
+    assert_conserved(run)
+    assert (run.steps[0].completed, run.steps[0].failed) == (1, 2)
 
 
 async def test_run_one_returns_what_comes_out(autojump_clock: MockClock) -> None:

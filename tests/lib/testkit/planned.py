@@ -1,0 +1,228 @@
+"""A pipeline whose course follows from plans and a seed, so that a test can compute its end."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Literal, TypeAlias
+
+import attrs
+import trio
+
+from trio_turnstile import (
+    DISCARD,
+    Batch,
+    BatchError,
+    ConcurrentError,
+    Consumer,
+    DeadLetter,
+    Limiter,
+    Many,
+    Processor,
+    Producer,
+    Retry,
+    Skip,
+    Throttle,
+)
+
+Item: TypeAlias = tuple[int, ...]
+
+
+Fallback: TypeAlias = Literal["skip", "letter", "abort"]
+
+
+class PlannedError(Exception):
+    """An error that was to happen."""
+
+
+@attrs.frozen
+class StepPlan:
+    """One step; the last one of a pipeline is its consumer."""
+
+    limiter: Literal["none", "number", "trio", "own", "shared"]
+    tokens: int
+    window: int | None
+    order: Literal["none", "all", "key"]
+    batch: Batch | None
+    fails: bool
+    retries: int
+    fallback: Fallback
+
+
+def three_keys(item: Item) -> int:
+    return item[0] % 3
+
+
+def weigh(item: Item) -> float:
+    return 1 + item[0] % 4
+
+
+class PlannedPipeline:
+    """A pipeline made after plans, and what was seen of it."""
+
+    def __init__(self, plans: list[StepPlan], seed: int, items: int) -> None:
+        self.plans = plans
+        self.seed = seed
+        self.items = items
+        self.taken = 0
+        self.shared = Limiter("shared", 2, throttle=Throttle(min=0))
+        self.limiters = [self.limiter(plan) for plan in plans]
+        self.running = Counter[int]()
+        self.before: dict[int, tuple[float, float]] = {}
+        self.calls = Counter[tuple[int, Item]]()
+        self.stored: list[Item] = []
+        self.letters, self.dead = trio.open_memory_channel[ConcurrentError](10_000)
+
+    def limiter(self, plan: StepPlan) -> Any:
+        if plan.limiter == "shared":
+            return self.shared
+        if plan.limiter == "own":
+            return Limiter("own", plan.tokens, throttle=Throttle(min=0))
+        if plan.limiter == "trio":
+            return trio.CapacityLimiter(plan.tokens)
+        return plan.tokens if plan.limiter == "number" else None
+
+    # ---- what is to become of an item, reckoned from the seed ----
+
+    def chance(self, step: int, item: Item, what: str) -> random.Random:
+        return random.Random(f"{self.seed} {step} {item} {what}")
+
+    def failures(self, step: int, item: Item) -> int:
+        """How often the item fails in the step before it succeeds."""
+        if not self.plans[step].fails:
+            return 0
+        return self.chance(step, item, "fails").choice([0, 0, 0, 0, 1, 2, 4])
+
+    def outcome(self, step: int, item: Item) -> tuple[str, list[Item]]:
+        """The item's fate in the step, and what is passed on."""
+        plan = self.plans[step]
+        if self.failures(step, item) > plan.retries:
+            return ("diverted" if plan.fallback == "letter" else "failed"), []
+        if step == len(self.plans) - 1:
+            return "completed", []
+        number = self.chance(step, item, "spreads").choice([None, None, None, -1, 0, 2, 3])
+        if number is None:
+            return "completed", [item]
+        if number == -1:
+            return "discarded", []
+        return "completed", [(*item, part) for part in range(number)]
+
+    def reckon(self) -> list[Counter[str]]:
+        """Count the fates of what was taken, step by step, if nothing is cut off."""
+        there = [(number,) for number in range(self.taken)]
+        fates: list[Counter[str]] = []
+        for step in range(len(self.plans)):
+            outcomes = [self.outcome(step, item) for item in there]
+            fates.append(Counter(fate for fate, _ in outcomes))
+            there = [out for _, outs in outcomes for out in outs]
+        return fates
+
+    def doomed(self) -> bool:
+        """Whether an item that was taken has the run aborted."""
+        return any(
+            plan.fallback == "abort" and fates["failed"]
+            for plan, fates in zip(self.plans, self.reckon(), strict=True)
+        )
+
+    # ---- the pipeline ----
+
+    def source(self) -> Iterator[Item]:
+        for number in range(self.items):
+            self.taken += 1
+            yield (number,)
+
+    async def work(self, step: int, item: Item) -> Any:
+        with self.measured(step):
+            await trio.sleep(self.chance(step, item, "takes").choice([0, 0, 0.1, 0.5, 2]))
+        if self.fails_now(step, item):
+            raise PlannedError(step, item)
+        if step == len(self.plans) - 1:
+            self.stored.append(item)
+            return None
+        fate, outs = self.outcome(step, item)
+        if fate == "discarded":
+            return DISCARD
+        return item if outs == [item] else Many(outs)
+
+    async def work_batch(self, step: int, items: list[Item]) -> None:
+        batch = self.plans[step].batch
+        assert batch is not None
+        assert batch.size is not None
+        assert 1 <= len(items) <= batch.size
+        assert len(items) == 1 or batch.weight is None or sum(map(weigh, items)) <= 6
+        assert batch.key is None or len(set(map(three_keys, items))) == 1
+        with self.measured(step):
+            await trio.sleep(self.chance(step, items[0], "takes").choice([0, 0, 0.1, 0.5, 2]))
+        errors = {
+            index: PlannedError(step, item)
+            for index, item in enumerate(items)
+            if self.fails_now(step, item)
+        }
+        self.stored += [item for index, item in enumerate(items) if index not in errors]
+        if errors:
+            raise BatchError(errors)
+
+    def fails_now(self, step: int, item: Item) -> bool:
+        self.calls[step, item] += 1
+        return self.calls[step, item] <= self.failures(step, item)
+
+    def measured(self, step: int) -> Any:
+        limiter = self.limiters[step]
+        return Measured(self, limiter) if isinstance(limiter, Limiter) else Measured(self, None)
+
+    def retune(self, limiter: Limiter, tokens: int) -> None:
+        # Who got a token in this instant may have begun when the limit was higher.
+        now, most = trio.current_time(), limiter.total_tokens
+        at, before = self.before.get(id(limiter), (-1, 0))
+        self.before[id(limiter)] = (now, max(most, before) if at == now else most)
+        limiter.total_tokens = tokens
+
+    def step(self, index: int) -> Any:
+        plan = self.plans[index]
+        last = index == len(self.plans) - 1
+        fallback = {"skip": [Skip()], "letter": [DeadLetter(self.letters)], "abort": []}
+        options: dict[str, Any] = {
+            "limiter": self.limiters[index],
+            "window": plan.window,
+            "on_error": [Retry(plan.retries, backoff=lambda n: n), *fallback[plan.fallback]],
+            "name": str(index),
+        }
+        if plan.batch is not None:
+            work: Any = partial(self.work_batch, index)
+            return Consumer(work, batch=plan.batch, **options)
+        kind: Any = Consumer if last else Processor
+        return kind(
+            partial(self.work, index),
+            ordered=plan.order == "all",
+            key=three_keys if plan.order == "key" else None,
+            **options,
+        )
+
+    def pipeline(self) -> Any:
+        joined: Any = Producer(self.source)
+        for index in range(len(self.plans)):
+            joined = joined | self.step(index)
+        return joined
+
+
+class Measured:
+    """Round a call: no more run at a time than there are tokens, just shrunk limits aside."""
+
+    def __init__(self, planned: PlannedPipeline, limiter: Limiter | None) -> None:
+        self.planned = planned
+        self.limiter = limiter
+
+    def __enter__(self) -> None:
+        if self.limiter is None:
+            return
+        planned, limiter = self.planned, self.limiter
+        planned.running[id(limiter)] += 1
+        at, before = planned.before.get(id(limiter), (-1, 0))
+        allowed = max(limiter.total_tokens, before if at == trio.current_time() else 0)
+        assert planned.running[id(limiter)] <= allowed
+
+    def __exit__(self, *_: object) -> None:
+        if self.limiter is not None:
+            self.planned.running[id(self.limiter)] -= 1
