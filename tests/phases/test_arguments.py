@@ -1,4 +1,4 @@
-"""Bad arguments of `run_phases`."""
+"""`run_phases` refuses bad arguments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from trio_turnstile import PhaseTimeouts, Scalable, run_phases
 async def test_bad_arguments_are_named(
     options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    """A bad argument gets an error that names it, before anything is taken."""
+    """A bad argument raises an error that names it, before anything is read from the source."""
     source = iter([Scalable()])
     with pytest.raises(error, match=message):
         await run_phases(source, **options)
@@ -39,6 +39,6 @@ async def test_bad_source_is_named() -> None:
 
 
 def test_bad_timeouts_are_named() -> None:
-    """A time-out has to be a number of seconds over 0."""
+    """A timeout must be more than 0 seconds."""
     with pytest.raises(ValueError, match="work must be more than 0 seconds, not 0"):
         PhaseTimeouts(work=0)

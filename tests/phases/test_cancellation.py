@@ -1,4 +1,4 @@
-"""Cancelled runs, and Ctrl-C."""
+"""Cancellation and Ctrl-C while phases run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trio_turnstile import Channels, Manager, Scalable, run_phases
 async def test_cancellation_counts_and_cleans_up_what_is_in_hand(
     autojump_clock: MockClock,
 ) -> None:
-    """Cancelled from outside, the run accounts for all, and clean-ups run to their end."""
+    """A cancelled run counts every operation, and lets clean-ups finish."""
     operations = [Logged(n, []) for n in range(5)]
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
@@ -35,7 +35,7 @@ async def test_cancellation_counts_and_cleans_up_what_is_in_hand(
 async def test_cancelled_while_waiting_for_a_token_needs_no_cleanup(
     autojump_clock: MockClock,
 ) -> None:
-    """An operation that never began to prepare is cancelled without clean-up."""
+    """An operation that never began `prepare` is cancelled without clean-up."""
     operation = Works()
     limiter = trio.CapacityLimiter(1)
     await limiter.acquire()
@@ -52,7 +52,7 @@ async def test_cancelled_while_waiting_for_a_token_needs_no_cleanup(
 
 
 def test_ctrl_c_comes_out_bare_and_the_books_balance() -> None:
-    """A real SIGINT raises KeyboardInterrupt itself, after all clean-ups."""
+    """SIGINT raises `KeyboardInterrupt` after all clean-ups have run."""
     managers: list[Manager] = []
     operations = [Works(math.inf), Works(math.inf)]
 
@@ -71,7 +71,7 @@ def test_ctrl_c_comes_out_bare_and_the_books_balance() -> None:
 
 
 def test_ctrl_c_inside_a_phase_comes_out_bare() -> None:
-    """KeyboardInterrupt that strikes in a phase is not hidden in a group."""
+    """`KeyboardInterrupt` raised in a phase is not wrapped in a group."""
 
     class Interrupted(Works):
         async def work(self, channels: Channels) -> None:
@@ -84,7 +84,7 @@ def test_ctrl_c_inside_a_phase_comes_out_bare() -> None:
 
 
 async def test_other_base_exceptions_come_out_in_their_group() -> None:
-    """What is no Exception and no interrupt is passed on in a group."""
+    """Other exceptions that are no `Exception` are raised in a group."""
 
     class Odd(BaseException):
         pass

@@ -1,4 +1,4 @@
-"""The clean-up of operations: when it runs, how long it may take, and what its errors do."""
+"""Clean-up: when it runs, how long it may take, and what its errors do."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def test_cleanup_that_overruns_its_grace_is_cut_off(autojump_clock: MockCl
 
 
 async def test_cleanup_grace_holds_under_cancellation(autojump_clock: MockClock) -> None:
-    """Cancelled from outside, a hanging clean-up delays the end by its grace at most."""
+    """When a run is cancelled, a clean-up that hangs delays the end by its grace at most."""
     operations = [HangsInCleanup(9), HangsInCleanup(9), Works(9)]
     with trio.move_on_after(1):
         async with trio.open_nursery() as nursery:
@@ -58,7 +58,7 @@ async def test_cleanup_grace_holds_under_cancellation(autojump_clock: MockClock)
 async def test_cleanup_ending_with_its_grace_harms_no_other_operation(
     autojump_clock: MockClock,
 ) -> None:
-    """A clean-up that ends in the very moment of its grace leaves nobody cancelled."""
+    """A clean-up that ends just as its grace does cancels no other operation."""
 
     class Slow(Works):
         async def cleanup(self, channels: Channels) -> None:
@@ -72,7 +72,7 @@ async def test_cleanup_ending_with_its_grace_harms_no_other_operation(
 async def test_cleanup_that_cannot_be_cut_off_costs_its_worker_only(
     autojump_clock: MockClock,
 ) -> None:
-    """If it shields itself and ends late, it fails its operation, and the rest go on."""
+    """A shielded clean-up that is late fails its own operation only."""
 
     class Stubborn(Sleeps):
         async def cleanup(self, channels: Channels) -> None:
@@ -85,7 +85,7 @@ async def test_cleanup_that_cannot_be_cut_off_costs_its_worker_only(
 
 
 async def test_failing_cleanup_fails_the_operation() -> None:
-    """An error in clean-up is recorded, is not retried, and can abort."""
+    """An error in clean-up is recorded, is not retried, and can abort the run."""
 
     class FailsInCleanup(Works):
         async def cleanup(self, channels: Channels) -> None:
@@ -102,7 +102,7 @@ async def test_failing_cleanup_fails_the_operation() -> None:
 
 
 async def test_retry_verdict_on_cleanup_is_taken_as_failure() -> None:
-    """A policy that asks for a retry of a clean-up gets none, and nothing is lost."""
+    """If a policy asks for a retry of a clean-up, the operation fails instead."""
 
     class Stubborn:
         def decide(self, error: ConcurrentError, /) -> Verdict | None:
@@ -123,7 +123,7 @@ async def test_retry_verdict_on_cleanup_is_taken_as_failure() -> None:
 
 
 async def test_both_the_work_and_the_cleanup_may_fail() -> None:
-    """Both errors are recorded, and the operation is counted once."""
+    """If work and clean-up both fail, both errors are kept and the operation counts once."""
 
     class FailsTwice(Works):
         async def cleanup(self, channels: Channels) -> None:

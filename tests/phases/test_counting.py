@@ -14,7 +14,7 @@ from trio_turnstile.testing import assert_conserved
 
 
 async def test_phases_may_report_errors_that_fail_nothing() -> None:
-    """An error sent on the channel is in the report, and the operation completes."""
+    """An error sent on the channel is in the report, and the operation still completes."""
 
     class Notes(Scalable):
         async def work(self, channels: Channels) -> None:
@@ -26,7 +26,7 @@ async def test_phases_may_report_errors_that_fail_nothing() -> None:
 
 
 async def test_counting_by_phases() -> None:
-    """With ``counting="phases"``, the counts are the sums of what phases send."""
+    """With ``counting="phases"``, the counts are the sums of what the phases send."""
 
     class Counts(Scalable):
         async def work(self, channels: Channels) -> None:
@@ -43,7 +43,7 @@ async def test_counting_by_phases() -> None:
 
 
 async def test_reports_of_phases_arrive_while_the_run_goes_on(autojump_clock: MockClock) -> None:
-    """The manager shows what phases sent at once."""
+    """The manager shows at once what a phase sends."""
 
     class Counts(Scalable):
         async def work(self, channels: Channels) -> None:
@@ -59,7 +59,7 @@ async def test_reports_of_phases_arrive_while_the_run_goes_on(autojump_clock: Mo
 
 
 async def test_manager_shows_the_run_live(autojump_clock: MockClock) -> None:
-    """Counts, limiter and report are there while the run goes on."""
+    """The manager shows counts, limiter and report during the run."""
     limiter = Limiter("ops", 2)
     operations = [Works(1), Works(2, OSError()), Works(9), Works(9)]
     async with trio.open_nursery() as nursery:

@@ -14,7 +14,7 @@ from trio_turnstile.testing import assert_conserved
 
 
 async def test_drain_finishes_what_is_in_hand(autojump_clock: MockClock) -> None:
-    """After `drain` nothing more is taken, and what was taken completes."""
+    """After `drain` no operation is read, and those that were begun complete."""
     operations = (Sleeps() for _ in range(99))
     async with trio.open_nursery() as nursery:
         manager = await nursery.start(partial(run_phases, operations, limiter=3))
@@ -25,7 +25,7 @@ async def test_drain_finishes_what_is_in_hand(autojump_clock: MockClock) -> None
 
 
 async def test_drain_deadline_cancels_what_is_still_in_hand(autojump_clock: MockClock) -> None:
-    """Past the deadline the rest is cancelled, and the run returns its account."""
+    """At the deadline the rest is cancelled, and the run returns its report."""
     reports: list[Report] = []
     managers: list[Manager] = []
 
@@ -44,7 +44,7 @@ async def test_drain_deadline_cancels_what_is_still_in_hand(autojump_clock: Mock
 
 
 async def test_drain_stops_an_async_source(autojump_clock: MockClock) -> None:
-    """A source that is being waited for is cancelled, and what it gave is finished."""
+    """`drain` cancels the wait for a source, and finishes what the source gave."""
     async with trio.open_nursery() as nursery:
         manager = await nursery.start(partial(run_phases, arriving(99, every=0.4), limiter=1))
         await trio.sleep(1)
@@ -54,7 +54,7 @@ async def test_drain_stops_an_async_source(autojump_clock: MockClock) -> None:
 
 
 async def test_drain_leaves_a_channel_to_its_owner(autojump_clock: MockClock) -> None:
-    """A drained run stops waiting for a channel, and leaves what is in it."""
+    """A drained run stops reading its channel, and leaves in it what is there."""
     send, receive = trio.open_memory_channel[Scalable](9)
     send.send_nowait(Works())
     async with trio.open_nursery() as nursery:

@@ -24,7 +24,7 @@ from trio_turnstile.testing import assert_conserved
 async def test_failed_operations_are_recorded_and_the_rest_go_on(
     autojump_clock: MockClock,
 ) -> None:
-    """By default a failure stops nobody else, and the error tells all about it."""
+    """By default a failed operation is recorded with its cause, and the rest go on."""
     cause = OSError("disk full")
     log: list[tuple[int, str, float]] = []
 
@@ -44,7 +44,7 @@ async def test_failed_operations_are_recorded_and_the_rest_go_on(
 
 
 async def test_own_concurrent_error_is_kept_and_completed() -> None:
-    """A `ConcurrentError` that a phase raises is recorded as it is, with the gaps filled."""
+    """A `ConcurrentError` raised by a phase is kept; missing attributes are filled in."""
     mine = ConcurrentError("mine", identifiers=["s7"])
     operation = Works(0, mine)
     report = await run_phases([operation], limiter=1)
@@ -53,7 +53,7 @@ async def test_own_concurrent_error_is_kept_and_completed() -> None:
 
 
 async def test_identifiers_that_raise_do_no_harm() -> None:
-    """An operation whose identifiers fail is recorded without them."""
+    """If `identifiers` raises, the error is recorded without identifiers."""
 
     class Nameless(Works):
         @property
@@ -65,7 +65,7 @@ async def test_identifiers_that_raise_do_no_harm() -> None:
 
 
 async def test_errors_kept_are_bounded() -> None:
-    """The first ``max_errors`` errors are kept, and the rest are counted."""
+    """The first ``max_errors`` errors are kept, and the others are counted."""
     report = await run_phases((Works(0, OSError(n)) for n in range(7)), limiter=1, max_errors=3)
     assert account(report) == (7, 0, 7, 0)
     assert [error.__cause__.args for error in report.errors if error.__cause__] == [
@@ -80,7 +80,7 @@ async def test_errors_kept_are_bounded() -> None:
 
 
 async def test_abort_cancels_the_rest_and_raises_the_error(autojump_clock: MockClock) -> None:
-    """The run ends at the first error, and what was in hand is counted and cleaned up."""
+    """`Abort` ends the run at the first error; the other operations are cleaned up."""
     operations = [Works(5), Works(1, ValueError("bad")), Works(5), Works(5)]
     with pytest.raises(Aborted) as caught:
         await run_phases(operations, limiter=3, on_error=[Abort()])
@@ -93,13 +93,13 @@ async def test_abort_cancels_the_rest_and_raises_the_error(autojump_clock: MockC
 
 
 async def test_silence_of_the_policies_aborts(autojump_clock: MockClock) -> None:
-    """An error that no policy is for ends the run."""
+    """An error that no policy decides about aborts the run."""
     with pytest.raises(Aborted):
         await run_phases([Works(0, ValueError())], limiter=1, on_error=[Skip(on=OSError)])
 
 
 async def test_errors_of_the_same_moment_are_all_raised(autojump_clock: MockClock) -> None:
-    """Two operations that fail together come out together, and nothing else does."""
+    """If two operations fail at once, only their errors are raised."""
     operations = [Works(1, ValueError("a")), Works(1, ValueError("b")), Works(9)]
     with pytest.raises(Aborted) as caught:
         await run_phases(operations, limiter=3, on_error=[Abort()])
@@ -108,7 +108,7 @@ async def test_errors_of_the_same_moment_are_all_raised(autojump_clock: MockCloc
 
 
 async def test_policies_that_fail_stop_the_run() -> None:
-    """An error in a policy loses neither the item nor the error it was asked about."""
+    """If a policy raises, the run stops, and the error that it had to decide about is kept."""
 
     class Broken:
         def decide(self, error: ConcurrentError, /) -> Verdict | None:
@@ -127,7 +127,7 @@ async def test_policies_that_fail_stop_the_run() -> None:
 
 
 async def test_halt_soon_finishes_what_is_in_flight(autojump_clock: MockClock) -> None:
-    """Past the tolerance nothing more is started, and what runs completes."""
+    """`Halt("soon")` starts no further operation, and lets running ones complete."""
     operations = [Sleeps(1, OSError()), Sleeps(1.5, OSError()), Sleeps(10), Sleeps(), Sleeps()]
     with pytest.raises(Aborted) as caught:
         await run_phases(operations, limiter=3, on_error=[Halt("soon", fail=2)])
@@ -137,7 +137,7 @@ async def test_halt_soon_finishes_what_is_in_flight(autojump_clock: MockClock) -
 
 
 async def test_halt_now_cancels_what_is_in_flight(autojump_clock: MockClock) -> None:
-    """With ``now``, what runs past the tolerance is cancelled."""
+    """`Halt("now")` cancels the operations that are running."""
     operations = [*(Works(1, OSError()) for _ in range(3)), Works(10)]
     with pytest.raises(Aborted) as caught:
         await run_phases(operations, limiter=4, on_error=[Halt("now", fail="50%")])

@@ -1,4 +1,4 @@
-"""Invariants of any run of phases, found out by Hypothesis."""
+"""Invariants of any run of phases, tested with Hypothesis."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Plan:
 
 
 class Planned(Scalable):
-    """An operation that behaves as planned, and watches the limit."""
+    """An operation that follows its plan, and checks the limit."""
 
     def __init__(self, plan: Plan, state: State) -> None:
         self.plan = plan
@@ -77,7 +77,7 @@ class Planned(Scalable):
 
 
 class State:
-    """How many run, and what may."""
+    """Counts what is running, and knows the limit."""
 
     def __init__(self, limiter: Limiter) -> None:
         self.limiter = limiter
@@ -129,7 +129,7 @@ def test_invariants_hold_whatever_happens(
     end_at: int,
     window: int | None,
 ) -> None:
-    """Books balance at each instant, limits hold, and each prepared one is cleaned up once."""
+    """Books balance, limits hold, and each operation that began is cleaned up once."""
 
     async def main() -> None:
         limiter = Limiter("ops", limit, throttle=Throttle(min=0))

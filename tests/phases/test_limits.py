@@ -1,4 +1,4 @@
-"""The limiter of a run of phases, and how it moves."""
+"""The limiter of a run of phases: moving it, sharing it, closing it."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from trio_turnstile.testing import assert_conserved
 
 @pytest.mark.parametrize("make", [int, trio.CapacityLimiter, partial(Limiter, "ops")])
 async def test_any_limiter_bounds_the_run(autojump_clock: MockClock, make: Any) -> None:
-    """An int, trio's limiter and ours bound a run in the same way."""
+    """A number, trio's limiter and ours bound a run in the same way."""
     report = await run_phases((Works() for _ in range(10)), limiter=make(2))
     assert account(report) == (10, 10, 0, 0)
     assert trio.current_time() == 5
 
 
 async def test_infinite_limit_runs_all_at_once(autojump_clock: MockClock) -> None:
-    """With no limit, everything there is starts."""
+    """With an infinite limit all operations start at once."""
     report = await run_phases((Works() for _ in range(300)), limiter=Limiter("all", math.inf))
     assert account(report) == (300, 300, 0, 0)
     assert trio.current_time() == 1
 
 
 async def test_zero_limit_takes_nothing(autojump_clock: MockClock) -> None:
-    """A run that starts with no tokens waits for them, and can be drained."""
+    """A run that starts with a limit of 0 reads nothing, and can be drained."""
     async with trio.open_nursery() as nursery:
         manager = await nursery.start(partial(run_phases, [Works()], limiter=0))
         await trio.sleep(5)
@@ -56,7 +56,7 @@ async def test_zero_limit_takes_nothing(autojump_clock: MockClock) -> None:
 
 
 async def test_raised_limit_is_used_at_once(autojump_clock: MockClock) -> None:
-    """When the limit is raised, more start in that moment, and not when a task ends."""
+    """A raised limit starts more operations at once, before any running one ends."""
     limiter = Limiter("ops", 2)
     starts: list[float] = []
 
@@ -73,7 +73,7 @@ async def test_raised_limit_is_used_at_once(autojump_clock: MockClock) -> None:
 
 
 async def test_lowered_limit_lets_holders_finish(autojump_clock: MockClock) -> None:
-    """After the limit is lowered nobody starts until fewer run than it allows."""
+    """A lowered limit stops no running operation, and starts none until there is room."""
     limiter = trio.CapacityLimiter(4)
     starts: list[float] = []
 
@@ -90,7 +90,7 @@ async def test_lowered_limit_lets_holders_finish(autojump_clock: MockClock) -> N
 
 
 async def test_retuned_to_zero_and_back_loses_nothing(autojump_clock: MockClock) -> None:
-    """A run whose limit is 0 for a while stands still, and then completes."""
+    """A run whose limit is 0 for a while pauses, and then completes."""
     limiter = Limiter("ops", 3)
     async with trio.open_nursery() as nursery:
         manager = await nursery.start(
@@ -107,7 +107,7 @@ async def test_retuned_to_zero_and_back_loses_nothing(autojump_clock: MockClock)
 
 
 async def test_signals_retune_a_run(autojump_clock: MockClock) -> None:
-    """A run under a turnstile's limiter follows signals."""
+    """A run with a limiter of a turnstile follows its signals."""
     async with open_turnstile() as turnstile:
         limiter = turnstile.limiter("ops", 4, throttle=Throttle(down=3, hold=0))
         async with trio.open_nursery() as nursery:
@@ -124,7 +124,7 @@ async def test_signals_retune_a_run(autojump_clock: MockClock) -> None:
 
 
 async def test_token_given_back_by_a_stranger_is_used_at_once(autojump_clock: MockClock) -> None:
-    """A limiter may be shared: tokens that others give back start operations."""
+    """A token that another user of the limiter releases starts an operation at once."""
     limiter = trio.CapacityLimiter(3)
     await limiter.acquire_on_behalf_of("stranger 1")
     await limiter.acquire_on_behalf_of("stranger 2")
@@ -137,7 +137,7 @@ async def test_token_given_back_by_a_stranger_is_used_at_once(autojump_clock: Mo
 
 
 async def test_strangers_get_their_turn(autojump_clock: MockClock) -> None:
-    """A run does not keep a shared limiter to itself, however fast its operations are."""
+    """Other users of a shared limiter get their turn, however short the operations are."""
     limiter = Limiter("shared", 1)
     async with trio.open_nursery() as nursery:
         manager = await nursery.start(
@@ -149,7 +149,7 @@ async def test_strangers_get_their_turn(autojump_clock: MockClock) -> None:
 
 
 async def test_max_waiting_does_not_shed_operations(autojump_clock: MockClock) -> None:
-    """A run waits for its tokens however many callers may wait: its source is held back."""
+    """``max_waiting`` rejects no operation: the run waits for tokens and holds its source back."""
     limiter = Limiter("ops", 1, max_waiting=0)
     report = await run_phases(arriving(4), limiter=limiter)
     assert account(report) == (4, 4, 0, 0)
@@ -161,7 +161,7 @@ async def test_max_waiting_does_not_shed_operations(autojump_clock: MockClock) -
 async def aborted_by_closing(
     limiter: Limiter, seconds: float, operations: Iterable[Works], **options: Any
 ) -> Aborted:
-    """Close the limiter of a run after some seconds; return the error it is aborted with."""
+    """Close the limiter of a run after some seconds; return the error that aborts the run."""
 
     async def close() -> None:
         await trio.sleep(seconds)
@@ -177,13 +177,13 @@ async def aborted_by_closing(
 
 
 async def test_closed_limiter_stops_the_run(autojump_clock: MockClock) -> None:
-    """If the limiter is closed, the run is aborted with an error that says so."""
+    """Closing the limiter aborts the run with an error that says so."""
     aborted = await aborted_by_closing(Limiter("ops", 2), 0.5, (Works() for _ in range(9)))
     assert_conserved(aborted.report)
 
 
 async def test_a_limiter_closed_before_a_retry_stops_the_run(autojump_clock: MockClock) -> None:
-    """An operation that backs off meanwhile finds no token any more: the run is aborted."""
+    """If the limiter is closed during a back-off, the run is aborted."""
     aborted = await aborted_by_closing(
         Limiter("ops", 1),
         5,

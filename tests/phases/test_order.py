@@ -11,12 +11,12 @@ from trio_turnstile import Channels, Scalable, run_phases
 
 
 async def test_default_phases_do_nothing() -> None:
-    """A bare `Scalable` completes."""
+    """An operation that overrides no phase completes."""
     assert account(await run_phases([Scalable()], limiter=1)) == (1, 1, 0, 0)
 
 
 async def test_phases_run_in_order_without_a_barrier(autojump_clock: MockClock) -> None:
-    """Each operation goes through its own phases, and no one waits for another."""
+    """Each operation runs its phases in order, and waits for no other operation."""
     log: list[tuple[int, str, float]] = []
     report = await run_phases((Logged(n, log) for n in range(2)), limiter=2)
     assert account(report) == (2, 2, 0, 0)
@@ -30,7 +30,7 @@ async def test_phases_run_in_order_without_a_barrier(autojump_clock: MockClock) 
 
 
 async def test_token_is_held_through_monitor_and_not_in_cleanup(autojump_clock: MockClock) -> None:
-    """The next operation starts when the one before is monitored, beside its clean-up."""
+    """The token is released after `monitor`, and clean-up runs without one."""
     log: list[tuple[int, str, float]] = []
     await run_phases((Logged(n, log) for n in range(2)), limiter=1)
     assert [at for n, phase, at in log if (n, phase) == (1, "prepare")] == [3]
@@ -38,7 +38,7 @@ async def test_token_is_held_through_monitor_and_not_in_cleanup(autojump_clock: 
 
 
 async def test_preparing_apart_runs_ahead(autojump_clock: MockClock) -> None:
-    """With tokens of its own, preparing does not wait for work."""
+    """With a limiter of its own, `prepare` does not wait for work."""
     log: list[tuple[int, str, float]] = []
     report = await run_phases((Logged(n, log) for n in range(3)), limiter=1, prepare_limiter=3)
     assert account(report) == (3, 3, 0, 0)
@@ -47,7 +47,7 @@ async def test_preparing_apart_runs_ahead(autojump_clock: MockClock) -> None:
 
 
 async def test_phases_that_never_await_starve_nobody() -> None:
-    """Other tasks run between two operations, even if these never let go."""
+    """Other tasks run between two operations that never await."""
     turns = 0
 
     class Busy(Scalable):

@@ -1,4 +1,4 @@
-"""Retries of operations."""
+"""Retries and timeouts of operations."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Flaky(Scalable):
 
 
 async def test_retry_starts_again_at_prepare_and_cleans_up_once() -> None:
-    """A retry is a whole new attempt; the clean-up comes after the last."""
+    """A retry starts again at `prepare`; clean-up runs once, after the last attempt."""
     operation = Flaky()
     report = await run_phases([operation], limiter=1, on_error=[Retry(2, backoff=lambda n: 0)])
     assert account(report) == (1, 1, 0, 0)
@@ -41,7 +41,7 @@ async def test_retry_starts_again_at_prepare_and_cleans_up_once() -> None:
 
 
 async def test_backoff_holds_no_token(autojump_clock: MockClock) -> None:
-    """40 operations that fail twice, with 1 s back-off and 5 tokens, take 2 s, not 16."""
+    """40 operations that fail twice, with 1 s of back-off and 5 tokens, take 2 s, not 16."""
     report = await run_phases(
         (Flaky() for _ in range(40)), limiter=5, on_error=[Retry(2, backoff=lambda n: 1)]
     )
@@ -50,7 +50,7 @@ async def test_backoff_holds_no_token(autojump_clock: MockClock) -> None:
 
 
 async def test_exception_groups_are_matched_by_their_leaves() -> None:
-    """A phase with a nursery of its own raises groups, and ``on=`` looks inside."""
+    """``on=`` matches an exception group by its leaves."""
     operations = [
         Works(0, ExceptionGroup("two", [OSError(), OSError()])),
         Works(0, ExceptionGroup("mixed", [OSError(), ValueError()])),
@@ -63,7 +63,7 @@ async def test_exception_groups_are_matched_by_their_leaves() -> None:
 
 
 async def test_cancelled_while_backing_off_cleans_up(autojump_clock: MockClock) -> None:
-    """An operation that is cancelled between two attempts is cleaned up and counted."""
+    """An operation cancelled during its back-off is cleaned up and counted."""
     operation = Works(0, OSError())
     with trio.move_on_after(1):
         async with trio.open_nursery() as nursery:
@@ -76,7 +76,7 @@ async def test_cancelled_while_backing_off_cleans_up(autojump_clock: MockClock) 
 
 
 async def test_timeouts_are_errors_like_others(autojump_clock: MockClock) -> None:
-    """A phase that takes too long fails with `trio.TooSlowError`, and may be retried."""
+    """A phase that exceeds its timeout fails with `trio.TooSlowError`."""
     log: list[tuple[int, str, float]] = []
     timeouts = PhaseTimeouts(prepare=2, work=0.5, monitor=2)
     report = await run_phases([Logged(1, log)], limiter=1, timeouts=timeouts)

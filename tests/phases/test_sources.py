@@ -16,14 +16,14 @@ from trio_turnstile import Aborted, ConcurrentError, Manager, Retry, Scalable, S
 
 
 async def test_async_iterables_are_read_one_ahead(autojump_clock: MockClock) -> None:
-    """An async source is read while the work goes on, so neither waits for the other."""
+    """An async source is read one operation ahead while others work."""
     report = await run_phases(arriving(5, every=1), limiter=1)
     assert account(report) == (5, 5, 0, 0)
     assert trio.current_time() == 6
 
 
 async def test_memory_channels_are_read_and_left_open(autojump_clock: MockClock) -> None:
-    """A channel is read until its senders are closed; what is left stays its owner's."""
+    """A channel is read until its senders are closed, and the run leaves it open."""
     send, receive = trio.open_memory_channel[Scalable](0)
 
     async def sender() -> None:
@@ -42,7 +42,7 @@ async def test_memory_channels_are_read_and_left_open(autojump_clock: MockClock)
 
 
 async def test_plain_async_iterators_need_no_aclose() -> None:
-    """An async iterator that is no generator is read as well."""
+    """An async iterator that is no generator can be a source."""
 
     class Three:
         left = 3
@@ -61,7 +61,7 @@ async def test_plain_async_iterators_need_no_aclose() -> None:
 
 
 async def test_operations_are_read_lazily(autojump_clock: MockClock) -> None:
-    """No more is taken from the source than there is room for."""
+    """The source is read only as far as there is room for operations."""
     taken = 0
 
     def source() -> Iterator[Scalable]:
@@ -103,7 +103,7 @@ async def test_window_bounds_what_is_in_hand(autojump_clock: MockClock) -> None:
 async def test_failing_source_ends_the_run_when_work_is_done(
     autojump_clock: MockClock, kind: str
 ) -> None:
-    """What was taken before the source failed is finished; then the error is raised."""
+    """If the source fails, the operations read before finish; then its error is raised."""
 
     def source() -> Iterator[Scalable]:
         yield Works()
@@ -140,7 +140,7 @@ async def test_source_that_cannot_give_at_once_is_told_so() -> None:
 async def test_async_source_is_closed_when_the_run_is_cancelled(
     autojump_clock: MockClock,
 ) -> None:
-    """The clean-up code of an async generator runs in the task that read it."""
+    """A cancelled run closes its async generator in the task that read it."""
     closed = False
 
     async def source() -> AsyncIterator[Scalable]:
@@ -159,7 +159,7 @@ async def test_async_source_is_closed_when_the_run_is_cancelled(
 
 
 async def test_what_is_no_operation_stops_the_run() -> None:
-    """An item of a wrong kind is named in a clear error."""
+    """An item that is no `Scalable` aborts the run with an error that names it."""
     wrong: Any = [Works(0), "sample.txt"]
     with pytest.raises(Aborted) as caught:
         await run_phases(wrong, limiter=1)

@@ -1,4 +1,4 @@
-"""Pipelines that are aborted, and the errors that come out."""
+"""Pipelines that are aborted, and the errors that are raised."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trio_turnstile.testing import assert_conserved
 async def test_abort_raises_exactly_the_errors_of_the_failed_items(
     autojump_clock: MockClock,
 ) -> None:
-    """An abort raises the errors that caused it, flat, with the report, and nothing beside."""
+    """`Aborted` holds exactly the errors that caused it, flat, and the report."""
 
     async def work(number: int) -> Any:
         await trio.sleep(1)
@@ -46,7 +46,7 @@ async def test_abort_raises_exactly_the_errors_of_the_failed_items(
 
 
 async def test_errors_beside_a_cancellation_hide_no_other(autojump_clock: MockClock) -> None:
-    """A step with a nursery may fail while it is cancelled: what stopped the run is raised."""
+    """An error raised by a step while it is cancelled does not hide the cause of the abort."""
 
     async def close_badly() -> None:
         try:
@@ -71,7 +71,7 @@ async def test_errors_beside_a_cancellation_hide_no_other(autojump_clock: MockCl
 
 
 async def test_back_off_does_not_outlive_an_abort(autojump_clock: MockClock) -> None:
-    """Items that back off are cancelled with the rest."""
+    """An abort also cancels items that are backing off."""
 
     async def work(number: int) -> None:
         await trio.sleep(number)
@@ -88,7 +88,7 @@ async def test_back_off_does_not_outlive_an_abort(autojump_clock: MockClock) -> 
 
 
 async def test_a_limiter_that_is_closed_ends_the_run(autojump_clock: MockClock) -> None:
-    """Without its limiter a step cannot go on: the run is stopped, and says why."""
+    """Closing the limiter of a step aborts the run with an error that says so."""
     limiter = Limiter("api", 1)
 
     async def close(number: int) -> None:

@@ -11,14 +11,14 @@ from trio_turnstile.testing import assert_conserved
 
 
 async def test_without_a_limiter_the_window_bounds(autojump_clock: MockClock) -> None:
-    """No limiter leaves it to the window: 64, or what it is set to."""
+    """A step without a limiter is bounded by its window: 64 by default."""
     wide, narrow = Gauge(), Gauge()
     await (Producer(range(200)) | Processor(wide) | Consumer(narrow, window=3)).run()
     assert (wide.most, narrow.most) == (64, 3)
 
 
 async def test_a_slow_sink_holds_the_source_back(autojump_clock: MockClock) -> None:
-    """No more is taken from the source than the windows have room for."""
+    """A slow sink holds the source back once all windows are full."""
     source = CountedSource()
 
     async with trio.open_nursery() as nursery:
@@ -39,7 +39,7 @@ async def test_a_slow_sink_holds_the_source_back(autojump_clock: MockClock) -> N
 
 
 async def test_results_nobody_asks_for_hold_the_source_back() -> None:
-    """Without a consumer, who iterates sets the pace."""
+    """Without a consumer, the source is read at the pace of the iteration."""
     source = CountedSource()
 
     async with (Producer(source) | Processor(add_one, window=5)).open() as results:
@@ -52,7 +52,7 @@ async def test_results_nobody_asks_for_hold_the_source_back() -> None:
 
 
 async def test_the_default_window_is_the_limit_and_a_little(autojump_clock: MockClock) -> None:
-    """With a limit of 10, 74 items may back off before the source is held back."""
+    """The default window is the limit plus 64: with a limit of 10 it holds 74 items."""
 
     async def fail(number: int) -> None:
         raise OSError
@@ -69,7 +69,7 @@ async def test_the_default_window_is_the_limit_and_a_little(autojump_clock: Mock
 
 
 async def test_the_default_window_follows_the_limit(autojump_clock: MockClock) -> None:
-    """With the limit lowered, no more comes in until no more is in hand than there is room for."""
+    """The default window shrinks with the limit: items in hand finish before others come in."""
     limiter = Limiter("api", 100)
     async with trio.open_nursery() as nursery:
         run = await nursery.start(

@@ -1,4 +1,4 @@
-"""Cancelled pipelines."""
+"""Cancelled pipelines, and the counts of what was in flight."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trio_turnstile.testing import assert_conserved
 
 
 async def test_cancellation_accounts_for_what_was_in_hand(autojump_clock: MockClock) -> None:
-    """Cancelled from outside, all that was taken has a fate, and is listed where it was."""
+    """After cancellation every item has a fate, and each cancelled item is listed."""
     source = CountedSource()
     pipeline = (
         Producer(source)
@@ -40,7 +40,7 @@ async def test_cancellation_accounts_for_what_was_in_hand(autojump_clock: MockCl
 
 
 async def test_cancelled_many_is_accounted_for(autojump_clock: MockClock) -> None:
-    """Of what one item was spread to, what was not worked on yet is in hand as well."""
+    """The items of a `Many` that were not begun are cancelled and listed."""
 
     async def spread(number: int) -> Many[int]:
         await trio.lowlevel.checkpoint()
@@ -58,7 +58,7 @@ async def test_cancelled_many_is_accounted_for(autojump_clock: MockClock) -> Non
 
 
 async def test_what_a_batching_consumer_takes_is_received(autojump_clock: MockClock) -> None:
-    """A consumer of batches takes from the source only what it has room for."""
+    """A batching consumer takes only as many items as its window holds."""
     source = CountedSource()
     async with trio.open_nursery() as nursery:
         run = await start(
@@ -72,7 +72,7 @@ async def test_what_a_batching_consumer_takes_is_received(autojump_clock: MockCl
 
 
 async def test_merged_channels_lose_nothing_when_cancelled(autojump_clock: MockClock) -> None:
-    """What was taken from a channel is received, or is in it still."""
+    """Every item of a merged channel was received, or is still in its channel."""
     ends = [trio.open_memory_channel[int](10) for _ in range(3)]
     for send, _ in ends:
         for number in range(10):
@@ -87,7 +87,7 @@ async def test_merged_channels_lose_nothing_when_cancelled(autojump_clock: MockC
 
 
 async def test_an_async_source_is_closed_in_its_own_task(autojump_clock: MockClock) -> None:
-    """An async generator may hold a nursery across its ``yield``, left where it was entered."""
+    """An async generator with an open nursery is closed in the task that reads it."""
     log: list[str] = []
 
     async def source() -> AsyncIterator[int]:

@@ -1,4 +1,4 @@
-"""What a pipeline's report and its live counts say."""
+"""The counts of a pipeline, live and in its report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from trio_turnstile.testing import assert_conserved
 
 
 async def test_the_report_finds_steps_by_name() -> None:
-    """A step is found by its name, and one that is not there says which there are."""
+    """The report finds a step by name; for an unknown name it lists those that exist."""
     report = await (Producer([1]) | Processor(add_one, name="a") | Consumer(into([]))).run()
     assert report["a"] is report.steps[0]
     with pytest.raises(KeyError, match="no step is named 'b'; there are: a, store"):
@@ -32,7 +32,7 @@ async def test_the_report_finds_steps_by_name() -> None:
 
 
 async def test_books_balance_while_it_runs(autojump_clock: MockClock) -> None:
-    """At every instant what was received has a fate or is in flight."""
+    """At every instant each item received has a fate or is in flight."""
 
     async def sometimes(number: int) -> Any:
         await trio.sleep(number % 7 / 10)
@@ -65,7 +65,7 @@ async def test_books_balance_while_it_runs(autojump_clock: MockClock) -> None:
 
 
 async def test_errors_kept_are_bounded() -> None:
-    """Of many errors the first are kept, and the others counted."""
+    """The first ``max_errors`` errors are kept, and the others are counted."""
 
     async def fail(number: int) -> None:
         raise OSError(number)

@@ -11,7 +11,7 @@ from trio_turnstile import Batch, Consumer, Limiter, Processor, Producer, Thrott
 
 
 async def test_drain_takes_no_more_and_finishes_what_is_in_hand(autojump_clock: MockClock) -> None:
-    """After a drain nothing is taken from the source, and what was taken goes through."""
+    """After `drain` nothing is read, and all items in flight finish."""
     source = CountedSource()
     stored: list[list[int]] = []
 
@@ -37,7 +37,7 @@ async def test_drain_takes_no_more_and_finishes_what_is_in_hand(autojump_clock: 
 
 
 async def test_drain_cancels_what_is_left_at_the_deadline(autojump_clock: MockClock) -> None:
-    """Past the deadline what is in hand is cancelled and listed; the run just returns."""
+    """At the deadline, items in flight are cancelled and listed, and the run returns."""
     async with trio.open_nursery() as nursery:
         run = await start(nursery, Producer([1, 9, 5]) | Consumer(takes(7), limiter=2))
         await trio.sleep(1)
@@ -50,7 +50,7 @@ async def test_drain_cancels_what_is_left_at_the_deadline(autojump_clock: MockCl
 
 
 async def test_drain_of_a_paused_pipeline_waits_for_it(autojump_clock: MockClock) -> None:
-    """Items that wait for a token are in hand too, and go through once there are tokens."""
+    """A drained pipeline still waits for tokens for its items in flight."""
     limiter = Limiter("api", 2, throttle=Throttle(min=0))
     async with trio.open_nursery() as nursery:
         run = await start(
@@ -68,7 +68,7 @@ async def test_drain_of_a_paused_pipeline_waits_for_it(autojump_clock: MockClock
 
 @pytest.mark.parametrize("ahead", [0, 3])
 async def test_drain_while_the_source_is_waited_for(autojump_clock: MockClock, ahead: int) -> None:
-    """A drain does not wait for a source that has nothing to give."""
+    """`drain` does not wait for a source that has no item."""
     send, receive = trio.open_memory_channel[int](10)
     for number in range(ahead):
         send.send_nowait(number)
@@ -83,7 +83,7 @@ async def test_drain_while_the_source_is_waited_for(autojump_clock: MockClock, a
 
 
 async def test_results_can_be_drained(autojump_clock: MockClock) -> None:
-    """Without a consumer too, a drain lets what is in hand come out."""
+    """Without a consumer, too, items in flight still come out after `drain`."""
     source = CountedSource()
     came: list[int] = []
     async with (Producer(source) | Processor(takes(1), limiter=2)).open() as results:

@@ -31,7 +31,7 @@ from trio_turnstile.testing import no_backoff
 
 
 class Fails:
-    """Fails so many times for each item, after a while; notes when it is called."""
+    """Fails a given number of times for each item, after some seconds; records its calls."""
 
     def __init__(self, times: int = 99, error: Exception | None = None, seconds: float = 0) -> None:
         self.times = times
@@ -61,7 +61,7 @@ async def fail_even(number: int) -> int:
 
 @pytest.mark.parametrize("fused", [False, True])
 async def test_retry_tries_again_after_the_back_off(autojump_clock: MockClock, fused: bool) -> None:
-    """`Retry(3)` is three attempts more, each after its back-off, in any step."""
+    """`Retry(3)` makes three more attempts, each after its back-off."""
     step = Fails(times=3)
     policies = [Retry(3, backoff=lambda failures: failures)]
     report = await (
@@ -78,7 +78,7 @@ async def test_retry_tries_again_after_the_back_off(autojump_clock: MockClock, f
 async def test_after_the_last_retry_the_next_policy_decides(
     autojump_clock: MockClock, fused: bool
 ) -> None:
-    """An item that has used up its retries is the next policy's affair."""
+    """When an item has used up its retries, the next policy decides."""
     step = Fails()
     policies = [Retry(2, backoff=lambda failures: 1), Skip()]
     report = await (
@@ -93,7 +93,7 @@ async def test_after_the_last_retry_the_next_policy_decides(
 
 
 async def test_a_server_may_say_when_to_try_again(autojump_clock: MockClock) -> None:
-    """An error's ``retry_after`` is waited for, if it is longer than the back-off."""
+    """A retry waits for the error's ``retry_after``, if that is longer than the back-off."""
 
     class Busy(Exception):
         def __init__(self, retry_after: float | None) -> None:
@@ -109,7 +109,7 @@ async def test_a_server_may_say_when_to_try_again(autojump_clock: MockClock) -> 
 
 
 async def test_a_budget_spares_the_tries_in_an_outage(autojump_clock: MockClock) -> None:
-    """While nothing succeeds, retries are paced by the budget; then they are free again."""
+    """A retry budget paces retries while nothing succeeds."""
     attempts: list[float] = []
 
     async def out_until_20(number: int) -> None:
@@ -129,7 +129,7 @@ async def test_a_budget_spares_the_tries_in_an_outage(autojump_clock: MockClock)
 
 
 async def test_a_budget_is_each_stage_s_own(autojump_clock: MockClock) -> None:
-    """Two steps with equal budgets do not eat each other's."""
+    """Each step has its own retry budget, even if two are given the same one."""
     budget = RetryBudget(retries=1, per_success=0.1, per_second=0.1)
     policies = [Retry(1, backoff=lambda failures: 0, budget=budget)]
     report = await (
@@ -142,7 +142,7 @@ async def test_a_budget_is_each_stage_s_own(autojump_clock: MockClock) -> None:
 
 
 async def test_no_backoff_turns_the_waiting_off(autojump_clock: MockClock) -> None:
-    """In a test, retries may follow at once; outside the block they wait again."""
+    """Inside `no_backoff`, retries follow at once."""
     pipeline = Producer([1]) | Consumer(
         Fails(times=2), on_error=[Retry(2, backoff=lambda failures: 5)]
     )
@@ -157,7 +157,7 @@ async def test_no_backoff_turns_the_waiting_off(autojump_clock: MockClock) -> No
 
 
 async def test_timeouts_are_errors_like_others(autojump_clock: MockClock) -> None:
-    """An attempt that takes too long is cancelled, fails, and may be tried again."""
+    """An attempt that exceeds its timeout fails, and can be retried."""
     step = Fails(times=0, seconds=5)
     for limiter in (1, None):
         report = await (
@@ -180,7 +180,7 @@ async def test_timeouts_are_errors_like_others(autojump_clock: MockClock) -> Non
 
 @pytest.mark.parametrize("fused", [False, True])
 async def test_skip_goes_on_without_the_item(fused: bool) -> None:
-    """The item fails, its error is kept, and the rest go on."""
+    """`Skip` records the item as failed, and the rest go on."""
     report = await (
         Producer(range(6))
         | Processor(Fails(times=0), limiter=2, name="before")
@@ -193,7 +193,7 @@ async def test_skip_goes_on_without_the_item(fused: bool) -> None:
 async def test_log_logs_and_leaves_the_verdict_to_the_next(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """`Log` writes a line for each error that it is for, and is silent otherwise."""
+    """`Log` logs the errors it matches, and leaves the decision to the next policy."""
     caplog.set_level(logging.INFO, logger="trio_turnstile.errors")
     policies = [Log(logging.INFO, on=OSError), Log(on=ValueError), Skip()]
     report = await (Producer(range(4)) | Consumer(fail_even, limiter=1, on_error=policies)).run()
@@ -208,7 +208,7 @@ async def test_log_logs_and_leaves_the_verdict_to_the_next(
 async def test_abort_and_silence_stop_everything(
     autojump_clock: MockClock, policies: list[Any]
 ) -> None:
-    """An error that nobody has a verdict on, or that is for `Abort`, cancels the rest."""
+    """The run is aborted by `Abort`, and by an error that no policy decides about."""
     step = Fails(seconds=1)
     with pytest.raises(Aborted) as caught:
         await (
@@ -222,7 +222,7 @@ async def test_abort_and_silence_stop_everything(
 
 
 async def test_the_first_verdict_holds(autojump_clock: MockClock) -> None:
-    """Policies are asked in order, and those behind the first verdict not at all."""
+    """The first policy with a verdict decides, and later policies are not asked."""
     asked: list[str] = []
 
     class Ask:
@@ -241,7 +241,7 @@ async def test_the_first_verdict_holds(autojump_clock: MockClock) -> None:
 
 
 async def test_a_policy_that_fails_aborts_with_a_note() -> None:
-    """A bug in a policy does not hide the error that it was asked about."""
+    """If a policy raises, the run is aborted with the item's own error and a note."""
 
     class Broken:
         def decide(self, error: ConcurrentError) -> Verdict | None:
@@ -255,7 +255,7 @@ async def test_a_policy_that_fails_aborts_with_a_note() -> None:
 
 
 async def test_groups_are_matched_by_their_leaves() -> None:
-    """A step with a nursery of its own raises groups, and ``on=`` looks inside."""
+    """``on=`` matches an exception group by its leaves."""
 
     async def fail(number: int) -> None:
         await trio.lowlevel.checkpoint()
@@ -276,7 +276,7 @@ async def test_groups_are_matched_by_their_leaves() -> None:
 
 
 async def test_halt_soon_lets_what_is_in_hand_finish(autojump_clock: MockClock) -> None:
-    """Past the tolerance nothing more is taken, and what was taken goes through."""
+    """`Halt("soon")` stops the source, and lets items in flight finish."""
     step = Fails(seconds=1)
     with pytest.raises(Aborted) as caught:
         await (
@@ -291,7 +291,7 @@ async def test_halt_soon_lets_what_is_in_hand_finish(autojump_clock: MockClock) 
 
 
 async def test_halt_now_cancels_what_is_in_hand(autojump_clock: MockClock) -> None:
-    """Past a share of those that ended, three at the least, the rest is cancelled."""
+    """`Halt("now")` with a share cancels items in flight, after three failures at the least."""
 
     async def mostly(number: int) -> Any:
         await trio.sleep(1)
@@ -314,7 +314,7 @@ async def test_halt_now_cancels_what_is_in_hand(autojump_clock: MockClock) -> No
 
 @pytest.mark.parametrize("fused", [False, True])
 async def test_dead_letters_feed_another_pipeline(fused: bool) -> None:
-    """A letter tells all about its item, and its channel is a source like others."""
+    """A dead letter carries its item and cause, and its channel can be a source."""
     letters, dead = trio.open_memory_channel[ConcurrentError](0)
     redone: list[Any] = []
 
@@ -338,7 +338,7 @@ async def test_dead_letters_feed_another_pipeline(fused: bool) -> None:
 
 
 async def test_sending_a_letter_holds_no_token(autojump_clock: MockClock) -> None:
-    """While nobody takes letters, others work on."""
+    """A step that waits to send a dead letter holds no token."""
     letters, _dead = trio.open_memory_channel[ConcurrentError](0)
     async with trio.open_nursery() as nursery:
         run = await nursery.start(
@@ -354,7 +354,7 @@ async def test_sending_a_letter_holds_no_token(autojump_clock: MockClock) -> Non
 
 @pytest.mark.parametrize("closed", [0, 1], ids=["send", "receive"])
 async def test_letters_that_nobody_can_receive_stop_the_run(closed: int) -> None:
-    """If a letter cannot be sent, its item fails and the run is stopped, not silent."""
+    """If a dead letter cannot be sent, its item fails and the run is aborted."""
     ends = trio.open_memory_channel[ConcurrentError](1)
     ends[closed].close()
     with pytest.raises(Aborted) as caught:
@@ -366,7 +366,7 @@ async def test_letters_that_nobody_can_receive_stop_the_run(closed: int) -> None
 
 
 async def test_backoff_holds_no_token(autojump_clock: MockClock) -> None:
-    """40 items that fail twice, 1 s of back-off and 5 tokens take 3 s, not 18."""
+    """40 items that fail twice, with 1 s of back-off and 5 tokens, take 3 s, not 18."""
     failures = Counter[int]()
 
     async def flaky(number: int) -> None:

@@ -1,4 +1,4 @@
-"""Steps that run in the task of the step before them."""
+"""Fused steps: those that run in the task of the step before them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trio_turnstile import Consumer, Processor, Producer, Skip
 
 
 async def test_steps_without_limits_run_in_the_task_of_the_step_before() -> None:
-    """Consecutive steps that need nothing of their own share one task; others do not."""
+    """A step without a limiter runs in the task of the step before it."""
     tasks: list[list[trio.lowlevel.Task]] = []
 
     async def begin(number: int) -> list[trio.lowlevel.Task]:
@@ -39,7 +39,7 @@ async def test_steps_without_limits_run_in_the_task_of_the_step_before() -> None
 
 
 async def test_fused_steps_hold_no_token(autojump_clock: MockClock) -> None:
-    """The token is the limited step's alone: the steps behind it go on without."""
+    """A fused step does not hold the token of the step before it."""
     first, second = Gauge(), Gauge(5)
     await (Producer(range(6)) | Processor(first, limiter=2) | Consumer(second)).run()
     assert (first.most, second.most) == (2, 6)

@@ -1,4 +1,4 @@
-"""Ctrl-C at any point of the way of an item through the steps of a segment."""
+"""Ctrl-C at any point of an item's way through fused steps."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def by_key() -> Pipeline:
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("make", [plain, with_errors, in_order, with_many, by_key])
 def test_the_books_balance_wherever_ctrl_c_strikes(make: Callable[[], Pipeline]) -> None:
-    """After Ctrl-C at any instruction, every item that a step passed on is in the next's books."""
+    """After Ctrl-C at any instruction, each item passed on is counted by the next step."""
 
     async def main(status: Started[PipelineRun]) -> None:
         await make().run(task_status=status)
@@ -142,7 +142,7 @@ def check_end(run: PipelineRun) -> None:
 
 
 async def strike(number: int) -> int:
-    """Have the user press Ctrl-C while the third item is in hand."""
+    """Press Ctrl-C while the third item is worked on."""
     await trio.sleep(1)
     if number == 3:
         signal.raise_signal(signal.SIGINT)
@@ -150,7 +150,7 @@ async def strike(number: int) -> int:
 
 
 async def hidden_strike(number: int) -> int:
-    """The same while nobody works, so that the main task is the one that hears of it."""
+    """Press Ctrl-C while all tasks wait, so that trio raises it in the main task."""
     if number == 3:
         trio.lowlevel.spawn_system_task(press)
     await trio.sleep(5)
@@ -164,7 +164,7 @@ async def press() -> None:
 
 @pytest.mark.parametrize("step", [strike, hidden_strike])
 def test_ctrl_c_comes_out_bare(step: Any) -> None:
-    """An interrupt comes out as `KeyboardInterrupt`, and the books are closed."""
+    """Ctrl-C is raised as `KeyboardInterrupt`, and the books are closed."""
     status = Started[PipelineRun]()
     pipeline = Producer(range(8)) | Processor(step, limiter=4) | Consumer(unchanged, limiter=1)
     with pytest.raises(KeyboardInterrupt):
@@ -176,7 +176,7 @@ def test_ctrl_c_comes_out_bare(step: Any) -> None:
 
 @pytest.mark.parametrize("step", [strike, hidden_strike])
 def test_ctrl_c_comes_out_of_the_block_bare(step: Any) -> None:
-    """Without a consumer too, wherever the interrupt strikes."""
+    """Without a consumer, too, Ctrl-C is raised as `KeyboardInterrupt`."""
 
     async def main() -> None:
         async with (Producer(range(8)) | Processor(step, limiter=4)).open() as results:
@@ -188,7 +188,7 @@ def test_ctrl_c_comes_out_of_the_block_bare(step: Any) -> None:
 
 
 async def test_ctrl_c_in_the_source_comes_out_bare() -> None:
-    """An iterator may be where the interrupt strikes."""
+    """`KeyboardInterrupt` raised in the source is not wrapped."""
 
     def source() -> Iterator[int]:
         yield 1

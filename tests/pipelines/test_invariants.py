@@ -63,7 +63,7 @@ happenings = st.lists(
 
 
 def audit(planned: PlannedPipeline, run: PipelineRun) -> None:
-    """What holds at every instant."""
+    """Check what holds at every instant."""
     assert_conserved(run)
     steps = run.steps
     assert steps[0].received == planned.taken
@@ -75,7 +75,7 @@ def audit(planned: PlannedPipeline, run: PipelineRun) -> None:
 async def play(
     planned: PlannedPipeline, script: list[tuple[float, str, int]]
 ) -> tuple[PipelineRun, bool, Any]:
-    """Run the pipeline while the script is played; tell whether it was cut off, and its end."""
+    """Run the pipeline and play the script; return the run, if it was cut off, and its error."""
     status = Started[PipelineRun]()
     ended = trio.Event()
     cut = False
@@ -130,7 +130,7 @@ async def play(
 def check_end(
     planned: PlannedPipeline, run: PipelineRun, *, cut: bool, aborted: Aborted | None
 ) -> None:
-    """What holds when it has ended."""
+    """Check what holds when the run has ended."""
     audit(planned, run)
     steps = run.steps
     assert all(step.in_flight == 0 for step in steps)
@@ -141,15 +141,15 @@ def check_end(
     if cut:
         return
     assert not planned.doomed()
-    reckoned = planned.reckon()
-    for step, fates in zip(steps, reckoned, strict=True):
+    expected = planned.expected()
+    for step, fates in zip(steps, expected, strict=True):
         assert fates_of(step) == fates
-    # Nothing is lost or doubled: each item is stored once, and worked on as often as it fails.
-    assert len(planned.stored) == len(set(planned.stored)) == reckoned[-1]["completed"]
+    # Each item is stored once, and worked on once more than it fails.
+    assert len(planned.stored) == len(set(planned.stored)) == expected[-1]["completed"]
     for (step, item), calls in planned.calls.items():
         retries = planned.plans[step].retries
         assert calls == min(planned.failures(step, item), retries) + 1
-    diverted = sum(fates["diverted"] for fates in reckoned)
+    diverted = sum(fates["diverted"] for fates in expected)
     assert planned.dead.statistics().current_buffer_used == diverted
 
 
@@ -159,7 +159,7 @@ def fates_of(step: StepReport) -> Counter[str]:
 
 
 def check_abort(planned: PlannedPipeline, aborted: Aborted) -> None:
-    """The errors of the items that failed are raised, each once, and nothing beside them."""
+    """Check that exactly the errors of the items that failed are raised, each once."""
     for error in aborted.exceptions:
         assert isinstance(error, ConcurrentError)
         assert isinstance(error.__cause__, PlannedError)
@@ -173,7 +173,7 @@ def check_abort(planned: PlannedPipeline, aborted: Aborted) -> None:
 
 
 def check_order(planned: PlannedPipeline) -> None:
-    """What was stored keeps the order, or that of each key, as the first step does."""
+    """Check that items are stored in the order, or the order by key, of the first step."""
     if planned.plans[0].order == "all":
         assert planned.stored == sorted(planned.stored)
     for key in range(3):
@@ -206,7 +206,7 @@ def test_invariants_of_any_pipeline(
     seed: int,
     items: int,
 ) -> None:
-    """Books balance at every instant, limits and windows hold, and nothing is lost or doubled."""
+    """Books balance, limits and windows hold, and no item is lost or doubled."""
 
     async def main() -> None:
         planned = PlannedPipeline([*steps, consumer], seed, items)
@@ -234,7 +234,7 @@ def test_order_of_any_pipeline(
     seed: int,
     items: int,
 ) -> None:
-    """Through steps that keep the order, all items keep it, or those of each key do."""
+    """Ordered steps keep the order of all items, and keyed steps that within each key."""
     first = attrs.evolve(first, order="key" if keyed else "all", fallback="skip")
     others = [attrs.evolve(plan, order="all", fallback="letter") for plan in others]
     consumer = attrs.evolve(first, limiter="none", window=None, order="none")

@@ -24,7 +24,7 @@ async def test_any_limiter_bounds_a_step(autojump_clock: MockClock, make: Any) -
 
 
 async def test_a_limit_may_be_infinite(autojump_clock: MockClock) -> None:
-    """An infinite limit needs a window to bound it."""
+    """A step with an infinite limit is bounded by its window."""
     gauge = Gauge()
     await (Producer(range(100)) | Consumer(gauge, limiter=math.inf, window=50)).run()  # type: ignore[call-overload]
     assert gauge.most == 50
@@ -44,7 +44,7 @@ async def test_slow_items_do_not_hold_up_fast_ones(autojump_clock: MockClock) ->
 
 
 async def test_latency_case_takes_little_more_than_its_work(autojump_clock: MockClock) -> None:
-    """Rare slow items hold nobody up: the total is within 5 % of work over tokens."""
+    """With rare slow items the total is within 5 % of the work divided by the tokens."""
     tokens, items = 10, 10_000
 
     async def work(number: int) -> int:
@@ -62,7 +62,7 @@ async def test_latency_case_takes_little_more_than_its_work(autojump_clock: Mock
 
 
 async def test_stages_run_side_by_side(autojump_clock: MockClock) -> None:
-    """One stage works on an item while the one before works on the next."""
+    """One step works on an item while the step before works on the next."""
     await (
         Producer(range(10))
         | Processor(Gauge(), limiter=1)
@@ -76,7 +76,7 @@ async def test_stages_run_side_by_side(autojump_clock: MockClock) -> None:
 async def test_one_token_over_two_stages_is_no_deadlock(
     autojump_clock: MockClock, make: Any
 ) -> None:
-    """Stages that share a limiter share its tokens, even if there is but one."""
+    """Steps that share a limiter of one token do not deadlock."""
     limiter = make(1)
     gauge = Gauge()
     report = await (
@@ -93,7 +93,7 @@ async def test_one_token_over_two_stages_is_no_deadlock(
 async def test_pipelines_behind_one_busy_limiter_all_begin(
     autojump_clock: MockClock, make: Any
 ) -> None:
-    """When a stranger gives back the last token, those who queue for it do not pass it round."""
+    """Runs that wait for the same released token do not pass it round for ever."""
     limiter = make(1)
     async with trio.open_nursery() as nursery:
         async with limiter:
@@ -110,7 +110,7 @@ async def test_pipelines_behind_one_busy_limiter_all_begin(
 
 
 async def test_the_limit_moves_while_the_pipeline_runs(autojump_clock: MockClock) -> None:
-    """A raised limit is used at once, a lowered one lets holders finish, and 0 pauses."""
+    """A raised limit acts at once, a lowered one lets running items finish, and 0 pauses."""
     limiter = Limiter("api", 1, throttle=Throttle(min=0))
     gauge = Gauge(10)
     running: list[int] = []

@@ -1,4 +1,4 @@
-"""Order: of everything, or among the items of one key, without holding up the rest."""
+"""The order of items, or of those of one key, without holding up the rest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from trio_turnstile.testing import assert_conserved
 
 
 class Work:
-    """Takes so many seconds for each item, and notes when each begins."""
+    """Takes given seconds for each item, and records when each begins."""
 
     def __init__(self, *seconds: float) -> None:
         self.seconds = seconds
@@ -39,7 +39,7 @@ class Work:
 
 
 async def came_out(producer: Producer[int]) -> list[tuple[int, float]]:
-    """What came out and when."""
+    """Return what came out, and when."""
     async with producer.open() as results:
         came = [(number, trio.current_time()) async for number in results]
     assert_conserved(results.report())
@@ -55,14 +55,14 @@ async def test_ordered_comes_out_in_order_and_stalls_nobody(autojump_clock: Mock
 
 
 async def test_ordered_runs_ahead_as_far_as_the_window(autojump_clock: MockClock) -> None:
-    """No more items wait for their turn than the window has room for."""
+    """No more items run ahead of a slow one than the window holds."""
     work = Work(10, 1, 1, 1, 1, 1)
     await came_out(Producer(range(6)) | Processor(work, limiter=2, window=3, ordered=True))
     assert [number for number, at in work.began.items() if at < 10] == [0, 1, 2]
 
 
 async def test_order_survives_what_becomes_of_items(autojump_clock: MockClock) -> None:
-    """Items that are dropped, fail, are sent away, spread or tried again do not upset it."""
+    """Order holds when items are discarded, fail, become letters, spread or are retried."""
     letters, _dead = trio.open_memory_channel[Any](9)
     tried: set[int] = set()
 
@@ -93,7 +93,7 @@ async def test_order_survives_what_becomes_of_items(autojump_clock: MockClock) -
 
 
 async def test_order_holds_through_fused_and_further_steps(autojump_clock: MockClock) -> None:
-    """Steps behind an ordered one, in its task or ordered as well, keep the order."""
+    """Later steps keep the order if they are fused or ordered too."""
     stored: list[int] = []
 
     async def store(number: int) -> None:
@@ -112,7 +112,7 @@ async def test_order_holds_through_fused_and_further_steps(autojump_clock: MockC
 
 
 async def test_order_holds_while_the_limit_moves(autojump_clock: MockClock) -> None:
-    """A limit turned down, to nothing and up again does not upset the order."""
+    """Order holds while the limit goes down, to 0 and up again."""
     limiter = Limiter("api", 5, throttle=Throttle(min=0))
 
     async def turn() -> None:
@@ -129,7 +129,7 @@ async def test_order_holds_while_the_limit_moves(autojump_clock: MockClock) -> N
 
 
 async def test_items_of_a_key_go_one_after_the_other(autojump_clock: MockClock) -> None:
-    """Of one key one item at a time, in order; other keys go on beside it."""
+    """Items of one key run one at a time and in order; other keys run beside them."""
     work = Work(4, 1, 1)  # the key is the number modulo 3: those of key 0 are slow
     came = await came_out(
         Producer(range(9)) | Processor(work, limiter=3, key=lambda number: number % 3)
@@ -141,7 +141,7 @@ async def test_items_of_a_key_go_one_after_the_other(autojump_clock: MockClock) 
 
 
 async def test_waiting_for_a_key_takes_no_token(autojump_clock: MockClock) -> None:
-    """A crowd of one key leaves the tokens to the other keys."""
+    """Items that wait for their key hold no tokens."""
     work = Work(5)
     report = await (
         Producer([*range(0, 20, 2), 1]) | Consumer(work, limiter=2, key=lambda number: number % 2)
@@ -151,7 +151,7 @@ async def test_waiting_for_a_key_takes_no_token(autojump_clock: MockClock) -> No
 
 
 async def test_a_key_is_kept_through_back_off(autojump_clock: MockClock) -> None:
-    """The next of a key waits until the one before has its fate, retries included."""
+    """The next item of a key waits until the one before has ended, retries included."""
     log: list[tuple[int, float]] = []
 
     async def work(number: int) -> None:
@@ -169,7 +169,7 @@ async def test_a_key_is_kept_through_back_off(autojump_clock: MockClock) -> None
 
 
 async def test_a_key_is_free_once_its_item_is_passed_on(autojump_clock: MockClock) -> None:
-    """A key's items leave in order too, however slow the next step is to take them."""
+    """Items of a key leave in order, even if the next step is slow to take them."""
     stored: list[int] = []
 
     async def store(number: int) -> None:
@@ -188,7 +188,7 @@ async def test_a_key_is_free_once_its_item_is_passed_on(autojump_clock: MockCloc
 
 
 async def test_cancelled_items_of_a_key_are_accounted_for(autojump_clock: MockClock) -> None:
-    """Those that wait for their key are in hand too."""
+    """Items that wait for their key are cancelled and listed as well."""
     async with trio.open_nursery() as nursery:
         run = await nursery.start(
             (Producer(range(9)) | Consumer(Work(5), limiter=2, key=lambda number: 0)).run
@@ -207,7 +207,7 @@ def picky(number: int) -> Hashable:
 
 
 async def test_a_key_that_fails_is_an_error_of_its_item(autojump_clock: MockClock) -> None:
-    """The policies decide about it; the function is not called for that item."""
+    """If the key function raises, the policies decide, and the step is not called."""
     letters, dead = trio.open_memory_channel[Any](9)
     work = Work(0)
     policies = [Skip(on=ValueError), Retry(1), DeadLetter(letters, on=TypeError)]

@@ -11,14 +11,14 @@ from trio_turnstile import Aborted, Processor, Producer
 
 
 async def test_a_producer_without_steps_can_be_opened() -> None:
-    """Merged producers, say, may be iterated over as they are."""
+    """A producer without steps, merged ones included, can be iterated over."""
     merged = Producer.merge(Producer([1, 2]), Producer([3]))
     async with merged.open() as results:
         assert sorted([number async for number in results]) == [1, 2, 3]
 
 
 async def test_leaving_early_cancels_what_is_in_hand(autojump_clock: MockClock) -> None:
-    """Who leaves the block early leaves no error behind, and the account is complete."""
+    """Leaving the block early raises nothing, and the report counts every item."""
     source = CountedSource()
     async with (Producer(source) | Processor(unchanged, limiter=5)).open() as results:
         async for _ in results:
@@ -32,7 +32,7 @@ async def test_leaving_early_cancels_what_is_in_hand(autojump_clock: MockClock) 
 
 
 async def test_an_error_in_the_block_comes_out_alone(autojump_clock: MockClock) -> None:
-    """What the block raises comes out as it is, whatever was going on inside."""
+    """An exception raised in the block is not wrapped in a group."""
     error = ValueError("mine")
     with pytest.raises(ValueError, match="mine") as caught:
         async with (Producer(CountedSource()) | Processor(unchanged, limiter=5)).open() as results:
@@ -44,7 +44,7 @@ async def test_an_error_in_the_block_comes_out_alone(autojump_clock: MockClock) 
 
 
 async def test_cancelling_the_block_cancels_the_pipeline(autojump_clock: MockClock) -> None:
-    """A timeout round the block ends all that belongs to it."""
+    """A timeout around the block cancels the pipeline."""
     with trio.move_on_after(3):
         async with (Producer(CountedSource()) | Processor(takes(2), limiter=2)).open() as results:
             async for _ in results:

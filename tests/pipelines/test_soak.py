@@ -1,4 +1,4 @@
-"""A long run of faults: failures, cancellations and retunes, with the books checked throughout."""
+"""A long run with many faults: failures, cancellations and retunes, with the books checked."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ENDS = ("end", "drain", "deadline", "end", "cancel")
 
 
 class Soak:
-    """One pipeline after another over the same numbers, each beginning where the last was cut."""
+    """Runs one pipeline after another; each goes on where the last one stopped."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -86,7 +86,7 @@ class Soak:
             raise BatchError({index: OSError(numbers[index]) for index in bad})
 
     def middle(self) -> Any:
-        """A step of another kind in each part."""
+        """Return a step of a kind chosen at random."""
         kinds: list[dict[str, Any]] = [
             {"ordered": True},
             {"key": lambda number: number % 7},
@@ -133,7 +133,7 @@ class Soak:
             limiter.total_tokens = max(2, limiter.total_tokens)
 
     async def part(self) -> PipelineRun:
-        """Run one pipeline to whatever end it comes to."""
+        """Run one pipeline until it ends, in whatever way."""
         run: PipelineRun
         end = next(self.turns)
         async with trio.open_nursery() as nursery:
@@ -177,7 +177,7 @@ class Soak:
 
 @pytest.mark.slow
 def test_books_balance_through_100_000_items_of_trouble() -> None:
-    """Whatever happens to run after run, no item is lost, and every checkpoint balances."""
+    """No item is lost whatever happens, and the books balance at every check."""
     soak = Soak(seed=20_26)
     trio.run(soak.run, clock=MockClock(autojump_threshold=0))
     assert soak.next == ITEMS

@@ -16,7 +16,7 @@ from trio_turnstile.testing import assert_conserved
 
 
 async def all_of(producer: Producer[int]) -> list[int]:
-    """What comes out of a producer, sorted."""
+    """Return all items of a producer, sorted."""
     async with (producer | Processor(unchanged, limiter=3)).open() as results:
         items = sorted([item async for item in results])
     report = results.report()
@@ -47,7 +47,7 @@ async def safe() -> AsyncIterator[int]:
 
 
 class Endless(Iterable[int]):
-    """Iterable and callable: what can be iterated over is."""
+    """Both iterable and callable."""
 
     def __call__(self) -> int:
         raise AssertionError("called")
@@ -76,12 +76,12 @@ class Endless(Iterable[int]):
     ],
 )  # fmt: skip
 async def test_all_kinds_of_sources(autojump_clock: MockClock, make: Any) -> None:
-    """All that can be iterated over is a source, and so is what opens such a thing."""
+    """An iterable, an async iterable, a channel, or a function that returns one is a source."""
     assert await all_of(Producer(make())) == [1, 2, 3]
 
 
 async def test_a_function_opens_a_source_for_each_run() -> None:
-    """An iterator is used up by one run; what a function gives is fresh each time."""
+    """A function gives a fresh source for each run, while an iterator is used up by one."""
     once, always = Producer(iter([1, 2])), Producer(lambda: iter([1, 2]))
     assert [await all_of(once) for _ in range(2)] == [[1, 2], []]
     assert [await all_of(always) for _ in range(2)] == [[1, 2], [1, 2]]
@@ -89,13 +89,13 @@ async def test_a_function_opens_a_source_for_each_run() -> None:
 
 @pytest.mark.parametrize("source", [5, None, lambda: 5])
 async def test_other_things_are_no_sources(source: Any) -> None:
-    """What cannot be iterated over is refused, with what it would have to be."""
+    """Anything else is refused, with an error that lists what a source can be."""
     with pytest.raises(TypeError, match="a source must be an iterable, an async iterable or a"):
         await (Producer(source) | Consumer(unchanged)).run()
 
 
 async def test_an_iterator_must_not_ask_to_wait() -> None:
-    """An iterator that raises `trio.WouldBlock` is told what to do instead."""
+    """An iterator that raises `trio.WouldBlock` fails with a clear error."""
 
     def source() -> Iterator[int]:
         raise trio.WouldBlock
@@ -106,7 +106,7 @@ async def test_an_iterator_must_not_ask_to_wait() -> None:
 
 
 async def test_a_channel_is_left_open(autojump_clock: MockClock) -> None:
-    """A channel is read, and stays its owner's."""
+    """A pipeline reads its channel, and does not close it."""
     send, receive = trio.open_memory_channel[int](0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon((Producer(receive) | Consumer(unchanged)).run)
@@ -119,7 +119,7 @@ async def test_a_channel_is_left_open(autojump_clock: MockClock) -> None:
 
 
 async def test_an_async_source_is_read_one_ahead(autojump_clock: MockClock) -> None:
-    """Reading goes on while all tokens are in use, but by one item only."""
+    """While all tokens are in use, one item is read ahead."""
     read = 0
 
     async def source() -> AsyncIterator[int]:
@@ -140,7 +140,7 @@ async def test_an_async_source_is_read_one_ahead(autojump_clock: MockClock) -> N
 
 
 class Pages:
-    """A paged service that notes when it is asked; a page takes a second."""
+    """A paged service that records its requests; a page takes a second."""
 
     def __init__(self, *sizes: int) -> None:
         self.sizes = sizes
@@ -158,7 +158,7 @@ class Pages:
 async def test_pages_are_read_to_the_last(
     autojump_clock: MockClock, sizes: tuple[int, ...]
 ) -> None:
-    """Items of all pages come, in order, until there is no next cursor; pages may be empty."""
+    """All pages are read in order until there is no next cursor; a page may be empty."""
     pages = Pages(*sizes)
     came: list[int] = []
 
@@ -172,7 +172,7 @@ async def test_pages_are_read_to_the_last(
 
 
 async def test_one_page_is_read_ahead(autojump_clock: MockClock) -> None:
-    """The next page comes while the items of one are worked on, and no page more."""
+    """One page is read ahead, and not two, while items are worked on."""
     pages = Pages(10, 10, 10, 10)
     async with trio.open_nursery() as nursery:
         run = await nursery.start((Producer.pages(pages, 0) | Consumer(takes(1), limiter=1)).run)
@@ -185,7 +185,7 @@ async def test_one_page_is_read_ahead(autojump_clock: MockClock) -> None:
 
 
 async def test_pages_become_items_by_many(autojump_clock: MockClock) -> None:
-    """A page may also be an item, which a step spreads."""
+    """A page can be an item, which a step turns into its rows."""
 
     async def rows(page: list[int]) -> Many[int]:
         await trio.lowlevel.checkpoint()
@@ -196,7 +196,7 @@ async def test_pages_become_items_by_many(autojump_clock: MockClock) -> None:
 
 
 async def test_draining_asks_for_no_more_pages(autojump_clock: MockClock) -> None:
-    """Pages that were read are worked on, and no other is asked for."""
+    """After `drain` no page is requested, and the items of the pages read finish."""
     pages = Pages(5, 5, 5, 5)
     async with trio.open_nursery() as nursery:
         run = await nursery.start((Producer.pages(pages, 0) | Consumer(takes(1), limiter=1)).run)
@@ -211,7 +211,7 @@ async def test_draining_asks_for_no_more_pages(autojump_clock: MockClock) -> Non
 
 
 async def test_merged_producers_of_all_kinds(autojump_clock: MockClock) -> None:
-    """Several producers give their items as they come, until the last of them ends."""
+    """Merged producers give all their items, until the last one ends."""
     merged = Producer.merge(
         Producer([1, 2]),
         Producer(slowly(3, 4)),
@@ -224,12 +224,12 @@ async def test_merged_producers_of_all_kinds(autojump_clock: MockClock) -> None:
 
 
 async def test_merging_nothing_gives_nothing() -> None:
-    """No producers at all make an empty one."""
+    """Merging no producers makes an empty producer."""
     assert await all_of(Producer.merge()) == []
 
 
 async def test_a_silent_producer_does_not_hold_up_the_others(autojump_clock: MockClock) -> None:
-    """Items of one come while another has nothing to give."""
+    """Items of one producer come while another has none."""
     send, silent = trio.open_memory_channel[int](0)
     async with (
         Producer.merge(Producer(silent), Producer([1, 2, 3])) | Processor(unchanged)
@@ -240,7 +240,7 @@ async def test_a_silent_producer_does_not_hold_up_the_others(autojump_clock: Moc
 
 
 async def test_merged_sources_are_read_as_wanted() -> None:
-    """No more is read ahead of each source than one item."""
+    """Each of the merged sources is read one item ahead at most."""
     taken = [0, 0]
 
     def source(which: int) -> Iterator[int]:
@@ -259,7 +259,7 @@ async def test_merged_sources_are_read_as_wanted() -> None:
 
 
 async def test_draining_merged_sources(autojump_clock: MockClock) -> None:
-    """A drain stops all of them; none is waited for."""
+    """`drain` stops all merged sources without waiting for any."""
     _, silent = trio.open_memory_channel[int](0)
     merged = Producer.merge(Producer(silent), Producer(slowly(*range(100))))
     async with trio.open_nursery() as nursery:
@@ -271,7 +271,7 @@ async def test_draining_merged_sources(autojump_clock: MockClock) -> None:
 
 
 def test_merge_takes_producers_alone() -> None:
-    """Steps are joined to what the merge returns."""
+    """A producer that is already joined to steps cannot be merged."""
     with pytest.raises(ValueError, match="join processors to what it returns"):
         Producer.merge(Producer([1]) | Processor(unchanged))
 
@@ -313,7 +313,7 @@ async def broken_pages(cursor: int) -> tuple[list[int], int]:
 async def test_a_failing_source_lets_what_is_in_hand_finish(
     autojump_clock: MockClock, make: Any, batch: Any
 ) -> None:
-    """The source's error is raised after all that it gave has gone through."""
+    """The source's error is raised after all items read before it have finished."""
     consumer: Any = Consumer
     pipeline = make() | consumer(takes(2), limiter=2, batch=batch)
     with pytest.raises(Aborted) as caught:

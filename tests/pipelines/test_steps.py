@@ -1,4 +1,4 @@
-"""What steps do with items, and what may be a step."""
+"""What steps do with items, and what can be a step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trio_turnstile import DISCARD, Aborted, Batch, Consumer, Many, Processor, P
 
 
 async def test_items_go_through_all_steps() -> None:
-    """Each item goes through the steps in turn, and the account has a line for each."""
+    """Each item goes through the steps in turn, and the report counts it in each."""
     stored: list[int] = []
     pipeline = (
         Producer(range(10))
@@ -31,7 +31,7 @@ async def test_items_go_through_all_steps() -> None:
 
 @pytest.mark.parametrize("limiter", [None, 2], ids=["fused", "apart"])
 async def test_discard_drops_and_many_passes_several_on(limiter: int | None) -> None:
-    """`DISCARD` is the end of an item; `Many` makes several of one, or none."""
+    """`DISCARD` ends an item; `Many` passes any number of items on."""
     stored: list[int] = []
 
     async def spread(number: int) -> Any:
@@ -57,13 +57,13 @@ async def test_discard_drops_and_many_passes_several_on(limiter: int | None) -> 
 
 
 def test_discard_shows_its_name() -> None:
-    """In a debugger or a log it is readable."""
+    """The repr of `DISCARD` is its name."""
     assert repr(DISCARD) == "DISCARD"
 
 
 @pytest.mark.parametrize("limiter", [None, 2], ids=["fused", "apart"])
 async def test_many_of_nothing_completes(limiter: int | None) -> None:
-    """An empty `Many` passes nothing on, and the item is completed, not discarded."""
+    """An empty `Many` passes nothing on, and its item counts as completed."""
 
     async def vanish(number: int) -> Many[int]:
         await trio.lowlevel.checkpoint()
@@ -76,7 +76,7 @@ async def test_many_of_nothing_completes(limiter: int | None) -> None:
 
 
 async def test_many_is_gone_through_at_once() -> None:
-    """An error in what `Many` is made of is the error of the step that made it."""
+    """If the iterable of a `Many` raises, the step that returned it fails."""
 
     def two_and_an_error() -> Iterator[int]:
         yield from (1, 2)
@@ -95,7 +95,7 @@ async def test_many_is_gone_through_at_once() -> None:
 
 
 async def test_many_may_come_out_last() -> None:
-    """What the last step spreads comes out one by one; a consumer's `Many` goes nowhere."""
+    """The items of a last `Many` are results one by one; a consumer's `Many` is ignored."""
 
     async def spread(number: int) -> Many[int]:
         await trio.lowlevel.checkpoint()
@@ -108,7 +108,7 @@ async def test_many_may_come_out_last() -> None:
 
 
 async def test_steps_join_in_any_grouping() -> None:
-    """Steps joined first among themselves make the same pipeline."""
+    """Steps can be joined in any grouping."""
     for pipeline in (
         Producer([1]) | Processor(add_one) | Processor(add_one) | Consumer(add_one),
         Producer([1]) | (Processor(add_one) | Processor(add_one)) | Consumer(add_one),
@@ -127,7 +127,7 @@ def test_other_things_do_not_join(other: Any) -> None:
 
 
 async def test_a_pipeline_runs_any_number_of_times() -> None:
-    """A pipeline is a plan: each run, even beside another, has books of its own."""
+    """A pipeline can run several times, even concurrently, each run with its own counts."""
     stored: list[int] = []
     pipeline = Producer(range(5)) | Processor(add_one, limiter=2) | Consumer(into(stored))
     await pipeline.run()
@@ -142,7 +142,7 @@ async def test_a_pipeline_runs_any_number_of_times() -> None:
 
 
 class Client:
-    """A connection: opened for a run, and itself the function."""
+    """A connection that is opened for a run, and is itself the function."""
 
     def __init__(self) -> None:
         self.log: list[str] = []
@@ -163,7 +163,7 @@ class Client:
 
 
 async def test_a_context_manager_is_open_for_the_run() -> None:
-    """A step with a connection opens it once for each run, and closes it after the last item."""
+    """An async context manager is entered once for each run, and left after the last item."""
     client = Client()
     pipeline = Producer(range(2)) | Processor(client, limiter=2) | Consumer(add_one)
     for _ in range(2):
@@ -173,7 +173,7 @@ async def test_a_context_manager_is_open_for_the_run() -> None:
 
 
 async def test_a_context_manager_may_give_the_function() -> None:
-    """What an async context manager gives is called with the items."""
+    """An async context manager can give the function to call."""
     state: list[str] = []
 
     @asynccontextmanager
@@ -188,7 +188,7 @@ async def test_a_context_manager_may_give_the_function() -> None:
 
 
 async def test_a_context_manager_is_closed_after_an_abort() -> None:
-    """The connection is closed too if the run is aborted, and may await for it."""
+    """An async context manager is also left after an abort, and may await then."""
 
     class Breaks(Client):
         async def __call__(self, item: int) -> int:
@@ -202,7 +202,7 @@ async def test_a_context_manager_is_closed_after_an_abort() -> None:
 
 
 async def test_a_context_manager_that_gives_no_function_says_so() -> None:
-    """If neither it nor what it gives can be called, the run does not begin."""
+    """A context manager that gives nothing to call is refused when the run begins."""
 
     class Silent:
         async def __aenter__(self) -> int:
@@ -218,7 +218,7 @@ async def test_a_context_manager_that_gives_no_function_says_so() -> None:
 
 
 async def test_an_object_with_call_is_a_step(autojump_clock: MockClock) -> None:
-    """A class with state needs no base class, and gives the step its name."""
+    """An object with an async ``__call__`` is a step, named after its class."""
     gauge = Gauge()
     report = await (Producer(range(4)) | Consumer(gauge, limiter=2)).run()
     assert account(report) == {"Gauge": (4, 4, 0, 0, 0, 0)}
@@ -239,14 +239,14 @@ async def test_an_object_with_call_is_a_step(autojump_clock: MockClock) -> None:
 def test_wrong_options_say_which_rule_they_break(
     options: dict[str, Any], error: type[Exception], rule: str
 ) -> None:
-    """A wrong option is refused where the step is made, with its value and the rule."""
+    """A bad option is refused when the step is made, with its value and the rule."""
     for kind in (Processor, Consumer):
         with pytest.raises(error, match=rule):
             kind(add_one, **options)
 
 
 def test_wrong_steps_and_batches_are_refused() -> None:
-    """A step must be callable, and batches go with neither order nor a narrow window."""
+    """A step must be callable, and batches exclude an order or too narrow a window."""
     step: Any = 5
     with pytest.raises(TypeError, match="an async function or an async context manager, not 5"):
         Processor(step)

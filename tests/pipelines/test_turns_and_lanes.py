@@ -1,4 +1,4 @@
-"""Turns and lanes: who waits for whom."""
+"""Turns and lanes: the order of those who wait, without a pipeline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trio_turnstile._pipelines.order import Lanes, Turns
 
 @given(seed=st.integers(0, 1000), count=st.integers(0, 12))
 def test_turns_come_in_order(seed: int, count: int) -> None:
-    """Whoever comes when, and waits or not: turns come by number."""
+    """Turns come by number, whoever arrives first, and whether or not a task waits."""
     chance = random.Random(seed)
     order: list[int] = []
 
@@ -38,7 +38,7 @@ def test_turns_come_in_order(seed: int, count: int) -> None:
 
 
 async def test_a_turn_given_up_holds_nobody_up() -> None:
-    """Who is cancelled while waiting is passed over, once he is done."""
+    """A turn whose task was cancelled is skipped once it is done."""
     turns = Turns()
 
     async def give_up() -> None:
@@ -57,7 +57,7 @@ async def test_a_turn_given_up_holds_nobody_up() -> None:
 
 
 async def test_lanes_let_one_in_at_a_time() -> None:
-    """Of one key, the next comes in when the one before leaves; other keys do not wait."""
+    """A lane lets one task of a key in at a time; other keys do not wait."""
     lanes = Lanes()
     entered: list[int] = []
 
@@ -81,7 +81,7 @@ async def test_lanes_let_one_in_at_a_time() -> None:
 
 @pytest.mark.parametrize("let_in", [False, True], ids=["waiting", "just let in"])
 async def test_a_place_given_up_goes_to_the_next(let_in: bool) -> None:
-    """Who is cancelled in a lane gives up the place, even one got at that moment."""
+    """A task cancelled in a lane gives its place to the next, even if it just got in."""
     lanes = Lanes()
     scope = trio.CancelScope()
     entered: list[str] = []

@@ -34,12 +34,12 @@ Fallback: TypeAlias = Literal["skip", "letter", "abort"]
 
 
 class PlannedError(Exception):
-    """An error that was to happen."""
+    """An error that the plan asks for."""
 
 
 @attrs.frozen
 class StepPlan:
-    """One step; the last one of a pipeline is its consumer."""
+    """One step. The last one of a pipeline is its consumer."""
 
     limiter: Literal["none", "number", "trio", "own", "shared"]
     tokens: int
@@ -60,7 +60,7 @@ def weigh(item: Item) -> float:
 
 
 class PlannedPipeline:
-    """A pipeline made after plans, and what was seen of it."""
+    """A pipeline made from plans; it records what happens in it."""
 
     def __init__(self, plans: list[StepPlan], seed: int, items: int) -> None:
         self.plans = plans
@@ -84,19 +84,19 @@ class PlannedPipeline:
             return trio.CapacityLimiter(plan.tokens)
         return plan.tokens if plan.limiter == "number" else None
 
-    # ---- what is to become of an item, reckoned from the seed ----
+    # ---- the course of an item, computed from the seed ----
 
     def chance(self, step: int, item: Item, what: str) -> random.Random:
         return random.Random(f"{self.seed} {step} {item} {what}")
 
     def failures(self, step: int, item: Item) -> int:
-        """How often the item fails in the step before it succeeds."""
+        """Return how often the item fails in the step before it succeeds."""
         if not self.plans[step].fails:
             return 0
         return self.chance(step, item, "fails").choice([0, 0, 0, 0, 1, 2, 4])
 
     def outcome(self, step: int, item: Item) -> tuple[str, list[Item]]:
-        """The item's fate in the step, and what is passed on."""
+        """Return the item's fate in the step, and what the step passes on."""
         plan = self.plans[step]
         if self.failures(step, item) > plan.retries:
             return ("diverted" if plan.fallback == "letter" else "failed"), []
@@ -109,8 +109,8 @@ class PlannedPipeline:
             return "discarded", []
         return "completed", [(*item, part) for part in range(number)]
 
-    def reckon(self) -> list[Counter[str]]:
-        """Count the fates of what was taken, step by step, if nothing is cut off."""
+    def expected(self) -> list[Counter[str]]:
+        """Return the counts of each step, if no item is cut off."""
         there = [(number,) for number in range(self.taken)]
         fates: list[Counter[str]] = []
         for step in range(len(self.plans)):
@@ -120,10 +120,10 @@ class PlannedPipeline:
         return fates
 
     def doomed(self) -> bool:
-        """Whether an item that was taken has the run aborted."""
+        """Tell whether an item that was taken aborts the run."""
         return any(
             plan.fallback == "abort" and fates["failed"]
-            for plan, fates in zip(self.plans, self.reckon(), strict=True)
+            for plan, fates in zip(self.plans, self.expected(), strict=True)
         )
 
     # ---- the pipeline ----
@@ -170,10 +170,10 @@ class PlannedPipeline:
 
     def measured(self, step: int) -> Any:
         limiter = self.limiters[step]
-        return Measured(self, limiter) if isinstance(limiter, Limiter) else Measured(self, None)
+        return Within(self, limiter) if isinstance(limiter, Limiter) else Within(self, None)
 
     def retune(self, limiter: Limiter, tokens: int) -> None:
-        # Who got a token in this instant may have begun when the limit was higher.
+        # A call that got its token in this instant may have begun under the higher limit.
         now, most = trio.current_time(), limiter.total_tokens
         at, before = self.before.get(id(limiter), (-1, 0))
         self.before[id(limiter)] = (now, max(most, before) if at == now else most)
@@ -207,8 +207,8 @@ class PlannedPipeline:
         return joined
 
 
-class Measured:
-    """Round a call: no more run at a time than there are tokens, just shrunk limits aside."""
+class Within:
+    """Asserts, around a call, that no more calls run than the limiter has tokens."""
 
     def __init__(self, planned: PlannedPipeline, limiter: Limiter | None) -> None:
         self.planned = planned
