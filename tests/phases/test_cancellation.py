@@ -9,7 +9,6 @@ from functools import partial
 
 import pytest
 import trio
-import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from testkit.phases import Logged, Works, account

@@ -6,7 +6,6 @@ from functools import partial
 
 import pytest
 import trio
-import trio.lowlevel
 from trio.testing import MockClock
 
 from testkit.phases import Sleeps, Works, account

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 import trio
-import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from testkit.phases import Sleeps, Works, account, arriving

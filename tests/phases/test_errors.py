@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import trio
-import trio.lowlevel
 from trio.testing import MockClock
 
 from testkit.phases import Logged, Sleeps, Works, account

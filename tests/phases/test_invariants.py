@@ -6,11 +6,11 @@ from typing import Any
 
 import attrs
 import trio
-import trio.lowlevel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from testkit.phases import EachPhase
 from trio_turnstile import (
     Abort,
     Aborted,
@@ -18,7 +18,6 @@ from trio_turnstile import (
     Limiter,
     Manager,
     Retry,
-    Scalable,
     Skip,
     Throttle,
     run_phases,
@@ -38,7 +37,7 @@ class Plan:
     failures: int
 
 
-class Planned(Scalable):
+class Planned(EachPhase):
     """An operation that follows its plan, and checks the limit."""
 
     def __init__(self, plan: Plan, state: State) -> None:
@@ -47,7 +46,7 @@ class Planned(Scalable):
         self.failures = 0
         self.prepared = self.cleaned = 0
 
-    async def _phase(self, name: str) -> None:
+    async def phase(self, name: str) -> None:
         if name == "prepare":
             self.prepared += 1
             self.state.enter()
@@ -61,15 +60,6 @@ class Planned(Scalable):
             raise
         if name == "monitor":
             self.state.running -= 1
-
-    async def prepare(self, channels: Channels) -> None:
-        await self._phase("prepare")
-
-    async def work(self, channels: Channels) -> None:
-        await self._phase("work")
-
-    async def monitor(self, channels: Channels) -> None:
-        await self._phase("monitor")
 
     async def cleanup(self, channels: Channels) -> None:
         self.cleaned += 1

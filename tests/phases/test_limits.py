@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import trio
-import trio.lowlevel
 from trio.testing import MockClock
 
 from testkit.phases import Works, account, arriving
@@ -55,18 +54,25 @@ async def test_zero_limit_takes_nothing(autojump_clock: MockClock) -> None:
 # ---- moving the limit ----
 
 
+class Starts(Scalable):
+    """Records when it starts; works for some seconds, by default one more each time."""
+
+    def __init__(self, starts: list[float], seconds: float | None = None) -> None:
+        self.starts = starts
+        self.seconds = seconds
+
+    async def work(self, channels: Channels) -> None:
+        self.starts.append(trio.current_time())
+        await trio.sleep(len(self.starts) if self.seconds is None else self.seconds)
+
+
 async def test_raised_limit_is_used_at_once(autojump_clock: MockClock) -> None:
     """A raised limit starts more operations at once, before any running one ends."""
     limiter = Limiter("ops", 2)
     starts: list[float] = []
-
-    class Starts(Scalable):
-        async def work(self, channels: Channels) -> None:
-            starts.append(trio.current_time())
-            await trio.sleep(10)
-
+    operations = [Starts(starts, 10) for _ in range(6)]
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(run_phases, (Starts() for _ in range(6)), limiter=limiter))
+        nursery.start_soon(partial(run_phases, operations, limiter=limiter))
         await trio.sleep(3)
         limiter.total_tokens = 5
     assert starts == [0, 0, 3, 3, 3, 10]
@@ -76,14 +82,9 @@ async def test_lowered_limit_lets_holders_finish(autojump_clock: MockClock) -> N
     """A lowered limit stops no running operation, and starts none until there is room."""
     limiter = trio.CapacityLimiter(4)
     starts: list[float] = []
-
-    class Starts(Scalable):
-        async def work(self, channels: Channels) -> None:
-            starts.append(trio.current_time())
-            await trio.sleep(len(starts))
-
+    operations = [Starts(starts) for _ in range(6)]
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(run_phases, (Starts() for _ in range(6)), limiter=limiter))
+        nursery.start_soon(partial(run_phases, operations, limiter=limiter))
         await trio.sleep(0.5)
         limiter.total_tokens = 1
     assert starts == [0, 0, 0, 0, 4, 9]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import trio
-import trio.lowlevel
 from trio.testing import MockClock
 
 from testkit.phases import Logged, account

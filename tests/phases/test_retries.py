@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 import trio
-import trio.lowlevel
 from trio.testing import MockClock
 
 from testkit.phases import Logged, Works, account

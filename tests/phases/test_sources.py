@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import trio
-import trio.lowlevel
 from trio.testing import MockClock
 
 from testkit.phases import Works, account, arriving

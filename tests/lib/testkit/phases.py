@@ -38,7 +38,26 @@ class Works(Sleeps):
         self.cleaned += 1
 
 
-class Logged(Scalable):
+class EachPhase(Scalable):
+    """Does the same in each phase, but for the name of the phase."""
+
+    async def phase(self, name: str) -> None:
+        """Run the phase of that name."""
+
+    async def prepare(self, channels: Channels) -> None:
+        await self.phase("prepare")
+
+    async def work(self, channels: Channels) -> None:
+        await self.phase("work")
+
+    async def monitor(self, channels: Channels) -> None:
+        await self.phase("monitor")
+
+    async def cleanup(self, channels: Channels) -> None:
+        await self.phase("cleanup")
+
+
+class Logged(EachPhase):
     """Writes its phases into a log, each with its time; each phase takes a second."""
 
     def __init__(self, number: int, log: list[tuple[int, str, float]]) -> None:
@@ -49,21 +68,9 @@ class Logged(Scalable):
     def identifiers(self) -> tuple[str, ...]:
         return (f"op {self.number}",)
 
-    async def _note(self, phase: str) -> None:
-        self.log.append((self.number, phase, trio.current_time()))
+    async def phase(self, name: str) -> None:
+        self.log.append((self.number, name, trio.current_time()))
         await trio.sleep(1)
-
-    async def prepare(self, channels: Channels) -> None:
-        await self._note("prepare")
-
-    async def work(self, channels: Channels) -> None:
-        await self._note("work")
-
-    async def monitor(self, channels: Channels) -> None:
-        await self._note("monitor")
-
-    async def cleanup(self, channels: Channels) -> None:
-        await self._note("cleanup")
 
 
 async def arriving(count: int, *, every: float = 0) -> AsyncIterator[Scalable]:

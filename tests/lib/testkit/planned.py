@@ -111,7 +111,7 @@ class PlannedPipeline:
 
     def expected(self) -> list[Counter[str]]:
         """Return the counts of each step, if no item is cut off."""
-        there = [(number,) for number in range(self.taken)]
+        there: list[Item] = [(number,) for number in range(self.taken)]
         fates: list[Counter[str]] = []
         for step in range(len(self.plans)):
             outcomes = [self.outcome(step, item) for item in there]
@@ -182,7 +182,11 @@ class PlannedPipeline:
     def step(self, index: int) -> Any:
         plan = self.plans[index]
         last = index == len(self.plans) - 1
-        fallback = {"skip": [Skip()], "letter": [DeadLetter(self.letters)], "abort": []}
+        fallback: dict[str, list[Any]] = {
+            "skip": [Skip()],
+            "letter": [DeadLetter(self.letters)],
+            "abort": [],
+        }
         options: dict[str, Any] = {
             "limiter": self.limiters[index],
             "window": plan.window,
