@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from testkit.limits import LimitCheck
 from testkit.phases import EachPhase
 from trio_turnstile import (
     Abort,
@@ -40,50 +41,30 @@ class Plan:
 class Planned(EachPhase):
     """An operation that follows its plan, and checks the limit."""
 
-    def __init__(self, plan: Plan, state: State) -> None:
+    def __init__(self, plan: Plan, check: LimitCheck) -> None:
         self.plan = plan
-        self.state = state
+        self.check = check
         self.failures = 0
         self.prepared = self.cleaned = 0
 
     async def phase(self, name: str) -> None:
         if name == "prepare":
             self.prepared += 1
-            self.state.enter()
+            self.check.enter()
         try:
             await trio.sleep(getattr(self.plan, name) / 10)
             if self.plan.fails_in == name and self.failures < self.plan.failures:
                 self.failures += 1
                 raise OSError(name)
         except BaseException:
-            self.state.running -= 1
+            self.check.leave()
             raise
         if name == "monitor":
-            self.state.running -= 1
+            self.check.leave()
 
     async def cleanup(self, channels: Channels) -> None:
         self.cleaned += 1
         await trio.sleep(self.plan.cleanup / 10)
-
-
-class State:
-    """Counts what is running, and knows the limit."""
-
-    def __init__(self, limiter: Limiter) -> None:
-        self.limiter = limiter
-        self.running = 0
-
-        self.retuned_at, self.limit_before = -1.0, 0.0
-
-    def retune(self, tokens: int) -> None:
-        self.retuned_at, self.limit_before = trio.current_time(), self.limiter.total_tokens
-        self.limiter.total_tokens = tokens
-
-    def enter(self) -> None:
-        self.running += 1
-        just_retuned = self.retuned_at == trio.current_time()
-        if self.running > max(self.limiter.total_tokens, just_retuned * self.limit_before):
-            raise SystemExit("over the limit")
 
 
 ticks = st.integers(0, 5)
@@ -123,15 +104,15 @@ def test_invariants_hold_whatever_happens(
 
     async def main() -> None:
         limiter = Limiter("ops", limit, throttle=Throttle(min=0))
-        state = State(limiter)
-        operations = [Planned(plan, state) for plan in drawn]
+        check = LimitCheck(limiter)
+        operations = [Planned(plan, check) for plan in drawn]
 
         async def retune() -> None:
             for wait, tokens in retunes:
                 await trio.sleep(wait / 10)
-                state.retune(tokens)
+                check.retune(tokens)
             await trio.sleep(0.35)
-            state.retune(3)
+            check.retune(3)
 
         async def run(task_status: trio.TaskStatus[Manager]) -> None:
             try:
@@ -175,7 +156,8 @@ def test_invariants_hold_whatever_happens(
         assert_conserved(manager)
         assert manager.working == 0
         assert limiter.borrowed_tokens == 0
-        assert state.running == 0
+        assert check.running == 0
+        assert check.exceeded == []
         assert drained_at in ([], [manager.received])
         for operation in operations:
             assert operation.cleaned == (1 if operation.prepared else 0)

@@ -16,7 +16,7 @@ from trio.testing import MockClock
 
 from testkit.interrupts import Started
 from testkit.planned import PlannedError, PlannedPipeline, StepPlan, three_keys, weigh
-from trio_turnstile import Aborted, Batch, ConcurrentError, Limiter, PipelineRun, StepReport
+from trio_turnstile import Aborted, Batch, ConcurrentError, PipelineRun, StepReport
 from trio_turnstile.testing import assert_conserved
 
 batches = st.builds(
@@ -96,14 +96,13 @@ async def play(
 
     async def director() -> None:
         nonlocal cut
-        limiters = [limiter for limiter in planned.limiters if isinstance(limiter, Limiter)]
+        checks = list(planned.checks.values())
         for delay, what, number in script:
             await trio.sleep(delay)
             if ended.is_set():
                 break
-            if what in ("retune", "pause") and limiters:
-                limiter = limiters[number % len(limiters)]
-                planned.retune(limiter, number if what == "retune" else 0)
+            if what in ("retune", "pause") and checks:
+                checks[number % len(checks)].retune(number if what == "retune" else 0)
             elif what == "drain":
                 status.values[0].drain()
             elif what == "deadline":
@@ -112,9 +111,9 @@ async def play(
             elif what == "cancel":
                 cut = True
                 status.values[0].cancel()
-        for limiter in limiters:
-            if limiter.total_tokens == 0:
-                planned.retune(limiter, 1)
+        for check in checks:
+            if check.limiter.total_tokens == 0:
+                check.retune(1)
 
     async with trio.open_nursery() as nursery:
         with trio.fail_after(5000):
@@ -135,6 +134,7 @@ def check_end(
     steps = run.steps
     assert all(step.in_flight == 0 for step in steps)
     assert all(len(step.cut_off) == step.cancelled for step in steps)
+    assert all(check.exceeded == [] for check in planned.checks.values())
     if aborted is not None:
         check_abort(planned, aborted)
         return

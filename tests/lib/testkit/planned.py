@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import attrs
 import trio
 
+from testkit.limits import LimitCheck
 from trio_turnstile import (
     DISCARD,
     Batch,
@@ -69,8 +71,12 @@ class PlannedPipeline:
         self.taken = 0
         self.shared = Limiter("shared", 2, throttle=Throttle(min=0))
         self.limiters = [self.limiter(plan) for plan in plans]
-        self.running = Counter[int]()
-        self.before: dict[int, tuple[float, float]] = {}
+        self.checks = {
+            id(limiter): LimitCheck(limiter)
+            for limiter in self.limiters
+            if isinstance(limiter, Limiter)
+        }
+        """The checks of limits that can move, by the identity of their limiters."""
         self.calls = Counter[tuple[int, Item]]()
         self.stored: list[Item] = []
         self.letters, self.dead = trio.open_memory_channel[ConcurrentError](10_000)
@@ -134,7 +140,7 @@ class PlannedPipeline:
             yield (number,)
 
     async def work(self, step: int, item: Item) -> Any:
-        with self.measured(step):
+        with self.around(step):
             await trio.sleep(self.chance(step, item, "takes").choice([0, 0, 0.1, 0.5, 2]))
         if self.fails_now(step, item):
             raise PlannedError(step, item)
@@ -153,7 +159,7 @@ class PlannedPipeline:
         assert 1 <= len(items) <= batch.size
         assert len(items) == 1 or batch.weight is None or sum(map(weigh, items)) <= 6
         assert batch.key is None or len(set(map(three_keys, items))) == 1
-        with self.measured(step):
+        with self.around(step):
             await trio.sleep(self.chance(step, items[0], "takes").choice([0, 0, 0.1, 0.5, 2]))
         errors = {
             index: PlannedError(step, item)
@@ -168,16 +174,10 @@ class PlannedPipeline:
         self.calls[step, item] += 1
         return self.calls[step, item] <= self.failures(step, item)
 
-    def measured(self, step: int) -> Any:
-        limiter = self.limiters[step]
-        return Within(self, limiter) if isinstance(limiter, Limiter) else Within(self, None)
-
-    def retune(self, limiter: Limiter, tokens: int) -> None:
-        # A call that got its token in this instant may have begun under the higher limit.
-        now, most = trio.current_time(), limiter.total_tokens
-        at, before = self.before.get(id(limiter), (-1, 0))
-        self.before[id(limiter)] = (now, max(most, before) if at == now else most)
-        limiter.total_tokens = tokens
+    def around(self, step: int) -> AbstractContextManager[None]:
+        """Return what checks the limit of the step around a call."""
+        check = self.checks.get(id(self.limiters[step]))
+        return nullcontext() if check is None else check.around()
 
     def step(self, index: int) -> Any:
         plan = self.plans[index]
@@ -209,24 +209,3 @@ class PlannedPipeline:
         for index in range(len(self.plans)):
             joined = joined | self.step(index)
         return joined
-
-
-class Within:
-    """Asserts, around a call, that no more calls run than the limiter has tokens."""
-
-    def __init__(self, planned: PlannedPipeline, limiter: Limiter | None) -> None:
-        self.planned = planned
-        self.limiter = limiter
-
-    def __enter__(self) -> None:
-        if self.limiter is None:
-            return
-        planned, limiter = self.planned, self.limiter
-        planned.running[id(limiter)] += 1
-        at, before = planned.before.get(id(limiter), (-1, 0))
-        allowed = max(limiter.total_tokens, before if at == trio.current_time() else 0)
-        assert planned.running[id(limiter)] <= allowed
-
-    def __exit__(self, *_: object) -> None:
-        if self.limiter is not None:
-            self.planned.running[id(self.limiter)] -= 1
