@@ -13,7 +13,7 @@ from trio_turnstile import open_turnstile
 
 NAN = math.nan
 
-# As they look to one who has no type checker.
+# Untyped, as for users without a type checker.
 Limiter: Any = trio_turnstile.Limiter
 Throttle: Any = trio_turnstile.Throttle
 PhaseTimeouts: Any = trio_turnstile.PhaseTimeouts

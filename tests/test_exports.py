@@ -93,7 +93,7 @@ async def test_an_async_method_of_a_limiter_checkpoints_though_it_need_not_wait(
 async def test_acquire_on_behalf_of_checkpoints() -> None:
     """`acquire_on_behalf_of` checkpoints even if it need not wait."""
     with assert_checkpoints():
-        await Limiter("api", 1).acquire_on_behalf_of("somebody")
+        await Limiter("api", 1).acquire_on_behalf_of("borrower")
 
 
 async def test_run_phases_checkpoints_though_there_is_nothing_to_do() -> None:

@@ -44,7 +44,7 @@ def test_no_batch_is_too_old_or_too_big(
         now = trio.current_time()
         ages = [now - came[number] for number in numbers]
         assert size is None or len(numbers) <= size
-        # It was due at the latest when its oldest was; then it may have waited for a token.
+        # It was due when its oldest item reached the age, and may have waited for a token then.
         assert max(ages) <= within + 1e-9 or now == pytest.approx(free_since)
         assert max(ages) - min(ages) <= within + 1e-9
         busy += 1

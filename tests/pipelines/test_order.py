@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from testkit.pipelines import into
 from trio_turnstile import (
     DISCARD,
     Aborted,
@@ -172,14 +173,10 @@ async def test_a_key_is_free_once_its_item_is_passed_on(autojump_clock: MockCloc
     """Items of a key leave in order, even if the next step is slow to take them."""
     stored: list[int] = []
 
-    async def store(number: int) -> None:
-        await trio.sleep(1)
-        stored.append(number)
-
     report = await (
         Producer(range(20))
         | Processor(Work(1, 3, 2), limiter=9, key=lambda number: number % 2)
-        | Consumer(store, limiter=1, window=1)
+        | Consumer(into(stored, seconds=1), limiter=1, window=1)
     ).run()
     assert_conserved(report)
     for key in range(2):

@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from testkit.pipelines import account, slowly, takes, unchanged
+from testkit.pipelines import account, into, slowly, takes, unchanged
 from trio_turnstile import Aborted, Batch, Consumer, Many, Processor, Producer
 from trio_turnstile.testing import assert_conserved
 
@@ -162,11 +162,7 @@ async def test_pages_are_read_to_the_last(
     pages = Pages(*sizes)
     came: list[int] = []
 
-    async def store(item: int) -> None:
-        await trio.lowlevel.checkpoint()
-        came.append(item)
-
-    await (Producer.pages(pages, 0) | Consumer(store, limiter=1)).run()
+    await (Producer.pages(pages, 0) | Consumer(into(came), limiter=1)).run()
     assert came == list(range(sum(sizes)))
     assert [cursor for cursor, _ in pages.asked] == list(range(len(sizes)))
 

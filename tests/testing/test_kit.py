@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from testkit.pipelines import into
 from trio_turnstile import (
     DISCARD,
     Aborted,
@@ -81,12 +82,8 @@ async def test_a_probe_source_may_give_in_advance_and_fail() -> None:
     source.fail(OSError("broken"))
     stored: list[int] = []
 
-    async def store(number: int) -> None:
-        await trio.lowlevel.checkpoint()
-        stored.append(number)
-
     with pytest.raises(Aborted) as caught:
-        await (Producer(source) | Consumer(store)).run()
+        await (Producer(source) | Consumer(into(stored))).run()
     assert isinstance(caught.value.exceptions[0].__cause__, OSError)
     assert stored == [1]
 

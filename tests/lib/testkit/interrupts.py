@@ -93,5 +93,5 @@ def interrupted(
 
 @cache
 def _in_folder(file: str) -> str:
-    """Return the file and the folder it is in. Cached, as it is asked at every call of a run."""
+    """Return the file and the folder it is in. Cached: a run asks at every call."""
     return "/".join(Path(file).parts[-2:])
