@@ -1,4 +1,4 @@
-"""Bad arguments are refused by an error that names the value and the rule it breaks."""
+"""Bad arguments raise an error that names the value and the rule it breaks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trio_turnstile import open_turnstile
 
 NAN = math.nan
 
-# As they look to one who has no type checker.
+# Untyped, as for users without a type checker.
 Limiter: Any = trio_turnstile.Limiter
 Throttle: Any = trio_turnstile.Throttle
 PhaseTimeouts: Any = trio_turnstile.PhaseTimeouts
@@ -48,7 +48,7 @@ async def _open(sample_every: Any) -> None:
     ],
 )
 def test_a_value_of_a_wrong_type_is_a_type_error(message: str, make: Callable[[], object]) -> None:
-    """The message names the argument, what it must be, and what it was."""
+    """The message names the argument, the type it must have, and its value."""
     with pytest.raises(TypeError) as caught:
         make()
     assert str(caught.value) == message
@@ -98,12 +98,12 @@ def test_a_value_that_breaks_a_rule_is_a_value_error(
     ],
 )
 def test_values_at_the_edge_of_the_rules_are_taken(make: Callable[[], object]) -> None:
-    """An infinite ceiling, a minimum of 0 or at the ceiling, no hold and no queue are fine."""
+    """Values at the edge of a rule are accepted."""
     make()
 
 
 async def test_the_sampling_period_is_a_number_over_zero() -> None:
-    """`open_turnstile` refuses a period that is none, before anything is started."""
+    """`open_turnstile` refuses a bad sampling period before it starts anything."""
     with pytest.raises(TypeError, match=r"^sample_every must be a number of seconds, not '2'$"):
         await _open("2")
     for bad in (0, -1.0, NAN):
@@ -114,7 +114,7 @@ async def test_the_sampling_period_is_a_number_over_zero() -> None:
 
 
 async def test_the_length_of_a_pause_is_a_number_over_zero() -> None:
-    """`pause` refuses at once, in the caller, and posts nothing."""
+    """`pause` raises at once for a bad length, and posts no signal."""
     async with open_turnstile() as turnstile:
         limiter = turnstile.limiter("api", 5)
         with pytest.raises(ValueError, match="seconds must be more than 0 seconds, not 0"):

@@ -1,4 +1,4 @@
-"""The programs of the cookbook do what its page says, with servers and files of their own."""
+"""The programs of the cookbook do what its page says, with real servers and files."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import signal
 import sqlite3
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, closing
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from testkit.servers import Reply, http_server, tcp_server
 from trio_turnstile import PipelineReport
 from trio_turnstile.testing import assert_conserved
 
@@ -35,12 +35,12 @@ Main = Callable[..., Awaitable[PipelineReport]]
 
 
 def contents(name: str, run_name: str = "cookbook") -> dict[str, Any]:
-    """Return what is defined in a program."""
+    """Return the names that a program defines."""
     return runpy.run_path(str(EXAMPLES / f"cookbook_{name}.py"), run_name=run_name)
 
 
 def program(name: str, function: str = "main") -> Main:
-    """Return the main function of a program; it has to end in time, and its books to balance."""
+    """Return the main function of a program, with a time limit and a check of its books."""
     main = contents(name)[function]
 
     async def run(*arguments: object, **options: object) -> PipelineReport:
@@ -53,7 +53,7 @@ def program(name: str, function: str = "main") -> Main:
 
 
 def start(nursery: trio.Nursery, main: Main, *arguments: object) -> Callable[[], PipelineReport]:
-    """Run a program in the nursery; return what gives its report when the nursery was left."""
+    """Start a program in the nursery; return a function that gives its report afterwards."""
     reports: list[PipelineReport] = []
 
     async def keep_report() -> None:
@@ -64,55 +64,13 @@ def start(nursery: trio.Nursery, main: Main, *arguments: object) -> Callable[[],
 
 
 def test_every_program_is_on_the_page() -> None:
-    """The cookbook shows all its programs, each once, and no other."""
+    """The cookbook shows each of its programs once, and no other."""
     page = (EXAMPLES.parent / "cookbook.rst").read_text()
     shown = re.findall(r"^\.\. literalinclude:: examples/(.+)$", page, re.MULTILINE)
     assert sorted(shown) == sorted(path.name for path in EXAMPLES.glob("cookbook_*.py"))
 
 
-# ---- servers and files ----
-
-
-@attrs.frozen
-class Reply:
-    body: object = None
-    status: int = 200
-    headers: tuple[str, ...] = ()
-
-    def encode(self) -> bytes:
-        body = json.dumps(self.body)
-        head = [f"HTTP/1.1 {self.status} -", *self.headers, f"Content-Length: {len(body)}"]
-        return "\r\n".join([*head, "", body]).encode()
-
-
-Answer = Callable[[str], Awaitable[Reply]]
-
-
-async def serve(answer: Answer, stream: trio.SocketStream) -> None:
-    """Answer GET requests, one after the other, until the client hangs up."""
-    received = b""
-    async for data in stream:
-        received += data
-        while b"\r\n\r\n" in received:
-            request, _, received = received.partition(b"\r\n\r\n")
-            path = request.split()[1].decode()
-            await stream.send_all((await answer(path)).encode())
-
-
-@asynccontextmanager
-async def tcp_server(serve: Callable[[trio.SocketStream], Awaitable[None]]) -> AsyncIterator[int]:
-    """Listen on loopback, and give the port."""
-    async with trio.open_nursery() as nursery:
-        [listener] = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
-        yield listener.socket.getsockname()[1]
-        nursery.cancel_scope.cancel()
-
-
-@asynccontextmanager
-async def http_server(answer: Answer) -> AsyncIterator[str]:
-    """Answer requests for paths on loopback, and give the URL."""
-    async with tcp_server(partial(serve, answer)) as port:
-        yield f"http://127.0.0.1:{port}"
+# ---- files ----
 
 
 def write_lines(path: Path, items: Iterable[object]) -> None:
@@ -136,7 +94,7 @@ def rows(database: Path, query: str) -> list[Any]:
 
 
 class Shop:
-    """Nine orders on three pages: 4 is to be had later, 5 is not there, and 6 lacks the price."""
+    """Nine orders on three pages: 4 is refused at first, 5 is missing, and 6 has no price."""
 
     def __init__(self) -> None:
         self.asked = Counter[str]()
@@ -162,7 +120,7 @@ class Shop:
 
 
 async def test_pages(tmp_path: Path) -> None:
-    """Orders of all pages are stored; one is asked for again, and two become dead letters."""
+    """Orders of all pages are stored; one is retried, and two become dead letters."""
     shop = Shop()
     async with http_server(shop.answer) as url:
         report = await program("pages")(url, tmp_path / "orders.db", tmp_path / "letters.jsonl")
@@ -185,7 +143,7 @@ async def test_pages(tmp_path: Path) -> None:
 
 
 async def test_redrive(tmp_path: Path) -> None:
-    """What can be mended is stored the second time, and the rest is left over."""
+    """Letters that can be mended are stored the second time; the rest is left over."""
     readings, kelvins = tmp_path / "readings.jsonl", tmp_path / "kelvins.jsonl"
     letters, left_over = tmp_path / "letters.jsonl", tmp_path / "left_over.jsonl"
     celsius = {"attic": "20.5", "cellar": "8,25", "garden": None}
@@ -210,7 +168,7 @@ async def test_redrive(tmp_path: Path) -> None:
 
 
 async def test_order(tmp_path: Path) -> None:
-    """No edit of a document is lost or out of order, though many are edited at a time."""
+    """No edit of a document is lost or out of order, while many are edited at a time."""
     directory = tmp_path / "documents"
     directory.mkdir()
     edits = [{"document": name, "line": str(line)} for line in range(20) for name in "abc"]
@@ -225,7 +183,7 @@ async def test_order(tmp_path: Path) -> None:
 
 
 async def test_merge(tmp_path: Path) -> None:
-    """What is in the backlog and what both stations send ends up in one file, once each."""
+    """The backlog and the readings of both stations end up in one file, once each."""
     backlog = [{"station": "backlog", "celsius": celsius} for celsius in range(10)]
     write_lines(tmp_path / "backlog.jsonl", backlog)
 
@@ -254,7 +212,7 @@ async def test_merge(tmp_path: Path) -> None:
 
 
 class Library:
-    """Six shelves of two books; it notes how many requests it has at a time."""
+    """Six shelves of two books; it records how many requests it has at a time."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -276,7 +234,7 @@ class Library:
 
 
 async def test_shared(tmp_path: Path) -> None:
-    """All books are had, and the library gets four requests at a time, of whatever kind."""
+    """All books are fetched, and the library never gets more than four requests at a time."""
     library = Library()
     async with http_server(library.answer) as url:
         report = await program("shared")(url, tmp_path)
@@ -290,7 +248,7 @@ async def test_shared(tmp_path: Path) -> None:
 
 
 class Server:
-    """Squares five numbers at a time, and turns away who asks for more."""
+    """Squares five numbers at a time, and refuses further requests."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -305,7 +263,7 @@ class Server:
 
 
 async def test_overload(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The limit goes down while the server has too much to do, and all is done in the end."""
+    """The limit goes down while the server is overloaded, and all numbers are squared."""
     caplog.set_level(logging.INFO, "trio_turnstile")
     async with http_server(Server().answer) as url:
         report = await program("overload")(url, 60, tmp_path / "squares.jsonl", hold=0.05)
@@ -338,7 +296,7 @@ async def test_batches(tmp_path: Path) -> None:
 
 
 class FirstRecord(logging.Handler):
-    """Tells when something is logged."""
+    """Sets an event when something is logged."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -351,7 +309,7 @@ class FirstRecord(logging.Handler):
 async def test_batches_while_the_database_is_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A batch is tried again until another program is done; nothing is lost, or stored twice."""
+    """A batch is retried until the lock is released, and nothing is stored twice."""
     write_lines(tmp_path / "readings.jsonl", READINGS)
     watch = FirstRecord()
     monkeypatch.setattr(logging.getLogger("trio_turnstile.errors"), "handlers", [watch])
@@ -373,7 +331,7 @@ async def test_batches_while_the_database_is_locked(
 
 
 class Commands:
-    """Four commands; each tells that it has begun, and goes on until it is told to end."""
+    """Four commands; each reports that it has begun, and runs until it is told to end."""
 
     def __init__(self, directory: Path) -> None:
         self.begun = [directory / f"begun-{number}" for number in range(4)]
@@ -397,10 +355,7 @@ class Commands:
 
 
 async def test_drain(tmp_path: Path) -> None:
-    """Told to stop, the program takes no more, and lets what it has in hand come to its end.
-
-    These are two commands that run, and one that was read ahead.
-    """
+    """After a signal the program lets two running commands end, and one that was read ahead."""
     commands = Commands(tmp_path)
     async with trio.open_nursery() as nursery:
         report = start(nursery, program("drain"), commands.file, commands.unfinished)
@@ -421,7 +376,7 @@ async def test_drain(tmp_path: Path) -> None:
     ids=["deadline", "second signal"],
 )
 async def test_drain_cut_short(tmp_path: Path, signals: list[signal.Signals], grace: float) -> None:
-    """At the deadline or the second signal, what is still in hand is ended and written down."""
+    """At the deadline or the second signal, running commands are ended and written down."""
     commands = Commands(tmp_path)
     async with trio.open_nursery() as nursery:
         report = start(nursery, program("drain"), commands.file, commands.unfinished, grace)
@@ -458,7 +413,7 @@ def test_at_the_shell(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A program that is called by a command line takes its arguments, and prints an account."""
+    """A program takes its arguments from the command line, and prints its counts."""
     write_lines(tmp_path / "in", [line])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [name, *arguments])

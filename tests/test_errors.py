@@ -10,7 +10,7 @@ from trio_turnstile import Aborted, ConcurrentError, Saturated
 
 
 def test_concurrent_error_carries_what_is_known() -> None:
-    """Identifiers, item, phase, attempt and notes are kept."""
+    """A `ConcurrentError` keeps identifiers, item, phase, attempt and notes."""
     error = ConcurrentError(
         "slow", identifiers=["run 1", "s7"], item=7, phase="work", attempt=2, notes=["disk 3"]
     )
@@ -23,7 +23,7 @@ def test_concurrent_error_carries_what_is_known() -> None:
 
 
 def test_errors_can_be_pickled() -> None:
-    """Errors survive the way to another process."""
+    """Errors can be pickled."""
     error = pickle.loads(pickle.dumps(ConcurrentError("slow", item=7, notes=["n"])))
     assert (str(error), error.item, error.notes) == ("slow", 7, ("n",))
     saturated = pickle.loads(pickle.dumps(Saturated("api", 5, 10)))
@@ -31,7 +31,7 @@ def test_errors_can_be_pickled() -> None:
 
 
 def test_saturated_says_what_to_do() -> None:
-    """The message names the limiter, the figures and the way out."""
+    """The message names the limiter, the figures and what to do."""
     assert str(Saturated("api", 5, 10)) == (
         "limiter 'api' has 5 callers waiting for its 10 tokens, and max_waiting allows no "
         "more: turn the request away or try again later"
@@ -39,7 +39,7 @@ def test_saturated_says_what_to_do() -> None:
 
 
 def test_aborted_keeps_its_report_when_split() -> None:
-    """``except*`` and ``split`` leave groups that still carry the report."""
+    """Groups made by ``except*`` and ``split`` keep the report."""
     aborted = Aborted("stopped", [ConcurrentError("a", item=1), ConcurrentError("b", item=2)])
     aborted.report = "the report"
     matched, rest = aborted.split(lambda error: getattr(error, "item", None) == 1)

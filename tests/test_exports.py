@@ -1,4 +1,4 @@
-"""The public names: what they are called, that they are explained, closed and well-behaved."""
+"""The public names: modules, docstrings, `final`, and checkpoints."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def is_protocol(cls: type) -> bool:
 
 
 def test_nothing_else_is_exported() -> None:
-    """The helper that publishes the names is not among them, nor any module by accident."""
+    """No helper and no module is exported by accident."""
     assert "fixup_module_metadata" not in PUBLIC
     modules = {name for name, value in vars(trio_turnstile).items() if inspect.ismodule(value)}
     assert {name for name in modules if not name.startswith("_")} <= {
@@ -47,7 +47,7 @@ def test_nothing_else_is_exported() -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_public_class_is_final_unless_made_to_be_subclassed(name: str) -> None:
-    """All but protocols and `Scalable`; these are not."""
+    """Every public class but protocols and `Scalable` is final."""
     cls = CLASSES[name]
     is_open = name in OPEN or is_protocol(cls)
     assert getattr(cls, "__final__", False) is not is_open
@@ -55,7 +55,7 @@ def test_a_public_class_is_final_unless_made_to_be_subclassed(name: str) -> None
 
 @pytest.mark.parametrize("name", MADE_HERE)
 def test_a_public_name_says_where_it_is_to_be_had(name: str) -> None:
-    """Tracebacks and docs show ``trio_turnstile.Name``, which can be imported and pickled."""
+    """The module of a public name is ``trio_turnstile``, and it can be pickled."""
     value = MADE_HERE[name]
     assert (value.__module__, value.__qualname__) == ("trio_turnstile", name)
     assert pickle.loads(pickle.dumps(value)) is value
@@ -63,7 +63,7 @@ def test_a_public_name_says_where_it_is_to_be_had(name: str) -> None:
 
 @pytest.mark.parametrize("name", MADE_HERE)
 def test_a_public_name_has_a_docstring(name: str) -> None:
-    """Of its own, and no heading that attrs or `enum` wrote."""
+    """Every public class and function has a docstring of its own."""
     assert (MADE_HERE[name].__doc__ or "").strip()
 
 
@@ -77,7 +77,7 @@ MEMBERS = {
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_a_public_method_or_property_has_a_docstring(name: str) -> None:
-    """Whoever asks for help gets it."""
+    """Every public method and property has a docstring."""
     assert (MEMBERS[name].__doc__ or "").strip()
 
 
@@ -85,19 +85,19 @@ def test_a_public_method_or_property_has_a_docstring(name: str) -> None:
 async def test_an_async_method_of_a_limiter_checkpoints_though_it_need_not_wait(
     method: str,
 ) -> None:
-    """So that a loop round it never starves other tasks."""
+    """An async method checkpoints even if it need not wait."""
     with assert_checkpoints():
         await getattr(Limiter("api", 1), method)()
 
 
 async def test_acquire_on_behalf_of_checkpoints() -> None:
-    """Whoever the token is for."""
+    """`acquire_on_behalf_of` checkpoints even if it need not wait."""
     with assert_checkpoints():
-        await Limiter("api", 1).acquire_on_behalf_of("somebody")
+        await Limiter("api", 1).acquire_on_behalf_of("borrower")
 
 
 async def test_run_phases_checkpoints_though_there_is_nothing_to_do() -> None:
-    """An empty source is no reason not to."""
+    """`run_phases` checkpoints even if its source is empty."""
     with assert_checkpoints():
         await run_phases([], limiter=1)
     with assert_checkpoints():
@@ -105,7 +105,7 @@ async def test_run_phases_checkpoints_though_there_is_nothing_to_do() -> None:
 
 
 async def test_open_turnstile_checkpoints_on_the_way_out() -> None:
-    """It waits there for its tasks; like a nursery, it enters without a checkpoint."""
+    """Leaving `open_turnstile` checkpoints; entering it does not, like a nursery."""
     turnstile = open_turnstile()
     await turnstile.__aenter__()
     await wait_all_tasks_blocked()

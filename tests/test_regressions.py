@@ -32,7 +32,7 @@ from trio_turnstile.testing import assert_conserved
 
 
 class Task(Scalable):
-    """An operation that works for a second, and counts how many do."""
+    """An operation that works for a second, and counts how many run."""
 
     running = 0
     peak = 0
@@ -66,7 +66,7 @@ def endless() -> Iterator[Task]:
 async def test_an_alarm_faster_than_the_hold_does_not_freeze_the_limit(
     autojump_clock: MockClock,
 ) -> None:
-    """Refused signals leave the hold as it is, so that the next change comes in time."""
+    """A refused signal does not extend the hold."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 100, throttle=Throttle(hold=30))
         for _ in range(100):
@@ -77,7 +77,7 @@ async def test_an_alarm_faster_than_the_hold_does_not_freeze_the_limit(
 
 
 async def test_a_burst_of_one_alarm_cuts_once(autojump_clock: MockClock) -> None:
-    """Twelve signals about the same trouble do not compound."""
+    """Twelve signals within the hold lower the limit once."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 100, throttle=Throttle(down=10))
         for _ in range(12):
@@ -87,7 +87,7 @@ async def test_a_burst_of_one_alarm_cuts_once(autojump_clock: MockClock) -> None
 
 
 async def test_a_throttle_keeps_its_state_between_calls(autojump_clock: MockClock) -> None:
-    """What was learnt is not forgotten when nobody uses the limiter for a while."""
+    """A limit that was lowered stays so when the limiter is idle for an hour."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10)
         async with api:
@@ -102,7 +102,7 @@ async def test_a_throttle_keeps_its_state_between_calls(autojump_clock: MockCloc
 
 
 async def test_enlarging_wakes_waiters_at_once() -> None:
-    """By hand and by signal, though no holder ends."""
+    """A raised limit, by hand or by signal, wakes waiters before any holder ends."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         api = turnstile.limiter("api", 6, throttle=Throttle(min=1, hold=0))
         api.total_tokens = 1
@@ -122,7 +122,7 @@ async def test_enlarging_wakes_waiters_at_once() -> None:
 async def test_enlarging_is_felt_at_once_by_a_run_that_is_going_on(
     kind: str, autojump_clock: MockClock
 ) -> None:
-    """No operation has to end first."""
+    """A running run uses a raised limit before any operation ends."""
     limiter = Limiter("api", 1) if kind == "limiter" else trio.CapacityLimiter(1)
     async with trio.open_nursery() as nursery:
         manager: Manager = await nursery.start(partial(run_phases, endless(), limiter=limiter))
@@ -136,7 +136,7 @@ async def test_enlarging_is_felt_at_once_by_a_run_that_is_going_on(
 
 
 async def test_a_pool_can_grow_past_the_size_it_was_made_with(autojump_clock: MockClock) -> None:
-    """Nothing is allocated for the first size; an int for a limiter can be enlarged too."""
+    """A run that was given a number as its limiter can grow past it."""
     async with trio.open_nursery() as nursery:
         manager: Manager = await nursery.start(partial(run_phases, endless(), limiter=2))
         await trio.sleep(0.5)
@@ -151,7 +151,7 @@ async def test_a_pool_can_grow_past_the_size_it_was_made_with(autojump_clock: Mo
 
 
 async def test_shrinking_below_what_runs_grants_nothing_until_there_is_room() -> None:
-    """The balance is negative meanwhile, and tokens that come back do not go out again."""
+    """While more tokens are in use than the limit, released ones are not reused."""
     api = Limiter("api", 5)
     async with trio.open_nursery() as nursery:
         for borrower in range(5):
@@ -168,7 +168,7 @@ async def test_shrinking_below_what_runs_grants_nothing_until_there_is_room() ->
 
 
 async def test_a_run_shrinks_with_its_limit_and_grows_again(autojump_clock: MockClock) -> None:
-    """No more begin than the limit allows, though surplus workers live on."""
+    """No more operations begin than a moving limit allows."""
     api = Limiter("api", 10, throttle=Throttle(min=0))
     async with trio.open_nursery() as nursery:
         manager: Manager = await nursery.start(partial(run_phases, endless(), limiter=api))
@@ -184,7 +184,7 @@ async def test_a_run_shrinks_with_its_limit_and_grows_again(autojump_clock: Mock
 
 
 async def test_the_minimum_is_kept_under_any_number_of_alarms() -> None:
-    """A limit that froze at nothing could never find out that the trouble is over."""
+    """No number of signals lowers the limit below its minimum."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, throttle=Throttle(down=7, min=2, hold=0))
         for _ in range(100):
@@ -202,7 +202,7 @@ async def test_the_minimum_is_kept_under_any_number_of_alarms() -> None:
 async def test_what_is_checked_and_taken_never_exceeds_the_total(
     autojump_clock: MockClock,
 ) -> None:
-    """A thousand tasks by all the ways in, some of them cancelled: ten at most have a token."""
+    """A thousand tasks, some of them cancelled, never hold more than ten tokens."""
     api = Limiter("api", 10)
     over = 0
 
@@ -229,7 +229,7 @@ async def test_what_is_checked_and_taken_never_exceeds_the_total(
 async def test_runs_that_share_a_limiter_never_exceed_it_together(
     autojump_clock: MockClock,
 ) -> None:
-    """Two runs and a stranger: what runs is bounded by the one limit."""
+    """Two runs and another task that share a limiter stay within it together."""
     api = Limiter("api", 5)
 
     async def stranger() -> None:
@@ -249,7 +249,7 @@ async def test_runs_that_share_a_limiter_never_exceed_it_together(
 
 
 async def test_a_cancelled_run_leaks_no_token(autojump_clock: MockClock) -> None:
-    """Wherever its operations were: at work, waiting for a token, or backing off."""
+    """A run cancelled at work, in a queue or in a back-off leaks no token."""
 
     class Faulty(Task):
         async def work(self, channels: Channels) -> None:
@@ -270,7 +270,7 @@ async def test_a_cancelled_run_leaks_no_token(autojump_clock: MockClock) -> None
 
 
 async def test_a_waiter_that_is_cancelled_leaves_its_place_to_the_next() -> None:
-    """No token goes to one that is not there any more."""
+    """A released token skips a waiter that was cancelled."""
     api = Limiter("api", 1)
     async with trio.open_nursery() as nursery:
         api.acquire_on_behalf_of_nowait("holder")
@@ -285,7 +285,7 @@ async def test_a_waiter_that_is_cancelled_leaves_its_place_to_the_next() -> None
 
 
 async def test_idleness_is_noticed_though_a_run_queues_for_the_token() -> None:
-    """A run looks for work with the token that came back, and finds none."""
+    """`wait_idle` returns although a run waits for the token with nothing to do."""
     api = Limiter("api", 1)
     idle = trio.Event()
 
@@ -311,7 +311,7 @@ async def test_idleness_is_noticed_though_a_run_queues_for_the_token() -> None:
 
 
 async def test_a_limiter_that_blocks_does_not_reject(autojump_clock: MockClock) -> None:
-    """Without ``max_waiting`` any number may wait for any time, also while it is paused."""
+    """Without ``max_waiting``, any number of tasks may wait, even in a pause of a day."""
     served = 0
 
     async def use(api: Limiter) -> None:
@@ -334,7 +334,7 @@ async def test_a_limiter_that_blocks_does_not_reject(autojump_clock: MockClock) 
 async def test_a_run_is_never_turned_away_by_a_limiter_that_sheds_load(
     autojump_clock: MockClock,
 ) -> None:
-    """``max_waiting`` is for requests; a run holds its source back instead."""
+    """``max_waiting`` rejects no operation of a run; the source is held back instead."""
     api = Limiter("api", 2, max_waiting=0)
     report = await run_phases([Task() for _ in range(20)], limiter=api)
     assert report.completed == 20
@@ -343,7 +343,7 @@ async def test_a_run_is_never_turned_away_by_a_limiter_that_sheds_load(
 
 
 async def test_no_slot_is_held_during_a_back_off(autojump_clock: MockClock) -> None:
-    """While one operation waits to try again, another runs in its place."""
+    """Another operation runs while one backs off."""
     seen: list[tuple[str, float]] = []
 
     @attrs.define(eq=False)
@@ -368,7 +368,7 @@ async def test_no_slot_is_held_during_a_back_off(autojump_clock: MockClock) -> N
 
 
 def test_back_off_does_not_overflow_after_very_many_failures() -> None:
-    """It stays at its maximum for ever."""
+    """The back-off stays at its maximum after a million failures."""
     assert Backoff(1.0, 30.0, uniform=lambda _, most: most)(10**6) == 30.0
 
 
@@ -376,7 +376,7 @@ def test_back_off_does_not_overflow_after_very_many_failures() -> None:
 
 
 async def test_the_trouble_of_one_limiter_does_not_throttle_the_others() -> None:
-    """A bad key is one limiter's affair."""
+    """Signals and pauses of one limiter leave the others unchanged."""
     async with open_turnstile() as turnstile:
         keys = [turnstile.limiter("key", 10) for _ in range(3)]
         turnstile.down("key-2")
@@ -387,7 +387,7 @@ async def test_the_trouble_of_one_limiter_does_not_throttle_the_others() -> None
 
 @attrs.define
 class Creeping:
-    """A policy that grows by a third of a token each time it is heard."""
+    """A policy whose limit grows by a third of a token at each tick."""
 
     limit: float = 1.0
 
@@ -401,7 +401,7 @@ class Creeping:
 async def test_small_steps_of_a_policy_are_not_swallowed_by_rounding(
     autojump_clock: MockClock,
 ) -> None:
-    """Fractions add up: a limit of 1 does not stay 1."""
+    """Fractions of a policy's limit add up: a limit of 1 does not stay 1."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 4, policy=Creeping())
         await trio.sleep(1.05)
@@ -410,7 +410,7 @@ async def test_small_steps_of_a_policy_are_not_swallowed_by_rounding(
 
 
 async def test_a_limit_that_masks_the_policy_is_to_be_seen(autojump_clock: MockClock) -> None:
-    """The statistics show the cap beside the limit, and the decision tells which one bit."""
+    """Statistics show the cap beside the limit, and a decision shows which one acted."""
     policy = Creeping(20.0)
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, policy=policy)
@@ -426,7 +426,7 @@ async def test_a_limit_that_masks_the_policy_is_to_be_seen(autojump_clock: MockC
 
 
 async def test_averages_keep_their_fractions(autojump_clock: MockClock) -> None:
-    """A mean below one is not shown as nothing."""
+    """An average below 1 is not rounded to 0."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10)
         async with api:
@@ -436,7 +436,7 @@ async def test_averages_keep_their_fractions(autojump_clock: MockClock) -> None:
 
 
 async def test_an_infinite_ceiling_can_be_signalled_down(autojump_clock: MockClock) -> None:
-    """From what is in use, as infinity less two is still infinity."""
+    """A signal lowers an infinite limit from the number of tokens in use."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", math.inf)
         for borrower in range(10):

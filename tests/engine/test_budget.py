@@ -1,4 +1,4 @@
-"""Retry budgets: what is paid and what comes in, without an event loop."""
+"""Retry budgets: withdrawals and income, without an event loop."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from trio_turnstile._engine.budget import RetryBalance
 def test_wrong_amounts_say_which_rule_they_break(
     options: dict[str, Any], error: type[Exception], rule: str
 ) -> None:
-    """Each amount must be over zero, and there must be room for one retry."""
+    """Each amount must be over 0, and the budget must allow one retry."""
     with pytest.raises(error, match=rule):
         RetryBudget(**options)
 
 
 def test_what_is_saved_up_is_paid_at_once() -> None:
-    """The first retries are free, then they come in with time."""
+    """The first retries cost no waiting; later ones come in with time."""
     balance = RetryBalance(RetryBudget(retries=2, per_second=0.5))
     assert [balance.withdraw(100, 0) for _ in range(3)] == [0, 0, 2]
     assert balance.withdraw(101, 0) == 1
@@ -41,7 +41,7 @@ def test_what_is_saved_up_is_paid_at_once() -> None:
 
 
 def test_successes_earn_retries() -> None:
-    """Each success earns its part, once."""
+    """Each success earns its part of a retry, once."""
     balance = RetryBalance(RetryBudget(retries=1, per_success=0.25, per_second=0.5))
     assert balance.withdraw(0, 0) == 0
     assert balance.withdraw(0, 3) == 0.5
@@ -50,7 +50,7 @@ def test_successes_earn_retries() -> None:
 
 
 def test_no_more_is_saved_up_than_the_bound() -> None:
-    """A long quiet time does not make a balance without end."""
+    """After a long quiet time no more than ``retries`` is saved up."""
     balance = RetryBalance(RetryBudget(retries=2))
     balance.withdraw(0, 0)
     assert [balance.withdraw(1e6, 10**6) for _ in range(3)] == [0, 0, 1]
@@ -66,7 +66,7 @@ def test_no_more_is_saved_up_than_the_bound() -> None:
 def test_who_waits_as_long_as_told_can_pay(
     now: float, retries: float, per_second: float, per_success: float, successes: list[bool]
 ) -> None:
-    """No one is told again and again to wait for next to nothing, for the want of a last digit."""
+    """After the wait that it asked for, a withdrawal succeeds, in spite of rounding."""
     balance = RetryBalance(
         RetryBudget(retries=retries, per_success=per_success, per_second=per_second)
     )
@@ -81,6 +81,6 @@ def test_who_waits_as_long_as_told_can_pay(
 
 
 def test_a_wait_that_is_lost_in_rounding_is_not_asked_for() -> None:
-    """Where the clock's next tick is further off than the wait, it is paid at once."""
+    """No wait is asked for that is shorter than the clock can resolve."""
     balance = RetryBalance(RetryBudget(retries=1, per_second=1e6))
     assert [balance.withdraw(1e16, 0), balance.withdraw(1e16, 0)] == [0, 0]

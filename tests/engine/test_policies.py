@@ -1,4 +1,4 @@
-"""Error policies: pure verdicts."""
+"""Error policies return verdicts, and do nothing else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def one_second(failures: int) -> float:
 
 
 def test_first_verdict_holds() -> None:
-    """Policies are asked in order, and the first that speaks decides."""
+    """Policies are asked in order, and the first verdict decides."""
     policies = [Retry(1, on=OSError, backoff=one_second), Skip(on=ValueError), Abort()]
     assert decide(policies, failed(OSError())) == RetryIn(1.0)
     assert decide(policies, failed(OSError(), attempt=2)) == Stop()
@@ -32,7 +32,7 @@ def test_first_verdict_holds() -> None:
 
 
 def test_silence_stops_the_run() -> None:
-    """If all policies are silent, the verdict is to stop now."""
+    """If no policy has a verdict, the verdict is to stop now."""
     assert decide([], failed(ValueError())) == Stop("now")
     assert decide([Skip(on=OSError)], failed(ValueError())) == Stop("now")
 
@@ -53,12 +53,12 @@ def test_silence_stops_the_run() -> None:
 def test_on_matches_types_predicates_and_groups(
     error: Exception, on: object, expected: bool
 ) -> None:
-    """``on=`` means a type, several, a predicate; a group when all its leaves match."""
+    """``on=`` is a type, several, or a predicate; a group matches if all its leaves do."""
     assert matches(error, on) is expected  # type: ignore[arg-type]
 
 
 def test_error_without_cause_is_matched_itself() -> None:
-    """A `ConcurrentError` that a user raised is looked at itself."""
+    """A `ConcurrentError` without a cause is matched itself."""
     assert Skip(on=ConcurrentError).decide(ConcurrentError("mine")) == Fail()
     assert Skip(on=OSError).decide(ConcurrentError("mine")) is None
 
@@ -71,19 +71,19 @@ def test_retry_counts_retries_not_attempts() -> None:
 
 
 def test_retry_honours_retry_after() -> None:
-    """An error that says when to come back is not tried again before."""
+    """A retry waits at least for the error's ``retry_after``."""
     error = OSError()
     error.retry_after = 7  # type: ignore[attr-defined]
     assert Retry(1, backoff=one_second).decide(failed(error)) == RetryIn(7)
 
 
 def test_retry_is_silent_on_cleanup() -> None:
-    """A clean-up runs once, so no retry is offered for it."""
+    """`Retry` has no verdict about an error in clean-up."""
     assert Retry(5).decide(failed(OSError(), phase="cleanup")) is None
 
 
 def test_backoff_doubles_up_to_the_maximum() -> None:
-    """The most to wait doubles from ``initial`` and stays at ``maximum``."""
+    """The longest wait doubles from ``initial`` up to ``maximum``."""
     most = Backoff(0.5, 3.0, uniform=lambda low, high: high)
     assert [most(n) for n in (1, 2, 3, 4, 5)] == [0.5, 1.0, 2.0, 3.0, 3.0]
 
@@ -96,12 +96,12 @@ def test_backoff_doubles_up_to_the_maximum() -> None:
 def test_backoff_is_never_negative_nor_over_the_maximum(
     failures: int, initial: float, maximum: float
 ) -> None:
-    """Whatever the number of failures, the wait is between 0 and ``maximum``."""
+    """The wait is between 0 and ``maximum`` after any number of failures."""
     assert 0 <= Backoff(initial, maximum)(failures) <= maximum
 
 
 def test_halt_gives_the_tolerance_with_the_verdict() -> None:
-    """`Halt` counts the item as failed and says when it is enough."""
+    """The verdict of `Halt` says how many failures are tolerated."""
     assert Halt("soon", fail=3).decide(failed(OSError())) == Stop("soon", 3)
     assert Halt("now", fail="10%").decide(failed(OSError())) == Stop("now", 3, 0.1)
     assert Halt("now", fail=1, on=ValueError).decide(failed(OSError())) is None
@@ -121,7 +121,7 @@ def test_halt_gives_the_tolerance_with_the_verdict() -> None:
 def test_stop_is_due_when_the_tolerance_is_used_up(
     stop: Stop, failures: int, settled: int, due: bool
 ) -> None:
-    """A number of failures, and a share of the items that ended, both have to be reached."""
+    """A stop is due when both the number and the share of failures are reached."""
     assert stop.due(failures, settled) is due
 
 
@@ -142,7 +142,7 @@ def test_stop_is_due_when_the_tolerance_is_used_up(
     ],
 )
 def test_bad_values_are_named(make: object, error: type[Exception], message: str) -> None:
-    """A bad value gets an error that names it and the rule."""
+    """A bad value raises an error that names it and the rule."""
     with pytest.raises(error, match=message):
         make()  # type: ignore[operator]
 

@@ -38,7 +38,7 @@ def made(kind: str) -> Source[int]:
 
 @pytest.mark.parametrize("kind", ["async", "pages", "merged"])
 async def test_nothing_is_there_before_it_is_read(kind: str) -> None:
-    """Without waiting there is nothing yet; who waits gets the item, and then the end."""
+    """`receive_nowait` has no item until the source was read; `receive` waits for it."""
     source = made(kind)
     assert source.feed is not None
     with pytest.raises(trio.WouldBlock):
@@ -53,7 +53,7 @@ async def test_nothing_is_there_before_it_is_read(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["async", "pages", "merged"])
 async def test_stopped_before_it_began_a_source_ends(kind: str) -> None:
-    """A source that is stopped at once gives its end to all who ask."""
+    """A source that is stopped before it is read ends at once."""
     source = made(kind)
     assert source.feed is not None
     source.stop()
@@ -63,7 +63,7 @@ async def test_stopped_before_it_began_a_source_ends(kind: str) -> None:
 
 
 async def test_an_async_iterable_is_read_only_when_wanted() -> None:
-    """One item is read for each that waits for one."""
+    """An async iterable is read once for each item that is waited for."""
     read: list[int] = []
 
     async def source() -> AsyncIterator[int]:
@@ -85,7 +85,7 @@ async def test_an_async_iterable_is_read_only_when_wanted() -> None:
 
 
 async def test_an_iterator_without_aclose_is_left_alone() -> None:
-    """Not every async iterator can be closed."""
+    """An async iterator without ``aclose`` can be a source."""
 
     class Plain:
         def __aiter__(self) -> AsyncIterator[int]:
@@ -103,7 +103,7 @@ async def test_an_iterator_without_aclose_is_left_alone() -> None:
 
 
 async def test_an_error_in_closing_is_the_source_s(autojump_clock: MockClock) -> None:
-    """What goes wrong in closing an async iterable is not lost."""
+    """An error in ``aclose`` is raised as an error of the source."""
 
     class Sticks:
         def __aiter__(self) -> AsyncIterator[int]:
@@ -125,7 +125,7 @@ async def test_an_error_in_closing_is_the_source_s(autojump_clock: MockClock) ->
 
 
 async def test_a_stopped_channel_keeps_what_comes_later() -> None:
-    """Whoever waits is let go, and the channel is left as it is."""
+    """Stopping the source of a channel ends the wait, and leaves later items in the channel."""
     send, receive = trio.open_memory_channel[int](1)
     source = open_source(receive)
     async with trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""When batches end: without an event loop, against plain rules."""
+"""When batches end, tested without an event loop."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from trio_turnstile._pipelines.gathering import Gathered, Gatherer
 def test_wrong_bounds_say_which_rule_they_break(
     options: dict[str, Any], error: type[Exception], rule: str
 ) -> None:
-    """A batch needs a bound, and each bound a sensible value."""
+    """A batch needs a bound, and a bad bound is named in the error."""
     with pytest.raises(error, match=rule):
         Batch(**options)
 
@@ -48,7 +48,7 @@ def test_size_ends_a_batch() -> None:
 
 
 def test_weight_ends_a_batch() -> None:
-    """One too heavy for the batch ends it and begins another; one can end two."""
+    """An item that would make the batch too heavy begins a new one; it can end both."""
     gatherer = Gatherer[str](Batch(weight=len, max_weight=3))
     assert gatherer.add("a", 0) == []
     assert gatherer.add("bbb", 0) == [Gathered(("a",), "weight"), Gathered(("bbb",), "weight")]
@@ -58,7 +58,7 @@ def test_weight_ends_a_batch() -> None:
 
 
 def test_age_is_that_of_the_oldest() -> None:
-    """A batch is due so long after its first item, whatever came later."""
+    """A batch is due a fixed time after its first item, whatever arrives later."""
     gatherer = Gatherer[str](Batch(within=2))
     assert gatherer.due == math.inf
     gatherer.add("a", 10)
@@ -70,7 +70,7 @@ def test_age_is_that_of_the_oldest() -> None:
 
 
 def test_without_an_age_nothing_is_due() -> None:
-    """A batch bound by size alone waits as long as it takes."""
+    """A batch bounded by size alone is never due."""
     gatherer = Gatherer[str](Batch(2))
     gatherer.add("a", 0)
     assert gatherer.due == math.inf
@@ -78,7 +78,7 @@ def test_without_an_age_nothing_is_due() -> None:
 
 
 def test_keys_age_apart() -> None:
-    """The batch that is due next is the one begun first; several may be due together."""
+    """The batch begun first is due first, and several may be due together."""
     gatherer = Gatherer[str](Batch(2, within=5, key=str.lower))
     gatherer.add("a", 0)
     gatherer.add("b", 1)
@@ -91,7 +91,7 @@ def test_keys_age_apart() -> None:
 
 
 def test_flush_ends_all() -> None:
-    """What is left comes out, oldest first."""
+    """`flush` returns all batches, the oldest first."""
     gatherer = Gatherer[str](Batch(9, key=str.lower))
     for item in "abA":
         gatherer.add(item, 0)
@@ -101,7 +101,7 @@ def test_flush_ends_all() -> None:
 
 
 def test_an_item_whose_key_or_weight_fails_is_not_taken_in() -> None:
-    """The error comes out, and the batch is as it was."""
+    """If a key or weight function raises, the batch stays unchanged."""
     for batch in (
         Batch(9, key=lambda item: 1 // item),
         Batch(weight=lambda i: 1 // i, max_weight=9),
@@ -127,7 +127,7 @@ def test_rules_of_any_batch(
     max_weight: int | None,
     keys: int,
 ) -> None:
-    """All items come out once, in order in their key, in batches that keep their bounds."""
+    """Every item comes out once, in order within its key, and batches keep their bounds."""
     if size is within is max_weight is None:
         size = 3
     weighs: dict[str, Any] = {}
@@ -161,7 +161,7 @@ def test_rules_of_any_batch(
 
 
 def test_batch_error_tells_which_members_failed() -> None:
-    """It keeps a copy of the errors, and shows them."""
+    """`BatchError` keeps a copy of its errors, and shows them."""
     errors = {1: OSError("a")}
     error = BatchError(errors)
     errors.clear()

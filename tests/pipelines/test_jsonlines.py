@@ -34,7 +34,7 @@ async def collect(path: Path, **options: Any) -> list[Any]:
 
 @pytest.mark.parametrize("batched", [False, True])
 async def test_what_is_written_is_read_again(tmp_path: Path, batched: bool) -> None:
-    """Any JSON goes through a file and back; a second run adds to the file."""
+    """What is written is read back unchanged, and a second run appends."""
     path = tmp_path / "items.jsonl"
     sink = (
         Consumer(JsonLinesBatchWriter(path), batch=Batch(2), limiter=1)
@@ -48,7 +48,7 @@ async def test_what_is_written_is_read_again(tmp_path: Path, batched: bool) -> N
 
 
 async def test_many_writers_do_not_mix_lines(tmp_path: Path) -> None:
-    """Lines written side by side are whole."""
+    """Concurrent writers do not mix their lines."""
     path = tmp_path / "items.jsonl"
     report = await (Producer(range(300)) | Consumer(JsonLinesWriter(path), limiter=20)).run()
     assert report.steps[0].completed == 300
@@ -56,23 +56,23 @@ async def test_many_writers_do_not_mix_lines(tmp_path: Path) -> None:
 
 
 async def test_a_line_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    """Cancelled in the middle, no half line is left behind."""
+    """A cancelled write leaves no partial line behind."""
     path = tmp_path / "items.jsonl"
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start(
+        run = await nursery.start(
             (Producer(range(100_000)) | Consumer(JsonLinesWriter(path), limiter=5)).run
         )
-        while flow.steps[0].completed < 20:
+        while run.steps[0].completed < 20:
             await trio.lowlevel.checkpoint()
-        flow.cancel()
-    assert_conserved(flow)
+        run.cancel()
+    assert_conserved(run)
     text = path.read_text(encoding="utf-8")
     assert text.endswith("\n")
-    assert len([json.loads(line) for line in text.splitlines()]) >= flow.steps[0].completed
+    assert len([json.loads(line) for line in text.splitlines()]) >= run.steps[0].completed
 
 
 async def test_what_cannot_be_encoded_fails_alone(tmp_path: Path) -> None:
-    """An item that JSON cannot hold fails; the others of its batch are written."""
+    """An item that JSON cannot represent fails; the others of its batch are written."""
     for number, sink in enumerate(
         (
             Consumer(JsonLinesWriter(tmp_path / "0"), on_error=[Skip(on=TypeError)]),
@@ -85,7 +85,7 @@ async def test_what_cannot_be_encoded_fails_alone(tmp_path: Path) -> None:
 
 
 async def test_encodings_of_one_s_own(tmp_path: Path) -> None:
-    """How a line is made and read can be said."""
+    """``encode`` and ``decode`` can be replaced."""
     path = tmp_path / "items.txt"
     await (Producer([1, 2]) | Consumer(JsonLinesWriter(path, encode=hex), limiter=1)).run()
     batch_writer = JsonLinesBatchWriter(path, encode=hex)
@@ -95,7 +95,7 @@ async def test_encodings_of_one_s_own(tmp_path: Path) -> None:
 
 
 async def test_long_files_are_read_lazily_and_whole(tmp_path: Path) -> None:
-    """A file longer than what is read at a time gives every line, empty ones aside."""
+    """A file longer than the read buffer gives every line but the empty ones."""
     path = tmp_path / "items.jsonl"
     lines = [str(number) * 300 for number in range(500)]
     path.write_text("".join(f'"{line}"\n\n' for line in lines), encoding="utf-8")
@@ -105,7 +105,7 @@ async def test_long_files_are_read_lazily_and_whole(tmp_path: Path) -> None:
 
 
 async def test_a_file_is_read_from_the_beginning_in_each_run(tmp_path: Path) -> None:
-    """One reader serves any number of runs; an empty file gives nothing."""
+    """Each run reads the file from its beginning; an empty file gives no items."""
     path = tmp_path / "items.jsonl"
     path.write_text("1\n2", encoding="utf-8")
     assert [item async for item in aiter(JsonLinesReader(path))] == [1, 2]
@@ -118,7 +118,7 @@ async def test_a_file_is_read_from_the_beginning_in_each_run(tmp_path: Path) -> 
 
 
 async def test_a_line_that_is_no_json_fails_the_source(tmp_path: Path) -> None:
-    """The error names the file and the line, counted with the empty ones."""
+    """The error names the file and the line number; empty lines count."""
     path = tmp_path / "items.jsonl"
     path.write_text("1\n\n{\n2\n", encoding="utf-8")
     with pytest.raises(Aborted) as caught:
@@ -129,14 +129,14 @@ async def test_a_line_that_is_no_json_fails_the_source(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_is_not_there_fails_the_source(tmp_path: Path) -> None:
-    """A missing file is an error of the source, like others."""
+    """A missing file is an error of the source."""
     with pytest.raises(Aborted) as caught:
         await collect(tmp_path / "none")
     assert isinstance(caught.value.exceptions[0].__cause__, FileNotFoundError)
 
 
 def test_a_letter_says_all_that_json_can_hold() -> None:
-    """A dead letter becomes a dictionary; its cause is shown, or else itself."""
+    """A dead letter becomes a dictionary; without a cause, its error is itself."""
     letter = ConcurrentError("m", identifiers=["a"], item=5, phase="fetch", attempt=2, notes=["n"])
     assert dead_letter_to_dict(letter)["error"] == "ConcurrentError('m')"
     letter.__cause__ = OSError("disk full")
@@ -152,7 +152,7 @@ def test_a_letter_says_all_that_json_can_hold() -> None:
 
 @pytest.mark.parametrize("batched", [False, True])
 async def test_letters_are_kept_in_a_file_and_driven_again(tmp_path: Path, batched: bool) -> None:
-    """Dead letters go to a file as they come, and their items are a source later."""
+    """Dead letters are written to a file, and their items can be read back as a source."""
     path = tmp_path / "dead.jsonl"
     mended = False
     stored: list[int] = []

@@ -1,4 +1,4 @@
-"""The kit for users' own tests: probes, single steps, and the law of the books."""
+"""The kit for users' own tests: probes, single steps, and `assert_conserved`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from testkit.pipelines import into
 from trio_turnstile import (
     DISCARD,
     Aborted,
@@ -35,10 +36,10 @@ async def double(number: int) -> int:
 
 
 async def test_a_probe_source_shows_what_is_asked_for() -> None:
-    """The source gives what it is given, and tells when more is wanted."""
+    """A probe source gives what the test gives it, and shows when more is wanted."""
     source, sink = ProbeSource[int](), ProbeSink[int]()
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start((Producer(source) | Consumer(sink, limiter=1)).run)
+        run = await nursery.start((Producer(source) | Consumer(sink, limiter=1)).run)
         await source.wait_asked()
         assert source.asked == 1
         source.give(1)
@@ -52,11 +53,11 @@ async def test_a_probe_source_shows_what_is_asked_for() -> None:
         await source.wait_asked()
         assert source.asked == 3
         source.end()
-    assert flow.steps[0].completed == 2
+    assert run.steps[0].completed == 2
 
 
 async def test_a_probe_source_is_waited_for_until_it_is_asked() -> None:
-    """Who waits before the source is asked goes on when it is, and not sooner."""
+    """`wait_asked` returns when the source is asked, and not before."""
     source, stored = ProbeSource[int](), ProbeSink[int]()
     heard: list[int] = []
 
@@ -75,27 +76,23 @@ async def test_a_probe_source_is_waited_for_until_it_is_asked() -> None:
 
 
 async def test_a_probe_source_may_give_in_advance_and_fail() -> None:
-    """What is given before it is asked for is kept; an error is raised where it is due."""
+    """A probe source keeps what it is given in advance, and raises errors in turn."""
     source = ProbeSource[int]()
     source.give(1)
     source.fail(OSError("broken"))
     stored: list[int] = []
 
-    async def store(number: int) -> None:
-        await trio.lowlevel.checkpoint()
-        stored.append(number)
-
     with pytest.raises(Aborted) as caught:
-        await (Producer(source) | Consumer(store)).run()
+        await (Producer(source) | Consumer(into(stored))).run()
     assert isinstance(caught.value.exceptions[0].__cause__, OSError)
     assert stored == [1]
 
 
 async def test_a_probe_sink_takes_when_told(autojump_clock: MockClock) -> None:
-    """The sink waits for the test, takes or refuses, and forgets who is cancelled."""
+    """A probe sink takes or refuses when told, and forgets cancelled items."""
     sink = ProbeSink[int]()
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start(
+        run = await nursery.start(
             (
                 Producer([1, 2, 3])
                 | Consumer(
@@ -107,12 +104,12 @@ async def test_a_probe_sink_takes_when_told(autojump_clock: MockClock) -> None:
         await trio.sleep(6)
         assert await sink.receive() == 3
         assert sink.offered == 0
-    assert_conserved(flow)
-    assert (flow.steps[0].completed, flow.steps[0].failed) == (1, 2)
+    assert_conserved(run)
+    assert (run.steps[0].completed, run.steps[0].failed) == (1, 2)
 
 
 async def test_run_one_returns_what_comes_out(autojump_clock: MockClock) -> None:
-    """A single step, or several joined, can be tried with one item."""
+    """`run_one` runs one item through a step, or several joined ones."""
 
     async def spread(number: int) -> Many[int]:
         await trio.lowlevel.checkpoint()
@@ -128,7 +125,7 @@ async def test_run_one_returns_what_comes_out(autojump_clock: MockClock) -> None
 
 
 async def test_run_one_waits_for_no_batch(autojump_clock: MockClock) -> None:
-    """A consumer of batches gets its item at once, in a batch of one."""
+    """`run_one` gives a batching consumer its item at once, in a batch of one."""
     batches: list[list[int]] = []
 
     async def store(numbers: list[int]) -> None:
@@ -142,7 +139,7 @@ async def test_run_one_waits_for_no_batch(autojump_clock: MockClock) -> None:
 
 
 async def test_run_one_raises_what_the_item_raised() -> None:
-    """If the policies do not say otherwise, the error of the item comes out."""
+    """`run_one` raises the error of its item, unless the policies handle it."""
 
     async def fail(number: int) -> int:
         raise OSError
@@ -156,7 +153,7 @@ async def test_run_one_raises_what_the_item_raised() -> None:
 
 
 async def test_assert_conserved_shows_the_figures() -> None:
-    """Books that do not balance fail, with all the figures."""
+    """`assert_conserved` fails if the books do not balance, and shows the figures."""
     report = await (Producer([1]) | Processor(double) | Consumer(double)).run()
     assert_conserved(report)
     wrong = attrs.evolve(report.steps[1], received=2)

@@ -1,4 +1,4 @@
-"""A source and a sink that move only when a test tells them to; and single steps."""
+"""A source and a sink that a test controls item by item, and a way to run one item."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ U = TypeVar("U")
 
 @final
 class ProbeSource(Generic[T]):
-    """A source that gives what the test gives it, and shows when more is asked for.
+    """A source that gives what the test gives it, and shows when the run asks for more.
 
     Use it as the source of a `Producer`::
 
@@ -36,27 +36,38 @@ class ProbeSource(Generic[T]):
 
     @property
     def asked(self) -> int:
-        """How many items have been asked for so far."""
+        """How many times the run has asked for an item."""
         return self._asks
 
     async def wait_asked(self) -> None:
-        """Wait until an item is asked for that was not given yet."""
+        """Wait until the run asks for an item that the test has not given yet.
+
+        It always checkpoints. If cancelled, it changes nothing.
+        """
         await trio.lowlevel.checkpoint()
         while self._asks <= self._answers:
             await self._asked.park()
 
     def give(self, item: T) -> None:
-        """Give one item, now or when it is asked for."""
+        """Give one item. It is kept until the run asks for it.
+
+        Args:
+          item: the item.
+        """
         self._answers += 1
         self._given.send_nowait(item)
 
     def fail(self, error: Exception) -> None:
-        """Raise ``error`` from the source."""
+        """Raise an error from the source, after the items that were given before.
+
+        Args:
+          error: the error.
+        """
         self._answers += 1
         self._given.send_nowait(error)
 
     def end(self) -> None:
-        """End the source after what was given."""
+        """End the source, after the items that were given before."""
         self._given.close()
 
     def __aiter__(self) -> AsyncIterator[T]:
@@ -78,7 +89,7 @@ class ProbeSource(Generic[T]):
 class ProbeSink(Generic[T]):
     """A sink that takes an item only when the test asks for one.
 
-    Use it as the function of a `Consumer`, and ask with `receive` or `refuse`.
+    Use it as the function of a `Consumer`. The test asks with `receive` or `refuse`.
     """
 
     def __init__(self) -> None:
@@ -87,11 +98,14 @@ class ProbeSink(Generic[T]):
 
     @property
     def offered(self) -> int:
-        """How many items are waiting to be asked for."""
+        """How many items wait to be taken."""
         return len(self._offered)
 
     async def __call__(self, item: T) -> None:
-        """Wait until the test asks for the item."""
+        """Wait until the test takes or refuses the item.
+
+        If cancelled, the item is offered no longer.
+        """
         offer = (item, trio.Event(), list[Exception]())
         self._offered.append(offer)
         self._news.unpark()
@@ -104,13 +118,19 @@ class ProbeSink(Generic[T]):
             raise offer[2][0]
 
     async def receive(self) -> T:
-        """Take one item, waiting for it, and return it."""
+        """Wait for an item, take it and return it. If cancelled, take none."""
         item, done, _ = await self._next()
         done.set()
         return item
 
     async def refuse(self, error: Exception) -> T:
-        """Have the sink raise ``error`` for one item, waiting for it; return the item."""
+        """Wait for an item, make the sink raise an error for it, and return the item.
+
+        If cancelled, it refuses none.
+
+        Args:
+          error: the error that the sink raises.
+        """
         item, done, errors = await self._next()
         errors.append(error)
         done.set()
@@ -124,12 +144,20 @@ class ProbeSink(Generic[T]):
 
 
 async def run_one(step: Processor[T, U] | Consumer[T], item: T) -> list[U]:
-    """Run one item through a step, or several joined ones, and return what comes out.
+    """Run one item through a step, or through several joined ones.
 
-    Batches need not fill up and no timer has to run out, as the source ends at once.
+    The source ends after the item, so a batch does not wait to fill up or to grow old.
+    If cancelled, it cancels the item.
+
+    Args:
+      step: the step, or steps joined by ``|``.
+      item: the item.
+
+    Returns:
+      What came out: an empty list for a consumer.
 
     Raises:
-      Aborted: if the item failed and the policies do not say otherwise.
+      Aborted: if the item failed and no policy handled the error.
     """
     if isinstance(step, Consumer):
         await (Producer([item]) | step).run()

@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from testkit.pipelines import account, books
 from trio_turnstile import (
     DISCARD,
     Abort,
@@ -19,27 +20,18 @@ from trio_turnstile import (
     DeadLetter,
     Halt,
     Log,
-    PipelineReport,
-    PipelineRun,
     Processor,
     Producer,
     Retry,
     RetryBudget,
     Skip,
-    StepReport,
     Verdict,
 )
-from trio_turnstile.testing import assert_conserved, no_backoff
-
-
-def books(of: PipelineReport | PipelineRun, step: int = 0) -> StepReport:
-    """The account of one step; all steps balance."""
-    assert_conserved(of)
-    return of.steps[step]
+from trio_turnstile.testing import no_backoff
 
 
 class Fails:
-    """Fails so many times for each item, after a while; notes when it is called."""
+    """Fails a given number of times for each item, after some seconds; records its calls."""
 
     def __init__(self, times: int = 99, error: Exception | None = None, seconds: float = 0) -> None:
         self.times = times
@@ -69,7 +61,7 @@ async def fail_even(number: int) -> int:
 
 @pytest.mark.parametrize("fused", [False, True])
 async def test_retry_tries_again_after_the_back_off(autojump_clock: MockClock, fused: bool) -> None:
-    """`Retry(3)` is three attempts more, each after its back-off, in any step."""
+    """`Retry(3)` makes three more attempts, each after its back-off."""
     step = Fails(times=3)
     policies = [Retry(3, backoff=lambda failures: failures)]
     report = await (
@@ -77,7 +69,7 @@ async def test_retry_tries_again_after_the_back_off(autojump_clock: MockClock, f
         | Processor(Fails(times=0), limiter=1, name="before")
         | Consumer(step, limiter=None if fused else 1, on_error=policies)
     ).run()
-    assert (books(report, 1).completed, books(report, 1).retried) == (1, 3)
+    assert (books(report).completed, books(report).retried) == (1, 3)
     assert step.at == [0, 1, 3, 6]
     assert report.errors == ()
 
@@ -86,7 +78,7 @@ async def test_retry_tries_again_after_the_back_off(autojump_clock: MockClock, f
 async def test_after_the_last_retry_the_next_policy_decides(
     autojump_clock: MockClock, fused: bool
 ) -> None:
-    """An item that has used up its retries is the next policy's affair."""
+    """When an item has used up its retries, the next policy decides."""
     step = Fails()
     policies = [Retry(2, backoff=lambda failures: 1), Skip()]
     report = await (
@@ -94,14 +86,14 @@ async def test_after_the_last_retry_the_next_policy_decides(
         | Processor(Fails(times=0), limiter=1, name="before")
         | Consumer(step, limiter=None if fused else 1, on_error=policies)
     ).run()
-    assert (books(report, 1).failed, books(report, 1).retried) == (1, 2)
+    assert (books(report).failed, books(report).retried) == (1, 2)
     (error,) = report.errors
     assert (error.item, error.phase, error.attempt) == (1, "Fails", 3)
     assert error.__cause__ is step.error
 
 
 async def test_a_server_may_say_when_to_try_again(autojump_clock: MockClock) -> None:
-    """An error's ``retry_after`` is waited for, if it is longer than the back-off."""
+    """A retry waits for the error's ``retry_after``, if that is longer than the back-off."""
 
     class Busy(Exception):
         def __init__(self, retry_after: float | None) -> None:
@@ -117,7 +109,7 @@ async def test_a_server_may_say_when_to_try_again(autojump_clock: MockClock) -> 
 
 
 async def test_a_budget_spares_the_tries_in_an_outage(autojump_clock: MockClock) -> None:
-    """While nothing succeeds, retries are paced by the budget; then they are free again."""
+    """A retry budget paces retries while nothing succeeds."""
     attempts: list[float] = []
 
     async def out_until_20(number: int) -> None:
@@ -131,13 +123,13 @@ async def test_a_budget_spares_the_tries_in_an_outage(autojump_clock: MockClock)
     report = await (
         Producer(range(30)) | Consumer(out_until_20, limiter=30, on_error=policies)
     ).run()
-    assert books(report).completed == 30
+    assert books(report, 0).completed == 30
     assert sum(at < 20 for at in attempts) <= 30 + 5 + 20
     assert trio.current_time() < 30
 
 
 async def test_a_budget_is_each_stage_s_own(autojump_clock: MockClock) -> None:
-    """Two steps with equal budgets do not eat each other's."""
+    """Each step has its own retry budget, even if two are given the same one."""
     budget = RetryBudget(retries=1, per_success=0.1, per_second=0.1)
     policies = [Retry(1, backoff=lambda failures: 0, budget=budget)]
     report = await (
@@ -145,12 +137,12 @@ async def test_a_budget_is_each_stage_s_own(autojump_clock: MockClock) -> None:
         | Processor(Fails(times=1), on_error=policies)
         | Consumer(Fails(times=1), limiter=1, on_error=policies)
     ).run()
-    assert books(report, 1).completed == 1
+    assert books(report).completed == 1
     assert trio.current_time() == 0
 
 
 async def test_no_backoff_turns_the_waiting_off(autojump_clock: MockClock) -> None:
-    """In a test, retries may follow at once; outside the block they wait again."""
+    """Inside `no_backoff`, retries follow at once."""
     pipeline = Producer([1]) | Consumer(
         Fails(times=2), on_error=[Retry(2, backoff=lambda failures: 5)]
     )
@@ -165,7 +157,7 @@ async def test_no_backoff_turns_the_waiting_off(autojump_clock: MockClock) -> No
 
 
 async def test_timeouts_are_errors_like_others(autojump_clock: MockClock) -> None:
-    """An attempt that takes too long is cancelled, fails, and may be tried again."""
+    """An attempt that exceeds its timeout fails, and can be retried."""
     step = Fails(times=0, seconds=5)
     for limiter in (1, None):
         report = await (
@@ -178,7 +170,7 @@ async def test_timeouts_are_errors_like_others(autojump_clock: MockClock) -> Non
                 on_error=[Retry(1, on=trio.TooSlowError, backoff=lambda n: 1), Skip()],
             )
         ).run()
-        assert (books(report, 1).failed, books(report, 1).retried) == (1, 1)
+        assert (books(report).failed, books(report).retried) == (1, 1)
         assert isinstance(report.errors[0].__cause__, trio.TooSlowError)
     assert trio.current_time() == 10
 
@@ -188,24 +180,24 @@ async def test_timeouts_are_errors_like_others(autojump_clock: MockClock) -> Non
 
 @pytest.mark.parametrize("fused", [False, True])
 async def test_skip_goes_on_without_the_item(fused: bool) -> None:
-    """The item fails, its error is kept, and the rest go on."""
+    """`Skip` records the item as failed, and the rest go on."""
     report = await (
         Producer(range(6))
         | Processor(Fails(times=0), limiter=2, name="before")
         | Consumer(fail_even, limiter=None if fused else 2, on_error=[Skip(on=OSError)])
     ).run()
-    assert (books(report, 1).completed, books(report, 1).failed) == (3, 3)
+    assert (books(report).completed, books(report).failed) == (3, 3)
     assert {error.item for error in report.errors} == {0, 2, 4}
 
 
 async def test_log_logs_and_leaves_the_verdict_to_the_next(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """`Log` writes a line for each error that it is for, and is silent otherwise."""
+    """`Log` logs the errors it matches, and leaves the decision to the next policy."""
     caplog.set_level(logging.INFO, logger="trio_turnstile.errors")
     policies = [Log(logging.INFO, on=OSError), Log(on=ValueError), Skip()]
     report = await (Producer(range(4)) | Consumer(fail_even, limiter=1, on_error=policies)).run()
-    assert books(report).failed == 2
+    assert books(report, 0).failed == 2
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
         (logging.INFO, "attempt 1: fail_even failed: OSError(0)"),
         (logging.INFO, "attempt 1: fail_even failed: OSError(2)"),
@@ -216,7 +208,7 @@ async def test_log_logs_and_leaves_the_verdict_to_the_next(
 async def test_abort_and_silence_stop_everything(
     autojump_clock: MockClock, policies: list[Any]
 ) -> None:
-    """An error that nobody has a verdict on, or that is for `Abort`, cancels the rest."""
+    """The run is aborted by `Abort`, and by an error that no policy decides about."""
     step = Fails(seconds=1)
     with pytest.raises(Aborted) as caught:
         await (
@@ -225,12 +217,12 @@ async def test_abort_and_silence_stop_everything(
     (error,) = caught.value.exceptions
     assert error.__cause__ is step.error
     report = caught.value.report
-    assert (books(report).completed, books(report).failed) == (0, 1)
+    assert (books(report, 0).completed, books(report, 0).failed) == (0, 1)
     assert trio.current_time() == 1
 
 
 async def test_the_first_verdict_holds(autojump_clock: MockClock) -> None:
-    """Policies are asked in order, and those behind the first verdict not at all."""
+    """The first policy with a verdict decides, and later policies are not asked."""
     asked: list[str] = []
 
     class Ask:
@@ -244,12 +236,12 @@ async def test_the_first_verdict_holds(autojump_clock: MockClock) -> None:
 
     policies = [Ask("a", None), Ask("b", Skip().decide(ConcurrentError(""))), Ask("c", None)]
     report = await (Producer([1]) | Consumer(Fails(), on_error=policies)).run()
-    assert books(report).failed == 1
+    assert books(report, 0).failed == 1
     assert asked == ["a", "b"]
 
 
 async def test_a_policy_that_fails_aborts_with_a_note() -> None:
-    """A bug in a policy does not hide the error that it was asked about."""
+    """If a policy raises, the run is aborted with the item's own error and a note."""
 
     class Broken:
         def decide(self, error: ConcurrentError) -> Verdict | None:
@@ -263,7 +255,7 @@ async def test_a_policy_that_fails_aborts_with_a_note() -> None:
 
 
 async def test_groups_are_matched_by_their_leaves() -> None:
-    """A step with a nursery of its own raises groups, and ``on=`` looks inside."""
+    """``on=`` matches an exception group by its leaves."""
 
     async def fail(number: int) -> None:
         await trio.lowlevel.checkpoint()
@@ -273,7 +265,7 @@ async def test_groups_are_matched_by_their_leaves() -> None:
 
     policies = [Skip(on=OSError), Halt("soon", fail=9, on=(OSError, ValueError))]
     report = await (Producer([1, 2]) | Consumer(fail, on_error=policies)).run()
-    assert books(report).failed == 2
+    assert books(report, 0).failed == 2
     only = [Skip(on=OSError)]
     with pytest.raises(Aborted) as caught:
         await (Producer([1, 2]) | Consumer(fail, limiter=1, on_error=only)).run()
@@ -284,7 +276,7 @@ async def test_groups_are_matched_by_their_leaves() -> None:
 
 
 async def test_halt_soon_lets_what_is_in_hand_finish(autojump_clock: MockClock) -> None:
-    """Past the tolerance nothing more is taken, and what was taken goes through."""
+    """`Halt("soon")` stops the source, and lets items in flight finish."""
     step = Fails(seconds=1)
     with pytest.raises(Aborted) as caught:
         await (
@@ -293,13 +285,13 @@ async def test_halt_soon_lets_what_is_in_hand_finish(autojump_clock: MockClock) 
             | Consumer(step, limiter=2, on_error=[Halt("soon", fail=3)])
         ).run()
     report = caught.value.report
-    assert books(report).cancelled == books(report, 1).cancelled == 0
-    assert books(report, 1).failed == books(report, 1).received == books(report).completed
-    assert 3 <= books(report, 1).failed < 12
+    assert books(report, 0).cancelled == books(report).cancelled == 0
+    assert books(report).failed == books(report).received == books(report, 0).completed
+    assert 3 <= books(report).failed < 12
 
 
 async def test_halt_now_cancels_what_is_in_hand(autojump_clock: MockClock) -> None:
-    """Past a share of those that ended, three at the least, the rest is cancelled."""
+    """`Halt("now")` with a share cancels items in flight, after three failures at the least."""
 
     async def mostly(number: int) -> Any:
         await trio.sleep(1)
@@ -322,7 +314,7 @@ async def test_halt_now_cancels_what_is_in_hand(autojump_clock: MockClock) -> No
 
 @pytest.mark.parametrize("fused", [False, True])
 async def test_dead_letters_feed_another_pipeline(fused: bool) -> None:
-    """A letter tells all about its item, and its channel is a source like others."""
+    """A dead letter carries its item and cause, and its channel can be a source."""
     letters, dead = trio.open_memory_channel[ConcurrentError](0)
     redone: list[Any] = []
 
@@ -339,30 +331,30 @@ async def test_dead_letters_feed_another_pipeline(fused: bool) -> None:
                 | Processor(Fails(times=0), limiter=3, name="before")
                 | Consumer(fail_even, limiter=None if fused else 2, on_error=policies)
             ).run()
-    assert (books(report, 1).completed, books(report, 1).diverted) == (3, 3)
+    assert (books(report).completed, books(report).diverted) == (3, 3)
     assert report.errors == ()
-    assert books(redrive).completed == 3
+    assert books(redrive, 0).completed == 3
     assert sorted(redone) == [(n, "fail_even", 2, f"OSError({n})") for n in (0, 2, 4)]
 
 
 async def test_sending_a_letter_holds_no_token(autojump_clock: MockClock) -> None:
-    """While nobody takes letters, others work on."""
+    """A step that waits to send a dead letter holds no token."""
     letters, _dead = trio.open_memory_channel[ConcurrentError](0)
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start(
+        run = await nursery.start(
             (
                 Producer(range(6)) | Consumer(fail_even, limiter=1, on_error=[DeadLetter(letters)])
             ).run
         )
         await trio.sleep(1)
-        assert (books(flow).completed, books(flow).in_flight) == (3, 3)
-        flow.cancel()
-    assert books(flow).cancelled == 3
+        assert (books(run, 0).completed, books(run, 0).in_flight) == (3, 3)
+        run.cancel()
+    assert books(run, 0).cancelled == 3
 
 
 @pytest.mark.parametrize("closed", [0, 1], ids=["send", "receive"])
 async def test_letters_that_nobody_can_receive_stop_the_run(closed: int) -> None:
-    """If a letter cannot be sent, its item fails and the run is stopped, not silent."""
+    """If a dead letter cannot be sent, its item fails and the run is aborted."""
     ends = trio.open_memory_channel[ConcurrentError](1)
     ends[closed].close()
     with pytest.raises(Aborted) as caught:
@@ -370,4 +362,21 @@ async def test_letters_that_nobody_can_receive_stop_the_run(closed: int) -> None
     (error,) = caught.value.exceptions
     assert isinstance(error, ConcurrentError)
     assert error.notes[0].startswith("its dead letter could not be sent:")
-    assert books(caught.value.report).failed == 1
+    assert books(caught.value.report, 0).failed == 1
+
+
+async def test_backoff_holds_no_token(autojump_clock: MockClock) -> None:
+    """40 items that fail twice, with 1 s of back-off and 5 tokens, take 3 s, not 18."""
+    failures = Counter[int]()
+
+    async def flaky(number: int) -> None:
+        await trio.sleep(0.1)
+        failures[number] += 1
+        if failures[number] <= 2:
+            raise OSError("not yet")
+
+    policies = [Retry(2, backoff=lambda n: 1)]
+    report = await (Producer(range(40)) | Consumer(flaky, limiter=5, on_error=policies)).run()
+    assert account(report)["flaky"] == (40, 40, 0, 0, 0, 0)
+    assert report["flaky"].retried == 80
+    assert trio.current_time() <= 3.1

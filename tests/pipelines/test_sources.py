@@ -10,34 +10,19 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_turnstile import Consumer, Many, Processor, Producer
+from testkit.pipelines import account, into, slowly, takes, unchanged
+from trio_turnstile import Aborted, Batch, Consumer, Many, Processor, Producer
 from trio_turnstile.testing import assert_conserved
 
 
-async def as_it_is(item: int) -> int:
-    await trio.lowlevel.checkpoint()
-    return item
-
-
-async def takes_a_second(item: int) -> int:
-    await trio.sleep(1)
-    return item
-
-
 async def all_of(producer: Producer[int]) -> list[int]:
-    """What comes out of a producer, sorted."""
-    async with (producer | Processor(as_it_is, limiter=3)).open() as results:
+    """Return all items of a producer, sorted."""
+    async with (producer | Processor(unchanged, limiter=3)).open() as results:
         items = sorted([item async for item in results])
     report = results.report()
     assert_conserved(report)
     assert report.steps[0].completed == len(items)
     return items
-
-
-async def slowly(*items: int, every: float = 1) -> AsyncIterator[int]:
-    for item in items:
-        await trio.sleep(every)
-        yield item
 
 
 def channel_of(*items: int) -> trio.MemoryReceiveChannel[int]:
@@ -62,7 +47,7 @@ async def safe() -> AsyncIterator[int]:
 
 
 class Endless(Iterable[int]):
-    """Iterable and callable: what can be iterated over is."""
+    """Both iterable and callable."""
 
     def __call__(self) -> int:
         raise AssertionError("called")
@@ -91,12 +76,12 @@ class Endless(Iterable[int]):
     ],
 )  # fmt: skip
 async def test_all_kinds_of_sources(autojump_clock: MockClock, make: Any) -> None:
-    """All that can be iterated over is a source, and so is what opens such a thing."""
+    """An iterable, an async iterable, a channel, or a function that returns one is a source."""
     assert await all_of(Producer(make())) == [1, 2, 3]
 
 
 async def test_a_function_opens_a_source_for_each_run() -> None:
-    """An iterator is used up by one run; what a function gives is fresh each time."""
+    """A function gives a fresh source for each run, while an iterator is used up by one."""
     once, always = Producer(iter([1, 2])), Producer(lambda: iter([1, 2]))
     assert [await all_of(once) for _ in range(2)] == [[1, 2], []]
     assert [await all_of(always) for _ in range(2)] == [[1, 2], [1, 2]]
@@ -104,27 +89,27 @@ async def test_a_function_opens_a_source_for_each_run() -> None:
 
 @pytest.mark.parametrize("source", [5, None, lambda: 5])
 async def test_other_things_are_no_sources(source: Any) -> None:
-    """What cannot be iterated over is refused, with what it would have to be."""
+    """Anything else is refused, with an error that lists what a source can be."""
     with pytest.raises(TypeError, match="a source must be an iterable, an async iterable or a"):
-        await (Producer(source) | Consumer(as_it_is)).run()
+        await (Producer(source) | Consumer(unchanged)).run()
 
 
 async def test_an_iterator_must_not_ask_to_wait() -> None:
-    """An iterator that raises `trio.WouldBlock` is told what to do instead."""
+    """An iterator that raises `trio.WouldBlock` fails with a clear error."""
 
     def source() -> Iterator[int]:
         raise trio.WouldBlock
         yield 1
 
     with pytest.RaisesGroup(pytest.RaisesExc(Exception, match="must give an item or end")):
-        await (Producer(source) | Consumer(as_it_is)).run()
+        await (Producer(source) | Consumer(unchanged)).run()
 
 
 async def test_a_channel_is_left_open(autojump_clock: MockClock) -> None:
-    """A channel is read, and stays its owner's."""
+    """A pipeline reads its channel, and does not close it."""
     send, receive = trio.open_memory_channel[int](0)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon((Producer(receive) | Consumer(as_it_is)).run)
+        nursery.start_soon((Producer(receive) | Consumer(unchanged)).run)
         for number in range(3):
             await send.send(number)
         await trio.sleep(1)
@@ -134,7 +119,7 @@ async def test_a_channel_is_left_open(autojump_clock: MockClock) -> None:
 
 
 async def test_an_async_source_is_read_one_ahead(autojump_clock: MockClock) -> None:
-    """Reading goes on while all tokens are in use, but by one item only."""
+    """While all tokens are in use, one item is read ahead."""
     read = 0
 
     async def source() -> AsyncIterator[int]:
@@ -144,18 +129,18 @@ async def test_an_async_source_is_read_one_ahead(autojump_clock: MockClock) -> N
             yield read
 
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start((Producer(source()) | Consumer(takes_a_second, limiter=2)).run)
+        run = await nursery.start((Producer(source()) | Consumer(takes(1), limiter=2)).run)
         await trio.sleep(0.9)
         assert read == 3
-        flow.drain()
-    assert_conserved(flow)
+        run.drain()
+    assert_conserved(run)
 
 
 # ---- pages ----
 
 
 class Pages:
-    """A paged service that notes when it is asked; a page takes a second."""
+    """A paged service that records its requests; a page takes a second."""
 
     def __init__(self, *sizes: int) -> None:
         self.sizes = sizes
@@ -173,36 +158,30 @@ class Pages:
 async def test_pages_are_read_to_the_last(
     autojump_clock: MockClock, sizes: tuple[int, ...]
 ) -> None:
-    """Items of all pages come, in order, until there is no next cursor; pages may be empty."""
+    """All pages are read in order until there is no next cursor; a page may be empty."""
     pages = Pages(*sizes)
     came: list[int] = []
 
-    async def store(item: int) -> None:
-        await trio.lowlevel.checkpoint()
-        came.append(item)
-
-    await (Producer.pages(pages, 0) | Consumer(store, limiter=1)).run()
+    await (Producer.pages(pages, 0) | Consumer(into(came), limiter=1)).run()
     assert came == list(range(sum(sizes)))
     assert [cursor for cursor, _ in pages.asked] == list(range(len(sizes)))
 
 
 async def test_one_page_is_read_ahead(autojump_clock: MockClock) -> None:
-    """The next page comes while the items of one are worked on, and no page more."""
+    """One page is read ahead, and not two, while items are worked on."""
     pages = Pages(10, 10, 10, 10)
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start(
-            (Producer.pages(pages, 0) | Consumer(takes_a_second, limiter=1)).run
-        )
+        run = await nursery.start((Producer.pages(pages, 0) | Consumer(takes(1), limiter=1)).run)
         await trio.sleep(8.5)
         assert [cursor for cursor, _ in pages.asked] == [0, 1]
         await trio.sleep(10)
         assert [cursor for cursor, _ in pages.asked] == [0, 1, 2]
     assert trio.current_time() == 41  # one page to begin with, and then no more waiting
-    assert_conserved(flow)
+    assert_conserved(run)
 
 
 async def test_pages_become_items_by_many(autojump_clock: MockClock) -> None:
-    """A page may also be an item, which a step spreads."""
+    """A page can be an item, which a step turns into its rows."""
 
     async def rows(page: list[int]) -> Many[int]:
         await trio.lowlevel.checkpoint()
@@ -213,24 +192,22 @@ async def test_pages_become_items_by_many(autojump_clock: MockClock) -> None:
 
 
 async def test_draining_asks_for_no_more_pages(autojump_clock: MockClock) -> None:
-    """Pages that were read are worked on, and no other is asked for."""
+    """After `drain` no page is requested, and the items of the pages read finish."""
     pages = Pages(5, 5, 5, 5)
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start(
-            (Producer.pages(pages, 0) | Consumer(takes_a_second, limiter=1)).run
-        )
+        run = await nursery.start((Producer.pages(pages, 0) | Consumer(takes(1), limiter=1)).run)
         await trio.sleep(3.5)
         asked = len(pages.asked)
-        flow.drain()
+        run.drain()
     assert len(pages.asked) == asked
-    assert flow.steps[0].completed == flow.steps[0].received == 5 * asked
+    assert run.steps[0].completed == run.steps[0].received == 5 * asked
 
 
 # ---- merge ----
 
 
 async def test_merged_producers_of_all_kinds(autojump_clock: MockClock) -> None:
-    """Several producers give their items as they come, until the last of them ends."""
+    """Merged producers give all their items, until the last one ends."""
     merged = Producer.merge(
         Producer([1, 2]),
         Producer(slowly(3, 4)),
@@ -243,15 +220,15 @@ async def test_merged_producers_of_all_kinds(autojump_clock: MockClock) -> None:
 
 
 async def test_merging_nothing_gives_nothing() -> None:
-    """No producers at all make an empty one."""
+    """Merging no producers makes an empty producer."""
     assert await all_of(Producer.merge()) == []
 
 
 async def test_a_silent_producer_does_not_hold_up_the_others(autojump_clock: MockClock) -> None:
-    """Items of one come while another has nothing to give."""
+    """Items of one producer come while another has none."""
     send, silent = trio.open_memory_channel[int](0)
     async with (
-        Producer.merge(Producer(silent), Producer([1, 2, 3])) | Processor(as_it_is)
+        Producer.merge(Producer(silent), Producer([1, 2, 3])) | Processor(unchanged)
     ).open() as results:
         assert sorted([await anext(results) for _ in range(3)]) == [1, 2, 3]
         send.close()
@@ -259,7 +236,7 @@ async def test_a_silent_producer_does_not_hold_up_the_others(autojump_clock: Moc
 
 
 async def test_merged_sources_are_read_as_wanted() -> None:
-    """No more is read ahead of each source than one item."""
+    """Each of the merged sources is read one item ahead at most."""
     taken = [0, 0]
 
     def source(which: int) -> Iterator[int]:
@@ -268,7 +245,7 @@ async def test_merged_sources_are_read_as_wanted() -> None:
             yield number
 
     merged = Producer.merge(Producer(lambda: source(0)), Producer(lambda: source(1)))
-    async with (merged | Processor(as_it_is, window=2)).open() as results:
+    async with (merged | Processor(unchanged, window=2)).open() as results:
         await wait_all_tasks_blocked()
         assert sum(taken) <= 4
         await anext(results)
@@ -278,18 +255,69 @@ async def test_merged_sources_are_read_as_wanted() -> None:
 
 
 async def test_draining_merged_sources(autojump_clock: MockClock) -> None:
-    """A drain stops all of them; none is waited for."""
+    """`drain` stops all merged sources without waiting for any."""
     _, silent = trio.open_memory_channel[int](0)
     merged = Producer.merge(Producer(silent), Producer(slowly(*range(100))))
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start((merged | Consumer(takes_a_second, limiter=1)).run)
+        run = await nursery.start((merged | Consumer(takes(1), limiter=1)).run)
         await trio.sleep(5.5)
-        flow.drain()
+        run.drain()
     assert trio.current_time() <= 7
-    assert flow.steps[0].completed == flow.steps[0].received
+    assert run.steps[0].completed == run.steps[0].received
 
 
 def test_merge_takes_producers_alone() -> None:
-    """Steps are joined to what the merge returns."""
+    """A producer that is already joined to steps cannot be merged."""
     with pytest.raises(ValueError, match="join processors to what it returns"):
-        Producer.merge(Producer([1]) | Processor(as_it_is))
+        Producer.merge(Producer([1]) | Processor(unchanged))
+
+
+# ---- a source that fails ----
+
+
+def broken_iterable() -> Iterator[int]:
+    yield from range(3)
+    raise OSError("no more")
+
+
+async def broken_async_iterable() -> AsyncIterator[int]:
+    for number in range(3):
+        await trio.sleep(0.1)
+        yield number
+    raise OSError("no more")
+
+
+async def broken_pages(cursor: int) -> tuple[list[int], int]:
+    await trio.sleep(0.1)
+    if cursor == 3:
+        raise OSError("no more")
+    return [cursor], cursor + 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Producer(broken_iterable()),
+        lambda: Producer(broken_iterable),
+        lambda: Producer(broken_async_iterable()),
+        lambda: Producer.pages(broken_pages, 0),
+        lambda: Producer.merge(Producer(broken_async_iterable), Producer.pages(broken_pages, 3)),
+    ],
+    ids=["iterable", "callable", "async", "pages", "merged"],
+)
+@pytest.mark.parametrize("batch", [None, Batch(2)])
+async def test_a_failing_source_lets_what_is_in_hand_finish(
+    autojump_clock: MockClock, make: Any, batch: Any
+) -> None:
+    """The source's error is raised after all items read before it have finished."""
+    consumer: Any = Consumer
+    pipeline = make() | consumer(takes(2), limiter=2, batch=batch)
+    with pytest.raises(Aborted) as caught:
+        await pipeline.run()
+    (error,) = caught.value.exceptions
+    assert error.phase == "source"
+    assert (error.item, repr(error.__cause__)) == (None, "OSError('no more')")
+    report = caught.value.report
+    received = report.steps[0].received
+    assert account(report)["work"] == (received, received, 0, 0, 0, 0)
+    assert report.errors == (error,)

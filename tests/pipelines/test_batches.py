@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from testkit.pipelines import books, unchanged
 from trio_turnstile import (
     Aborted,
     Batch,
@@ -18,26 +19,18 @@ from trio_turnstile import (
     Consumer,
     DeadLetter,
     Limiter,
-    PipelineReport,
     Processor,
     Producer,
     Retry,
     RetryBudget,
     Skip,
-    StepReport,
     Throttle,
 )
 from trio_turnstile.testing import assert_conserved
 
 
-def books(report: PipelineReport) -> StepReport:
-    """The account of the last step; all steps balance."""
-    assert_conserved(report)
-    return report.steps[-1]
-
-
 class Store:
-    """Notes the batches, each with the time; some members fail so many times."""
+    """Records its batches and their times; given items fail a given number of times."""
 
     def __init__(self, seconds: float = 0, failures: dict[Any, int] | None = None) -> None:
         self.seconds = seconds
@@ -66,16 +59,12 @@ async def every_second(items: int) -> AsyncIterator[int]:
 
 @pytest.mark.parametrize("steps", [0, 1, 2])
 async def test_batches_by_size(steps: int) -> None:
-    """A batch is full when it has its size; what is left is flushed at the end."""
-
-    async def as_it_is(item: int) -> int:
-        await trio.lowlevel.checkpoint()
-        return item
+    """A batch ends at its size; the last one is flushed at the end."""
 
     store = Store()
     producer = Producer(range(10))
     for _ in range(steps):
-        producer = producer | Processor(as_it_is, ordered=True)
+        producer = producer | Processor(unchanged, ordered=True)
     report = await (producer | Consumer(store, limiter=1, batch=Batch(4))).run()
     assert store.batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert books(report).batches == {"size": 2, "flush": 1}
@@ -83,7 +72,7 @@ async def test_batches_by_size(steps: int) -> None:
 
 
 async def test_batches_by_weight() -> None:
-    """A batch is full when one more would make it too heavy; a heavy item goes alone."""
+    """A batch ends before it gets too heavy; an item that is too heavy goes alone."""
     store = Store()
     words = ["aa", "b", "cc", "dddddd", "e", "fff", "g"]
     report = await (
@@ -94,7 +83,7 @@ async def test_batches_by_weight() -> None:
 
 
 async def test_batches_by_the_age_of_the_oldest(autojump_clock: MockClock) -> None:
-    """Each newcomer does not put the batch off: it is the oldest item's age that counts."""
+    """A batch ends when its oldest item reaches the age; later items do not delay it."""
     store = Store()
     report = await (
         Producer(every_second(10)) | Consumer(store, batch=Batch(100, within=2.5))
@@ -105,7 +94,7 @@ async def test_batches_by_the_age_of_the_oldest(autojump_clock: MockClock) -> No
 
 
 async def test_batches_apart_by_key(autojump_clock: MockClock) -> None:
-    """Items of different keys go to different batches, each with an age of its own."""
+    """Items of different keys go to different batches, and each batch has its own age."""
     store = Store()
     report = await (
         Producer(every_second(8))
@@ -117,7 +106,7 @@ async def test_batches_apart_by_key(autojump_clock: MockClock) -> None:
 
 
 async def test_old_batches_wait_for_a_token_closed(autojump_clock: MockClock) -> None:
-    """A batch of age ends on time even if all tokens are in use: later items make the next."""
+    """A batch that is due takes no more items while it waits for a token."""
     store = Store(seconds=5)
     report = await (
         Producer(every_second(9)) | Consumer(store, limiter=1, batch=Batch(100, within=1.5))
@@ -148,15 +137,11 @@ async def test_tokens_are_for_batches(autojump_clock: MockClock) -> None:
 async def test_a_full_window_never_waits_for_a_full_batch(
     autojump_clock: MockClock, batch: Batch, window: int | None, steps: int
 ) -> None:
-    """If all that there is room for is being gathered, batches go as they are."""
-
-    async def as_it_is(item: str) -> str:
-        await trio.lowlevel.checkpoint()
-        return item
+    """When the window is full of items being gathered, incomplete batches are handled."""
 
     producer = Producer(str(number) for number in range(300))
     for _ in range(steps):
-        producer = producer | Processor(as_it_is)
+        producer = producer | Processor(unchanged)
     store = Store(seconds=1)
     with trio.fail_after(1000):
         report = await (producer | Consumer(store, limiter=1, window=window, batch=batch)).run()
@@ -167,16 +152,12 @@ async def test_a_full_window_never_waits_for_a_full_batch(
 async def test_a_window_that_shrinks_never_waits_for_a_full_batch(
     autojump_clock: MockClock, steps: int
 ) -> None:
-    """Nor if there was room for more, before the limit was turned down."""
-
-    async def as_it_is(number: int) -> int:
-        await trio.lowlevel.checkpoint()
-        return number
+    """A window that shrinks below what is being gathered causes no deadlock."""
 
     limiter = Limiter("db", 4, throttle=Throttle(min=0))
     producer = Producer(every_second(60))
     for _ in range(steps):
-        producer = producer | Processor(as_it_is)
+        producer = producer | Processor(unchanged)
     store = Store(seconds=1)
     async with trio.open_nursery() as nursery:
         await nursery.start(
@@ -190,41 +171,41 @@ async def test_a_window_that_shrinks_never_waits_for_a_full_batch(
 
 
 async def test_the_window_counts_items_gathered_too(autojump_clock: MockClock) -> None:
-    """What waits in batches is in hand, and holds the source back."""
+    """Items in an incomplete batch count in the window, and hold the source back."""
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start(
+        run = await nursery.start(
             (
                 Producer(range(100))
                 | Consumer(Store(seconds=10), limiter=1, window=7, batch=Batch(3, within=1))
             ).run
         )
         await trio.sleep(5)
-        assert flow.steps[0].in_flight == 7
-        flow.cancel()
-    assert_conserved(flow)
-    assert flow.steps[0].cancelled == 7
-    assert set(flow.steps[0].cut_off) == set(range(7))
+        assert run.steps[0].in_flight == 7
+        run.cancel()
+    assert_conserved(run)
+    assert run.steps[0].cancelled == 7
+    assert set(run.steps[0].cut_off) == set(range(7))
 
 
 async def test_drain_flushes(autojump_clock: MockClock) -> None:
-    """A drain does not wait for batches to fill up or to grow old."""
+    """`drain` flushes incomplete batches at once."""
     store = Store()
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start(
+        run = await nursery.start(
             (Producer(every_second(99)) | Consumer(store, batch=Batch(50, within=60))).run
         )
         await trio.sleep(3.5)
-        flow.drain()
+        run.drain()
     assert store.batches == [[0, 1, 2, 3]]
     assert trio.current_time() == 3.5
-    assert books(flow.report()).batches == {"flush": 1}
+    assert books(run.report()).batches == {"flush": 1}
 
 
 # ---- errors ----
 
 
 async def test_batch_error_fails_members_alone(autojump_clock: MockClock) -> None:
-    """Members named by `BatchError` fail; the others are done."""
+    """Items that a `BatchError` names fail; the other items of the batch complete."""
     store = Store(failures={2: 1, 5: 1})
     report = await (
         Producer(range(8)) | Consumer(store, limiter=1, batch=Batch(4), on_error=[Skip()])
@@ -236,7 +217,7 @@ async def test_batch_error_fails_members_alone(autojump_clock: MockClock) -> Non
 
 
 async def test_a_retry_is_of_the_failed_members_only(autojump_clock: MockClock) -> None:
-    """The members that failed make the next attempt, and those done are not done again."""
+    """A retry is given only the items that failed."""
     store = Store(failures={1: 1, 2: 2, 3: 9})
     policies = [Retry(2, backoff=lambda failures: 10 * failures), Skip()]
     report = await (
@@ -249,7 +230,7 @@ async def test_a_retry_is_of_the_failed_members_only(autojump_clock: MockClock) 
 
 
 async def test_a_batch_that_backs_off_holds_no_token(autojump_clock: MockClock) -> None:
-    """Other batches go on meanwhile."""
+    """Other batches go on while one backs off."""
     store = Store(seconds=1, failures={0: 1})
     report = await (
         Producer(range(6))
@@ -262,7 +243,7 @@ async def test_a_batch_that_backs_off_holds_no_token(autojump_clock: MockClock) 
 
 
 async def test_other_errors_fail_the_whole_batch() -> None:
-    """An error that names no members is everybody's."""
+    """Any other exception fails all items of the batch."""
 
     async def store(numbers: list[int]) -> None:
         raise OSError("no disk")
@@ -275,7 +256,7 @@ async def test_other_errors_fail_the_whole_batch() -> None:
 
 
 async def test_timeouts_fail_the_whole_batch(autojump_clock: MockClock) -> None:
-    """So does a batch that takes too long."""
+    """A timeout fails all items of the batch."""
     report = await (
         Producer(range(4))
         | Consumer(
@@ -286,7 +267,7 @@ async def test_timeouts_fail_the_whole_batch(autojump_clock: MockClock) -> None:
 
 
 async def test_a_batch_error_of_nobody_is_a_success() -> None:
-    """No member failed: all are done."""
+    """A `BatchError` that names no item fails none."""
 
     async def store(numbers: list[int]) -> None:
         raise BatchError({})
@@ -296,7 +277,7 @@ async def test_a_batch_error_of_nobody_is_a_success() -> None:
 
 
 async def test_an_index_that_is_not_there_fails_the_batch() -> None:
-    """A `BatchError` that names nobody in the batch is a bug: everybody fails, with a note."""
+    """A `BatchError` with an index out of range fails all items, with a note."""
 
     async def store(numbers: list[int]) -> None:
         raise BatchError({0: OSError(), 2: OSError()})
@@ -309,7 +290,7 @@ async def test_an_index_that_is_not_there_fails_the_batch() -> None:
 
 
 async def test_one_concurrent_error_for_several_members() -> None:
-    """A `ConcurrentError` that a batch raises is one for each member."""
+    """A `ConcurrentError` that a batch raises becomes one error for each item."""
     mine = ConcurrentError("mine", identifiers=["s7"])
 
     async def store(numbers: list[int]) -> None:
@@ -322,7 +303,7 @@ async def test_one_concurrent_error_for_several_members() -> None:
 
 
 async def test_members_become_dead_letters() -> None:
-    """Each member that failed is a letter of its own."""
+    """Each failed item of a batch becomes a dead letter of its own."""
     letters, dead = trio.open_memory_channel[ConcurrentError](9)
     report = await (
         Producer(range(6))
@@ -333,7 +314,7 @@ async def test_members_become_dead_letters() -> None:
 
 
 async def test_silence_aborts_with_all_members_that_failed() -> None:
-    """Without a verdict the run is aborted, with an error for each member."""
+    """If no policy decides, the run is aborted with an error for each failed item."""
     with pytest.raises(Aborted) as caught:
         await (Producer(range(4)) | Consumer(Store(failures={0: 1, 2: 1}), batch=Batch(4))).run()
     assert sorted(str(error.item) for error in caught.value.exceptions) == ["0", "2"]
@@ -344,7 +325,7 @@ async def test_silence_aborts_with_all_members_that_failed() -> None:
 async def test_retries_of_batches_are_paid_from_the_budget(
     autojump_clock: MockClock, seconds: float
 ) -> None:
-    """A retry of a batch costs one, back-off or not."""
+    """A retry of a batch costs one retry of the budget, with or without back-off."""
     store = Store(failures={0: 99})
     policies = [
         Retry(5, backoff=lambda n: seconds, budget=RetryBudget(retries=1, per_second=0.1)),
@@ -366,7 +347,7 @@ def fails_on_3(number: int) -> int:
     ids=["key", "weight", "unhashable"],
 )
 async def test_a_key_or_weight_that_fails_is_an_error_of_its_item(options: Any) -> None:
-    """The policies decide about it, as about any error of the step."""
+    """If the key or weight function raises, the item fails, and the policies decide."""
     bad = 1 if "unhashable" in str(options) else 3
     numbers = [bad] if isinstance(options.get("key", fails_on_3)(1), list) else range(6)
     store = Store()
@@ -385,11 +366,11 @@ async def test_a_key_or_weight_that_fails_is_an_error_of_its_item(options: Any) 
 
 
 async def test_cancelled_batches_are_accounted_for_by_member(autojump_clock: MockClock) -> None:
-    """Members gathered, queueing, running and backing off all come out as cut off."""
+    """Cancelled items are listed one by one, wherever in a batch they were."""
     store = Store(seconds=2, failures={0: 1})
     producer: Callable[[], Producer[int]] = lambda: Producer(range(100))  # noqa: E731
     async with trio.open_nursery() as nursery:
-        flow = await nursery.start(
+        run = await nursery.start(
             (
                 producer()
                 | Consumer(
@@ -402,8 +383,8 @@ async def test_cancelled_batches_are_accounted_for_by_member(autojump_clock: Moc
             ).run
         )
         await trio.sleep(3)
-        flow.cancel()
-    step = flow.steps[0]
-    assert_conserved(flow)
+        run.cancel()
+    step = run.steps[0]
+    assert_conserved(run)
     assert (step.completed, step.cancelled) == (3, 9)
     assert sorted(step.cut_off) == [0, *range(4, 12)]

@@ -1,4 +1,4 @@
-"""A long run of faults: failures, cancellations and retunes, with the books checked throughout."""
+"""A long run with many faults: failures, cancellations and retunes, with the books checked."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ENDS = ("end", "drain", "deadline", "end", "cancel")
 
 
 class Soak:
-    """One pipeline after another over the same numbers, each beginning where the last was cut."""
+    """Runs one pipeline after another; each goes on where the last one stopped."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -86,7 +86,7 @@ class Soak:
             raise BatchError({index: OSError(numbers[index]) for index in bad})
 
     def middle(self) -> Any:
-        """A step of another kind in each part."""
+        """Return a step of a kind chosen at random."""
         kinds: list[dict[str, Any]] = [
             {"ordered": True},
             {"key": lambda number: number % 7},
@@ -119,35 +119,35 @@ class Soak:
             )
         )
 
-    def check(self, flow: PipelineRun) -> None:
-        assert_conserved(flow)
+    def check(self, run: PipelineRun) -> None:
+        assert_conserved(run)
         self.checks += 1
 
-    async def retune(self, flow: PipelineRun) -> None:
+    async def retune(self, run: PipelineRun) -> None:
         while True:
             await trio.sleep(self.random.uniform(0.1, 2))
-            self.check(flow)
+            self.check(run)
             limiter = self.random.choice((self.first, self.shared))
             limiter.total_tokens = self.random.choice((0, 1, 4, 8, 16))
             await trio.sleep(0.1)
             limiter.total_tokens = max(2, limiter.total_tokens)
 
     async def part(self) -> PipelineRun:
-        """Run one pipeline to whatever end it comes to."""
-        flow: PipelineRun
+        """Run one pipeline until it ends, in whatever way."""
+        run: PipelineRun
         end = next(self.turns)
         async with trio.open_nursery() as nursery:
             started = await nursery.start(partial(self.guarded, self.pipeline(), nursery))
-            flow = started
-            nursery.start_soon(self.retune, flow)
+            run = started
+            nursery.start_soon(self.retune, run)
             if end != "end":
                 await trio.sleep(self.random.uniform(0, 20))
                 if end == "cancel":
-                    flow.cancel()
+                    run.cancel()
                 else:
-                    flow.drain(trio.current_time() + 0.2 if end == "deadline" else None)
+                    run.drain(trio.current_time() + 0.2 if end == "deadline" else None)
         self.ends[end] += 1
-        return flow
+        return run
 
     async def guarded(
         self, pipeline: Any, nursery: trio.Nursery, task_status: trio.TaskStatus[PipelineRun]
@@ -162,14 +162,14 @@ class Soak:
     async def run(self) -> None:
         while self.next < ITEMS:
             began = self.next
-            flow = await self.part()
-            self.check(flow)
-            assert flow.steps[0].received == self.next - began
-            for stage in flow.steps:
-                assert stage.in_flight == 0
-                assert stage.cancelled == len(stage.cut_off)
+            run = await self.part()
+            self.check(run)
+            assert run.steps[0].received == self.next - began
+            for step in run.steps:
+                assert step.in_flight == 0
+                assert step.cancelled == len(step.cut_off)
                 for fate in ("completed", "discarded", "failed", "diverted", "cancelled"):
-                    self.fates[fate] += getattr(stage, fate)
+                    self.fates[fate] += getattr(step, fate)
             while self.dead.statistics().current_buffer_used:
                 self.dead.receive_nowait()
                 self.fates["letters"] += 1
@@ -177,7 +177,7 @@ class Soak:
 
 @pytest.mark.slow
 def test_books_balance_through_100_000_items_of_trouble() -> None:
-    """Whatever happens to run after run, no item is lost, and every checkpoint balances."""
+    """No item is lost whatever happens, and the books balance at every check."""
     soak = Soak(seed=20_26)
     trio.run(soak.run, clock=MockClock(autojump_threshold=0))
     assert soak.next == ITEMS

@@ -1,0 +1,97 @@
+"""Ctrl-C at every point of a run."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from functools import cache, partial
+from itertools import count
+from pathlib import Path
+from types import FrameType
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+import trio
+
+T = TypeVar("T")
+
+Event: TypeAlias = Literal["line", "opcode"]
+TraceFunction: TypeAlias = Callable[[FrameType, str, Any], Any]
+
+
+class Started(Generic[T]):
+    """A ``task_status`` that keeps what it is given, so that it is there after Ctrl-C."""
+
+    def __init__(self) -> None:
+        self.values: list[T] = []
+
+    def started(self, value: Any = None) -> None:
+        self.values.append(value)
+
+
+def struck_everywhere(
+    main: Callable[[T], Awaitable[object]],
+    make: Callable[[], T],
+    *,
+    event: Event,
+    modules: Collection[str],
+    stride: int = 1,
+) -> Iterator[T]:
+    """Run ``main(make())`` again and again, and press Ctrl-C a little later each time.
+
+    Args:
+      main: the async function to run.
+      make: makes what the function works on, anew for each run.
+      event: what is counted.
+      modules: the files whose events count, each with its folder: ``_limiting/limiter.py``.
+      stride: how many events later than in the run before Ctrl-C is pressed.
+
+    Yields:
+      What was made for the run that just ended, once for each run that Ctrl-C was pressed in.
+    """
+    for number in count(1, stride):
+        made = make()
+        if not interrupted(partial(main, made), number, event=event, modules=modules):
+            return
+        yield made
+
+
+def interrupted(
+    main: Callable[[], Awaitable[object]], number: int, *, event: Event, modules: Collection[str]
+) -> bool:
+    """Press Ctrl-C at the n-th event of a trio run; tell whether there were so many events.
+
+    Args:
+      main: the async function to run. It may let `KeyboardInterrupt` out.
+      number: the number of the event, from 1.
+      event: what is counted.
+      modules: the files whose events count, each with its folder: ``_limiting/limiter.py``.
+    """
+    left = number
+
+    def trace(frame: FrameType, what: str, _: object) -> TraceFunction | None:
+        nonlocal left
+        if _in_folder(frame.f_code.co_filename) not in modules:
+            return None
+        frame.f_trace_opcodes = event == "opcode"
+        left -= what == event
+        if what == event and left == 0:
+            sys.settrace(before)
+            signal.raise_signal(signal.SIGINT)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        trio.run(main)
+    except KeyboardInterrupt:
+        assert left <= 0
+    finally:
+        sys.settrace(before)
+    return left <= 0
+
+
+@cache
+def _in_folder(file: str) -> str:
+    """Return the file and the folder it is in. Cached: a run asks at every call."""
+    return "/".join(Path(file).parts[-2:])

@@ -1,0 +1,55 @@
+"""Checks that no more run at a time than a limiter allows, while the limit moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import trio
+
+from trio_turnstile import Limiter
+
+
+class LimitCheck:
+    """Counts what runs under a limiter, and records when that was too much.
+
+    It records and does not raise, as the run would take an exception for one of the work.
+    """
+
+    def __init__(self, limiter: Limiter) -> None:
+        self.limiter = limiter
+        self.running = 0
+        self.exceeded: list[tuple[float, int, float]] = []
+        """When more ran than allowed: the time, how many ran, and how many were allowed."""
+        self._retuned_at = -1.0
+        self._most_before = 0.0
+
+    def retune(self, tokens: int) -> None:
+        """Set the limit."""
+        now, before = trio.current_time(), self.limiter.total_tokens
+        self._most_before = max(before, self._most_before) if self._retuned_at == now else before
+        self._retuned_at = now
+        self.limiter.total_tokens = tokens
+
+    def enter(self) -> None:
+        """Note that something begins."""
+        self.running += 1
+        allowed = self.limiter.total_tokens
+        if self._retuned_at == trio.current_time():
+            # It may have got its token in this instant, but before the limit was lowered.
+            allowed = max(allowed, self._most_before)
+        if self.running > allowed:
+            self.exceeded.append((trio.current_time(), self.running, allowed))
+
+    def leave(self) -> None:
+        """Note that something has ended."""
+        self.running -= 1
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """Note that the block begins and ends."""
+        self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
