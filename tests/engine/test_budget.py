@@ -16,7 +16,7 @@ from trio_turnstile._engine.budget import RetryBalance
 @pytest.mark.parametrize(
     ("options", "error", "rule"),
     [
-        ({"retries": 0.5}, ValueError, "retries must be at least 1, or none could be paid"),
+        ({"retries": 0.5}, ValueError, "retries must be at least 1, or no retry could be made"),
         ({"retries": 0}, ValueError, "retries must be more than 0, not 0"),
         ({"per_success": 0}, ValueError, "per_success must be more than 0, not 0"),
         ({"per_second": math.nan}, ValueError, "per_second must be more than 0, not nan"),

@@ -9,11 +9,11 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_turnstile._engine.sources import (
-    AsyncSource,
-    MergedSource,
-    PageSource,
     Source,
+    merge_sources,
     open_source,
+    read_iterator,
+    read_pages,
 )
 
 
@@ -30,10 +30,10 @@ async def fetch_page(cursor: int) -> tuple[list[int], int | None]:
 
 def made(kind: str) -> Source[int]:
     if kind == "async":
-        return AsyncSource(numbers(1))
+        return read_iterator(numbers(1))
     if kind == "pages":
-        return PageSource(fetch_page, 1)
-    return MergedSource([open_source([1])])
+        return read_pages(fetch_page, 1)
+    return merge_sources([open_source([1])])
 
 
 @pytest.mark.parametrize("kind", ["async", "pages", "merged"])
@@ -72,7 +72,7 @@ async def test_an_async_iterable_is_read_only_when_wanted() -> None:
             read.append(number)
             yield number
 
-    opened = AsyncSource(source())
+    opened = read_iterator(source())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(opened.feed)
         await wait_all_tasks_blocked()
@@ -95,7 +95,7 @@ async def test_an_iterator_without_aclose_is_left_alone() -> None:
             await trio.lowlevel.checkpoint()
             raise StopAsyncIteration
 
-    source = AsyncSource(Plain())
+    source = read_iterator(Plain())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(source.feed)
         with pytest.raises(trio.EndOfChannel):
@@ -117,7 +117,7 @@ async def test_an_error_in_closing_is_the_source_s(autojump_clock: MockClock) ->
             await trio.lowlevel.checkpoint()
             raise OSError("sticks")
 
-    source = AsyncSource(Sticks())
+    source = read_iterator(Sticks())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(source.feed)
         with pytest.raises(OSError, match="sticks"):
