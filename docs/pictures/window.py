@@ -57,7 +57,7 @@ class Recorder:
         """Ask the service, which may refuse."""
         self._running += 1
         try:
-            await trio.sleep(0.9 + item * 0.37 % 0.5)
+            await trio.sleep(1.1 + item * 0.17 % 0.6)
         finally:
             self._running -= 1
         if _during(REFUSES):
@@ -67,7 +67,7 @@ class Recorder:
 
     async def store(self, _: int) -> None:
         """Take a fetched item."""
-        await trio.sleep(1.83 if _during(SLOW) else 0.01)
+        await trio.sleep(1.97 if _during(SLOW) else 0)
 
     def look(self) -> Held | None:
         """Return what the first step has in hand now."""
@@ -81,7 +81,7 @@ class Recorder:
 def record() -> list[tuple[float, Held]]:
     """Run the pipeline; return what its first step had in hand over time."""
     recorder = Recorder()
-    policy = Retry(100, backoff=lambda failures: min(1.93, 0.71 * failures))
+    policy = Retry(100, backoff=lambda failures: min(2.49, 0.55 * failures))
     fetch = Processor(recorder.fetch, limiter=LIMIT, window=WINDOW, on_error=[policy])
     pipeline = Producer(range(ITEMS)) | fetch | Consumer(recorder.store, limiter=1, window=1)
 
