@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from itertools import pairwise
 from typing import Final, TypeAlias
 
-import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from testkit.limiters import Proposal
 from trio_turnstile import Decision, Reason, Signal, Throttle
 from trio_turnstile._limiting.controller import POLICY_TICK, LimitController
-from trio_turnstile.limits import Sample
 
 UP, DOWN = Signal.UP, Signal.DOWN
-
-
-@attrs.define
-class Proposal:
-    """A policy that proposes what it is told, and notes what it hears."""
-
-    limit: float
-    heard: list[tuple[float, int, int]] = attrs.field(factory=list)
-
-    def on_tick(self, now: float, in_flight: int, waiting: int) -> None:
-        self.heard.append((now, in_flight, waiting))
-
-    def on_start(self, now: float, in_flight: int) -> None:
-        pass
-
-    def on_finish(self, sample: Sample) -> None:
-        pass
-
-    def why(self) -> Mapping[str, object]:
-        return {"proposed": self.limit}
 
 
 def controller(
@@ -227,7 +205,7 @@ def test_a_policy_is_heard_ten_times_a_second_with_the_state() -> None:
     assert api.next_tick == -math.inf
     for now in (0.0, 0.5 * POLICY_TICK, POLICY_TICK, 1.5 * POLICY_TICK):
         api.tick(now, 4, 2)
-    assert policy.heard == [(0.0, 4, 2), (POLICY_TICK, 4, 2)]
+    assert policy.ticks == [(0.0, 4, 2), (POLICY_TICK, 4, 2)]
     assert api.next_tick == 2 * POLICY_TICK == 0.2
 
 
@@ -258,7 +236,7 @@ def test_a_policy_is_heard_while_paused_but_cannot_resume() -> None:
     api = controller(policy=policy)
     api.pause(10, 0.0)
     assert api.tick(1.0, 0, 3) is None
-    assert (api.limit, policy.heard) == (0, [(1.0, 0, 3)])
+    assert (api.limit, policy.ticks) == (0, [(1.0, 0, 3)])
     resumed = api.tick(10.0, 0, 3)
     assert resumed is not None
     assert (resumed.reason, resumed.after) == (Reason.RESUMED, 5)
