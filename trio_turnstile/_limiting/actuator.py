@@ -26,6 +26,16 @@ DECISIONS_KEPT = 200
 class LimitActuator:
     """Applies the decisions of a controller, keeps the last of them, and closes the limiter."""
 
+    __slots__ = (
+        "_controller",
+        "_dispatcher",
+        "_sack",
+        "_trio_token",
+        "closed",
+        "decisions",
+        "turned_away",
+    )  # as `closed` is read for each token
+
     def __init__(self, controller: LimitController, sack: trio.CapacityLimiter) -> None:
         self.decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
         self.closed = False
