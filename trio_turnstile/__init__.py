@@ -18,6 +18,7 @@ from ._engine.verdicts import Divert, Fail, RetryIn, Stop, Verdict
 from ._errors import Aborted, ConcurrentError, Overloaded, Saturated
 from ._limiting.alarms import alarm, cpu_alarm, load_alarm, loop_lag_alarm, memory_alarm
 from ._limiting.events import (
+    Bound,
     Decision,
     Event,
     LimiterClosed,
@@ -33,7 +34,7 @@ from ._limiting.history import History
 from ._limiting.limiter import Limiter
 from ._limiting.rate import RateLimiter
 from ._limiting.throttle import Throttle
-from ._limiting.turnstile import SignalChannel, Turnstile, Watcher, open_turnstile
+from ._limiting.turnstile import Turnstile, Watcher, open_turnstile
 from ._phases.manager import Manager, Report
 from ._phases.runner import run_phases
 from ._phases.scalable import Channels, Phase, PhaseTimeouts, Scalable
@@ -61,6 +62,7 @@ __all__ = [
     "Backoff",
     "Batch",
     "BatchError",
+    "Bound",
     "Channels",
     "ConcurrentError",
     "Consumer",
@@ -103,7 +105,6 @@ __all__ = [
     "Saturated",
     "Scalable",
     "Signal",
-    "SignalChannel",
     "Skip",
     "Snapshot",
     "StepReport",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 import pytest
@@ -52,6 +53,21 @@ async def test_an_alarm_may_be_for_one_limiter(autojump_clock: MockClock) -> Non
         turnstile.watch(alarm(lambda: 1.0, high=0.9, low=0.5, limiter="api"))
         await trio.sleep(3.5)
         assert (api.total_tokens, db.total_tokens) == (7, 10)
+
+
+async def test_an_alarm_for_a_limiter_that_was_closed_is_logged(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The turnstile lives on, and so does the alarm: a new limiter may get the name."""
+    async with open_turnstile() as turnstile:
+        turnstile.watch(alarm(lambda: 1.0, high=0.9, low=0.5, limiter="api"))
+        await trio.sleep(1.5)
+        api = turnstile.limiter("api", 10, throttle=FREE)
+        await trio.sleep(1)
+        assert api.total_tokens == 9
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("trio_turnstile.turnstile", logging.WARNING)
+    assert record.message == "signal down dropped: no limiter is named 'api'; there are: none"
 
 
 async def test_loop_lag_is_seen() -> None:

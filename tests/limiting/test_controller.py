@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from itertools import pairwise
 from typing import Final, TypeAlias
 
-import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trio_turnstile import Decision, Reason, Signal, Throttle
+from testkit.limiters import Proposal
+from trio_turnstile import Bound, Decision, Reason, Signal, Throttle
 from trio_turnstile._limiting.controller import POLICY_TICK, LimitController
-from trio_turnstile.limits import Sample
 
 UP, DOWN = Signal.UP, Signal.DOWN
-
-
-@attrs.define
-class Proposal:
-    """A policy that proposes what it is told, and notes what it hears."""
-
-    limit: float
-    heard: list[tuple[float, int, int]] = attrs.field(factory=list)
-
-    def on_tick(self, now: float, in_flight: int, waiting: int) -> None:
-        self.heard.append((now, in_flight, waiting))
-
-    def on_start(self, now: float, in_flight: int) -> None:
-        pass
-
-    def on_finish(self, sample: Sample) -> None:
-        pass
-
-    def why(self) -> Mapping[str, object]:
-        return {"proposed": self.limit}
 
 
 def controller(
@@ -227,7 +205,7 @@ def test_a_policy_is_heard_ten_times_a_second_with_the_state() -> None:
     assert api.next_tick == -math.inf
     for now in (0.0, 0.5 * POLICY_TICK, POLICY_TICK, 1.5 * POLICY_TICK):
         api.tick(now, 4, 2)
-    assert policy.heard == [(0.0, 4, 2), (POLICY_TICK, 4, 2)]
+    assert policy.ticks == [(0.0, 4, 2), (POLICY_TICK, 4, 2)]
     assert api.next_tick == 2 * POLICY_TICK == 0.2
 
 
@@ -258,7 +236,7 @@ def test_a_policy_is_heard_while_paused_but_cannot_resume() -> None:
     api = controller(policy=policy)
     api.pause(10, 0.0)
     assert api.tick(1.0, 0, 3) is None
-    assert (api.limit, policy.heard) == (0, [(1.0, 0, 3)])
+    assert (api.limit, policy.ticks) == (0, [(1.0, 0, 3)])
     resumed = api.tick(10.0, 0, 3)
     assert resumed is not None
     assert (resumed.reason, resumed.after) == (Reason.RESUMED, 5)
@@ -277,6 +255,73 @@ def test_a_refusal_changes_nothing_though_the_policy_has_moved(signal: Signal) -
     moved = api.tick(1.0, 0, 0)
     assert moved is not None
     assert (moved.reason, moved.before, moved.after) == (Reason.POLICY, 8, 3)
+
+
+# ---- named bounds ----
+
+
+def test_the_cap_says_what_put_it_there() -> None:
+    """The ceiling, then a signal, then the operator."""
+    api = controller(hold=0)
+    assert api.bounds == {"cap": Bound(10, {"reason": "ceiling"})}
+    api.signal(DOWN, 1.0, 0)
+    assert api.bounds["cap"] == Bound(8, {"reason": "signal", "signal": "down", "time": 1.0})
+    api.signal(UP, 2.0, 0)
+    api.signal(UP, 2.0, 0)
+    api.signal(UP, 3.0, 0)  # refused, at the ceiling
+    assert api.bounds["cap"] == Bound(10, {"reason": "signal", "signal": "up", "time": 2.0})
+    api.assign(4, 4.0)
+    assert api.bounds == {"cap": Bound(4, {"reason": "manual", "time": 4.0})}
+
+
+def test_the_policy_is_a_bound_with_its_own_evidence() -> None:
+    """Also while it proposes more than the cap, and bounds nothing."""
+    policy = Proposal(7.5)
+    api = controller(policy=policy)
+    assert api.bounds["policy"] == Bound(7, {"reason": "initial"})
+    policy.limit = 5.5
+    api.tick(1.0, 0, 0)
+    assert api.bounds["policy"] == Bound(5, {"proposed": 5.5})
+    policy.limit = 99.5
+    api.tick(2.0, 0, 0)
+    policy.limit = 88.5
+    assert api.tick(3.0, 0, 0) is None
+    assert (api.limit, api.bounds["policy"]) == (10, Bound(88, {"proposed": 88.5}))
+
+
+def test_a_policy_is_no_bound_after_an_assignment_until_it_is_consulted() -> None:
+    """The operator's limit holds at once, and then the policy moves below it again."""
+    api = controller(policy=Proposal(5.0))
+    api.assign(8, 0.0)
+    assert (api.limit, list(api.bounds)) == (8, ["cap"])
+    api.tick(0.1, 0, 0)
+    assert (api.limit, list(api.bounds)) == (5, ["cap", "policy"])
+
+
+def test_a_policy_in_shadow_mode_is_no_bound() -> None:
+    """What it proposes is recorded only."""
+    api = LimitController("api", 10, Throttle(), Proposal(5.0), enforce=False)
+    api.tick(0.0, 0, 0)
+    assert api.bounds == {"cap": Bound(10, {"reason": "ceiling"})}
+
+
+def test_a_pause_is_a_bound_of_nothing_that_says_when_it_ends() -> None:
+    """It goes when the limiter is resumed."""
+    api = controller()
+    api.pause(5, 1.0)
+    assert api.bounds["pause"] == Bound(0, {"reason": "paused", "until": 6.0})
+    api.tick(6.0, 0, 0)
+    assert "pause" not in api.bounds
+
+
+def test_bounds_are_a_copy() -> None:
+    """What was asked for once does not change later."""
+    api = controller(hold=0)
+    bounds = api.bounds
+    api.signal(DOWN, 0.0, 0)
+    assert bounds["cap"].tokens == 10
+    with pytest.raises(TypeError):
+        bounds["cap"] = Bound(1)  # type: ignore[index]
 
 
 # ---- the rules against a model ----
@@ -384,6 +429,7 @@ def test_the_rules_against_a_plain_model(rules: Throttle, headroom: float, acts:
             case _:
                 raise AssertionError(act)
         assert (api.limit, api.cap, api.ceiling) == (model.limit(now), model.cap, model.highest)
+        assert api.limit == min(bound.tokens for bound in api.bounds.values())
 
 
 @settings(deadline=None)

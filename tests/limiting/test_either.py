@@ -4,41 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
 import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from trio_turnstile import Limiter, LimitPolicy, Overloaded, Saturated, Throttle, open_turnstile
+from testkit.limiters import Proposal
+from trio_turnstile import Limiter, Overloaded, Saturated, Throttle, open_turnstile
 from trio_turnstile._limiting.either import AnyLimiter, Tokens, tokens_of
-from trio_turnstile.limits import Outcome, Sample
+from trio_turnstile.limits import Outcome
 
 BOTH = pytest.mark.parametrize(
     "make",
     [lambda tokens: Limiter("api", tokens), trio.CapacityLimiter],
     ids=["Limiter", "trio.CapacityLimiter"],
 )
-
-
-@attrs.define
-class Listener(LimitPolicy):
-    """A policy that keeps the outcome of every sample."""
-
-    limit: float = 10.0
-    started: int = 0
-    outcomes: list[Outcome] = attrs.field(factory=list)
-
-    def on_tick(self, now: float, in_flight: int, waiting: int) -> None:
-        pass
-
-    def on_start(self, now: float, in_flight: int) -> None:
-        self.started += 1
-
-    def on_finish(self, sample: Sample) -> None:
-        self.outcomes.append(sample.outcome)
-
-    def why(self) -> dict[str, object]:
-        return {}
 
 
 @BOTH
@@ -102,7 +81,7 @@ def _call(tokens: Tokens, release: Callable[..., None], *error: BaseException) -
 
 async def test_a_policy_learns_how_each_call_ended() -> None:
     """Success, overload, and nothing from other errors or from cancelled calls."""
-    policy = Listener()
+    policy = Proposal()
     tokens = tokens_of(Limiter("api", 10, policy=policy))
     _call(tokens, tokens.release)
     _call(tokens, tokens.release_after, Overloaded())
@@ -118,10 +97,10 @@ async def test_a_policy_learns_how_each_call_ended() -> None:
 
 async def test_a_policy_does_not_see_a_wait_for_a_free_token() -> None:
     """Nothing was called."""
-    policy = Listener()
+    policy = Proposal()
     tokens = tokens_of(Limiter("api", 10, policy=policy))
     await tokens.wait_free("foreman")
-    assert (policy.started, policy.outcomes) == (0, [])
+    assert (policy.starts, policy.samples) == ([], [])
 
 
 async def test_a_wait_for_a_free_token_ends_when_the_limiter_is_closed() -> None:

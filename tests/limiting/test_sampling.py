@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 
-import attrs
 import pytest
 import trio
 from trio.testing import MockClock
 
+from testkit.limiters import Halving
 from trio_turnstile import (
     Batch,
     BatchError,
@@ -25,39 +24,12 @@ from trio_turnstile import (
     open_turnstile,
     run_phases,
 )
-from trio_turnstile.limits import KneeLimit, Outcome, Sample
-
-
-@attrs.define(eq=False)
-class Listener:
-    """A policy that notes all that it hears, and proposes what it is told."""
-
-    limit: float = 100.0
-    starts: list[tuple[float, int]] = attrs.field(factory=list)
-    samples: list[Sample] = attrs.field(factory=list)
-
-    def on_start(self, now: float, in_flight: int) -> None:
-        self.starts.append((now, in_flight))
-
-    def on_finish(self, sample: Sample) -> None:
-        self.samples.append(sample)
-        if sample.outcome is Outcome.OVERLOADED:
-            self.limit /= 2
-
-    def on_tick(self, now: float, in_flight: int, waiting: int) -> None:
-        pass
-
-    def why(self) -> Mapping[str, object]:
-        return {"reason": "told"}
-
-    @property
-    def outcomes(self) -> list[str]:
-        return [sample.outcome.value for sample in self.samples]
+from trio_turnstile.limits import KneeLimit, Sample
 
 
 async def test_each_call_is_a_sample(autojump_clock: MockClock) -> None:
     """With its times, and how many were in flight when it started, itself included."""
-    policy = Listener()
+    policy = Halving()
     api = Limiter("api", 10, policy=policy)
 
     async def call(seconds: float) -> None:
@@ -81,7 +53,7 @@ async def call_in_turn(api: Limiter, times: int, seconds: float) -> None:
 
 async def test_of_many_calls_some_stand_for_all(autojump_clock: MockClock) -> None:
     """The policy is told of some 1,000 a second; when there are fewer again, of each."""
-    policy = Listener()
+    policy = Halving()
     api = Limiter("api", 1, policy=policy)
     await call_in_turn(api, 20_000, 0.0001)
     assert 1_000 <= len(policy.samples) <= 3_000
@@ -93,7 +65,7 @@ async def test_of_many_calls_some_stand_for_all(autojump_clock: MockClock) -> No
 
 async def test_a_burst_is_passed_over_in_part(autojump_clock: MockClock) -> None:
     """Calls that all begin at once are no reason to be told of few from then on."""
-    policy = Listener()
+    policy = Halving()
     api = Limiter("api", 500, policy=policy)
     async with trio.open_nursery() as nursery:
         for _ in range(500):
@@ -104,7 +76,7 @@ async def test_a_burst_is_passed_over_in_part(autojump_clock: MockClock) -> None
 
 async def test_tokens_taken_by_hand_are_samples_too(autojump_clock: MockClock) -> None:
     """By acquire and release, with and without waiting."""
-    policy = Listener()
+    policy = Halving()
     api = Limiter("api", 1, policy=policy)
     await api.acquire()
     api.release()
@@ -126,7 +98,7 @@ async def test_tokens_taken_by_hand_are_samples_too(autojump_clock: MockClock) -
 )
 async def test_fast_errors_are_no_fast_successes(error: BaseException, outcome: str) -> None:
     """Only overload is learnt of errors; the others say nothing of the load."""
-    policy = Listener()
+    policy = Halving()
     api = Limiter("api", 1, policy=policy)
     with pytest.raises(type(error)):
         async with api:
@@ -136,7 +108,7 @@ async def test_fast_errors_are_no_fast_successes(error: BaseException, outcome: 
 
 async def test_overload_is_what_the_user_says() -> None:
     """A type, several, or a predicate."""
-    policy = Listener()
+    policy = Halving()
     api = Limiter("api", 1, policy=policy, overload=lambda e: "429" in str(e))
     for text in ("429 Too Many Requests", "404 Not Found"):
         with pytest.raises(OSError, match=text):
@@ -147,7 +119,7 @@ async def test_overload_is_what_the_user_says() -> None:
 
 async def test_cancelled_calls_teach_nothing(autojump_clock: MockClock) -> None:
     """They are ignored, and a waiter that is cancelled was no call at all."""
-    policy = Listener()
+    policy = Halving()
     api = Limiter("api", 1, policy=policy)
     with trio.move_on_after(1):
         async with api:
@@ -160,7 +132,7 @@ async def test_cancelled_calls_teach_nothing(autojump_clock: MockClock) -> None:
 async def test_what_the_policy_proposes_is_done_at_once(autojump_clock: MockClock) -> None:
     """The throttle task acts in the same moment, and says why."""
     async with open_turnstile() as turnstile:
-        api = turnstile.limiter("api", 100, policy=Listener())
+        api = turnstile.limiter("api", 100, policy=Halving())
         with pytest.raises(Overloaded):
             async with api:
                 await trio.sleep(0.05)
@@ -168,14 +140,14 @@ async def test_what_the_policy_proposes_is_done_at_once(autojump_clock: MockCloc
         await trio.testing.wait_all_tasks_blocked()
         assert api.total_tokens == 50
         assert api.decisions[-1].reason is Reason.POLICY
-        assert api.decisions[-1].evidence == {"cap": 100, "reason": "told"}
+        assert api.decisions[-1].evidence == {"cap": 100, "proposed": 50.0}
         assert trio.current_time() == 0.05
 
 
 async def test_shadow_mode_decides_and_does_nothing(autojump_clock: MockClock) -> None:
     """What the policy would do is recorded once, and signals still act."""
     async with open_turnstile() as turnstile:
-        api = turnstile.limiter("api", 100, policy=Listener(), enforce=False)
+        api = turnstile.limiter("api", 100, policy=Halving(), enforce=False)
         with pytest.raises(Overloaded):
             async with api:
                 raise Overloaded
@@ -240,7 +212,7 @@ class Fails(Scalable):
 
 async def test_phases_tell_of_each_attempt(autojump_clock: MockClock) -> None:
     """An attempt is a call; its error tells whether it was overload."""
-    policy = Listener()
+    policy = Halving()
     await run_phases(
         [Fails(Overloaded(), OSError())],
         limiter=Limiter("api", 5, policy=policy),
@@ -252,7 +224,7 @@ async def test_phases_tell_of_each_attempt(autojump_clock: MockClock) -> None:
 
 async def test_cancelled_operations_teach_nothing(autojump_clock: MockClock) -> None:
     """Neither does what waits at the limiter on behalf of a stage."""
-    policy = Listener()
+    policy = Halving()
     limiter = Limiter("api", 2, policy=policy)
     with trio.move_on_after(0.5):
         await run_phases((Fails() for _ in range(9)), limiter=limiter)
@@ -261,7 +233,7 @@ async def test_cancelled_operations_teach_nothing(autojump_clock: MockClock) -> 
 
 async def test_pipelines_tell_of_each_attempt(autojump_clock: MockClock) -> None:
     """The same for the steps of a pipeline."""
-    policy = Listener()
+    policy = Halving()
 
     async def fetch(number: int) -> None:
         await trio.sleep(1)
@@ -275,7 +247,7 @@ async def test_pipelines_tell_of_each_attempt(autojump_clock: MockClock) -> None
 
 async def test_a_batch_is_one_call(autojump_clock: MockClock) -> None:
     """It is a success, an overload, or says nothing, as a whole; cancelled, nothing."""
-    policy = Listener()
+    policy = Halving()
     limiter = Limiter("db", 1, policy=policy)
 
     async def store(rows: list[int]) -> None:

@@ -1,72 +1,61 @@
-"""`LimitActuator`: who may move the limit of one limiter, and when.
+"""`LimitActuator`: applies what the controller of one limiter decides.
 
 One writer. ``total_tokens`` of the wrapped `trio.CapacityLimiter` is written by the
-throttle task of the turnstile that the limiter joined, from what was posted there.
-Posting is hence safe from any thread. The one exception is the operator's own
-assignment, which acts at once and so belongs in the run: trio pops a waiter off its
-queue before it finds that the calling thread cannot wake it, and that wake-up would
-be lost.
+throttle task of the turnstile that the limiter joined, which runs what was posted there.
+So posting is safe from any thread. The one exception is the operator's own assignment,
+which acts at once and so must happen in the trio run: trio pops a waiter off its queue
+before it finds that the calling thread cannot wake it, and that wake-up would be lost.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeAlias, final
+from typing import final
 
 import trio
 
 from .controller import LimitController
-from .events import Decision, Event, LimiterClosed, Signal
+from .dispatcher import Action, Dispatcher
+from .events import Decision, LimiterClosed, Signal
 
 DECISIONS_KEPT = 200
-
-Action: TypeAlias = Callable[[float], None]
-"""Something for the throttle task to do, given the time on trio's clock."""
-
-
-class Home(Protocol):
-    """The turnstile, as its limiters know it."""
-
-    def _post(self, action: Action) -> None:
-        """Leave something for the throttle task to do; from any thread."""
-        ...
-
-    def _wake(self) -> None:
-        """Have the throttle task look at the policies."""
-        ...
-
-    def _tell(self, event: Event) -> None:
-        """Tell the observers."""
-        ...
-
-    def _forget(self, name: str) -> None:
-        """Drop the limiter of that name, which was closed."""
-        ...
 
 
 @final
 class LimitActuator:
-    """Carries out what a controller decides, and keeps a record of it."""
+    """Applies the decisions of a controller, keeps the last of them, and closes the limiter."""
+
+    __slots__ = (
+        "_controller",
+        "_dispatcher",
+        "_sack",
+        "_trio_token",
+        "closed",
+        "decisions",
+        "turned_away",
+    )  # as `closed` is read for each token
 
     def __init__(self, controller: LimitController, sack: trio.CapacityLimiter) -> None:
         self.decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
-        self.home: Home | None = None
-        self.take: Callable[[object], Awaitable[None]] = sack.acquire_on_behalf_of
-        """Waits for a token; refuses once the limiter is closed, so none has to test for it."""
+        self.closed = False
         self.turned_away: frozenset[object] = frozenset()
-        """Those who waited for a token when the limiter was closed."""
+        """The borrowers that waited for a token when the limiter was closed."""
         self._controller = controller
         self._sack = sack
-        self._closed = False
+        self._dispatcher: Dispatcher | None = None
         self._trio_token: trio.lowlevel.TrioToken | None = None
 
     # ---- for the limiter ----
 
+    @property
+    def in_turnstile(self) -> bool:
+        """Whether the limiter joined a turnstile, so that signals can be posted."""
+        return self._dispatcher is not None
+
     def assign(self, tokens: float) -> None:
         """Set the limit now, as the operator says; for `Limiter.total_tokens`."""
-        if self._closed:
+        if self.closed:
             raise self.closed_error()
         self._check_thread("total_tokens")
         if isinstance(tokens, bool):
@@ -75,55 +64,58 @@ class LimitActuator:
         now = trio.current_time() if trio.lowlevel.in_trio_run() else -math.inf
         self._record(self._controller.assign(tokens, now))
 
-    def order(self, action: Action) -> None:
-        """Have the throttle task do something; from any thread."""
-        if self._closed:
+    def post(self, action: Action) -> None:
+        """Have the throttle task run ``action``; from any thread."""
+        if self.closed:
             raise self.closed_error()
-        if self.home is None:
+        if self._dispatcher is None:
             raise RuntimeError(
                 f"limiter {self._controller.name!r} is in no turnstile, so nothing acts on "
                 "signals: make it with turnstile.limiter(...), pass it to turnstile.add(...), "
                 "or assign total_tokens"
             )
-        self.home._post(action)
+        self._dispatcher.post(action, self)
 
-    def hear_policy(self) -> None:
-        """Have the throttle task look, if the policy proposes something new."""
-        if self.home is not None and self._controller.stale:
-            self.home._wake()
+    def wake_if_stale(self) -> None:
+        """Have the throttle task visit the limiter if the policy proposes something new."""
+        if self._dispatcher is not None and self._controller.stale:
+            self._dispatcher.wake(self)
 
     def close(self) -> None:
-        """Let the waiters go, and nobody move the limit any more; for `Limiter.close`."""
-        if self._closed:
+        """Send the waiters away, and stop moving the limit; for `Limiter.close`."""
+        if self.closed:
             return
         self._check_thread("close()")
-        self._closed = True
-        self.take = self._refuse
-        # trio offers no way to break its queue, so it is emptied instead: each
-        # waiter gets a token, finds itself turned away, and gives it back. Whoever was
-        # handed a token before has it, whether or not it has run since.
+        self.closed = True
+        # trio has no way to break the queue of a limiter, so an infinite limit empties it:
+        # each waiter gets a token, finds that it was turned away, and gives the token back.
+        # A borrower that was given a token before keeps it, even if it has not run since.
         holders = self._sack.statistics().borrowers
         self._sack.total_tokens = math.inf
         self.turned_away = frozenset(self._sack.statistics().borrowers).difference(holders)
-        if self.home is not None:
-            self.home._forget(self._controller.name)
-            self.home._tell(LimiterClosed(self._controller.name, trio.current_time()))
+        if self._dispatcher is not None:
+            self._dispatcher.forget(self._controller.name, self)
+            self._dispatcher.notify(LimiterClosed(self._controller.name, trio.current_time()))
 
     def closed_error(self) -> trio.ClosedResourceError:
-        """Return what to raise when the limiter is closed."""
+        """Return the error to raise when the limiter is closed."""
         return trio.ClosedResourceError(f"limiter {self._controller.name!r} is closed")
 
     # ---- for the turnstile ----
 
-    def join(self, name: str, home: Home) -> None:
+    def join(self, name: str, dispatcher: Dispatcher) -> None:
         """Belong to a turnstile from now on, under that name."""
-        if self._closed:
+        if self.closed:
             raise self.closed_error()
-        if self.home is not None:
+        if self._dispatcher is not None:
             raise RuntimeError(f"limiter {self._controller.name!r} is in a turnstile already")
         self._trio_token = trio.lowlevel.current_trio_token()
         self._controller.name = name
-        self.home = home
+        self._dispatcher = dispatcher
+        # A policy may have something to do sooner than the throttle task would wake.
+        dispatcher.wake(self)
+
+    # ---- for the throttle task ----
 
     def signal(self, signal: Signal, now: float) -> None:
         """Act on a signal."""
@@ -139,7 +131,7 @@ class LimitActuator:
 
     def tick(self, now: float) -> float:
         """Let time pass; return when to call again, on trio's clock."""
-        if self._closed:
+        if self.closed:
             return math.inf
         if now >= self._controller.next_tick or self._controller.stale:
             tokens = self._sack.statistics()
@@ -148,12 +140,8 @@ class LimitActuator:
 
     # ---- inside ----
 
-    async def _refuse(self, _: object) -> None:
-        await trio.lowlevel.checkpoint()
-        raise self.closed_error()
-
     def _apply(self, decision: Decision | None) -> None:
-        if decision is None or self._closed:
+        if decision is None or self.closed:
             return
         if decision.applied:
             self._sack.total_tokens = self._controller.limit
@@ -161,8 +149,8 @@ class LimitActuator:
 
     def _record(self, decision: Decision) -> None:
         self.decisions.append(decision)
-        if self.home is not None:
-            self.home._tell(decision)
+        if self._dispatcher is not None:
+            self._dispatcher.notify(decision)
 
     def _check_thread(self, what: str) -> None:
         if self._in_its_run():

@@ -1,11 +1,11 @@
-"""Alarms: monitors that watch one figure, and signal when it leaves its marks.
+"""Alarms: watchers that measure one figure and signal when it leaves its marks.
 
-An alarm looks every ``interval`` seconds. At the high mark or over it, it asks for
-a step down; at the low mark or under it, for a step up; between them it is silent,
-so that a figure that hovers about one mark moves nothing to and fro. How fast the
-limit follows is the affair of its `Throttle`.
+An alarm measures every ``interval`` seconds. At or above the high mark it asks for a step
+down, at or below the low mark for a step up. Between the marks it sends nothing, so that
+a figure that hovers around one mark does not move the limit back and forth (hysteresis).
+The `Throttle` of a limiter decides how fast the limit follows.
 
-Any async function that sends signals is a monitor; these are the usual ones.
+Any async function that takes a turnstile can be a watcher; these are the usual ones.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import trio
 from trio_turnstile._util import check_number, check_seconds
 
 from .events import Signal
-from .turnstile import SignalChannel, Watcher
+from .turnstile import Turnstile, Watcher
 
 
 @final
 @attrs.frozen
 class Marks:
-    """Between which marks a figure is to stay."""
+    """The marks between which a figure should stay."""
 
     high: float
     low: float
@@ -38,7 +38,7 @@ class Marks:
             raise ValueError(f"low must be under high: {self.low} >= {self.high}")
 
     def signal(self, value: float) -> Signal | None:
-        """Return what to ask for at ``value``; ``None`` for nothing."""
+        """Return the signal to send at ``value``; ``None`` for none."""
         if value >= self.high:
             return Signal.DOWN
         return Signal.UP if value <= self.low else None
@@ -52,17 +52,18 @@ def alarm(
     interval: float = 1.0,
     limiter: str | None = None,
 ) -> Watcher:
-    """Return a monitor that measures a figure of your own.
+    """Return a watcher that measures a figure of your own.
 
     Args:
       measure: returns the figure; it must not block.
-      high: at this or over it, ask for a step down.
-      low: at this or under it, ask for a step up.
-      interval: seconds between two looks.
-      limiter: the name of the limiter to signal; ``None`` for all.
+      high: ask for a step down at this figure or above.
+      low: ask for a step up at this figure or below.
+      interval: seconds between two measurements.
+      limiter: the name of the limiter to signal; ``None`` for all. While there is no
+        limiter of that name, signals are logged and dropped.
 
     Raises:
-      TypeError, ValueError: for marks or an interval of a wrong type or value.
+      TypeError, ValueError: if a mark or the interval has a wrong type or value.
     """
 
     async def measure_later() -> float:
@@ -75,7 +76,7 @@ def alarm(
 def cpu_alarm(
     *, high: float = 0.90, low: float = 0.60, interval: float = 5.0, limiter: str | None = None
 ) -> Watcher:
-    """Return a monitor of the processors' use, as a share from 0 to 1 of all of them.
+    """Return a watcher of CPU use, as a share from 0 to 1 of all processors.
 
     Needs psutil: ``pip install 'trio-turnstile[alarms]'``. Arguments as for `alarm`.
     """
@@ -92,7 +93,7 @@ def cpu_alarm(
 def memory_alarm(
     *, high: float = 0.90, low: float = 0.75, interval: float = 5.0, limiter: str | None = None
 ) -> Watcher:
-    """Return a monitor of the memory in use, as a share from 0 to 1 of all there is.
+    """Return a watcher of memory use, as a share from 0 to 1 of all memory.
 
     Needs psutil: ``pip install 'trio-turnstile[alarms]'``. Arguments as for `alarm`.
     """
@@ -107,10 +108,10 @@ def memory_alarm(
 def load_alarm(
     *, high: float = 1.5, low: float = 0.9, interval: float = 10.0, limiter: str | None = None
 ) -> Watcher:
-    """Return a monitor of the load: tasks that run or want to, for each processor.
+    """Return a watcher of the system load: running and waiting processes per processor.
 
-    It is the system's average over the last minute, and slow to follow. Not to be
-    had on Windows. Arguments as for `alarm`.
+    The one-minute load average, so it reacts slowly. Not available on Windows.
+    Arguments as for `alarm`.
     """
     processors = os.cpu_count() or 1
 
@@ -123,10 +124,10 @@ def load_alarm(
 def loop_lag_alarm(
     *, high: float = 0.1, low: float = 0.02, interval: float = 0.5, limiter: str | None = None
 ) -> Watcher:
-    """Return a monitor of the event loop's own delay, in seconds.
+    """Return a watcher of the lag of the event loop, in seconds.
 
-    It is how much later than asked a sleeping task wakes: what every task of this
-    run waits for those that compute. Arguments as for `alarm`.
+    The lag is how much later than asked a sleeping task wakes, because other tasks of
+    this run compute without a checkpoint. Arguments as for `alarm`.
     """
 
     async def measure() -> float:
@@ -142,10 +143,12 @@ def _alarm(
 ) -> Watcher:
     check_seconds("interval", interval, positive=True)
 
-    async def monitor(signals: SignalChannel) -> None:
+    async def watcher(turnstile: Turnstile) -> None:
         while True:
             signal = marks.signal(await measure())
             if signal is not None:
-                await signals.send((limiter, signal))
+                # Not `Turnstile.signal`: that the limiter was closed is no reason to end
+                # the turnstile.
+                turnstile._post_signal(signal, limiter)
 
-    return monitor
+    return watcher

@@ -1,18 +1,21 @@
-"""`LimitController`: decides what the limit of one limiter ought to be. Pure.
+"""`LimitController`: computes the limit of one limiter. Sans-I/O.
 
-Time comes in as an argument, decisions go out as values, and nothing is applied
-here. Three things make the limit:
+Time comes in as an argument, decisions go out as values, and nothing is applied here.
+The limit is the least of *named bounds*:
 
-- the *cap*, which starts at the ceiling and is moved by signals and by hand;
-- the *policy*, if any, which proposes a limit below the cap;
-- the *pause*, if any, during which the limit is 0.
+- ``cap`` starts at the ceiling; signals move it under the rules of the `Throttle`, and an
+  assignment sets it;
+- ``policy``, if there is an adaptive policy, is what it proposes, but no less than the
+  minimum;
+- ``pause`` is 0 while the limiter is paused.
 
-So ``limit = clamp(min(cap, policy), minimum, ceiling)``, and 0 while paused.
+So ``limit = clamp(min(cap, policy), minimum, ceiling)``, and 0 while paused. Each `Bound`
+says why it is where it is. A new kind of bound is another entry in the same table.
 
-Two rules deserve their reasons. The hold counts from the last change that was
-*applied*: if refused signals counted, an alarm repeated faster than the hold
-would freeze the limit for as long as it rings. And a signal at the ceiling or at
-the minimum changes nothing, so it starts no hold either.
+Two rules deserve their reasons. The hold counts from the last change that was *applied*:
+if refused signals counted, an alarm that repeats faster than the hold would freeze the
+limit for as long as it rings. And a signal at the ceiling or at the minimum changes
+nothing, so it starts no hold either.
 """
 
 from __future__ import annotations
@@ -26,56 +29,78 @@ import attrs
 
 from trio_turnstile.limits import LimitPolicy
 
-from .events import Decision, Reason, Signal
+from .events import Bound, Decision, Reason, Signal
 from .throttle import Throttle
 
 _NONE: Mapping[str, object] = MappingProxyType({})
 
 POLICY_TICK = 0.1
-"""Seconds between two looks of an adaptive policy at its limiter."""
+"""Seconds between two calls of a policy's ``on_tick``."""
 
 
 @final
 @attrs.define(eq=False)
 class LimitController:
-    """Decides what the limit of one limiter ought to be; applies nothing itself."""
+    """Computes the limit of one limiter; an actuator applies it."""
 
     name: str
     ceiling: float
     throttle: Throttle
     policy: LimitPolicy | None = None
     enforce: bool = True
-    """Whether what the policy proposes is done, or only recorded."""
-    cap: float = attrs.field(init=False)
+    """Whether the policy bounds the limit; if not, its proposals are only recorded."""
     limit: float = attrs.field(init=False)
-    """What the limit ought to be now, in tokens."""
+    """The limit, in tokens: always the least of `bounds`."""
     resume_at: float | None = attrs.field(default=None, init=False)
-    """When the pause ends: ``None`` if there is none, infinity if by command only."""
+    """When the pause ends: ``None`` if not paused, infinity if only `resume` ends it."""
+    _bounds: dict[str, Bound] = attrs.field(factory=dict, init=False)
     _shadow: float = attrs.field(init=False)
+    """What the limit would be if the policy were enforced, when it is not."""
     _changed_at: float = attrs.field(default=-math.inf, init=False)
-    _hear_policy_at: float = attrs.field(default=-math.inf, init=False)
+    """When a signal or an assignment last moved the cap: the hold counts from here."""
+    _next_policy_tick: float = attrs.field(default=-math.inf, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.cap = self.ceiling
-        self._shadow = self._proposed()
-        self.limit = self._wanted()
+        self._set("cap", self.ceiling, {"reason": "ceiling"})
+        if self.policy is not None and self.enforce:
+            self._set("policy", self._proposed(self.policy), {"reason": "initial"})
+        self.limit = self._least()
+        self._shadow = (
+            self.ceiling if self.policy is None else min(self.ceiling, self._proposed(self.policy))
+        )
+
+    @property
+    def cap(self) -> float:
+        """Where signals and assignments have put the limit, in tokens."""
+        return self._bounds["cap"].tokens
+
+    @property
+    def bounds(self) -> Mapping[str, Bound]:
+        """The bounds that hold now, by name."""
+        return MappingProxyType(self._bounds.copy())
 
     def signal(self, signal: Signal, now: float, in_use: int) -> Decision:
         """Move the cap one step, or refuse to."""
         cap = self.throttle.step(signal, self.cap, self.ceiling, in_use)
         if cap == self.cap:
-            bound = Reason.AT_CEILING if signal is Signal.UP else Reason.AT_MINIMUM
-            return self._decide(bound, now, signal)
+            end = Reason.AT_CEILING if signal is Signal.UP else Reason.AT_MINIMUM
+            return self._decide(end, now, signal)
         hold_left = self._changed_at + self.throttle.hold - now
         if hold_left > 0:
             return self._decide(Reason.HOLDING, now, signal, evidence={"hold_left": hold_left})
-        self.cap, self._changed_at = cap, now
+        self._changed_at = now
+        self._set("cap", cap, {"reason": "signal", "signal": signal.value, "time": now})
         return self._decide(Reason.SIGNAL, now, signal)
 
     def assign(self, tokens: float, now: float) -> Decision:
-        """Take the operator's word for it: at once, past every rule, ending any pause."""
+        """Set the limit as the operator says: at once, past every rule, ending any pause.
+
+        No other bound holds until the policy is consulted again.
+        """
         self.ceiling = max(self.ceiling, tokens)
-        self.cap, self._changed_at, self.resume_at = tokens, now, None
+        self._changed_at, self.resume_at = now, None
+        self._bounds.clear()
+        self._set("cap", tokens, {"reason": "manual", "time": now})
         before, self.limit = self.limit, tokens
         return Decision(self.name, now, None, before, tokens, Reason.MANUAL)
 
@@ -83,6 +108,7 @@ class LimitController:
         """Take the limit to 0 for some seconds, or until `resume`; never shorten a pause."""
         until = math.inf if seconds is None else now + seconds
         self.resume_at = max(until, self.resume_at or -math.inf)
+        self._set("pause", 0, {"reason": "paused", "until": self.resume_at})
         return self._decide(Reason.PAUSED, now, evidence={"until": self.resume_at})
 
     def resume(self, now: float) -> Decision | None:
@@ -90,49 +116,71 @@ class LimitController:
         if self.resume_at is None:
             return None
         self.resume_at = None
+        del self._bounds["pause"]
         return self._decide(Reason.RESUMED, now)
 
     def tick(self, now: float, in_use: int, waiting: int) -> Decision | None:
-        """Let time pass: hear the policy, end a pause; ``None`` if nothing moved."""
-        if self.policy is not None and now >= self._hear_policy_at:
-            self._hear_policy_at = now + POLICY_TICK
+        """Let time pass: consult the policy, end a pause; ``None`` if the limit stays."""
+        if self.policy is not None and now >= self._next_policy_tick:
+            self._next_policy_tick = now + POLICY_TICK
             self.policy.on_tick(now, in_use, waiting)
         if self.resume_at is not None and now >= self.resume_at:
             return self.resume(now)
-        if self.policy is None or not self.stale:
+        if self.policy is None:
             return None
-        if self.enforce:
-            return self._decide(Reason.POLICY, now, evidence=self.policy.why())
-        before, self._shadow = self._shadow, self._proposed()
-        evidence = {"cap": self.cap, **self.policy.why()}
-        return Decision(self.name, now, None, before, self._shadow, Reason.SHADOW, evidence)
+        return self._follow(self.policy, now) if self.enforce else self._record(self.policy, now)
 
     @property
     def stale(self) -> bool:
-        """Whether the policy proposes something that was not decided on yet."""
+        """Whether the policy proposes something that `tick` has not decided on yet."""
         if self.policy is None:
             return False
-        if self.enforce:
-            return self._wanted() != self.limit
-        return self._proposed() != self._shadow
+        proposed = self._proposed(self.policy)
+        if not self.enforce:
+            return min(self.cap, proposed) != self._shadow
+        others = (bound.tokens for name, bound in self._bounds.items() if name != "policy")
+        return min(proposed, *others) != self.limit
 
     @property
     def next_tick(self) -> float:
         """When `tick` has something to do next, on trio's clock; infinity for never."""
         resume_at = math.inf if self.resume_at is None else self.resume_at
-        return resume_at if self.policy is None else min(resume_at, self._hear_policy_at)
+        return resume_at if self.policy is None else min(resume_at, self._next_policy_tick)
 
-    def _wanted(self) -> float:
-        if self.resume_at is not None:
-            return 0
-        return self._proposed() if self.enforce else self.cap
+    # ---- inside ----
 
-    def _proposed(self) -> float:
-        if self.policy is None or self.policy.limit >= self.cap:
-            return self.cap
+    def _follow(self, policy: LimitPolicy, now: float) -> Decision | None:
+        moved = self.stale
+        self._consult(policy)
+        if not moved:
+            return None
+        return self._decide(Reason.POLICY, now, evidence=self._bounds["policy"].why)
+
+    def _record(self, policy: LimitPolicy, now: float) -> Decision | None:
+        before, self._shadow = self._shadow, min(self.cap, self._proposed(policy))
+        if before == self._shadow:
+            return None
+        evidence = {"cap": self.cap, **policy.why()}
+        return Decision(self.name, now, None, before, self._shadow, Reason.SHADOW, evidence)
+
+    def _consult(self, policy: LimitPolicy) -> None:
+        """Take the policy's proposal as its bound."""
+        tokens, bound = self._proposed(policy), self._bounds.get("policy")
+        if bound is None or bound.tokens != tokens:
+            self._set("policy", tokens, dict(policy.why()))
+
+    def _proposed(self, policy: LimitPolicy) -> float:
         # One token at least: at none no call would finish, and a policy that
         # learns from finished calls would never propose anything again.
-        return min(self.cap, max(math.floor(self.policy.limit), self.throttle.min, 1))
+        limit = policy.limit
+        whole = limit if limit == math.inf else math.floor(limit)
+        return max(whole, self.throttle.min, 1)
+
+    def _set(self, name: str, tokens: float, why: Mapping[str, object]) -> None:
+        self._bounds[name] = Bound(tokens, why)
+
+    def _least(self) -> float:
+        return min(bound.tokens for bound in self._bounds.values())
 
     def _decide(
         self,
@@ -143,7 +191,9 @@ class LimitController:
     ) -> Decision:
         before = self.limit
         if not reason.refusal:
-            self.limit = self._wanted()
+            if self.policy is not None and self.enforce:
+                self._consult(self.policy)
+            self.limit = self._least()
         return Decision(
             self.name, now, signal, before, self.limit, reason, {"cap": self.cap, **evidence}
         )

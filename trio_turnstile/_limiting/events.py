@@ -1,8 +1,8 @@
-"""What the library tells: frozen event records, and how they reach observers.
+"""Events: frozen records of what happens to limiters, and how observers get them.
 
-An observer is any callable that takes one event. It runs in the task that made
-the event, so it must be quick and must not block; one that raises is logged and
-heard no more, so that watching can never harm what is watched.
+An observer is any callable that takes one event. It runs in the task that made the
+event, so it must be quick and must not block. If an observer raises, the error is logged
+and the observer is not called again: observing must never harm what is observed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import attrs
 
 @final
 class Signal(enum.Enum):
-    """What may be asked of a limiter: one step `UP` or one step `DOWN`."""
+    """A request to move a limit: one step `UP` or one step `DOWN`."""
 
     UP = "up"
     DOWN = "down"
@@ -25,22 +25,22 @@ class Signal(enum.Enum):
 
 @final
 class Reason(enum.Enum):
-    """Why a limit was changed, or why it was not."""
+    """Why a limit was changed, or why a change was refused."""
 
     SIGNAL = "signal"
     """A signal moved the cap by one step."""
     MANUAL = "manual"
     """The operator assigned ``total_tokens``."""
     POLICY = "policy"
-    """The adaptive policy proposed another limit."""
+    """The adaptive policy moved the limit."""
     SHADOW = "shadow"
-    """It would have, but is not enforced: nothing was changed."""
+    """The policy would have moved the limit, but is not enforced: nothing changed."""
     PAUSED = "paused"
-    """Admission was paused: the limit is 0 until it is resumed."""
+    """The limiter was paused: the limit is 0 until it is resumed."""
     RESUMED = "resumed"
-    """A pause ended, by command or because its time was up."""
+    """A pause ended, by `Limiter.resume` or because its time was up."""
     HOLDING = "holding"
-    """Refused: the last change is less than ``hold`` seconds old."""
+    """Refused: less than ``hold`` seconds have passed since the last change."""
     AT_CEILING = "at_ceiling"
     """Refused: an up signal at the ceiling."""
     AT_MINIMUM = "at_minimum"
@@ -48,7 +48,7 @@ class Reason(enum.Enum):
 
     @property
     def refusal(self) -> bool:
-        """Whether this is a reason for not changing anything."""
+        """Whether nothing was changed."""
         return self in _REFUSALS
 
 
@@ -58,27 +58,41 @@ _REFUSALS = frozenset({Reason.HOLDING, Reason.AT_CEILING, Reason.AT_MINIMUM, Rea
 @final
 @attrs.frozen
 class Decision:
-    """One change of a limit, or one refusal, with what led to it."""
+    """One change of a limit, or one refused change, with its reason."""
 
     limiter: str
     """The name of the limiter."""
     time: float
-    """When, on trio's clock, in seconds."""
+    """When it was made, on trio's clock, in seconds."""
     signal: Signal | None
-    """The signal that asked for it; ``None`` where no signal did."""
+    """The signal that asked for the change; ``None`` if it was no signal."""
     before: float
     """The limit before, in tokens."""
     after: float
-    """The limit after, in tokens; the same where it was refused."""
+    """The limit after, in tokens; the same if the change was refused."""
     reason: Reason
-    """Why."""
+    """Why the limit was changed, or was not."""
     evidence: Mapping[str, object] = attrs.field(factory=dict, hash=False)
-    """The figures behind it: the cap, the seconds of hold left, a policy's own."""
+    """The figures behind it: the cap, the seconds of hold left, the policy's figures."""
 
     @property
     def applied(self) -> bool:
-        """Whether anything was changed."""
+        """Whether the change was made, and not refused."""
         return not self.reason.refusal
+
+
+@final
+@attrs.frozen
+class Bound:
+    """One of the bounds of a limit: the limit is the least of them.
+
+    `LimiterStatistics.bounds` has them by name.
+    """
+
+    tokens: float
+    """The most that this bound allows, in tokens."""
+    why: Mapping[str, object] = attrs.field(factory=dict, hash=False)
+    """What put it there: a ``"reason"``, and the figures behind it."""
 
 
 @final
@@ -91,38 +105,45 @@ class LimiterStatistics:
     borrowed_tokens: int
     """How many tokens are borrowed."""
     total_tokens: float
-    """The limit. Less than `borrowed_tokens` just after it was lowered."""
+    """The limit. It may be less than `borrowed_tokens` just after it was lowered."""
     borrowers: list[object]
     """The tasks or other objects that hold a token."""
     tasks_waiting: int
     """How many tasks wait for a token."""
     cap: float
-    """Where signals and assignments have put the limit; a policy stays below it."""
+    """Where signals and assignments have put the limit; a policy proposes limits below it."""
     ceiling: float
-    """The most that signals may make of it."""
+    """The most that signals may raise the limit to."""
     minimum: int
-    """The least that signals may make of it."""
+    """The least that signals may lower the limit to."""
     paused: bool
-    """Whether admission is paused."""
+    """Whether the limiter is paused."""
     closed: bool
     """Whether the limiter is closed."""
+    bounds: Mapping[str, Bound]
+    """Why the limit is what it is: it is the least of these bounds, by name.
+
+    ``"cap"`` is always there, ``"policy"`` if an adaptive policy is enforced, ``"pause"``
+    while the limiter is paused. After an assignment to `Limiter.total_tokens` the cap is
+    alone, until the policy is consulted again a tenth of a second later at most.
+    """
 
 
 @final
 @attrs.frozen
 class Snapshot:
-    """How busy a limiter was at one moment."""
+    """A sample of how busy a limiter was at one moment."""
 
     limiter: str
     """The name of the limiter."""
     time: float
-    """When, on trio's clock, in seconds."""
+    """When it was taken, on trio's clock, in seconds."""
     limit: float
     """The limit, in tokens."""
     running: int
     """How many tokens were borrowed."""
     waiting: int
-    """How many tasks were waiting for one."""
+    """How many tasks were waiting for a token."""
 
 
 @final
@@ -131,11 +152,11 @@ class LimiterOpened:
     """A limiter joined a turnstile."""
 
     limiter: str
-    """The name it has there."""
+    """The name of the limiter in the turnstile."""
     time: float
-    """When, on trio's clock, in seconds."""
+    """When it joined, on trio's clock, in seconds."""
     ceiling: float
-    """Its ceiling, in tokens."""
+    """The ceiling of the limiter, in tokens."""
 
 
 @final
@@ -144,9 +165,9 @@ class LimiterClosed:
     """A limiter of a turnstile was closed."""
 
     limiter: str
-    """Its name."""
+    """The name of the limiter."""
     time: float
-    """When, on trio's clock, in seconds."""
+    """When it was closed, on trio's clock, in seconds."""
 
 
 Event: TypeAlias = Decision | Snapshot | LimiterOpened | LimiterClosed
@@ -156,18 +177,18 @@ class Observer(Protocol):
     """Anything that can be called with one event."""
 
     def __call__(self, event: Event, /) -> Any:
-        """Take note of ``event``, quickly and without blocking."""
+        """Handle ``event``, quickly and without blocking."""
 
 
 @final
 class Observers:
-    """The observers of one turnstile: each gets every event, until it raises."""
+    """The observers of one turnstile: each is called with every event, until it raises."""
 
     def __init__(self, observers: Iterable[Observer]) -> None:
         self._observers = list(observers)
 
     def __call__(self, event: Event, /) -> None:
-        """Hand ``event`` to every observer."""
+        """Call every observer with ``event``."""
         for observer in tuple(self._observers):
             try:
                 observer(event)
@@ -175,7 +196,7 @@ class Observers:
                 if observer in self._observers:  # it may have raised inside itself
                     self._observers.remove(observer)
                 logging.getLogger("trio_turnstile.observers").exception(
-                    "observer %r raised on %r and is heard no more", observer, event
+                    "observer %r raised on %r; it will not be called again", observer, event
                 )
 
 

@@ -1,8 +1,8 @@
-"""How many ran, of late: averages of running counts over windows up to two hours.
+"""`History`: averages of how many tokens were in use, over windows up to two hours.
 
-Pure: samples come in, averages go out. Samples are taken at even distances, so a
-window is a number of samples, and sums up to each sample make every average one
-subtraction, whatever its window.
+Sans-I/O: samples come in, averages go out. Samples are evenly spaced, so a window is a
+number of samples. The history keeps running sums, so that every average is one subtraction,
+whatever its window.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WINDOWS = (10, 20, 40, 60, 120, 180, 300, 600, 1200, 2400, 3600, 7200)
 @final
 @attrs.define(eq=False)
 class _Track:
-    """The samples of one limiter, as sums of *running* up to each of them."""
+    """The samples of one limiter, as running sums of `Snapshot.running`."""
 
     latest: Snapshot
     sums: deque[int]
@@ -33,8 +33,7 @@ class _Track:
 class History:
     """Samples of every limiter of a turnstile over the last two hours.
 
-    It holds one number for each sample, and no more than two hours of them.
-    A limiter's samples are kept when it is closed.
+    It keeps one number for each sample, also after the limiter was closed.
     """
 
     def __init__(self, sample_every: float) -> None:
@@ -42,7 +41,7 @@ class History:
         self._tracks: dict[str, _Track] = {}
 
     def add(self, sample: Snapshot) -> None:
-        """Take in one sample; the turnstile does, every ``sample_every`` seconds."""
+        """Add one sample; the turnstile does so every ``sample_every`` seconds."""
         track = self._tracks.get(sample.limiter)
         if track is None:
             track = _Track(sample, deque([0], maxlen=self._samples(WINDOWS[-1]) + 1))
@@ -51,14 +50,14 @@ class History:
         track.sums.append(track.sums[-1] + sample.running)
 
     def latest(self, limiter: str) -> Snapshot | None:
-        """Return the newest sample of the limiter of that name, if there is one."""
+        """Return the newest sample of the limiter of that name; ``None`` if there is none."""
         track = self._tracks.get(limiter)
         return None if track is None else track.latest
 
     def averages(self, limiter: str) -> Mapping[int, float | None]:
         """Return the average of *running* over each window, keyed by its seconds.
 
-        ``None`` stands where less than the window has been seen.
+        ``None`` stands for a window that is longer than the history so far.
         """
         track = self._tracks.get(limiter)
         return {

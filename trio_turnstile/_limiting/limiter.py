@@ -1,9 +1,8 @@
 """`Limiter`: a `trio.CapacityLimiter` whose limit can be moved while tasks use it.
 
-The tokens, the queue and their fairness are trio's: a `trio.CapacityLimiter` is
-wrapped, and every method of it is here with the same meaning. What is added is
-that the limit moves.
-Who may move it, and when, is the affair of the `LimitActuator` in ``_actuator.py``.
+Tokens, queue and fairness are trio's: `Limiter` wraps a `trio.CapacityLimiter` and has all
+of its methods, with the same meaning. It adds that the limit moves: a `LimitController`
+computes the limit, a `LimitActuator` applies it.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ from .throttle import Throttle
 
 @final
 class Limiter:
-    """A limit on how many may run at a time, which can move while they run.
+    """A limit on how many tasks run at a time, which can move while they run.
 
-    By itself it is static, a stand-in for ``trio.CapacityLimiter(ceiling)`` that
-    has a name. In a turnstile (`open_turnstile`) it moves by signals under the
-    rules of its `Throttle`, and by its policy below them::
+    By itself it is static: a ``trio.CapacityLimiter(ceiling)`` with a name. In a
+    turnstile (`open_turnstile`) signals move its limit under the rules of its
+    `Throttle`, and an adaptive policy moves it below that::
 
         async with open_turnstile() as turnstile:
             api = turnstile.limiter("api", 10, throttle=Throttle(hold=5))
@@ -40,23 +39,23 @@ class Limiter:
                 ...
 
     Args:
-      name: what it is called in events, logs and errors.
-      ceiling: the limit to start from and the most that signals may make of it,
-        in tokens: an int, or `math.inf`.
+      name: its name in events, logs and errors.
+      ceiling: the limit at the start and the most that signals may raise it to, in
+        tokens: an int, or `math.inf`.
       throttle: the rules for signals.
-      policy: proposes a limit below the cap; ``None`` for none. It moves the limit
-        in a turnstile only.
-      enforce: ``False`` for shadow mode: what the policy would do is recorded among
-        the decisions, and not done.
+      policy: an adaptive policy, or ``None``. It moves the limit below the cap, in a
+        turnstile only.
+      enforce: ``False`` for shadow mode: the moves of the policy are recorded among the
+        decisions, but not made.
       overload: which errors mean that the service is overloaded: a type, a tuple of
-        them, or a predicate. If such an error has a ``retry_after``, in seconds,
-        nobody is admitted until then.
-      max_waiting: how many tasks may wait for a token; one more gets `Saturated`.
-        ``None`` for any number.
+        types, or a predicate. If such an error has a ``retry_after``, in seconds, the
+        limiter admits nobody for that long.
+      max_waiting: how many tasks may wait; the next one gets `Saturated` (load
+        shedding). ``None`` for any number.
 
     Raises:
-      TypeError: for a ceiling or ``max_waiting`` of a wrong type.
-      ValueError: for a negative one, or a ceiling under ``throttle.min``.
+      TypeError: if the ceiling or ``max_waiting`` has a wrong type.
+      ValueError: if one of them is negative, or the ceiling is under ``throttle.min``.
     """
 
     def __init__(
@@ -83,14 +82,14 @@ class Limiter:
         self._controller = LimitController(name, ceiling, throttle, policy, enforce)
         self._sampler = None if policy is None else Sampler(policy)
         self._overload = overload
+        # trio's own word: "You can think of a CapacityLimiter as a sack" of tokens.
         self._sack = trio.CapacityLimiter(self._controller.limit)
         self._max_waiting = max_waiting
         self._actuator = LimitActuator(self._controller, self._sack)
-        self._closed = False
         self._idle: trio.Event | None = None
 
     def __repr__(self) -> str:
-        state = " closed" if self._closed else ""
+        state = " closed" if self._actuator.closed else ""
         return (
             f"<trio_turnstile.Limiter {self.name!r}{state}, "
             f"{self.borrowed_tokens}/{self.total_tokens} "
@@ -101,22 +100,22 @@ class Limiter:
 
     @property
     def name(self) -> str:
-        """The name; a turnstile may have added a number to make it unique there."""
+        """The name; a turnstile may have added a number to make it unique."""
         return self._controller.name
 
     @property
     def ceiling(self) -> float:
-        """The most that signals may make of the limit, in tokens."""
+        """The most that signals may raise the limit to, in tokens."""
         return self._controller.ceiling
 
     @property
     def minimum(self) -> int:
-        """The least that signals may make of the limit, in tokens."""
+        """The least that signals may lower the limit to, in tokens."""
         return self._controller.throttle.min
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
-        """The last 200 changes and refusals, oldest first."""
+        """The last 200 changes and refused changes, oldest first."""
         return tuple(self._actuator.decisions)
 
     @property
@@ -142,7 +141,8 @@ class Limiter:
             ceiling=self.ceiling,
             minimum=self.minimum,
             paused=self._controller.resume_at is not None,
-            closed=self._closed,
+            closed=self._actuator.closed,
+            bounds=self._controller.bounds,
         )
 
     # ---- tokens, as trio has them ----
@@ -160,12 +160,8 @@ class Limiter:
 
     @enable_ki_protection
     def acquire_on_behalf_of_nowait(self, borrower: object) -> None:
-        """Borrow a token for ``borrower``, as `acquire_nowait` does for the task.
-
-        Args:
-          borrower: a task, or any hashable object that stands for one holder.
-        """
-        if self._closed:
+        """Borrow a token for ``borrower``, any hashable object, as `acquire_nowait` does."""
+        if self._actuator.closed:
             raise self._actuator.closed_error()
         self._sack.acquire_on_behalf_of_nowait(borrower)
         if self._sampler is not None and self._sampler.wants():
@@ -173,24 +169,20 @@ class Limiter:
 
     @enable_ki_protection
     async def acquire(self) -> None:
-        """Borrow a token for the current task, waiting for one in turn.
+        """Borrow a token for the current task; wait in turn if none is free.
 
-        If cancelled while it waits, no token is taken.
+        If cancelled while it waits, it takes no token.
 
         Raises:
-          Saturated: if ``max_waiting`` tasks wait already.
-          trio.ClosedResourceError: if the limiter is closed, now or while it waits.
+          Saturated: if ``max_waiting`` tasks are waiting already.
+          trio.ClosedResourceError: if the limiter is closed, now or while the task waits.
           RuntimeError: if the task holds a token already.
         """
         await self.acquire_on_behalf_of(current_task())
 
     @enable_ki_protection
     async def acquire_on_behalf_of(self, borrower: object) -> None:
-        """Borrow a token for ``borrower``, as `acquire` does for the task.
-
-        Args:
-          borrower: a task, or any hashable object that stands for one holder.
-        """
+        """Borrow a token for ``borrower``, any hashable object, as `acquire` does."""
         if self._max_waiting is not None:
             self._shed(self._max_waiting)
         await self._acquire_in_turn(borrower)
@@ -200,7 +192,7 @@ class Limiter:
         """Give back the current task's token.
 
         Raises:
-          RuntimeError: if the task holds none.
+          RuntimeError: if the task holds no token.
         """
         self.release_on_behalf_of(current_task())
 
@@ -230,8 +222,8 @@ class Limiter:
     async def wait_idle(self) -> None:
         """Wait until nobody holds a token.
 
-        Tasks that still wait for one do not count, so ``pause()`` and then
-        ``wait_idle()`` gives a quiet moment that lasts until ``resume()``.
+        Tasks that wait for a token do not count. So after ``pause()`` and then
+        ``wait_idle()`` nothing runs until ``resume()``.
         """
         if not self._sack.borrowed_tokens:
             await trio.lowlevel.checkpoint()
@@ -246,15 +238,15 @@ class Limiter:
     def total_tokens(self) -> float:
         """The limit now, in tokens: an int, or `math.inf`.
 
-        Assign to it to override every rule: the new limit holds at once, ends a
-        pause, raises the ceiling if it is above it, and starts a hold. Waiting
-        tasks that fit are woken in turn; if the limit is lowered, holders finish.
+        Assign to it to override every rule. The new limit holds at once, ends a pause,
+        raises the ceiling if it is above it, and starts a hold. Waiting tasks for which
+        there is room are woken in turn; if the limit is lowered, holders finish.
 
         Raises:
-          TypeError: if assigned anything but an int or `math.inf`.
-          ValueError: if assigned a negative number.
+          TypeError: if the new limit is not an int or `math.inf`.
+          ValueError: if the new limit is negative.
           RuntimeError: if assigned from outside the trio run that uses the limiter.
-          trio.ClosedResourceError: if assigned when the limiter is closed.
+          trio.ClosedResourceError: if the limiter is closed.
         """
         return self._controller.limit
 
@@ -269,18 +261,18 @@ class Limiter:
           RuntimeError: if the limiter is in no turnstile.
           trio.ClosedResourceError: if the limiter is closed.
         """
-        self._actuator.order(partial(self._actuator.signal, Signal.UP))
+        self._actuator.post(partial(self._actuator.signal, Signal.UP))
 
     def down(self) -> None:
-        """Ask for one step down, as `up` does for one up."""
-        self._actuator.order(partial(self._actuator.signal, Signal.DOWN))
+        """Ask for one step down, as `up` does for one step up."""
+        self._actuator.post(partial(self._actuator.signal, Signal.DOWN))
 
     def pause(self, seconds: float | None = None) -> None:
-        """Ask that nobody more be admitted. Never blocks; from any thread.
+        """Admit nobody for some time. Never blocks; may be called from any thread.
 
         Args:
-          seconds: for how long; ``None`` for until `resume`. It never shortens a
-            pause that is in force already.
+          seconds: the length of the pause; ``None`` for until `resume`. It never
+            shortens a pause that is in force.
 
         Raises:
           TypeError, ValueError: if ``seconds`` is no number over 0.
@@ -289,14 +281,14 @@ class Limiter:
         """
         if seconds is not None:
             check_seconds("seconds", seconds, positive=True)
-        self._actuator.order(partial(self._actuator.pause, seconds))
+        self._actuator.post(partial(self._actuator.pause, seconds))
 
     def resume(self) -> None:
-        """Ask that a pause end. Never blocks; may be called from any thread."""
-        self._actuator.order(self._actuator.resume)
+        """End a pause. Never blocks; may be called from any thread."""
+        self._actuator.post(self._actuator.resume)
 
     def close(self) -> None:
-        """Close it: tasks that wait or come later get `trio.ClosedResourceError`.
+        """Close the limiter: waiters and newcomers get `trio.ClosedResourceError`.
 
         Holders finish, also those that were given a token and have not run since. Closing
         it again does nothing.
@@ -305,16 +297,15 @@ class Limiter:
           RuntimeError: if called from outside the trio run that uses the limiter.
         """
         self._actuator.close()
-        self._closed = True
 
-    # ---- what calls teach ----
+    # ---- what a policy learns from calls ----
 
     def _release_after(self, borrower: object, error: BaseException) -> None:
         """Give back the token of a call that ended with ``error``."""
         outcome = outcome_of(error, self._overload)
         self._release_with(borrower, outcome)
         retry_after = getattr(error, "retry_after", None)
-        if outcome is Outcome.OVERLOADED and retry_after and self._actuator.home is not None:
+        if outcome is Outcome.OVERLOADED and retry_after and self._actuator.in_turnstile:
             self.pause(retry_after)
 
     def _release_cancelled(self, borrower: object) -> None:
@@ -328,7 +319,7 @@ class Limiter:
 
     def _learn(self, sampler: Sampler, borrower: object, outcome: Outcome) -> None:
         sampler.finish(borrower, trio.current_time(), outcome)
-        self._actuator.hear_policy()
+        self._actuator.wake_if_stale()
 
     def _give_back(self, borrower: object) -> None:
         self._sack.release_on_behalf_of(borrower)
@@ -336,12 +327,15 @@ class Limiter:
             self._idle.set()
             self._idle = None
 
-    # ---- for stages ----
+    # ---- for the engine, through `tokens_of` ----
 
     @enable_ki_protection
     async def _acquire_in_turn(self, borrower: object) -> None:
-        """Wait for a token, however many wait: a stage holds its source back instead."""
-        await self._actuator.take(borrower)
+        """Wait for a token, past ``max_waiting``: a stage holds its source back instead."""
+        if self._actuator.closed:
+            await trio.lowlevel.checkpoint()
+            raise self._actuator.closed_error()
+        await self._sack.acquire_on_behalf_of(borrower)
         if borrower in self._actuator.turned_away:
             self._give_back(borrower)
             raise self._actuator.closed_error()
@@ -349,9 +343,8 @@ class Limiter:
             self._sampler.start(borrower, trio.current_time(), self._sack.borrowed_tokens)
 
     def _shed(self, max_waiting: int) -> None:
-        # Nobody waits while a token is free, so the queue is counted only then.
-        if self._sack.available_tokens > 0:
-            return
-        waiting = self._sack.statistics().tasks_waiting
-        if waiting >= max_waiting:
-            raise Saturated(self.name, waiting, self.total_tokens)
+        # Nobody waits while a token is free, so the queue need not be counted then.
+        if self._sack.available_tokens <= 0:
+            waiting = self._sack.statistics().tasks_waiting
+            if waiting >= max_waiting:
+                raise Saturated(self.name, waiting, self.total_tokens)

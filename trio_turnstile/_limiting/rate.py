@@ -1,8 +1,8 @@
-"""`RateLimiter`: so many per second, and no more than a burst at once.
+"""`RateLimiter`: a rate limit, so many per second with bursts.
 
-The generic cell rate algorithm (ITU-T I.371), on trio's clock: one number, the time
-at which the next would be due if all came evenly, says who may pass. Where it lies
-no more than ``burst - 1`` intervals ahead, one may pass, and it moves on by one.
+The generic cell rate algorithm (GCRA, ITU-T I.371), a token bucket in one number: the time
+at which the next would be due if all came evenly spaced. While that time is no more than
+``burst - 1`` intervals in the future, one may pass, and the time moves on by one interval.
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ from trio_turnstile._util import check_number, check_whole
 
 @final
 class RateLimiter:
-    """Lets so many pass per second, in the order of their coming.
+    """A rate limit: lets so many tasks pass per second, first come, first served.
 
-    Over any stretch of time no more pass than ``per_second`` times its seconds, and
-    ``burst`` besides.
+    In any period of time at most ``per_second`` times its seconds plus ``burst`` pass.
 
     Args:
       per_second: how many may pass each second; it may be changed at any time.
       burst: how many may pass at once, after a time in which fewer did.
 
     Raises:
-      TypeError, ValueError: for a rate that is no number over 0, or a burst under 1.
+      TypeError, ValueError: if the rate is no number over 0, or the burst is under 1.
     """
 
     def __init__(self, per_second: float, burst: int = 1) -> None:
@@ -53,7 +52,7 @@ class RateLimiter:
 
     @property
     def per_second(self) -> float:
-        """How many may pass each second. Assign to it: those who wait are timed anew."""
+        """How many may pass each second. Assign to change it, also for tasks that wait."""
         return self._per_second
 
     @per_second.setter
@@ -61,7 +60,7 @@ class RateLimiter:
         check_number("per_second", per_second, positive=True)
         if trio.lowlevel.in_trio_run():
             ahead = max(0.0, self._due - trio.current_time())
-            # As many intervals ahead as before, each of the new length.
+            # Keep the number of intervals ahead: each gets the new length.
             self._due += ahead * (self._per_second / per_second - 1)
         self._per_second = per_second
         self._retimed.set()
@@ -70,7 +69,7 @@ class RateLimiter:
         """Pass, without blocking.
 
         Raises:
-          trio.WouldBlock: if it is not time yet, or others are waiting.
+          trio.WouldBlock: if it is too early, or other tasks are waiting.
         """
         now = trio.current_time()
         if self._turn.locked() or self._wait(now) > 0:
@@ -79,9 +78,9 @@ class RateLimiter:
 
     @enable_ki_protection
     async def acquire(self) -> None:
-        """Pass, waiting until it is time.
+        """Pass; wait in turn until the rate allows it.
 
-        If cancelled while it waits, nothing was used up.
+        If cancelled while it waits, the task uses up nothing of the rate.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         try:

@@ -1,7 +1,7 @@
-"""`Sampler`: tells an adaptive policy of the calls that go through a limiter. Pure.
+"""`Sampler`: reports the calls that go through a limiter to its adaptive policy. Sans-I/O.
 
-Only calls that the service answered teach anything. One that was cancelled, or that
-failed in a way that says nothing of its load, is passed over: a fast error must not
+A policy can learn only from calls that the service answered. A call that was cancelled, or
+that failed for a reason unrelated to load, is reported as ignored: a fast error must not
 look like a fast success.
 """
 
@@ -16,39 +16,38 @@ from trio_turnstile._errors import On, Overloaded, matches
 from trio_turnstile.limits import LimitPolicy, Outcome, Sample
 
 OVERLOAD: On = (Overloaded, TimeoutError, trio.TooSlowError)
-"""Which errors mean overload, unless the user says otherwise."""
+"""The errors that mean overload by default."""
 
 
 def outcome_of(error: BaseException, overload: On) -> Outcome:
-    """Return what a call teaches that ended with ``error``."""
+    """Return what a policy learns from a call that ended with ``error``."""
     if isinstance(error, Exception) and matches(error, overload):
         return Outcome.OVERLOADED
     return Outcome.IGNORED
 
 
 PLENTY, WINDOW, SHORTEST = 100, 0.1, 0.01
-"""So many samples in so many seconds are enough; the least time to judge by."""
+"""Aim at `PLENTY` samples in `WINDOW` seconds; measure the rate over `SHORTEST` at least."""
 
 
 @final
 class Sampler:
-    """The calls in flight, as far as a policy has to know.
+    """The sampled calls in flight.
 
-    Up to some 1,000 calls a second it is told of all. Of more it is told of every second or
-    tenth, and so on, which it can learn from as well: a limit has to be fast where calls are
-    so short, and a sample costs more than taking a token (without this, a stage with a
-    `KneeLimit` took 2.2 times as long as one with none).
+    Below about 1,000 calls per second every call is sampled. Above that, only every n-th:
+    a policy learns from those as well, and a sample costs more than taking a token. (With
+    every call sampled, a stage with a `KneeLimit` took 2.2 times as long as without one.)
     """
 
     def __init__(self, policy: LimitPolicy) -> None:
         self._policy = policy
         self.calls: dict[object, tuple[float, int, int]] = {}
-        """The calls that the policy was told of, by borrower: start, in flight, weight."""
+        """The sampled calls by borrower: start, in flight, weight."""
         self._every, self._passed_over = 1, 0
         self._since, self._taken = -math.inf, 0
 
     def wants(self) -> bool:
-        """Tell whether the policy is to be told of the call that begins now."""
+        """Return whether to sample the call that begins now, and count it."""
         if self._passed_over + 1 < self._every:
             self._passed_over += 1
             return False
@@ -56,7 +55,7 @@ class Sampler:
         return True
 
     def start(self, borrower: object, now: float, in_flight: int) -> None:
-        """Take note that the borrower has its token."""
+        """Report to the policy that a call starts: the borrower has its token."""
         self.calls[borrower] = (now, in_flight, self._every)
         self._policy.on_start(now, in_flight)
         self._taken += 1
@@ -64,11 +63,13 @@ class Sampler:
             self._adapt(now)
 
     def finish(self, borrower: object, now: float, outcome: Outcome) -> None:
-        """Take note that the borrower gives its token back."""
+        """Report to the policy that a call ended: the borrower gives its token back."""
         start, in_flight, weight = self.calls.pop(borrower)
         self._policy.on_finish(Sample(start, now, in_flight, outcome, weight))
 
     def _adapt(self, now: float) -> None:
+        # The rate of all calls since the last time, from those that were sampled: each
+        # stands for `_every` calls. Rounding down samples a little more than `PLENTY`.
         rate = self._taken * self._every / max(SHORTEST, now - self._since)
         self._every = max(1, int(rate * WINDOW / PLENTY))
         self._since, self._taken = now, 0

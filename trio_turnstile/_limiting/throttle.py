@@ -1,4 +1,4 @@
-"""`Throttle`: the rules for signals. One step up or down, a minimum, a hold. Pure."""
+"""`Throttle`: the rules for signals. One step up or down, a minimum, a hold. Sans-I/O."""
 
 from __future__ import annotations
 
@@ -7,21 +7,9 @@ from typing import final
 
 import attrs
 
-from trio_turnstile._util import check_seconds, check_whole
+from trio_turnstile._util import seconds, whole
 
 from .events import Signal
-
-
-def _steps(_: object, field: attrs.Attribute[int], value: int) -> None:
-    check_whole(field.name, value, 1)
-
-
-def _minimum(_: object, field: attrs.Attribute[int], value: int) -> None:
-    check_whole(field.name, value, 0)
-
-
-def _hold(_: object, field: attrs.Attribute[float], value: float) -> None:
-    check_seconds(field.name, value)
 
 
 @final
@@ -30,28 +18,29 @@ class Throttle:
     """How signals move a limit.
 
     Raises:
-      TypeError: for a step or minimum that is no int, a hold that is no number.
-      ValueError: for a step under 1, a minimum or a hold under 0, or a NaN.
+      TypeError: if a step or the minimum is no int, or the hold is no number.
+      ValueError: if a step is under 1, the minimum or the hold is negative, or the hold
+        is NaN.
     """
 
-    up: int = attrs.field(default=1, validator=_steps)
-    """Tokens added by an up signal."""
-    down: int = attrs.field(default=2, validator=_steps)
-    """Tokens taken by a down signal."""
-    min: int = attrs.field(default=1, validator=_minimum)
-    """Signals never take the limit under this many tokens."""
-    hold: float = attrs.field(default=30.0, validator=_hold)
-    """Seconds after an applied change in which signals are refused."""
+    up: int = attrs.field(default=1, validator=whole(1))
+    """Tokens that an up signal adds."""
+    down: int = attrs.field(default=2, validator=whole(1))
+    """Tokens that a down signal removes."""
+    min: int = attrs.field(default=1, validator=whole(0))
+    """The least that signals lower the limit to, in tokens."""
+    hold: float = attrs.field(default=30.0, validator=seconds())
+    """Seconds after an applied change during which signals are refused."""
 
     def step(self, signal: Signal, cap: float, ceiling: float, in_use: int) -> float:
-        """Return the cap after ``signal``, the hold aside.
+        """Return the cap after ``signal``, in tokens, regardless of the hold.
 
         Args:
           signal: up or down.
           cap: the cap now, in tokens.
-          ceiling: the most it may become, in tokens.
-          in_use: tokens borrowed now. An infinite cap comes down from there, as
-            infinity less two would still be infinity.
+          ceiling: the most that the cap may become, in tokens.
+          in_use: tokens borrowed now. A down signal starts from there if the cap is
+            infinite, since infinity minus two is still infinity.
         """
         if signal is Signal.UP:
             return min(max(cap + self.up, self.min), ceiling)

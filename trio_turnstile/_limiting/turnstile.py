@@ -1,17 +1,15 @@
-"""`open_turnstile`: the service that moves limiters, and what it needs for that.
+"""`open_turnstile`: the service that moves limiters by signals, policies and pauses.
 
-A turnstile is a few tasks in a nursery of its own. The throttle task is the one
-writer of its limiters' limits: it acts on what is posted, ends pauses, and lets
-adaptive policies look. Anything may be posted from any thread: an append to a
-deque, and a wake-up that trio makes safe to send from anywhere.
+A turnstile is a few tasks in a nursery of its own: the throttle task of its `Dispatcher`,
+a task that samples the limiters for the history, and the watchers. Signals from all of
+them, and from any thread, go one way: they are posted to the dispatcher.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from types import MappingProxyType
 from typing import TypeAlias, final
@@ -22,22 +20,15 @@ from trio_turnstile._errors import On
 from trio_turnstile._util import check_seconds, open_background_nursery
 from trio_turnstile.limits import LimitPolicy
 
-from .actuator import Action
-from .events import Event, LimiterOpened, Observer, Observers, Signal, Snapshot
+from .dispatcher import Dispatcher
+from .events import LimiterOpened, Observer, Signal, Snapshot
 from .history import History
 from .limiter import Limiter
+from .names import Names
 from .sampling import OVERLOAD
 from .throttle import Throttle
 
-SIGNALS_BUFFERED = 64
-
 _LOG = logging.getLogger("trio_turnstile.turnstile")
-
-SignalChannel: TypeAlias = trio.MemorySendChannel[tuple[str | None, Signal]]
-"""Where monitors send signals: the name of a limiter, or ``None`` for all, and which."""
-
-Watcher: TypeAlias = Callable[[SignalChannel], Awaitable[object]]
-"""An async function that watches something and sends signals."""
 
 
 @final
@@ -47,34 +38,24 @@ class Turnstile:
     def __init__(
         self,
         nursery: trio.Nursery,
-        signals: SignalChannel,
-        sent: trio.MemoryReceiveChannel[tuple[str | None, Signal]],
-        observers: Iterable[Observer],
+        dispatcher: Dispatcher,
+        names: Names[Limiter],
         sample_every: float,
     ) -> None:
         self._nursery = nursery
-        self._observers = Observers(observers)
+        self._dispatcher = dispatcher
+        self._names = names
+        self._limiters = names.taken
         self._sample_every = sample_every
         self._history = History(sample_every)
-        self._limiters: dict[str, Limiter] = {}
-        self._closed = False
-        self._trio_token = trio.lowlevel.current_trio_token()
-        self._actions: deque[Action] = deque()
-        self._news = trio.Event()
-        self._signals, self._sent = signals, sent
 
     def __repr__(self) -> str:
         return f"<trio_turnstile.Turnstile of {', '.join(self._limiters) or 'no limiters'}>"
 
     @property
     def limiters(self) -> Mapping[str, Limiter]:
-        """The limiters by name, closed ones left out; a live, read-only view."""
+        """The limiters by name, without closed ones; a live, read-only view."""
         return MappingProxyType(self._limiters)
-
-    @property
-    def signals(self) -> SignalChannel:
-        """A channel for signals: send ``(name, signal)``, or ``(None, signal)`` for all."""
-        return self._signals
 
     @property
     def history(self) -> History:
@@ -116,64 +97,84 @@ class Turnstile:
           RuntimeError: if it is in a turnstile already.
           trio.ClosedResourceError: if the limiter or the turnstile is closed.
         """
-        self._check_open()
-        name = self._free_name(limiter.name)
-        limiter._actuator.join(name, self)
-        self._limiters[name] = limiter
-        self._tell(LimiterOpened(name, trio.current_time(), limiter.ceiling))
-        self._wake()  # a policy may want to be heard sooner than anything else
+        self._dispatcher.check_open()
+        name = self._names.first_free(limiter.name)
+        limiter._actuator.join(name, self._dispatcher)
+        self._names.add(name, limiter)
+        self._dispatcher.notify(LimiterOpened(name, trio.current_time(), limiter.ceiling))
         return limiter
 
     def up(self, name: str | None = None) -> None:
-        """Ask one limiter, or all of them, for a step up. Never blocks; from any thread.
-
-        Raises:
-          KeyError: if no limiter has that name.
-          trio.ClosedResourceError: if the turnstile was left.
-        """
-        self._order(name, Signal.UP)
-
-    def down(self, name: str | None = None) -> None:
-        """Ask one limiter, or all of them, for a step down. Never blocks; from any thread.
-
-        Raises:
-          KeyError: if no limiter has that name.
-          trio.ClosedResourceError: if the turnstile was left.
-        """
-        self._order(name, Signal.DOWN)
-
-    def watch(self, monitor: Watcher) -> None:
-        """Run a monitor until the turnstile is left.
+        """Ask for one step up. Never blocks; may be called from any thread.
 
         Args:
-          monitor: called with a channel of its own for ``(name or None, Signal)``.
+          name: the limiter to move; ``None`` for all of them.
+
+        Raises:
+          KeyError: if no limiter has that name.
+          trio.ClosedResourceError: if the turnstile was left.
+        """
+        self.signal(Signal.UP, name)
+
+    def down(self, name: str | None = None) -> None:
+        """Ask for one step down, as `up` does for one step up."""
+        self.signal(Signal.DOWN, name)
+
+    def signal(self, signal: Signal, name: str | None = None) -> None:
+        """Ask for one step, up or down. Never blocks; may be called from any thread.
+
+        Args:
+          signal: `Signal.UP` or `Signal.DOWN`.
+          name: the limiter to move; ``None`` for all of them.
+
+        Raises:
+          TypeError: if ``signal`` is no `Signal`.
+          KeyError: if no limiter has that name.
+          trio.ClosedResourceError: if the turnstile was left.
+        """
+        if not isinstance(signal, Signal):
+            raise TypeError(f"signal must be Signal.UP or Signal.DOWN, not {signal!r}")
+        if name is not None and name not in self._limiters:
+            raise KeyError(self._unknown(name))
+        self._post_signal(signal, name)
+
+    def watch(self, watcher: Watcher) -> None:
+        """Run a watcher until the turnstile is left; then it is cancelled.
+
+        Args:
+          watcher: an async function. It is called with this turnstile, watches
+            something, and calls `up`, `down` or `signal`.
+
+        Raises:
+          trio.ClosedResourceError: if the turnstile was left.
 
         Error handling:
-          A monitor that raises ends the turnstile, as an alarm that nobody would
-          hear of any more must not fail in silence: the body is cancelled, and
-          the error comes out of `open_turnstile` in an exception group.
+          If a watcher raises, the turnstile is cancelled: an alarm must not die
+          unnoticed. The error comes out of `open_turnstile` in an exception group.
+          So a watcher of one limiter, which may be closed before the turnstile is
+          left, has to handle `KeyError`. The alarms of this package log it instead.
         """
-        self._check_open()
-        self._nursery.start_soon(self._run_monitor, monitor, self._signals.clone())
+        self._dispatcher.check_open()
+        self._nursery.start_soon(watcher, self)
 
-    # ---- the tasks ----
+    # ---- inside ----
 
-    async def _run_throttle(self) -> None:
-        while True:
-            self._news = trio.Event()  # first, so that no later wake-up is missed
-            now = trio.current_time()
-            self._act(now)
-            next_tick = min(
-                (limiter._actuator.tick(now) for limiter in tuple(self._limiters.values())),
-                default=float("inf"),
-            )
-            if self._actions:  # posted meanwhile: let others run in between
-                await trio.lowlevel.checkpoint()
-                continue
-            with trio.move_on_at(next_tick):
-                await self._news.wait()
+    def _post_signal(self, signal: Signal, name: str | None) -> None:
+        """Post a signal; if the limiter of that name is closed by then, log it."""
+        self._dispatcher.post(partial(self._apply, signal, name))
 
-    async def _run_sampling(self) -> None:
+    def _apply(self, signal: Signal, name: str | None, now: float) -> None:
+        if name is not None and name not in self._limiters:
+            _LOG.warning("signal %s dropped: %s", signal.value, self._unknown(name))
+            return
+        for limiter in tuple(self._limiters.values()) if name is None else [self._limiters[name]]:
+            limiter._actuator.signal(signal, now)
+            self._dispatcher.wake(limiter._actuator)
+
+    def _unknown(self, name: str) -> str:
+        return f"no limiter is named {name!r}; there are: {', '.join(self._limiters) or 'none'}"
+
+    async def _take_samples(self) -> None:
         at = trio.current_time()
         while True:
             at += self._sample_every
@@ -184,78 +185,11 @@ class Turnstile:
                     name, at, state.total_tokens, state.borrowed_tokens, state.tasks_waiting
                 )
                 self._history.add(sample)
-                self._tell(sample)
+                self._dispatcher.notify(sample)
 
-    async def _run_signals(self) -> None:
-        async for name, signal in self._sent:
-            self._actions.append(partial(self._signal, name, signal))
-            self._wake()
 
-    async def _run_monitor(self, monitor: Watcher, signals: SignalChannel) -> None:
-        with signals:
-            await monitor(signals)
-
-    # ---- for limiters ----
-
-    def _post(self, action: Action) -> None:
-        """Leave something for the throttle task to do; from any thread."""
-        self._check_open()
-        self._actions.append(action)
-        try:
-            self._trio_token.run_sync_soon(self._wake, idempotent=True)
-        except trio.RunFinishedError:
-            raise trio.ClosedResourceError("the turnstile was left") from None
-
-    def _tell(self, event: Event) -> None:
-        self._observers(event)
-
-    def _forget(self, name: str) -> None:
-        del self._limiters[name]
-
-    # ---- inside ----
-
-    def _order(self, name: str | None, signal: Signal) -> None:
-        if name is not None and name not in self._limiters:
-            raise KeyError(self._unknown(name))
-        self._post(partial(self._signal, name, signal))
-
-    def _signal(self, name: str | None, signal: Signal, now: float) -> None:
-        if name is not None and name not in self._limiters:
-            _LOG.warning("signal %s dropped: %s", signal.value, self._unknown(name))
-            return
-        for limiter in tuple(self._limiters.values()) if name is None else [self._limiters[name]]:
-            limiter._actuator.signal(signal, now)
-
-    def _act(self, now: float) -> None:
-        for _ in range(len(self._actions)):
-            self._actions.popleft()(now)
-
-    def _wake(self) -> None:
-        self._news.set()
-
-    def _close(self) -> None:
-        self._closed = True  # nothing more is posted; what was posted is done
-        with suppress(trio.WouldBlock):
-            while True:
-                self._actions.append(partial(self._signal, *self._sent.receive_nowait()))
-        self._act(trio.current_time())
-        for limiter in tuple(self._limiters.values()):
-            limiter.close()
-        self._signals.close()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise trio.ClosedResourceError("the turnstile was left")
-
-    def _free_name(self, name: str) -> str:
-        free, number = name, 1
-        while free in self._limiters:
-            number += 1
-            free = f"{name}-{number}"
-        return free
-
-    def _unknown(self, name: str) -> str:
-        return f"no limiter is named {name!r}; there are: {', '.join(self._limiters) or 'none'}"
+Watcher: TypeAlias = Callable[[Turnstile], Awaitable[object]]
+"""An async function that watches something and sends signals to the turnstile."""
 
 
 @asynccontextmanager
@@ -264,29 +198,31 @@ async def open_turnstile(
 ) -> AsyncIterator[Turnstile]:
     """Open a turnstile for the length of an ``async with`` block.
 
-    On leaving, its monitors are cancelled and its limiters closed.
+    On leaving, its watchers are cancelled and its limiters closed.
 
     Args:
       observers: each is called with every event of the turnstile and its
-        limiters; one that raises is logged and called no more.
+        limiters; one that raises is logged and not called again.
       sample_every: seconds between two samples for the history.
 
     Raises:
       TypeError, ValueError: if ``sample_every`` is no number over 0.
 
     Error handling:
-      What the body raises comes out as it is; together with the error of a
-      monitor, in an exception group.
+      An exception of the body comes out unchanged. If a watcher raises too, both
+      come out in an exception group.
     """
     check_seconds("sample_every", sample_every, positive=True)
-    signals, sent = trio.open_memory_channel[tuple[str | None, Signal]](SIGNALS_BUFFERED)
-    with sent:  # until the monitors have ended: one may send as it is cancelled
+    names = Names[Limiter]()
+    dispatcher = Dispatcher(observers, names.discard)
+    try:
         async with open_background_nursery() as nursery:
-            turnstile = Turnstile(nursery, signals, sent, observers, sample_every)
-            nursery.start_soon(turnstile._run_throttle)
-            nursery.start_soon(turnstile._run_sampling)
-            nursery.start_soon(turnstile._run_signals)
-            try:
-                yield turnstile
-            finally:
-                turnstile._close()
+            turnstile = Turnstile(nursery, dispatcher, names, sample_every)
+            nursery.start_soon(dispatcher.run)
+            nursery.start_soon(turnstile._take_samples)
+            yield turnstile
+    finally:
+        # After the watchers have ended: one may still send a signal while it is cancelled.
+        dispatcher.close()
+        for limiter in tuple(names.taken.values()):
+            limiter.close()

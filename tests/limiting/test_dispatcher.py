@@ -1,0 +1,252 @@
+"""`Dispatcher`: what is posted is run, and only limiters with something to do are visited."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from testkit.limiters import STEP_BY_STEP, Proposal
+from trio_turnstile import LimiterOpened, Turnstile, open_turnstile
+from trio_turnstile._limiting import dispatcher as module
+from trio_turnstile._limiting.actuator import LimitActuator
+from trio_turnstile._limiting.dispatcher import Dispatcher
+
+
+@attrs.define(eq=False)
+class Member:
+    """Something to visit, which keeps when it was visited."""
+
+    next: float = float("inf")
+    """When it wants to be visited again."""
+    visits: list[float] = attrs.field(factory=list)
+    then: Callable[[], None] = lambda: None
+    """Called at each visit."""
+    always: bool = False
+    """Whether it always wants to be visited at once."""
+
+    def tick(self, now: float) -> float:
+        self.visits.append(now)
+        self.then()
+        if now >= self.next:
+            self.next = float("inf")
+        return now if self.always else self.next
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[Dispatcher]:
+    dispatcher = Dispatcher([], lambda _: None)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(dispatcher.run)
+        yield dispatcher
+        nursery.cancel_scope.cancel()
+
+
+# ---- visits ----
+
+
+async def test_a_member_is_visited_when_it_is_woken_and_when_it_asked_to_be(
+    autojump_clock: MockClock,
+) -> None:
+    """Once at each of these times, and never in between."""
+    async with running() as dispatcher:
+        member, other = Member(next=5.0), Member(next=3.0)
+        dispatcher.wake(member)
+        dispatcher.wake(member)
+        dispatcher.wake(other)
+        await trio.sleep(100)
+        dispatcher.wake(member)
+        await trio.sleep(100)
+        assert (member.visits, other.visits) == ([0, 5, 100], [0, 3])
+
+
+async def test_a_member_that_was_moved_is_not_visited_at_the_old_time(
+    autojump_clock: MockClock,
+) -> None:
+    """Later or sooner: only the last time that it asked for counts."""
+    async with running() as dispatcher:
+        member = Member(next=5.0)
+        dispatcher.wake(member)
+        for later in (8.0, 3.0, 6.0):
+            await wait_all_tasks_blocked()
+            member.next = later
+            dispatcher.wake(member)
+        await trio.sleep(100)
+        assert member.visits == [0, 0, 0, 0, 6]
+
+
+async def test_a_forgotten_member_is_not_visited(autojump_clock: MockClock) -> None:
+    """Neither if it was just woken, nor when its time comes."""
+    async with running() as dispatcher:
+        due, woken = Member(next=5.0), Member()
+        dispatcher.wake(due)
+        await wait_all_tasks_blocked()
+        dispatcher.wake(woken)
+        dispatcher.forget("due", due)
+        dispatcher.forget("woken", woken)
+        await trio.sleep(100)
+        assert (due.visits, woken.visits) == ([0], [])
+
+
+async def test_a_member_that_wakes_itself_does_not_starve_other_tasks() -> None:
+    """Each visit is in a round of its own, with a checkpoint before."""
+    async with running() as dispatcher:
+        member = Member()
+        member.then = lambda: dispatcher.wake(member)
+        dispatcher.wake(member)
+        for _ in range(10):
+            await trio.lowlevel.checkpoint()
+        assert 1 <= len(member.visits) <= 11
+
+
+async def test_a_member_that_is_always_due_does_not_starve_other_tasks() -> None:
+    """It is visited once in a round."""
+    async with running() as dispatcher:
+        member = Member(always=True)
+        dispatcher.wake(member)
+        for _ in range(10):
+            await trio.lowlevel.checkpoint()
+        assert 1 <= len(member.visits) <= 11
+
+
+async def test_times_that_are_out_of_date_are_dropped_from_the_heap(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pause that is made longer again and again does not fill the memory."""
+    monkeypatch.setattr(module, "STALE_ENTRIES_KEPT", 10)
+    async with running() as dispatcher:
+        member, other = Member(), Member(next=700.0)
+        dispatcher.wake(other)
+        for number in range(100):
+            member.next = 500.0 + number
+            dispatcher.wake(member)
+            await wait_all_tasks_blocked()
+        assert len(dispatcher._heap) <= 2 * 2 + 10
+        await trio.sleep(1000)
+        assert (member.visits[100:], other.visits) == ([599], [0, 700])
+
+
+# ---- visits of the limiters of a turnstile ----
+
+
+@pytest.fixture
+def visited(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the limiters that are visited from now on, in order."""
+    names: list[str] = []
+    tick = LimitActuator.tick
+
+    def note(actuator: LimitActuator, now: float) -> float:
+        names.append(actuator._controller.name)
+        return tick(actuator, now)
+
+    monkeypatch.setattr(LimitActuator, "tick", note)
+    return names
+
+
+async def crowd(turnstile: Turnstile) -> None:
+    """Add a hundred limiters, and wait until all have been visited."""
+    for number in range(100):
+        turnstile.limiter(f"l{number}", 10, throttle=STEP_BY_STEP)
+    await wait_all_tasks_blocked()
+
+
+async def test_a_signal_to_one_limiter_visits_no_other(visited: list[str]) -> None:
+    """However many there are, and whoever sends it."""
+    async with open_turnstile() as turnstile:
+        await crowd(turnstile)
+        visited.clear()
+        turnstile.limiters["l7"].down()
+        await wait_all_tasks_blocked()
+        turnstile.down("l8")
+        await wait_all_tasks_blocked()
+        assert visited == ["l7", "l8"]
+        assert turnstile.limiters["l7"].total_tokens == 9
+
+
+async def test_only_limiters_with_a_policy_are_visited_ten_times_a_second(
+    autojump_clock: MockClock, visited: list[str]
+) -> None:
+    """The others have nothing to do until they are signalled."""
+    async with open_turnstile() as turnstile:
+        await crowd(turnstile)
+        policy = Proposal(5.0)
+        turnstile.limiter("adaptive", 10, policy=policy)
+        await wait_all_tasks_blocked()
+        visited.clear()
+        await trio.sleep(0.95)
+        assert visited == ["adaptive"] * 9
+        assert len(policy.ticks) == 10
+
+
+async def test_a_call_through_a_limiter_visits_none(visited: list[str]) -> None:
+    """Tokens that come and go are no business of the throttle task."""
+    async with open_turnstile() as turnstile:
+        await crowd(turnstile)
+        visited.clear()
+        async with turnstile.limiters["l7"]:
+            await wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
+        assert visited == []
+
+
+async def test_pauses_of_many_limiters_end_on_time(
+    autojump_clock: MockClock, visited: list[str]
+) -> None:
+    """Each is visited when it is paused and when its pause ends."""
+    async with open_turnstile() as turnstile:
+        await crowd(turnstile)
+        visited.clear()
+        for seconds in (3, 1, 2):
+            turnstile.limiters[f"l{seconds}"].pause(seconds)
+        await trio.sleep(1.5)
+        assert turnstile.limiters["l1"].total_tokens == 10
+        assert turnstile.limiters["l2"].total_tokens == 0
+        await trio.sleep(2)
+        assert visited == ["l3", "l1", "l2", "l1", "l2", "l3"]
+
+
+# ---- posting ----
+
+
+async def test_what_is_posted_is_run_in_order_with_the_time(autojump_clock: MockClock) -> None:
+    """Nothing is run by the caller itself."""
+    async with running() as dispatcher:
+        await trio.sleep(7)
+        calls: list[tuple[str, float]] = []
+        for name in "abc":
+            dispatcher.post(lambda now, name=name: calls.append((name, now)))  # type: ignore[misc]
+        assert not calls
+        await wait_all_tasks_blocked()
+        assert calls == [("a", 7), ("b", 7), ("c", 7)]
+
+
+async def test_closing_runs_what_was_posted_and_refuses_the_rest() -> None:
+    """A signal that was sent before the turnstile is left is not lost."""
+    dispatcher = Dispatcher([], lambda _: None)
+    calls: list[float] = []
+    dispatcher.post(calls.append)
+    dispatcher.close()
+    assert len(calls) == 1
+    with pytest.raises(trio.ClosedResourceError, match="the turnstile was left"):
+        dispatcher.post(calls.append)
+
+
+async def test_the_name_of_a_forgotten_member_is_passed_on() -> None:
+    """So that it is free again."""
+    forgotten: list[str] = []
+    dispatcher = Dispatcher([], forgotten.append)
+    dispatcher.forget("api", Member())
+    assert forgotten == ["api"]
+
+
+async def test_observers_are_notified_at_once() -> None:
+    """In the task that made the event."""
+    events: list[object] = []
+    dispatcher = Dispatcher([events.append], lambda _: None)
+    event = LimiterOpened("api", 0.0, 10)
+    dispatcher.notify(event)
+    assert events == [event]

@@ -1,0 +1,80 @@
+"""`Names`: a name that is taken gets the lowest number that is free, quickly."""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_turnstile._limiting.names import Names
+
+NAME = st.sampled_from(["a", "a-2", "a-3", "a-2-2", "a-02", "b", "-2", "", "a-\n", "a-9999999999"])
+
+
+def add(names: Names[None], name: str) -> str:
+    free = names.first_free(name)
+    names.add(free, None)
+    return free
+
+
+@given(st.lists(st.tuples(st.just("add"), NAME) | st.tuples(st.just("discard"), st.integers(0))))
+def test_it_is_the_first_free_name_of_a_plain_search(acts: list[tuple[str, Any]]) -> None:
+    """Whatever was added and discarded before, and whatever names end in a number."""
+    names = Names[None]()
+    taken: list[str] = []
+    for act, value in acts:
+        if act == "add":
+            expected, number = value, 1
+            while expected in taken:
+                number += 1
+                expected = f"{value}-{number}"
+            assert add(names, value) == expected
+            taken.append(expected)
+        elif taken:
+            names.discard(taken.pop(value % len(taken)))
+        assert list(names.taken) == taken
+
+
+def test_the_names_of_things_that_are_gone_take_no_memory() -> None:
+    """Nothing is left of names that had numbers, once all are free again."""
+    names = Names[None]()
+    for base in range(100):
+        for name in [add(names, str(base)) for _ in range(5)]:
+            names.discard(name)
+    assert not names.taken
+    assert not names._numbers
+
+
+@pytest.mark.parametrize("discard", [False, True])
+def test_a_free_name_is_found_in_constant_time(discard: bool) -> None:
+    """Four times as many things of one name take four times as many lines of code."""
+    assert lines_run(400, discard) < 4.5 * lines_run(100, discard)
+
+
+def lines_run(things: int, discard: bool) -> int:
+    """Count the lines that run as many things of one name are added, and a low one replaced."""
+    lines = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal lines
+        lines += event == "line" and frame.f_code.co_filename.endswith("names.py")
+        return trace
+
+    names = Names[None]()
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        for _ in range(things):
+            add(names, "api")
+            if discard and len(names.taken) > 3:
+                names.discard("api-2")
+                names.discard("api-3")
+                add(names, "api")
+                add(names, "api")
+    finally:
+        sys.settrace(before)
+    return lines

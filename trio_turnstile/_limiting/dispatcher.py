@@ -1,0 +1,162 @@
+"""`Dispatcher`: the throttle task of a turnstile, and the one way to it.
+
+All that moves a limit is posted here, from any thread: an append to a deque, and a
+wake-up that trio makes safe to send from anywhere. The throttle task, `Dispatcher.run`,
+runs what was posted. It is the one writer of the limits of a turnstile.
+
+The task visits only limiters that have something to do: those that were touched since the
+last round, and those whose next tick is due, which a heap tells. So what a signal to one
+limiter costs does not depend on how many limiters there are.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import Protocol, TypeAlias, final
+
+import trio
+
+from .events import Event, Observer, Observers
+
+Action: TypeAlias = Callable[[float], None]
+"""What the throttle task runs, with the time on trio's clock."""
+
+STALE_ENTRIES_KEPT = 1000
+"""How many outdated entries the heap may hold beside twice the ones in use.
+
+`trio` prunes its own heap of deadlines by the same rule.
+"""
+
+
+class Member(Protocol):
+    """A limiter, as the throttle task sees it. It is compared by identity."""
+
+    def tick(self, now: float) -> float:
+        """Let time pass; return when to call again, on trio's clock."""
+        ...
+
+
+@final
+class Dispatcher:
+    """Runs what is posted, visits limiters when they have something to do, and notifies.
+
+    Args:
+      observers: each is called with every event.
+      forget: called with the name of each limiter that was closed.
+    """
+
+    def __init__(self, observers: Iterable[Observer], forget: Callable[[str], None]) -> None:
+        self._observers = Observers(observers)
+        self._forget = forget
+        self._closed = False
+        self._trio_token = trio.lowlevel.current_trio_token()
+        self._posted: deque[tuple[Action, Member | None]] = deque()
+        self._wakeup = trio.Event()
+        self._touched: dict[Member, None] = {}  # a set that keeps the order
+        # The heap is never searched: an entry counts only if `_due` has the same time.
+        self._due: dict[Member, float] = {}
+        self._heap: list[tuple[float, int, Member]] = []
+        self._serial = count()
+
+    # ---- from any thread ----
+
+    def post(self, action: Action, member: Member | None = None) -> None:
+        """Have the throttle task run ``action``, and then visit ``member``.
+
+        Raises:
+          trio.ClosedResourceError: if the turnstile was left.
+        """
+        self.check_open()
+        self._posted.append((action, member))
+        try:
+            self._trio_token.run_sync_soon(self._wake_up, idempotent=True)
+        except trio.RunFinishedError:
+            raise trio.ClosedResourceError("the turnstile was left") from None
+
+    def check_open(self) -> None:
+        """Raise `trio.ClosedResourceError` if the turnstile was left."""
+        if self._closed:
+            raise trio.ClosedResourceError("the turnstile was left")
+
+    # ---- from the trio run ----
+
+    def wake(self, member: Member) -> None:
+        """Have the throttle task visit a limiter in its next round."""
+        self._touched[member] = None
+        self._wake_up()
+
+    def notify(self, event: Event) -> None:
+        """Call the observers with ``event``."""
+        self._observers(event)
+
+    def forget(self, name: str, member: Member) -> None:
+        """Stop visiting a limiter, which was closed; its name is free again."""
+        self._touched.pop(member, None)
+        self._due.pop(member, None)
+        self._forget(name)
+
+    async def run(self) -> None:
+        """Be the throttle task, until cancelled."""
+        while True:
+            now = trio.current_time()
+            self._run_posted(now)
+            # What is posted or touched from here on sets the new event: it gets another
+            # round, with a checkpoint before, so that a flood does not starve other tasks.
+            self._wakeup = trio.Event()
+            self._visit_touched(now)
+            self._visit_due(now)
+            self._prune()
+            with trio.move_on_at(self._heap[0][0] if self._heap else math.inf):
+                await self._wakeup.wait()
+
+    def close(self) -> None:
+        """Run what was posted before; from now on nothing more can be posted."""
+        self._closed = True
+        self._run_posted(trio.current_time())
+
+    # ---- inside ----
+
+    def _wake_up(self) -> None:
+        self._wakeup.set()
+
+    def _run_posted(self, now: float) -> None:
+        # Only what is there now: an action may lead to another one being posted.
+        for _ in range(len(self._posted)):
+            action, member = self._posted.popleft()
+            action(now)
+            if member is not None:
+                self._touched[member] = None
+
+    def _visit_touched(self, now: float) -> None:
+        # Only what is there now, for the same reason. A visit may also lead to a limiter
+        # being closed that is yet to be visited: its tick does nothing.
+        touched, self._touched = self._touched, {}
+        for member in touched:
+            self._visit(member, now)
+
+    def _visit_due(self, now: float) -> None:
+        due: list[Member] = []
+        while self._heap and self._heap[0][0] <= now:
+            time, _, member = heapq.heappop(self._heap)
+            if self._due.get(member) == time:
+                del self._due[member]
+                due.append(member)
+        for member in due:
+            self._visit(member, now)
+
+    def _visit(self, member: Member, now: float) -> None:
+        due = member.tick(now)
+        if due == math.inf:
+            self._due.pop(member, None)
+        elif self._due.get(member) != due:
+            self._due[member] = due
+            heapq.heappush(self._heap, (due, next(self._serial), member))
+
+    def _prune(self) -> None:
+        if len(self._heap) > 2 * len(self._due) + STALE_ENTRIES_KEPT:
+            self._heap = [entry for entry in self._heap if self._due.get(entry[2]) == entry[0]]
+            heapq.heapify(self._heap)
