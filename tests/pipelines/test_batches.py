@@ -358,7 +358,7 @@ async def test_a_key_or_weight_that_fails_is_an_error_of_its_item(options: Any) 
     assert books(report).failed == 1
     assert books(report).completed == len(list(numbers)) - 1
     (error,) = report.errors
-    assert (error.item, error.phase, error.attempt) == (bad, "Store", 2)
+    assert (error.item, error.phase, error.attempt) == (bad, "Store", 1)
     with pytest.raises(Aborted) as caught:
         await (Producer(numbers) | Consumer(store, batch=Batch(2, **options))).run()
     assert [error.item for error in caught.value.exceptions] == [bad]

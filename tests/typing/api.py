@@ -36,7 +36,6 @@ from trio_turnstile import (
     Saturated,
     Scalable,
     Signal,
-    SignalChannel,
     Skip,
     Snapshot,
     Stop,
@@ -93,9 +92,9 @@ def shed(error: Saturated) -> None:
 # ---- turnstiles ----
 
 
-async def alarm(signals: SignalChannel) -> None:
-    await signals.send((None, Signal.DOWN))
-    await signals.send(("api", Signal.UP))
+async def alarm(turnstile: Turnstile) -> None:
+    turnstile.down()
+    turnstile.signal(Signal.UP, "api")
 
 
 def observe(event: Event) -> None:
@@ -155,7 +154,6 @@ async def turnstiles() -> None:
         turnstile.watch(alarm)
         turnstile.up()
         turnstile.down("api")
-        assert_type(turnstile.signals, trio.MemorySendChannel[tuple[str | None, Signal]])
         assert_type(turnstile.history, History)
         assert_type(turnstile.history.averages("api"), Mapping[int, float | None])
         assert_type(turnstile.history.latest("api"), Snapshot | None)

@@ -80,8 +80,8 @@ async def turnstiles() -> None:
         turnstile.watch(not_async)  # type: ignore[arg-type]
         turnstile.limiters["api"] = Limiter("api", 5)  # type: ignore[index]
         turnstile.down(Signal.DOWN)  # type: ignore[arg-type]
-        await turnstile.signals.send(Signal.DOWN)  # type: ignore[arg-type]
-        await turnstile.signals.send(("api", "down"))  # type: ignore[arg-type]
+        turnstile.signal("down")  # type: ignore[arg-type]
+        turnstile.signal(None, Signal.DOWN)  # type: ignore[arg-type]
         turnstile.limiter("api", 10, hold=5)  # type: ignore[call-arg]
 
 

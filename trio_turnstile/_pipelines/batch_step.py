@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, final
 
 from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._engine.counts import Fate
 from trio_turnstile._engine.slot import Slot
-from trio_turnstile._engine.verdicts import RetryIn
+from trio_turnstile._engine.verdicts import RetryIn, Verdict
 from trio_turnstile._errors import ConcurrentError, describe
 
 from .gathering import BatchError, Gathered
@@ -43,14 +44,16 @@ class BatchStep:
     async def handle(self, batch: Gathered[Any], slot: Slot) -> None:
         """Hand the batch to the step, and what failed in it again, as the policies say."""
         left = deque(batch.items)
-        attempt = 0
+        attempts, attempt = self._step.attempts, 0
+        # Another attempt would not give an item the key or weight that it lacks.
+        judge = attempts.judge if batch.failure is None else attempts.judge_finally
         try:
             while left:
                 attempt += 1
                 errors = await self._attempt(list(left), slot, batch.failure)
                 again: RetryIn | None = None
                 for index in range(len(left)):
-                    verdict = await self._judge(left[0], errors.get(index), attempt)
+                    verdict = await self._end(left[0], errors.get(index), attempt, judge)
                     member = left.popleft()
                     if isinstance(verdict, RetryIn):
                         left.append(member)
@@ -58,7 +61,7 @@ class BatchStep:
                     else:
                         self._inbox.settle(verdict)
                 if again is not None:
-                    await self._step.attempts.back_off(again, slot, len(left))
+                    await attempts.back_off(again, slot, len(left))
         finally:
             slot.release_cancelled()
             slot.fate = Fate.COMPLETED  # of the batch: its members have fates of their own
@@ -87,7 +90,14 @@ class BatchStep:
         slot.release()
         return {}
 
-    async def _judge(self, member: Any, error: Exception | None, attempt: int) -> RetryIn | Fate:
+    async def _end(
+        self,
+        member: Any,
+        error: Exception | None,
+        attempt: int,
+        judge: Callable[[ConcurrentError], Verdict],
+    ) -> RetryIn | Fate:
+        """Return how the member ended, or the verdict to try it again."""
         if error is None:
             return Fate.COMPLETED
         failed = describe(error, item=member, phase=self._step.name)
@@ -95,11 +105,10 @@ class BatchStep:
             failed = ConcurrentError(str(error), item=member, phase=self._step.name)
             failed.__cause__ = error
         failed.attempt = attempt
-        attempts = self._step.attempts
-        verdict = attempts.judge(failed)
+        verdict = judge(failed)
         if isinstance(verdict, RetryIn):
             return verdict
-        return await attempts.give_up(failed, verdict)
+        return await self._step.attempts.give_up(failed, verdict)
 
 
 def _wait(verdict: RetryIn) -> float:
