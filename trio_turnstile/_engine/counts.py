@@ -34,13 +34,13 @@ class Counts:
     __slots__ = ("cut_off", "fates", "in_flight", "passed_on", "received", "retried")
 
     def __init__(self) -> None:
-        self.received = 0
+        self.received: int = 0
         """How many items the step was given."""
-        self.in_flight = 0
+        self.in_flight: int = 0
         """How many of them it has in hand."""
-        self.passed_on = 0
+        self.passed_on: int = 0
         """How many items it gave to the next step, or to the results of the pipeline."""
-        self.retried = 0
+        self.retried: int = 0
         """How many attempts were made again after an error."""
         self.fates: dict[Fate, int] = dict.fromkeys(Fate, 0)
         """How many items ended in each way."""

@@ -44,10 +44,10 @@ _CANCELLED = Fate.CANCELLED
 class Books(Protocol[T_contra]):
     """Where a pool books how what it received has ended: `Counts`, unless that is a batch."""
 
-    def settle(self, fate: Fate) -> None:
+    def settle(self, fate: Fate, /) -> None:
         """Book how it ended."""
 
-    def cancel(self, item: T_contra) -> None:
+    def cancel(self, item: T_contra, /) -> None:
         """Book that it was cancelled."""
 
 
@@ -57,6 +57,7 @@ class Handler(Protocol[T_contra]):
     The parts come apart because of their cost: a coroutine that surrounds them would make
     a stage of no-ops a twentieth slower.
     """
+        ...
 
     @property
     def admit(self) -> Callable[[T_contra, Slot], Awaitable[bool]] | None:
@@ -64,6 +65,7 @@ class Handler(Protocol[T_contra]):
 
         If it is not, ``slot.fate`` has been set.
         """
+        ...
 
     @property
     def handle(self) -> Callable[[T_contra, Slot], Awaitable[object]]:
@@ -72,18 +74,22 @@ class Handler(Protocol[T_contra]):
         It sets ``slot.fate``, unless there is a ``follow`` that does, and gives the token
         back before it waits for anything.
         """
+        ...
 
     @property
     def recover(self) -> Callable[[T_contra, Slot, Exception], Awaitable[object]] | None:
         """Goes on after an error of ``handle``, and returns in its place."""
+        ...
 
     @property
     def follow(self) -> Callable[[Any, Slot], Awaitable[object] | None] | None:
         """Gets what ``handle`` returned: sets ``slot.fate``, or returns what will set it."""
+        ...
 
     @property
     def leave(self) -> Callable[[Slot], object] | None:
         """Is called when the item is finished, however it ended."""
+        ...
 
 
 @final

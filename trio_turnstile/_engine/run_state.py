@@ -25,15 +25,15 @@ class RunState:
         check_whole("max_errors", max_errors, 0)
         self.errors: list[ConcurrentError] = []
         """The first errors."""
-        self.errors_omitted = 0
+        self.errors_omitted: int = 0
         """How many errors came after those that are kept."""
         self.fatal: list[ConcurrentError] = []
         """The errors that stopped the run."""
-        self.scope = trio.CancelScope()
+        self.scope: trio.CancelScope = trio.CancelScope()
         """Cancelling it ends the run at once."""
-        self.stopping = False
+        self.stopping: bool = False
         """Whether the run was told to stop, or has ended."""
-        self.ended = False
+        self.ended: bool = False
         """Whether the run is over, so that its books are closed."""
         self._max_errors = max_errors
         self._stops = trio.Event()

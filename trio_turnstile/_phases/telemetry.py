@@ -18,14 +18,16 @@ class Telemetry:
     """The receive ends of the channels: sums of what was sent, and the errors."""
 
     def __init__(self, record: Callable[[ConcurrentError], object]) -> None:
-        self.working = self.completed = self.failed = 0
+        self.working: int = 0
+        self.completed: int = 0
+        self.failed: int = 0
         # Unbounded, so that telemetry never blocks work; drained as fast as it comes.
         working, self._working = trio.open_memory_channel[int](math.inf)
         completed, self._completed = trio.open_memory_channel[int](math.inf)
         failed, self._failed = trio.open_memory_channel[int](math.inf)
         errors, self._errors = trio.open_memory_channel[ConcurrentError](math.inf)
         self._record = record
-        self.channels = Channels(working, completed, failed, errors)
+        self.channels: Channels = Channels(working, completed, failed, errors)
 
     async def run(self) -> None:
         """Take in what is sent, until cancelled."""
