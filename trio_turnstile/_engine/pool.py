@@ -57,7 +57,6 @@ class Handler(Protocol[T_contra]):
     The parts come apart because of their cost: a coroutine that surrounds them would make
     a stage of no-ops a twentieth slower.
     """
-        ...
 
     @property
     def admit(self) -> Callable[[T_contra, Slot], Awaitable[bool]] | None:
