@@ -1,4 +1,4 @@
-"""``turnstile simulate``: tables, what knee is meant to reach, and plots."""
+"""``turnstile simulate``: tables and plots."""
 
 from __future__ import annotations
 
@@ -46,42 +46,28 @@ def test_figures_are_those_of_the_worst_seed(call: Any) -> None:
     assert score.endswith(f"worst {min(r.score for r in results):.1f}")
 
 
-def test_knee_is_held_to_what_it_is_meant_to_reach(call: Any) -> None:
-    """Of the goals, those of the scenarios that were played; the exit status is 0 if all hold."""
-    run = call("simulate", "--scenario", "j", "--seeds", 1)
-    goals = run.lines[run.lines.index("knee:") + 1 :]
-    assert [goal.split(":")[0] for goal in goals] == [
-        "ok      throughput in J",
-        "ok      settled from 1 to 100 in J",
-        "ok      score in J",
-    ]
-    assert run.status == 0
-
-
-def test_a_goal_that_is_missed_is_the_exit_status(
+def test_the_exit_status_is_0_whatever_the_policy_reaches(
     call: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a policy in the place of knee that cannot reach the goals, it is 1."""
+    """A limit that never settles is shown as such."""
     monkeypatch.setattr(KneeLimit, "limit", property(lambda self: 5.0))
-    run = call("simulate", "--scenario", "J", "--seeds", 1)
-    assert "MISSED  throughput in J: 5." in run.out
-    assert "MISSED  settled from 1 to 100 in J: inf s, meant to be <= 8.0 s" in run.out
+    run = call("simulate", "--scenario", "j", "--seeds", 1)
     assert run.lines[1].endswith(" never")
-    assert run.status == 1
+    assert run.status == 0
 
 
 @pytest.mark.slow
-def test_the_overall_score_is_a_goal_once_all_were_played(call: Any) -> None:
-    """All fourteen scenarios; seed 1 is one of those for which every goal is reached."""
+def test_all_scenarios_are_played_in_order(call: Any) -> None:
+    """A row for each of A to N, then the scores."""
     run = call("simulate", "--seeds", 1)
     assert [line[0] for line in run.lines[1:15]] == list("ABCDEFGHIJKLMN")
-    assert run.lines[-1].startswith("ok      score overall: 9")
-    assert run.status == 0
+    assert run.lines[15].startswith("score: overall 9")
+    assert len(run.lines) == 16
 
 
 @pytest.mark.parametrize("policy", ["aimd", "vegas", "gradient2", "vector"])
-def test_other_policies_have_no_goals(call: Any, policy: str) -> None:
-    """They get a table and the exit status 0, whatever they reach."""
+def test_other_policies_have_the_same_table(call: Any, policy: str) -> None:
+    """A header, a row and the scores."""
     run = call("simulate", "--policy", policy, "--scenario", "J", "--seeds", 1)
     assert len(run.lines) == 3
     assert run.status == 0
@@ -104,7 +90,7 @@ def test_all_policies_are_compared(call: Any) -> None:
         ["score:", "worst"],
     ]
     assert len(run.lines[5].split()) == 2 + 5
-    assert "knee:" in run.lines
+    assert len(run.lines) == 6
 
 
 def test_a_comparison_without_a_score(call: Any) -> None:
