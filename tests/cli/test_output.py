@@ -143,12 +143,12 @@ def streams(out: bytes, err: bytes = b"") -> list[Stream]:
 async def test_outputs_are_printed_one_after_the_other(capfd: pytest.CaptureFixture[str]) -> None:
     """Standard output and error of each, in the order in which they came."""
     screen = Screen()
-    printer = Printer(screen, pytest.fail)
+    printer = Printer(screen)
     for number in range(3):
         printer.put(streams(b"out %d\n" % number, b"err %d\n" % number))
     printer.put(streams(b""))
     printer.end()
-    await printer.run()
+    await printer.run(pytest.fail)
     assert capfd.readouterr() == ("out 0\nout 1\nout 2\n", "err 0\nerr 1\nerr 2\n")
     assert screen.asked == ["hide", "show"] * 3
 
@@ -165,7 +165,7 @@ async def test_outputs_are_printed_one_after_the_other(capfd: pytest.CaptureFixt
 async def test_a_screen_hears_if_a_line_was_left_open(out: bytes, err: bytes, asked: str) -> None:
     """It is then to start on a new one."""
     screen = Screen()
-    printer = Printer(screen, pytest.fail)
+    printer = Printer(screen)
     printer.put(streams(out, err))
     printer.end()
     ours, theirs = os.openpty()
@@ -173,7 +173,7 @@ async def test_a_screen_hears_if_a_line_was_left_open(out: bytes, err: bytes, as
     try:
         for fd in (1, 2):
             os.dup2(theirs, fd)
-        await printer.run()
+        await printer.run(pytest.fail)
     finally:
         for fd, copy in zip((1, 2), saved, strict=True):
             os.dup2(copy, fd)
@@ -188,17 +188,17 @@ async def test_a_line_left_open_elsewhere_is_not_the_screens_business(
 ) -> None:
     """Such as one in a file that output is sent to."""
     screen = Screen()
-    printer = Printer(screen, pytest.fail)
+    printer = Printer(screen)
     printer.put(streams(b"open"))
     printer.end()
-    await printer.run()
+    await printer.run(pytest.fail)
     assert screen.asked == ["hide", "show"]
 
 
 async def test_lost_output_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
     """The rest of it is dropped; standard error is still printed."""
     lost: list[OSError] = []
-    printer = Printer(Screen(), lost.append)
+    printer = Printer(Screen())
     for _ in range(2):
         printer.put(streams(b"out\n", b"err\n"))
     printer.end()
@@ -206,7 +206,7 @@ async def test_lost_output_is_told_once(capfd: pytest.CaptureFixture[str]) -> No
     os.close(read_end)
     saved = os.dup(1)
     os.dup2(write_end, 1)
-    await printer.run()
+    await printer.run(lost.append)
     os.dup2(saved, 1)
     os.close(saved)
     os.close(write_end)
@@ -216,7 +216,7 @@ async def test_lost_output_is_told_once(capfd: pytest.CaptureFixture[str]) -> No
 
 async def test_there_is_room_until_much_waits(capfd: pytest.CaptureFixture[str]) -> None:
     """Then operations wait to begin until something was printed."""
-    printer = Printer(Screen(), pytest.fail)
+    printer = Printer(Screen())
     got_room = []
 
     async def begin() -> None:
@@ -231,6 +231,6 @@ async def test_there_is_room_until_much_waits(capfd: pytest.CaptureFixture[str])
         await wait_all_tasks_blocked()
         assert not got_room
         printer.end()
-        await printer.run()
+        await printer.run(pytest.fail)
     assert got_room
     assert capfd.readouterr().out == "x\n" * MOST_WAITING

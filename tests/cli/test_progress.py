@@ -18,13 +18,13 @@ from trio_turnstile.cli._progress import (
     LiveLine,
     Pace,
     PlainLines,
-    Standing,
+    ProgressSnapshot,
     describe,
     format_rate,
     open_progress,
 )
 
-STANDING = Standing(limit=4, running=3, completed=20, failed=1, total=None, state="")
+SNAPSHOT = ProgressSnapshot(limit=4, running=3, completed=20, failed=1, total=None, state="")
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_the_line_tells_no_more_than_is_known(
     changes: dict[str, Any], rate: float, line: str
 ) -> None:
     """Without a total or a rate there is no time left to tell."""
-    assert describe(attrs.evolve(STANDING, **changes), rate) == line
+    assert describe(attrs.evolve(SNAPSHOT, **changes), rate) == line
 
 
 @pytest.mark.parametrize(
@@ -96,13 +96,13 @@ async def test_lines_come_ever_more_seldom(
     """After 10 s, 20 s more, 40 s more ... and at last every five minutes."""
     times = []
 
-    def look() -> Standing:
+    def snapshot() -> ProgressSnapshot:
         times.append(trio.current_time())
-        return STANDING
+        return SNAPSHOT
 
     start = trio.current_time()
     with trio.move_on_after(1500):
-        await PlainLines(look, quiet=False).run()
+        await PlainLines(quiet=False).run(snapshot)
     assert [time - start for time in times] == [10, 30, 70, 150, 310, 610, 910, 1210]
     assert "turnstile: limit 4, running 3, done 20 of ?" in capfd.readouterr().err
 
@@ -111,9 +111,9 @@ async def test_a_quiet_run_has_no_lines_but_notes(
     autojump_clock: trio.testing.MockClock, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """What has to be known is told even so."""
-    progress = open_progress(lambda: STANDING, quiet=True)
+    progress = open_progress(quiet=True)
     with trio.move_on_after(1000):
-        await progress.run()
+        await progress.run(lambda: SNAPSHOT)
     progress.hide()
     progress.note("hear, hear")
     progress.show(mid_line=True)
@@ -127,7 +127,7 @@ def test_a_note_that_nobody_can_read_is_no_error() -> None:
     os.dup2(write_end, 2)
     os.close(read_end)
     try:
-        PlainLines(lambda: STANDING, quiet=False).note("x")
+        PlainLines(quiet=False).note("x")
     finally:
         os.dup2(saved, 2)
         os.close(saved)
@@ -173,13 +173,13 @@ async def test_the_live_line_is_drawn_anew_and_leaves_nothing(
     terminal: Terminal, autojump_clock: trio.testing.MockClock
 ) -> None:
     """It follows what it tells of."""
-    standing = STANDING
-    progress = LiveLine(lambda: standing, terminal.console)
+    snapshot = SNAPSHOT
+    progress = LiveLine(terminal.console)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(progress.run)
+        nursery.start_soon(progress.run, lambda: snapshot)
         await trio.sleep(1)
         terminal.wait_for("done 20 of ?")
-        standing = attrs.evolve(standing, completed=21)
+        snapshot = attrs.evolve(snapshot, completed=21)
         await trio.sleep(1)
         assert ERASED in terminal.wait_for("done 21 of ?")
         nursery.cancel_scope.cancel()
@@ -192,9 +192,9 @@ async def test_notes_stand_above_the_live_line(
     terminal: Terminal, autojump_clock: trio.testing.MockClock
 ) -> None:
     """They stay, and the line is drawn below them."""
-    progress = LiveLine(lambda: STANDING, terminal.console)
+    progress = LiveLine(terminal.console)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(progress.run)
+        nursery.start_soon(progress.run, lambda: SNAPSHOT)
         await trio.sleep(1)
         terminal.wait_for("ETA")
         progress.note("limit 4 -> 2 [bold]")
@@ -210,9 +210,9 @@ async def test_the_live_line_gives_way_to_output(
     mid_line: bool, between: str, terminal: Terminal, autojump_clock: trio.testing.MockClock
 ) -> None:
     """It is away while others write, and does not take away a line that they left open."""
-    progress = LiveLine(lambda: STANDING, terminal.console)
+    progress = LiveLine(terminal.console)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(progress.run)
+        nursery.start_soon(progress.run, lambda: SNAPSHOT)
         await trio.sleep(1)
         progress.hide()
         terminal.file.write("output")
@@ -237,9 +237,9 @@ async def test_a_terminal_that_goes_away_is_no_error(
     terminal: Terminal, autojump_clock: trio.testing.MockClock
 ) -> None:
     """The work is still to be done."""
-    progress = LiveLine(lambda: STANDING, terminal.console)
+    progress = LiveLine(terminal.console)
     terminal.hang_up()
-    await progress.run()
+    await progress.run(lambda: SNAPSHOT)
     progress.note("x")
     progress.hide()
     progress.show(mid_line=True)

@@ -72,7 +72,7 @@ def test_inputs_that_cannot_be_read_on_are_a_failure(call: Call, here: Path) -> 
     (here / "nulls").write_bytes(b"a\nb\0c\0")
     result = call("run", "-a", "nulls", "--work", "echo")
     assert (result.status, result.out) == (1, "a\n")
-    assert "the inputs could not be read on: input 2 has a NUL in it" in result.err
+    assert "cannot read the rest of the inputs: input 2 has a NUL in it" in result.err
     assert "--null" in result.err
     assert "1 completed, 0 failed" in result.err
 
@@ -83,7 +83,7 @@ def test_arguments_and_a_file_do_not_go_together(call: Call, here: Path) -> None
     for inputs in (["b"], ["--"]):
         result = call("run", "-a", "file", "--work", "echo", *inputs)
         assert (result.status, result.out) == (2, "")
-        assert "not from both" in result.err
+        assert "not both" in result.err
 
 
 # ---- phases ----
@@ -215,7 +215,7 @@ def test_the_error_summary_is_bounded(call: Call) -> None:
     result = call("run", "--work", "exit {#}", "--", *range(25))
     assert result.status == 25
     assert result.err.count(": work: exit status") == 20
-    assert "turnstile: and 5 errors more\nturnstile: 0 completed, 25 failed" in result.err
+    assert "turnstile: and 5 more errors\nturnstile: 0 completed, 25 failed" in result.err
 
 
 def test_over_a_hundred_failures_are_101(call: Call) -> None:
@@ -261,7 +261,7 @@ def test_a_job_log_that_cannot_be_written_on_is_told_once(call: Call, here: Path
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
     assert result.status == 0
-    assert result.err.count("the job log is written no further: File too large") == 1
+    assert result.err.count("stopped writing the job log: File too large") == 1
 
 
 # ---- retries and halting ----
@@ -302,7 +302,23 @@ def test_halting_soon_begins_nothing_more(call: Call, gate: Any) -> None:
     )
     assert result.status == 3
     assert "0 completed, 3 failed in " in result.err
-    assert result.err.endswith("; 7 not begun\n")
+    assert result.err.endswith("; 7 not started\n")
+
+
+def test_halting_is_announced_after_the_last_input_too(call: Call, gate: Any) -> None:
+    """While all inputs are taken and other operations still run."""
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(2)
+        gate.let(1)
+        watch.err.wait_for("halting soon: 1 failed")
+        gate.let(1)
+
+    result = call(
+        *("run", "-j2", "--halt", "soon,fail=1", "--work", f"{gate.wait}; exit 1", "--", *"ab"),
+        operator=operate,
+    )
+    assert result.status == 2
 
 
 def test_halting_now_ends_what_runs(call: Call, gate: Any, here: Path) -> None:
@@ -386,7 +402,7 @@ def test_a_dry_run_reads_its_inputs_as_a_run_does(call: Call) -> None:
     """With the same errors."""
     result = call("run", "--dry-run", "--work", "echo", stdin=b"a\nb\0c\n")
     assert (result.status, result.lines) == (1, ["echo 'a'"])
-    assert "could not be read on" in result.err
+    assert "cannot read the rest of the inputs" in result.err
 
 
 def test_a_dry_run_that_nobody_reads_ends_quietly(call: Call) -> None:

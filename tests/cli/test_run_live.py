@@ -110,7 +110,7 @@ def test_the_first_stop_signal_lets_what_runs_finish(
     def operate(watch: Any) -> None:
         gate.arrivals(2)
         watch.signal(signum)
-        watch.err.wait_for("no more is begun")
+        watch.err.wait_for("starting nothing more")
         gate.let(2)
 
     result = call(
@@ -119,7 +119,7 @@ def test_the_first_stop_signal_lets_what_runs_finish(
     )
     assert (result.status, sorted(result.lines)) == (status, ["a", "b"])
     assert "2 completed, 0 failed in " in result.err
-    assert result.err.endswith("; 5 not begun\n")
+    assert result.err.endswith("; 5 not started\n")
     assert (here / "log").read_text().count("\n") == 3
 
 
@@ -129,7 +129,7 @@ def test_a_drained_run_with_failures_tells_their_number(call: Call, gate: Any) -
     def operate(watch: Any) -> None:
         gate.arrivals(2)
         watch.signal(signal.SIGINT)
-        watch.err.wait_for("no more is begun")
+        watch.err.wait_for("starting nothing more")
         gate.let(2)
 
     result = call(*("run", "-j2", "--work", f"{gate.wait}; exit 1", "--", *"abc"), operator=operate)
@@ -142,7 +142,7 @@ def test_a_stop_signal_that_comes_late_changes_nothing(call: Call, gate: Any) ->
     def operate(watch: Any) -> None:
         gate.arrivals(1)
         watch.signal(signal.SIGINT)
-        watch.err.wait_for("no more is begun")
+        watch.err.wait_for("starting nothing more")
         gate.let(1)
 
     assert call("run", "--work", gate.wait, "--", "a", operator=operate).status == 0
@@ -154,7 +154,7 @@ def test_the_second_stop_signal_cancels_and_cleans_up(call: Call, gate: Any, her
     def operate(watch: Any) -> None:
         gate.arrivals(2)
         watch.signal(signal.SIGINT)
-        watch.err.wait_for("no more is begun")
+        watch.err.wait_for("starting nothing more")
         watch.signal(signal.SIGTERM)
         watch.err.wait_for("cancelled; clean-ups may take 30s each")
 
@@ -165,7 +165,7 @@ def test_the_second_stop_signal_cancels_and_cleans_up(call: Call, gate: Any, her
     )
     assert (result.status, sorted(result.lines)) == (130, ["began", "began", "clean a", "clean b"])
     assert "0 completed, 0 failed, 2 cancelled in " in result.err
-    assert result.err.endswith("; 4 not begun\n")
+    assert result.err.endswith("; 4 not started\n")
     lines = (here / "log").read_text().splitlines()[1:]
     assert [line.split("\t")[6:8] for line in lines] == [["-1", "0"]] * 2
 
@@ -176,7 +176,7 @@ def test_a_cancelled_run_does_not_wait_for_a_clean_up_for_ever(call: Call, gate:
     def operate(watch: Any) -> None:
         gate.arrivals(1)
         watch.signal(signal.SIGINT)
-        watch.err.wait_for("no more is begun")
+        watch.err.wait_for("starting nothing more")
         watch.signal(signal.SIGINT)
 
     result = call(
@@ -259,7 +259,7 @@ def test_a_closed_standard_output_stops_the_run(call: Call, gate: Any) -> None:
         operator=operate,
     )
     assert result.status == 141
-    assert re.search(r"[23] completed, 0 failed in .*; 1[78] not begun\n", result.err)
+    assert re.search(r"[23] completed, 0 failed in .*; 1[78] not started\n", result.err)
     assert "Traceback" not in result.err
 
 
@@ -267,7 +267,7 @@ def test_a_run_whose_output_nobody_takes_can_be_cancelled(
     call: Call, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It then gives up what it could not print."""
-    monkeypatch.setattr("trio_turnstile.cli._batch.PARTING", 0.1)
+    monkeypatch.setattr("trio_turnstile.cli._command_run.PARTING", 0.1)
     read_end, write_end = os.pipe()
     os.mkfifo("log")
     log = os.open("log", os.O_RDWR)
@@ -276,7 +276,7 @@ def test_a_run_whose_output_nobody_takes_can_be_cancelled(
         ended = b""
         while ended.count(b"\n") < 1 + 3:
             ended += os.read(log, 1000)
-        for text in ("no more is begun", "cancelled; clean-ups"):
+        for text in ("starting nothing more", "cancelled; clean-ups"):
             watch.signal(signal.SIGINT)
             watch.err.wait_for(text)
 
@@ -340,7 +340,7 @@ def test_signals_reach_the_program_and_not_its_commands(spawn: Any, gate: Any) -
     run.watch.signal(signal.SIGUSR2)
     run.watch.err.wait_for("limit 2 -> 1")
     os.killpg(run.watch.pid, signal.SIGINT)
-    run.watch.err.wait_for("no more is begun")
+    run.watch.err.wait_for("starting nothing more")
     gate.let(2)
     result = run.finish()
     assert (result.status, sorted(result.lines)) == (130, ["a", "b"])
@@ -435,7 +435,7 @@ def test_inputs_may_be_typed(call: Call) -> None:
     """A hint says so, as a program that waits for a terminal looks as if it hung."""
 
     def operate(watch: Any) -> None:
-        watch.err.wait_for("turnstile: reading inputs, one a line; Ctrl-D ends them")
+        watch.err.wait_for("turnstile: reading inputs, one per line; Ctrl-D ends them")
         watch.type("one\n")
         watch.err.wait_for("input one")
         watch.type("\x04")
@@ -457,7 +457,7 @@ def test_ctrl_c_drains_and_a_second_one_cancels(spawn: Any, gate: Any) -> None:
     )
     gate.arrivals(2)
     run.watch.type("\x03")
-    run.watch.err.wait_for("SIGINT: no more is begun")
+    run.watch.err.wait_for("SIGINT: starting nothing more")
     run.watch.err.wait_for("draining, limit 2, running 2")
     run.watch.type("\x03")
     result = run.finish()
@@ -465,4 +465,4 @@ def test_ctrl_c_drains_and_a_second_one_cancels(spawn: Any, gate: Any) -> None:
     shown = screen(result.err)
     assert sorted(shown[-3:-1]) == ["clean a", "clean b"]
     assert shown[-1].startswith("turnstile: 0 completed, 0 failed, 2 cancelled in ")
-    assert shown[-1].endswith("; 1 not begun")
+    assert shown[-1].endswith("; 1 not started")

@@ -160,7 +160,7 @@ def test_a_placeholder_elsewhere_is_refused(command: str, place: str) -> None:
 )
 def test_an_input_is_not_put_at_an_end_that_is_no_place_for_it(command: str) -> None:
     """There it would be a command of its own, or nothing at all."""
-    with pytest.raises(ValueError, match=r"write \{\} where it is to come"):
+    with pytest.raises(ValueError, match=r"write \{\} where it should go"):
         Template.parse(command, append=True)
 
 

@@ -36,7 +36,7 @@ def test_a_duration_is_a_number_with_a_unit(text: str, seconds: float) -> None:
 )
 def test_anything_else_is_no_duration(text: str) -> None:
     """The error shows the value, and what one looks like."""
-    with pytest.raises(ValueError, match=r"such as 30s, 10m or 1\.5h") as error_info:
+    with pytest.raises(ValueError, match=r"like 30s, 10m or 1\.5h") as error_info:
         Duration.parse(text)
     assert repr(text) in str(error_info.value)
 

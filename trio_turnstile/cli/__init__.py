@@ -1,6 +1,6 @@
 """The ``turnstile`` command.
 
-It needs the extra ``cli``. This module does not, so that it can say so.
+The command needs the extra ``cli``. This module works without it, so that it can say so.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-USAGE = 2
-"""The exit status if nothing was run, because of how the command was called."""
+from ._exit_status import USAGE, status_of_signal
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -28,18 +27,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         status = _launch(sys.argv[1:] if arguments is None else list(arguments))
         sys.stdout.flush()
     except KeyboardInterrupt:
-        status = 128 + signal.SIGINT
+        status = status_of_signal(signal.SIGINT)
     except BrokenPipeError:
-        # What is left in the buffer would be written, in vain and not without a word, at the end.
+        # At exit Python would flush stdout again and print a traceback, so point fd 1
+        # at /dev/null.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        status = 128 + signal.SIGPIPE
+        status = status_of_signal(signal.SIGPIPE)
     sys.exit(status)
 
 
 def _launch(arguments: list[str]) -> int:
     if os.name != "posix":
         return _refuse("it needs a POSIX system, for its shell, signals and process groups")
-    _settle_in()
+    _prepare_process()
     try:
         from ._app import launch
     except ModuleNotFoundError as error:
@@ -50,11 +50,13 @@ def _launch(arguments: list[str]) -> int:
     return launch(arguments)
 
 
-def _settle_in() -> None:
-    # A signal to retune that comes too soon or too late must not end the program.
+def _prepare_process() -> None:
+    # By default these signals end a process. One that arrives before the run listens for
+    # signals, or after it, must not.
     for signum in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(signum, signal.SIG_IGN)
-    # Were one of these closed, the next file to be opened would be taken for it.
+    # If a standard stream is closed, the next file to be opened would get its descriptor,
+    # and be read or written in its place.
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)

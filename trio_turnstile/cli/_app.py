@@ -1,4 +1,4 @@
-"""The table of commands, and how a command line gets to one of them."""
+"""The commands, and the parsing of a command line."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 from cyclopts import App, CycloptsError
 
-from . import USAGE
+from ._exit_status import USAGE
 from ._options import UsageError
 from ._run import run
 from ._simulate import simulate
 
 app = App(
     name="turnstile",
-    help="Run many operations at a time, never too many, under limits that can be moved.",
+    help="Run many shell commands at a time, under a limit that can change while they run.",
     help_format="markdown",
 )
 app.command(run)
@@ -24,10 +24,10 @@ app.command(simulate)
 
 
 def launch(arguments: list[str]) -> int:
-    """Do what the command line says; return the exit status.
+    """Run the command of a command line, and return its exit status.
 
-    What comes after ``--`` is kept from the parser: it takes much longer for many
-    arguments, and could not tell a ``--`` with nothing after it.
+    The parser does not see what comes after ``--``: it is slow with many arguments, and
+    does not report a ``--`` that has nothing after it.
     """
     end = arguments.index("--") if "--" in arguments else len(arguments)
     try:

@@ -1,10 +1,11 @@
-"""The inputs: from arguments, a file or standard input, read no sooner than needed.
+"""The inputs: from arguments, a file or standard input, read lazily.
 
-A file is read by a thread, in whatever pieces it comes. So an input can start as soon
-as it has arrived, and a pipe that stays open holds up nothing. `trio.lowlevel.FdStream`
-would not do: it makes the pipe non-blocking for every process that shares it, and
-cannot read a regular file. A little is read ahead, which tells of a short input, early,
-how long it is; of a regular file that is found out beside the work.
+A thread reads a file, in whatever pieces it comes. So the command for an input can start
+as soon as that input has arrived, and a pipe that stays open blocks nothing else.
+`trio.lowlevel.FdStream` would not do: it makes the pipe non-blocking for every process
+that shares it, and cannot read a regular file. `FileInputs` reads a little ahead, and so
+knows early how many inputs a short pipe has. It counts those of a regular file, however
+long, while operations run.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol, Self, final
+from typing import Protocol, Self, TypeAlias, final
 
 import trio
 from trio.lowlevel import ParkingLot, checkpoint
@@ -23,21 +24,26 @@ from trio.lowlevel import ParkingLot, checkpoint
 LONGEST = 1 << 20
 """The longest input to accept, in bytes: no system takes an argument as long."""
 
+InputError: TypeAlias = OSError | ValueError
+"""Why inputs cannot be read to their end."""
+
 _CHUNK = 1 << 16
 
 _in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
 
 
 class Inputs(Protocol):
-    """An async iterator of inputs, which knows how many it has given."""
+    """An async iterator of inputs, which keeps count of them."""
 
     taken: int
     """How many were taken so far."""
     total: int | None
     """How many there are; ``None`` while that is unknown."""
+    error: InputError | None
+    """What `__anext__` has raised in place of an input, if it has."""
 
     async def read(self) -> None:
-        """Do what reading needs; has to run in a task."""
+        """Read the inputs ahead of `__anext__`; must run in a task of its own."""
 
     def __aiter__(self) -> Self:
         """Return itself."""
@@ -47,20 +53,21 @@ class Inputs(Protocol):
         """Wait for an input and take it.
 
         Raises:
-          OSError: if they cannot be read.
-          ValueError: for one that no command could be given.
+          OSError: if the inputs cannot be read.
+          ValueError: for an input that no command can take as an argument.
         """
         ...
 
 
 @final
 class GivenInputs:
-    """Inputs that were given as arguments."""
+    """Inputs from the arguments of the command."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts = texts
         self.taken = 0
         self.total: int | None = len(texts)
+        self.error: InputError | None = None
 
     async def read(self) -> None:
         """Do nothing."""
@@ -79,11 +86,11 @@ class GivenInputs:
 
 @final
 class FileInputs:
-    """Inputs from a file, one a line. Bytes that are no text survive in them.
+    """Inputs from a file, one per line. Bytes that are not text are kept as they are.
 
     Args:
       path: the file; ``None`` for standard input.
-      null: whether they end with NULs instead of newlines.
+      null: whether inputs end with NULs instead of newlines.
     """
 
     def __init__(self, path: Path | None, *, null: bool = False) -> None:
@@ -93,21 +100,22 @@ class FileInputs:
         self._ahead = 0  # bytes in the records
         self._rest = b""
         self._at_end = False
-        self._error: OSError | ValueError | None = None
+        self._failure: InputError | None = None
         self._taker = ParkingLot()
         self._reader = ParkingLot()
         self.taken = 0
         self.total: int | None = None
+        self.error: InputError | None = None
 
     async def read(self) -> None:
-        """Read until the end, only a little ahead of what is taken."""
+        """Read to the end, only a little ahead of what is taken."""
         try:
-            # In a thread, as opening a named pipe waits for its writer. It is never
-            # closed: when the run ends, a thread may still be reading it.
+            # Opening a named pipe waits for its writer, so a thread does it. We never close
+            # the file: when the run ends, a thread may still be reading it.
             fd = 0 if self._path is None else await _in_thread(os.open, self._path, os.O_RDONLY)
             await self._read_from(fd)
         except (OSError, ValueError) as error:
-            self._error = error
+            self._failure = error
         self._at_end = True
         self._taker.unpark()
 
@@ -117,8 +125,9 @@ class FileInputs:
     async def __anext__(self) -> str:
         await checkpoint()
         while not self._records:
-            if self._error is not None:
-                raise self._error
+            if self._failure is not None:
+                self.error = self._failure
+                raise self._failure
             if self._at_end:
                 raise StopAsyncIteration
             await self._taker.park()
@@ -132,31 +141,36 @@ class FileInputs:
         regular = stat.S_ISREG(os.fstat(fd).st_mode)
         start = os.lseek(fd, 0, os.SEEK_CUR) if regular else 0
         while chunk := await _in_thread(os.read, fd, _CHUNK):
-            self._take_in(chunk)
+            self._split(chunk)
             if regular and self.total is None:
                 self.total = await _in_thread(_count, fd, start, self._end)
             while self._ahead >= _CHUNK:
                 await self._reader.park()
         if self._rest:
-            self._take_in(self._end)
+            self._split(self._end)
         self.total = self.taken + len(self._records)
 
-    def _take_in(self, chunk: bytes) -> None:
+    def _split(self, chunk: bytes) -> None:
         *records, self._rest = (self._rest + chunk).split(self._end)
         for record in records:
             if b"\0" in record:
-                raise ValueError(self._unfit())
+                raise ValueError(self._unusable())
             self._records.append(record)
             self._ahead += len(record)
         if len(self._rest) > LONGEST:
-            raise ValueError(self._unfit())
+            raise ValueError(self._unusable())
         self._taker.unpark()
 
-    def _unfit(self) -> str:
+    def _unusable(self) -> str:
         return (
             f"input {self.taken + len(self._records) + 1} has a NUL in it or more than {LONGEST} "
             "bytes, which no argument can have; for inputs that end with NULs use --null"
         )
+
+
+def describe_input_error(error: InputError) -> str:
+    """Return what to tell the user about an error that has ended the inputs."""
+    return f"cannot read the rest of the inputs: {error}"
 
 
 def _count(fd: int, offset: int, end: bytes) -> int:

@@ -1,8 +1,8 @@
-"""The job log: a line of tab-separated values for each operation, as it ends.
+"""The job log: a line of tab-separated values for each operation, written when it ends.
 
-The columns are GNU parallel's, so that what reads its logs reads these. A command
-may have tabs in it, as it comes last; newlines in it are written as NULs, as GNU
-parallel does, so that a line stays a line.
+The columns are those of GNU parallel, so programs that read its logs can read these. The
+command comes last, so it may contain tabs. Newlines in it are written as NULs, as GNU
+parallel does, so that every entry is one line.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ COLUMNS = [
 @final
 @attrs.frozen(kw_only=True)
 class Entry:
-    """What is logged of one operation."""
+    """The entry of one operation."""
 
     seq: int
     """The number of its input, from 1."""
     started: float
     """When its last attempt began, in seconds since 1970."""
     runtime: float
-    """How long that attempt took, clean-up left out, in seconds."""
+    """How long that attempt took without the clean-up, in seconds."""
     received: int
     """How many bytes it wrote to its standard output."""
     exitval: int
-    """The exit status; -1 if there is none, as it was cut off or could not start."""
+    """The exit status; -1 if the command was cut off or could not start."""
     signal: int
     """The number of the signal that ended it, or 0."""
     command: str
@@ -55,21 +55,36 @@ class Entry:
 
 @final
 class JobLog:
-    """A job log in a file. It is appended to; a new or empty file gets the header first.
+    """A job log in a file. Entries are appended; a new or empty file gets the header first.
+
+    Args:
+      path: the file.
 
     Raises:
       OSError: if the file cannot be opened or written.
     """
 
     def __init__(self, path: Path) -> None:
-        # Unbuffered: each entry is there at once, whole, whoever else appends.
+        # Unbuffered: each entry is written at once and in one piece, so several runs can
+        # append to one file.
+        self._failed = False
         self._file = path.open("ab", buffering=0)
         if not os.fstat(self._file.fileno()).st_size:
             self._file.write("\t".join(COLUMNS).encode() + b"\n")
 
     def add(self, entry: Entry) -> None:
-        """Append an entry."""
-        self._file.write(entry.line())
+        """Append an entry, or do nothing if an earlier one could not be written.
+
+        Raises:
+          OSError: if it cannot be written.
+        """
+        if self._failed:
+            return
+        try:
+            self._file.write(entry.line())
+        except OSError:
+            self._failed = True
+            raise
 
     def close(self) -> None:
         """Close the file."""

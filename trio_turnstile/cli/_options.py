@@ -1,4 +1,4 @@
-"""What commands have in common: kinds of options, and what to say of wrong ones."""
+"""Types of options, and the error for wrong options, which the commands share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._units import Duration
 
 @final
 class UsageError(Exception):
-    """Options that do not go together, or name what cannot be used."""
+    """Options that contradict each other, or name something that cannot be used."""
 
 
 @final

@@ -1,11 +1,12 @@
-"""What commands write: collected for each operation, and printed whole, never mixed.
+"""The output of commands: collected for each operation, and printed in one piece.
 
-A command writes into pipes. Files in their place would be simpler, but a command that
-opens ``/dev/stderr`` would cut such a file off at its start. What comes out of a pipe
-is kept in memory, or in a temporary file where it is much.
+A command writes into pipes. Files would be simpler, but a command that opens
+``/dev/stderr`` would truncate such a file. What comes out of a pipe is kept in memory,
+or in a temporary file if there is much of it.
 
-Printing waits for whatever reads our output, for example a pager, so it has a task
-and a thread of its own. Operations wait to begin while much is still to be printed.
+Printing waits for the reader of our output, for example a pager, so it has a task and a
+thread of its own. No operation starts while much output waits to be printed: that is the
+back-pressure from the reader to the commands.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from trio.lowlevel import checkpoint
 T = TypeVar("T")
 
 KEPT_IN_MEMORY = 1 << 18
-"""How many bytes of a stream to keep in memory; more go to a temporary file."""
+"""How many bytes of a stream to keep in memory; the rest goes to a temporary file."""
 
 MOST_WAITING = 32
-"""How much output, in operations, may wait to be printed before none may begin."""
+"""While the output of so many operations waits to be printed, no operation starts."""
 
 _in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
 
@@ -45,46 +46,46 @@ class Stream:
         self._error: OSError | None = None
 
     async def collect(self) -> None:
-        """Take in what is written, until cancelled."""
+        """Collect what is written, until cancelled."""
         while True:
             await trio.lowlevel.wait_readable(self._read_end)
             self.take_in()
 
     def take_in(self) -> None:
-        """Take in what is in the pipe now."""
-        # In one look, at more than a pipe holds: with a fast writer no look is the last.
+        """Collect what is in the pipe now."""
+        # One read, of more than a pipe holds. With a fast writer, a loop might never end.
         with suppress(BlockingIOError):
             self._keep(os.read(self._read_end, 1 << 20))
 
     def check(self) -> None:
-        """Raise the `OSError` because of which something could not be kept, if there is one."""
+        """Raise an `OSError` if some output could not be kept."""
         if self._error is not None:
             raise self._error
 
     def tail(self, start: int, most: int) -> bytes:
-        """Return the end of what came since ``start``, at most so many bytes."""
+        """Return at most ``most`` bytes from the end of what came after the first ``start``."""
         self._file.seek(max(start, self.size - most))
         return self._file.read()
 
     def clear(self) -> None:
-        """Forget what was taken in."""
+        """Drop what was collected."""
         self._file.seek(0)
         self._file.truncate()
         self.size = 0
 
     def copy_to(self, fd: int) -> None:
-        """Write all that was taken in to ``fd``, waiting as long as that takes."""
+        """Write all that was collected to ``fd``. Blocks as long as that takes."""
         self._file.seek(0)
         while data := self._file.read(1 << 16):
             write_all(fd, data)
 
     def close_pipe(self) -> None:
-        """Close the pipe, and keep what was taken in."""
+        """Close the pipe, and keep what was collected."""
         os.close(self._read_end)
         os.close(self.write_end)
 
     def close(self) -> None:
-        """Let go of what was taken in."""
+        """Drop what was collected, with its temporary file."""
         self._file.close()
 
     def _keep(self, data: bytes) -> None:
@@ -93,12 +94,12 @@ class Stream:
         try:
             self._file.write(data)
             self.size += len(data)
-        except OSError as error:  # a full disk; the command had better not stop half-way
+        except OSError as error:  # a full disk; the command should not stop half-way for it
             self._error = error
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write all of ``data``, whether or not somebody made ``fd`` non-blocking."""
+    """Write all of ``data``, even if another process has made ``fd`` non-blocking."""
     rest = memoryview(data)
     while rest:
         try:
@@ -108,76 +109,85 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 class Screen(Protocol):
-    """What shows something at the bottom of a terminal, where output is to come."""
+    """Something that draws at the bottom of the terminal and must give way to output."""
 
     def hide(self) -> None:
-        """Leave the terminal to others, until `show`."""
+        """Draw nothing until `show`, as others write to the terminal."""
 
     def show(self, *, mid_line: bool) -> None:
-        """Take the terminal back, which others may have left in the middle of a line."""
+        """Draw again; ``mid_line`` says whether others have left a line unfinished."""
 
 
 @final
 class Printer:
-    """Prints what operations wrote, one operation at a time.
+    """Prints the outputs of operations, one operation at a time.
 
     Args:
-      screen: is asked to keep out of the way.
-      on_lost: is told why standard output can take no more; the rest is dropped.
+      screen: is hidden while output is printed.
     """
 
-    def __init__(self, screen: Screen, on_lost: Callable[[OSError], object]) -> None:
+    def __init__(self, screen: Screen) -> None:
+        self.ended = trio.Event()
+        """Set by `end`."""
         self._screen = screen
-        self._on_lost = on_lost
         self._lost = False
         self._put, self._waiting = trio.open_memory_channel[Sequence[Stream]](math.inf)
         self._room = trio.lowlevel.ParkingLot()
 
     async def wait_for_room(self) -> None:
-        """Wait until not much waits to be printed."""
+        """Wait until less than `MOST_WAITING` outputs wait to be printed."""
         await checkpoint()
         while self._put.statistics().current_buffer_used >= MOST_WAITING:
             await self._room.park()
 
     def put(self, streams: Sequence[Stream]) -> None:
-        """Have what is in the streams, standard output and error, printed and let go of."""
+        """Have two streams, standard output and standard error, printed and closed."""
         if any(stream.size for stream in streams):
             self._put.send_nowait(streams)
         else:
             _close(streams)
 
     def end(self) -> None:
-        """Let `run` end when all is printed."""
+        """Let `run` return once everything is printed."""
         self._put.close()
+        self.ended.set()
 
-    async def run(self) -> None:
-        """Print until `end` is called and nothing is left. What a cancellation leaves is lost."""
+    async def run(self, on_lost: Callable[[OSError], object]) -> None:
+        """Print until `end` is called and nothing is left.
+
+        Args:
+          on_lost: called once, with the reason, if standard output takes no more. The rest
+            of standard output is dropped; standard error is still printed.
+
+        Cancellation:
+          What has not been printed is dropped.
+        """
         try:
             async for streams in self._waiting:
                 self._room.unpark()
                 mid_line = _stops_in_mid_line(streams)
                 self._screen.hide()
-                await self._print(streams)
+                await self._print(streams, on_lost)
                 self._screen.show(mid_line=mid_line)
         finally:
             for streams in _left_in(self._waiting):
                 _close(streams)
 
-    async def _print(self, streams: Sequence[Stream]) -> None:
+    async def _print(self, streams: Sequence[Stream], on_lost: Callable[[OSError], object]) -> None:
         error = await _in_thread(_print, streams, self._lost)
         if error is not None:
             self._lost = True
-            self._on_lost(error)
+            on_lost(error)
 
 
-def _print(streams: Sequence[Stream], errors_alone: bool) -> OSError | None:
+def _print(streams: Sequence[Stream], stderr_only: bool) -> OSError | None:
     lost: OSError | None = None
     try:
-        if not errors_alone:
+        if not stderr_only:
             streams[0].copy_to(1)
     except OSError as error:
         lost = error
-    with suppress(OSError):  # nobody is left to be told
+    with suppress(OSError):  # there is no place left to report it
         streams[1].copy_to(2)
     _close(streams)
     return lost

@@ -1,7 +1,7 @@
-"""One shell command: run in a process group of its own, and ended with all of it.
+"""One shell command: run in a process group of its own, and ended with the whole group.
 
-The group is a session as well: a Ctrl-C at the terminal reaches us alone, so that we
-can let commands finish.
+The group is a session as well, so that a Ctrl-C at the terminal reaches only us, and we
+can let the commands finish.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import trio
 from ._output import Stream
 
 _POLL = 0.02
-"""Seconds between two looks at whether a process group is gone: nothing tells."""
+"""Seconds between two looks at whether a process group is gone: no event says so."""
 
 _REAP = 5.0
-"""Seconds to wait for a process after SIGKILL: one in a dead file system stays."""
+"""Seconds to wait for a process after SIGKILL: one that waits for a dead disk stays."""
 
 
 @final
@@ -34,7 +34,7 @@ class Exit:
     returncode: int
     """The exit status; negative for the signal that ended it."""
     timed_out: bool = False
-    """Whether it was ended for taking too long."""
+    """Whether it was ended because it took too long."""
 
     @property
     def ok(self) -> bool:
@@ -43,7 +43,7 @@ class Exit:
 
     @property
     def status(self) -> int:
-        """The exit status; 0 if a signal ended it, -1 if it was ended for taking too long."""
+        """The exit status; 0 if a signal ended it, -1 if it took too long."""
         return -1 if self.timed_out else max(self.returncode, 0)
 
     @property
@@ -67,21 +67,21 @@ async def run_shell(
 ) -> Exit:
     """Run a command with ``/bin/sh`` and wait for its end.
 
-    What it left running in the background when it ended goes on.
+    Processes that it leaves in the background go on.
 
     Args:
       command: what to run.
-      streams: take its standard output and its standard error.
+      streams: collect its standard output and its standard error.
       env: its environment.
-      seconds: how long it may take; ``None`` for any time.
+      seconds: how long it may take; ``None`` for no limit.
       kill_after: seconds from a SIGTERM to a SIGKILL.
 
     Raises:
       OSError: if it cannot be started.
 
     Cancellation:
-      Its process group is sent a SIGTERM, and ``kill_after`` seconds later, if
-      anything is left of it, a SIGKILL.
+      Sends SIGTERM to the process group of the command, and SIGKILL ``kill_after``
+      seconds later if a process of the group is still there.
     """
     process = await trio.lowlevel.open_process(
         ["/bin/sh", "-c", command],
@@ -92,7 +92,8 @@ async def run_shell(
         start_new_session=True,
     )
     async with trio.open_nursery() as nursery:
-        # Shielded, as a command that is being ended may have much to say.
+        # Shielded, as a command that is being ended may still write, and block on a full
+        # pipe if nobody reads it.
         collecting = trio.CancelScope(shield=True)
         nursery.start_soon(_collect, streams, collecting)
         try:
@@ -129,16 +130,17 @@ async def _end_group(process: trio.Process, kill_after: float) -> None:
 
 
 def _signal_group(process: trio.Process, signum: int) -> bool:
-    """Signal all of the process's group; return whether anything was there to take it."""
+    """Send a signal to the process's group; return whether the group is still there."""
     try:
         os.killpg(process.pid, signum)
-    except (ProcessLookupError, PermissionError):  # macOS says the latter of zombies
+    except (ProcessLookupError, PermissionError):  # the latter for zombies on macOS
         return False
     return True
 
 
 def _reap_orphans(process: trio.Process) -> None:
-    # Its children become ours if we are the first process, as in a container.
+    # If we are the first process, as in a container, we inherit the orphans of the group.
+    # They stay zombies, and the group stays alive, until we wait for them.
     with suppress(ChildProcessError):
         os.waitpid(-process.pid, os.WNOHANG)
 

@@ -1,8 +1,8 @@
-"""How far a run has come: a live line on a terminal, plain lines elsewhere.
+"""The progress of a run: a live line on a terminal, plain lines elsewhere.
 
-Both go to standard error, as standard output is for what the commands write. The time
-left is told only when it is known how many inputs there are. It comes from the rate of
-late, as a limit that was retuned has changed the rate.
+Both go to standard error, as standard output is for the output of the commands. The time
+left is shown only if the number of inputs is known. It is computed from the recent rate,
+since a change of the limit changes the rate.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from ._output import write_all
+from ._output import Screen, write_all
 from ._units import format_clock
 
 _REFRESH = 0.2
@@ -28,13 +28,13 @@ _FIRST_LINE, _LAST_LINES = 10.0, 300.0
 
 @final
 @attrs.frozen(kw_only=True)
-class Standing:
+class ProgressSnapshot:
     """How far a run has come, at one moment."""
 
     limit: float
     """How many may run at a time."""
     running: int
-    """How many do."""
+    """How many run."""
     completed: int
     """How many operations have completed."""
     failed: int
@@ -42,7 +42,7 @@ class Standing:
     total: int | None
     """How many inputs there are; ``None`` while that is unknown."""
     state: str
-    """What else is to be known, such as ``"draining"``."""
+    """How the run is being ended early, such as ``"draining"``; empty if it is not."""
 
     @property
     def ended(self) -> int:
@@ -52,9 +52,9 @@ class Standing:
 
 @final
 class Pace:
-    """The rate at which operations end, of late. Pure.
+    """The recent rate at which operations end. Sans-I/O.
 
-    It is taken over the last minute or the last 20 operations, whichever is longer.
+    It is measured over the last minute or the last 20 operations, whichever is longer.
 
     Args:
       now: when the run began, in seconds on any clock.
@@ -64,7 +64,7 @@ class Pace:
         self._seen = deque([(now, 0)])
 
     def rate(self, now: float, ended: int) -> float:
-        """Return how many end in a second, if ``ended`` have ended by now."""
+        """Return how many operations end per second, if ``ended`` have ended by now."""
         seen = self._seen
         if ended > seen[-1][1] and now >= seen[-1][0] + 1:
             seen.append((now, ended))
@@ -74,17 +74,17 @@ class Pace:
         return (ended - before) / (now - start) if now > start else 0.0
 
 
-def describe(standing: Standing, rate: float) -> str:
-    """Return the line that tells how far a run has come, ``rate`` being ended a second."""
-    total, left = standing.total, "?"
+def describe(snapshot: ProgressSnapshot, rate: float) -> str:
+    """Return the progress line, for ``rate`` operations that end per second."""
+    total, left = snapshot.total, "?"
     if total is not None and rate:
-        left = format_clock((total - standing.ended) / rate)
+        left = format_clock((total - snapshot.ended) / rate)
     parts = (
-        standing.state,
-        f"limit {standing.limit}",
-        f"running {standing.running}",
-        f"done {standing.completed} of {'?' if total is None else total}",
-        f"failed {standing.failed}",
+        snapshot.state,
+        f"limit {snapshot.limit}",
+        f"running {snapshot.running}",
+        f"done {snapshot.completed} of {'?' if total is None else total}",
+        f"failed {snapshot.failed}",
         format_rate(rate),
         f"ETA {left}",
     )
@@ -92,77 +92,76 @@ def describe(standing: Standing, rate: float) -> str:
 
 
 def format_rate(rate: float) -> str:
-    """Return so many a second in a unit that suits it: ``12/s``, ``7.5/min``, ``3/h``."""
+    """Return a rate per second in the unit that suits it: ``12/s``, ``7.5/min``, ``3/h``."""
     for unit, seconds in (("s", 1), ("min", 60)):
         if rate * seconds >= 1 or not rate:
             return f"{rate * seconds:.3g}/{unit}"
     return f"{rate * 3600:.3g}/h"
 
 
-class Progress(Protocol):
-    """A way to show how far a run has come."""
+class Progress(Screen, Protocol):
+    """A way to show the progress of a run, and notes to the user."""
 
-    async def run(self) -> None:
-        """Show it again and again, until cancelled."""
+    async def run(self, snapshot: Callable[[], ProgressSnapshot]) -> None:
+        """Show the progress until cancelled; ``snapshot`` returns how far the run has come."""
 
     def note(self, text: str) -> None:
-        """Show a line about something that has happened."""
-
-    def hide(self) -> None:
-        """Leave the terminal to others, until `show`."""
-
-    def show(self, *, mid_line: bool) -> None:
-        """Take the terminal back, which others may have left in the middle of a line."""
+        """Show a line about an event."""
 
 
-def open_progress(look: Callable[[], Standing], *, quiet: bool) -> Progress:
-    """Return the way that suits standard error; ``look`` tells how far the run has come."""
+def open_progress(*, quiet: bool) -> Progress:
+    """Return the way to show progress that suits standard error."""
     console = Console(stderr=True, highlight=False)
     if quiet or not os.isatty(2) or console.is_dumb_terminal:
-        return PlainLines(look, quiet=quiet)
-    return LiveLine(look, console)
+        return PlainLines(quiet=quiet)
+    return LiveLine(console)
 
 
 @final
 class PlainLines:
-    """Shows progress by lines, at first soon one after the other, then ever more seldom."""
+    """Shows progress in plain lines, with longer and longer pauses between them.
 
-    def __init__(self, look: Callable[[], Standing], *, quiet: bool) -> None:
-        self._look = look
+    Args:
+      quiet: whether to show notes alone.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
 
-    async def run(self) -> None:
-        """Write a line after 10 seconds, 20 more, 40 more ... and in the end each 5 minutes."""
+    async def run(self, snapshot: Callable[[], ProgressSnapshot]) -> None:
+        """Write a line after 10 s, after 20 s more, 40 s more, and finally every 5 minutes."""
         if self._quiet:
             await trio.sleep_forever()
         pace, pause = Pace(trio.current_time()), _FIRST_LINE
         while True:
             await trio.sleep(pause)
             pause = min(2 * pause, _LAST_LINES)
-            standing = self._look()
-            self.note(describe(standing, pace.rate(trio.current_time(), standing.ended)))
+            self.note(_progress_line(snapshot(), pace))
 
     def note(self, text: str) -> None:
         """Write a line."""
-        with suppress(OSError):  # if nobody reads it, the work is still to be done
+        with suppress(OSError):  # the run goes on, even if nobody can read this
             write_all(2, f"turnstile: {text}\n".encode(errors="backslashreplace"))
 
     def hide(self) -> None:
-        """Do nothing: lines are not in the way."""
+        """Do nothing: plain lines and output do not get in each other's way."""
 
     def show(self, *, mid_line: bool) -> None:
-        """Do nothing: lines are not in the way."""
+        """Do nothing: plain lines and output do not get in each other's way."""
 
 
 @final
 class LiveLine:
-    """Shows progress by a line at the bottom of a terminal."""
+    """Shows progress in a line at the bottom of a terminal.
 
-    def __init__(self, look: Callable[[], Standing], console: Console) -> None:
-        self._look = look
+    Args:
+      console: the terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
         self._pace = Pace(trio.current_time())
         self._console = console
-        self._wanted = False
+        self._snapshot: Callable[[], ProgressSnapshot] | None = None  # while `run` runs
         self._live = Live(
             console=console,
             auto_refresh=False,
@@ -171,16 +170,16 @@ class LiveLine:
             redirect_stderr=False,
         )
 
-    async def run(self) -> None:
-        """Draw the line anew a few times a second; leave none behind."""
-        self._wanted = True
+    async def run(self, snapshot: Callable[[], ProgressSnapshot]) -> None:
+        """Redraw the line five times a second, and erase it at the end."""
+        self._snapshot = snapshot
         try:
             with suppress(OSError), self._live:  # a terminal can go away
                 while True:
-                    self._draw()
+                    self._draw(snapshot())
                     await trio.sleep(_REFRESH)
         finally:
-            self._wanted = False
+            self._snapshot = None
 
     def note(self, text: str) -> None:
         """Write a line above the live one."""
@@ -188,21 +187,24 @@ class LiveLine:
             self._console.print(Text(f"turnstile: {text}"), soft_wrap=True)
 
     def hide(self) -> None:
-        """Take the line away, until `show`."""
+        """Erase the line, until `show`."""
         with suppress(OSError):
             self._live.stop()
 
     def show(self, *, mid_line: bool) -> None:
-        """Draw the line again, after what others have written."""
+        """Draw the line again, below what others have written."""
         with suppress(OSError):
             if mid_line:
                 self._console.line()
-            if self._wanted:
+            if self._snapshot is not None:
                 self._live.start()
-                self._draw()
+                self._draw(self._snapshot())
 
-    def _draw(self) -> None:
-        standing = self._look()
-        line = describe(standing, self._pace.rate(trio.current_time(), standing.ended))
-        style = "bold red" if standing.failed else "bold"
+    def _draw(self, snapshot: ProgressSnapshot) -> None:
+        line = _progress_line(snapshot, self._pace)
+        style = "bold red" if snapshot.failed else "bold"
         self._live.update(Text(line, style, no_wrap=True, overflow="ellipsis"), refresh=True)
+
+
+def _progress_line(snapshot: ProgressSnapshot, pace: Pace) -> str:
+    return describe(snapshot, pace.rate(trio.current_time(), snapshot.ended))

@@ -1,4 +1,4 @@
-"""``turnstile run``: shell commands for many inputs, under a limit that can be moved."""
+"""``turnstile run``: shell commands for many inputs, under a limit that can change."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from cyclopts.validators import Number
 
 from trio_turnstile import Halt, Limiter, Phase, Throttle
 
-from ._batch import Batch, Plan
-from ._inputs import FileInputs, GivenInputs, Inputs
+from ._command_run import Plan, run_plan
+from ._exit_status import status_of_signal
+from ._inputs import FileInputs, GivenInputs, Inputs, describe_input_error
 from ._joblog import JobLog
 from ._options import Cmd, Seconds, UsageError, to_duration
 from ._output import write_all
@@ -26,12 +27,12 @@ from ._template import Template
 from ._units import Duration, parse_halt
 
 _OPEN_FILES, _OPEN_FILES_EACH = 100, 8
-"""How many open files a run needs at most, and how many more for each operation."""
+"""How many open files a run needs itself, and how many it needs for each operation."""
 
 _COMMANDS = Group("Commands", sort_key=1)
 _INPUTS = Group("Inputs", sort_key=2)
 _LIMIT = Group("Limit", sort_key=3)
-_TROUBLE = Group("Trouble", sort_key=4)
+_FAILURES = Group("Failures", sort_key=4)
 _OUTPUT = Group("Output", sort_key=5)
 
 _HALF_A_MINUTE, _FIVE_SECONDS = Duration(30), Duration(5)
@@ -61,82 +62,85 @@ def run(
     hold: Annotated[Seconds, Parameter(group=_LIMIT)] = _HALF_A_MINUTE,
     timeout: Annotated[
         Duration | None,
-        Parameter(converter=to_duration, validator=Number(gt=0), group=_TROUBLE),
+        Parameter(converter=to_duration, validator=Number(gt=0), group=_FAILURES),
     ] = None,
-    grace: Annotated[Seconds, Parameter(validator=Number(gt=0), group=_TROUBLE)] = _HALF_A_MINUTE,
-    kill_after: Annotated[Seconds, Parameter(group=_TROUBLE)] = _FIVE_SECONDS,
-    retries: Annotated[int, Parameter(validator=_NONE_OR_MORE, group=_TROUBLE)] = 0,
-    halt: Annotated[str, Parameter(group=_TROUBLE)] = "never",
+    grace: Annotated[Seconds, Parameter(validator=Number(gt=0), group=_FAILURES)] = _HALF_A_MINUTE,
+    kill_after: Annotated[Seconds, Parameter(group=_FAILURES)] = _FIVE_SECONDS,
+    retries: Annotated[int, Parameter(validator=_NONE_OR_MORE, group=_FAILURES)] = 0,
+    halt: Annotated[str, Parameter(group=_FAILURES)] = "never",
     joblog: Annotated[Path | None, Parameter(group=_OUTPUT)] = None,
     dry_run: Annotated[bool, Parameter(negative=(), group=_OUTPUT)] = False,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=(), group=_OUTPUT)] = False,
     rest: Annotated[Sequence[str] | None, Parameter(parse=False)] = None,
 ) -> int:
-    """Run shell commands for many inputs, some at a time, never too many.
+    """Run shell commands for many inputs, several at a time, under a limit.
 
-    For each input, /bin/sh runs the commands to prepare, work, monitor and clean up, as
-    far as they are given. An exit status other than 0 fails the operation: its further
-    commands are left out, but its clean-up runs in any case. Commands have nothing to
-    read on standard input; what those of an operation write is printed when it has ended.
+    For each input, /bin/sh runs the commands that you give to prepare, work, monitor and
+    clean up, one after the other. If a command exits with a status other than 0, the
+    operation has failed: its later commands are skipped, except for the clean-up, which
+    always runs. The standard input of the commands is empty. The output of an operation is
+    printed when the operation has ended.
 
-    In a command, {} stands for the input, {.} for the input without its extension, {/}
-    for its base name, {//} for its directory, {/.} for its base name without the
-    extension, and {#} for its number. They come quoted: write {}, not "{}". If --work
-    has none of them, the input is put at its end. The environment has TURNSTILE_INPUT,
-    TURNSTILE_SEQ, TURNSTILE_ATTEMPT and TURNSTILE_PHASE. An input that starts with a
-    dash may look like an option: write gzip -k -- {}.
+    A command can contain placeholders: {} is the input, {.} the input without its
+    extension, {/} its base name, {//} its directory, {/.} its base name without the
+    extension, and {#} its number. They are quoted for you: write {}, not "{}". If --work
+    contains none of them, the input is added at its end. Commands also find the input in
+    the environment, as TURNSTILE_INPUT, beside TURNSTILE_SEQ, TURNSTILE_ATTEMPT and
+    TURNSTILE_PHASE. A program may take an input that starts with a dash for an option, so
+    write for example gzip -k -- {}.
 
-    While it runs, signals can be sent to it:
+    You can send signals to the command while it runs:
 
-    - SIGUSR1 moves the limit one step up, SIGUSR2 one step down; as in pkill -USR2 turnstile.
-    - The first Ctrl-C (SIGINT), SIGTERM or SIGHUP lets what runs finish, and begins
-      nothing more. The second one ends what runs, by SIGTERM, and cleans up.
+    - SIGUSR1 raises the limit by one step and SIGUSR2 lowers it: pkill -USR2 turnstile.
+    - The first Ctrl-C (SIGINT), SIGTERM or SIGHUP starts a graceful shutdown: running
+      operations may finish, and no others start. The second one cancels the running
+      operations, ends their commands with SIGTERM, and runs their clean-ups.
 
     The exit status is
 
-    - 0 if every input was taken and completed;
-    - else the number of failed operations, at most 101; inputs that cannot be read to
-      their end count as one more;
-    - if none failed, 128 and the number of the signal that ended the run before all was
-      done: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP; or 141 if standard output
-      took no more;
-    - 2 also if nothing was run, because of a wrong option.
+    - 0 if every input was read and its operation completed;
+    - otherwise the number of failed operations, at most 101. If the inputs cannot be read
+      to their end, that counts as one more failure;
+    - if none failed: 128 plus the number of the signal that stopped the run early (130 for
+      SIGINT, 143 for SIGTERM, 129 for SIGHUP), or 141 if standard output was closed;
+    - also 2 if an option was wrong and nothing was run.
 
     For example:
 
         turnstile run --limit 8 --joblog gzip.log --work 'gzip -k -- {}' -- *.txt
 
     Args:
-      inputs: What to run the commands for. Without any, and without --arg-file, they
-        are read from standard input, one a line. Put them after -- if one of them may
-        start with a dash, or if there may be none.
+      inputs: The inputs to run the commands for. Without inputs and without --arg-file,
+        they are read from standard input, one per line. Put the inputs after -- if one of
+        them may start with a dash, or if there may be none.
       work: The command that does the work.
-      prepare: The command to get ready.
-      monitor: The command that waits for work which was handed to somebody else; it
-        still counts against the limit.
-      cleanup: The command to tidy up. It runs once, after the last attempt, and does
+      prepare: The command that runs before --work.
+      monitor: The command that waits for work that --work has handed over, for example to
+        a cluster. Meanwhile the operation counts against the limit.
+      cleanup: The command that cleans up. It runs once, after the last attempt, and does
         not count against the limit.
-      arg_file: Read the inputs from this file, one a line; - is standard input.
-      null: The inputs in the file end with NULs, as find -print0 writes them.
-      limit: How many operations run at a time, at first.
-      max: The most that SIGUSR1 may make of the limit. By default it is --limit: what
-        was taken away can be given back.
-      min: The least that SIGUSR2 may make of it; at 0 nothing more is begun.
-      up: What a SIGUSR1 adds.
-      down: What a SIGUSR2 takes away.
-      hold: How long after a change signals are refused.
-      timeout: How long prepare, work and monitor may each take.
+      arg_file: Read the inputs from this file, one per line. A dash (-) is standard input.
+      null: Inputs end with NUL instead of newline, as find -print0 writes them.
+      limit: How many operations may run at a time, at the start.
+      max: The maximum to which SIGUSR1 can raise the limit. The default is --limit, so
+        that SIGUSR1 only takes back what SIGUSR2 has done.
+      min: The minimum to which SIGUSR2 can lower the limit. At 0 no operation starts.
+      up: By how much one SIGUSR1 raises the limit.
+      down: By how much one SIGUSR2 lowers the limit.
+      hold: How long after a change of the limit further signals to change it are refused.
+      timeout: How long each command may take, except for the clean-up.
       grace: How long a clean-up may take.
-      kill_after: The time from a SIGTERM to a SIGKILL, where a command is ended.
-      retries: How many times to try again what failed, from prepare on. What a failed
-        attempt wrote is dropped if there is another one.
-      halt: After how many failures to stop: soon,fail=3 begins nothing more, and
-        now,fail=10% ends what runs as well.
-      joblog: Append a line for each operation to this file, with the columns of GNU
+      kill_after: The time between SIGTERM and SIGKILL when a command has to be ended.
+      retries: How many times to retry a failed operation, starting again with --prepare.
+        The output of a failed attempt is dropped if another one follows.
+      halt: After how many failures to stop. soon,fail=3: after three failures start no more
+        operations, and let the running ones finish. now,fail=10%: cancel the running ones
+        too, once a tenth of those that ended, and at least three, have failed.
+      joblog: Append a line for each operation to this file. The columns are those of GNU
         parallel: Seq, Host, Starttime, JobRuntime, Send, Receive, Exitval, Signal, Command.
-      dry_run: Print the commands and run none.
-      quiet: Do not tell how far the run has come.
-      rest: What came after --.
+      dry_run: Print the commands instead of running them.
+      quiet: Do not show the progress and the final counts.
+      rest: The inputs after --.
     """
     texts: dict[Phase, str | None] = {
         "prepare": prepare,
@@ -145,64 +149,60 @@ def run(
         "cleanup": cleanup,
     }
     commands: Mapping[Phase, Template] = {
-        phase: _template(phase, text) for phase, text in texts.items() if text is not None
+        phase: _parse_command(phase, text) for phase, text in texts.items() if text is not None
     }
     given = None if rest is None and not inputs else (*inputs, *(rest or ()))
-    source = _inputs(given, arg_file, null=null)
+    source = _open_inputs(given, arg_file, null=null)
     if dry_run:
         return trio.run(_print_commands, commands, source)
     throttle = Throttle(up=up, down=down, min=min, hold=hold)
-    log = None if joblog is None else _joblog(joblog)
+    log = None if joblog is None else _open_joblog(joblog)
     plan = Plan(
         inputs=source,
         commands=commands,
-        limiter=_limiter(limit, limit if max is None else max, throttle),
+        limiter=_make_limiter(limit, limit if max is None else max, throttle),
         timeout=timeout,
         grace=grace,
         kill_after=kill_after,
         retries=retries,
-        halt=_halt(halt),
+        halt=_parse_halt(halt),
         joblog=log,
         quiet=quiet,
     )
     with nullcontext() if log is None else closing(log):
-        return trio.run(_run, plan)
+        return trio.run(run_plan, plan)
 
 
-async def _run(plan: Plan) -> int:
-    return await Batch(plan).run()
-
-
-def _template(phase: Phase, command: str) -> Template:
+def _parse_command(phase: Phase, command: str) -> Template:
     try:
-        # Only there: a clean-up such as rm -rf scratch must not be given the input.
+        # Only for the work: a clean-up such as rm -rf scratch must not get the input.
         return Template.parse(command, append=phase == "work")
     except ValueError as error:
         raise UsageError(f"--{phase}: {error}") from None
 
 
-def _inputs(given: Sequence[str] | None, path: Path | None, *, null: bool) -> Inputs:
+def _open_inputs(given: Sequence[str] | None, path: Path | None, *, null: bool) -> Inputs:
     if given is not None and path is not None:
-        raise UsageError("inputs come as arguments or from --arg-file, not from both")
+        raise UsageError("give inputs as arguments or by --arg-file, not both")
     if given is not None:
         return GivenInputs(given)
     if path is None or str(path) == "-":
         if os.isatty(0):
-            print("turnstile: reading inputs, one a line; Ctrl-D ends them", file=sys.stderr)
+            print("turnstile: reading inputs, one per line; Ctrl-D ends them", file=sys.stderr)
         return FileInputs(None, null=null)
     if not os.access(path, os.R_OK):
         raise UsageError(f"--arg-file: cannot read {str(path)!r}")
     return FileInputs(path, null=null)
 
 
-def _limiter(limit: int, most: int, throttle: Throttle) -> Limiter:
-    if not throttle.min <= limit <= most:
+def _make_limiter(limit: int, maximum: int, throttle: Throttle) -> Limiter:
+    if not throttle.min <= limit <= maximum:
         raise UsageError(
-            f"--limit must be from --min, {throttle.min}, to --max, {most}, not {limit}"
+            f"--limit must be from --min, {throttle.min}, to --max, {maximum}, not {limit}"
         )
-    _allow_open_files(_OPEN_FILES + _OPEN_FILES_EACH * most)
-    limiter = Limiter("run", most, throttle=throttle)
-    limiter.total_tokens = limit  # before it runs, so that no hold comes of it
+    _allow_open_files(_OPEN_FILES + _OPEN_FILES_EACH * maximum)
+    limiter = Limiter("run", maximum, throttle=throttle)
+    limiter.total_tokens = limit  # not in a turnstile yet, so that no hold begins
     return limiter
 
 
@@ -210,18 +210,18 @@ def _allow_open_files(number: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(OSError, ValueError):  # what cannot start for want of one will say so
+        with suppress(OSError, ValueError):  # an operation that lacks files will fail and say so
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _halt(rule: str) -> Halt | None:
+def _parse_halt(rule: str) -> Halt | None:
     try:
         return parse_halt(rule)
     except ValueError as error:
         raise UsageError(f"--halt: {error}") from None
 
 
-def _joblog(path: Path) -> JobLog:
+def _open_joblog(path: Path) -> JobLog:
     try:
         return JobLog(path)
     except OSError as error:
@@ -242,8 +242,8 @@ async def _print_each(commands: Mapping[Phase, Template], inputs: Inputs) -> int
             lines = [template.fill(text, inputs.taken) for template in commands.values()]
             write_all(1, os.fsencode("\n".join(lines) + "\n"))
     except BrokenPipeError:
-        return 128 + signal.SIGPIPE
+        return status_of_signal(signal.SIGPIPE)
     except (OSError, ValueError) as error:
-        print(f"turnstile: the inputs could not be read on: {error}", file=sys.stderr)
+        print(f"turnstile: {describe_input_error(error)}", file=sys.stderr)
         return 1
     return 0

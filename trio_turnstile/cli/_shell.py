@@ -1,10 +1,14 @@
-"""`ShellOperation`: the four phases of one input, each a shell command or nothing."""
+"""`ShellOperation`: the four phases for one input, each a shell command or nothing.
+
+The output and the line of the job log come after the clean-up: only then has the last
+command of the operation ended.
+"""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
 import attrs
@@ -13,18 +17,18 @@ from trio.lowlevel import checkpoint
 
 from trio_turnstile import Channels, Phase, Scalable
 
-from ._joblog import Entry
+from ._joblog import Entry, JobLog
 from ._output import Printer, Stream
 from ._process import Exit, run_shell
 from ._template import Template
 
 TAIL_LINES, TAIL_BYTES = 10, 2048
-"""How much of the end of a command's standard error to keep for the error summary."""
+"""How much of the end of a command's standard error the summary shows."""
 
 
 @final
 class CommandFailed(Exception):
-    """A command ended in another way than with exit status 0.
+    """A command did not end with exit status 0.
 
     Args:
       ending: how it ended.
@@ -38,41 +42,51 @@ class CommandFailed(Exception):
 
 @final
 @attrs.frozen(kw_only=True)
-class Workshop:
+class RunContext:
     """What the operations of a run share."""
 
     commands: Mapping[Phase, Template]
-    """The commands by phase; a phase that has none does nothing."""
+    """The commands by phase; a phase without a command does nothing."""
     timeouts: Mapping[Phase, float | None]
-    """Seconds that a command may take, by phase; ``None`` for any time."""
+    """Seconds that a command may take, by phase; ``None`` for no limit."""
     kill_after: float
     """Seconds from a SIGTERM to a SIGKILL."""
     printer: Printer
-    """Prints what the commands wrote."""
-    may_begin: Callable[[], bool]
-    """Is asked by each operation before it begins."""
-    log: Callable[[Entry], object]
-    """Is given an entry for each operation that ends."""
+    """Prints the outputs of operations."""
+    joblog: JobLog | None
+    """Where to log operations."""
+    note: Callable[[str], object]
+    """Shows a line to the user."""
     environment: Mapping[str, str] = attrs.field(factory=lambda: dict(os.environ))
-    """The environment of the commands, save what is told of the operation."""
+    """The environment of the commands, without the variables of the operation."""
+
+    def finish(self, entry: Entry, streams: Sequence[Stream]) -> None:
+        """Log an operation that has ended, and print its output."""
+        if self.joblog is not None:
+            try:
+                self.joblog.add(entry)
+            except OSError as error:
+                self.note(f"stopped writing the job log: {error.strerror}")
+        self.printer.put(streams)
 
 
 @final
 class ShellOperation(Scalable):
-    """What is to be done with one input.
+    """The commands for one input.
 
     Args:
-      shop: what it shares with the others.
-      seq: the number of its input, from 1.
-      text: its input.
+      context: what the operations of the run share.
+      seq: the number of the input, from 1.
+      text: the input.
     """
 
-    def __init__(self, shop: Workshop, seq: int, text: str) -> None:
+    def __init__(self, context: RunContext, seq: int, text: str) -> None:
         self.seq = seq
         self.text = text
-        self._shop = shop
+        self._context = context
         self._attempt = 0
-        self._started = self._start = self._end = 0.0
+        self._date = 0.0  # when the attempt began, in seconds since 1970
+        self._began = self._ended = 0.0  # the same and the end of its last phase, in trio's time
         self._streams: list[Stream] = []
         self._exit: Exit | None = None
 
@@ -81,16 +95,18 @@ class ShellOperation(Scalable):
         """The input."""
         return (self.text,)
 
+    @property
+    def started(self) -> bool:
+        """Whether an attempt has begun."""
+        return self._attempt > 0
+
     async def prepare(self, channels: Channels) -> None:
-        """Begin an attempt, unless the run is stopping and this would be the first."""
-        await self._shop.printer.wait_for_room()
-        if not self._attempt and not self._shop.may_begin():
-            return
+        """Begin an attempt."""
         self._attempt += 1
-        self._started = time.time()
-        self._start = self._end = trio.current_time()
+        self._date = time.time()
+        self._began = self._ended = trio.current_time()
         for stream in self._streams:
-            stream.clear()  # what is tried again counts for nothing
+            stream.clear()  # the output of a failed attempt is dropped
         await self._run("prepare")
 
     async def work(self, channels: Channels) -> None:
@@ -102,75 +118,72 @@ class ShellOperation(Scalable):
         await self._run("monitor")
 
     async def cleanup(self, channels: Channels) -> None:
-        """Run the clean-up command; then print and log what there is to tell."""
-        if not self._attempt:
-            return await checkpoint()
-        before = self._exit
+        """Run the clean-up command, then log the operation and print its output."""
+        exit_before = self._exit
         try:
             await self._run("cleanup")
         finally:
-            if before is None or not before.ok:
-                self._exit = before  # what is logged is the first thing that went wrong
-            self._report()
+            if exit_before is None or not exit_before.ok:
+                self._exit = exit_before  # the log shows the first failure
+            self._finish()
 
     async def _run(self, phase: Phase) -> None:
-        template = self._shop.commands.get(phase)
-        if template is None or not self._attempt:
+        template = self._context.commands.get(phase)
+        if template is None:
             return await checkpoint()
         self._exit = None
-        while len(self._streams) < 2:
-            self._streams.append(Stream())
-        heard = self._streams[1].size
+        while len(self._streams) < 2:  # one by one, so that `_finish` closes the first
+            self._streams.append(Stream())  # if there are no more files for the second
+        size_before = self._streams[1].size
         try:
-            ending = await run_shell(
+            exit_ = await run_shell(
                 template.fill(self.text, self.seq),
                 streams=self._streams,
                 env=self._environment(phase),
-                seconds=self._shop.timeouts[phase],
-                kill_after=self._shop.kill_after,
+                seconds=self._context.timeouts[phase],
+                kill_after=self._context.kill_after,
             )
         finally:
-            self._end = self._end if phase == "cleanup" else trio.current_time()
+            if phase != "cleanup":
+                self._ended = trio.current_time()
         for stream in self._streams:
             stream.check()
-        self._exit = ending
-        if not ending.ok:
-            raise CommandFailed(ending, last_lines(self._streams[1].tail(heard, TAIL_BYTES)))
+        self._exit = exit_
+        if not exit_.ok:
+            raise CommandFailed(exit_, last_lines(self._streams[1].tail(size_before, TAIL_BYTES)))
 
     def _environment(self, phase: Phase) -> dict[str, str]:
         return {
-            **self._shop.environment,
+            **self._context.environment,
             "TURNSTILE_INPUT": self.text,
             "TURNSTILE_SEQ": str(self.seq),
             "TURNSTILE_ATTEMPT": str(self._attempt),
             "TURNSTILE_PHASE": phase,
         }
 
-    def _report(self) -> None:
+    def _finish(self) -> None:
         for stream in self._streams:
             stream.close_pipe()
-        self._shop.log(
-            Entry(
-                seq=self.seq,
-                started=self._started,
-                runtime=self._end - self._start,
-                received=self._streams[0].size if self._streams else 0,
-                exitval=-1 if self._exit is None else self._exit.status,
-                signal=0 if self._exit is None else self._exit.signal,
-                command=self._shop.commands["work"].fill(self.text, self.seq),
-            )
+        entry = Entry(
+            seq=self.seq,
+            started=self._date,
+            runtime=self._ended - self._began,
+            received=self._streams[0].size if self._streams else 0,
+            exitval=-1 if self._exit is None else self._exit.status,
+            signal=0 if self._exit is None else self._exit.signal,
+            command=self._context.commands["work"].fill(self.text, self.seq),
         )
-        self._shop.printer.put(self._streams)
+        self._context.finish(entry, self._streams)
 
 
 def last_lines(output: bytes) -> str:
-    """Return the last lines of ``output``, fit to be shown: nothing in it steers a terminal."""
+    """Return the last lines of ``output``, made safe to print on a terminal."""
     lines = output.decode(errors="backslashreplace").splitlines()[-TAIL_LINES:]
     return "\n".join(map(printable, lines))
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with escapes for what cannot be printed, so that it steers no terminal."""
+    """Return ``text`` with escapes for control characters and bytes that are not text."""
     text = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text

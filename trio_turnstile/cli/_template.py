@@ -1,7 +1,7 @@
-"""Commands with placeholders, and what becomes of them for one input. Pure.
+"""Commands with placeholders, and the commands for one input. Sans-I/O.
 
 =========== =================================== ====================
-placeholder stands for                          of ``a/b c.tar.gz``
+placeholder stands for                          for ``a/b c.tar.gz``
 =========== =================================== ====================
 ``{}``      the input                           ``a/b c.tar.gz``
 ``{.}``     the input without its extension     ``a/b c.tar``
@@ -11,12 +11,12 @@ placeholder stands for                          of ``a/b c.tar.gz``
 ``{#}``     the number of the input, from 1     ``1``
 =========== =================================== ====================
 
-They are GNU parallel's. What differs is that an input can never become code. It
-is always put in single quotes, even if it looks harmless: ``2`` before a ``>``,
-``if`` at the start of a command or ``a=b`` would mean something without them. That
-is sound only where the shell is not in quotes already, so a command is read as the
-shell would read it, and a placeholder in any other place is refused. So is one
-after something that only a whole shell could read, such as a here-document.
+They are those of GNU parallel. The difference is that an input can never become code.
+`Template.fill` always puts it in single quotes, even if it looks harmless: ``2`` before a
+``>``, ``if`` at the start of a command, or ``a=b`` would have a meaning without quotes.
+That is safe only outside of other quotes. So `Template.parse` reads the command as the
+shell would, and refuses a placeholder in any other place. It also refuses a placeholder
+after anything that only a complete shell can parse, such as a here-document.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from typing import final
 import attrs
 
 _PLACEHOLDER = re.compile(r"\{(?:|\.|/|//|/\.)\}")
-_NUMBER = re.compile(r"(?<![$\\])\{#\}")  # a number is harmless anywhere
+_NUMBER = re.compile(r"(?<![$\\])\{#\}")  # a number is safe anywhere
 
-# Expansions with nothing nested in them: they end at the first bracket that closes.
+# Expansions without anything nested in them, so that they end at the first closing bracket.
 _PARAMETER = r"\$\{[^'\"`\\${}]+\}"
 _ARITHMETIC = r"\$\(\([^'\"`\\()]*\)\)"
 _SUBSTITUTION = r"\$\((?:(?!\bcase\b|<<)[^'\"`\\()#])*\)"
@@ -58,23 +58,23 @@ _TOKEN = re.compile(
 @final
 @attrs.frozen
 class Template:
-    """A command in which inputs can be put safely; made by `parse`."""
+    """A command that inputs can be put into safely; made by `parse`."""
 
     _parts: tuple[str, ...]
-    """By turns text and a placeholder; text first and last."""
+    """Text and placeholders alternately, with text first and last."""
 
     @classmethod
     def parse(cls, command: str, *, append: bool = False) -> Template:
         """Read a command.
 
         Args:
-          command: what ``/bin/sh`` is to run.
-          append: whether the input is to come last in a command that has no
+          command: what ``/bin/sh`` will run.
+          append: whether to put the input at the end of a command that has no
             placeholder and does not mention the variables ``TURNSTILE_...``.
 
         Raises:
-          ValueError: if it is blank, or an input would not be a word of its own
-            where it is to come.
+          ValueError: if the command is blank, or if a placeholder is in a place where
+            the input would not be a word of its own.
         """
         if not command.strip():
             raise ValueError("a command must not be blank")
@@ -89,30 +89,32 @@ class Template:
             parts[-1] += text
             end = end if kind == "space" else kind
         template = cls(tuple(parts))
-        return template._with_input_last(end) if append and not template._asks else template
+        if append and not template._uses_input:
+            return template._with_input_last(end)
+        return template
 
     def fill(self, text: str, number: int) -> str:
-        """Return the command for the input ``text``, which is input ``number`` from 1."""
+        """Return the command for the input ``text``, the ``number``-th from 1."""
         filled = [_NUMBER.sub(str(number), part) for part in self._parts]
         filled[1::2] = [quote(_value(placeholder, text)) for placeholder in self._parts[1::2]]
         return "".join(filled)
 
     @property
-    def _asks(self) -> bool:
-        """Whether the command asks for its input in some way."""
+    def _uses_input(self) -> bool:
+        """Whether the command uses its input in any way."""
         text = self._parts[0]
         return len(self._parts) > 1 or bool(_NUMBER.search(text)) or "TURNSTILE_" in text
 
     def _with_input_last(self, end: str) -> Template:
         if end in ("comment", "unread", "operator"):
             raise ValueError(
-                "the input cannot be put at the end of this command: write {} where it is to come"
+                "the input cannot be put at the end of this command: write {} where it should go"
             )
         return Template((self._parts[0] + " ", "{}", ""))
 
 
 def quote(text: str) -> str:
-    """Return ``text`` as one word for the shell, quoted whatever it is."""
+    """Return ``text`` as one word for the shell, always in quotes."""
     return "'" + text.replace("'", "'\"'\"'") + "'"
 
 
@@ -125,7 +127,7 @@ def _value(placeholder: str, text: str) -> str:
 
 
 def _tokens(command: str) -> Iterator[tuple[str, str]]:
-    """Read a command as the shell would, as far as is needed to see what is in quotes."""
+    """Yield the kinds and texts of the tokens that matter for what is quoted."""
     position, new_word = 0, True
     while match := _TOKEN.match(command, position):
         kind, text = str(match.lastgroup), match[0]
@@ -135,7 +137,8 @@ def _tokens(command: str) -> Iterator[tuple[str, str]]:
             text = command[position:]
         yield kind, text
         position += len(text)
-        # The shell takes a backslash and newline out before it looks for words.
+        # The shell removes a backslash before a newline, with that newline, before it
+        # looks for words.
         new_word = kind in ("space", "operator", "redirection") or (new_word and text == "\\\n")
 
 

@@ -1,4 +1,4 @@
-"""Durations and halting rules, as they are written on a command line. Pure."""
+"""Durations and halting rules, as users write them on a command line. Sans-I/O."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ms|[smhd]?)", re.ASCII)
 
 @final
 class Duration(float):
-    """A number of seconds that is read and written such as ``30s``, ``10m`` or ``1.5h``."""
+    """A number of seconds, written such as ``30s``, ``10m`` or ``1.5h``."""
 
     __slots__ = ()
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return what is meant by ``30s``, ``10m``, ``1.5h``, ``2d``, ``250ms`` or ``30``.
+        """Parse a text such as ``30s``, ``10m``, ``1.5h``, ``2d``, ``250ms`` or ``30``.
 
         Raises:
           ValueError: for anything else.
@@ -28,7 +28,7 @@ class Duration(float):
         match = _DURATION.fullmatch(text.strip())
         seconds = float(match[1]) * _SECONDS[match[2]] if match else math.inf
         if math.isinf(seconds):
-            raise ValueError(f"a duration is written such as 30s, 10m or 1.5h, not {text!r}")
+            raise ValueError(f"a duration is written like 30s, 10m or 1.5h, not {text!r}")
         return cls(seconds)
 
     def __str__(self) -> str:
@@ -39,7 +39,7 @@ class Duration(float):
 
 
 def format_clock(seconds: float) -> str:
-    """Return a length of time for people who watch it pass: ``0:07``, ``1:02:03``."""
+    """Return a time span as a clock shows it: ``0:07``, ``1:02:03``."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
@@ -55,7 +55,7 @@ def parse_halt(text: str) -> Halt | None:
         return None
     match = re.fullmatch("(soon|now),fail=(.+)", text)
     if not match:
-        raise ValueError(f"it is never, or such as soon,fail=3 or now,fail=10%, not {text!r}")
+        raise ValueError(f"it must be never, or like soon,fail=3 or now,fail=10%, not {text!r}")
     amount = match[2]
     return Halt(
         "soon" if match[1] == "soon" else "now",

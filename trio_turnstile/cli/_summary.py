@@ -1,4 +1,4 @@
-"""What became of a run: the exit status, and what is said of it at the end. Pure."""
+"""The end of a run: its exit status and its summary. Sans-I/O."""
 
 from __future__ import annotations
 
@@ -10,74 +10,73 @@ import attrs
 
 from trio_turnstile import ConcurrentError
 
+from ._exit_status import MOST_FAILURES, status_of_signal
+from ._inputs import InputError, describe_input_error
 from ._shell import CommandFailed, ShellOperation, printable
 from ._units import format_clock
-
-MOST_FAILURES = 101
-"""The exit status for so many failures, and for more."""
 
 _LONGEST_NAME = 100
 
 
 @final
 @attrs.frozen(kw_only=True)
-class Outcome:
-    """What became of a run."""
+class Summary:
+    """The result of a run."""
 
     total: int | None
     """How many inputs there were; ``None`` if they were not read to the end."""
-    begun: int
-    """How many operations began."""
+    started: int
+    """How many operations started."""
     completed: int
     """How many of them completed."""
     failed: int
-    """How many failed. The rest was cancelled."""
+    """How many of them failed. The rest was cancelled."""
     errors: Sequence[ConcurrentError]
     """The first errors."""
     errors_omitted: int
-    """How many errors more there were."""
-    source_error: ConcurrentError | None
-    """Why the inputs could not be read to the end; it is among the errors."""
-    stopped_by: signal.Signals | None
-    """The first signal that asked for an end."""
+    """The number of further errors, which were not kept."""
+    input_error: InputError | None
+    """Why the inputs were not read to the end; `errors` has it too."""
+    stop_signal: signal.Signals | None
+    """The first signal that asked the run to stop."""
     lost_output: bool
-    """Whether something that operations wrote could not be printed."""
+    """Whether some output of operations could not be printed."""
     seconds: float
     """How long the run took."""
 
     @property
     def status(self) -> int:
         """The exit status."""
-        failures = self.failed + (self.source_error is not None)
+        failures = self.failed + (self.input_error is not None)
         if failures:
             return min(failures, MOST_FAILURES)
         if self.lost_output:
-            return 128 + signal.SIGPIPE
-        if self.stopped_by is not None and self.completed != self.total:
-            return 128 + self.stopped_by
+            return status_of_signal(signal.SIGPIPE)
+        if self.stop_signal is not None and self.completed != self.total:
+            return status_of_signal(self.stop_signal)
         return 0
 
     def describe_errors(self) -> Iterator[str]:
-        """Yield what is to be said of the errors, in texts of a line or more."""
+        """Yield the descriptions of the errors, each a text of one line or more."""
         left = len(self.errors) + self.errors_omitted
-        if self.source_error is not None:
+        if self.input_error is not None:
             left -= 1
-            yield f"the inputs could not be read on: {self.source_error.__cause__}"
+            yield describe_input_error(self.input_error)
         for error in self.errors:
-            if error is not self.source_error:
+            if error.phase != "source":
                 left -= 1
                 yield _describe(error)
-        if left:
-            yield f"and {left} errors more"
+        if left > 0:
+            yield f"and {left} more {'error' if left == 1 else 'errors'}"
 
     def __str__(self) -> str:
-        cancelled = self.begun - self.completed - self.failed
+        cancelled = self.started - self.completed - self.failed
         counts = f"{self.completed} completed, {self.failed} failed"
         counts += f", {cancelled} cancelled" if cancelled else ""
         if self.total is None:
             rest = "; not all inputs were read"
         else:
-            rest = f"; {self.total - self.begun} not begun" if self.total > self.begun else ""
+            rest = f"; {self.total - self.started} not started" if self.total > self.started else ""
         return f"{counts} in {format_clock(self.seconds)}{rest}"
 
 

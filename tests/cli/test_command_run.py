@@ -1,0 +1,39 @@
+"""What the command says about the signals that move its limit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from trio_turnstile import Decision, Reason, Signal
+from trio_turnstile.cli._command_run import describe_decision
+
+
+@pytest.mark.parametrize(
+    ("reason", "evidence", "text"),
+    [
+        (Reason.SIGNAL, {}, "limit 4 -> 2"),
+        (
+            Reason.HOLDING,
+            {"hold_left": 9.96},
+            "limit stays 2: down refused, --hold has 10.0 s to go",
+        ),
+        (Reason.AT_CEILING, {}, "limit stays 2: down refused, that is --max"),
+        (Reason.AT_MINIMUM, {}, "limit stays 2: down refused, that is --min"),
+        (Reason.SHADOW, {}, "limit stays 2: down refused, shadow"),
+    ],
+)
+def test_a_decision_in_the_words_of_the_options(
+    reason: Reason, evidence: dict[str, Any], text: str
+) -> None:
+    """A reason that has no option is given by its name, so that every reason has a line."""
+    decision = Decision("run", 1.0, Signal.DOWN, 4, 2, reason, evidence)
+    assert describe_decision(decision) == text
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason.refusal])
+def test_every_refusal_has_a_line(reason: Reason) -> None:
+    """A reason that is new to the engine does not disturb the command."""
+    decision = Decision("run", 1.0, Signal.UP, 4, 4, reason)
+    assert describe_decision(decision).startswith("limit stays 4: up refused, ")
