@@ -1,12 +1,13 @@
-"""What tests of the command share: ways to run it, to watch it, and to make commands wait.
+"""Helpers for tests of the command: run it, watch it, and make its commands wait.
 
-Commands wait at a `Gate`, and tests wait for what comes out of one or for a line on
-standard error; nothing waits for time to pass.
+Commands wait at a `Gate`. Tests wait for an arrival at the gate or for a line on standard
+error, and never for time to pass.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile, gettempdir
@@ -26,17 +27,18 @@ import pytest
 
 import trio_turnstile
 from trio_turnstile.cli import main
+from trio_turnstile.cli._output import Stream
 
 PATIENCE = 60.0
-"""Seconds after which something that should happen is taken never to happen."""
+"""Seconds after which a test no longer waits for an event, and fails."""
 
 FOLDER = gettempdir()
-"""Where temporary files are, unless a test says otherwise."""
+"""The folder for temporary files, even in a test that sets another for the command."""
 
 
 @attrs.frozen
 class Result:
-    """What a run left behind."""
+    """The exit status and the output of a run."""
 
     status: int
     out: str
@@ -48,7 +50,7 @@ class Result:
 
 
 class Lines:
-    """What comes out of a pipe or a terminal, as it comes."""
+    """Text from a pipe or a terminal, read by a thread as it comes."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -58,7 +60,7 @@ class Lines:
         self._thread.start()
 
     def _read(self) -> None:
-        with suppress(OSError):  # what a terminal gives at its end
+        with suppress(OSError):  # a terminal ends with an error
             while chunk := os.read(self._fd, 1 << 16):
                 with self._news:
                     self._text += chunk.decode(errors="surrogateescape")
@@ -81,9 +83,9 @@ class Lines:
 
 
 class Gate:
-    """Where commands wait: each says who it is, and goes on when it is let through.
+    """A gate for commands: each writes its input to the gate and waits to be let through.
 
-    In a command, `wait` stands for that.
+    `wait` is the shell code for that.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -96,7 +98,7 @@ class Gate:
         return os.open(path, os.O_RDWR)  # both ends, so that neither waits for the other
 
     def arrivals(self, number: int) -> list[str]:
-        """Wait until so many more have come, and return who they are, sorted."""
+        """Wait until ``number`` more commands have come, and return their inputs, sorted."""
         names = b""
         while names.count(b"\n") < number:
             assert select.select([self._here], [], [], PATIENCE)[0], names
@@ -104,7 +106,7 @@ class Gate:
         return sorted(names.decode().split("\n")[:-1])
 
     def let(self, number: int) -> None:
-        """Let so many go on."""
+        """Let ``number`` commands through."""
         os.write(self._through, b"\n" * number)
 
     def close(self) -> None:
@@ -123,7 +125,7 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
 
 @pytest.fixture(autouse=True)
 def _own_signals() -> Iterator[None]:
-    """The command takes over some signals for good, and starts with those of a terminal."""
+    """Start with the signal handlers of a terminal, and undo what the command changes."""
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
     before = {signum: signal.getsignal(signum) for signum in signals}
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -141,6 +143,38 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture
+def log_entries(here: Path) -> Callable[[], list[list[str]]]:
+    """Return the fields of the entries of the job log ``log``."""
+    return lambda: [line.split("\t", 8) for line in (here / "log").read_text().splitlines()[1:]]
+
+
+@pytest.fixture
+def streams() -> Iterator[list[Stream]]:
+    """Two streams, for standard output and standard error."""
+    pair = [Stream(), Stream()]
+    yield pair
+    for stream in pair:
+        stream.close_pipe()
+        stream.close()
+
+
+@contextmanager
+def _soft_limit(limited: int, soft: int) -> Iterator[None]:
+    old = resource.getrlimit(limited)
+    resource.setrlimit(limited, (soft, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(limited, old)
+
+
+@pytest.fixture
+def soft_limit() -> Callable[[int, int], AbstractContextManager[None]]:
+    """Return a context manager that sets a soft limit on a resource of this process."""
+    return _soft_limit
+
+
 Operator = Callable[["Watch"], object]
 
 
@@ -149,7 +183,7 @@ class Watch:
     """A run, as its operator sees it."""
 
     err: Lines
-    """Its standard error; all of the terminal, if it has one."""
+    """The standard error of the run; all that its terminal shows, if it has one."""
     pid: int
     keyboard: int = -1
 
@@ -160,7 +194,7 @@ class Watch:
         os.write(self.keyboard, text.encode())
 
     def wait_until(self, true: Callable[[], bool]) -> None:
-        """Wait for what cannot be waited for but by looking again and again."""
+        """Look again and again until it is true; for events that nothing announces."""
         deadline = time.monotonic() + PATIENCE
         while not true():
             assert time.monotonic() < deadline, self.err.so_far
@@ -168,19 +202,36 @@ class Watch:
 
 
 @contextmanager
-def _descriptors(*replacements: int) -> Iterator[None]:
-    """Put other open files in the place of 0, 1 and 2; Python's own streams follow."""
-    with ExitStack() as stack:
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        for fd, saved in enumerate([os.dup(fd) for fd in (0, 1, 2)]):
-            stack.callback(os.close, saved)
-            stack.callback(os.dup2, saved, fd)
-        for fd, replacement in enumerate(replacements):
+def _replaced(*replacements: tuple[int, int]) -> Iterator[None]:
+    """Put other open files in the place of descriptors, and close the originals; -1 is none."""
+    saved = [(fd, os.dup(fd)) for fd, _ in replacements]
+    try:
+        for fd, replacement in replacements:
             if replacement < 0:
                 os.close(fd)
-                continue
-            os.dup2(replacement, fd)
+            else:
+                os.dup2(replacement, fd)
+        for replacement in {replacement for _, replacement in replacements} - {-1}:
             os.close(replacement)
+        yield
+    finally:
+        for fd, copy in saved:
+            os.dup2(copy, fd)
+            os.close(copy)
+
+
+@pytest.fixture
+def replaced() -> Callable[..., AbstractContextManager[None]]:
+    """Return a context manager that puts other open files in the place of descriptors."""
+    return _replaced
+
+
+@contextmanager
+def _standard_streams(*replacements: int) -> Iterator[None]:
+    """Put other open files in the place of 0, 1 and 2; `sys.stdout` and `sys.stderr` follow."""
+    with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        stack.enter_context(_replaced(*enumerate(replacements)))
         for fd, name in ((1, "stdout"), (2, "stderr")):
             stream = stack.enter_context(
                 open(fd, "w", closefd=False, errors="backslashreplace", encoding="utf-8")
@@ -196,12 +247,13 @@ def call(
     terminal: bool = False,
     operator: Operator | None = None,
 ) -> Result:
-    """Run the command in this process; ``operator`` runs beside it, in a thread.
+    """Run the command in this process.
 
     Args:
-      stdin: what it reads; a descriptor is closed. With -1 standard input is closed.
-      stdout: a descriptor for what it writes, which is closed; else that is returned.
-      terminal: whether a terminal is in the place of all three.
+      stdin: the data of standard input, or a descriptor, which is closed; -1 for none.
+      stdout: a descriptor for standard output, which is closed; ``None`` to return it.
+      terminal: whether all three standard streams are a terminal.
+      operator: runs beside the command, in a thread.
     """
     with TemporaryFile(dir=FOLDER) as out:
         from_err, to_err = open_terminal() if terminal else os.pipe()
@@ -211,7 +263,7 @@ def call(
         thread = _Beside(partial(operator or (lambda _: None), watch), watch)
         stdin = stdin if isinstance(stdin, int) else piped(stdin)
         stdout = os.dup(out.fileno()) if stdout is None else stdout
-        with _descriptors(stdin, stdout, to_err), pytest.raises(SystemExit) as exit_info:
+        with _standard_streams(stdin, stdout, to_err), pytest.raises(SystemExit) as exit_info:
             thread.start()
             main(list(map(str, arguments)))
         thread.finish()
@@ -222,7 +274,7 @@ def call(
 
 
 class _Beside(threading.Thread):
-    """A thread whose failure ends the run, and is then raised."""
+    """A thread; if it fails it cancels the run, and `finish` raises its exception."""
 
     def __init__(self, act: Callable[[], object], watch: Watch) -> None:
         super().__init__()
@@ -250,14 +302,14 @@ class _Beside(threading.Thread):
 
 
 def open_terminal() -> tuple[int, int]:
-    """Return our end of a terminal and theirs, wide enough for a line."""
+    """Return our end of a terminal and the command's, wide enough for the progress line."""
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
     return ours, theirs
 
 
 def piped(data: bytes) -> int:
-    """Return the end of a pipe that ``data`` comes out of."""
+    """Return the read end of a pipe that holds ``data``."""
     read_end, write_end = os.pipe()
     os.write(write_end, data)
     os.close(write_end)
@@ -265,7 +317,7 @@ def piped(data: bytes) -> int:
 
 
 class Spawned:
-    """The command in a process of its own; a warning that nobody wanted is an error."""
+    """The command in a process of its own, where warnings are errors."""
 
     def __init__(
         self,

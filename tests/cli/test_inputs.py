@@ -19,7 +19,7 @@ async def everything(inputs: Inputs) -> list[str]:
     raise AssertionError
 
 
-def written(path: Path, data: bytes) -> Path:
+def file_of(data: bytes, path: Path) -> Path:
     path.write_bytes(data)
     return path
 
@@ -49,7 +49,7 @@ async def test_a_file_holds_an_input_a_line(
     data: bytes, null: bool, texts: list[str], tmp_path: Path
 ) -> None:
     """Or one before each NUL; the last needs no end, and bytes that are no text survive."""
-    inputs = FileInputs(written(tmp_path / "file", data), null=null)
+    inputs = FileInputs(file_of(data, tmp_path / "file"), null=null)
     assert await everything(inputs) == texts
     assert (inputs.taken, inputs.total) == (len(texts), len(texts))
 
@@ -129,7 +129,7 @@ async def test_a_short_pipe_is_known_to_be_short_before_it_is_worked_through(
 async def test_the_inputs_of_a_regular_file_are_counted_ahead(end: str, tmp_path: Path) -> None:
     """However long it is, and whether or not its last line has an end."""
     lines = [f"{number:09}" for number in range(30_000)]
-    path = written(tmp_path / "file", ("\n".join(lines) + end).encode())
+    path = file_of(("\n".join(lines) + end).encode(), tmp_path / "file")
     inputs = FileInputs(path)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(inputs.read)
@@ -143,7 +143,7 @@ async def test_the_inputs_of_a_regular_file_are_counted_ahead(end: str, tmp_path
 @pytest.mark.parametrize("data", [b"good\nb\0d\nnever\n", b"good\n" + b"x" * (LONGEST + 1)])
 async def test_what_no_argument_can_be_ends_the_inputs(data: bytes, tmp_path: Path) -> None:
     """A NUL, or more bytes than a system takes; what comes before it is given."""
-    inputs = FileInputs(written(tmp_path / "file", data))
+    inputs = FileInputs(file_of(data, tmp_path / "file"))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(inputs.read)
         assert await anext(inputs) == "good"

@@ -6,8 +6,8 @@ import errno
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -18,11 +18,8 @@ from trio_turnstile.cli._output import KEPT_IN_MEMORY, MOST_WAITING, Printer, St
 
 
 @pytest.fixture
-def stream() -> Iterator[Stream]:
-    stream = Stream()
-    yield stream
-    stream.close_pipe()
-    stream.close()
+def stream(streams: list[Stream]) -> Stream:
+    return streams[0]
 
 
 def copied(stream: Stream, path: Path) -> bytes:
@@ -130,7 +127,7 @@ class Screen:
         self.asked.append("show on a new line" if mid_line else "show")
 
 
-def streams(out: bytes, err: bytes = b"") -> list[Stream]:
+def output(out: bytes, err: bytes = b"") -> list[Stream]:
     """Return the output of an operation that wrote these."""
     pair = [Stream(), Stream()]
     for stream, data in zip(pair, (out, err), strict=True):
@@ -145,8 +142,8 @@ async def test_outputs_are_printed_one_after_the_other(capfd: pytest.CaptureFixt
     screen = Screen()
     printer = Printer(screen)
     for number in range(3):
-        printer.put(streams(b"out %d\n" % number, b"err %d\n" % number))
-    printer.put(streams(b""))
+        printer.put(output(b"out %d\n" % number, b"err %d\n" % number))
+    printer.put(output(b""))
     printer.end()
     await printer.run(pytest.fail)
     assert capfd.readouterr() == ("out 0\nout 1\nout 2\n", "err 0\nerr 1\nerr 2\n")
@@ -162,24 +159,18 @@ async def test_outputs_are_printed_one_after_the_other(capfd: pytest.CaptureFixt
         (b"", b"open", "show on a new line"),
     ],
 )
-async def test_a_screen_hears_if_a_line_was_left_open(out: bytes, err: bytes, asked: str) -> None:
+async def test_a_screen_hears_if_a_line_was_left_open(
+    out: bytes, err: bytes, asked: str, replaced: Any
+) -> None:
     """It is then to start on a new one."""
     screen = Screen()
     printer = Printer(screen)
-    printer.put(streams(out, err))
+    printer.put(output(out, err))
     printer.end()
     ours, theirs = os.openpty()
-    saved = [os.dup(fd) for fd in (1, 2)]
-    try:
-        for fd in (1, 2):
-            os.dup2(theirs, fd)
+    with replaced((1, theirs), (2, theirs)):
         await printer.run(pytest.fail)
-    finally:
-        for fd, copy in zip((1, 2), saved, strict=True):
-            os.dup2(copy, fd)
-            os.close(copy)
-        os.close(ours)
-        os.close(theirs)
+    os.close(ours)
     assert screen.asked == ["hide", asked]
 
 
@@ -189,27 +180,25 @@ async def test_a_line_left_open_elsewhere_is_not_the_screens_business(
     """Such as one in a file that output is sent to."""
     screen = Screen()
     printer = Printer(screen)
-    printer.put(streams(b"open"))
+    printer.put(output(b"open"))
     printer.end()
     await printer.run(pytest.fail)
     assert screen.asked == ["hide", "show"]
 
 
-async def test_lost_output_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_lost_output_is_reported_once(
+    capfd: pytest.CaptureFixture[str], replaced: Any
+) -> None:
     """The rest of it is dropped; standard error is still printed."""
     lost: list[OSError] = []
     printer = Printer(Screen())
     for _ in range(2):
-        printer.put(streams(b"out\n", b"err\n"))
+        printer.put(output(b"out\n", b"err\n"))
     printer.end()
     read_end, write_end = os.pipe()
     os.close(read_end)
-    saved = os.dup(1)
-    os.dup2(write_end, 1)
-    await printer.run(lost.append)
-    os.dup2(saved, 1)
-    os.close(saved)
-    os.close(write_end)
+    with replaced((1, write_end)):
+        await printer.run(lost.append)
     assert [error.errno for error in lost] == [errno.EPIPE]
     assert capfd.readouterr().err == "err\nerr\n"
 
@@ -225,7 +214,7 @@ async def test_there_is_room_until_much_waits(capfd: pytest.CaptureFixture[str])
 
     for _ in range(MOST_WAITING):
         await printer.wait_for_room()
-        printer.put(streams(b"x\n"))
+        printer.put(output(b"x\n"))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(begin)
         await wait_all_tasks_blocked()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,6 @@ import trio
 
 from trio_turnstile.cli._output import KEPT_IN_MEMORY, Stream
 from trio_turnstile.cli._process import Exit, run_shell
-
-
-@pytest.fixture
-def streams() -> Iterator[list[Stream]]:
-    pair = [Stream(), Stream()]
-    yield pair
-    for stream in pair:
-        stream.close_pipe()
-        stream.close()
 
 
 @pytest.fixture
@@ -39,7 +30,7 @@ async def run(
     )
 
 
-def written(streams: Sequence[Stream]) -> list[bytes]:
+def collected(streams: Sequence[Stream]) -> list[bytes]:
     return [stream.tail(0, 1 << 30) for stream in streams]
 
 
@@ -64,14 +55,14 @@ async def test_how_a_command_ends(
 async def test_output_is_collected_apart(streams: list[Stream]) -> None:
     """Standard output and standard error; opening /dev/stderr cuts nothing off."""
     await run("echo one >&2; echo two; echo three >/dev/stderr; echo four >&2", streams)
-    assert written(streams) == [b"two\n", b"one\nthree\nfour\n"]
+    assert collected(streams) == [b"two\n", b"one\nthree\nfour\n"]
 
 
 async def test_much_output_is_collected_whole(streams: list[Stream]) -> None:
     """More than fits into a pipe or into memory."""
     size = 4 * KEPT_IN_MEMORY
     await run(f"head -c {size} /dev/zero; head -c {size} /dev/zero >&2", streams)
-    assert [len(data) for data in written(streams)] == [size, size]
+    assert [len(data) for data in collected(streams)] == [size, size]
 
 
 async def test_commands_get_no_input_and_their_own_session(
@@ -89,14 +80,14 @@ async def test_what_is_left_in_the_background_goes_on(streams: list[Stream], fif
     """A command may start something that later ones use; its output does not hold us up."""
     command = f"{{ read _; echo late; }} <{fifo} & echo early"
     assert (await run(command, streams)).ok
-    assert written(streams)[0] == b"early\n"
+    assert collected(streams)[0] == b"early\n"
     await trio.to_thread.run_sync(fifo.write_text, "\n")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(streams[0].collect)
         while streams[0].size < len(b"early\nlate\n"):
             await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
-    assert written(streams)[0] == b"early\nlate\n"
+    assert collected(streams)[0] == b"early\nlate\n"
 
 
 async def test_a_command_that_takes_too_long_is_ended(streams: list[Stream]) -> None:
@@ -107,7 +98,7 @@ async def test_a_command_that_takes_too_long_is_ended(streams: list[Stream]) -> 
     assert (result.ok, result.status, result.signal) == (False, -1, 0)
     assert str(result) == "timed out, exit status 3"
     assert str(Exit(-9, timed_out=True)) == "timed out, ended by SIGKILL"
-    assert written(streams)[0] == b"begun\ntold\n"
+    assert collected(streams)[0] == b"begun\ntold\n"
 
 
 @pytest.mark.parametrize(

@@ -120,18 +120,12 @@ async def test_a_quiet_run_has_no_lines_but_notes(
     assert capfd.readouterr().err == "turnstile: hear, hear\n"
 
 
-def test_a_note_that_nobody_can_read_is_no_error() -> None:
-    """The work is still to be done."""
-    saved = os.dup(2)
+def test_a_note_that_nobody_can_read_is_no_error(replaced: Any) -> None:
+    """The run goes on."""
     read_end, write_end = os.pipe()
-    os.dup2(write_end, 2)
     os.close(read_end)
-    try:
+    with replaced((2, write_end)):
         PlainLines(quiet=False).note("x")
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(write_end)
 
 
 # ---- the live line ----

@@ -13,11 +13,6 @@ import pytest
 Call = Callable[..., Any]
 
 
-def log_lines(path: Path) -> list[list[str]]:
-    """Return the fields of the entries of a job log."""
-    return [line.split("\t", 8) for line in path.read_text().splitlines()[1:]]
-
-
 # ---- inputs ----
 
 
@@ -108,7 +103,7 @@ def test_the_phases_run_in_turn(call: Call) -> None:
     ],
 )
 def test_a_failed_phase_is_the_last_but_for_cleanup(
-    failing: str, ran: list[str], call: Call, here: Path
+    failing: str, ran: list[str], call: Call, log_entries: Any
 ) -> None:
     """The error tells the input, the phase, the exit status and the end of standard error."""
     options: list[str] = []
@@ -119,7 +114,7 @@ def test_a_failed_phase_is_the_last_but_for_cleanup(
     assert (result.status, result.lines) == (1, ran)
     error = f"turnstile: 1 'in\\tput': {failing}: exit status 3\n    oh no, {failing}\nturnstile: "
     assert error in result.err
-    assert log_lines(here / "log")[0][6] == "3"
+    assert log_entries()[0][6] == "3"
 
 
 def test_commands_know_what_they_run_for(call: Call) -> None:
@@ -140,7 +135,7 @@ def test_only_the_work_command_gets_the_input_at_its_end(call: Call) -> None:
 
 
 @pytest.mark.parametrize("phase", ["prepare", "work", "monitor", "cleanup"])
-def test_a_phase_that_takes_too_long_is_ended(phase: str, call: Call, here: Path) -> None:
+def test_a_phase_that_takes_too_long_is_ended(phase: str, call: Call, log_entries: Any) -> None:
     """Each has the time of --timeout for itself, and a clean-up that of --grace."""
     options = ["--timeout", "0.2s", "--grace", "0.2s", "--joblog", "log"]
     if phase != "work":
@@ -150,15 +145,15 @@ def test_a_phase_that_takes_too_long_is_ended(phase: str, call: Call, here: Path
     )
     assert result.status == 1
     assert f"1 'a': {phase}: timed out, ended by SIGTERM\n    waiting\n" in result.err
-    assert log_lines(here / "log")[0][6:8] == ["-1", "15"]
+    assert log_entries()[0][6:8] == ["-1", "15"]
 
 
-def test_a_command_that_cannot_start_is_a_failure(call: Call, here: Path) -> None:
+def test_a_command_that_cannot_start_is_a_failure(call: Call, here: Path, log_entries: Any) -> None:
     """There is no exit status to log."""
     result = call("run", "--work", "true {}", "--joblog", "log", stdin=os.open(long(here), 0))
     assert result.status == 1
     assert "Argument list too long" in result.err
-    assert log_lines(here / "log")[0][5:8] == ["0", "-1", "0"]
+    assert log_entries()[0][5:8] == ["0", "-1", "0"]
 
 
 def long(folder: Path) -> Path:
@@ -186,7 +181,7 @@ def test_much_output_is_printed_whole(call: Call) -> None:
 
 
 def test_output_that_cannot_be_kept_fails_the_operation(
-    call: Call, monkeypatch: pytest.MonkeyPatch, here: Path
+    call: Call, monkeypatch: pytest.MonkeyPatch, here: Path, log_entries: Any
 ) -> None:
     """The command itself is not disturbed."""
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")
@@ -195,7 +190,7 @@ def test_output_that_cannot_be_kept_fails_the_operation(
     assert result.status == 1
     assert "'a': work: [Errno 2] No such file or directory" in result.err
     assert (here / "done").exists()
-    assert log_lines(here / "log")[0][6] == "-1"
+    assert log_entries()[0][6] == "-1"
 
 
 def test_the_error_summary_shows_the_end_of_standard_error(call: Call) -> None:
@@ -230,12 +225,12 @@ def test_a_quiet_run_tells_of_errors_alone(call: Call) -> None:
     assert call("run", "-q", "--work", "test {} = a", "--", "b").err.startswith("turnstile: 1 'b'")
 
 
-def test_the_job_log_has_a_line_for_each_operation(call: Call, here: Path) -> None:
+def test_the_job_log_has_a_line_for_each_operation(call: Call, log_entries: Any) -> None:
     """In the columns of GNU parallel, and appended to what is there."""
     options = ("run", "-j1", "--joblog", "log", "--work")
     call(*options, "echo {}; exit {#}", "--", "a", "b\nc")
     call(*options, "sleep 0.05; kill -KILL $$; echo {}", "--", "d")
-    first, second, third = log_lines(here / "log")
+    first, second, third = log_entries()
     assert (first[:2], first[4:]) == (["1", ":"], ["0", "2", "1", "0", "echo 'a'; exit 1"])
     assert (second[:2], second[4:]) == (["2", ":"], ["0", "4", "2", "0", "echo 'b\0c'; exit 2"])
     assert third[4:] == ["0", "0", "0", "9", "sleep 0.05; kill -KILL $$; echo 'd'"]
@@ -251,15 +246,13 @@ def test_a_job_log_that_cannot_be_opened_is_refused(call: Call, here: Path) -> N
     assert not (here / "ran").exists()
 
 
-def test_a_job_log_that_cannot_be_written_on_is_told_once(call: Call, here: Path) -> None:
-    """The work goes on."""
+def test_a_full_disk_ends_the_job_log_and_not_the_run(
+    call: Call, here: Path, soft_limit: Any
+) -> None:
+    """A single note says so."""
     (here / "log").write_text("header\n")
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (7, old[1]))
-    try:
+    with soft_limit(resource.RLIMIT_FSIZE, 7):
         result = call("run", "--joblog", "log", "--work", ":", "--", *"abc", stdout=os.dup(1))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
     assert result.status == 0
     assert result.err.count("stopped writing the job log: File too large") == 1
 
@@ -267,7 +260,9 @@ def test_a_job_log_that_cannot_be_written_on_is_told_once(call: Call, here: Path
 # ---- retries and halting ----
 
 
-def test_what_failed_is_tried_again_from_prepare_on(call: Call, here: Path) -> None:
+def test_what_failed_is_tried_again_from_prepare_on(
+    call: Call, here: Path, log_entries: Any
+) -> None:
     """Clean-up waits for the last attempt, and only that one's output is printed."""
     result = call(
         *("run", "--retries", "2", "--joblog", "log", "--prepare", "echo prepare >>trace"),
@@ -276,7 +271,7 @@ def test_what_failed_is_tried_again_from_prepare_on(call: Call, here: Path) -> N
     )
     assert (result.status, result.lines) == (0, ["3"])
     assert (here / "trace").read_text().split() == ["prepare", "work"] * 3 + ["cleanup"]
-    assert [fields[6] for fields in log_lines(here / "log")] == ["0"]
+    assert [fields[6] for fields in log_entries()] == ["0"]
 
 
 def test_attempts_end_with_the_retries(call: Call) -> None:
@@ -364,19 +359,17 @@ def test_no_more_run_than_the_limit_allows(call: Call, gate: Any) -> None:
     assert result.status == 0
 
 
-def test_many_may_run_at_a_time(call: Call, gate: Any) -> None:
-    """If need be, more files may be open than usual."""
-    old = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, old[1]))
+def test_a_high_limit_raises_the_limit_of_open_files(
+    call: Call, gate: Any, soft_limit: Any
+) -> None:
+    """A hundred operations need more files than the 256 that the process may open at first."""
 
     def operate(watch: Any) -> None:
         gate.arrivals(100)
         gate.let(100)
 
-    try:
+    with soft_limit(resource.RLIMIT_NOFILE, 256):
         result = call("run", "-j100", "--work", gate.wait, "--", *range(100), operator=operate)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, old)
     assert result.status == 0
 
 

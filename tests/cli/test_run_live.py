@@ -148,7 +148,9 @@ def test_a_stop_signal_that_comes_late_changes_nothing(call: Call, gate: Any) ->
     assert call("run", "--work", gate.wait, "--", "a", operator=operate).status == 0
 
 
-def test_the_second_stop_signal_cancels_and_cleans_up(call: Call, gate: Any, here: Path) -> None:
+def test_the_second_stop_signal_cancels_and_cleans_up(
+    call: Call, gate: Any, log_entries: Any
+) -> None:
     """What runs is ended with its children, and what began is cleaned up and logged."""
 
     def operate(watch: Any) -> None:
@@ -166,8 +168,7 @@ def test_the_second_stop_signal_cancels_and_cleans_up(call: Call, gate: Any, her
     assert (result.status, sorted(result.lines)) == (130, ["began", "began", "clean a", "clean b"])
     assert "0 completed, 0 failed, 2 cancelled in " in result.err
     assert result.err.endswith("; 4 not started\n")
-    lines = (here / "log").read_text().splitlines()[1:]
-    assert [line.split("\t")[6:8] for line in lines] == [["-1", "0"]] * 2
+    assert [fields[6:8] for fields in log_entries()] == [["-1", "0"]] * 2
 
 
 def test_a_cancelled_run_does_not_wait_for_a_clean_up_for_ever(call: Call, gate: Any) -> None:
@@ -316,6 +317,28 @@ def test_operations_wait_while_their_output_is_not_taken(call: Call, here: Path)
     )
     os.close(read_end)
     assert (result.status, taken) == (0, 90 * 100_000)
+
+
+def test_a_stop_while_output_is_not_taken_starts_nothing_more(call: Call, here: Path) -> None:
+    """The next operation waited for the reader; when the reader goes on it does not start."""
+    read_end, write_end = os.pipe()
+    most = MOST_WAITING + 2  # one is being printed, and one was ahead
+
+    def operate(watch: Any) -> None:
+        watch.wait_until(lambda: len(list(here.iterdir())) == most)
+        watch.signal(signal.SIGINT)
+        watch.err.wait_for("starting nothing more")
+        while os.read(read_end, 100_000):
+            pass
+
+    result = call(
+        *("run", "-j1", "--work", "touch {}; head -c 100000 /dev/zero", "--", *range(90)),
+        stdout=write_end,
+        operator=operate,
+    )
+    os.close(read_end)
+    assert (result.status, len(list(here.iterdir()))) == (130, most)
+    assert f"{most} completed, 0 failed in " in result.err
 
 
 # ---- a real process, a real terminal ----
