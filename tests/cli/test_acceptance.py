@@ -1,4 +1,4 @@
-"""The whole of it: five hundred real files, compressed while the limit is moved."""
+"""End to end: five hundred real files are compressed while the limit changes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ AWKWARD = [
 def test_five_hundred_files_are_compressed_under_a_moving_limit(
     spawn: Any, here: Path, tmp_path: Path
 ) -> None:
-    """Spaces, quotes, newlines and leading dashes in their names; each comes back as it was."""
+    """Names have spaces, quotes, newlines and leading dashes; every file comes back unchanged."""
     choice = random.Random(1)
     names = [f"{AWKWARD[number % len(AWKWARD)]}{number}" for number in range(FILES)]
     contents = {name: choice.randbytes(choice.randrange(20_000)) for name in names}
@@ -76,7 +76,7 @@ def longer(log: Path, lines: int) -> bool:
 
 
 def retune(watch: Any, log: Path) -> None:
-    """Take the limit down and up again, each time when some more files are done."""
+    """Lower and raise the limit, each time after some more files are done."""
     changes = [
         (signal.SIGUSR2, "limit 4 -> 2"),
         (signal.SIGUSR1, "limit 2 -> 3"),

@@ -1,4 +1,4 @@
-"""What the command says about the signals that move its limit."""
+"""The notes about signals that change the limit."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from trio_turnstile.cli._command_run import describe_decision
 def test_a_decision_in_the_words_of_the_options(
     reason: Reason, evidence: dict[str, Any], text: str
 ) -> None:
-    """A reason that has no option is given by its name, so that every reason has a line."""
+    """The note names the option that refuses the signal, or else the reason."""
     decision = Decision("run", 1.0, Signal.DOWN, 4, 2, reason, evidence)
     assert describe_decision(decision) == text
 
 
 @pytest.mark.parametrize("reason", [reason for reason in Reason if reason.refusal])
 def test_every_refusal_has_a_line(reason: Reason) -> None:
-    """A reason that is new to the engine does not disturb the command."""
+    """The command has a note for every reason that the library has for a refusal."""
     decision = Decision("run", 1.0, Signal.UP, 4, 4, reason)
     assert describe_decision(decision).startswith("limit stays 4: up refused, ")

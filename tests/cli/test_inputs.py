@@ -1,4 +1,4 @@
-"""Inputs: from arguments and files, read as they come and no sooner than needed."""
+"""Inputs from arguments and files: they are read lazily."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def file_of(data: bytes, path: Path) -> Path:
 
 
 async def test_arguments_are_given_in_turn() -> None:
-    """How many there are is known from the start."""
+    """The inputs come in order, and their number is known from the start."""
     inputs = GivenInputs(["a", "", "a\nb"])
     assert (inputs.taken, inputs.total) == (0, 3)
     assert await everything(inputs) == ["a", "", "a\nb"]
@@ -48,14 +48,14 @@ async def test_arguments_are_given_in_turn() -> None:
 async def test_a_file_holds_an_input_a_line(
     data: bytes, null: bool, texts: list[str], tmp_path: Path
 ) -> None:
-    """Or one before each NUL; the last needs no end, and bytes that are no text survive."""
+    """Each line is an input, or each text before a NUL; bytes that are not text are kept."""
     inputs = FileInputs(file_of(data, tmp_path / "file"), null=null)
     assert await everything(inputs) == texts
     assert (inputs.taken, inputs.total) == (len(texts), len(texts))
 
 
 async def test_an_input_is_given_as_soon_as_it_has_come(tmp_path: Path) -> None:
-    """A pipe that stays open holds back neither inputs nor other tasks."""
+    """A pipe that stays open blocks neither the inputs that have come nor other tasks."""
     os.mkfifo(tmp_path / "fifo")
     inputs = FileInputs(tmp_path / "fifo")
     async with trio.open_nursery() as nursery:
@@ -73,7 +73,7 @@ async def test_an_input_is_given_as_soon_as_it_has_come(tmp_path: Path) -> None:
 
 
 async def test_reading_can_be_cancelled_while_nothing_comes(tmp_path: Path) -> None:
-    """The thread that waits for the pipe is left to itself."""
+    """Cancellation abandons the thread that waits for the pipe."""
     os.mkfifo(tmp_path / "fifo")
     writer = os.open(tmp_path / "fifo", os.O_RDWR)
     inputs = FileInputs(tmp_path / "fifo")
@@ -90,7 +90,7 @@ async def test_reading_can_be_cancelled_while_nothing_comes(tmp_path: Path) -> N
 
 
 async def test_only_a_little_is_read_ahead(tmp_path: Path) -> None:
-    """What nobody wants yet stays in the pipe, and its writer waits."""
+    """A writer to a pipe blocks while nobody takes the inputs."""
     os.mkfifo(tmp_path / "fifo")
     writer = os.open(tmp_path / "fifo", os.O_RDWR | os.O_NONBLOCK)
     inputs = FileInputs(tmp_path / "fifo")
@@ -115,7 +115,7 @@ async def test_only_a_little_is_read_ahead(tmp_path: Path) -> None:
 async def test_a_short_pipe_is_known_to_be_short_before_it_is_worked_through(
     tmp_path: Path,
 ) -> None:
-    """So that the time left can be told for what another command lists."""
+    """The number of inputs is known once the pipe ends, so that the time left can be shown."""
     read_end, write_end = os.pipe()
     os.write(write_end, b"a\nb\nc\n")
     os.close(write_end)
@@ -127,7 +127,7 @@ async def test_a_short_pipe_is_known_to_be_short_before_it_is_worked_through(
 
 @pytest.mark.parametrize("end", ["", "\n"])
 async def test_the_inputs_of_a_regular_file_are_counted_ahead(end: str, tmp_path: Path) -> None:
-    """However long it is, and whether or not its last line has an end."""
+    """A long file is counted while its first inputs run, with or without a last newline."""
     lines = [f"{number:09}" for number in range(30_000)]
     path = file_of(("\n".join(lines) + end).encode(), tmp_path / "file")
     inputs = FileInputs(path)
@@ -142,7 +142,7 @@ async def test_the_inputs_of_a_regular_file_are_counted_ahead(end: str, tmp_path
 
 @pytest.mark.parametrize("data", [b"good\nb\0d\nnever\n", b"good\n" + b"x" * (LONGEST + 1)])
 async def test_what_no_argument_can_be_ends_the_inputs(data: bytes, tmp_path: Path) -> None:
-    """A NUL, or more bytes than a system takes; what comes before it is given."""
+    """A NUL or an overlong input is an error; the inputs before it are given."""
     inputs = FileInputs(file_of(data, tmp_path / "file"))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(inputs.read)
@@ -152,6 +152,16 @@ async def test_what_no_argument_can_be_ends_the_inputs(data: bytes, tmp_path: Pa
 
 
 async def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    """It comes where the inputs are taken."""
+    """Taking an input raises the error of the file, and `error` keeps it."""
+    inputs = FileInputs(tmp_path)
     with pytest.RaisesGroup(IsADirectoryError):
-        await everything(FileInputs(tmp_path))
+        await everything(inputs)
+    assert isinstance(inputs.error, IsADirectoryError)
+
+
+async def test_an_error_that_nobody_came_to_is_not_reported(tmp_path: Path) -> None:
+    """A run that stops before the bad input has read all that it wanted."""
+    inputs = FileInputs(file_of(b"good\nb\0d\n", tmp_path / "file"))
+    await inputs.read()
+    assert await anext(inputs) == "good"
+    assert inputs.error is None

@@ -1,10 +1,13 @@
-"""The job log: lines that readers of GNU parallel's can read."""
+"""The job log has the format of GNU parallel's."""
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
+from typing import Any
 
 import attrs
+import pytest
 
 from trio_turnstile.cli._joblog import Entry, JobLog
 
@@ -32,14 +35,24 @@ def test_a_new_log_gets_a_header_and_an_old_one_does_not(tmp_path: Path) -> None
 
 
 def test_an_entry_is_in_the_file_as_soon_as_it_is_added(tmp_path: Path) -> None:
-    """A log is there to be looked at while the work goes on, or when it was killed."""
+    """The log can be read while the run goes on, and after it was killed."""
     log = JobLog(tmp_path / "log")
     log.add(ENTRY)
     assert (tmp_path / "log").read_bytes().count(b"\n") == 2
     log.close()
 
 
+def test_a_log_that_failed_once_is_left_alone(tmp_path: Path, soft_limit: Any) -> None:
+    """The first failure raises; later entries are dropped, even if there is room again."""
+    log = JobLog(tmp_path / "log")
+    with soft_limit(resource.RLIMIT_FSIZE, len(HEADER)), pytest.raises(OSError, match="large"):
+        log.add(ENTRY)
+    log.add(ENTRY)
+    log.close()
+    assert (tmp_path / "log").read_bytes() == HEADER
+
+
 def test_a_command_stays_on_its_line() -> None:
-    """Newlines become NULs as in GNU parallel's logs; bytes that are no text stay."""
+    """Newlines in a command become NULs; bytes that are not text are kept."""
     command = "echo 'a\tb\nc'\udcff"
     assert attrs.evolve(ENTRY, command=command).line().endswith(b"\techo 'a\tb\0c'\xff\n")

@@ -1,4 +1,4 @@
-"""The program itself: how it starts, and what it says if it cannot."""
+"""The program: how it starts, and what it prints if it cannot start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Call = Callable[..., Any]
 
 @pytest.fixture
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """As if nothing of the command had been imported yet."""
+    """Make Python forget the modules of the command, so that they are imported again."""
     for name in [*sys.modules]:
         if name.startswith("trio_turnstile.cli."):
             monkeypatch.delitem(sys.modules, name)
@@ -30,7 +30,7 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_without_the_extra_it_says_so(
     package: str, call: Call, forgotten: pytest.MonkeyPatch
 ) -> None:
-    """With exit status 2 and the way out."""
+    """The exit status is 2, and the message says what to install."""
     for name in [*sys.modules]:
         if name.startswith(f"{package}."):
             forgotten.delitem(sys.modules, name)
@@ -41,7 +41,7 @@ def test_without_the_extra_it_says_so(
 
 
 def test_anything_else_that_is_missing_is_a_fault(forgotten: pytest.MonkeyPatch) -> None:
-    """It is not for a user to mend, so it is not explained away."""
+    """A missing module of our own is a bug and raises."""
     forgotten.setitem(sys.modules, "trio_turnstile.cli._run", None)
     with pytest.raises(ModuleNotFoundError, match="_run"):
         main([])
@@ -50,7 +50,7 @@ def test_anything_else_that_is_missing_is_a_fault(forgotten: pytest.MonkeyPatch)
 def test_a_system_without_a_posix_shell_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """There are neither signals to retune by, nor process groups."""
+    """The exit status is 2, and the message says that the command needs POSIX."""
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as exit_info:
         patch.setattr(os, "name", "nt")
         main([])
@@ -61,7 +61,7 @@ def test_a_system_without_a_posix_shell_is_refused(
 def test_it_runs_as_a_module(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """With the arguments of the command line."""
+    """``python -m trio_turnstile.cli`` takes the arguments of the command line."""
     monkeypatch.setattr(sys, "argv", ["turnstile", "run", "--work", "echo", "--", "a"])
     with pytest.raises(SystemExit) as exit_info:
         runpy.run_module("trio_turnstile.cli", run_name="__main__")
@@ -69,7 +69,7 @@ def test_it_runs_as_a_module(
 
 
 def test_a_closed_standard_stream_is_not_taken_for_a_file(call: Call, here: Path) -> None:
-    """Without the guard, the job log would be descriptor 0 and be read as inputs."""
+    """With standard input closed, the job log does not become descriptor 0."""
     result = call("run", "--joblog", "log", "--work", "echo", stdin=-1)
     assert (result.status, result.out) == (0, "")
     assert "0 completed" in result.err
@@ -78,7 +78,7 @@ def test_a_closed_standard_stream_is_not_taken_for_a_file(call: Call, here: Path
 def test_an_interrupt_outside_of_a_run_has_its_status_too(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the program starts, for example."""
+    """Ctrl-C while the program starts exits with 130."""
 
     def interrupted(arguments: list[str]) -> int:
         raise KeyboardInterrupt
@@ -88,7 +88,7 @@ def test_an_interrupt_outside_of_a_run_has_its_status_too(
 
 
 def test_a_signal_to_retune_never_ends_the_program(call: Call) -> None:
-    """Be it sent before the run has begun or after it has ended."""
+    """SIGUSR1 and SIGUSR2 are harmless before a run has begun and after it has ended."""
     call("--version")
     os.kill(os.getpid(), signal.SIGUSR1)
     os.kill(os.getpid(), signal.SIGUSR2)
@@ -96,14 +96,14 @@ def test_a_signal_to_retune_never_ends_the_program(call: Call) -> None:
 
 @pytest.mark.parametrize("arguments", [["run", "--help"], ["--help"], [], ["--version"]])
 def test_help_is_no_failure(arguments: list[str], call: Call) -> None:
-    """It goes to standard output."""
+    """Help goes to standard output with exit status 0."""
     result = call(*arguments)
     assert (result.status, result.err) == (0, "")
     assert result.out
 
 
 def test_the_help_tells_what_an_operator_needs_to_know(call: Call) -> None:
-    """Signals, exit statuses, placeholders, variables."""
+    """The help names the signals, exit statuses, placeholders and variables."""
     text = call("run", "--help").out
     for word in ("SIGUSR1", "SIGUSR2", "Ctrl-C", "exit status", "{//}", "TURNSTILE_INPUT", "--max"):
         assert word in text
@@ -134,7 +134,7 @@ def test_the_help_tells_what_an_operator_needs_to_know(call: Call) -> None:
 def test_wrong_options_are_refused(
     arguments: list[str], complaint: str, call: Call, here: Path
 ) -> None:
-    """With exit status 2 and a hint, and before anything is run."""
+    """A wrong option exits with 2 and a hint, before anything runs."""
     result = call(*arguments, stdin=b"ran\n")
     assert (result.status, result.out) == (2, "")
     assert complaint in result.err

@@ -1,4 +1,4 @@
-"""What commands write: kept whole, printed whole, and never mixed."""
+"""The output of commands is kept whole, printed whole, and never mixed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def copied(stream: Stream, path: Path) -> bytes:
 async def test_a_stream_takes_in_what_is_written_to_its_pipe(
     stream: Stream, tmp_path: Path
 ) -> None:
-    """More than a pipe holds, and more than is kept in memory."""
+    """A stream keeps more than a pipe or its memory holds."""
     data = os.urandom(3 * KEPT_IN_MEMORY)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stream.collect)
@@ -43,7 +43,7 @@ async def test_a_stream_takes_in_what_is_written_to_its_pipe(
 
 
 def test_taking_in_waits_for_nothing(stream: Stream) -> None:
-    """An empty pipe has nothing to give."""
+    """Reading an empty pipe returns at once."""
     stream.take_in()
     assert stream.size == 0
 
@@ -54,7 +54,7 @@ def test_taking_in_waits_for_nothing(stream: Stream) -> None:
 def test_the_tail_is_the_end_of_what_came_since(
     start: int, most: int, tail: bytes, stream: Stream, tmp_path: Path
 ) -> None:
-    """At most so many bytes of it; looking at it changes nothing."""
+    """The tail has at most the bytes asked for, and reading it changes nothing."""
     os.write(stream.write_end, b"one\ntwo\n")
     stream.take_in()
     assert stream.tail(start, most) == tail
@@ -65,7 +65,7 @@ def test_the_tail_is_the_end_of_what_came_since(
 
 @pytest.mark.parametrize("size", [10, 2 * KEPT_IN_MEMORY])
 async def test_a_cleared_stream_starts_anew(size: int, stream: Stream, tmp_path: Path) -> None:
-    """Whether it was kept in memory or in a file."""
+    """Clearing drops what was kept in memory or in a file."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stream.collect)
         await trio.to_thread.run_sync(write_all, stream.write_end, b"x" * size)
@@ -80,7 +80,7 @@ async def test_a_cleared_stream_starts_anew(size: int, stream: Stream, tmp_path:
 async def test_what_cannot_be_kept_is_told_later(
     stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The command may go on writing, as it had better not stop half-way."""
+    """A full disk does not stop the command; `check` raises the error afterwards."""
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stream.collect)
@@ -91,12 +91,12 @@ async def test_what_cannot_be_kept_is_told_later(
 
 
 def test_a_stream_that_kept_everything_has_nothing_to_tell(stream: Stream) -> None:
-    """No news is good news."""
+    """`check` raises nothing if all output was kept."""
     stream.check()
 
 
 def test_all_is_written_even_if_the_reader_is_slow_and_the_pipe_non_blocking() -> None:
-    """Another process that shares our output may have made it so."""
+    """`write_all` waits for a pipe that another process has made non-blocking."""
     data = os.urandom(1 << 20)
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
@@ -116,7 +116,7 @@ def test_all_is_written_even_if_the_reader_is_slow_and_the_pipe_non_blocking() -
 
 @attrs.define(eq=False)
 class Screen:
-    """Notes what it is asked for."""
+    """A screen that records the calls to it."""
 
     asked: list[str] = attrs.field(factory=list)
 
@@ -138,7 +138,7 @@ def output(out: bytes, err: bytes = b"") -> list[Stream]:
 
 
 async def test_outputs_are_printed_one_after_the_other(capfd: pytest.CaptureFixture[str]) -> None:
-    """Standard output and error of each, in the order in which they came."""
+    """The outputs of operations come in order, and the screen is hidden meanwhile."""
     screen = Screen()
     printer = Printer(screen)
     for number in range(3):
@@ -162,7 +162,7 @@ async def test_outputs_are_printed_one_after_the_other(capfd: pytest.CaptureFixt
 async def test_a_screen_hears_if_a_line_was_left_open(
     out: bytes, err: bytes, asked: str, replaced: Any
 ) -> None:
-    """It is then to start on a new one."""
+    """The screen starts on a new line if the output ends in the middle of one."""
     screen = Screen()
     printer = Printer(screen)
     printer.put(output(out, err))
@@ -177,7 +177,7 @@ async def test_a_screen_hears_if_a_line_was_left_open(
 async def test_a_line_left_open_elsewhere_is_not_the_screens_business(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Such as one in a file that output is sent to."""
+    """An unfinished line in a file does not matter to the screen."""
     screen = Screen()
     printer = Printer(screen)
     printer.put(output(b"open"))
@@ -189,7 +189,7 @@ async def test_a_line_left_open_elsewhere_is_not_the_screens_business(
 async def test_lost_output_is_reported_once(
     capfd: pytest.CaptureFixture[str], replaced: Any
 ) -> None:
-    """The rest of it is dropped; standard error is still printed."""
+    """If standard output is closed the rest is dropped; standard error is still printed."""
     lost: list[OSError] = []
     printer = Printer(Screen())
     for _ in range(2):
@@ -204,7 +204,7 @@ async def test_lost_output_is_reported_once(
 
 
 async def test_there_is_room_until_much_waits(capfd: pytest.CaptureFixture[str]) -> None:
-    """Then operations wait to begin until something was printed."""
+    """`wait_for_room` blocks while many outputs wait to be printed."""
     printer = Printer(Screen())
     got_room = []
 

@@ -1,4 +1,4 @@
-"""One shell command: its exit, its output, and an end for all of its processes."""
+"""One shell command: its exit status, its output, and the end of all its processes."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ def collected(streams: Sequence[Stream]) -> list[bytes]:
 async def test_how_a_command_ends(
     command: str, exit_: Exit, shown: str, streams: list[Stream]
 ) -> None:
-    """By an exit status or by a signal; only status 0 is good."""
+    """A command ends with an exit status or by a signal; only status 0 is a success."""
     result = await run(command, streams)
     assert (result, str(result), result.ok) == (exit_, shown, command == "true")
 
 
 async def test_output_is_collected_apart(streams: list[Stream]) -> None:
-    """Standard output and standard error; opening /dev/stderr cuts nothing off."""
+    """Standard output and standard error are apart; opening /dev/stderr truncates nothing."""
     await run("echo one >&2; echo two; echo three >/dev/stderr; echo four >&2", streams)
     assert collected(streams) == [b"two\n", b"one\nthree\nfour\n"]
 
 
 async def test_much_output_is_collected_whole(streams: list[Stream]) -> None:
-    """More than fits into a pipe or into memory."""
+    """More output than a pipe or the memory holds is complete."""
     size = 4 * KEPT_IN_MEMORY
     await run(f"head -c {size} /dev/zero; head -c {size} /dev/zero >&2", streams)
     assert [len(data) for data in collected(streams)] == [size, size]
@@ -68,7 +68,7 @@ async def test_much_output_is_collected_whole(streams: list[Stream]) -> None:
 async def test_commands_get_no_input_and_their_own_session(
     streams: list[Stream], fifo: Path
 ) -> None:
-    """They could take our inputs, or a Ctrl-C that is meant for us."""
+    """A command cannot read our inputs, and a Ctrl-C does not reach it."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run, f"cat; echo $$ >{fifo}; read _ <{fifo}", streams)
         process = int(await trio.to_thread.run_sync(fifo.read_text))
@@ -77,7 +77,7 @@ async def test_commands_get_no_input_and_their_own_session(
 
 
 async def test_what_is_left_in_the_background_goes_on(streams: list[Stream], fifo: Path) -> None:
-    """A command may start something that later ones use; its output does not hold us up."""
+    """Processes in the background survive the command and do not block us."""
     command = f"{{ read _; echo late; }} <{fifo} & echo early"
     assert (await run(command, streams)).ok
     assert collected(streams)[0] == b"early\n"
@@ -91,7 +91,7 @@ async def test_what_is_left_in_the_background_goes_on(streams: list[Stream], fif
 
 
 async def test_a_command_that_takes_too_long_is_ended(streams: list[Stream]) -> None:
-    """With what it has written until then, and while it was ended."""
+    """The output until the end is kept, and the exit is marked as timed out."""
     command = "trap 'echo told; exit 3' TERM; echo begun; while :; do sleep 0.01; done"
     result = await run(command, streams, seconds=0.2)
     assert result == Exit(3, timed_out=True)
@@ -112,7 +112,7 @@ async def test_a_command_that_takes_too_long_is_ended(streams: list[Stream]) -> 
 async def test_the_whole_process_group_is_ended(
     command: str, exit_: Exit, streams: list[Stream], fifo: Path
 ) -> None:
-    """The command and its children, by SIGKILL if they do not heed SIGTERM."""
+    """SIGTERM goes to the command and its children, then SIGKILL if they ignore it."""
     ended = trio.Event()
 
     async def wait_for_all() -> None:
@@ -127,7 +127,7 @@ async def test_the_whole_process_group_is_ended(
 
 
 async def test_a_cancelled_command_is_ended_as_well(streams: list[Stream]) -> None:
-    """Cancellation waits for that, and what it has to say on the way is heard, be it much."""
+    """Cancellation waits for the end of the command and keeps all of its output."""
     say = "head -c 300000 /dev/zero"
     command = f"trap '{say}; exit' TERM; echo begun; while :; do sleep 0.01; done"
     async with trio.open_nursery() as nursery:
@@ -140,13 +140,13 @@ async def test_a_cancelled_command_is_ended_as_well(streams: list[Stream]) -> No
 
 
 async def test_a_command_that_cannot_start_is_an_error(streams: list[Stream]) -> None:
-    """An argument can be too long for the system."""
+    """An overlong argument raises `OSError`."""
     with pytest.raises(OSError, match="Argument list too long"):
         await run("x" * 10_000_000, streams)
 
 
 def test_orphans_are_reaped_where_they_come_to_us(spawn: Any) -> None:
-    """In a container we may be the first process, and nobody else would reap them."""
+    """As the first process of a container, the command reaps orphans of its commands."""
     if sys.platform != "linux":
         pytest.skip("there is no way to adopt orphans but to be the first process")
     code = (

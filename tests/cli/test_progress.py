@@ -1,4 +1,4 @@
-"""How far a run has come: honest figures, a live line on terminals, lines elsewhere."""
+"""Progress: honest figures, a live line on terminals, and plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SNAPSHOT = ProgressSnapshot(limit=4, running=3, completed=20, failed=1, total=No
 def test_the_line_tells_no_more_than_is_known(
     changes: dict[str, Any], rate: float, line: str
 ) -> None:
-    """Without a total or a rate there is no time left to tell."""
+    """The time left is a question mark without a total or a rate."""
     assert describe(attrs.evolve(SNAPSHOT, **changes), rate) == line
 
 
@@ -52,13 +52,13 @@ def test_the_line_tells_no_more_than_is_known(
     [(0, "0/s"), (1234.5, "1.23e+03/s"), (12.34, "12.3/s"), (0.5, "30/min"), (1 / 3600, "1/h")],
 )
 def test_a_rate_has_a_unit_that_suits_it(rate: float, shown: str) -> None:
-    """Slow work is counted by the minute or the hour."""
+    """Slow rates are per minute or per hour."""
     assert format_rate(rate) == shown
 
 
 @given(st.floats(0.01, 100), st.integers(1, 300))
 def test_a_steady_pace_is_seen_as_it_is(rate: float, number: int) -> None:
-    """However fast or slow it is."""
+    """The measured rate equals any steady rate."""
     pace = Pace(0)
     for ended in range(number):
         pace.rate(ended / rate, ended)
@@ -66,7 +66,7 @@ def test_a_steady_pace_is_seen_as_it_is(rate: float, number: int) -> None:
 
 
 def test_a_new_pace_replaces_the_old_one() -> None:
-    """A minute after the limit was lowered, the rate is that of the last minute."""
+    """A minute after a change, the rate is that of the last minute."""
     pace = Pace(0)
     for second in range(1000):
         pace.rate(second, second * 10)
@@ -76,14 +76,14 @@ def test_a_new_pace_replaces_the_old_one() -> None:
 
 
 def test_bursts_are_levelled_out() -> None:
-    """Over the last minute, however many operations ended in a second of it."""
+    """The rate is an average over the last minute."""
     pace = Pace(0)
     pace.rate(1, 100)
     assert pace.rate(50, 130) == pytest.approx(130 / 50)
 
 
 def test_slow_work_has_a_pace_all_the_same() -> None:
-    """Over the last 20 operations, where a minute sees none end."""
+    """If few operations end per minute, the rate is that of the last 20."""
     pace = Pace(0)
     for ended in range(100):
         pace.rate(600 * ended, ended)
@@ -93,7 +93,7 @@ def test_slow_work_has_a_pace_all_the_same() -> None:
 async def test_lines_come_ever_more_seldom(
     autojump_clock: trio.testing.MockClock, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """After 10 s, 20 s more, 40 s more ... and at last every five minutes."""
+    """Lines come after 10 s, 20 s more, 40 s more, and finally every five minutes."""
     times = []
 
     def snapshot() -> ProgressSnapshot:
@@ -110,7 +110,7 @@ async def test_lines_come_ever_more_seldom(
 async def test_a_quiet_run_has_no_lines_but_notes(
     autojump_clock: trio.testing.MockClock, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """What has to be known is told even so."""
+    """A quiet run shows notes and no progress."""
     progress = open_progress(quiet=True)
     with trio.move_on_after(1000):
         await progress.run(lambda: SNAPSHOT)
@@ -121,7 +121,7 @@ async def test_a_quiet_run_has_no_lines_but_notes(
 
 
 def test_a_note_that_nobody_can_read_is_no_error(replaced: Any) -> None:
-    """The run goes on."""
+    """A closed standard error does not stop the run."""
     read_end, write_end = os.pipe()
     os.close(read_end)
     with replaced((2, write_end)):
@@ -132,7 +132,7 @@ def test_a_note_that_nobody_can_read_is_no_error(replaced: Any) -> None:
 
 
 class Terminal:
-    """A terminal as standard error, and what was written to it."""
+    """A terminal in the place of standard error, and the text written to it."""
 
     def __init__(self, ours: int, file: IO[str]) -> None:
         self._ours = ours
@@ -143,7 +143,7 @@ class Terminal:
         self._seen = b""
 
     def wait_for(self, text: str) -> str:
-        """Wait until this is seen, and return all up to there that was not returned before."""
+        """Wait until the text is seen, and return all text up to its end that is new."""
         while text.encode() not in self._seen:
             self._seen += os.read(self._ours, 1000)
         before, found, self._seen = self._seen.partition(text.encode())
@@ -166,7 +166,7 @@ ERASED = "\r\x1b[2K"
 async def test_the_live_line_is_drawn_anew_and_leaves_nothing(
     terminal: Terminal, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """It follows what it tells of."""
+    """The line follows the snapshots and is erased at the end."""
     snapshot = SNAPSHOT
     progress = LiveLine(terminal.console)
     async with trio.open_nursery() as nursery:
@@ -185,7 +185,7 @@ async def test_the_live_line_is_drawn_anew_and_leaves_nothing(
 async def test_notes_stand_above_the_live_line(
     terminal: Terminal, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """They stay, and the line is drawn below them."""
+    """Notes stay on the terminal, with the live line below them."""
     progress = LiveLine(terminal.console)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(progress.run, lambda: SNAPSHOT)
@@ -203,7 +203,7 @@ async def test_notes_stand_above_the_live_line(
 async def test_the_live_line_gives_way_to_output(
     mid_line: bool, between: str, terminal: Terminal, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """It is away while others write, and does not take away a line that they left open."""
+    """The line is hidden during output and does not erase an unfinished line of it."""
     progress = LiveLine(terminal.console)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(progress.run, lambda: SNAPSHOT)
@@ -230,7 +230,7 @@ async def test_the_live_line_gives_way_to_output(
 async def test_a_terminal_that_goes_away_is_no_error(
     terminal: Terminal, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """The work is still to be done."""
+    """A closed terminal does not stop the run."""
     progress = LiveLine(terminal.console)
     terminal.hang_up()
     await progress.run(lambda: SNAPSHOT)

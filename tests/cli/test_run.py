@@ -1,4 +1,4 @@
-"""``turnstile run``: what becomes of inputs, commands, outputs and exit statuses."""
+"""``turnstile run``: inputs, commands, outputs and exit statuses."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ Call = Callable[..., Any]
 
 
 def test_the_work_command_runs_for_every_input(call: Call) -> None:
-    """Each input once; the outputs come in whatever order the operations end."""
+    """The work command runs once for each input."""
     result = call("run", "--work", "printf '%s\n' {}", "--", "a", "b c", "d'e", "-n")
     assert (result.status, sorted(result.lines)) == (0, ["-n", "a", "b c", "d'e"])
     assert "4 completed, 0 failed" in result.err
 
 
 def test_inputs_may_come_before_the_end_of_the_options(call: Call) -> None:
-    """And after it as well."""
+    """Inputs may stand before and after the ``--``."""
     result = call("run", "a", "--work", "printf '%s\n'", "b", "--", "-c", "--")
     assert sorted(result.lines) == ["--", "-c", "a", "b"]
 
 
 @pytest.mark.parametrize("options", [["--"], []])
 def test_no_inputs_are_no_error(options: list[str], call: Call) -> None:
-    """A ``--`` with nothing after it does not read standard input; an empty one has none."""
+    """A ``--`` without inputs does not read standard input; an empty one has no inputs."""
     result = call("run", "--work", "echo", *options, stdin=b"no\n" if options else b"")
     assert (result.status, result.out) == (0, "")
     assert "0 completed, 0 failed" in result.err
 
 
 def test_inputs_come_from_standard_input(call: Call) -> None:
-    """A line each; commands cannot take them."""
+    """Each line of standard input is an input, and commands cannot read it."""
     result = call("run", "-j1", "--work", "cat; echo {#}={}", stdin=b"a b\n\n  c\n\xff")
     assert result.out == "1=a b\n2=\n3=  c\n4=\udcff\n"
 
 
 def test_names_that_cannot_be_shown_are_shown_by_escapes(call: Call) -> None:
-    """Bytes that are no text, and what would steer a terminal."""
+    """Bytes that are not text and control characters are escaped in messages."""
     result = call("run", "-q", "--work", "exit 1 # {#}", stdin=b"a\xff\xc3\xa9\x1b[1m\t\n")
     assert result.err == "turnstile: 1 'a\\xffé\\x1b[1m\\t': work: exit status 1\n"
 
 
 @pytest.mark.parametrize("dash", [True, False])
 def test_inputs_come_from_a_file(dash: bool, call: Call, here: Path) -> None:
-    """Of lines; or with --null, of what ends with a NUL. A dash is standard input."""
+    """Inputs are the lines of a file, or with --null its texts; a dash is standard input."""
     (here / "lines").write_text("a\nb\n")
     (here / "nulls").write_bytes(b"c\nd\0e\0")
     stdin = [os.open(name, os.O_RDONLY) for name in ("lines", "nulls")]
@@ -63,7 +63,7 @@ def test_inputs_come_from_a_file(dash: bool, call: Call, here: Path) -> None:
 
 
 def test_inputs_that_cannot_be_read_on_are_a_failure(call: Call, here: Path) -> None:
-    """What came before is done, and the error tells what to do."""
+    """The inputs before the bad one run, and the message says what to do."""
     (here / "nulls").write_bytes(b"a\nb\0c\0")
     result = call("run", "-a", "nulls", "--work", "echo")
     assert (result.status, result.out) == (1, "a\n")
@@ -73,7 +73,7 @@ def test_inputs_that_cannot_be_read_on_are_a_failure(call: Call, here: Path) -> 
 
 
 def test_arguments_and_a_file_do_not_go_together(call: Call, here: Path) -> None:
-    """Nothing is run."""
+    """Inputs from both are a usage error, and nothing runs."""
     (here / "file").write_text("a\n")
     for inputs in (["b"], ["--"]):
         result = call("run", "-a", "file", "--work", "echo", *inputs)
@@ -85,7 +85,7 @@ def test_arguments_and_a_file_do_not_go_together(call: Call, here: Path) -> None
 
 
 def test_the_phases_run_in_turn(call: Call) -> None:
-    """Each with the input; clean-up comes last."""
+    """The phases run in order, each with the input."""
     result = call(
         *("run", "-j1", "--prepare", "echo prepare {}", "--work", "echo work"),
         *("--monitor", "echo monitor {/}", "--cleanup", "echo cleanup {}", "--", "x/a"),
@@ -105,7 +105,7 @@ def test_the_phases_run_in_turn(call: Call) -> None:
 def test_a_failed_phase_is_the_last_but_for_cleanup(
     failing: str, ran: list[str], call: Call, log_entries: Any
 ) -> None:
-    """The error tells the input, the phase, the exit status and the end of standard error."""
+    """Later phases are skipped except for the clean-up, and the summary shows the failure."""
     options: list[str] = []
     for phase in ("prepare", "work", "monitor", "cleanup"):
         ending = "exit 3" if phase == failing else "true"
@@ -118,7 +118,7 @@ def test_a_failed_phase_is_the_last_but_for_cleanup(
 
 
 def test_commands_know_what_they_run_for(call: Call) -> None:
-    """From their environment, which is ours otherwise."""
+    """Commands find phase, number, attempt and input in their environment."""
     command = 'echo "$TURNSTILE_PHASE $TURNSTILE_SEQ $TURNSTILE_ATTEMPT $TURNSTILE_INPUT"; exit 1'
     result = call(
         "run", "-j1", "--retries", "1", "--work", command, "--cleanup", command, "--", "a b"
@@ -127,7 +127,7 @@ def test_commands_know_what_they_run_for(call: Call) -> None:
 
 
 def test_only_the_work_command_gets_the_input_at_its_end(call: Call) -> None:
-    """A clean-up such as rm -rf scratch must not be given it."""
+    """Other commands do not get the input: rm -rf scratch must not."""
     result = call(
         "run", "--prepare", "echo p", "--work", "echo w", "--cleanup", "echo c", "--", "in"
     )
@@ -136,7 +136,7 @@ def test_only_the_work_command_gets_the_input_at_its_end(call: Call) -> None:
 
 @pytest.mark.parametrize("phase", ["prepare", "work", "monitor", "cleanup"])
 def test_a_phase_that_takes_too_long_is_ended(phase: str, call: Call, log_entries: Any) -> None:
-    """Each has the time of --timeout for itself, and a clean-up that of --grace."""
+    """--timeout applies to each phase on its own, and --grace to the clean-up."""
     options = ["--timeout", "0.2s", "--grace", "0.2s", "--joblog", "log"]
     if phase != "work":
         options += ["--work", "true {}"]
@@ -149,7 +149,7 @@ def test_a_phase_that_takes_too_long_is_ended(phase: str, call: Call, log_entrie
 
 
 def test_a_command_that_cannot_start_is_a_failure(call: Call, here: Path, log_entries: Any) -> None:
-    """There is no exit status to log."""
+    """The operation fails, and the log has -1 for its exit status."""
     result = call("run", "--work", "true {}", "--joblog", "log", stdin=os.open(long(here), 0))
     assert result.status == 1
     assert "Argument list too long" in result.err
@@ -165,7 +165,7 @@ def long(folder: Path) -> Path:
 
 
 def test_outputs_are_not_mixed(call: Call, here: Path) -> None:
-    """Many operations that write at the same time, in many small pieces."""
+    """The outputs of concurrent operations are printed one after the other."""
     command = "for i in 1 2 3 4 5 6 7 8 9; do echo {}; echo {} >&2; done"
     result = call("run", "-j8", "-q", "--work", command, "--", *range(30))
     for text in (result.out, result.err):
@@ -175,7 +175,7 @@ def test_outputs_are_not_mixed(call: Call, here: Path) -> None:
 
 
 def test_much_output_is_printed_whole(call: Call) -> None:
-    """More than is kept in memory."""
+    """More output than is kept in memory is complete."""
     result = call("run", "--work", "head -c 1000000 /dev/zero | tr '\\0' {}", "--", "a", "b")
     assert result.out in ("a" * 10**6 + "b" * 10**6, "b" * 10**6 + "a" * 10**6)
 
@@ -183,7 +183,7 @@ def test_much_output_is_printed_whole(call: Call) -> None:
 def test_output_that_cannot_be_kept_fails_the_operation(
     call: Call, monkeypatch: pytest.MonkeyPatch, here: Path, log_entries: Any
 ) -> None:
-    """The command itself is not disturbed."""
+    """A full disk fails the operation but does not disturb its command."""
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")
     command = "head -c 1000000 /dev/zero; touch done; exit 0 # {#}"
     result = call("run", "--work", command, "--joblog", "log", "--", "a")
@@ -194,7 +194,7 @@ def test_output_that_cannot_be_kept_fails_the_operation(
 
 
 def test_the_error_summary_shows_the_end_of_standard_error(call: Call) -> None:
-    """The last lines of the phase that failed; what would steer a terminal is shown as text."""
+    """The summary shows the last lines of the failed phase, with escapes."""
     command = "seq 5000 >&2; printf 'a\\033[1mb\\377\\n' >&2; exit 1"
     options = ("--prepare", "echo not this >&2", "--work", command)
     result = call("run", "-q", *options, "--", "x" * 200)
@@ -206,7 +206,7 @@ def test_the_error_summary_shows_the_end_of_standard_error(call: Call) -> None:
 
 
 def test_the_error_summary_is_bounded(call: Call) -> None:
-    """The first 20, and how many more there were."""
+    """The summary shows 20 errors and the number of the others."""
     result = call("run", "--work", "exit {#}", "--", *range(25))
     assert result.status == 25
     assert result.err.count(": work: exit status") == 20
@@ -214,19 +214,19 @@ def test_the_error_summary_is_bounded(call: Call) -> None:
 
 
 def test_over_a_hundred_failures_are_101(call: Call) -> None:
-    """As with GNU parallel."""
+    """The exit status is at most 101, as with GNU parallel."""
     assert call("run", "-q", "--work", "false", "--", *range(120)).status == 101
 
 
 def test_a_quiet_run_tells_of_errors_alone(call: Call) -> None:
-    """Else it tells what became of the run."""
+    """With --quiet there is neither progress nor a final count."""
     assert call("run", "-q", "--work", "test {} = a", "--", "a").err == ""
     assert call("run", "--work", "test {} = a", "--", "a").err != ""
     assert call("run", "-q", "--work", "test {} = a", "--", "b").err.startswith("turnstile: 1 'b'")
 
 
 def test_the_job_log_has_a_line_for_each_operation(call: Call, log_entries: Any) -> None:
-    """In the columns of GNU parallel, and appended to what is there."""
+    """Entries have the columns of GNU parallel and are appended."""
     options = ("run", "-j1", "--joblog", "log", "--work")
     call(*options, "echo {}; exit {#}", "--", "a", "b\nc")
     call(*options, "sleep 0.05; kill -KILL $$; echo {}", "--", "d")
@@ -239,7 +239,7 @@ def test_the_job_log_has_a_line_for_each_operation(call: Call, log_entries: Any)
 
 
 def test_a_job_log_that_cannot_be_opened_is_refused(call: Call, here: Path) -> None:
-    """Before anything is run."""
+    """The exit status is 2, and nothing runs."""
     result = call("run", "--joblog", here, "--work", "touch", "--", "ran")
     assert result.status == 2
     assert "--joblog: [Errno 21] Is a directory" in result.err
@@ -249,7 +249,7 @@ def test_a_job_log_that_cannot_be_opened_is_refused(call: Call, here: Path) -> N
 def test_a_full_disk_ends_the_job_log_and_not_the_run(
     call: Call, here: Path, soft_limit: Any
 ) -> None:
-    """A single note says so."""
+    """A single note says that the log is not written any more."""
     (here / "log").write_text("header\n")
     with soft_limit(resource.RLIMIT_FSIZE, 7):
         result = call("run", "--joblog", "log", "--work", ":", "--", *"abc", stdout=os.dup(1))
@@ -263,7 +263,7 @@ def test_a_full_disk_ends_the_job_log_and_not_the_run(
 def test_what_failed_is_tried_again_from_prepare_on(
     call: Call, here: Path, log_entries: Any
 ) -> None:
-    """Clean-up waits for the last attempt, and only that one's output is printed."""
+    """A retry starts at prepare; the clean-up runs once; only the last output is printed."""
     result = call(
         *("run", "--retries", "2", "--joblog", "log", "--prepare", "echo prepare >>trace"),
         *("--work", 'echo "$TURNSTILE_ATTEMPT"; echo work >>trace; test $TURNSTILE_ATTEMPT = 3'),
@@ -275,14 +275,14 @@ def test_what_failed_is_tried_again_from_prepare_on(
 
 
 def test_attempts_end_with_the_retries(call: Call) -> None:
-    """The error tells which attempt it was; the operation counts once."""
+    """The error shows the attempt, and the operation counts once."""
     result = call("run", "--retries", "1", "--work", "false", "--", "a")
     assert result.status == 1
     assert "1 'a': work, attempt 2: exit status 1" in result.err
 
 
 def test_halting_soon_begins_nothing_more(call: Call, gate: Any) -> None:
-    """What runs is finished, and its outcome counts."""
+    """Running operations finish and count; no others start."""
 
     def operate(watch: Any) -> None:
         gate.arrivals(3)
@@ -301,7 +301,7 @@ def test_halting_soon_begins_nothing_more(call: Call, gate: Any) -> None:
 
 
 def test_halting_is_announced_after_the_last_input_too(call: Call, gate: Any) -> None:
-    """While all inputs are taken and other operations still run."""
+    """A halt is shown at once although all inputs are taken."""
 
     def operate(watch: Any) -> None:
         gate.arrivals(2)
@@ -317,7 +317,7 @@ def test_halting_is_announced_after_the_last_input_too(call: Call, gate: Any) ->
 
 
 def test_halting_now_ends_what_runs(call: Call, gate: Any, here: Path) -> None:
-    """And cleans it up; what was cut off is no failure."""
+    """Running operations are cancelled and cleaned up, and do not count as failures."""
 
     def operate(watch: Any) -> None:
         gate.arrivals(3)
@@ -334,7 +334,7 @@ def test_halting_now_ends_what_runs(call: Call, gate: Any, here: Path) -> None:
 
 
 def test_halting_waits_for_its_share(call: Call) -> None:
-    """Half of those that ended, and three at the least."""
+    """A share is of the operations that ended, and needs three failures."""
     result = call(
         "run", "-j1", "--halt", "now,fail=50%", "--work", "test {} = y", "--", *"yyynnnnyy"
     )
@@ -346,7 +346,7 @@ def test_halting_waits_for_its_share(call: Call) -> None:
 
 
 def test_no_more_run_than_the_limit_allows(call: Call, gate: Any) -> None:
-    """And no fewer, as long as there are inputs."""
+    """As many operations run as the limit allows, while there are inputs."""
 
     def operate(watch: Any) -> None:
         assert gate.arrivals(2) == ["1", "2"]
@@ -377,7 +377,7 @@ def test_a_high_limit_raises_the_limit_of_open_files(
 
 
 def test_a_dry_run_prints_the_commands(call: Call) -> None:
-    """All phases of each input, ready for a shell; none is run."""
+    """The commands of all phases are printed, ready for a shell, and none runs."""
     result = call(
         *("run", "--dry-run", "--joblog", "/nowhere/log", "--cleanup", "rm {}.tmp"),
         *("--work", "sort {} >{/}.tmp", "--", "x/a b", "-"),
@@ -392,14 +392,14 @@ def test_a_dry_run_prints_the_commands(call: Call) -> None:
 
 
 def test_a_dry_run_reads_its_inputs_as_a_run_does(call: Call) -> None:
-    """With the same errors."""
+    """A dry run reports bad inputs as a run does."""
     result = call("run", "--dry-run", "--work", "echo", stdin=b"a\nb\0c\n")
     assert (result.status, result.lines) == (1, ["echo 'a'"])
     assert "cannot read the rest of the inputs" in result.err
 
 
 def test_a_dry_run_that_nobody_reads_ends_quietly(call: Call) -> None:
-    """As with any other program in a pipeline."""
+    """The exit status of a dry run into a closed pipe is 141, without a message."""
     read_end, write_end = os.pipe()
     os.close(read_end)
     result = call("run", "--dry-run", "--work", "echo", "--", "a", stdout=write_end)

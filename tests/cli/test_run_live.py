@@ -1,4 +1,4 @@
-"""``turnstile run`` while it runs: signals, late inputs, terminals, ends before the end."""
+"""``turnstile run`` while it runs: signals, late inputs, terminals, early ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Call = Callable[..., Any]
 
 
 def test_signals_move_the_limit_while_it_runs(call: Call, gate: Any) -> None:
-    """SIGUSR2 takes it down, SIGUSR1 up again, each at once and within --min and --max."""
+    """SIGUSR2 lowers the limit and SIGUSR1 raises it, at once, within --min and --max."""
 
     def operate(watch: Any) -> None:
         gate.arrivals(4)
@@ -45,7 +45,7 @@ def test_signals_move_the_limit_while_it_runs(call: Call, gate: Any) -> None:
 
 
 def test_the_limit_comes_back_to_where_it_began(call: Call, gate: Any) -> None:
-    """And no further, unless --max allows it."""
+    """By default SIGUSR1 does not raise the limit above --limit."""
 
     def operate(watch: Any) -> None:
         gate.arrivals(1)
@@ -57,7 +57,7 @@ def test_the_limit_comes_back_to_where_it_began(call: Call, gate: Any) -> None:
 
 
 def test_with_max_the_limit_can_go_beyond(call: Call, gate: Any) -> None:
-    """By --up at a time; a new run does not hold."""
+    """SIGUSR1 raises the limit by --up; a new run does not hold."""
 
     def operate(watch: Any) -> None:
         gate.arrivals(1)
@@ -76,7 +76,7 @@ def test_with_max_the_limit_can_go_beyond(call: Call, gate: Any) -> None:
 
 
 def test_a_limit_of_none_begins_nothing_until_it_is_raised(call: Call, gate: Any) -> None:
-    """With --min 0 the run can be brought to rest."""
+    """With --min 0 signals can pause the run and resume it."""
 
     def operate(watch: Any) -> None:
         gate.arrivals(1)
@@ -105,7 +105,7 @@ STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 def test_the_first_stop_signal_lets_what_runs_finish(
     signum: int, status: int, call: Call, gate: Any, here: Path
 ) -> None:
-    """Nothing more is begun, though the engine may have an input in hand."""
+    """Running operations finish and no others start, whichever of the signals it is."""
 
     def operate(watch: Any) -> None:
         gate.arrivals(2)
@@ -124,7 +124,7 @@ def test_the_first_stop_signal_lets_what_runs_finish(
 
 
 def test_a_drained_run_with_failures_tells_their_number(call: Call, gate: Any) -> None:
-    """As any other run does."""
+    """The exit status of a drained run is the number of failures, if there are any."""
 
     def operate(watch: Any) -> None:
         gate.arrivals(2)
@@ -137,7 +137,7 @@ def test_a_drained_run_with_failures_tells_their_number(call: Call, gate: Any) -
 
 
 def test_a_stop_signal_that_comes_late_changes_nothing(call: Call, gate: Any) -> None:
-    """If all inputs are completed, all is well."""
+    """The exit status is 0 if all inputs are completed in spite of the signal."""
 
     def operate(watch: Any) -> None:
         gate.arrivals(1)
@@ -151,7 +151,7 @@ def test_a_stop_signal_that_comes_late_changes_nothing(call: Call, gate: Any) ->
 def test_the_second_stop_signal_cancels_and_cleans_up(
     call: Call, gate: Any, log_entries: Any
 ) -> None:
-    """What runs is ended with its children, and what began is cleaned up and logged."""
+    """Running commands are ended; operations that started are cleaned up and logged."""
 
     def operate(watch: Any) -> None:
         gate.arrivals(2)
@@ -172,7 +172,7 @@ def test_the_second_stop_signal_cancels_and_cleans_up(
 
 
 def test_a_cancelled_run_does_not_wait_for_a_clean_up_for_ever(call: Call, gate: Any) -> None:
-    """After its grace the clean-up is ended too, and that is told."""
+    """A clean-up is ended after --grace, and the summary says so."""
 
     def operate(watch: Any) -> None:
         gate.arrivals(1)
@@ -189,7 +189,7 @@ def test_a_cancelled_run_does_not_wait_for_a_clean_up_for_ever(call: Call, gate:
 
 
 def test_a_run_that_waits_for_inputs_can_be_ended(call: Call) -> None:
-    """Even by the first signal, as nothing runs."""
+    """If no operation runs, the first signal ends the run."""
     read_end, write_end = os.pipe()
 
     def operate(watch: Any) -> None:
@@ -206,7 +206,7 @@ def test_a_run_that_waits_for_inputs_can_be_ended(call: Call) -> None:
 
 
 def test_a_hang_up_that_is_to_be_ignored_is(call: Call, gate: Any) -> None:
-    """So that nohup(1) does what it is for."""
+    """Under nohup(1), SIGHUP has no effect."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def operate(watch: Any) -> None:
@@ -224,7 +224,7 @@ def test_a_hang_up_that_is_to_be_ignored_is(call: Call, gate: Any) -> None:
 
 
 def test_an_input_starts_when_it_comes_though_the_pipe_stays_open(call: Call, gate: Any) -> None:
-    """And what runs goes on while nothing comes."""
+    """An open pipe delays neither the inputs that have come nor running operations."""
     read_end, write_end = os.pipe()
 
     def operate(watch: Any) -> None:
@@ -244,7 +244,7 @@ def test_an_input_starts_when_it_comes_though_the_pipe_stays_open(call: Call, ga
 
 
 def test_a_closed_standard_output_stops_the_run(call: Call, gate: Any) -> None:
-    """Without a traceback: what runs is finished, and nothing more begins."""
+    """The run drains without a traceback and exits with 141."""
     read_end, write_end = os.pipe()
 
     def operate(watch: Any) -> None:
@@ -267,7 +267,7 @@ def test_a_closed_standard_output_stops_the_run(call: Call, gate: Any) -> None:
 def test_a_run_whose_output_nobody_takes_can_be_cancelled(
     call: Call, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It then gives up what it could not print."""
+    """A cancelled run gives up the output that it cannot print."""
     monkeypatch.setattr("trio_turnstile.cli._command_run.PARTING", 0.1)
     read_end, write_end = os.pipe()
     os.mkfifo("log")
@@ -293,7 +293,7 @@ def test_a_run_whose_output_nobody_takes_can_be_cancelled(
 
 
 def test_operations_wait_while_their_output_is_not_taken(call: Call, here: Path) -> None:
-    """So that a pager holds up the work, as it does with other programs."""
+    """Back-pressure: a slow reader holds up the start of operations."""
     read_end, write_end = os.pipe()
     taken = 0
 
@@ -345,7 +345,7 @@ def test_a_stop_while_output_is_not_taken_starts_nothing_more(call: Call, here: 
 
 
 def test_the_command_is_a_program(spawn: Any, here: Path) -> None:
-    """With exit statuses, outputs and a job log."""
+    """A process of its own has exit status, output and job log."""
     options = ("--joblog", "log", "--work", "echo {}; test {} = a")
     result = spawn("run", *options, "--", "a", "b", "c").finish()
     assert (result.status, sorted(result.lines)) == (2, ["a", "b", "c"])
@@ -354,7 +354,7 @@ def test_the_command_is_a_program(spawn: Any, here: Path) -> None:
 
 
 def test_signals_reach_the_program_and_not_its_commands(spawn: Any, gate: Any) -> None:
-    """A Ctrl-C goes to all processes of the terminal: that must not be the commands."""
+    """A Ctrl-C to the process group does not reach the commands."""
     run = spawn(
         *("run", "-j2", "--hold", "0", "--work", f"{gate.wait}; echo {{}}", "--", *"abcd"),
         start_new_session=True,
@@ -370,7 +370,7 @@ def test_signals_reach_the_program_and_not_its_commands(spawn: Any, gate: Any) -
 
 
 def test_without_the_extra_the_program_says_so(spawn: Any) -> None:
-    """In a fresh interpreter; without a traceback."""
+    """A fresh interpreter prints the message without a traceback."""
     hide = "import sys; sys.modules['cyclopts'] = None"
     code = f"{hide}; from trio_turnstile.cli import main; main()"
     result = spawn("run", "--work", "true", options=("-c", code)).finish()
@@ -379,7 +379,7 @@ def test_without_the_extra_the_program_says_so(spawn: Any) -> None:
 
 
 def test_a_program_without_standard_streams_runs_all_the_same(spawn: Any, here: Path) -> None:
-    """Files that it opens must not be taken for them."""
+    """Files that the program opens do not take the place of closed standard streams."""
     close = "import os; [os.close(fd) for fd in (0, 1, 2)]; "
     code = f"{close}from trio_turnstile.cli import main; import sys; main(sys.argv[1:])"
     options = ("--joblog", "log", "--work", "echo out; echo err >&2; touch {}")
@@ -390,7 +390,7 @@ def test_a_program_without_standard_streams_runs_all_the_same(spawn: Any, here: 
 
 @pytest.mark.parametrize("also_stderr", [False, True])
 def test_a_reader_that_has_enough_ends_the_program_quietly(spawn: Any, also_stderr: bool) -> None:
-    """As in ``turnstile run ... | head``: no traceback, and the status of a broken pipe."""
+    """``turnstile run ... | head`` exits with 141 and without a traceback."""
     read_end, write_end = os.pipe()
     run = spawn(
         *("run", "--work", "echo", "--", *range(1000)),
@@ -407,7 +407,7 @@ def test_a_reader_that_has_enough_ends_the_program_quietly(spawn: Any, also_stde
 
 
 def test_a_terminal_shows_how_far_the_run_has_come(call: Call, gate: Any) -> None:
-    """In a line at its bottom, which gives way to output and leaves nothing behind."""
+    """The line at the bottom makes room for output, and nothing of it remains."""
 
     def operate(watch: Any) -> None:
         gate.arrivals(2)
@@ -435,7 +435,7 @@ def test_a_terminal_shows_how_far_the_run_has_come(call: Call, gate: Any) -> Non
 
 
 def screen(written: str) -> list[str]:
-    """Return the lines that a terminal shows in the end, for the few codes that matter here."""
+    """Return the lines that a terminal finally shows; it knows only the codes that matter here."""
     lines = [""]
     for part in re.findall(r"\r\n|\r|\x1b\[[?0-9;]*[A-Za-z]|[^\r\x1b]+", written):
         if part == "\r\n":
@@ -450,12 +450,12 @@ def screen(written: str) -> list[str]:
 
 
 def test_a_quiet_run_shows_no_line(call: Call) -> None:
-    """At a terminal too there is nothing but output and errors."""
+    """With --quiet a terminal shows only output and errors."""
     assert call("run", "-q", "--work", "echo", "--", "a", terminal=True).err == "a\r\n"
 
 
 def test_inputs_may_be_typed(call: Call) -> None:
-    """A hint says so, as a program that waits for a terminal looks as if it hung."""
+    """A hint says that the program waits for inputs from the terminal."""
 
     def operate(watch: Any) -> None:
         watch.err.wait_for("turnstile: reading inputs, one per line; Ctrl-D ends them")
@@ -468,7 +468,7 @@ def test_inputs_may_be_typed(call: Call) -> None:
 
 
 def test_ctrl_c_drains_and_a_second_one_cancels(spawn: Any, gate: Any) -> None:
-    """Typed at a terminal whose foreground job the program is; commands do not feel it."""
+    """Ctrl-C at a terminal reaches the program and not its commands."""
     code = (
         "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
         "from trio_turnstile.cli import main; main(sys.argv[1:])"

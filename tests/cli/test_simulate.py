@@ -16,7 +16,7 @@ from trio_turnstile.simulation import COLD_START, HALVED, simulate
 
 
 def test_the_figures_are_those_of_the_simulator(call: Any) -> None:
-    """Throughput, p99, refusals, score and settling times; the overall score is of that row."""
+    """The row has throughput, p99, refusals, score and settling times of the simulation."""
     result = simulate(KneeLimit(HALVED.initial), HALVED, seed=1)
     settled = ", ".join(f"{time:.1f}" for time in result.settled if time is not None)
 
@@ -36,7 +36,7 @@ def test_the_figures_are_those_of_the_simulator(call: Any) -> None:
 
 
 def test_figures_are_those_of_the_worst_seed(call: Any) -> None:
-    """With more seeds no figure gets better."""
+    """With several seeds each figure is the worst of them."""
     results = [simulate(KneeLimit(1), COLD_START, seed=seed) for seed in (1, 2)]
 
     _, row, score, *_ = call("simulate", "--scenario", "J", "--seeds", 2).lines
@@ -49,7 +49,7 @@ def test_figures_are_those_of_the_worst_seed(call: Any) -> None:
 def test_the_exit_status_is_0_whatever_the_policy_reaches(
     call: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A limit that never settles is shown as such."""
+    """A policy that never settles is no failure of the command."""
     monkeypatch.setattr(KneeLimit, "limit", property(lambda self: 5.0))
     run = call("simulate", "--scenario", "j", "--seeds", 1)
     assert run.lines[1].endswith(" never")
@@ -58,7 +58,7 @@ def test_the_exit_status_is_0_whatever_the_policy_reaches(
 
 @pytest.mark.slow
 def test_all_scenarios_are_played_in_order(call: Any) -> None:
-    """A row for each of A to N, then the scores."""
+    """There is a row for each of A to N, then the scores."""
     run = call("simulate", "--seeds", 1)
     assert [line[0] for line in run.lines[1:15]] == list("ABCDEFGHIJKLMN")
     assert run.lines[15].startswith("score: overall 9")
@@ -67,19 +67,19 @@ def test_all_scenarios_are_played_in_order(call: Any) -> None:
 
 @pytest.mark.parametrize("policy", ["aimd", "vegas", "gradient2", "vector"])
 def test_other_policies_have_the_same_table(call: Any, policy: str) -> None:
-    """A header, a row and the scores."""
+    """The table has a header, a row and the scores."""
     run = call("simulate", "--policy", policy, "--scenario", "J", "--seeds", 1)
     assert len(run.lines) == 3
     assert run.status == 0
 
 
 def test_without_a_scenario_of_the_score_there_is_none(call: Any) -> None:
-    """K to N and I do not count for it."""
+    """The scenarios I and K to N do not count for the score."""
     assert "score:" not in call("simulate", "--scenario", "N", "--seeds", 1).out
 
 
 def test_all_policies_are_compared(call: Any) -> None:
-    """A column for each policy: throughput and p99, and refusals where there are some."""
+    """There is a column for each policy: throughput, p99, and refusals if there are some."""
     run = call("simulate", "--policy", "all", "--scenario", "J,L", "--seeds", 1)
     assert run.lines[1].split()[2:] == ["knee", "aimd", "vegas", "gradient2", "vector"]
     ours = simulate(KneeLimit(1), COLD_START, seed=1)
@@ -94,7 +94,7 @@ def test_all_policies_are_compared(call: Any) -> None:
 
 
 def test_a_comparison_without_a_score(call: Any) -> None:
-    """Where no scenario counts for the score, the table ends with the scenarios."""
+    """If no scenario counts for the score, the table ends with the scenarios."""
     run = call("simulate", "--policy", "all", "--scenario", "N", "--seeds", 1)
     assert run.lines[2].startswith("N batch server")
     assert "score" not in run.out
@@ -102,7 +102,7 @@ def test_a_comparison_without_a_score(call: Any) -> None:
 
 @pytest.mark.parametrize("scenarios", ["J", "I,J,N"])
 def test_limits_are_drawn_against_the_capacity(call: Any, here: Path, scenarios: str) -> None:
-    """A panel for each scenario, none more, in the format that the name asks for."""
+    """There is a panel for each scenario, in the format of the file name."""
     run = call("simulate", "--scenario", scenarios, "--seeds", 1, "--plot", "limits.svg")
     assert run.status == 0
     groups = ET.parse(here / "limits.svg").iter("{http://www.w3.org/2000/svg}g")
@@ -123,7 +123,7 @@ def test_limits_are_drawn_against_the_capacity(call: Any, here: Path, scenarios:
 def test_wrong_options_are_named_before_anything_is_played(
     call: Any, here: Path, options: list[str], message: str
 ) -> None:
-    """The exit status is 2, and nothing is printed but what is wrong."""
+    """The exit status is 2, and nothing is simulated."""
     run = call("simulate", *options)
     assert message in run.err
     assert (run.status, run.out) == (2, "")
@@ -132,7 +132,7 @@ def test_wrong_options_are_named_before_anything_is_played(
 def test_without_matplotlib_there_are_tables_and_no_plots(
     call: Any, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is missed only where it is needed, and then the message says how to get it."""
+    """Only --plot needs matplotlib, and the message says how to install it."""
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     run = call("simulate", "--scenario", "J", "--seeds", 1, "--plot", "limits.png")
     assert "--plot: matplotlib is missing; pip install 'trio-turnstile[plot]'" in run.err
@@ -141,7 +141,7 @@ def test_without_matplotlib_there_are_tables_and_no_plots(
 
 
 def test_a_reader_may_leave(spawn: Any) -> None:
-    """As ``head`` does: the command ends without a word, with 141."""
+    """A closed pipe ends the command with 141 and without a message."""
     reader, writer = os.pipe()
     os.close(reader)
     command = spawn("simulate", "--scenario", "J", "--seeds", 1, stdout=writer)
@@ -152,7 +152,7 @@ def test_a_reader_may_leave(spawn: Any) -> None:
 
 @pytest.mark.slow
 def test_the_same_command_prints_the_same(spawn: Any, here: Path) -> None:
-    """In two processes of their own, with a plot each."""
+    """Two processes print the same table; the plot is a PNG file."""
     options = ("simulate", "--scenario", "J,H", "--seeds", 1, "--plot", "limits.png")
     first, second = (spawn(*options, cwd=here).finish() for _ in range(2))
     assert first == second

@@ -1,4 +1,4 @@
-"""What is said at the end of a run, and its exit status."""
+"""The summary at the end of a run, and the exit status."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ UNREADABLE = OSError("no such device")
     ],
 )
 def test_the_exit_status(changes: dict[str, Any], status: int) -> None:
-    """0 if all is done, else the failures, else what ended it."""
+    """0 if all completed, else the number of failures, else the reason of the early end."""
     assert summary(**changes).status == status
 
 
@@ -64,7 +64,7 @@ def test_the_exit_status(changes: dict[str, Any], status: int) -> None:
     ],
 )
 def test_the_last_line(changes: dict[str, Any], line: str) -> None:
-    """It accounts for every input."""
+    """The last line accounts for every input."""
     assert str(summary(**changes)) == line
 
 

@@ -1,4 +1,4 @@
-"""Placeholders: what they stand for, and that no input is ever code."""
+"""Placeholders: what they stand for, and that an input never becomes code."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def printed(command: str, shell: str = "/bin/sh", **more: object) -> str:
 def test_what_the_placeholders_stand_for(
     text: str, plain: str, stem: str, base: str, folder: str, base_stem: str
 ) -> None:
-    """The input, without its extension, its base name, directory, and both; as in GNU parallel."""
+    """Placeholders stand for the same parts of the input as in GNU parallel."""
     filled = Template.parse("x {} {.} {/} {//} {/.} {#}").fill(text, 12)
     words = [plain, stem, base, folder, base_stem]
     assert filled == f"x {' '.join(map(quote, words))} 12"
@@ -85,7 +85,7 @@ def test_what_the_placeholders_stand_for(
 @example(text="\n".join(NASTY))
 @real_shells
 def test_a_shell_gives_back_exactly_the_input(shell: str, text: str) -> None:
-    """Whatever bytes it is made of, it is one word, and that word is the input."""
+    """An input of any bytes is one word for the shell, and unchanged."""
     assert printed(Template.parse("printf %s {}").fill(text, 1), shell) == text
 
 
@@ -117,7 +117,7 @@ def test_an_input_put_at_the_end_is_one_word(text: str) -> None:
     ],
 )
 def test_placeholders_may_stand_wherever_a_word_may(command: str, output: str) -> None:
-    """Quotes, comments, escapes and expansions beside them do no harm."""
+    """Quotes, comments, escapes and expansions beside a placeholder do no harm."""
     filled = Template.parse(command).fill("a b", 7)
     assert printed(filled, env={"HOME": "/home"}) == output
 
@@ -148,7 +148,7 @@ def test_placeholders_may_stand_wherever_a_word_may(command: str, output: str) -
     ],
 )
 def test_a_placeholder_elsewhere_is_refused(command: str, place: str) -> None:
-    """There the quotes round an input would mean something else; the error tells the way out."""
+    """The error says why the place is unsafe, and what to write instead."""
     with pytest.raises(ValueError, match="TURNSTILE_INPUT") as error_info:
         Template.parse(command)
     assert place in str(error_info.value)
@@ -159,30 +159,30 @@ def test_a_placeholder_elsewhere_is_refused(command: str, place: str) -> None:
     ["sleep 1 &", "a;", "a |", "a &&", "( ", "a # b", "cat <<E", "a \\", "a 'b", "a\n ", "`a`"],
 )
 def test_an_input_is_not_put_at_an_end_that_is_no_place_for_it(command: str) -> None:
-    """There it would be a command of its own, or nothing at all."""
+    """The end is refused if the input would be a command of its own there, or a comment."""
     with pytest.raises(ValueError, match=r"write \{\} where it should go"):
         Template.parse(command, append=True)
 
 
 @pytest.mark.parametrize("command", ["echo $TURNSTILE_INPUT", "echo {#}", "sleep 1 & echo {}"])
 def test_a_command_that_asks_for_the_input_gets_no_other(command: str) -> None:
-    """By a placeholder or by a variable."""
+    """A command that uses a placeholder or variable does not get the input at its end."""
     assert Template.parse(command, append=True).fill("", 1).endswith(("INPUT", "1", "''"))
 
 
 def test_only_where_it_is_wanted_is_an_input_put_at_the_end() -> None:
-    """A clean-up such as ``rm -rf scratch`` must not be given the input."""
+    """Without ``append``, a command such as ``rm -rf scratch`` does not get the input."""
     assert Template.parse("rm -rf scratch").fill("precious", 1) == "rm -rf scratch"
 
 
 def test_newlines_at_the_end_of_a_command_do_not_part_it_from_its_input() -> None:
-    """A command may come from a file."""
+    """Trailing newlines, as of a command from a file, are dropped."""
     assert printed(Template.parse("printf %s\n\n", append=True).fill("a", 1)) == "a"
 
 
 @pytest.mark.parametrize("command", ["", "  ", "\n"])
 def test_a_blank_command_is_refused(command: str) -> None:
-    """Else the input would be the command."""
+    """A blank command is an error, since the input would become the command."""
     with pytest.raises(ValueError, match="must not be blank"):
         Template.parse(command, append=True)
 
@@ -216,7 +216,7 @@ CODE = ["pwned 1", "\npwned 1\n", ";pwned 1;", "$(pwned 1)", "`pwned 1`", "|pwne
 
 @pytest.fixture
 def trap(tmp_path: Path) -> Path:
-    """A folder with nothing but a command that leaves a trace if it is called as code."""
+    """A folder whose only command leaves a trace if an input calls it as code."""
     command = tmp_path / "bin" / "pwned"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\n[ "$1" != 1 ] || : >{tmp_path}/trace\n')
@@ -237,7 +237,7 @@ def trap(tmp_path: Path) -> Path:
 def test_no_input_is_ever_code(
     shell: str, command: str, text: str, code: str, append: bool, trap: Path
 ) -> None:
-    """Whatever the command is: either it is refused, or an input in it is only ever an argument."""
+    """Any command is either refused, or an input in it is only an argument."""
     try:
         filled = Template.parse(f": {command}", append=append).fill(f"{text}{code}{text}", 1)
     except ValueError:

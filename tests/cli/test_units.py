@@ -1,4 +1,4 @@
-"""Durations and halting rules, as people write them."""
+"""Durations and halting rules, as users write them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from trio_turnstile.cli._units import Duration, format_clock, parse_halt
     ],
 )
 def test_a_duration_is_a_number_with_a_unit(text: str, seconds: float) -> None:
-    """Seconds if it has none."""
+    """A duration without a unit is in seconds."""
     assert Duration.parse(text) == seconds
 
 
@@ -35,7 +35,7 @@ def test_a_duration_is_a_number_with_a_unit(text: str, seconds: float) -> None:
     ["", "s", "-1s", "1 s", "1w", "1h30m", "nan", "inf", "1e3", "9" * 400, "٣s", "1..5", "."],
 )
 def test_anything_else_is_no_duration(text: str) -> None:
-    """The error shows the value, and what one looks like."""
+    """The error shows the text, and what a duration looks like."""
     with pytest.raises(ValueError, match=r"like 30s, 10m or 1\.5h") as error_info:
         Duration.parse(text)
     assert repr(text) in str(error_info.value)
@@ -43,13 +43,13 @@ def test_anything_else_is_no_duration(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["30s", "10m", "1.5h", "2d", "0.25s", "100s", "0s", "1.25m"])
 def test_a_duration_is_shown_as_it_is_written(text: str) -> None:
-    """In the largest unit that gives a plain number."""
+    """A duration is shown in the largest unit that gives a plain number."""
     assert str(Duration.parse(text)) == text
 
 
 @given(st.integers(0, 10**9))
 def test_a_shown_duration_is_read_back(seconds: int) -> None:
-    """Showing loses nothing."""
+    """Parsing what is shown gives the same duration."""
     assert Duration.parse(str(Duration(seconds))) == seconds
 
 
@@ -58,7 +58,7 @@ def test_a_shown_duration_is_read_back(seconds: int) -> None:
     [(0, "0:00"), (7.4, "0:07"), (59.6, "1:00"), (3599, "59:59"), (93784, "26:03:04")],
 )
 def test_a_clock_shows_hours_only_if_there_are_any(seconds: float, shown: str) -> None:
-    """Minutes and seconds otherwise, rounded."""
+    """Seconds are rounded, and hours are left out if there are none."""
     assert format_clock(seconds) == shown
 
 
@@ -72,7 +72,7 @@ def test_a_clock_shows_hours_only_if_there_are_any(seconds: float, shown: str) -
     ],
 )
 def test_a_halting_rule_says_when_and_why(text: str, policy: Halt | None) -> None:
-    """It is the policy of that meaning, or none."""
+    """The text gives the policy that it describes; ``never`` gives none."""
     assert parse_halt(text) == policy
 
 
@@ -91,7 +91,7 @@ def test_a_halting_rule_says_when_and_why(text: str, policy: Halt | None) -> Non
     ],
 )
 def test_anything_else_is_no_halting_rule(text: str) -> None:
-    """The error shows what was written, or the part of it that cannot be."""
+    """The error shows the text, or the part of it that is wrong."""
     with pytest.raises(ValueError, match="fail") as error_info:
         parse_halt(text)
     assert repr(text) in str(error_info.value) or text.partition("=")[2] in str(error_info.value)
