@@ -42,9 +42,6 @@ ERRORS_SHOWN = 20
 PARTING = 2.0
 """Seconds that a cancelled run, once it is over, may take to print what is left."""
 
-_HALT_POLL = 0.2
-"""Seconds between two looks at whether the run is halting; see `CommandRun.watch_for_halt`."""
-
 State: TypeAlias = Literal["", "draining", "halting", "cancelling"]
 """How a run is being ended early; empty if it is not."""
 
@@ -196,11 +193,7 @@ class CommandRun:
     async def watch_for_halt(self) -> None:
         """Tell the user when failures halt the run."""
         await self._manager.wait_stopping()
-        # The run also stops taking operations when the inputs end. It can halt after that,
-        # and then nothing wakes us.
-        while not self._state:
-            self._note_halt()
-            await trio.sleep(_HALT_POLL)
+        self._note_halt()
 
     def snapshot(self) -> ProgressSnapshot:
         """Return how far the run has come."""
@@ -215,7 +208,7 @@ class CommandRun:
 
     def summary(self) -> Summary:
         """Return the result of the run, which must be over."""
-        self._note_halt()
+        self._note_halt()  # `watch_for_halt` does not run any more if the halt ended the run
         report, inputs = self._manager.report(), self._plan.inputs
         not_started = (
             operation
