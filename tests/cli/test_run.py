@@ -339,6 +339,7 @@ def test_halting_waits_for_its_share(call: Call) -> None:
         "run", "-j1", "--halt", "now,fail=50%", "--work", "test {} = y", "--", *"yyynnnnyy"
     )
     assert result.status == 3
+    assert "halting now: 3 failed\n" in result.err
     assert "3 completed, 3 failed" in result.err
 
 

@@ -193,7 +193,13 @@ class CommandRun:
     async def watch_for_halt(self) -> None:
         """Tell the user when failures halt the run."""
         await self._manager.wait_stopping()
-        self._note_halt()
+        halt, error = self._plan.halt, self._manager.stopped_by
+        if self._state or halt is None or error is None or error.phase == "source":
+            return
+        self._state = "halting"
+        report = self._manager.report()
+        failures = len(report.errors) + report.errors_omitted
+        self._progress.note(f"halting {halt.when}: {failures} failed")
 
     def snapshot(self) -> ProgressSnapshot:
         """Return how far the run has come."""
@@ -208,7 +214,6 @@ class CommandRun:
 
     def summary(self) -> Summary:
         """Return the result of the run, which must be over."""
-        self._note_halt()  # `watch_for_halt` does not run any more if the halt ended the run
         report, inputs = self._manager.report(), self._plan.inputs
         not_started = (
             operation
@@ -244,15 +249,6 @@ class CommandRun:
         self._drain(
             f"starting nothing more, as standard output cannot be written: {error.strerror}"
         )
-
-    def _note_halt(self) -> None:
-        halt, error = self._plan.halt, self._manager.stopped_by
-        if self._state or halt is None or error is None or error.phase == "source":
-            return
-        self._state = "halting"
-        report = self._manager.report()
-        failures = len(report.errors) + report.errors_omitted
-        self._progress.note(f"halting {halt.when}: {failures} failed")
 
 
 def _note_decision(progress: Progress, event: Event) -> None:
