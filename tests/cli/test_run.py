@@ -65,11 +65,12 @@ def test_inputs_come_from_a_file(dash: bool, call: Call, here: Path) -> None:
 def test_inputs_that_cannot_be_read_on_are_a_failure(call: Call, here: Path) -> None:
     """The inputs before the bad one run, and the message says what to do."""
     (here / "nulls").write_bytes(b"a\nb\0c\0")
-    result = call("run", "-a", "nulls", "--work", "echo")
+    result = call("run", "-a", "nulls", "--halt", "soon,fail=9", "--work", "echo")
     assert (result.status, result.out) == (1, "a\n")
     assert "cannot read the rest of the inputs: input 2 has a NUL in it" in result.err
     assert "--null" in result.err
     assert "1 completed, 0 failed" in result.err
+    assert "halting" not in result.err
 
 
 def test_arguments_and_a_file_do_not_go_together(call: Call, here: Path) -> None:
