@@ -268,7 +268,7 @@ def test_a_run_whose_output_nobody_takes_can_be_cancelled(
     call: Call, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cancelled run gives up the output that it cannot print."""
-    monkeypatch.setattr("trio_turnstile.cli._command_run.PARTING", 0.1)
+    monkeypatch.setattr("trio_turnstile.cli._command_run.PRINT_TIMEOUT", 0.1)
     read_end, write_end = os.pipe()
     os.mkfifo("log")
     log = os.open("log", os.O_RDWR)

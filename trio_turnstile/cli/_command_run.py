@@ -39,8 +39,8 @@ from ._units import Duration
 ERRORS_SHOWN = 20
 """How many errors the summary shows."""
 
-PARTING = 2.0
-"""Seconds that a cancelled run, once it is over, may take to print what is left."""
+PRINT_TIMEOUT = 2.0
+"""Seconds that a cancelled run may take to print its output, once all operations ended."""
 
 State: TypeAlias = Literal["", "draining", "halting", "cancelling"]
 """How a run is being ended early; empty if it is not."""
@@ -90,7 +90,7 @@ async def run_plan(plan: Plan) -> int:
                     services.start_soon(progress.run, run.snapshot)
                     services.start_soon(run.act_on_signals, signals, turnstile)
                     services.start_soon(run.watch_for_halt)
-                    services.start_soon(run.bound_parting)
+                    services.start_soon(run.limit_printing)
                 services.cancel_scope.cancel()
         return _conclude(run.summary(), progress, quiet=plan.quiet)
 
@@ -163,19 +163,19 @@ class CommandRun:
         self._stop_signal: signal.Signals | None = None
 
     async def print_outputs(self) -> None:
-        """Print the outputs of operations until the last, or until `bound_parting` gives up."""
+        """Print the outputs of operations until the last, or until `limit_printing` gives up."""
         with self._printing:
             await self._printer.run(self._output_lost)
 
-    async def bound_parting(self) -> None:
-        """Give up printing some time after a cancelled run is over: nobody may read it."""
+    async def limit_printing(self) -> None:
+        """Give up printing some time after a cancelled run is over, as its reader may be stuck."""
         await self._cancelled.wait()
         await self._printer.ended.wait()
-        await trio.sleep(PARTING)
+        await trio.sleep(PRINT_TIMEOUT)
         self._printing.cancel()
 
     async def act_on_signals(self, signals: AsyncIterator[int], turnstile: Turnstile) -> None:
-        """Move the limit, drain or cancel, as signals ask for."""
+        """Change the limit, drain the run or cancel it, as each signal asks."""
         async for signum in signals:
             if signum == signal.SIGUSR1:
                 turnstile.up()
@@ -185,7 +185,7 @@ class CommandRun:
                 self._stop_signal = signal.Signals(signum)
                 self._drain(
                     f"{self._stop_signal.name}: starting nothing more, "
-                    "and letting what runs finish; a second signal cancels it"
+                    "and letting running operations finish; a second signal cancels them"
                 )
             else:
                 self._cancel()

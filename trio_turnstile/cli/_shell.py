@@ -86,7 +86,7 @@ class ShellOperation(Scalable):
         self._context = context
         self._attempt = 0
         self._date = 0.0  # when the attempt began, in seconds since 1970
-        self._began = self._ended = 0.0  # the same and the end of its last phase, in trio's time
+        self._began = self._ended = 0.0  # the attempt without clean-up, on trio's clock
         self._streams: list[Stream] = []
         self._exit: Exit | None = None
 
@@ -132,8 +132,9 @@ class ShellOperation(Scalable):
         if template is None:
             return await checkpoint()
         self._exit = None
-        while len(self._streams) < 2:  # one by one, so that `_finish` closes the first
-            self._streams.append(Stream())  # if there are no more files for the second
+        # One by one: if no file is left for the second, `_finish` closes the first.
+        while len(self._streams) < 2:
+            self._streams.append(Stream())
         size_before = self._streams[1].size
         try:
             exit_ = await run_shell(
