@@ -11,9 +11,8 @@ workers = trio.CapacityLimiter(12)  # stands for the service, far away
 
 async def caller(api):
     while True:
-        async with api:
-            async with workers:
-                await trio.sleep(0.1)
+        async with api, workers:
+            await trio.sleep(0.1)
 
 
 async def main():
