@@ -1,8 +1,8 @@
 """How the documentation is built: ``sphinx-build -W -n -b html docs docs/_build/html``.
 
 The build needs no network. With ``DOCS_ONLINE=1`` in the environment it fetches
-the inventories of Python and trio and links to their pages; the published site is
-built so. Without it, names of theirs are set in type and link nowhere.
+the inventories of Python and trio, and links to their pages; the published site is
+built that way. Without it, the names of Python and trio are plain text.
 """
 
 import os
@@ -38,9 +38,7 @@ html_title = f"trio_turnstile {release}"
 
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
-autodoc_type_aliases = {
-    name: f"~trio_turnstile.{name}" for name in ("Event", "Monitor", "SignalChannel")
-}
+autodoc_type_aliases = {name: f"~trio_turnstile.{name}" for name in ("Event", "Watcher")}
 autodoc_typehints_format = "short"
 napoleon_custom_sections = ["Cancellation", "Error handling"]
 napoleon_google_docstring = napoleon_numpy_docstring = False  # see google_style() below
@@ -57,7 +55,7 @@ if os.environ.get("DOCS_ONLINE") == "1":
 else:
     nitpick_ignore_regex.append(("py:.*", r"len|(collections|contextlib|math|os|random|trio)\..*"))
 
-# Examples run at once, whatever they wait for: time jumps when nobody has anything to do.
+# Examples take no time, however long they sleep: the clock jumps when every task waits.
 doctest_global_setup = """
 import trio, trio.testing
 
@@ -70,9 +68,9 @@ doctest_global_cleanup = "trio.run = real_run"
 
 
 def google_style(app: Sphinx, what: str, *about: Any) -> None:
-    """Read the docstring of a property or field like any other.
+    """Parse the docstring of a property or field like any other docstring.
 
-    Napoleon takes what stands before a colon in its first line for its type.
+    Napoleon would take the text before a colon in its first line for a type.
     """
     what = "method" if what in ("attribute", "property") else what
     *about, lines = about
@@ -80,9 +78,9 @@ def google_style(app: Sphinx, what: str, *about: Any) -> None:
 
 
 def find_attributes() -> None:
-    """Let autodoc find the words below a field where its class is made.
+    """Let autodoc find the docstrings of fields in the modules that define the classes.
 
-    It looks in the module that the class names as its own: the facade.
+    Autodoc looks in the module that a class names as its own, which is the facade.
     """
     facade = ModuleAnalyzer.for_module(trio_turnstile.__name__)
     facade.analyze()
@@ -94,7 +92,7 @@ def find_attributes() -> None:
 
 
 def find_in_facade(app: Sphinx, env: BuildEnvironment, node: Any, text: Any) -> Any:
-    """Let subpackages name what is in the package itself as the package does."""
+    """Resolve short names in the subpackages that belong to the package itself."""
     if not str(node.get("py:module")).startswith("trio_turnstile."):
         return None
     node["py:module"] = "trio_turnstile"
@@ -104,7 +102,7 @@ def find_in_facade(app: Sphinx, env: BuildEnvironment, node: Any, text: Any) -> 
 
 
 def setup(app: Sphinx) -> None:
-    """Put the three to work."""
+    """Connect the functions above to Sphinx."""
     app.connect("autodoc-process-docstring", google_style)
     app.connect("missing-reference", find_in_facade)
     find_attributes()

@@ -1,6 +1,6 @@
-"""The documentation is true: examples run, sessions give what they show, no name is left out.
+"""The documentation is true: examples run, sessions print what they show, no name is missing.
 
-The examples inside the pages of `docs` are run by Sphinx's doctest builder.
+Sphinx's doctest builder runs the examples inside the pages of `docs`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import ast
 import inspect
 import os
 import re
-import runpy
 import shlex
 import shutil
 import subprocess
@@ -25,28 +24,36 @@ from trio.testing import MockClock
 
 import trio_turnstile
 import trio_turnstile.limits
+import trio_turnstile.simulation
 import trio_turnstile.testing
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 REFERENCE = (DOCS / "api.rst").read_text()
 PACKAGE = Path(trio_turnstile.__file__).parent
-PUBLIC = vars(trio_turnstile) | vars(trio_turnstile.testing) | vars(trio_turnstile.simulation)
+MODULES = [
+    trio_turnstile,
+    trio_turnstile.limits,
+    trio_turnstile.simulation,
+    trio_turnstile.testing,
+]
+PUBLIC = {name: value for module in reversed(MODULES) for name, value in vars(module).items()}
 README = (ROOT / "README.md").read_text()
 
 # ---- the reference ----
 
 
 def public_names(module: ModuleType) -> list[str]:
+    """Return the names that are imported from this module, and not from the package itself."""
     return sorted(
         name
-        for name, value in vars(module).items()
-        if not name.startswith("_") and not isinstance(value, ModuleType)
+        for name in module.__all__
+        if module is trio_turnstile or name not in trio_turnstile.__all__
     )
 
 
 def documented_names() -> dict[str, list[str]]:
-    """Return the names that each module has in the reference, doubles included."""
+    """Return the names that the reference has for each module, duplicates included."""
     names: dict[str, list[str]] = {}
     module = ""
     for directive, argument in re.findall(r"^\.\. ([a-z]+):: ([\w.]+)", REFERENCE, re.MULTILINE):
@@ -57,34 +64,54 @@ def documented_names() -> dict[str, list[str]]:
     return names
 
 
-@pytest.mark.parametrize(
-    "module",
-    [trio_turnstile, trio_turnstile.limits, trio_turnstile.simulation, trio_turnstile.testing],
-)
+def tabled_names() -> list[str]:
+    """Return the names in the table at the head of the reference, each from the package on."""
+    table = REFERENCE.partition(".. list-table::")[2].partition("\nLimiters\n")[0]
+    return re.findall(r"`([\w.]+)`", table)
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_every_public_name_is_in_the_reference_once(module: ModuleType) -> None:
     """The API reference has each public name of a module, once, and no other."""
-    names = public_names(module)
-    if module is not trio_turnstile:
-        names = [name for name in names if not hasattr(trio_turnstile, name)]
-    assert names == sorted(documented_names()[module.__name__])
+    assert public_names(module) == sorted(documented_names()[module.__name__])
+
+
+def test_every_public_name_is_in_the_table_of_the_reference_once() -> None:
+    """The table of names by purpose has each public name, once, and no other."""
+    expected = [
+        f"{module.__name__}.{name}".removeprefix("trio_turnstile.")
+        for module in MODULES
+        for name in public_names(module)
+    ]
+    assert sorted(tabled_names()) == sorted(expected)
+
+
+def parameters(name: str) -> dict[str, bool]:
+    """Return the parameters of a public callable, and whether each is keyword-only."""
+    found: dict[str, bool] = {}
+    for parameter in inspect.signature(PUBLIC[name]).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:  # the options of a step
+            with pytest.raises(TypeError, match="its options are: ") as refused:
+                PUBLIC[name](trio.sleep, no_such_option=True)
+            options = str(refused.value).rpartition(": ")[2].split(", ")
+            found |= dict.fromkeys(options, True)
+        else:
+            found[parameter.name] = parameter.kind is parameter.KEYWORD_ONLY
+    return found
 
 
 def test_signatures_in_the_reference_are_the_real_ones() -> None:
-    """Where the reference spells a signature out, its parameters are those of the object."""
+    """A signature that the reference spells out has the parameters of the object."""
     spelled = re.findall(r"^\.\. auto\w+:: (\w+)(\(.+\).*)$", REFERENCE, re.MULTILINE)
     assert spelled
     for name, signature in spelled:
         function = ast.parse(f"def {name}{signature}: ...").body[0]
         assert isinstance(function, ast.FunctionDef)
-        shown = {
-            argument.arg: argument in function.args.kwonlyargs
-            for argument in [*function.args.args, *function.args.kwonlyargs]
-        }
-        real = {
-            parameter.name: parameter.kind is parameter.KEYWORD_ONLY
-            for parameter in inspect.signature(PUBLIC[name]).parameters.values()
-        }
-        assert list(shown.items()) == list(real.items()), name
+        positional = [argument.arg for argument in function.args.args]
+        keywords = [argument.arg for argument in function.args.kwonlyargs]
+        real = parameters(name)
+        assert positional == [parameter for parameter, keyword in real.items() if not keyword]
+        assert sorted(keywords) == sorted(parameter for parameter in real if real[parameter])
 
 
 # ---- the README ----
@@ -98,7 +125,8 @@ def fenced(language: str) -> list[str]:
     ("number", "output"),
     [
         (0, r"8 at a time, because of Decision\(.*\)\n"),
-        (1, r"(notes.md 2\n|empty.md 0\n){2}2 completed, 0 failed\n"),
+        (1, r"1000 stored, 0 retries\n"),
+        (2, r"(notes.md 2\n|empty.md 0\n){2}2 completed, 0 failed\n"),
     ],
 )
 def test_readme_programs(
@@ -108,7 +136,7 @@ def test_readme_programs(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The README's programs run as they stand and print what they are meant to."""
+    """The programs of the README run unchanged and print what they should."""
     (tmp_path / "notes.md").write_text("two\nlines\n")
     (tmp_path / "empty.md").touch()
     monkeypatch.chdir(tmp_path)
@@ -118,18 +146,18 @@ def test_readme_programs(
 
 
 def test_readme_has_no_program_that_is_not_run() -> None:
-    """The two programs above are all that the README has."""
-    assert len(fenced("python")) == 2
+    """The README has the three programs above and no other."""
+    assert len(fenced("python")) == 3
 
 
 def test_readme_has_the_line_that_ci_runs() -> None:
-    """One line of the README installs and tests, in the form in which CI looks for it."""
+    """One line of the README installs and tests, in the form that CI looks for."""
     lines = re.findall(r"^pip install .*python -m pytest$", README, re.MULTILINE)
     assert lines == ["pip install '.[test]' && python -m pytest"]
 
 
 def test_readme_links_lead_somewhere() -> None:
-    """Each page that the README links to is there."""
+    """Each page that the README links to exists."""
     pages = re.findall(r"\]\((?!http)([^)]+)\)", README)
     assert pages
     assert [page for page in pages if not (ROOT / page).is_file()] == []
@@ -139,7 +167,7 @@ def test_readme_links_lead_somewhere() -> None:
 
 
 def sessions(page: Path) -> list[tuple[str, str]]:
-    """Return each command that the page shows after a ``$``, with the output it shows."""
+    """Return each command that the page shows after a ``$``, and the output after it."""
     text = page.read_text()
     blocks = re.findall(
         r"^\.\. code-block:: console\n((?:\n| {3,}.*\n)+)", text, re.MULTILINE
@@ -155,7 +183,7 @@ def sessions(page: Path) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> partial[subprocess.CompletedProcess[str]]:
-    """A shell in an empty directory, where the examples, this Python and this package are."""
+    """A shell in a directory with the examples, which runs this Python and this package."""
     for example in (DOCS / "examples").glob("*.py"):
         shutil.copy(example, tmp_path)
     commands = tmp_path / ".bin"
@@ -193,7 +221,7 @@ def test_sessions(page: str, terminal: partial[subprocess.CompletedProcess[str]]
 def test_readme_commands(
     tmp_path: Path, terminal: partial[subprocess.CompletedProcess[str]]
 ) -> None:
-    """The README's command lines do what they say, once the package is installed."""
+    """The command lines of the README do what they say, once the package is installed."""
     (tmp_path / "notes.txt").write_text("to be compressed")
     install, _, command = fenced("sh")[0].strip().partition(" && ")
     assert install == "pip install '.[cli]'"
@@ -203,17 +231,23 @@ def test_readme_commands(
     assert (tmp_path / "notes.txt.gz").is_file()
 
 
-# ---- the floors ----
+# ---- words and pictures ----
 
 
-def test_floors_are_as_the_design_page_has_them() -> None:
-    """The design page puts each module on the floor where the tests of the layout want it."""
-    rows = re.findall(
-        r"^   \* - (\d+)\n     - ``(\w+)``$", (DOCS / "design.rst").read_text(), re.MULTILINE
-    )
-    shown = [(module, int(floor)) for floor, module in rows]
-    assert shown == sorted(shown, key=lambda row: row[1])
-    layout = runpy.run_path(str(Path(__file__).with_name("test_layout.py")))
-    parts = {path.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob("*.py")}
-    modules = {part.removesuffix(".py") for part in parts}
-    assert dict(shown) == {module: layout["FLOOR_OF"][module] for module in modules}
+def test_every_picture_is_on_a_page() -> None:
+    """Each file of the directory of pictures is shown by a page, so none is forgotten."""
+    pages = "".join(page.read_text() for page in [*DOCS.glob("*.rst"), *DOCS.glob("*.md")])
+    pictures = {path.name for path in (DOCS / "images").iterdir()}
+    assert pictures == pictures & set(re.findall(r"images/([\w.]+)", pages))
+
+
+def test_the_glossary_has_the_words_of_the_documentation() -> None:
+    """The glossary defines each word that a new reader meets, once."""
+    defined = re.findall(r"^   (\S.*)$", (DOCS / "glossary.rst").read_text(), re.MULTILINE)
+    assert len(defined) == len(set(defined))
+    assert set(defined) >= {
+        *("token", "borrower", "cap", "ceiling", "minimum", "hold", "bound", "decision"),
+        *("watcher", "policy", "knee", "shadow mode", "load shedding", "token bucket"),
+        *("item", "operation", "phase", "step", "stage", "window", "fate", "verdict"),
+        *("back-pressure", "drain", "dead letter", "retry budget", "idempotent", "fan-out"),
+    }

@@ -1,4 +1,4 @@
-"""Readings into SQLite by the hundred: python cookbook_batches.py READINGS DATABASE REFUSED."""
+"""Store readings in SQLite, 100 at a time: python cookbook_batches.py READINGS DATABASE REFUSED."""
 
 import sqlite3
 import sys
@@ -31,7 +31,7 @@ ROW = "insert into readings values (:sensor, :minute, :celsius)"
 
 
 def insert(connection, readings):
-    """Store a batch in one transaction, without the readings that the table refuses."""
+    """Store a batch in one transaction, except the readings that the table refuses."""
     refused = {}
     with connection:
         for index, reading in enumerate(readings):
@@ -45,7 +45,7 @@ def insert(connection, readings):
 
 async def main(readings_file, database, refused_file):
     letters, dead = trio.open_memory_channel(100)
-    # No timeout: while another program has the database locked, nobody waits but the batch.
+    # No timeout: while another program locks the database, the batch fails at once and is retried.
     connection = sqlite3.connect(database, timeout=0, check_same_thread=False)
     with closing(connection):
         connection.execute(TABLE)
@@ -67,5 +67,5 @@ async def main(readings_file, database, refused_file):
 
 
 if __name__ == "__main__":
-    for stage in trio.run(main, *sys.argv[1:]).steps:
-        print(f"{stage.name}: {stage.completed} of {stage.received}")
+    for step in trio.run(main, *sys.argv[1:]).steps:
+        print(f"{step.name}: {step.completed} of {step.received}")

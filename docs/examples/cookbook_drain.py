@@ -1,4 +1,4 @@
-"""Run commands until told to stop: python cookbook_drain.py COMMANDS UNFINISHED."""
+"""Run commands, shut down gracefully: python cookbook_drain.py COMMANDS UNFINISHED."""
 
 import json
 import signal
@@ -10,16 +10,16 @@ from trio_turnstile import Consumer, JsonLinesReader, Log, Producer, Skip
 
 
 async def run(command):
-    # In a session of its own: Ctrl-C at a terminal goes to all processes of the session.
+    # A session of its own, because Ctrl-C at a terminal reaches all processes of the session.
     await trio.run_process(command, start_new_session=True)
 
 
-async def stop(flow, signals, grace):
-    """Drain at the first signal, for so many seconds at most; cancel at the second."""
+async def stop(running, signals, grace):
+    """Drain at the first signal, for ``grace`` seconds at most; cancel at the second."""
     await anext(signals)
-    flow.drain(trio.current_time() + grace)
+    running.drain(trio.current_time() + grace)
     await anext(signals)
-    flow.cancel()
+    running.cancel()
 
 
 async def main(commands_file, unfinished_file, grace=30.0):
@@ -28,15 +28,15 @@ async def main(commands_file, unfinished_file, grace=30.0):
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as watch:
             async with trio.open_nursery() as nursery:
-                flow = await nursery.start(pipeline.run)
-                watch.start_soon(stop, flow, signals, grace)
+                running = await nursery.start(pipeline.run)
+                watch.start_soon(stop, running, signals, grace)
             watch.cancel_scope.cancel()
-    report = flow.report()
+    report = running.report()
     unfinished = "".join(f"{json.dumps(command)}\n" for command in report["run"].cut_off)
     await trio.Path(unfinished_file).write_text(unfinished)
     return report
 
 
 if __name__ == "__main__":
-    stage = trio.run(main, *sys.argv[1:])["run"]
-    print(f"{stage.completed} done, {stage.failed} failed, {stage.cancelled} cut off")
+    step = trio.run(main, *sys.argv[1:])["run"]
+    print(f"{step.completed} done, {step.failed} failed, {step.cancelled} cut off")

@@ -1,4 +1,4 @@
-"""What came before, and what stations send now: python cookbook_merge.py BACKLOG ALL PORT ..."""
+"""Merge a backlog with live readings: python cookbook_merge.py BACKLOG ALL PORT ..."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ from trio_turnstile import (
 
 
 async def listen(port):
-    """Give what a station sends, a line of JSON for each reading, until it hangs up."""
+    """Yield the readings of a station, one line of JSON each, until it hangs up."""
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
         begun = b""
         async for data in stream:
@@ -42,5 +42,5 @@ async def main(backlog_file, all_file, *ports):
 
 
 if __name__ == "__main__":
-    for stage in trio.run(main, *sys.argv[1:]).steps:
-        print(f"{stage.name}: {stage.completed} of {stage.received}")
+    for step in trio.run(main, *sys.argv[1:]).steps:
+        print(f"{step.name}: {step.completed} of {step.received}")

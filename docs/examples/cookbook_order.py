@@ -10,7 +10,7 @@ from trio_turnstile import Consumer, JsonLinesReader, Producer
 
 async def main(edits_file, directory):
     async def edit(edit):
-        """Read a document, add a line, and write it: no other edit of it may come between."""
+        """Add a line to a document. No other edit of the same document may run meanwhile."""
         path = trio.Path(directory) / edit["document"]
         text = await path.read_text() if await path.exists() else ""
         await path.write_text(f"{text}{edit['line']}\n")
@@ -20,5 +20,5 @@ async def main(edits_file, directory):
 
 
 if __name__ == "__main__":
-    for stage in trio.run(main, *sys.argv[1:]).steps:
-        print(f"{stage.name}: {stage.completed} of {stage.received}")
+    for step in trio.run(main, *sys.argv[1:]).steps:
+        print(f"{step.name}: {step.completed} of {step.received}")

@@ -1,4 +1,4 @@
-"""Ask for less when the server has too much to do: python cookbook_overload.py URL COUNT FILE."""
+"""Lower the limit when the server is overloaded: python cookbook_overload.py URL COUNT FILE."""
 
 import logging
 import sys
@@ -43,5 +43,5 @@ async def main(url, count, file, hold=5.0):
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    for stage in trio.run(main, *sys.argv[1:]).steps:
-        print(f"{stage.name}: {stage.completed} of {stage.received}")
+    for step in trio.run(main, *sys.argv[1:]).steps:
+        print(f"{step.name}: {step.completed} of {step.received}")

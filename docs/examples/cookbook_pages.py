@@ -1,4 +1,4 @@
-"""Orders from a paged HTTP API into SQLite: python cookbook_pages.py URL DATABASE LETTERS."""
+"""Copy orders from a paged HTTP API to SQLite: python cookbook_pages.py URL DATABASE LETTERS."""
 
 import sqlite3
 import sys
@@ -19,7 +19,7 @@ from trio_turnstile import (
 
 
 class Api:
-    """What the API can be asked for."""
+    """The requests that the API answers."""
 
     def __init__(self, client):
         self.client = client
@@ -86,5 +86,5 @@ async def main(url, database, letters_file):
 
 
 if __name__ == "__main__":
-    for stage in trio.run(main, *sys.argv[1:]).steps:
-        print(f"{stage.name}: {stage.completed} of {stage.received}")
+    for step in trio.run(main, *sys.argv[1:]).steps:
+        print(f"{step.name}: {step.completed} of {step.received}")

@@ -1,4 +1,4 @@
-"""Readings into a file: python cookbook_redrive.py load|redrive FROM TO LETTERS."""
+"""Load readings, redrive dead letters: python cookbook_redrive.py load|redrive FROM TO LETTERS."""
 
 import sys
 
@@ -19,7 +19,7 @@ async def to_kelvin(reading):
 
 
 async def mend(letter):
-    """Take the reading out of its letter; some sensors write 21,5 for 21.5."""
+    """Return the reading of a dead letter, repaired: some sensors write 21,5 for 21.5."""
     reading = letter["item"]
     if letter["error"].startswith("ValueError"):
         reading["celsius"] = reading["celsius"].replace(",", ".")
@@ -27,7 +27,7 @@ async def mend(letter):
 
 
 async def store(readings, kelvins_file, letters_file):
-    """Do with the readings of a producer what is done with every reading."""
+    """Convert readings and write them to a file. Those that fail become dead letters."""
     letters, dead = trio.open_memory_channel(100)
     async with trio.open_nursery() as nursery:
         nursery.start_soon((Producer(dead) | Consumer(JsonLinesWriter(letters_file))).run)
@@ -42,11 +42,11 @@ async def main(readings_file, kelvins_file, letters_file):
 
 
 async def redrive(letters_file, kelvins_file, left_over_file):
-    """Send the letters of an earlier run again; what fails again is left over."""
+    """Run the dead letters of an earlier run again. What fails again is left over."""
     readings = Producer(JsonLinesReader(letters_file)) | Processor(mend)
     return await store(readings, kelvins_file, left_over_file)
 
 
 if __name__ == "__main__":
-    for stage in trio.run({"load": main, "redrive": redrive}[sys.argv[1]], *sys.argv[2:]).steps:
-        print(f"{stage.name}: {stage.completed} of {stage.received}")
+    for step in trio.run({"load": main, "redrive": redrive}[sys.argv[1]], *sys.argv[2:]).steps:
+        print(f"{step.name}: {step.completed} of {step.received}")

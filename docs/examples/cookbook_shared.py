@@ -1,4 +1,4 @@
-"""All books on all shelves of a library: python cookbook_shared.py URL DIRECTORY."""
+"""Fetch all books of a library: python cookbook_shared.py URL DIRECTORY."""
 
 import sys
 
@@ -35,5 +35,5 @@ async def main(url, directory):
 
 
 if __name__ == "__main__":
-    for stage in trio.run(main, *sys.argv[1:]).steps:
-        print(f"{stage.name}: {stage.completed} of {stage.received}")
+    for step in trio.run(main, *sys.argv[1:]).steps:
+        print(f"{step.name}: {step.completed} of {step.received}")

@@ -1,4 +1,4 @@
-"""Twenty calls to a service that is to get three at a time."""
+"""Twenty calls to a service that must get only three at a time."""
 
 import trio
 
@@ -6,7 +6,7 @@ from trio_turnstile import Limiter
 
 
 class Service:
-    """Stands for something far away; it notes how many call it at a time."""
+    """Stands for a service far away; records how many calls it gets at a time."""
 
     def __init__(self):
         self.calling = 0

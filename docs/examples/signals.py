@@ -1,4 +1,4 @@
-"""A service stands five calls at a time, but nobody has told us."""
+"""A service can take five calls at a time, but we do not know that."""
 
 import trio
 
@@ -6,7 +6,7 @@ from trio_turnstile import Throttle, open_turnstile
 
 
 class Busy(Exception):
-    """What the service answers when it has too much to do."""
+    """The answer of the service when it has too much to do."""
 
 
 class Service:
