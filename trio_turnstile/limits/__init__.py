@@ -1,4 +1,4 @@
-"""Limits that find themselves: policies that propose how many calls may be in flight.
+"""Adaptive limits: policies that propose how many calls may be in flight.
 
 Read `_protocol` first, then `_knee`, which is what to use unless you know better. The
 others are faithful to systems in wide use, so that you can compare.

@@ -154,7 +154,7 @@ async def run_one(step: Processor[T, U] | Consumer[T], item: T) -> list[U]:
       item: the item.
 
     Returns:
-      What came out: an empty list for a consumer.
+      The results; an empty list for a consumer.
 
     Raises:
       Aborted: if the item failed and no policy handled the error.
