@@ -8,6 +8,7 @@ import resource
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,40 +44,46 @@ async def write(path: Path, *items: Any, **options: Any) -> PipelineReport:
 # ---- lines are written whole or not at all ----
 
 
-@pytest.fixture
-def small_disk() -> Iterator[Callable[[int], None]]:
-    """Sets how large a file may grow, as a full disk would."""
+@contextmanager
+def small_disk(size: int) -> Iterator[Callable[[], None]]:
+    """Bound how large a file may grow, as a full disk would; gives what makes room.
+
+    Not as a fixture: what pytest itself writes would be bounded too.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+
+    def make_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield make_room
+    finally:
+        make_room()
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-async def test_a_line_that_does_not_fit_leaves_nothing_behind(
-    tmp_path: Path, small_disk: Callable[[int], None]
-) -> None:
+async def test_a_line_that_does_not_fit_leaves_nothing_behind(tmp_path: Path) -> None:
     """Its item fails, and there are as many lines as items that completed."""
     path = tmp_path / "out.jsonl"
-    small_disk(25)
-    report = await write(path, "0123456789", "0123456789", "ab", limiter=1, on_error=[Skip()])
+    with small_disk(25):
+        report = await write(path, "0123456789", "0123456789", "ab", limiter=1, on_error=[Skip()])
     assert (report.steps[0].completed, report.steps[0].failed) == (2, 1)
     assert lines(path) == ['"0123456789"', '"ab"']
 
 
-async def test_a_line_that_failed_is_written_once_by_a_retry(
-    tmp_path: Path, small_disk: Callable[[int], None]
-) -> None:
+async def test_a_line_that_failed_is_written_once_by_a_retry(tmp_path: Path) -> None:
     """Nothing of the first attempt is written later."""
     path = tmp_path / "out.jsonl"
-    small_disk(5)
+    with small_disk(5) as make_room:
 
-    def make_room(failures: int) -> float:
-        small_disk(1_000_000)
-        return 0.0
+        def backoff(failures: int) -> float:
+            make_room()
+            return 0.0
 
-    policies = [Retry(1, on=OSError, backoff=make_room)]
-    report = await write(path, "0123456789", on_error=policies)
+        policies = [Retry(1, on=OSError, backoff=backoff)]
+        report = await write(path, "0123456789", on_error=policies)
     assert report.steps[0].completed == 1
     assert lines(path) == ['"0123456789"']
 
@@ -90,7 +97,7 @@ async def test_a_torn_line_spoils_no_other(tmp_path: Path) -> None:
 
 
 async def test_a_torn_line_that_others_have_added_to_is_left(
-    tmp_path: Path, small_disk: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cutting it off would cut off theirs too, so the next line begins on a new one."""
     path = tmp_path / "out.jsonl"
@@ -104,11 +111,10 @@ async def test_a_torn_line_that_others_have_added_to_is_left(
         return os.stat_result((*real[:6], real.st_size + 1, *real[7:]))
 
     async with JsonLinesWriter(path) as writer:
-        small_disk(5)
-        monkeypatch.setattr(os, "fstat", added_to)
-        with pytest.raises(OSError, match="large"):
-            await writer("0123456789")
-        small_disk(1_000_000)
+        with small_disk(5):
+            monkeypatch.setattr(os, "fstat", added_to)
+            with pytest.raises(OSError, match="large"):
+                await writer("0123456789")
         await writer(1)
     assert lines(path) == ['"0123', "1"]
 
