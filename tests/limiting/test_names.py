@@ -41,7 +41,7 @@ def test_it_is_the_first_free_name_of_a_plain_search(acts: list[tuple[str, Any]]
 
 def test_the_names_of_things_that_are_gone_take_no_memory() -> None:
     """Nothing is left of names that had numbers, once all are free again."""
-    names = Names[None]()
+    names: Names[None] = Names()
     for base in range(100):
         for name in [add(names, str(base)) for _ in range(5)]:
             names.discard(name)
