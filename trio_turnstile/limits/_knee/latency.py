@@ -59,10 +59,12 @@ class Spread:
         width = max(NEAR, FAR * self._distance) * middle
         typical = _huber(roots, middle, width)
         self.error = self._with(self.error, 2 * _deviation(roots, typical, width) / typical)
-        self.skew = self._with(self.skew, mean / typical**2)
-        self.scatter = self._with(self.scatter, 2 * sqrt(max(0.0, mean / fmean(roots) ** 2 - 1)))
+        # Products, as powers go through the C library and are not exact under scaling.
+        root = fmean(roots)
+        self.skew = self._with(self.skew, mean / (typical * typical))
+        self.scatter = self._with(self.scatter, 2 * sqrt(max(0.0, mean / (root * root) - 1)))
         self._guessed = False
-        return typical**2
+        return typical * typical
 
     def _with(self, known: float, seen: float) -> float:
         return seen if self._guessed else known + FRESH * (seen - known)
@@ -91,4 +93,5 @@ def _deviation(values: Sequence[float], typical: float, width: float) -> float:
     """
     off = [abs(value - typical) for value in values]
     inside = sum(distance <= width for distance in off) / len(off)
-    return sqrt(fmean(min(width, distance) ** 2 for distance in off)) / max(0.5, inside)
+    drawn_in = (min(width, distance) for distance in off)
+    return sqrt(fmean(distance * distance for distance in drawn_in)) / max(0.5, inside)
