@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from trio_turnstile.limits import KneeLimit, Outcome, Sample
 from trio_turnstile.limits._knee.belief import Belief
-from trio_turnstile.limits._knee.latency import Spread
+from trio_turnstile.limits._knee.latency import LatencyEstimator
 from trio_turnstile.limits._knee.meter import Meter, Reading
-from trio_turnstile.limits._knee.refusals import CALLS, HOLD, Ceiling
-from trio_turnstile.limits._knee.stall import Drought
+from trio_turnstile.limits._knee.refusals import RETEST_CALLS, RETEST_SECONDS, RefusalBracket
+from trio_turnstile.limits._knee.stall import StallDetector
 from trio_turnstile.simulation import SINE, Client, Scenario, Server, Steps, simulate
 
 
@@ -183,7 +183,7 @@ def told(belief: Belief, knee: float, time: float, limits: Iterable[float]) -> N
     """Give a belief a reading at each of the limits, of a service that keeps to the law."""
     for calls in limits:
         latency = time * max(1.0, calls / knee)
-        belief.learn(calls, latency, error=0.05, rounds=1.0, trips=3.0, skew=1.0)
+        belief.update(calls, latency, error=0.05, rounds=1.0, trips=3.0, skew=1.0)
 
 
 class TestBelief:
@@ -192,7 +192,7 @@ class TestBelief:
         """To a seventh of it or three quarters of a call, whatever the service."""
         belief = Belief(1000)
         told(belief, knee, time, [1.2 * knee, 0.7 * knee] * 20)
-        assert abs(belief.knee(0.5) - knee) <= max(0.75, 0.15 * knee)
+        assert abs(belief.quantile(0.5) - knee) <= max(0.75, 0.15 * knee)
 
     @given(
         st.lists(
@@ -207,9 +207,9 @@ class TestBelief:
         """Whatever was read, if the law fits it or not, and within the bounds."""
         belief = Belief(1000)
         for calls, latency, overtaken, scatter in readings:
-            belief.learn(calls, latency, error=0.02, rounds=1.0, trips=2.0, skew=1.5)
-            belief.learn_order(calls, overtaken, scatter, calls=1000)
-        knees = [belief.knee(share) for share in (0.0, 0.1, 0.5, 0.9, 1.0)]
+            belief.update(calls, latency, error=0.02, rounds=1.0, trips=2.0, skew=1.5)
+            belief.update_order(calls, overtaken, scatter, calls=1000)
+        knees = [belief.quantile(share) for share in (0.0, 0.1, 0.5, 0.9, 1.0)]
         assert knees == sorted(knees)
         assert 0.5 <= knees[0] <= knees[-1] <= 1200
 
@@ -217,8 +217,8 @@ class TestBelief:
         """The knee may be below or above."""
         belief = Belief(1000)
         told(belief, 40, 0.1, [20])
-        assert belief.knee(0.2) < 10
-        assert belief.knee(0.8) > 100
+        assert belief.quantile(0.2) < 10
+        assert belief.quantile(0.8) > 100
 
     @pytest.mark.parametrize("slope", [1.0, 1.6])
     def test_learns_how_steeply_a_queue_slows_calls_down(self, slope: float) -> None:
@@ -226,24 +226,24 @@ class TestBelief:
         belief = Belief(1000)
         for calls in [15, 30, 60] * 20:
             latency = 0.1 * max(1.0, calls / 20) ** slope
-            belief.learn(calls, latency, error=0.02, rounds=2.0, trips=3.0, skew=1.0)
-        assert 18 < belief.knee(0.5) < 22
+            belief.update(calls, latency, error=0.02, rounds=2.0, trips=3.0, skew=1.0)
+        assert 18 < belief.quantile(0.5) < 22
 
     def test_a_queue_is_as_long_as_the_mean_of_its_calls(self) -> None:
         """If that is twice what is typical, a short queue slows what is typical down twice."""
         belief = Belief(1000)
         for calls in [14, 24] * 5:
             latency = 0.1 * (1 + 2 * max(0.0, calls / 20 - 1))
-            belief.learn(calls, latency, error=0.02, rounds=2.0, trips=3.0, skew=2.0)
-        assert 19 < belief.knee(0.1) < belief.knee(0.9) < 23
+            belief.update(calls, latency, error=0.02, rounds=2.0, trips=3.0, skew=2.0)
+        assert 19 < belief.quantile(0.1) < belief.quantile(0.9) < 23
 
     def test_others_may_be_in_a_queue(self) -> None:
         """So one short reading of it changes little, and a long one much."""
         for rounds, moved in ((1.0, False), (5.0, True)):
             belief = Belief(1000)
             told(belief, 20, 0.1, [24, 14] * 10)
-            belief.learn(40, 0.12, error=0.05, rounds=rounds, trips=3.0, skew=1.0)
-            assert (belief.knee(0.5) > 25) is moved
+            belief.update(40, 0.12, error=0.05, rounds=rounds, trips=3.0, skew=1.0)
+            assert (belief.quantile(0.5) > 25) is moved
 
     @pytest.mark.parametrize(
         ("overtaken", "low", "high"), [(0.0, 1, 2), (0.2, 4.5, 5.5), (0.44, 9, 60)]
@@ -255,12 +255,12 @@ class TestBelief:
         belief = Belief(1000)
         told(belief, 5, 0.1, [7, 3.5] * 10)
         for _ in range(5):
-            belief.learn_order(7, 0.3, scatter=1.0, calls=100)
+            belief.update_order(7, 0.3, cv=1.0, calls=100)
         # The last was long ago, and this one is vague.
-        belief.learn(10, 0.14, error=0.5, rounds=1.0, trips=200.0, skew=1.0)
+        belief.update(10, 0.14, error=0.5, rounds=1.0, trips=200.0, skew=1.0)
         for _ in range(5):
-            belief.learn_order(10, overtaken, scatter=1.0, calls=100)
-        assert low < belief.knee(0.5) < high
+            belief.update_order(10, overtaken, cv=1.0, calls=100)
+        assert low < belief.quantile(0.5) < high
 
     def test_without_a_line_the_order_tells_nothing(self) -> None:
         """Calls that share the workers overtake each other however many there are."""
@@ -268,8 +268,8 @@ class TestBelief:
         for calls in [10, 4] * 20:
             told(belief, 5, 0.1, [calls])
             told(by_latency, 5, 0.1, [calls])
-            belief.learn_order(calls, 0.44, scatter=1.0, calls=20)
-        assert belief.knee(0.5) == pytest.approx(by_latency.knee(0.5), rel=0.05)
+            belief.update_order(calls, 0.44, cv=1.0, calls=20)
+        assert belief.quantile(0.5) == pytest.approx(by_latency.quantile(0.5), rel=0.05)
 
     def test_a_doubled_latency_may_be_slower_or_smaller(self) -> None:
         """Both are believed, until readings at other limits tell."""
@@ -277,49 +277,49 @@ class TestBelief:
         for belief in (slower, smaller):
             told(belief, 40, 0.1, [44, 30] * 10)
             told(belief, 20, 0.1, [40])
-            assert belief.knee(0.1) < 25
-            assert belief.knee(0.9) > 35
+            assert belief.quantile(0.1) < 25
+            assert belief.quantile(0.9) > 35
         told(slower, 40, 0.2, [15, 30, 40] * 3)
         told(smaller, 20, 0.1, [15, 30, 40] * 3)
-        assert slower.knee(0.3) > 35
-        assert smaller.knee(0.7) < 25
+        assert slower.quantile(0.3) > 35
+        assert smaller.quantile(0.7) < 25
 
     def test_doubt_grows_with_time(self) -> None:
         """What was sure is worth another look after a few hundred round trips."""
         belief = Belief(1000)
         told(belief, 40, 0.1, [44, 30] * 10)
-        sure = belief.knee(0.8)
-        belief.learn(40, 0.1, error=0.05, rounds=1.0, trips=300.0, skew=1.0)
-        assert belief.knee(0.8) > 1.3 * sure
+        sure = belief.quantile(0.8)
+        belief.update(40, 0.1, error=0.05, rounds=1.0, trips=300.0, skew=1.0)
+        assert belief.quantile(0.8) > 1.3 * sure
 
 
-class TestDrought:
+class TestStallDetector:
     def test_misses_what_does_not_finish(self) -> None:
         """Forty calls of 0.1 s, and then half the pace: it is noticed within half a second."""
-        drought, normal = Drought(), reading(pace=400.0, in_flight=40.0)
-        assert not self.watched(drought, normal, pace=400.0, since=0.0, ticks=100)
-        assert self.watched(drought, normal, pace=200.0, since=10.0, ticks=5)
+        stall, normal = StallDetector(), reading(pace=400.0, in_flight=40.0)
+        assert not self.watched(stall, normal, pace=400.0, since=0.0, ticks=100)
+        assert self.watched(stall, normal, pace=200.0, since=10.0, ticks=5)
 
     def test_a_pace_read_from_few_calls_is_expected_less_of(self) -> None:
         """At three quarters of the pace, calls are missing only if the pace was well known."""
         for calls, missed in ((800, True), (20, False)):
             normal = attrs.evolve(reading(pace=400.0, in_flight=40.0), calls=calls)
-            assert self.watched(Drought(), normal, pace=300.0, since=0.0, ticks=40) is missed
+            assert self.watched(StallDetector(), normal, pace=300.0, since=0.0, ticks=40) is missed
 
     def test_expects_nothing_of_a_limit_not_in_use(self) -> None:
         """Nor before anything was read."""
-        drought = Drought()
-        assert not drought.noticed(0.0, None, 40, 40, 0.3)
+        stall = StallDetector()
+        assert not stall.missing(0.0, None, 40, 40, 0.3)
         normal = reading(pace=400.0, in_flight=40.0)
-        assert not any(drought.noticed(t / 10, normal, 40, 10, 0.3) for t in range(100))
+        assert not any(stall.missing(t / 10, normal, 40, 10, 0.3) for t in range(100))
 
     def watched(
-        self, drought: Drought, normal: Reading, *, pace: float, since: float, ticks: int
+        self, stall: StallDetector, normal: Reading, *, pace: float, since: float, ticks: int
     ) -> bool:
         noticed = False
         for tick in range(1, ticks + 1):
-            drought.finished += round(pace / 10)
-            noticed |= drought.noticed(since + tick / 10, normal, 40, 40, scatter=0.3) > 0
+            stall.finished += round(pace / 10)
+            noticed |= stall.missing(since + tick / 10, normal, 40, 40, cv=0.3) > 0
         return noticed
 
 
@@ -332,47 +332,47 @@ def reading(*, pace: float, in_flight: float, finished: int = 800) -> Reading:
         seconds=2.0,
         in_flight=in_flight,
         latency=latency,
-        typical=0.9 * latency,
+        location=0.9 * latency,
         age=latency / 2,
     )
 
 
-class TestCeiling:
+class TestRefusalBracket:
     def test_returns_by_halves(self) -> None:
         """40 was refused, 20 accepted: 30 is next; 30 refused: 25."""
-        ceiling = Ceiling()
-        ceiling.prove(20)
-        assert ceiling.cut(40, now=1.0) == 20
-        assert ceiling.halfway(20) == 30
-        assert ceiling.cut(30, now=2.0) == 20
-        assert ceiling.halfway(20) == 25
+        bracket = RefusalBracket()
+        bracket.accept(20)
+        assert bracket.cut(40, now=1.0) == 20
+        assert bracket.halfway(20) == 30
+        assert bracket.cut(30, now=2.0) == 20
+        assert bracket.halfway(20) == 25
 
     def test_the_proven_limit_gives_way_by_a_tenth(self) -> None:
         """And always by at least one, never below one."""
-        ceiling = Ceiling()
-        ceiling.prove(50)
-        assert [ceiling.cut(50, 1.0), ceiling.cut(45, 1.1)] == [45, 40]
-        assert [ceiling.cut(2, 1.2), ceiling.cut(1, 1.3)] == [1, 1]
+        bracket = RefusalBracket()
+        bracket.accept(50)
+        assert [bracket.cut(50, 1.0), bracket.cut(45, 1.1)] == [45, 40]
+        assert [bracket.cut(2, 1.2), bracket.cut(1, 1.3)] == [1, 1]
 
     def test_is_tested_after_a_hold_and_enough_calls(self) -> None:
         """Neither time nor calls alone."""
-        ceiling = Ceiling()
-        ceiling.prove(20)
-        ceiling.cut(21, now=0.0)
-        assert ceiling.near(20)
-        assert not ceiling.due(HOLD)
-        for _ in range(CALLS):
-            ceiling.succeeded()
-        assert not ceiling.due(HOLD / 2)
-        assert ceiling.due(HOLD)
+        bracket = RefusalBracket()
+        bracket.accept(20)
+        bracket.cut(21, now=0.0)
+        assert bracket.is_next(20)
+        assert not bracket.is_due(RETEST_SECONDS)
+        for _ in range(RETEST_CALLS):
+            bracket.on_success()
+        assert not bracket.is_due(RETEST_SECONDS / 2)
+        assert bracket.is_due(RETEST_SECONDS)
 
     def test_passing_it_forgets_it(self) -> None:
         """A quota that grew."""
-        ceiling = Ceiling()
-        ceiling.prove(20)
-        ceiling.cut(21, now=0.0)
-        ceiling.prove(21)
-        assert ceiling.value == math.inf
+        bracket = RefusalBracket()
+        bracket.accept(20)
+        bracket.cut(21, now=0.0)
+        bracket.accept(21)
+        assert bracket.refused == math.inf
 
 
 class TestReading:
@@ -383,7 +383,7 @@ class TestReading:
             reading(pace=100.0, in_flight=20.0, finished=20),
         )
         assert stalled.counted(former).latency == pytest.approx(2.0)
-        assert stalled.counted(former).typical == pytest.approx(1.8)
+        assert stalled.counted(former).location == pytest.approx(1.8)
 
 
 class TestMeter:
@@ -442,35 +442,35 @@ class TestMeter:
         for latency, calls in ((1.0, 1), (0.0, 5)):
             meter = Meter()
             meter.open(0.0)
-            guessed = meter.spread.scatter
+            guessed = meter.latency.cv
             for _ in range(calls):
                 meter.on_start(2.0 - latency, 1)
                 meter.on_finish(Sample(2.0 - latency, 2.0, 1))
             meter.read(3.0)
-            assert meter.spread.scatter == guessed
+            assert meter.latency.cv == guessed
 
 
-class TestSpread:
+class TestLatencyEstimator:
     def test_a_few_slow_calls_hardly_move_what_is_typical(self) -> None:
         """Nor make it less sure, whereas they treble the mean."""
-        spread = Spread()
-        assert spread.learn([0.9, 1.0, 1.1] * 3 + [20.0]) < 1.1
-        assert spread.error < 0.4
-        assert spread.skew == pytest.approx(2.9, rel=0.1)
-        assert spread.scatter == pytest.approx(1.55, rel=0.02)
+        estimator = LatencyEstimator()
+        assert estimator.update([0.9, 1.0, 1.1] * 3 + [20.0]) < 1.1
+        assert estimator.error < 0.4
+        assert estimator.skew == pytest.approx(2.9, rel=0.1)
+        assert estimator.cv == pytest.approx(1.55, rel=0.02)
 
     @pytest.mark.parametrize(
         ("sigma", "slow", "calls"), [(0.1, 0.0, 10), (0.5, 0.0, 10), (1.0, 0.0, 10), (0.1, 0.2, 40)]
     )
     def test_knows_how_sure_it_is(self, sigma: float, slow: float, calls: int) -> None:
         """To a fifth, over many readings; if some calls are slow, once it has seen enough."""
-        rng, spread = random.Random(1), Spread()
+        rng, estimator = random.Random(1), LatencyEstimator()
         typical, errors = list[float](), list[float]()
         for _ in range(600):
             kinds = (10 if rng.random() < slow else 1 for _ in range(calls))
-            found = spread.learn([kind * rng.lognormvariate(0, sigma) for kind in kinds])
+            found = estimator.update([kind * rng.lognormvariate(0, sigma) for kind in kinds])
             typical.append(math.log(found))
-            errors.append(spread.error)
+            errors.append(estimator.error)
         assert fmean(errors) / math.sqrt(calls) == pytest.approx(stdev(typical), rel=0.2)
 
     @given(
@@ -480,25 +480,29 @@ class TestSpread:
     )
     def test_any_unit_will_do(self, first: list[float], then: list[float], power: int) -> None:
         """What is typical is between the least and the most, and all else has no unit."""
-        here, there, unit = Spread(), Spread(), 4.0**power  # nothing is rounded then
+        here, there, unit = (
+            LatencyEstimator(),
+            LatencyEstimator(),
+            4.0**power,
+        )  # nothing is rounded then
         for calls in (first, then):
-            typical = here.learn(calls)
+            typical = here.update(calls)
             assert min(calls) * (1 - 1e-9) <= typical <= max(calls) * (1 + 1e-9)
-            assert there.learn([unit * call for call in calls]) == unit * typical
-        for name in ("scatter", "error", "skew"):
+            assert there.update([unit * call for call in calls]) == unit * typical
+        for name in ("cv", "error", "skew"):
             assert getattr(there, name) == getattr(here, name)
 
     def test_forgets_slowly(self) -> None:
         """Calls that are alike by chance do not make it sure."""
-        spread = Spread()
-        spread.learn([0.5, 1.0, 1.5, 2.0])
-        before = spread.error
-        spread.learn([1.0] * 10)
-        assert before / 2 < spread.error < before
+        estimator = LatencyEstimator()
+        estimator.update([0.5, 1.0, 1.5, 2.0])
+        before = estimator.error
+        estimator.update([1.0] * 10)
+        assert before / 2 < estimator.error < before
 
     def test_one_call_tells_nothing(self) -> None:
         """Nor do calls that took no time: what was known or guessed stays."""
-        spread = Spread()
-        guessed = (spread.scatter, spread.error, spread.skew)
-        assert (spread.learn([2.0]), spread.learn([0.0] * 5)) == (2.0, 0.0)
-        assert (spread.scatter, spread.error, spread.skew) == guessed
+        estimator = LatencyEstimator()
+        guessed = (estimator.cv, estimator.error, estimator.skew)
+        assert (estimator.update([2.0]), estimator.update([0.0] * 5)) == (2.0, 0.0)
+        assert (estimator.cv, estimator.error, estimator.skew) == guessed
