@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean, median
 from typing import TypeAlias
 
+import attrs
+
 from trio_turnstile.limits import (
     AIMDLimit,
     Gradient2Limit,
@@ -33,6 +35,7 @@ from trio_turnstile.simulation import (
     Result,
     Scenario,
     Server,
+    Sine,
     Steps,
     overall,
     simulate,
@@ -152,6 +155,38 @@ def service(number: int) -> Scenario:
         clients=(Client(timeout=100 * time),),
         duration=duration,
         warm_up=duration / 6,
+    )
+
+
+def resized(scenario: Scenario, workers: int, seconds: float) -> Scenario:
+    """Return a scenario of one client with another capacity and speed, otherwise alike.
+
+    Args:
+      scenario: a scenario for 40 workers of 0.1 s.
+      workers: the capacity in place of 40, in calls.
+      seconds: the service time in place of 0.1 s.
+    """
+    size, speed = workers / 40, seconds / 0.1
+
+    def change(number: float | Steps | Sine, factor: float) -> Steps:
+        assert not isinstance(number, Sine)
+        steps = number if isinstance(number, Steps) else Steps(number)
+        then = tuple((time * speed, value * factor) for time, value in steps.then)
+        return Steps(steps.first * factor, then)
+
+    server = attrs.evolve(
+        scenario.server,
+        workers=change(scenario.server.workers, size),
+        service_time=change(scenario.server.service_time, speed),
+        refusal_time=0.005 * min(1.0, speed),
+    )
+    (client,) = scenario.clients
+    return attrs.evolve(
+        scenario,
+        server=server,
+        clients=(attrs.evolve(client, timeout=client.timeout * speed),),
+        duration=scenario.duration * speed,
+        warm_up=scenario.warm_up * speed,
     )
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import cache
 from statistics import geometric_mean
 
-import attrs
 import pytest
 
-from benchmarks.policies import HELD_OUT, Make, policies, service
+from benchmarks.policies import HELD_OUT, Make, policies, resized, service
 from trio_turnstile.limits import KneeLimit
 from trio_turnstile.simulation import (
     COLD_START,
@@ -24,8 +23,6 @@ from trio_turnstile.simulation import (
     TWO_CLIENTS,
     Result,
     Scenario,
-    Sine,
-    Steps,
     overall,
     simulate,
 )
@@ -128,32 +125,6 @@ def test_leads_the_table(make: Make, seed: int) -> None:
         if min(scores) < worst and geometric_mean(scores + unplayed * [PERFECT]) < best:
             return  # it cannot catch up any more
     pytest.fail(f"{scores} against {best} overall and {worst} at worst")
-
-
-def resized(scenario: Scenario, workers: int, seconds: float) -> Scenario:
-    """The same question, asked of a service of another capacity and speed."""
-    size, speed = workers / 40, seconds / 0.1
-
-    def change(number: float | Steps | Sine, factor: float) -> Steps:
-        assert not isinstance(number, Sine)
-        steps = number if isinstance(number, Steps) else Steps(number)
-        then = tuple((time * speed, value * factor) for time, value in steps.then)
-        return Steps(steps.first * factor, then)
-
-    server = attrs.evolve(
-        scenario.server,
-        workers=change(scenario.server.workers, size),
-        service_time=change(scenario.server.service_time, speed),
-        refusal_time=0.005 * min(1.0, speed),
-    )
-    (client,) = scenario.clients
-    return attrs.evolve(
-        scenario,
-        server=server,
-        clients=(attrs.evolve(client, timeout=client.timeout * speed),),
-        duration=scenario.duration * speed,
-        warm_up=scenario.warm_up * speed,
-    )
 
 
 @pytest.mark.parametrize(

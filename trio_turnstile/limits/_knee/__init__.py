@@ -10,6 +10,6 @@ The docstring of each constant says where its number comes from: *theory* (it fo
 *tuned* (chosen by the scores of simulated services), or *taste* (a round number that works).
 The services of ``benchmarks.policies.HELD_OUT`` took no part in the tuning. To see what a
 part is for, remove it: ``python -m benchmarks.ablation``, with its table in the documentation, and
-``tests/limits/test_knee_parts.py``. The scores alone do not show every part: some exist for one
+``tests/simulation/test_knee_parts.py``. The scores alone do not show every part: some exist for one
 kind of service.
 """
