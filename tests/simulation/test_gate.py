@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
 from statistics import geometric_mean
+from typing import TypeAlias
 
 import pytest
 
@@ -33,26 +34,22 @@ SEEDS = (1, 2, 3, 4, 5)
 OTHERS = {name: make for name, make in policies(200).items() if name != "Knee"}
 PERFECT = 105.0
 """More than any policy scores: the oracle has 100, and chance is worth a little."""
+Knee: TypeAlias = Callable[[Scenario, int], Result]
 every_seed = pytest.mark.parametrize("seed", SEEDS)
-
-
-@cache
-def knee(scenario: Scenario, seed: int) -> Result:
-    return simulate(KneeLimit(scenario.initial), scenario, seed=seed)
 
 
 @every_seed
 @pytest.mark.parametrize(
     "scenario", [STEADY, HALVED, SLOWER, HEAVY_TAIL, OPEN, COLLAPSE], ids=lambda s: s.name
 )
-def test_throughput_95(scenario: Scenario, seed: int) -> None:
+def test_throughput_95(knee: Knee, scenario: Scenario, seed: int) -> None:
     """At least 95 % of the oracle's throughput."""
     assert knee(scenario, seed).throughput >= 0.95
 
 
 @every_seed
 @pytest.mark.parametrize("scenario", [QUOTA, STALL, COLD_START], ids=lambda s: s.name)
-def test_throughput_90(scenario: Scenario, seed: int) -> None:
+def test_throughput_90(knee: Knee, scenario: Scenario, seed: int) -> None:
     """At least 90 % where the service is hard on its callers."""
     assert knee(scenario, seed).throughput >= 0.90
 
@@ -61,25 +58,25 @@ def test_throughput_90(scenario: Scenario, seed: int) -> None:
 @pytest.mark.parametrize(
     "scenario", [s for s in GATE if s not in (STALL, COLD_START)], ids=lambda s: s.name
 )
-def test_latency(scenario: Scenario, seed: int) -> None:
+def test_latency(knee: Knee, scenario: Scenario, seed: int) -> None:
     """A 99th percentile of at most 1.25 times the oracle's."""
     assert knee(scenario, seed).p99_ratio <= 1.25
 
 
 @every_seed
-def test_latency_of_a_stall(seed: int) -> None:
+def test_latency_of_a_stall(knee: Knee, seed: int) -> None:
     """At most twice the oracle's."""
     assert knee(STALL, seed).p99_ratio <= 2.0
 
 
 @every_seed
-def test_refusals_by_a_quota(seed: int) -> None:
+def test_refusals_by_a_quota(knee: Knee, seed: int) -> None:
     """At most 3 % of the calls."""
     assert knee(QUOTA, seed).rejected <= 0.03
 
 
 @every_seed
-def test_settling(seed: int) -> None:
+def test_settling(knee: Knee, seed: int) -> None:
     """Within 5 s after the capacity halves, 8 s after it doubles, and 8 s from 1 to 100."""
     _, halved, doubled = knee(HALVED, seed).settled
     (cold,) = knee(COLD_START, seed).settled
@@ -92,7 +89,7 @@ def test_settling(seed: int) -> None:
 
 
 @every_seed
-def test_finds_more_capacity_soon(seed: int) -> None:
+def test_finds_more_capacity_soon(knee: Knee, seed: int) -> None:
     """It looks up often enough, where a look costs little: 3 s after twenty workers are forty."""
     doubled = knee(HALVED, seed).settled[2]
     assert doubled is not None
@@ -100,12 +97,12 @@ def test_finds_more_capacity_soon(seed: int) -> None:
 
 
 @every_seed
-def test_fairness(seed: int) -> None:
+def test_fairness(knee: Knee, seed: int) -> None:
     """Two clients share one service, from 20 s after the second has joined."""
     assert knee(TWO_CLIENTS, seed).fairness >= 0.95
 
 
-def test_score() -> None:
+def test_score(knee: Knee) -> None:
     """At least 90 overall, and 70 in the worst scenario of the worst seed."""
     results = [knee(scenario, seed) for scenario in GATE for seed in SEEDS]
     assert overall(results) >= 90
@@ -114,7 +111,7 @@ def test_score() -> None:
 
 @every_seed
 @pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS.keys())
-def test_leads_the_table(make: Make, seed: int) -> None:
+def test_leads_the_table(knee: Knee, make: Make, seed: int) -> None:
     """No other policy scores higher overall, nor in its worst scenario."""
     ours = [knee(scenario, seed) for scenario in GATE]
     best, worst = overall(ours), min(result.score for result in ours)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import attrs
 import pytest
@@ -23,6 +23,7 @@ from trio_turnstile.simulation import (
     Jitter,
     LogNormal,
     Pareto,
+    Result,
     Scenario,
     Server,
     Sine,
@@ -103,9 +104,9 @@ def test_littles_law(limit: int) -> None:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-def test_the_books_balance(scenario: Scenario) -> None:
-    """Every call that started has ended in one way, or is in flight."""
-    for books in simulate(KneeLimit(), scenario, seed=3).books:
+def test_the_books_balance(scenario: Scenario, knee: Callable[[Scenario, int], Result]) -> None:
+    """Every call that started has ended in exactly one way, or is in flight."""
+    for books in knee(scenario, 3).books:
         assert books.started == books.ok + books.refused + books.timed_out + books.in_flight
         assert books.ok == len(books.latencies)
         assert books.in_flight >= 0
@@ -133,9 +134,9 @@ def test_the_books_balance_anywhere(
     assert 0 <= books.in_flight <= 10
 
 
-def test_the_same_seed_gives_the_same_trace() -> None:
-    """And another seed another one."""
-    first, again, other = (simulate(KneeLimit(), STALL, seed=seed) for seed in (4, 4, 5))
+def test_the_same_seed_gives_the_same_trace(knee: Callable[[Scenario, int], Result]) -> None:
+    """Another seed gives another trace."""
+    first, again, other = knee(STALL, 4), simulate(KneeLimit(), STALL, seed=4), knee(STALL, 5)
     assert repr(first.trace) == repr(again.trace)  # by repr, as nan is not equal to itself
     assert repr(first.trace) != repr(other.trace)
 
