@@ -1,4 +1,4 @@
-"""The figures that `KneeLimit` must reach with its defaults, and that it leads the table."""
+"""The figures that `KneeLimit` must reach with its defaults, and its lead over other policies."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_throughput_95(knee: Knee, scenario: Scenario, seed: int) -> None:
 @every_seed
 @pytest.mark.parametrize("scenario", [QUOTA, STALL, COLD_START], ids=lambda s: s.name)
 def test_throughput_90(knee: Knee, scenario: Scenario, seed: int) -> None:
-    """At least 90 % where the service is hard on its callers."""
+    """At least 90 % with a quota, a stall, or a cold start."""
     assert knee(scenario, seed).throughput >= 0.90
 
 
@@ -65,13 +65,13 @@ def test_latency(knee: Knee, scenario: Scenario, seed: int) -> None:
 
 @every_seed
 def test_latency_of_a_stall(knee: Knee, seed: int) -> None:
-    """At most twice the oracle's."""
+    """In a stall, a 99th percentile of at most twice the oracle's."""
     assert knee(STALL, seed).p99_ratio <= 2.0
 
 
 @every_seed
 def test_refusals_by_a_quota(knee: Knee, seed: int) -> None:
-    """At most 3 % of the calls."""
+    """A quota refuses at most 3 % of the calls."""
     assert knee(QUOTA, seed).rejected <= 0.03
 
 
@@ -90,7 +90,7 @@ def test_settling(knee: Knee, seed: int) -> None:
 
 @every_seed
 def test_finds_more_capacity_soon(knee: Knee, seed: int) -> None:
-    """It looks up often enough, where a look costs little: 3 s after twenty workers are forty."""
+    """It probes up often enough: it settles 3 s after twenty workers become forty."""
     doubled = knee(HALVED, seed).settled[2]
     assert doubled is not None
     assert doubled <= 3
@@ -98,7 +98,7 @@ def test_finds_more_capacity_soon(knee: Knee, seed: int) -> None:
 
 @every_seed
 def test_fairness(knee: Knee, seed: int) -> None:
-    """Two clients share one service, from 20 s after the second has joined."""
+    """Two clients share one service fairly, from 20 s after the second joined."""
     assert knee(TWO_CLIENTS, seed).fairness >= 0.95
 
 
@@ -139,7 +139,7 @@ def test_other_sizes(workers: int, seconds: float, asked: float) -> None:
 
 
 def test_services_held_out() -> None:
-    """Random services that no constant was chosen by."""
+    """The scores on random services that took no part in the tuning."""
     numbers = HELD_OUT[:24]
     results = [simulate(KneeLimit(), service(number), seed=number) for number in numbers]
     assert overall(results) >= 92
