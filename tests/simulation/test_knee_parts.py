@@ -6,6 +6,7 @@ each part is for one kind of service. These tests show which kind.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from statistics import fmean
@@ -21,8 +22,8 @@ from trio_turnstile.simulation import (
     COLLAPSE,
     HALVED,
     QUOTA,
-    SINE,
     SLOWER,
+    STALL,
     Scenario,
     Server,
     Steps,
@@ -52,11 +53,10 @@ def room_left_by_a_stall(seed: int) -> float:
     return 40 - min(point.limits[0] for point in trace if 20 < point.time < 22)
 
 
-def closeness_to_a_drift(seed: int) -> float:
-    """The capacity over the limit, in the worst tenth of the time, if the capacity oscillates."""
-    trace = simulate(KneeLimit(), SINE, seed=seed).trace[300:]
-    ratios = sorted(point.capacity / point.limits[0] for point in trace)
-    return ratios[len(ratios) // 10]
+def promptness_in_a_stall(seed: int) -> float:
+    """The seconds until the limit is right after nearly all workers stop, negated."""
+    (_, settled, *_) = simulate(KneeLimit(), attrs.evolve(STALL, duration=75.0), seed=seed).settled
+    return -math.inf if settled is None else -settled
 
 
 def shared(scenario: Scenario) -> Scenario:
@@ -69,16 +69,19 @@ NEEDS: dict[str, tuple[Figure, float]] = {
     "jumps of the knee": (partial(score, resized(HALVED, 8, 0.1), 1), 88),
     # Eight workers take twice as long, and half again.
     "jumps of the time": (partial(score, resized(SLOWER, 8, 0.1), 2), 85),
-    # 114 slow workers with a heavy tail.
+    # Three workers that become one, and calls of two kinds.
     "Huber's estimate": (partial(held_out, 1019), 75),
+    # Four workers of 17 ms that take twice as long, and calls of two kinds.
     "skew": (partial(held_out, 1004), 75),
     # A quota of 8 that becomes 4 and 8 again: without tests, the limit stays at 4.
     "re-testing of the refused limit": (partial(score, resized(QUOTA, 8, 0.1), 1), 90),
     # Two workers that collapse under 20 calls, so that all calls time out.
     "deep cut on slow refusals": (partial(score, resized(COLLAPSE, 2, 0.1), 11), 75),
+    # A quota of 12 that becomes 6, and calls of two kinds.
     "counted readings": (partial(held_out, 1013), 87),
     "scatter raises home": (partial(held_out, 1013), 83),
-    "clear of chance": (partial(closeness_to_a_drift, 1), 0.5),
+    # Probes up that are too short to be told from chance leave the knee in doubt.
+    "clear of chance": (partial(promptness_in_a_stall, 5), -2),
     "stall detector": (partial(room_left_by_a_stall, 3), 35),
     # Shared workers have no line: a queue slows all calls down.
     "learned slope": (partial(score, shared(resized(HALVED, 8, 0.1)), 2), 80),
