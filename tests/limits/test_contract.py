@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 from hypothesis import given, settings
@@ -105,3 +105,34 @@ def test_a_limit_out_of_bounds_is_refused(make: Callable[..., LimitPolicy]) -> N
     """An initial limit above the maximum raises ValueError."""
     with pytest.raises(ValueError, match="minimum"):
         make(20_000)
+
+
+class Halfway(LimitPolicy):
+    """The members that a subclass of `LimitPolicy` must have."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    @property
+    def limit(self) -> float:
+        return 10
+
+    def on_finish(self, sample: Sample) -> None:
+        self.seen += 1
+
+    def why(self) -> Mapping[str, object]:
+        return {"reason": "initial"}
+
+
+def test_a_subclass_may_ignore_starts_and_ticks() -> None:
+    """`LimitPolicy` has bodies for `on_start` and `on_tick` that do nothing."""
+    policy = Halfway()
+    drive(policy, [(0.1, Outcome.SUCCESS, True)] * 20)
+    assert policy.seen == 20
+
+
+def test_a_subclass_must_learn_from_finished_calls() -> None:
+    """A subclass of `LimitPolicy` without `on_finish` cannot be made."""
+    incomplete = type("Incomplete", (LimitPolicy,), {"limit": 10, "why": dict})
+    with pytest.raises(TypeError, match="on_finish"):
+        incomplete()
