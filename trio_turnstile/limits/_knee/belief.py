@@ -171,10 +171,9 @@ class Belief:
     def update_order(self, in_flight: float, overtaken: float, cv: float, calls: int) -> None:
         """Update the probabilities with the order in which calls ended.
 
-        A call that ends has overtaken, on average, a share of the others that are worked on, and
-        none of those in line. The share is the Gini index of the service times: the call overtakes
-        what has been worked on for longer than it took itself, and the mean of that over all calls
-        is half their mean difference over their mean.
+        On average, a call overtakes a share of the others that are worked on, and none of those in
+        line. The share is the Gini index of the service times, half their mean difference over
+        their mean: a call overtakes those worked on for longer than it took itself.
 
         Args:
           in_flight: mean number of calls in flight.
