@@ -1,6 +1,6 @@
 """All limit policies over the simulated scenarios: ``python -m benchmarks.policies``.
 
-With ``--family``, on random services that `KneeLimit` was not tuned on instead.
+With ``--family``, on random services that took no part in the tuning of `KneeLimit`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean, median
 from typing import TypeAlias
+
+import attrs
 
 from trio_turnstile.limits import (
     AIMDLimit,
@@ -33,6 +35,7 @@ from trio_turnstile.simulation import (
     Result,
     Scenario,
     Server,
+    Sine,
     Steps,
     overall,
     simulate,
@@ -41,11 +44,11 @@ from trio_turnstile.simulation._scenarios import at
 from trio_turnstile.simulation._simulate import Oracle
 
 Make: TypeAlias = Callable[[float], LimitPolicy]
-"""Makes a policy that starts at a limit."""
+"""Makes a policy from its initial limit."""
 
 
 def policies(most: int) -> Mapping[str, Make]:
-    """Return what is compared; ``most`` is the maximum of all but ours, which needs none."""
+    """Return the policies to compare; ``most`` is the maximum of all but ours, which needs none."""
     return {
         "AIMD": lambda initial: AIMDLimit(initial, minimum=1, maximum=most),
         "AIMD windowed": lambda initial: Windowed(AIMDLimit(initial, minimum=1, maximum=most)),
@@ -60,9 +63,9 @@ def policies(most: int) -> Mapping[str, Make]:
 
 
 HELD_OUT = range(1000, 1080)
-"""The services of the family that nothing was tuned on."""
+"""The services of the family that took no part in the tuning."""
 LATE = (10, 20, 30)
-"""What the family's figures are to be judged by: an oracle late by so many service times."""
+"""Delays, in service times, of the oracles that the family's figures are compared with."""
 
 
 def main() -> None:
@@ -108,7 +111,7 @@ def family() -> Iterable[str]:
     for calls in LATE:
         yield _row(f"oracle, {calls} late", [_late(n, calls) for n in HELD_OUT])
     yield ""
-    yield "oracle, N late: knows the capacity, but not before N service times have gone by"
+    yield "oracle, N late: knows the capacity of N service times ago"
 
 
 def _late(number: int, calls: int) -> Result:
@@ -131,7 +134,7 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def service(number: int) -> Scenario:
-    """Return one of a family: capacity 2 to 500, service times 5 ms to 10 s, any scatter."""
+    """Return a random service: capacity 2 to 500, service times 5 ms to 10 s, any distribution."""
     rng = random.Random(f"family/{number}")
     workers, time = _size(rng)
     duration = round(min(max(30, 300 * time), max(25, 100_000 * time / workers)))
@@ -155,6 +158,38 @@ def service(number: int) -> Scenario:
     )
 
 
+def resized(scenario: Scenario, workers: int, seconds: float) -> Scenario:
+    """Return a scenario of one client with another capacity and speed, otherwise alike.
+
+    Args:
+      scenario: a scenario for 40 workers of 0.1 s.
+      workers: the capacity in place of 40, in calls.
+      seconds: the service time in place of 0.1 s.
+    """
+    size, speed = workers / 40, seconds / 0.1
+
+    def change(number: float | Steps | Sine, factor: float) -> Steps:
+        assert not isinstance(number, Sine)
+        steps = number if isinstance(number, Steps) else Steps(number)
+        then = tuple((time * speed, value * factor) for time, value in steps.then)
+        return Steps(steps.first * factor, then)
+
+    server = attrs.evolve(
+        scenario.server,
+        workers=change(scenario.server.workers, size),
+        service_time=change(scenario.server.service_time, speed),
+        refusal_time=0.005 * min(1.0, speed),
+    )
+    (client,) = scenario.clients
+    return attrs.evolve(
+        scenario,
+        server=server,
+        clients=(attrs.evolve(client, timeout=client.timeout * speed),),
+        duration=scenario.duration * speed,
+        warm_up=scenario.warm_up * speed,
+    )
+
+
 def _size(rng: random.Random) -> tuple[int, float]:
     while True:
         time = math.exp(rng.uniform(math.log(0.005), math.log(10)))
@@ -175,7 +210,7 @@ def _jitter(rng: random.Random) -> Jitter:
 
 
 def _between(usual: float, other: float, duration: float) -> Steps:
-    """Return a number that is another one in the middle third of the time."""
+    """Return a number that has another value in the middle third of the time."""
     return Steps(usual, ((duration / 3, other), (2 * duration / 3, usual)))
 
 

@@ -1,8 +1,8 @@
-"""What a policy costs those who take tokens: a `KneeLimit` against none.
+"""The cost of a policy for tasks that take tokens: a `KneeLimit` against none.
 
 Both limiters are in a turnstile and keep the same limit, so that only the sampling and
-the thinking differ. The work does nothing, which is the worst case: a call that waits for
-a service has more time than that.
+the decisions differ. The work does nothing, which is the worst case: beside a call that
+waits for a service the cost is small.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Course: TypeAlias = Callable[[LimitPolicy | None], Awaitable[None]]
 
 
 async def alone(policy: LimitPolicy | None) -> None:
-    """One task takes a token and gives it back, again and again."""
+    """One task takes a token and returns it, many times."""
     async with open_turnstile() as turnstile:
         limiter = turnstile.limiter("bench", TOKENS, policy=policy)
         await _take(limiter, TIMES)
 
 
 async def crowded(policy: LimitPolicy | None) -> None:
-    """Many tasks do, more than there are tokens for."""
+    """More tasks than tokens do the same."""
     async with open_turnstile() as turnstile:
         limiter = turnstile.limiter("bench", TOKENS, policy=policy)
         async with trio.open_nursery() as nursery:
@@ -49,7 +49,7 @@ async def _take(limiter: Limiter, times: int) -> None:
 
 
 async def stage(policy: LimitPolicy | None) -> None:
-    """A stage takes items."""
+    """A step takes items."""
     async with open_turnstile() as turnstile:
         limiter = turnstile.limiter("bench", TOKENS, policy=policy)
         await (Producer(ITEMS) | Consumer(work, limiter=limiter)).run()
@@ -72,6 +72,6 @@ BENCHMARKS = tuple(
     for course, what in (
         (alone, "async with, by one task"),
         (crowded, f"async with, by {TASKS} tasks for {TOKENS} tokens"),
-        (stage, f"one stage, {TOKENS} tokens"),
+        (stage, f"one step, {TOKENS} tokens"),
     )
 )

@@ -1,9 +1,9 @@
-"""What every policy promises, whatever the service does."""
+"""The promises of every policy, for any service."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 from hypothesis import given, settings
@@ -59,7 +59,7 @@ def drive(policy: LimitPolicy, story: list[tuple[float, Outcome, bool]]) -> list
 def test_the_limit_is_finite_and_in_bounds(
     make: Make, story: list[tuple[float, Outcome, bool]]
 ) -> None:
-    """No sequence of calls takes the limit below 1, above the maximum, or out of the numbers."""
+    """No sequence of calls moves the limit below 1, above the maximum, or to infinity."""
     limits = drive(make(), story)
     assert all(math.isfinite(limit) and 1 <= limit <= 200 for limit in limits)
 
@@ -70,7 +70,7 @@ def test_the_limit_is_finite_and_in_bounds(
 def test_the_same_calls_give_the_same_limits(
     make: Make, story: list[tuple[float, Outcome, bool]]
 ) -> None:
-    """Nothing but what it is told moves a policy."""
+    """Only the calls it sees move a policy."""
     assert drive(make(), story) == drive(make(), story)
 
 
@@ -82,7 +82,7 @@ def test_ignored_calls_teach_nothing(make: Make) -> None:
 
 @every_policy
 def test_every_policy_gives_its_reason(make: Make) -> None:
-    """There is a word before the first move and after."""
+    """`why` gives a reason before the first move and after."""
     policy = make()
     assert policy.why()["reason"] == "initial"
     drive(
@@ -93,7 +93,7 @@ def test_every_policy_gives_its_reason(make: Make) -> None:
 
 @every_policy
 def test_an_idle_application_moves_nothing(make: Make) -> None:
-    """Ticks without calls."""
+    """Ticks without calls leave the limit unchanged."""
     policy = make()
     for i in range(1000):
         policy.on_tick(i / 10, 0, 0)
@@ -102,6 +102,37 @@ def test_an_idle_application_moves_nothing(make: Make) -> None:
 
 @pytest.mark.parametrize("make", [AIMDLimit, VegasLimit, Gradient2Limit, KneeLimit])
 def test_a_limit_out_of_bounds_is_refused(make: Callable[..., LimitPolicy]) -> None:
-    """Asked for more than the maximum."""
+    """An initial limit above the maximum raises ValueError."""
     with pytest.raises(ValueError, match="minimum"):
         make(20_000)
+
+
+class Halfway(LimitPolicy):
+    """The members that a subclass of `LimitPolicy` must have."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    @property
+    def limit(self) -> float:
+        return 10
+
+    def on_finish(self, sample: Sample) -> None:
+        self.seen += 1
+
+    def why(self) -> Mapping[str, object]:
+        return {"reason": "initial"}
+
+
+def test_a_subclass_may_ignore_starts_and_ticks() -> None:
+    """`LimitPolicy` has bodies for `on_start` and `on_tick` that do nothing."""
+    policy = Halfway()
+    drive(policy, [(0.1, Outcome.SUCCESS, True)] * 20)
+    assert policy.seen == 20
+
+
+def test_a_subclass_must_learn_from_finished_calls() -> None:
+    """A subclass of `LimitPolicy` without `on_finish` cannot be made."""
+    incomplete = type("Incomplete", (LimitPolicy,), {"limit": 10, "why": dict})
+    with pytest.raises(TypeError, match="on_finish"):
+        incomplete()

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from trio_turnstile.limits import KneeLimit, Outcome, Sample
 from trio_turnstile.limits._knee.belief import Belief
-from trio_turnstile.limits._knee.latency import Spread
+from trio_turnstile.limits._knee.latency import LatencyEstimator
 from trio_turnstile.limits._knee.meter import Meter, Reading
-from trio_turnstile.limits._knee.refusals import CALLS, HOLD, Ceiling
-from trio_turnstile.limits._knee.stall import Drought
+from trio_turnstile.limits._knee.refusals import RETEST_CALLS, RETEST_SECONDS, RefusalBracket
+from trio_turnstile.limits._knee.stall import StallDetector
 from trio_turnstile.simulation import SINE, Client, Scenario, Server, Steps, simulate
 
 
@@ -43,13 +43,13 @@ def test_finds_the_knee_from_below_and_above(workers: int) -> None:
 
 @pytest.mark.parametrize("workers", [3, 8, 40])
 def test_where_calls_share_the_workers(workers: int) -> None:
-    """There all overtake each other, in a queue or not; that does not mislead it."""
+    """Calls that share the workers overtake each other, and this does not mislead the policy."""
     server = Server(workers=workers, shared=True)
     assert workers <= settled_limit(KneeLimit(20), server, 60.0) <= 1.2 * workers + 1
 
 
 def test_tells_slower_from_smaller() -> None:
-    """Latency doubles in both cases; the limit halves in one alone."""
+    """Latency doubles in both cases, and the limit halves only if the service is smaller."""
     slower = Server(service_time=Steps(0.1, ((15, 0.2),)))
     smaller = Server(workers=Steps(40, ((15, 20),)))
     assert settled_limit(KneeLimit(), slower, 40.0) > 34
@@ -57,20 +57,20 @@ def test_tells_slower_from_smaller() -> None:
 
 
 def test_holds_still_while_not_in_use() -> None:
-    """At 50 calls per second of 0.1 s each a limit of 20 never binds, and nothing moves it."""
+    """At 50 calls per second of 0.1 s each, a limit of 20 never binds and never moves."""
     scenario = Scenario(name="", clients=(Client(arrivals=50),), duration=60.0)
     result = simulate(KneeLimit(), scenario, seed=1)
     assert {point.limits[0] for point in result.trace[100:]} == {20}
 
 
 def test_always_moves_by_at_least_one() -> None:
-    """From 1 upwards: the smallest probe is a whole call."""
+    """From 1 upwards, the smallest probe is a whole call."""
     assert settled_limit(KneeLimit(1), Server(workers=3), 60.0) >= 2
 
 
 @pytest.mark.slow
 def test_growth_is_seen_soon_where_calls_are_few() -> None:
-    """Four workers become eight: there are six calls after 33 round trips, in the mean."""
+    """Four workers become eight: after 33 round trips on average, the limit is six."""
     server = Server(workers=Steps(4, ((40, 8),)), sigma=0.1)
     scenario = Scenario(name="", server=server, duration=60.0)
 
@@ -82,7 +82,7 @@ def test_growth_is_seen_soon_where_calls_are_few() -> None:
 
 
 def test_keeps_under_a_latency_ceiling() -> None:
-    """More throughput is not bought by a latency that the user does not want."""
+    """With `max_latency`, the limit stays low even if throughput suffers."""
     server = Server(workers=100, queue=math.inf)
     free = settled_limit(KneeLimit(), server, 40.0)
     bound = settled_limit(KneeLimit(max_latency=0.05), server, 40.0)
@@ -91,7 +91,7 @@ def test_keeps_under_a_latency_ceiling() -> None:
 
 
 def test_one_cut_per_cohort() -> None:
-    """Twenty refusals of calls admitted at the same limit cut once."""
+    """Twenty refusals of calls admitted at the same limit cut the limit once."""
     policy = KneeLimit()
     for i in range(20):
         policy.on_start(0.0, i + 1)
@@ -102,21 +102,21 @@ def test_one_cut_per_cohort() -> None:
 
 
 def test_time_outs_cut_deep_and_are_not_climbed_back_to() -> None:
-    """A service that drowns at the start, where every call times out, is left to breathe."""
+    """If every call times out at the start, the limit falls far and stays low."""
     server = Server(workers=2, service_time=0.05, collapse=0.5)
     assert settled_limit(KneeLimit(), server, 60.0, timeout=2.5) <= 3
 
 
 @pytest.mark.parametrize("seed", [3, 4, 6])
-def test_looks_up_are_short(seed: int) -> None:
-    """A look never costs a deep queue: two fifths more than home at the most."""
+def test_probes_up_are_short(seed: int) -> None:
+    """A probe never causes a deep queue: it is at most two fifths above home."""
     scenario = Scenario(name="", server=Server(workers=8, collapse=0.5), duration=60.0)
     trace = simulate(KneeLimit(), scenario, seed=seed).trace
     assert max(point.limits[0] for point in trace if point.time > 8.0) <= 13
 
 
 def test_a_large_quota_is_kept_to() -> None:
-    """One call too many among hundreds is refused again and again, and is given up."""
+    """If the service refuses one call among hundreds again and again, the limit falls by one."""
     server = Server(workers=400, service_time=0.2, queue=0)
     scenario = Scenario(name="", server=server, duration=60.0)
     result = simulate(KneeLimit(), scenario, seed=1)
@@ -125,13 +125,13 @@ def test_a_large_quota_is_kept_to() -> None:
 
 
 def test_rare_failures_are_no_overload() -> None:
-    """Three failures in a hundred, at any load, do not bring the limit down."""
+    """Three failures in a hundred at any load do not lower the limit."""
     limit = settled_limit(KneeLimit(), Server(errors=0.03), 40.0)
     assert limit > 30
 
 
-def test_a_stall_is_noticed_by_what_does_not_finish() -> None:
-    """All but two workers stop: within 2 s the limit is down, long before calls time out."""
+def test_missing_calls_reveal_a_stall() -> None:
+    """If all but two workers stop, the limit falls within 2 s, long before calls time out."""
     scenario = Scenario(name="", server=Server(workers=Steps(40, ((20, 2),))), duration=25.0)
     trace = simulate(KneeLimit(), scenario, seed=3).trace
     assert min(point.limits[0] for point in trace if 20 < point.time < 22) <= 5
@@ -140,7 +140,7 @@ def test_a_stall_is_noticed_by_what_does_not_finish() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_follows_a_capacity_that_drifts(seed: int) -> None:
-    """Down from 60 to 20 in a minute and up again: behind at times, but not twice over."""
+    """The limit follows from 60 to 20 in a minute and back, never far behind."""
     trace = simulate(KneeLimit(), SINE, seed=seed).trace
     beyond = sorted(point.limits[0] / point.capacity for point in trace[300:])
     assert beyond[len(beyond) // 2] < 1.3
@@ -148,7 +148,7 @@ def test_follows_a_capacity_that_drifts(seed: int) -> None:
 
 
 def test_explains_itself() -> None:
-    """The evidence of a move holds the figures it rests on."""
+    """The evidence of a move contains the figures behind it."""
     policy, reasons = KneeLimit(), set[object]()
     now, running = 0.0, list[tuple[float, int]]()
     rng = random.Random(1)
@@ -166,7 +166,7 @@ def test_explains_itself() -> None:
 
 @pytest.mark.slow
 def test_a_sample_costs_little() -> None:
-    """At most 20 microseconds for start and finish together; the best of five runs."""
+    """Start and finish together take at most 20 microseconds, in the best of five runs."""
 
     def seconds_per_call() -> float:
         policy, count = KneeLimit(), 20_000
@@ -179,20 +179,20 @@ def test_a_sample_costs_little() -> None:
     assert min(seconds_per_call() for _ in range(5)) < 20e-6
 
 
-def told(belief: Belief, knee: float, time: float, limits: Iterable[float]) -> None:
-    """Give a belief a reading at each of the limits, of a service that keeps to the law."""
+def teach(belief: Belief, knee: float, time: float, limits: Iterable[float]) -> None:
+    """Update a belief with a reading at each limit, of a service that follows the law."""
     for calls in limits:
         latency = time * max(1.0, calls / knee)
-        belief.learn(calls, latency, error=0.05, rounds=1.0, trips=3.0, skew=1.0)
+        belief.update(calls, latency, error=0.05, rounds=1.0, trips=3.0, skew=1.0)
 
 
 class TestBelief:
     @given(st.floats(1.5, 400), st.floats(0.005, 10))
     def test_readings_on_both_sides_tell_the_knee(self, knee: float, time: float) -> None:
-        """To a seventh of it or three quarters of a call, whatever the service."""
+        """The median is within a seventh of the knee or three quarters of a call."""
         belief = Belief(1000)
-        told(belief, knee, time, [1.2 * knee, 0.7 * knee] * 20)
-        assert abs(belief.knee(0.5) - knee) <= max(0.75, 0.15 * knee)
+        teach(belief, knee, time, [1.2 * knee, 0.7 * knee] * 20)
+        assert abs(belief.quantile(0.5) - knee) <= max(0.75, 0.15 * knee)
 
     @given(
         st.lists(
@@ -204,46 +204,46 @@ class TestBelief:
     @example([(2.0, 100.0, 0.0, 0.0), (1.0, 1.0, 0.0, 0.0), *2 * [(1000.0, 100.0, 0.0, 0.0)]])
     @example(20 * [(2.0, 1.0, 0.0, 3.0), (2.0, 1.0, 1.0, 3.0)])
     def test_shares_are_in_order(self, readings: list[tuple[float, float, float, float]]) -> None:
-        """Whatever was read, if the law fits it or not, and within the bounds."""
+        """Quantiles are ordered and within the grid after any readings."""
         belief = Belief(1000)
         for calls, latency, overtaken, scatter in readings:
-            belief.learn(calls, latency, error=0.02, rounds=1.0, trips=2.0, skew=1.5)
-            belief.learn_order(calls, overtaken, scatter, calls=1000)
-        knees = [belief.knee(share) for share in (0.0, 0.1, 0.5, 0.9, 1.0)]
+            belief.update(calls, latency, error=0.02, rounds=1.0, trips=2.0, skew=1.5)
+            belief.update_order(calls, overtaken, scatter, calls=1000)
+        knees = [belief.quantile(share) for share in (0.0, 0.1, 0.5, 0.9, 1.0)]
         assert knees == sorted(knees)
         assert 0.5 <= knees[0] <= knees[-1] <= 1200
 
-    def test_one_limit_alone_does_not_tell_it(self) -> None:
-        """The knee may be below or above."""
+    def test_one_limit_does_not_show_the_knee(self) -> None:
+        """After readings at one limit, the knee may be below or above it."""
         belief = Belief(1000)
-        told(belief, 40, 0.1, [20])
-        assert belief.knee(0.2) < 10
-        assert belief.knee(0.8) > 100
+        teach(belief, 40, 0.1, [20])
+        assert belief.quantile(0.2) < 10
+        assert belief.quantile(0.8) > 100
 
     @pytest.mark.parametrize("slope", [1.0, 1.6])
     def test_learns_how_steeply_a_queue_slows_calls_down(self, slope: float) -> None:
-        """Two limits above the knee and one below tell both, with contention or without."""
+        """Two limits above the knee and one below show both, with contention or without."""
         belief = Belief(1000)
         for calls in [15, 30, 60] * 20:
             latency = 0.1 * max(1.0, calls / 20) ** slope
-            belief.learn(calls, latency, error=0.02, rounds=2.0, trips=3.0, skew=1.0)
-        assert 18 < belief.knee(0.5) < 22
+            belief.update(calls, latency, error=0.02, rounds=2.0, trips=3.0, skew=1.0)
+        assert 18 < belief.quantile(0.5) < 22
 
     def test_a_queue_is_as_long_as_the_mean_of_its_calls(self) -> None:
-        """If that is twice what is typical, a short queue slows what is typical down twice."""
+        """If the mean is twice the location, a short queue delays twice as much."""
         belief = Belief(1000)
         for calls in [14, 24] * 5:
             latency = 0.1 * (1 + 2 * max(0.0, calls / 20 - 1))
-            belief.learn(calls, latency, error=0.02, rounds=2.0, trips=3.0, skew=2.0)
-        assert 19 < belief.knee(0.1) < belief.knee(0.9) < 23
+            belief.update(calls, latency, error=0.02, rounds=2.0, trips=3.0, skew=2.0)
+        assert 19 < belief.quantile(0.1) < belief.quantile(0.9) < 23
 
     def test_others_may_be_in_a_queue(self) -> None:
-        """So one short reading of it changes little, and a long one much."""
+        """A short reading of a queue changes little, and a long reading changes much."""
         for rounds, moved in ((1.0, False), (5.0, True)):
             belief = Belief(1000)
-            told(belief, 20, 0.1, [24, 14] * 10)
-            belief.learn(40, 0.12, error=0.05, rounds=rounds, trips=3.0, skew=1.0)
-            assert (belief.knee(0.5) > 25) is moved
+            teach(belief, 20, 0.1, [24, 14] * 10)
+            belief.update(40, 0.12, error=0.05, rounds=rounds, trips=3.0, skew=1.0)
+            assert (belief.quantile(0.5) > 25) is moved
 
     @pytest.mark.parametrize(
         ("overtaken", "low", "high"), [(0.0, 1, 2), (0.2, 4.5, 5.5), (0.44, 9, 60)]
@@ -251,80 +251,80 @@ class TestBelief:
     def test_the_order_of_ends_tells_the_knee(
         self, overtaken: float, low: float, high: float
     ) -> None:
-        """Where there is a line: who waits in it overtakes nobody, who is worked on does."""
+        """In a line, calls that wait overtake nobody, and calls that are worked on do."""
         belief = Belief(1000)
-        told(belief, 5, 0.1, [7, 3.5] * 10)
+        teach(belief, 5, 0.1, [7, 3.5] * 10)
         for _ in range(5):
-            belief.learn_order(7, 0.3, scatter=1.0, calls=100)
-        # The last was long ago, and this one is vague.
-        belief.learn(10, 0.14, error=0.5, rounds=1.0, trips=200.0, skew=1.0)
+            belief.update_order(7, 0.3, cv=1.0, calls=100)
+        # A long time passes, and this reading is imprecise.
+        belief.update(10, 0.14, error=0.5, rounds=1.0, trips=200.0, skew=1.0)
         for _ in range(5):
-            belief.learn_order(10, overtaken, scatter=1.0, calls=100)
-        assert low < belief.knee(0.5) < high
+            belief.update_order(10, overtaken, cv=1.0, calls=100)
+        assert low < belief.quantile(0.5) < high
 
     def test_without_a_line_the_order_tells_nothing(self) -> None:
-        """Calls that share the workers overtake each other however many there are."""
+        """If calls share the workers, their order does not change the belief."""
         belief, by_latency = Belief(1000), Belief(1000)
         for calls in [10, 4] * 20:
-            told(belief, 5, 0.1, [calls])
-            told(by_latency, 5, 0.1, [calls])
-            belief.learn_order(calls, 0.44, scatter=1.0, calls=20)
-        assert belief.knee(0.5) == pytest.approx(by_latency.knee(0.5), rel=0.05)
+            teach(belief, 5, 0.1, [calls])
+            teach(by_latency, 5, 0.1, [calls])
+            belief.update_order(calls, 0.44, cv=1.0, calls=20)
+        assert belief.quantile(0.5) == pytest.approx(by_latency.quantile(0.5), rel=0.05)
 
     def test_a_doubled_latency_may_be_slower_or_smaller(self) -> None:
-        """Both are believed, until readings at other limits tell."""
+        """Both hypotheses stay probable until readings at other limits decide."""
         slower, smaller = (Belief(1000) for _ in range(2))
         for belief in (slower, smaller):
-            told(belief, 40, 0.1, [44, 30] * 10)
-            told(belief, 20, 0.1, [40])
-            assert belief.knee(0.1) < 25
-            assert belief.knee(0.9) > 35
-        told(slower, 40, 0.2, [15, 30, 40] * 3)
-        told(smaller, 20, 0.1, [15, 30, 40] * 3)
-        assert slower.knee(0.3) > 35
-        assert smaller.knee(0.7) < 25
+            teach(belief, 40, 0.1, [44, 30] * 10)
+            teach(belief, 20, 0.1, [40])
+            assert belief.quantile(0.1) < 25
+            assert belief.quantile(0.9) > 35
+        teach(slower, 40, 0.2, [15, 30, 40] * 3)
+        teach(smaller, 20, 0.1, [15, 30, 40] * 3)
+        assert slower.quantile(0.3) > 35
+        assert smaller.quantile(0.7) < 25
 
     def test_doubt_grows_with_time(self) -> None:
-        """What was sure is worth another look after a few hundred round trips."""
+        """After a few hundred round trips the belief is wide enough for another probe."""
         belief = Belief(1000)
-        told(belief, 40, 0.1, [44, 30] * 10)
-        sure = belief.knee(0.8)
-        belief.learn(40, 0.1, error=0.05, rounds=1.0, trips=300.0, skew=1.0)
-        assert belief.knee(0.8) > 1.3 * sure
+        teach(belief, 40, 0.1, [44, 30] * 10)
+        sure = belief.quantile(0.8)
+        belief.update(40, 0.1, error=0.05, rounds=1.0, trips=300.0, skew=1.0)
+        assert belief.quantile(0.8) > 1.3 * sure
 
 
-class TestDrought:
-    def test_misses_what_does_not_finish(self) -> None:
-        """Forty calls of 0.1 s, and then half the pace: it is noticed within half a second."""
-        drought, normal = Drought(), reading(pace=400.0, in_flight=40.0)
-        assert not self.watched(drought, normal, pace=400.0, since=0.0, ticks=100)
-        assert self.watched(drought, normal, pace=200.0, since=10.0, ticks=5)
+class TestStallDetector:
+    def test_fires_when_calls_do_not_finish(self) -> None:
+        """At half the pace of forty calls of 0.1 s, the detector fires within half a second."""
+        stall, normal = StallDetector(), reading(pace=400.0, in_flight=40.0)
+        assert not self.watched(stall, normal, pace=400.0, since=0.0, ticks=100)
+        assert self.watched(stall, normal, pace=200.0, since=10.0, ticks=5)
 
     def test_a_pace_read_from_few_calls_is_expected_less_of(self) -> None:
-        """At three quarters of the pace, calls are missing only if the pace was well known."""
+        """At three quarters of the pace it fires only if the pace was well known."""
         for calls, missed in ((800, True), (20, False)):
             normal = attrs.evolve(reading(pace=400.0, in_flight=40.0), calls=calls)
-            assert self.watched(Drought(), normal, pace=300.0, since=0.0, ticks=40) is missed
+            assert self.watched(StallDetector(), normal, pace=300.0, since=0.0, ticks=40) is missed
 
     def test_expects_nothing_of_a_limit_not_in_use(self) -> None:
-        """Nor before anything was read."""
-        drought = Drought()
-        assert not drought.noticed(0.0, None, 40, 40, 0.3)
+        """It expects no calls before the first reading, nor at a limit that is not in use."""
+        stall = StallDetector()
+        assert not stall.missing(0.0, None, 40, 40, 0.3)
         normal = reading(pace=400.0, in_flight=40.0)
-        assert not any(drought.noticed(t / 10, normal, 40, 10, 0.3) for t in range(100))
+        assert not any(stall.missing(t / 10, normal, 40, 10, 0.3) for t in range(100))
 
     def watched(
-        self, drought: Drought, normal: Reading, *, pace: float, since: float, ticks: int
+        self, stall: StallDetector, normal: Reading, *, pace: float, since: float, ticks: int
     ) -> bool:
         noticed = False
         for tick in range(1, ticks + 1):
-            drought.finished += round(pace / 10)
-            noticed |= drought.noticed(since + tick / 10, normal, 40, 40, scatter=0.3) > 0
+            stall.finished += round(pace / 10)
+            noticed |= stall.missing(since + tick / 10, normal, 40, 40, cv=0.3) > 0
         return noticed
 
 
 def reading(*, pace: float, in_flight: float, finished: int = 800) -> Reading:
-    """A reading of two seconds, with a latency as Little's law has it."""
+    """A reading of two seconds, with the latency of Little's law."""
     latency = in_flight / pace
     return Reading(
         calls=finished,
@@ -332,63 +332,63 @@ def reading(*, pace: float, in_flight: float, finished: int = 800) -> Reading:
         seconds=2.0,
         in_flight=in_flight,
         latency=latency,
-        typical=0.9 * latency,
+        location=0.9 * latency,
         age=latency / 2,
     )
 
 
-class TestCeiling:
+class TestRefusalBracket:
     def test_returns_by_halves(self) -> None:
-        """40 was refused, 20 accepted: 30 is next; 30 refused: 25."""
-        ceiling = Ceiling()
-        ceiling.prove(20)
-        assert ceiling.cut(40, now=1.0) == 20
-        assert ceiling.halfway(20) == 30
-        assert ceiling.cut(30, now=2.0) == 20
-        assert ceiling.halfway(20) == 25
+        """If 40 was refused and 20 accepted, 30 is next, and after its refusal 25."""
+        bracket = RefusalBracket()
+        bracket.accept(20)
+        assert bracket.cut(40, now=1.0) == 20
+        assert bracket.halfway(20) == 30
+        assert bracket.cut(30, now=2.0) == 20
+        assert bracket.halfway(20) == 25
 
     def test_the_proven_limit_gives_way_by_a_tenth(self) -> None:
-        """And always by at least one, never below one."""
-        ceiling = Ceiling()
-        ceiling.prove(50)
-        assert [ceiling.cut(50, 1.0), ceiling.cut(45, 1.1)] == [45, 40]
-        assert [ceiling.cut(2, 1.2), ceiling.cut(1, 1.3)] == [1, 1]
+        """A cut of the accepted limit is at least one call, and never goes below one."""
+        bracket = RefusalBracket()
+        bracket.accept(50)
+        assert [bracket.cut(50, 1.0), bracket.cut(45, 1.1)] == [45, 40]
+        assert [bracket.cut(2, 1.2), bracket.cut(1, 1.3)] == [1, 1]
 
     def test_is_tested_after_a_hold_and_enough_calls(self) -> None:
-        """Neither time nor calls alone."""
-        ceiling = Ceiling()
-        ceiling.prove(20)
-        ceiling.cut(21, now=0.0)
-        assert ceiling.near(20)
-        assert not ceiling.due(HOLD)
-        for _ in range(CALLS):
-            ceiling.succeeded()
-        assert not ceiling.due(HOLD / 2)
-        assert ceiling.due(HOLD)
+        """A test needs both the time and the calls."""
+        bracket = RefusalBracket()
+        bracket.accept(20)
+        bracket.cut(21, now=0.0)
+        assert bracket.is_next(20)
+        assert not bracket.is_due(RETEST_SECONDS)
+        for _ in range(RETEST_CALLS):
+            bracket.on_success()
+        assert not bracket.is_due(RETEST_SECONDS / 2)
+        assert bracket.is_due(RETEST_SECONDS)
 
     def test_passing_it_forgets_it(self) -> None:
-        """A quota that grew."""
-        ceiling = Ceiling()
-        ceiling.prove(20)
-        ceiling.cut(21, now=0.0)
-        ceiling.prove(21)
-        assert ceiling.value == math.inf
+        """If the service accepts the refused limit, the bracket is open again."""
+        bracket = RefusalBracket()
+        bracket.accept(20)
+        bracket.cut(21, now=0.0)
+        bracket.accept(21)
+        assert bracket.refused == math.inf
 
 
 class TestReading:
     def test_what_ends_tells_of_now(self) -> None:
-        """The calls that end after a stall are the quick ones: their latencies tell too much."""
+        """After a stall only quick calls end, so the rate gives the latency."""
         former, stalled = (
             reading(pace=100.0, in_flight=20.0),
             reading(pace=100.0, in_flight=20.0, finished=20),
         )
         assert stalled.counted(former).latency == pytest.approx(2.0)
-        assert stalled.counted(former).typical == pytest.approx(1.8)
+        assert stalled.counted(former).location == pytest.approx(1.8)
 
 
 class TestMeter:
     def test_reads_littles_law(self) -> None:
-        """Two calls of 1 s, always in flight: rate 2, in flight 2, latency 1, age a half."""
+        """With two calls of 1 s always in flight: rate 2, in flight 2, latency 1, age a half."""
         meter = Meter()
         meter.on_start(0.0, 1)
         meter.on_start(0.0, 2)
@@ -406,7 +406,7 @@ class TestMeter:
         assert reading.age == pytest.approx(0.5)
 
     def test_begins_with_the_first_call(self) -> None:
-        """The clock of a program does not begin at 0, and nothing is read while nothing runs."""
+        """A reading starts with the first call, not at time 0."""
         meter = Meter()
         meter.on_start(1000.0, 1)
         meter.on_finish(Sample(1000.0, 1002.0, 1))
@@ -420,15 +420,15 @@ class TestMeter:
             ([0, 1, 2], 0, 1, 0.0),
             ([0, 1, 2], 1, 1, 0.5),
             ([0, 1, 2], 2, 1, 1.0),
-            ([0, 1, 1], 1, 0, 0.0),  # two begun together: who knows which of them ended first?
+            ([0, 1, 1], 1, 0, 0.0),  # two began together: their order is unknown
             ([1], 1, 0, 0.0),  # alone
-            ([], 0, 0, 0.0),  # begun before anybody looked
+            ([], 0, 0, 0.0),  # began before the meter existed
         ],
     )
-    def test_sees_whom_a_call_has_overtaken(
+    def test_measures_the_share_overtaken(
         self, starts: list[int], ended: int, placed: int, overtaken: float
     ) -> None:
-        """The share of the others in flight that had begun before it."""
+        """A call has overtaken the calls in flight that began before it."""
         meter = Meter()
         meter.open(0.0)
         for n, start in enumerate(starts):
@@ -438,39 +438,39 @@ class TestMeter:
         assert (reading.placed, reading.overtaken) == (placed, overtaken)
 
     def test_one_call_tells_nothing_of_the_scatter(self) -> None:
-        """Nor do calls that took no time: what was known or guessed stays."""
+        """One call, or calls that took no time, leave the estimates unchanged."""
         for latency, calls in ((1.0, 1), (0.0, 5)):
             meter = Meter()
             meter.open(0.0)
-            guessed = meter.spread.scatter
+            guessed = meter.latency.cv
             for _ in range(calls):
                 meter.on_start(2.0 - latency, 1)
                 meter.on_finish(Sample(2.0 - latency, 2.0, 1))
             meter.read(3.0)
-            assert meter.spread.scatter == guessed
+            assert meter.latency.cv == guessed
 
 
-class TestSpread:
-    def test_a_few_slow_calls_hardly_move_what_is_typical(self) -> None:
-        """Nor make it less sure, whereas they treble the mean."""
-        spread = Spread()
-        assert spread.learn([0.9, 1.0, 1.1] * 3 + [20.0]) < 1.1
-        assert spread.error < 0.4
-        assert spread.skew == pytest.approx(2.9, rel=0.1)
-        assert spread.scatter == pytest.approx(1.55, rel=0.02)
+class TestLatencyEstimator:
+    def test_a_few_slow_calls_hardly_move_the_location(self) -> None:
+        """A few slow calls hardly move the location or its error, but treble the mean."""
+        estimator = LatencyEstimator()
+        assert estimator.update([0.9, 1.0, 1.1] * 3 + [20.0]) < 1.1
+        assert estimator.error < 0.4
+        assert estimator.skew == pytest.approx(2.9, rel=0.1)
+        assert estimator.cv == pytest.approx(1.55, rel=0.02)
 
     @pytest.mark.parametrize(
         ("sigma", "slow", "calls"), [(0.1, 0.0, 10), (0.5, 0.0, 10), (1.0, 0.0, 10), (0.1, 0.2, 40)]
     )
-    def test_knows_how_sure_it_is(self, sigma: float, slow: float, calls: int) -> None:
-        """To a fifth, over many readings; if some calls are slow, once it has seen enough."""
-        rng, spread = random.Random(1), Spread()
+    def test_the_standard_error_is_right(self, sigma: float, slow: float, calls: int) -> None:
+        """Over many readings, the standard error is right within a fifth."""
+        rng, estimator = random.Random(1), LatencyEstimator()
         typical, errors = list[float](), list[float]()
         for _ in range(600):
             kinds = (10 if rng.random() < slow else 1 for _ in range(calls))
-            found = spread.learn([kind * rng.lognormvariate(0, sigma) for kind in kinds])
+            found = estimator.update([kind * rng.lognormvariate(0, sigma) for kind in kinds])
             typical.append(math.log(found))
-            errors.append(spread.error)
+            errors.append(estimator.error)
         assert fmean(errors) / math.sqrt(calls) == pytest.approx(stdev(typical), rel=0.2)
 
     @given(
@@ -479,26 +479,30 @@ class TestSpread:
         st.integers(-5, 5),
     )
     def test_any_unit_will_do(self, first: list[float], then: list[float], power: int) -> None:
-        """What is typical is between the least and the most, and all else has no unit."""
-        here, there, unit = Spread(), Spread(), 4.0**power  # nothing is rounded then
+        """The location scales exactly with the unit, and the other estimates have no unit."""
+        here, there, unit = (
+            LatencyEstimator(),
+            LatencyEstimator(),
+            4.0**power,
+        )  # a power of 4 is exact
         for calls in (first, then):
-            typical = here.learn(calls)
+            typical = here.update(calls)
             assert min(calls) * (1 - 1e-9) <= typical <= max(calls) * (1 + 1e-9)
-            assert there.learn([unit * call for call in calls]) == unit * typical
-        for name in ("scatter", "error", "skew"):
+            assert there.update([unit * call for call in calls]) == unit * typical
+        for name in ("cv", "error", "skew"):
             assert getattr(there, name) == getattr(here, name)
 
     def test_forgets_slowly(self) -> None:
-        """Calls that are alike by chance do not make it sure."""
-        spread = Spread()
-        spread.learn([0.5, 1.0, 1.5, 2.0])
-        before = spread.error
-        spread.learn([1.0] * 10)
-        assert before / 2 < spread.error < before
+        """One reading of equal calls does not make the error small."""
+        estimator = LatencyEstimator()
+        estimator.update([0.5, 1.0, 1.5, 2.0])
+        before = estimator.error
+        estimator.update([1.0] * 10)
+        assert before / 2 < estimator.error < before
 
     def test_one_call_tells_nothing(self) -> None:
-        """Nor do calls that took no time: what was known or guessed stays."""
-        spread = Spread()
-        guessed = (spread.scatter, spread.error, spread.skew)
-        assert (spread.learn([2.0]), spread.learn([0.0] * 5)) == (2.0, 0.0)
-        assert (spread.scatter, spread.error, spread.skew) == guessed
+        """One call, or calls that took no time, leave the estimates unchanged."""
+        estimator = LatencyEstimator()
+        guessed = (estimator.cv, estimator.error, estimator.skew)
+        assert (estimator.update([2.0]), estimator.update([0.0] * 5)) == (2.0, 0.0)
+        assert (estimator.cv, estimator.error, estimator.skew) == guessed

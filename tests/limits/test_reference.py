@@ -24,7 +24,7 @@ def call(
 
 
 class Spy:
-    """Keeps what it is told."""
+    """Records the samples it gets."""
 
     def __init__(self) -> None:
         self.limit = 20.0
@@ -69,7 +69,7 @@ class TestAIMD:
 
 class TestVegas:
     def test_first_sample_only_teaches_the_shortest_latency(self) -> None:
-        """A shorter latency than any before is learned, and nothing moves."""
+        """A new shortest latency is learned, and the limit does not move."""
         policy = VegasLimit()
         policy.on_finish(call(0.1))
         assert policy.limit == 20
@@ -189,14 +189,14 @@ class TestWindowed:
         assert (seen.in_flight, seen.outcome) == (11, Outcome.OVERLOADED)
 
     def test_throws_thin_windows_away(self) -> None:
-        """Fewer than ten calls say nothing."""
+        """A window with fewer than ten calls is discarded."""
         policy = Windowed(AIMDLimit())
         for i in range(9):
             policy.on_finish(call(0.1, 20, end=i / 4))
         assert policy.limit == 20
 
     def test_leaves_unreal_calls_out(self) -> None:
-        """Shorter than 100 microseconds."""
+        """Calls shorter than 100 microseconds are discarded."""
         policy = Windowed(AIMDLimit())
         for i in range(50):
             policy.on_finish(call(1e-5, 20, end=i / 4))

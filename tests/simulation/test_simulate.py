@@ -1,9 +1,9 @@
-"""The simulator itself: does it keep the laws that any queue keeps, and its own books?"""
+"""The simulator: it obeys the laws of queues, and its counts balance."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import attrs
 import pytest
@@ -23,6 +23,7 @@ from trio_turnstile.simulation import (
     Jitter,
     LogNormal,
     Pareto,
+    Result,
     Scenario,
     Server,
     Sine,
@@ -48,21 +49,21 @@ from trio_turnstile.simulation import (
         (Scenario, {"name": "", "clients": ()}),
     ],
 )
-def test_what_cannot_be_is_said(part: type, wrong: dict[str, object]) -> None:
-    """The message names the value that is wrong, and the rule."""
+def test_impossible_arguments_are_refused(part: type, wrong: dict[str, object]) -> None:
+    """The message names the wrong value and the rule."""
     name = list(wrong)[-1]
     with pytest.raises(ValueError, match=name):
         part(**wrong)
 
 
 def test_a_batch_server_shares_nothing() -> None:
-    """Of two that exclude each other, none is silently ignored."""
+    """Two options that exclude each other raise ValueError."""
     with pytest.raises(ValueError, match="leave out shared or flush"):
         Server(shared=True, flush=0.2)
 
 
 class Fixed:
-    """A limit that stays."""
+    """A limit that never moves."""
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
@@ -78,7 +79,7 @@ class Fixed:
 
 
 def test_half_the_capacity_gives_half_the_throughput() -> None:
-    """Twenty in flight of forty that could be: nobody waits, and half is done."""
+    """With 20 calls in flight on 40 workers, none waits and half the work is done."""
     result = simulate(Fixed(20), STEADY, seed=1)
     assert result.throughput == pytest.approx(0.5, abs=0.01)
     assert result.p99_ratio == pytest.approx(1.0, abs=0.02)
@@ -86,7 +87,7 @@ def test_half_the_capacity_gives_half_the_throughput() -> None:
 
 
 def test_too_much_in_flight_only_waits() -> None:
-    """A hundred in flight of forty: no more is done, and latency grows."""
+    """With 100 calls in flight on 40 workers, only the latency grows."""
     result = simulate(Fixed(100), STEADY, seed=1)
     assert result.throughput == pytest.approx(1.0, abs=0.01)
     assert result.p99_ratio > 1.6
@@ -103,9 +104,9 @@ def test_littles_law(limit: int) -> None:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-def test_the_books_balance(scenario: Scenario) -> None:
-    """Every call that started has ended in one way, or is in flight."""
-    for books in simulate(KneeLimit(), scenario, seed=3).books:
+def test_the_books_balance(scenario: Scenario, knee: Callable[[Scenario, int], Result]) -> None:
+    """Every call that started has ended in exactly one way, or is in flight."""
+    for books in knee(scenario, 3).books:
         assert books.started == books.ok + books.refused + books.timed_out + books.in_flight
         assert books.ok == len(books.latencies)
         assert books.in_flight >= 0
@@ -123,7 +124,7 @@ def test_the_books_balance(scenario: Scenario) -> None:
 def test_the_books_balance_anywhere(
     workers: int, queue: float, timeout: float, errors: float, arrivals: float | None, shared: bool
 ) -> None:
-    """Also when nothing works, all times out, and half is shed."""
+    """Counts balance also if nothing works, all calls time out, or half are shed."""
     server = Server(workers=workers, queue=queue, errors=errors, shared=shared)
     client = Client(arrivals=arrivals, timeout=timeout, max_wait=0.5)
     books = simulate(
@@ -133,9 +134,9 @@ def test_the_books_balance_anywhere(
     assert 0 <= books.in_flight <= 10
 
 
-def test_the_same_seed_gives_the_same_trace() -> None:
-    """And another seed another one."""
-    first, again, other = (simulate(KneeLimit(), STALL, seed=seed) for seed in (4, 4, 5))
+def test_the_same_seed_gives_the_same_trace(knee: Callable[[Scenario, int], Result]) -> None:
+    """Another seed gives another trace."""
+    first, again, other = knee(STALL, 4), simulate(KneeLimit(), STALL, seed=4), knee(STALL, 5)
     assert repr(first.trace) == repr(again.trace)  # by repr, as nan is not equal to itself
     assert repr(first.trace) != repr(other.trace)
 
@@ -155,7 +156,7 @@ def test_a_quota_refuses_what_is_beyond_it() -> None:
 
 
 def test_calls_that_share_the_workers_wait_for_none() -> None:
-    """Thrice as many as workers take thrice as long, and short ones end long before long ones."""
+    """Three times as many calls as workers take three times as long, and short calls end first."""
     sharing = Server(workers=10, jitter=Bimodal(0.2, 10.0), shared=True)
     shared, in_line = (
         simulate(Fixed(30), Scenario(name="", server=server), seed=1)
@@ -170,7 +171,7 @@ def test_calls_that_share_the_workers_wait_for_none() -> None:
 
 
 def test_time_outs_end_the_call_and_not_the_work() -> None:
-    """A server too slow for the time-out does nothing that counts."""
+    """A server too slow for the time-out completes no call."""
     scenario = Scenario(
         name="", server=Server(service_time=1.0, sigma=0.0), clients=(Client(timeout=0.5),)
     )
@@ -179,7 +180,7 @@ def test_time_outs_end_the_call_and_not_the_work() -> None:
 
 
 def test_open_clients_shed_what_waits_too_long() -> None:
-    """600 per second where 200 can be served: two thirds are shed."""
+    """At 600 calls per second, of which 200 can be served, two thirds are shed."""
     client = Client(arrivals=600.0, max_wait=1.0)
     scenario = Scenario(name="", server=Server(workers=20), clients=(client,), duration=60.0)
     result = simulate(Fixed(20), scenario, seed=1)
@@ -194,7 +195,7 @@ def test_two_equal_clients_share_equally() -> None:
 
 @pytest.mark.parametrize("jitter", [LogNormal(1.0), Bimodal(), Pareto(3.0), Erlang(1), Erlang(4)])
 def test_scatter_has_mean_one(jitter: Jitter) -> None:
-    """The service time stated is the mean, whatever its distribution."""
+    """The service time is the mean of every distribution."""
     rng = random.Random(1)
     assert sum(jitter.draw(rng) for _ in range(100_000)) / 100_000 == pytest.approx(1.0, abs=0.03)
 

@@ -1,7 +1,7 @@
 """Adaptive limits: policies that propose how many calls may be in flight.
 
-Read `_protocol` first, then `_knee`, which is what to use unless you know better. The
-others are faithful to systems in wide use, so that you can compare.
+`KneeLimit` is the one to use unless you know better. The others follow systems in wide use
+faithfully, so that you can compare. For a policy of your own, subclass `LimitPolicy`.
 """
 
 from ._aimd import AIMDLimit

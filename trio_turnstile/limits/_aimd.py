@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import final
 
 from ._moving import MovingLimit
-from ._protocol import Outcome, Sample
+from ._protocol import LimitPolicy, Outcome, Sample
 
 
 @final
-class AIMDLimit:
+class AIMDLimit(LimitPolicy):
     """Grows by one for each good call, shrinks by a factor for each bad one.
 
     A call is bad if it was refused for overload or took longer than ``timeout``:
@@ -22,8 +22,8 @@ class AIMDLimit:
 
     Args:
       initial: the limit to start with, in calls.
-      minimum: never below it.
-      maximum: never above it.
+      minimum: the limit never goes below it.
+      maximum: the limit never goes above it.
       backoff: factor of a decrease.
       timeout: latency in seconds that counts as overload.
     """
@@ -46,16 +46,10 @@ class AIMDLimit:
         """The limit now proposed, in calls."""
         return self._limit.value
 
-    def on_start(self, now: float, in_flight: int) -> None:
-        """Learn nothing: only calls that finish teach."""
-
     def on_finish(self, sample: Sample) -> None:
-        """Learn from a call, unless it says nothing of the service."""
+        """Learn from a call, unless it says nothing about the service."""
         if sample.outcome is not Outcome.IGNORED:
             self._learn(sample)
-
-    def on_tick(self, now: float, in_flight: int, waiting: int) -> None:
-        """Learn nothing: only calls that finish teach."""
 
     def why(self) -> Mapping[str, object]:
         """Return the reason and the figures of the last move."""

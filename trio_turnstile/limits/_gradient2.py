@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import final
 
 from ._moving import MovingLimit
-from ._protocol import Outcome, Sample
+from ._protocol import LimitPolicy, Outcome, Sample
 
 _WARM_UP = 10
 
 
 @final
-class Gradient2Limit:
+class Gradient2Limit(LimitPolicy):
     """Shrinks as latency rises above its own long-term mean; always adds a little headroom.
 
     With ``gradient = clamp(tolerance * long / latency, 0.5, 1)``, the limit becomes
@@ -26,8 +26,8 @@ class Gradient2Limit:
 
     Args:
       initial: the limit to start with, in calls.
-      minimum: never below it.
-      maximum: never above it.
+      minimum: the limit never goes below it.
+      maximum: the limit never goes above it.
       smoothing: share of each move that is made, 0 to 1.
       queue: headroom, in calls.
       long_window: samples that the long-term mean reaches back.
@@ -58,16 +58,10 @@ class Gradient2Limit:
         """The limit now proposed, in calls."""
         return self._limit.value
 
-    def on_start(self, now: float, in_flight: int) -> None:
-        """Learn nothing: only calls that finish teach."""
-
     def on_finish(self, sample: Sample) -> None:
-        """Learn from a call, unless it says nothing of the service."""
+        """Learn from a call, unless it says nothing about the service."""
         if sample.outcome is not Outcome.IGNORED:
             self._learn(sample)
-
-    def on_tick(self, now: float, in_flight: int, waiting: int) -> None:
-        """Learn nothing: only calls that finish teach."""
 
     def why(self) -> Mapping[str, object]:
         """Return the reason and the figures of the last move."""

@@ -1,4 +1,4 @@
-"""A number that moves between two bounds, and remembers why."""
+"""A limit that moves between two bounds and keeps the reason of its last move."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import final
 
 
 def check_bounds(initial: float, minimum: float, maximum: float) -> None:
-    """Raise unless a policy may start at ``initial`` and keep between the bounds.
+    """Check that ``initial`` lies between the bounds of a policy.
 
     Raises:
-      ValueError: if the three are not in order, or the least is under 1.
+      ValueError: if the three are not in order, or ``minimum`` is below 1.
     """
     if not 1 <= minimum <= initial <= maximum:
         raise ValueError(
@@ -19,14 +19,19 @@ def check_bounds(initial: float, minimum: float, maximum: float) -> None:
         )
 
 
+def clamped(limit: float, minimum: float, maximum: float) -> float:
+    """Return the nearest limit within the bounds."""
+    return min(maximum, max(minimum, limit))
+
+
 @final
 class MovingLimit:
     """The limit of a policy that learns from finished calls alone.
 
     Args:
       initial: the limit to start with, in calls.
-      minimum: never below it.
-      maximum: never above it.
+      minimum: the limit never goes below it.
+      maximum: the limit never goes above it.
     """
 
     def __init__(self, initial: float, minimum: float, maximum: float) -> None:
@@ -40,10 +45,10 @@ class MovingLimit:
 
     def clamp(self, limit: float) -> float:
         """Return the nearest limit within the bounds."""
-        return min(self._maximum, max(self._minimum, limit))
+        return clamped(limit, self._minimum, self._maximum)
 
     def move(self, limit: float, reason: str, **figures: object) -> None:
-        """Go to a limit, or as near as the bounds allow; staying is no move."""
+        """Move to a limit, or as near as the bounds allow, and keep the reason if it moved."""
         before, self.value = self.value, self.clamp(limit)
         if self.value != before:
             self.why = {"reason": reason, "before": before, "after": self.value, **figures}

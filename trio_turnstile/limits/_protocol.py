@@ -1,12 +1,13 @@
-"""What an adaptive policy is told, and what it proposes.
+"""The interface of an adaptive policy: the calls it sees, and the limit it proposes.
 
 A policy is a plain synchronous object. It reads no clock, does no I/O, and draws no
-random number without a seed: time comes in as an argument. So the same calls give
-the same limit in production, in a test and in a simulation.
+random number without a seed: the time is an argument. So the same calls give the same
+limit in production, in a test and in a simulation.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Protocol, final
@@ -16,12 +17,12 @@ import attrs
 
 @final
 class Outcome(StrEnum):
-    """How a call ended, as far as the limit is concerned."""
+    """How a call ended, as far as it matters to the limit."""
 
     SUCCESS = "success"
     """The service did the work."""
     IGNORED = "ignored"
-    """The call says nothing of the service: it was cancelled, or failed in another way."""
+    """The call says nothing about the service: it was cancelled, or failed in another way."""
     OVERLOADED = "overloaded"
     """The service asked for less: a 429, a 503, a time-out."""
 
@@ -40,7 +41,7 @@ class Sample:
     outcome: Outcome = Outcome.SUCCESS
     """How it ended."""
     weight: int = 1
-    """How many calls it stands for: more than 1 where they are too many to tell of each."""
+    """How many calls it represents: more than 1 if calls are too many to sample each."""
 
     @property
     def latency(self) -> float:
@@ -49,31 +50,44 @@ class Sample:
 
 
 class LimitPolicy(Protocol):
-    """Proposes a limit; the throttle rules stay round it as guard rails."""
+    """Proposes a limit; the rules of the throttle remain as guard rails around it.
+
+    Subclass it, and write ``limit``, ``on_finish`` and ``why``; ``on_start`` and ``on_tick``
+    do nothing unless you override them. A class with the same five members works too,
+    without the base.
+    """
 
     @property
+    @abstractmethod
     def limit(self) -> float:
         """The limit it proposes now, in tokens; fractions are kept, and cut off last."""
         ...
 
     def on_start(self, now: float, in_flight: int) -> None:
-        """Take note that a call starts at ``now``; ``in_flight`` includes it."""
-        ...
+        """Record that a call starts; by default, do nothing.
 
+        Args:
+          now: the time, in seconds.
+          in_flight: how many calls are in flight, this one included.
+        """
+        return
+
+    @abstractmethod
     def on_finish(self, sample: Sample) -> None:
-        """Take note of a call that has ended, at ``sample.end``."""
+        """Record that a call has ended, at ``sample.end``."""
         ...
 
     def on_tick(self, now: float, in_flight: int, waiting: int) -> None:
-        """Take note of the state, about every 100 ms.
+        """Record the state, about every 100 ms; by default, do nothing.
 
         Args:
           now: the time, in seconds.
           in_flight: how many calls are in flight.
-          waiting: how many wait for a token.
+          waiting: how many tasks wait for a token.
         """
-        ...
+        return
 
+    @abstractmethod
     def why(self) -> Mapping[str, object]:
-        """Return the evidence of its last move: a ``"reason"``, and the figures behind it."""
+        """Return the evidence of the last move: a ``"reason"``, and the figures behind it."""
         ...

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from typing import final
 
 from ._moving import MovingLimit
-from ._protocol import Outcome, Sample
+from ._protocol import LimitPolicy, Outcome, Sample
 
 
 @final
-class VectorLimit:
+class VectorLimit(LimitPolicy):
     """Grows by one while latency is no worse than its mean, shrinks when it clearly is.
 
-    Once per mean latency, the mean of the successful calls since is held against an
-    exponential mean m and variance v of those before. If the limit was reached, no call
-    met with overload, and mean <= m: ``limit + 1``. On overload, or if
+    Once per mean latency, it compares the mean latency of the successful calls since the
+    last decision with an exponential mean m and variance v of those before. If the limit
+    was reached, no call was overloaded, and mean <= m: ``limit + 1``. On overload, or if
     mean >= m + 2.5 sqrt v: ``floor(0.9 * limit)``. Then, with d = mean - m and a = 0.4,
     v becomes ``(1 - a) * (v + a * d * d)`` and m becomes ``m + a * d``.
 
@@ -24,8 +24,8 @@ class VectorLimit:
 
     Args:
       initial: the limit to start with, in calls.
-      minimum: never below it.
-      maximum: never above it.
+      minimum: the limit never goes below it.
+      maximum: the limit never goes above it.
       decrease_ratio: factor of a decrease.
       ewma_alpha: weight of the newest mean.
       deviation_scale: standard deviations above the mean that are clearly worse.
@@ -60,17 +60,14 @@ class VectorLimit:
         return self._limit.value
 
     def on_start(self, now: float, in_flight: int) -> None:
-        """Take note whether the limit is reached."""
+        """Record whether the limit is reached."""
         if in_flight >= int(self._limit.value):
             self._reached = True
 
     def on_finish(self, sample: Sample) -> None:
-        """Learn from a call, unless it says nothing of the service."""
+        """Learn from a call, unless it says nothing about the service."""
         if sample.outcome is not Outcome.IGNORED:
             self._learn(sample)
-
-    def on_tick(self, now: float, in_flight: int, waiting: int) -> None:
-        """Learn nothing: only calls that finish teach."""
 
     def why(self) -> Mapping[str, object]:
         """Return the reason and the figures of the last move."""

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import final
 
 from ._moving import MovingLimit
-from ._protocol import Outcome, Sample
+from ._protocol import LimitPolicy, Outcome, Sample
 
 
 @final
-class VegasLimit:
+class VegasLimit(LimitPolicy):
     """Estimates the queue from a learned no-load latency, and keeps it between two marks.
 
     The grain is ``g = max(1, floor(log10(limit)))``, and the queue is estimated as
@@ -26,8 +26,8 @@ class VegasLimit:
 
     Args:
       initial: the limit to start with, in calls.
-      minimum: never below it.
-      maximum: never above it.
+      minimum: the limit never goes below it.
+      maximum: the limit never goes above it.
       smoothing: share of each move that is made, 0 to 1.
       probe_multiplier: samples per unit of the limit after which the shortest latency is
         learned anew.
@@ -60,16 +60,10 @@ class VegasLimit:
         """The limit now proposed, in calls."""
         return self._limit.value
 
-    def on_start(self, now: float, in_flight: int) -> None:
-        """Learn nothing: only calls that finish teach."""
-
     def on_finish(self, sample: Sample) -> None:
-        """Learn from a call, unless it says nothing of the service."""
+        """Learn from a call, unless it says nothing about the service."""
         if sample.outcome is not Outcome.IGNORED:
             self._learn(sample)
-
-    def on_tick(self, now: float, in_flight: int, waiting: int) -> None:
-        """Learn nothing: only calls that finish teach."""
 
     def why(self) -> Mapping[str, object]:
         """Return the reason and the figures of the last move."""

@@ -1,4 +1,4 @@
-"""A wrapper that hands another policy one sample per window."""
+"""A wrapper that gives another policy one sample per window."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from ._protocol import LimitPolicy, Outcome, Sample
 
 
 @final
-class Windowed:
-    """Gathers the calls of a window into one sample.
+class Windowed(LimitPolicy):
+    """Combines the calls of a window into one sample for another policy.
 
-    Its latency is the mean, its in-flight the largest, and it is overloaded if any call was.
-    A window with too few calls is thrown away, and calls too short to be real are left out.
+    The sample has the mean latency and the greatest number in flight, and is overloaded if
+    any call was. A window with too few calls is discarded, and so are calls too short to be
+    real.
 
     Source: ``WindowedLimit`` of Netflix/concurrency-limits, with its defaults. There a
     window lasts twice the shortest latency within bounds that are both 1 s, hence 1 s here.
@@ -21,8 +22,8 @@ class Windowed:
     Args:
       policy: the policy that learns from the windows.
       window: length of a window, in seconds.
-      at_least: calls a window must have.
-      shortest: calls that took less, in seconds, are left out.
+      at_least: the least number of calls in a window.
+      shortest: calls that took less than this, in seconds, are discarded.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Windowed:
         return self._policy.limit
 
     def on_start(self, now: float, in_flight: int) -> None:
-        """Hand the start on."""
+        """Pass the start on to the policy."""
         self._policy.on_start(now, in_flight)
 
     def on_finish(self, sample: Sample) -> None:
@@ -76,7 +77,7 @@ class Windowed:
         self._open()
 
     def on_tick(self, now: float, in_flight: int, waiting: int) -> None:
-        """Hand the tick on."""
+        """Pass the tick on to the policy."""
         self._policy.on_tick(now, in_flight, waiting)
 
     def why(self) -> Mapping[str, object]:

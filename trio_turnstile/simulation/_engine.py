@@ -1,9 +1,8 @@
-"""The simulator's engine: clients call a server on virtual time, and books are kept.
+"""The engine of the simulator: clients call a server on virtual time, and count the calls.
 
-Three things keep it quick, and are worth knowing when reading: what varies is read once a
-tick and not once a call; the time-outs of a client fall due in the order of their calls, so
-one event for the oldest is enough; and a worker that becomes free takes the next call at
-once, without an event.
+Three things keep the engine fast. It reads varying numbers once a tick and not once a call.
+The time-outs of a client expire in the order of its calls, so one event for the oldest call
+is enough. A worker that becomes free takes the next call at once, without an event.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ from ._servers import Call, Clock, QueueServer, SharedServer
 @final
 @attrs.frozen
 class TracePoint:
-    """What happened in one tick, to plot."""
+    """What happened in one tick, for a plot."""
 
     time: float
     """The end of the tick, in seconds."""
     limits: tuple[float, ...]
     """The limit of each client."""
     capacity: int
-    """Calls the server can work on at once."""
+    """Calls that the server can work on at once."""
     in_flight: int
     """Calls in flight, all clients together."""
     finished: tuple[int, ...]
@@ -46,7 +45,7 @@ class TracePoint:
 @final
 @attrs.define(eq=False)
 class Books:
-    """What one client has seen.
+    """The counts of one client.
 
     At any time ``started == ok + refused + timed_out + in_flight``.
     """
@@ -62,7 +61,7 @@ class Books:
     in_flight: int = 0
     """Calls that have begun and not ended."""
     shed: int = 0
-    """Calls given up before they got a token."""
+    """Calls that were shed before they got a token."""
     latencies: list[tuple[float, float]] = attrs.field(factory=list[tuple[float, float]])
     """``(end, latency)`` of every call that succeeded."""
     overloads: list[float] = attrs.field(factory=list[float])
@@ -71,7 +70,7 @@ class Books:
 
 @final
 class _Caller:
-    """One client: starts calls as its policy's limit permits."""
+    """One client: starts as many calls as its policy's limit permits."""
 
     def __init__(
         self,
@@ -231,7 +230,7 @@ class _Recorder:
 
 
 def play(scenario: Scenario, policies: Sequence[LimitPolicy], seed: int) -> Run:
-    """Play a scenario, one policy for each client; the policies are used up by it."""
+    """Play a scenario with one policy for each client, and change these policies."""
     clock = Clock()
     kind = SharedServer if scenario.server.shared else QueueServer
     server = kind(scenario.server, clock, random.Random(seed))

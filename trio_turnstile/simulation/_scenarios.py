@@ -1,11 +1,11 @@
-"""Scenarios: frozen values that say what service is simulated, and who calls it.
+"""Scenarios: frozen values that describe a simulated service and its clients.
 
-A scenario is put together from a few parts. A number that may change over time is either a
-plain number, `Steps` (it jumps at given times) or `Sine` (it swings); the simulator reads
-it anew at every tick, 100 ms.
+A scenario consists of a few parts. A number that may change over time is a plain number,
+`Steps` (it jumps at given times) or `Sine` (it oscillates); the simulator reads it again at
+every tick, 100 ms.
 
-The scenarios built in are lettered as in the comparison table: each asks one question of a
-policy.
+The built-in scenarios have the letters of the comparison table. Each asks one question about
+a policy.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import attrs
 from attrs.validators import ge, gt, min_len, optional
 
 TICK = 0.1
-"""Seconds between two readings of everything that changes over time."""
+"""Seconds between two readings of the numbers that change over time."""
 
 
 @final
@@ -44,14 +44,14 @@ class Steps:
 @final
 @attrs.frozen
 class Sine:
-    """A number that swings, beginning at its mean and going up."""
+    """A number that oscillates; it starts at its mean and goes up."""
 
     mean: float
-    """What it swings about."""
+    """The mean of the oscillation."""
     amplitude: float
-    """How far it swings."""
+    """The greatest distance from the mean."""
     period: float
-    """How long a swing takes, in seconds."""
+    """The time of one oscillation, in seconds."""
 
     def at(self, now: float) -> float:
         """Return the value at a time in seconds."""
@@ -68,7 +68,7 @@ def at(number: Varying, now: float) -> float:
 
 
 class Jitter(Protocol):
-    """How service times scatter: factors with mean 1."""
+    """A distribution of service times: factors with mean 1."""
 
     def draw(self, rng: random.Random) -> float:
         """Return the factor of the next call."""
@@ -91,12 +91,12 @@ class LogNormal:
 @final
 @attrs.frozen
 class Bimodal:
-    """Two kinds of work, quick and long."""
+    """Two kinds of calls, short and long."""
 
     share: float = 0.1
     """The share of the calls that are long."""
     ratio: float = 20.0
-    """How many times as long they take."""
+    """How many times as long those take."""
 
     def draw(self, rng: random.Random) -> float:
         """Return the factor of the next call."""
@@ -136,26 +136,26 @@ class Server:
     """The service: workers behind one first-come-first-served queue, or shared by all calls."""
 
     workers: Varying = 40
-    """Calls it can work on at once, which is its true capacity. When it falls, work begun
-    is finished."""
+    """Calls it can work on at once, which is its true capacity. If the number falls, calls that
+    have begun are finished."""
     service_time: Varying = 0.1
-    """Mean time a worker spends on a call, in seconds."""
+    """Mean time that a worker spends on a call, in seconds."""
     sigma: float = attrs.field(default=0.3, validator=ge(0))
     """Scatter of the service time, log-normal."""
     jitter: Jitter | None = None
-    """Another distribution of the scatter, in place of the log-normal."""
+    """Another distribution of the service time, in place of the log-normal."""
     collapse: float = attrs.field(default=0.0, validator=ge(0))
     """Contention: each worker slows down by this share for every multiple of the capacity
     beyond it."""
     queue: float = attrs.field(default=math.inf, validator=ge(0))
-    """Calls that may wait; beyond, a call is refused. 0 is a quota."""
+    """Calls that may wait; the server refuses more. 0 makes it a quota."""
     refusal_time: float = attrs.field(default=0.005, validator=ge(0))
-    """Seconds that it takes to refuse a call."""
+    """Seconds that a refusal takes."""
     errors: Varying = 0.0
-    """Share of calls refused at random, whatever the load."""
+    """Share of calls that fail at random at any load."""
     shared: bool = False
-    """No call waits in line: all are worked on at once, each the slower the more there are
-    beyond the capacity, as on a machine whose cores are shared by what it runs."""
+    """No call waits in line: the server works on all calls at once, and beyond the capacity all
+    become slower, like processes that share the cores of a machine."""
     flush: float | None = attrs.field(default=None, validator=optional(gt(0)))
     """A batch server: calls are gathered and answered, at most ``workers`` together,
     each time that so many seconds have gone by."""
@@ -171,40 +171,40 @@ class Server:
 @final
 @attrs.frozen(kw_only=True)
 class Client:
-    """A caller behind a limit of its own."""
+    """A client with its own limit."""
 
     arrivals: Varying | None = None
-    """Calls per second, at random (Poisson); None is batch mode: there is always more to do."""
+    """Calls per second, at random (Poisson); None is batch mode: there is always another call."""
     timeout: float = attrs.field(default=5.0, validator=gt(0))
-    """Seconds after which a call is given up, and counts as overload. The server does the
-    work all the same."""
+    """Seconds after which the client gives a call up; it counts as overload. The server finishes
+    the work all the same."""
     max_wait: float = attrs.field(default=math.inf, validator=ge(0))
-    """Seconds a call may wait for a token before it is shed; in open mode only."""
+    """Seconds that a call may wait for a token before it is shed; only with ``arrivals``."""
     joins: float = attrs.field(default=0.0, validator=ge(0))
-    """When the client begins, in seconds."""
+    """When the client starts, in seconds."""
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Scenario:
-    """A service and its callers, for some time."""
+    """A service and its clients, for some time."""
 
     name: str
-    """For tables."""
+    """The name in tables."""
     server: Server = Server()
     """The service."""
     clients: tuple[Client, ...] = attrs.field(default=(Client(),), validator=min_len(1))
-    """The callers; each gets a policy of its own."""
+    """The clients; each has its own policy."""
     duration: float = attrs.field(default=120.0, validator=gt(0))
     """Seconds to simulate."""
     warm_up: float = attrs.field(default=10.0, validator=ge(0))
-    """Seconds at the beginning that the figures leave out."""
+    """Seconds at the beginning that the figures exclude."""
     initial: float = 20.0
-    """The limit a bench is to start with."""
+    """The limit that a comparison starts with."""
 
     @property
     def changes(self) -> tuple[float, ...]:
-        """When the capacity jumps, the beginning included."""
+        """When the capacity jumps, in seconds, including the beginning."""
         workers = self.server.workers
         later = workers.then if isinstance(workers, Steps) else ()
         return (0.0, *(time for time, _ in later))
@@ -216,31 +216,31 @@ def _burst(every: float, length: float, share: float, duration: float) -> Steps:
 
 
 STEADY = Scenario(name="A steady")
-"""40 workers of 0.1 s each: does it find the knee?"""
+"""40 workers of 0.1 s each: does the policy find the knee?"""
 HALVED = Scenario(
     name="B halve, double", server=Server(workers=Steps(40, ((60, 20), (120, 40)))), duration=180.0
 )
-"""The capacity halves and doubles: does it follow?"""
+"""The capacity halves and doubles: does the limit follow?"""
 SLOWER = Scenario(
     name="C slower, same capacity",
     server=Server(service_time=Steps(0.1, ((60, 0.2), (120, 0.1)))),
     duration=180.0,
 )
-"""Every call takes twice as long, at the same capacity: does it hold?"""
+"""Every call takes twice as long, at the same capacity: does the limit stay?"""
 QUOTA = Scenario(
     name="D quota", server=Server(workers=Steps(50, ((60, 25), (120, 50))), queue=0), duration=180.0
 )
-"""A quota that halves and doubles, and refuses what is beyond: is it heeded?"""
+"""A quota that halves and doubles, and refuses more calls: does the limit respect it?"""
 HEAVY_TAIL = Scenario(name="E heavy tail", server=Server(sigma=1.0))
-"""Service times that scatter widely: is it misled?"""
+"""Service times that differ widely: do they mislead the policy?"""
 OPEN = Scenario(
     name="F open load",
     clients=(Client(arrivals=Steps(120, ((60, 600), (120, 120))), max_wait=1.0, timeout=2.0),),
     duration=180.0,
 )
-"""Calls at random, too few to use the limit at first, then too many."""
+"""Calls at random: too few to use the limit at first, then too many."""
 COLLAPSE = Scenario(name="G contention collapse", server=Server(collapse=0.5))
-"""Each call beyond the capacity slows down all: does it keep clear of it?"""
+"""Each call beyond the capacity slows all calls down: does the limit stay below?"""
 STALL = Scenario(
     name="H stall",
     server=Server(workers=Steps(40, ((60, 2), (90, 40)))),
@@ -249,13 +249,13 @@ STALL = Scenario(
 )
 """Nearly all workers stop for 30 s, and calls time out."""
 TWO_CLIENTS = Scenario(name="I two clients", clients=(Client(), Client(joins=60.0)))
-"""A second client joins half-way: do they share?"""
+"""A second client joins half-way: do both share fairly?"""
 COLD_START = Scenario(
     name="J cold start", server=Server(workers=100), duration=60.0, warm_up=0.0, initial=1.0
 )
-"""From 1 to a capacity of 100: is it quick?"""
+"""From 1 to a capacity of 100: is the policy quick?"""
 SINE = Scenario(name="K sine", server=Server(workers=Sine(40, 20, 120.0)), duration=240.0)
-"""The capacity swings."""
+"""The capacity oscillates."""
 ERROR_BURSTS = Scenario(name="L error bursts", server=Server(errors=_burst(20.0, 1.0, 0.5, 120.0)))
 """Half the calls are refused for a second, now and then, whatever the load."""
 BIMODAL = Scenario(name="M bimodal", server=Server(service_time=0.145, jitter=Bimodal(0.1, 20.0)))
@@ -284,4 +284,4 @@ SCENARIOS: tuple[Scenario, ...] = (
     BIMODAL,
     BATCH_SERVER,
 )
-"""All that are built in, by letter."""
+"""All built-in scenarios, by letter."""

@@ -1,4 +1,4 @@
-"""Figures of a simulated run: how a policy did beside an oracle that knows the capacity."""
+"""The figures of a simulated run, relative to an oracle that knows the capacity."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def jain(shares: Sequence[float]) -> float:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value below which a share of the values lie; nan if there are none."""
+    """Return the value that a share of the values are below; nan if there are no values."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else math.nan
 
@@ -34,9 +34,9 @@ def percentile(values: Sequence[float], share: float) -> float:
 @final
 @attrs.frozen
 class Result:
-    """How one policy did in one scenario.
+    """The figures of one policy in one scenario.
 
-    All but ``settled``, ``trace`` and ``books`` leave out the warm-up.
+    All but ``settled``, ``trace`` and ``books`` exclude the warm-up.
     """
 
     scenario: Scenario
@@ -47,30 +47,30 @@ class Result:
     """99th percentile of the latency over the oracle's; in open mode latency counts from
     the arrival."""
     rejected: float
-    """Calls refused or timed out, as a share of all that ended."""
+    """Calls refused or timed out, as a share of all calls that ended."""
     shed: int
-    """Calls given up before they got a token."""
+    """Calls that were shed before they got a token."""
     settled: tuple[float | None, ...]
-    """For each time the capacity jumps (the beginning included), seconds until the limit is
-    right and stays so; None if never before the next jump."""
+    """For each jump of the capacity (including the beginning), seconds until the limit is right
+    and stays right; None if this does not happen before the next jump."""
     fairness: float
     """Jain's index of the clients' throughput from 20 s after the last joined; 1 with one
     client."""
     changes_per_minute: float
     """How often the limit's whole part changed."""
     trace: tuple[TracePoint, ...] = attrs.field(repr=False)
-    """Every tick, to plot."""
+    """Every tick, for a plot."""
     books: tuple[Books, ...] = attrs.field(repr=False)
-    """What each client has seen."""
+    """The counts of each client."""
 
     @property
     def score(self) -> float:
-        """Throughput, less what was rejected, over the root of the p99 ratio; 0 to about 100."""
+        """Throughput, less the share rejected, over the root of the p99 ratio; 0 to about 100."""
         return 100 * self.throughput * (1 - self.rejected) / math.sqrt(max(1.0, self.p99_ratio))
 
 
 def overall(results: Sequence[Result]) -> float:
-    """Return the geometric mean of the scores: a good scenario does not buy back a bad one."""
+    """Return the geometric mean of the scores, so that one bad scenario counts."""
     return math.exp(sum(math.log(max(1e-9, result.score)) for result in results) / len(results))
 
 

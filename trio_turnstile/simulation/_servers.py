@@ -1,8 +1,8 @@
-"""The simulated servers, and the virtual time they work on.
+"""The simulated servers, and their virtual time.
 
-A server is told of each tick and of each call, and tells the call's owner when it has ended.
-What is to come waits in one heap of ``(time, number, action)``; the number breaks ties, so that
-the same seed gives the same run on every machine.
+The engine gives a server each tick and each call, and the server calls the owner of a call when
+the call has ended. Future events are in one heap of ``(time, number, action)``; the number
+breaks ties, so that the same seed gives the same run on every machine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ._scenarios import LogNormal, Server, at
 
 
 class Owner(Protocol):
-    """Who has started a call, and is told of its end."""
+    """The client that started a call; the server reports the end of the call to it."""
 
     def succeeded(self, call: Call) -> None: ...
 
@@ -26,7 +26,7 @@ class Owner(Protocol):
 
 @final
 class Call:
-    """One call on its way."""
+    """One call in flight."""
 
     __slots__ = ("arrived", "done", "in_flight", "owner", "started")
 
@@ -40,7 +40,7 @@ class Call:
 
 @final
 class Clock:
-    """Virtual time, and what is to happen when."""
+    """Virtual time, and the events to come."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -60,7 +60,7 @@ class Clock:
 
 @final
 class _Conditions:
-    """What the plan says of the present tick."""
+    """The server's numbers in the present tick."""
 
     def __init__(self, plan: Server, rng: random.Random) -> None:
         self._plan = plan
@@ -78,7 +78,7 @@ class _Conditions:
         return self._errors > 0 and self._rng.random() < self._errors
 
     def work(self, present: int) -> float:
-        """Return the seconds of work of the next call, so many calls being there."""
+        """Return the seconds of work of the next call, given the number of calls present."""
         time = self._service_time * self._draw(self._rng)
         if self._plan.collapse:
             time *= 1 + self._plan.collapse * max(0, present - self.capacity) / max(
@@ -148,10 +148,10 @@ class QueueServer:
 
 @final
 class SharedServer:
-    """Workers that all calls share: beyond the capacity each call is the slower, and none waits.
+    """Workers that all calls share: beyond the capacity all calls slow down, and none waits.
 
-    All advance alike, so one number, the work done for each that was there all the time, tells
-    when a call is done: when it has grown by the work of that call.
+    All calls advance alike. So one number is enough: the work done so far on a call that was
+    present all the time. A call is done when that number has grown by the call's own work.
     """
 
     def __init__(self, plan: Server, clock: Clock, rng: random.Random) -> None:
@@ -160,7 +160,7 @@ class SharedServer:
         self._now = _Conditions(plan, rng)
         self._calls: list[tuple[float, int, Call]] = []
         self._count = 0
-        self._turn = 0  # of the event that is awaited; those of former turns are void
+        self._turn = 0  # of the next event; events of earlier turns are void
         self._done = self._as_of = 0.0
 
     @property

@@ -1,4 +1,4 @@
-"""Try a policy on a simulated service before it meets a real one.
+"""Tries a policy on a simulated service before it meets a real one.
 
 >>> from trio_turnstile.limits import KneeLimit
 >>> from trio_turnstile.simulation import Scenario, Server, Steps, simulate
@@ -26,14 +26,14 @@ from ._scores import Result, assess
 def simulate(policy: LimitPolicy, scenario: Scenario, *, seed: int) -> Result:
     """Play a scenario on virtual time, and compare the policy with an oracle.
 
-    Nothing real is waited for and nothing is random: the same arguments give the same
-    result.
+    It waits for nothing real and uses no randomness but the seed's: the same arguments give
+    the same result.
 
     Args:
-      policy: the policy to try. Each client works with a deep copy; the policy itself stays
-        as it is.
+      policy: the policy to try. Each client uses a deep copy; the policy itself does not
+        change.
       scenario: the service and its callers; one of `SCENARIOS` or your own.
-      seed: of service times, arrivals and errors.
+      seed: the seed of service times, arrivals and errors.
 
     Returns:
       The figures, beside those of an oracle that always sets the limit to the true capacity
@@ -49,12 +49,12 @@ def _ideal(scenario: Scenario, seed: int) -> Run:
 
 
 @final
-class Oracle:
-    """Knows the capacity, and shares it fairly with the other clients that are there.
+class Oracle(LimitPolicy):
+    """A policy that knows the capacity, and shares it fairly with the clients present.
 
     Args:
       scenario: what is simulated.
-      late: how old what it knows of the capacity is, in seconds.
+      late: the age of its knowledge of the capacity, in seconds.
     """
 
     def __init__(self, scenario: Scenario, late: float = 0.0) -> None:
@@ -66,9 +66,6 @@ class Oracle:
     @property
     def limit(self) -> float:
         return self._limit
-
-    def on_start(self, now: float, in_flight: int) -> None:
-        pass
 
     def on_finish(self, sample: Sample) -> None:
         pass

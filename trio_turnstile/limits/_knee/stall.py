@@ -1,7 +1,8 @@
-"""Calls that no longer finish, noticed before a reading is complete or any of them times out.
+"""Detects that calls no longer finish, before a reading is complete or a call times out.
 
-A running sum (Page's CUSUM, Biometrika 1954) of the calls that should have finished less those that
-did: it stays near 0 while the pace is kept, and climbs as soon as it is not.
+The detector is a CUSUM (Page, Biometrika 41, 1954): a running sum of the calls that should have
+finished, less those that did. The sum stays near 0 while the service keeps its pace, and climbs as
+soon as it does not.
 """
 
 from __future__ import annotations
@@ -9,50 +10,64 @@ from __future__ import annotations
 import math
 from typing import final
 
-from .meter import AGES, BUSY, Reading
+from .meter import BUSY_SHARE, READING_AGES, Reading
 
-ENOUGH = 0.8
-"""The share of the pace known that is good enough: what is asked for is this much, and less if
-the pace was read from few calls."""
-FEW, ROUGHLY, SCATTERED = 10.0, 3.0, 25.0
-"""Calls that may be missing by chance: a few; or so many times the root of the limit, as the calls
-of a moment start together; and so many times the square of the scatter, as their times differ."""
-PATIENCE = 1.5
-"""Nothing is missed sooner than after this many round trips."""
+EXPECTED_SHARE = 0.8
+"""The share of the known pace that is expected (taste). Less is expected if the pace was read from
+few calls."""
+CHANCE_CALLS = 10.0
+"""Calls that may be missing by chance, at any limit (taste)."""
+CHANCE_PER_ROOT = 3.0
+"""Calls that may be missing by chance, per square root of the limit, because calls that start
+together also end together (tuned)."""
+CHANCE_PER_VARIANCE = 25.0
+"""Calls that may be missing by chance, per squared coefficient of variation, because latencies
+differ (tuned)."""
+MIN_TRIPS = 1.5
+"""Round trips before any call is called missing (taste)."""
 
 
 @final
-class Drought:
-    """Counts the calls that should have finished, and have not."""
+class StallDetector:
+    """Counts the calls that should have finished, and did not."""
 
     def __init__(self) -> None:
         self.finished: int = 0
-        """Calls that have succeeded since the watch was last asked."""
-        self._missing = 0.0
+        """Calls that have succeeded since the last call of `missing`."""
+        self._sum = 0.0
         self._since = self._asked = 0.0
 
-    def noticed(
-        self, now: float, normal: Reading | None, limit: int, in_flight: int, scatter: float
+    def missing(
+        self, now: float, normal: Reading | None, limit: int, in_flight: int, cv: float
     ) -> float:
-        """Return how many calls are missing, if it is more than chance explains; else 0.
+        """Return how many calls are missing, or 0 if chance explains the number.
 
-        Nothing is expected before there was a normal reading, nor while the limit is not in use
-        or not kept to; and of a limit under the normal number of calls in flight its share.
+        Nothing is expected before the first normal reading, nor while the limit is not used or
+        exceeded. Below the normal number of calls in flight, the expected pace is proportional.
+
+        Args:
+          now: the time, in seconds.
+          normal: the latest reading.
+          limit: the limit, in calls.
+          in_flight: calls in flight.
+          cv: coefficient of variation of the latency.
         """
-        if normal is None or not BUSY * limit <= in_flight <= limit:
-            return self._watch(now)
+        if normal is None or not BUSY_SHARE * limit <= in_flight <= limit:
+            return self._restart(now)
         rate = normal.rate * min(1.0, limit / normal.in_flight)
-        sure = ENOUGH * rate * math.exp(-normal.error(scatter))
-        self._missing += sure * (now - self._asked) - self.finished
+        expected = EXPECTED_SHARE * rate * math.exp(-normal.error(cv))
+        self._sum += expected * (now - self._asked) - self.finished
         self._asked, self.finished = now, 0
-        if self._missing <= 0:
-            return self._watch(now)
-        chance = max(FEW, ROUGHLY * math.sqrt(limit)) + SCATTERED * scatter * scatter
-        if self._missing < chance or now - self._since < PATIENCE * AGES * normal.age:
+        if self._sum <= 0:
+            return self._restart(now)
+        chance = (
+            max(CHANCE_CALLS, CHANCE_PER_ROOT * math.sqrt(limit)) + CHANCE_PER_VARIANCE * cv * cv
+        )
+        if self._sum < chance or now - self._since < MIN_TRIPS * READING_AGES * normal.age:
             return 0.0
-        return self._missing
+        return self._sum
 
-    def _watch(self, since: float) -> float:
-        self._since = self._asked = since
-        self._missing, self.finished = 0.0, 0
+    def _restart(self, now: float) -> float:
+        self._since = self._asked = now
+        self._sum, self.finished = 0.0, 0
         return 0.0
