@@ -10,7 +10,16 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = ["lint", "typing", "docs", "coverage", "tests_oldest", "trio_typing"]
+nox.options.sessions = [
+    "lint",
+    "typing",
+    "docs",
+    "coverage",
+    "wheel",
+    "tests_quick",
+    "tests_oldest",
+    "trio_typing",
+]
 nox.options.error_on_missing_interpreters = False
 
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text())["project"]
@@ -23,6 +32,14 @@ PYTHONS = [
 CORE = ("-m", "not slow", "--ignore=tests/cli", "--ignore=tests/test_docs.py")
 """What is asked of the core, and quick: all else is run once, by the README's command."""
 
+NO_CHECKPOINT = ("_engine", "_pipelines/batch_step", "_pipelines/fused", "_pipelines/inbox")
+NO_CHECKPOINT += ("_pipelines/order", "_pipelines/run", "_pipelines/step_run", "cli")
+"""Modules in which an async function need not checkpoint in every case.
+
+Inside the engine a checkpoint for every call would cost more than the work, and the
+command is no library. All that users call has to checkpoint.
+"""
+
 
 def works(python: str) -> bool:
     """Tell whether that Python is present; a shim for an absent one does not count."""
@@ -30,11 +47,49 @@ def works(python: str) -> bool:
     return command is not None and not subprocess.run([command, "-c", ""], check=False).returncode
 
 
-@nox.session(python=[python for python in PYTHONS if works(python)])
+PRESENT = [python for python in PYTHONS if works(python)]
+
+
+def build_wheel(session: nox.Session) -> str:
+    """Build the wheel as it would be released, and return its path."""
+    folder = Path(session.create_tmp()) / "wheel"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run(
+        "python", "-m", "pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={folder}", "."
+    )
+    (wheel,) = folder.glob("*.whl")
+    return str(wheel)
+
+
+def test_wheel(session: nox.Session, *arguments: str) -> None:
+    """Run tests against the installed wheel.
+
+    A missing ``py.typed`` or subpackage shows: ``pytest``, unlike ``python -m pytest``, does
+    not put the checkout on the path, nor does any Python that the tests start.
+    """
+    session.install(f"{build_wheel(session)}[test]")
+    environment = {"TURNSTILE_INSTALLED": "1", "PYTHONSAFEPATH": "1"}
+    session.run("pytest", *arguments, *session.posargs, env=environment)
+
+
+@nox.session(python=PRESENT)
 def tests(session: nox.Session) -> None:
-    """Run the tests, on each Python that is present."""
-    session.install(".[test]")
-    session.run("python", "-m", "pytest", *session.posargs)
+    """Run all tests against the wheel, on each Python that is present."""
+    test_wheel(session)
+
+
+@nox.session(python=[python for python in PRESENT if python != PRESENT[0]])
+def tests_quick(session: nox.Session) -> None:
+    """Run the tests of the core against the wheel, on each Python but the oldest."""
+    test_wheel(session, *CORE)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Check what is in the wheel: all modules, the public names, the command."""
+    test_wheel(
+        session, "tests/test_packaging.py", "tests/test_exports.py", "tests/cli/test_main.py"
+    )
 
 
 @nox.session
@@ -42,7 +97,7 @@ def tests_oldest(session: nox.Session) -> None:
     """Run the tests of the core with the lowest dependencies that are declared."""
     lowest = [requirement.replace(">=", "==") for requirement in PROJECT["dependencies"]]
     session.install(".[test]", *lowest)
-    session.run("python", "-m", "pytest", *CORE, *session.posargs)
+    session.run("pytest", *CORE, *session.posargs)
 
 
 @nox.session
@@ -56,27 +111,31 @@ def coverage(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Check the types: ours, and those that a user of the package sees."""
-    session.install("-e", ".[test]", "mypy>=1.18", "pyright>=1.1.400", "types-psutil")
-    session.run("mypy", "trio_turnstile", "tests/typing")
+    session.install("-e", ".[test,typing]")
+    session.run("mypy", "trio_turnstile", "tests/typing", "tests/lib")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "trio_turnstile", "--ignoreexternal")
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check the style, and that every public async function checkpoints."""
-    session.install("ruff>=0.14", "flake8-async>=25.7")
+    """Check the style, the spelling, and that every public async function checkpoints."""
+    session.install(".[lint]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-    modules = {str(path) for path in Path("trio_turnstile").rglob("*.py")}
-    # Inside the engine a checkpoint for every call would cost more than the work, and
-    # the command is no library. The users' side of it all has to checkpoint.
-    inner = ("attempts", "batching", "flow", "inbox", "order", "segment", "sources", "stage")
-    engine = {f"trio_turnstile/_{name}.py" for name in inner}
-    engine |= {str(path) for path in Path("trio_turnstile/cli").glob("*.py")}
+    session.run("codespell")
+    session.run("sphinx-lint", "--disable=horizontal-tab", "--ignore=docs/_build", "docs")
+    package = Path("trio_turnstile")
+    modules = {str(path) for path in package.rglob("*.py")}
+    free = {module for module in modules if module.startswith(exempt_prefixes(package))}
     always = "--enable=ASYNC911,ASYNC912"
-    session.run("flake8-async", f"{always},ASYNC910,ASYNC913", *sorted(modules - engine))
-    session.run("flake8-async", always, *sorted(engine))
+    session.run("flake8-async", f"{always},ASYNC910,ASYNC913", *sorted(modules - free))
+    session.run("flake8-async", always, *sorted(free))
+
+
+def exempt_prefixes(package: Path) -> tuple[str, ...]:
+    """Return how the paths of modules begin that need not checkpoint in every case."""
+    return tuple(str(package / name) for name in NO_CHECKPOINT)
 
 
 @nox.session
@@ -89,9 +148,10 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run the benchmarks, ours and the peers' in one run."""
+    """Run the benchmarks, ours and the peers' in one run, and check the goals of a release."""
     session.install("-e", ".[bench]")
     session.run("python", "-m", "benchmarks", *session.posargs)
+    session.run("python", "-m", "benchmarks.goals")
 
 
 @nox.session
@@ -102,4 +162,4 @@ def trio_typing(session: nox.Session) -> None:
     type checking would break for everybody.
     """
     session.install(".[test]", "trio-typing==0.10.0")
-    session.run("python", "-m", "pytest", *CORE)
+    session.run("pytest", *CORE)

@@ -132,7 +132,7 @@ class WorkerPool(Generic[T]):
                     # wait is no call of the service, and a policy must not learn from it.
                     await self._tokens.wait_free(self)
                     # Hire before another look: a second foreman may have the token by now,
-                    # and two would pass it to and fro, each finding none.
+                    # and two would pass it back and forth, each finding none.
                     if not (self._queueing or self._idle) and self._window.fits(self._workers):
                         self._take_on(nursery)
 
