@@ -199,6 +199,14 @@ PLAIN = StepPlan("none", 1, None, "none", None, fails=False, retries=0, fallback
     seed=st.integers(0, 10_000),
     items=st.integers(0, 40),
 )
+@example(
+    # A sender was cancelled, and in the same instant there was room for its item.
+    steps=[PLAIN, PLAIN, attrs.evolve(PLAIN, window=4, fails=True, fallback="abort")],
+    consumer=PLAIN,
+    script=[],
+    seed=0,
+    items=10,
+)
 def test_invariants_of_any_pipeline(
     steps: list[StepPlan],
     consumer: StepPlan,

@@ -28,6 +28,7 @@ from trio_turnstile import (
     Retry,
     Skip,
 )
+from trio_turnstile._pipelines.files import Chunks
 from trio_turnstile.testing import assert_conserved
 
 
@@ -64,13 +65,15 @@ def small_disk(size: int) -> Iterator[Callable[[], None]]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
-async def test_a_line_that_does_not_fit_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Its item fails, and there are as many lines as items that completed."""
+@pytest.mark.parametrize("room", [17, 18, 25])
+async def test_a_line_that_does_not_fit_leaves_nothing_behind(tmp_path: Path, room: int) -> None:
+    """Its item fails, whether a part of the line would fit or none."""
     path = tmp_path / "out.jsonl"
-    with small_disk(25):
-        report = await write(path, "0123456789", "0123456789", "ab", limiter=1, on_error=[Skip()])
-    assert (report.steps[0].completed, report.steps[0].failed) == (2, 1)
-    assert lines(path) == ['"0123456789"', '"ab"']
+    with small_disk(room):
+        report = await write(path, "0123456789", "ab", "0123456789", limiter=1, on_error=[Skip()])
+    completed = report.steps[0].completed
+    assert lines(path) == ['"0123456789"', '"ab"'][:completed]
+    assert report.steps[0].failed == 3 - completed > 0
 
 
 async def test_a_line_that_failed_is_written_once_by_a_retry(tmp_path: Path) -> None:
@@ -255,3 +258,32 @@ async def test_lines_of_a_pipe_come_as_they_are_written(tmp_path: Path) -> None:
         nursery.cancel_scope.cancel()  # while the next line is waited for
     writer.join()
     os.close(opened[0])
+
+
+def test_a_file_that_was_never_read_can_be_closed(tmp_path: Path) -> None:
+    """A reader that is stopped before its first item has opened nothing."""
+    Chunks(tmp_path / "in.jsonl").close()
+
+
+def test_a_file_that_is_being_read_is_closed_after_the_read(tmp_path: Path) -> None:
+    """The thread of a cancelled read is the last to use it."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    chunks = Chunks(path)
+    reader = threading.Thread(target=chunks.read)
+    reader.start()
+    writing = os.open(path, os.O_WRONLY)  # waits until it is being read
+    chunks.close()
+    os.write(writing, b"1\n")
+    reader.join()
+    os.close(writing)
+    with pytest.raises(OSError, match="No such device"):  # as nobody has it open for reading
+        os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+
+
+async def test_lines_that_are_encoded_already_can_be_written(tmp_path: Path) -> None:
+    """Several at once, each without its line end."""
+    path = tmp_path / "out.jsonl"
+    async with JsonLinesWriter(path) as writer:
+        await writer.write(["1", "2"])
+    assert lines(path) == ["1", "2"]

@@ -52,10 +52,8 @@ class RunState:
             self.errors_omitted += 1
 
     def at_drain(self, stop_source: Callable[[], object]) -> None:
-        """Have the run's source stopped once the run is drained; at once, if it is already."""
+        """Have the run's source stopped once the run is drained."""
         self._stop_source.append(stop_source)
-        if self.stopping:
-            stop_source()
 
     def drain(self, deadline: float | None = None) -> None:
         """Take no more items; let those in hand finish until ``deadline``, on trio's clock."""

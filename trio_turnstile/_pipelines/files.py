@@ -70,14 +70,11 @@ class Appender:
 
 
 def _ends_amid_a_line(path: str | PathLike[str]) -> bool:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            if not file.seek(0, os.SEEK_END):
-                return False
+    with suppress(PermissionError), open(path, "rb") as file:  # noqa: PTH123 (it may be unreadable)
+        if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             return file.read(1) != b"\n"
-    except PermissionError:  # it may be written and not read
-        return False
+    return False
 
 
 @final

@@ -33,7 +33,7 @@ class _Sender(Generic[T]):
     """A sender that waits for room, with its item."""
 
     item: T
-    taken_in: trio.Event = attrs.field(factory=trio.Event)
+    task: trio.lowlevel.Task
 
 
 @final
@@ -69,14 +69,16 @@ class Inbox(Generic[T]):
         self.let_in()
         if self.put_nowait(item):
             return
-        sender = _Sender(item)
+        sender = _Sender(item, trio.lowlevel.current_task())
         self.waiting.append(sender)
-        try:
-            await sender.taken_in.wait()
-        except BaseException:
-            # Either the item was taken in or the wait was cancelled, never both.
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            # At once, and not when the task runs again: until then the item could be taken
+            # in, and it would be both here and cancelled.
             self.waiting.remove(sender)
-            raise
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
 
     def let_in(self) -> None:
         """Take in the items of senders, as far as there is room."""
@@ -84,7 +86,7 @@ class Inbox(Generic[T]):
             sender = self.waiting.popleft()
             self._counts.receive()
             self._buffer.put(sender.item)
-            sender.taken_in.set()
+            trio.lowlevel.reschedule(sender.task)
 
     async def wait_for_room(self) -> None:
         """Not needed here: who puts items in keeps books of them."""
