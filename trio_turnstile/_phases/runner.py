@@ -83,23 +83,19 @@ class _Runner:
 
     @disable_ki_protection
     async def _attempt(self, operation: Scalable, slot: Slot) -> Fate:
-        slot.phase = "prepare"
-        await self._run(operation.prepare, self._timeouts.prepare)
+        # The phases are called here if they have no timeout: one more call for each made an
+        # operation of no-ops 1.04 times as slow.
+        channels, limit = self._channels, self._timeouts
+        slot.phase, call = "prepare", operation.prepare
+        await (call(channels) if limit.prepare is None else _within(limit.prepare, call, channels))
         if self._work_tokens is not None:
             slot.release()
             await slot.acquire(self._work_tokens)
-        slot.phase = "work"
-        await self._run(operation.work, self._timeouts.work)
-        slot.phase = "monitor"
-        await self._run(operation.monitor, self._timeouts.monitor)
+        slot.phase, call = "work", operation.work
+        await (call(channels) if limit.work is None else _within(limit.work, call, channels))
+        slot.phase, call = "monitor", operation.monitor
+        await (call(channels) if limit.monitor is None else _within(limit.monitor, call, channels))
         return _COMPLETED
-
-    def _run(
-        self, phase: Callable[[Channels], Awaitable[None]], timeout: float | None
-    ) -> Awaitable[None]:
-        if timeout is None:
-            return phase(self._channels)
-        return _run_within(timeout, phase, self._channels)
 
     @enable_ki_protection
     async def _clean_up(self, operation: Scalable, slot: Slot) -> None:  # noqa: ASYNC910
@@ -130,7 +126,7 @@ class _Runner:
         self._attempts.fail(_describe(error, operation, slot))
 
 
-async def _run_within(
+async def _within(
     seconds: float, phase: Callable[[Channels], Awaitable[None]], channels: Channels
 ) -> None:
     with trio.fail_after(seconds):
