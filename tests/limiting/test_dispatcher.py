@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from testkit.limiters import STEP_BY_STEP, Proposal
-from trio_turnstile import LimiterOpened, Turnstile, open_turnstile
+from trio_turnstile import Decision, Event, LimiterOpened, Turnstile, open_turnstile
 from trio_turnstile._limiting import dispatcher as module
 from trio_turnstile._limiting.actuator import LimitActuator
 from trio_turnstile._limiting.dispatcher import Dispatcher
@@ -180,6 +180,24 @@ async def test_only_limiters_with_a_policy_are_visited_ten_times_a_second(
         await trio.sleep(0.95)
         assert visited == ["adaptive"] * 9
         assert len(policy.ticks) == 10
+
+
+async def test_a_limiter_that_is_closed_before_its_turn_is_not_ticked(
+    autojump_clock: MockClock,
+) -> None:
+    """An observer closes it in the round in which it was to be visited: it stays closed."""
+
+    def close_second(event: Event) -> None:
+        if isinstance(event, Decision):
+            second.close()
+
+    policies = [Proposal(5.0), Proposal(5.0)]
+    async with open_turnstile(observers=[close_second]) as turnstile:
+        first, second = (turnstile.limiter("api", 10, policy=policy) for policy in policies)
+        policies[0].limit = 4.0
+        await trio.sleep(0.95)
+        assert (first.total_tokens, second.statistics().closed) == (4, True)
+    assert (len(policies[0].ticks), policies[1].ticks) == (10, [])
 
 
 async def test_a_call_through_a_limiter_visits_none(visited: list[str]) -> None:

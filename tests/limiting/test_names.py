@@ -48,6 +48,34 @@ def test_the_names_of_things_that_are_gone_take_no_memory() -> None:
     assert not any(vars(names).values())
 
 
+def test_a_high_number_that_was_chosen_and_given_up_is_not_used_before_lower_ones() -> None:
+    """It was never given out."""
+    names = Names[None]()
+    assert [add(names, name) for name in ("a", "a", "a-50")] == ["a", "a-2", "a-50"]
+    names.discard("a-50")
+    assert add(names, "a") == "a-3"
+
+
+def test_a_name_that_ends_in_very_many_digits_can_be_given_up() -> None:
+    """Python refuses to convert so many."""
+    names = Names[None]()
+    for name in ("a", "a", "a-" + "9" * 5000):
+        add(names, name)
+    names.discard("a-" + "9" * 5000)
+    assert list(names.taken) == ["a", "a-2"]
+
+
+def test_one_number_that_is_given_up_again_and_again_takes_no_memory() -> None:
+    """As when of two requests at a time the second one comes and goes."""
+    names = Names[None]()
+    for _ in range(10):
+        add(names, "a")
+    for _ in range(1000):
+        names.discard("a-2")
+        assert add(names, "a") == "a-2"
+    assert sum(map(len, names._freed.values())) < 30
+
+
 @pytest.mark.parametrize("discard", [False, True])
 def test_a_free_name_is_found_in_constant_time(discard: bool) -> None:
     """Four times as many things of one name take four times as many lines of code."""

@@ -208,7 +208,7 @@ async def test_a_rate_holds_no_token_and_hardly_reads_ahead(autojump_clock: Mock
     async def consume(item: object) -> None:
         await trio.sleep(0.01)
 
-    pipeline = Producer(source) | Consumer(consume, limiter=limiter, rate=RateLimiter(1))  # type: ignore[arg-type,var-annotated]
+    pipeline = Producer(source) | Consumer(consume, limiter=limiter, rate=RateLimiter(1))  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
         flow = await nursery.start(pipeline.run)
         await trio.sleep(3.5)

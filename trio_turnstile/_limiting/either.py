@@ -67,7 +67,6 @@ class Tokens:
     release_cancelled: Callable[[object], None]
     """Give back the token of a call that was cancelled; a policy learns nothing from it."""
     _inner: trio.CapacityLimiter
-    _release_unsampled: Callable[[object], None]
 
     @property
     def available_tokens(self) -> float:
@@ -87,10 +86,10 @@ class Tokens:
         """Wait in turn until a token is free, without keeping it.
 
         The wait is not a call, so a policy must not learn from it: the token comes from
-        the inner limiter and goes back there. Returns at once when a `Limiter` is closed.
+        the inner limiter. Returns at once when a `Limiter` is closed.
         """
         await self._inner.acquire_on_behalf_of(borrower)
-        self._release_unsampled(borrower)
+        self.release(borrower)
 
 
 def tokens_of(limiter: AnyLimiter) -> Tokens:
@@ -104,7 +103,6 @@ def tokens_of(limiter: AnyLimiter) -> Tokens:
             limiter._release_after,
             limiter._release_cancelled,
             limiter._sack,
-            limiter._give_back,
         )
     release = limiter.release_on_behalf_of
     return Tokens(
@@ -115,5 +113,4 @@ def tokens_of(limiter: AnyLimiter) -> Tokens:
         lambda borrower, _: release(borrower),
         release,
         limiter,
-        release,
     )

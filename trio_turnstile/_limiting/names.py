@@ -19,10 +19,10 @@ class Names(Generic[T]):
 
     def __init__(self) -> None:
         self.taken: dict[str, T] = {}
-        # For each name that was taken twice: a heap of numbers that were given up, some of
-        # which may be taken again; all numbers from `_next` on were never looked at.
-        self._freed: dict[str, list[int]] = {}
+        # For each name that was taken twice: the number from which on none was looked at,
+        # and a heap of lower ones that were given up, some of which may be taken again.
         self._next: dict[str, int] = {}
+        self._freed: dict[str, list[int]] = {}
 
     def first_free(self, name: str) -> str:
         """Return the name, or the name with the lowest number, from 2, that is free."""
@@ -50,5 +50,12 @@ class Names(Generic[T]):
         self._freed.pop(name, None)
         self._next.pop(name, None)
         base, _, number = name.rpartition("-")
-        if base in self._freed and number.isdecimal():
-            heapq.heappush(self._freed[base], int(number))
+        # Users may choose names that end in any number, however long.
+        if number.isdecimal() and len(number) < 10 and int(number) < self._next.get(base, 0):
+            self._give_up(base, int(number))
+
+    def _give_up(self, base: str, number: int) -> None:
+        freed = self._freed[base]
+        heapq.heappush(freed, number)
+        if len(freed) > 2 * self._next[base]:  # a number is there once for each time
+            freed[:] = sorted(set(freed))
