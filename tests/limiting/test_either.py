@@ -22,7 +22,7 @@ BOTH = pytest.mark.parametrize(
 
 @BOTH
 async def test_a_token_is_borrowed_and_given_back(make: Callable[[int], AnyLimiter]) -> None:
-    """By every way to acquire and every way to release."""
+    """With every way to acquire and every way to release."""
     limiter = make(1)
     tokens = tokens_of(limiter)
     assert tokens.limiter is limiter
@@ -47,7 +47,7 @@ async def test_a_token_is_borrowed_and_given_back(make: Callable[[int], AnyLimit
 async def test_to_wait_for_a_free_token_takes_a_turn_and_keeps_nothing(
     make: Callable[[int], AnyLimiter],
 ) -> None:
-    """The one that waits is in the queue; when it returns, the token is free again."""
+    """The waiter is in the queue; when it returns, the token is free again."""
     tokens = tokens_of(make(1))
     tokens.acquire_nowait("holder")
     async with trio.open_nursery() as nursery:
@@ -80,7 +80,7 @@ def _call(tokens: Tokens, release: Callable[..., None], *error: BaseException) -
 
 
 async def test_a_policy_learns_how_each_call_ended() -> None:
-    """Success, overload, and nothing from other errors or from cancelled calls."""
+    """Success and overload; it ignores other errors and cancelled calls."""
     policy = Proposal()
     tokens = tokens_of(Limiter("api", 10, policy=policy))
     _call(tokens, tokens.release)
@@ -96,7 +96,7 @@ async def test_a_policy_learns_how_each_call_ended() -> None:
 
 
 async def test_a_policy_does_not_see_a_wait_for_a_free_token() -> None:
-    """Nothing was called."""
+    """The wait is not a call."""
     policy = Proposal()
     tokens = tokens_of(Limiter("api", 10, policy=policy))
     await tokens.wait_free("foreman")
@@ -104,7 +104,7 @@ async def test_a_policy_does_not_see_a_wait_for_a_free_token() -> None:
 
 
 async def test_a_wait_for_a_free_token_ends_when_the_limiter_is_closed() -> None:
-    """Without an error: the next acquire raises it. The tokens are then without number."""
+    """It returns without an error, and tokens look infinite: the next acquire raises."""
     limiter = Limiter("api", 0, throttle=Throttle(min=0))
     tokens = tokens_of(limiter)
     async with trio.open_nursery() as nursery:
@@ -117,7 +117,7 @@ async def test_a_wait_for_a_free_token_ends_when_the_limiter_is_closed() -> None
 
 
 async def test_an_overload_with_a_retry_after_pauses_the_limiter() -> None:
-    """As an error in ``async with`` does."""
+    """As it does for ``async with``."""
     async with open_turnstile() as turnstile:
         limiter = turnstile.limiter("api", 5)
         tokens = tokens_of(limiter)
