@@ -10,7 +10,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from testkit.limiters import Proposal
 from trio_turnstile import Limiter, Overloaded, Saturated, Throttle, open_turnstile
-from trio_turnstile._limiting.either import AnyLimiter, Tokens, tokens_of
+from trio_turnstile._limiting.either import AnyLimiter, Tokens, as_limiter, tokens_of
 from trio_turnstile.limits import Outcome
 
 BOTH = pytest.mark.parametrize(
@@ -41,6 +41,24 @@ async def test_a_token_is_borrowed_and_given_back(make: Callable[[int], AnyLimit
             await tokens.acquire("second")
         release("second")
         assert (tokens.available_tokens, tokens.total_tokens) == (1, 1)
+
+
+def test_a_number_of_tokens_becomes_a_limiter_and_a_limiter_stays() -> None:
+    """Signals may take the new limiter to 0."""
+    made = as_limiter(3, "limiter")
+    assert isinstance(made, Limiter)
+    assert (made.name, made.total_tokens, made.minimum) == ("limiter", 3, 0)
+    for limiter in (made, trio.CapacityLimiter(1)):
+        assert as_limiter(limiter, "limiter") is limiter
+
+
+def test_what_is_no_limiter_and_no_number_is_refused() -> None:
+    """The error names the argument, the value and what to pass."""
+    with pytest.raises(TypeError) as caught:
+        as_limiter("3", "prepare_limiter")  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        "prepare_limiter must be a Limiter, a trio.CapacityLimiter or a number of tokens, not '3'"
+    )
 
 
 @BOTH

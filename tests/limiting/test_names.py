@@ -74,6 +74,7 @@ def test_one_number_that_is_given_up_again_and_again_takes_no_memory() -> None:
         names.discard("a-2")
         assert add(names, "a") == "a-2"
     assert sum(map(len, names._freed.values())) < 30
+    assert add(names, "a") == "a-11"
 
 
 @pytest.mark.parametrize("discard", [False, True])
