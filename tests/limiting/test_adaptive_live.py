@@ -98,7 +98,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 @pytest.mark.slow
 async def test_the_limit_follows_the_capacity_of_a_real_server() -> None:
-    """It rises from a low start, falls when most workers go, and rises when they come back."""
+    """The limit rises from a low start, falls when most workers go, and rises when they return."""
     service = Service(MANY)
 
     async def follow(api: Limiter) -> None:

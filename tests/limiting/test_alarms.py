@@ -1,4 +1,4 @@
-"""Alarms: monitors with a high and a low mark."""
+"""Alarms: watchers with a high and a low mark."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FREE = Throttle(down=1, hold=0)
 
 
 async def test_an_alarm_signals_outside_its_marks(autojump_clock: MockClock) -> None:
-    """At the high mark it asks for down, at the low one for up, and between for nothing."""
+    """It asks for down at the high mark, for up at the low mark, and sends nothing in between."""
     figures = iter([0.5, 0.9, 0.95, 0.7, 0.6, 0.61])
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, throttle=FREE)
@@ -46,7 +46,7 @@ async def test_an_alarm_signals_outside_its_marks(autojump_clock: MockClock) -> 
 
 
 async def test_an_alarm_may_be_for_one_limiter(autojump_clock: MockClock) -> None:
-    """The others are left alone."""
+    """It does not move the other limiters."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, throttle=FREE)
         db = turnstile.limiter("db", 10, throttle=FREE)
@@ -58,7 +58,7 @@ async def test_an_alarm_may_be_for_one_limiter(autojump_clock: MockClock) -> Non
 async def test_an_alarm_for_a_limiter_that_was_closed_is_logged(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The turnstile lives on, and so does the alarm: a new limiter may get the name."""
+    """Turnstile and alarm go on: a new limiter may get the name."""
     async with open_turnstile() as turnstile:
         turnstile.watch(alarm(lambda: 1.0, high=0.9, low=0.5, limiter="api"))
         await trio.sleep(1.5)
@@ -71,7 +71,7 @@ async def test_an_alarm_for_a_limiter_that_was_closed_is_logged(
 
 
 async def test_loop_lag_is_seen() -> None:
-    """A task that computes for long delays the loop, and the alarm hears of it."""
+    """The alarm signals when a task computes for long without a checkpoint."""
     decisions: list[Decision] = []
 
     def note(event: object) -> None:
@@ -89,7 +89,7 @@ async def test_loop_lag_is_seen() -> None:
 
 @pytest.mark.parametrize("make", [cpu_alarm, memory_alarm, load_alarm])
 async def test_the_usual_figures_can_be_measured(make: object, autojump_clock: MockClock) -> None:
-    """Marks that every figure is beyond bring signals, from this very machine."""
+    """Marks that every figure is beyond bring signals on this machine."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, throttle=FREE)
         turnstile.watch(make(high=10_000, low=9_999, interval=1))  # type: ignore[operator]

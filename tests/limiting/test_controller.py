@@ -1,4 +1,4 @@
-"""`LimitController`: what the limit ought to be. Time is an argument, decisions are values."""
+"""`LimitController`: computes the limit. Time is an argument, decisions are values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def controller(
 
 
 def test_it_starts_at_the_ceiling_and_not_holding() -> None:
-    """The first signal is obeyed, at whatever time it comes."""
+    """The first signal is applied, whatever the time."""
     api = controller(hold=30)
     assert api.limit == api.cap == api.ceiling == 10
     assert api.signal(DOWN, -5.0, 0) == Decision(
@@ -37,7 +37,7 @@ def test_it_starts_at_the_ceiling_and_not_holding() -> None:
 
 
 def test_the_first_signal_is_obeyed_under_an_endless_hold() -> None:
-    """With ``hold=math.inf`` one change is made and no other."""
+    """With ``hold=math.inf`` one change is applied and every later one refused."""
     api = controller(hold=math.inf)
     assert api.signal(DOWN, 0.0, 0).after == 8
     refusal = api.signal(UP, 1e9, 0)
@@ -45,7 +45,7 @@ def test_the_first_signal_is_obeyed_under_an_endless_hold() -> None:
 
 
 def test_a_signal_within_the_hold_is_refused_with_the_time_that_is_left() -> None:
-    """Up and down alike, up to the very second in which the hold ends."""
+    """Up and down signals alike, until the hold ends."""
     api = controller(hold=30)
     api.signal(DOWN, 100.0, 0)
     assert api.signal(DOWN, 110.0, 0) == Decision(
@@ -56,14 +56,14 @@ def test_a_signal_within_the_hold_is_refused_with_the_time_that_is_left() -> Non
 
 
 def test_a_refused_signal_does_not_extend_the_hold() -> None:
-    """An alarm repeated each second is obeyed once in a hold, not never again."""
+    """An alarm that repeats each second is applied once per hold."""
     api = controller(100, hold=30)
     applied = [float(t) for t in range(121) if api.signal(DOWN, float(t), 0).applied]
     assert applied == [0.0, 30.0, 60.0, 90.0, 120.0]
 
 
 def test_a_signal_at_a_bound_is_refused_and_starts_no_hold() -> None:
-    """At the ceiling nothing is to be raised; the next down is obeyed at once."""
+    """An up signal at the ceiling is refused; the next down signal is applied at once."""
     api = controller(2, hold=30)
     assert api.signal(UP, 0.0, 0).reason is Reason.AT_CEILING
     assert api.signal(DOWN, 0.0, 0).after == 1
@@ -73,7 +73,7 @@ def test_a_signal_at_a_bound_is_refused_and_starts_no_hold() -> None:
 
 
 def test_without_a_hold_every_signal_counts() -> None:
-    """``hold=0`` lets many signals act in the same instant."""
+    """With ``hold=0`` many signals are applied at the same time."""
     api = controller(hold=0)
     assert [api.signal(DOWN, 1.0, 0).after for _ in range(5)] == [8, 6, 4, 2, 1]
 
@@ -90,7 +90,7 @@ def test_an_infinite_limit_comes_down_from_what_is_in_use() -> None:
 
 
 def test_an_assignment_overrides_every_rule_and_starts_a_hold() -> None:
-    """It acts within a hold, goes under the minimum, and signals wait for its hold."""
+    """It applies within a hold and below the minimum; later signals wait for its hold."""
     api = controller(hold=30, min=3)
     api.signal(DOWN, 0.0, 0)
     assert api.assign(1, 1.0) == Decision("api", 1.0, None, 8, 1, Reason.MANUAL)
@@ -100,7 +100,7 @@ def test_an_assignment_overrides_every_rule_and_starts_a_hold() -> None:
 
 
 def test_an_assignment_above_the_ceiling_raises_it() -> None:
-    """And one below it leaves it where it is, so that signals may lead back."""
+    """An assignment below the ceiling leaves it, so that signals can raise the limit again."""
     api = controller(hold=0)
     api.assign(20, 0.0)
     assert api.ceiling == 20
@@ -112,8 +112,8 @@ def test_an_assignment_above_the_ceiling_raises_it() -> None:
 # ---- pauses ----
 
 
-def test_a_pause_is_a_limit_of_nothing_until_it_is_resumed() -> None:
-    """Signals move the cap meanwhile, which is where the limit resumes."""
+def test_a_pause_is_a_limit_of_0_until_it_is_resumed() -> None:
+    """Signals move the cap during the pause; the limit resumes there."""
     api = controller(hold=0)
     assert api.pause(None, 1.0) == Decision(
         "api", 1.0, None, 10, 0, Reason.PAUSED, {"cap": 10, "until": math.inf}
@@ -124,12 +124,12 @@ def test_a_pause_is_a_limit_of_nothing_until_it_is_resumed() -> None:
 
 
 def test_resuming_what_is_not_paused_is_no_decision() -> None:
-    """There is nothing to tell."""
+    """It returns ``None``."""
     assert controller().resume(0.0) is None
 
 
 def test_a_pause_for_a_time_ends_by_itself() -> None:
-    """`next_tick` says when, and the tick then resumes."""
+    """`next_tick` is the end of the pause; the tick at that time resumes."""
     api = controller()
     api.pause(5, 10.0)
     assert api.next_tick == 15.0
@@ -145,7 +145,7 @@ def test_a_pause_for_a_time_ends_by_itself() -> None:
 def test_a_pause_is_never_shortened_by_another(
     first: float | None, second: float | None, ends: float
 ) -> None:
-    """The later end of the two holds."""
+    """The later end of the two counts."""
     api = controller()
     api.pause(first, 0.0)
     assert api.pause(second, 1.0).evidence["until"] == ends
@@ -153,7 +153,7 @@ def test_a_pause_is_never_shortened_by_another(
 
 
 def test_an_assignment_ends_a_pause() -> None:
-    """The operator's word goes before an earlier word."""
+    """The limit is the new one at once."""
     api = controller()
     api.pause(None, 0.0)
     assert api.assign(4, 1.0).before == 0
@@ -162,7 +162,7 @@ def test_an_assignment_ends_a_pause() -> None:
 
 
 def test_a_pause_neither_starts_nor_ends_a_hold() -> None:
-    """The hold is about signals alone."""
+    """Only signals and assignments start a hold."""
     api = controller(hold=30)
     api.pause(None, 0.0)
     api.resume(1.0)
@@ -179,27 +179,27 @@ def test_a_pause_neither_starts_nor_ends_a_hold() -> None:
     ("proposed", "limit"), [(99.0, 10), (10.0, 10), (7.9, 7), (2.0, 3), (0.2, 3), (-math.inf, 3)]
 )
 def test_a_policy_proposes_between_the_minimum_and_the_cap(proposed: float, limit: float) -> None:
-    """Fractions are floored; a proposal out of bounds counts as the nearer bound."""
+    """Fractions are rounded down; a proposal out of bounds counts as the nearer bound."""
     if math.isfinite(proposed):
         assert controller(policy=Proposal(proposed), min=3).limit == limit
     assert controller(policy=Proposal(max(proposed, -1e9)), min=3).limit == limit
 
 
 def test_a_policy_leaves_one_token_at_least_even_where_the_minimum_is_none() -> None:
-    """At none no call would finish, and nothing could be learnt any more."""
+    """With no token no call would finish, and the policy could learn nothing more."""
     assert controller(policy=Proposal(0.0), min=0).limit == 1
 
 
-def test_no_policy_reopens_what_was_shut_by_hand() -> None:
-    """A cap of 0 is 0, whatever is proposed."""
+def test_no_policy_raises_a_limit_of_0_set_by_hand() -> None:
+    """A cap of 0 is a limit of 0, whatever the policy proposes."""
     api = controller(policy=Proposal(0.5), min=0)
     api.assign(0, 0.0)
     assert api.tick(1.0, 0, 0) is None
     assert api.limit == 0
 
 
-def test_a_policy_is_heard_ten_times_a_second_with_the_state() -> None:
-    """Ticks that come sooner leave it alone."""
+def test_a_policy_is_called_ten_times_a_second_with_the_state() -> None:
+    """A tick that comes sooner does not call the policy."""
     policy = Proposal(5.0)
     api = controller(policy=policy)
     assert api.next_tick == -math.inf
@@ -210,7 +210,7 @@ def test_a_policy_is_heard_ten_times_a_second_with_the_state() -> None:
 
 
 def test_a_policy_that_moves_is_followed_with_its_evidence() -> None:
-    """The decision says why; where nothing moved there is none."""
+    """The decision says why; without a move there is no decision."""
     policy = Proposal(5.0)
     api = controller(policy=policy)
     assert api.limit == 5
@@ -224,14 +224,14 @@ def test_a_policy_that_moves_is_followed_with_its_evidence() -> None:
 
 
 def test_signals_are_guard_rails_round_a_policy() -> None:
-    """A down signal bites only when the cap gets under what the policy proposes."""
+    """A down signal lowers the limit only when the cap gets below the proposal."""
     api = controller(policy=Proposal(7.0), hold=0)
     assert [api.signal(DOWN, 0.0, 0).after for _ in range(3)] == [7, 6, 4]
     assert api.cap == 4
 
 
-def test_a_policy_is_heard_while_paused_but_cannot_resume() -> None:
-    """It may learn that nothing runs; the limit stays 0 until the pause ends."""
+def test_a_policy_is_called_while_paused_but_cannot_resume() -> None:
+    """It learns that nothing runs; the limit stays 0 until the pause ends."""
     policy = Proposal(5.0)
     api = controller(policy=policy)
     api.pause(10, 0.0)
@@ -244,7 +244,7 @@ def test_a_policy_is_heard_while_paused_but_cannot_resume() -> None:
 
 @pytest.mark.parametrize("signal", Signal)
 def test_a_refusal_changes_nothing_though_the_policy_has_moved(signal: Signal) -> None:
-    """What the policy moved is a decision of its own, with its own reason."""
+    """The move of the policy is a decision of its own, with its own reason."""
     policy = Proposal(8.0)
     api = controller(policy=policy, hold=30)
     api.signal(DOWN, 0.0, 0)
@@ -261,7 +261,7 @@ def test_a_refusal_changes_nothing_though_the_policy_has_moved(signal: Signal) -
 
 
 def test_the_cap_says_what_put_it_there() -> None:
-    """The ceiling, then a signal, then the operator."""
+    """First the ceiling, then a signal, then an assignment."""
     api = controller(hold=0)
     assert api.bounds == {"cap": Bound(10, {"reason": "ceiling"})}
     api.signal(DOWN, 1.0, 0)
@@ -275,7 +275,7 @@ def test_the_cap_says_what_put_it_there() -> None:
 
 
 def test_the_policy_is_a_bound_with_its_own_evidence() -> None:
-    """Also while it proposes more than the cap, and bounds nothing."""
+    """Also while it proposes more than the cap."""
     policy = Proposal(7.5)
     api = controller(policy=policy)
     assert api.bounds["policy"] == Bound(7, {"reason": "initial"})
@@ -290,7 +290,7 @@ def test_the_policy_is_a_bound_with_its_own_evidence() -> None:
 
 
 def test_a_policy_is_no_bound_after_an_assignment_until_it_is_consulted() -> None:
-    """The operator's limit holds at once, and then the policy moves below it again."""
+    """The assigned limit applies at once; then the policy moves below it again."""
     api = controller(policy=Proposal(5.0))
     api.assign(8, 0.0)
     assert (api.limit, list(api.bounds)) == (8, ["cap"])
@@ -299,14 +299,14 @@ def test_a_policy_is_no_bound_after_an_assignment_until_it_is_consulted() -> Non
 
 
 def test_a_policy_in_shadow_mode_is_no_bound() -> None:
-    """What it proposes is recorded only."""
+    """Its proposals are only recorded."""
     api = LimitController("api", 10, Throttle(), Proposal(5.0), enforce=False)
     api.tick(0.0, 0, 0)
     assert api.bounds == {"cap": Bound(10, {"reason": "ceiling"})}
 
 
-def test_a_pause_is_a_bound_of_nothing_that_says_when_it_ends() -> None:
-    """It goes when the limiter is resumed."""
+def test_a_pause_is_a_bound_of_0_that_says_when_it_ends() -> None:
+    """The bound is removed when the limiter is resumed."""
     api = controller()
     api.pause(5, 1.0)
     assert api.bounds["pause"] == Bound(0, {"reason": "paused", "until": 6.0})
@@ -315,7 +315,7 @@ def test_a_pause_is_a_bound_of_nothing_that_says_when_it_ends() -> None:
 
 
 def test_bounds_are_a_copy() -> None:
-    """What was asked for once does not change later."""
+    """A later change of the limit does not change them, and neither can the caller."""
     api = controller(hold=0)
     bounds = api.bounds
     api.signal(DOWN, 0.0, 0)
@@ -352,7 +352,7 @@ RULES = st.builds(
 
 
 class Model:
-    """The rules as one would tell them to an operator, and nothing of how they are kept."""
+    """The rules as one would explain them to an operator, independent of the implementation."""
 
     def __init__(self, rules: Throttle, ceiling: float) -> None:
         self.rules = rules
@@ -398,7 +398,7 @@ class Model:
 @settings(deadline=None)
 @given(rules=RULES, headroom=TOKENS, acts=ACTS)
 def test_the_rules_against_a_plain_model(rules: Throttle, headroom: float, acts: list[Act]) -> None:
-    """After any acts the limit, the reasons and the bounds are those of the model."""
+    """After any sequence of acts, limit, reasons and bounds are those of the model."""
     model = Model(rules, rules.min + headroom)
     api = LimitController("api", rules.min + headroom, rules)
     now, in_use = 0.0, 0
@@ -441,7 +441,7 @@ def test_the_rules_against_a_plain_model(rules: Throttle, headroom: float, acts:
 def test_signals_alone_keep_the_bounds_and_the_hold(
     rules: Throttle, headroom: float, signals: list[tuple[float, Signal, int]]
 ) -> None:
-    """Without assignments the limit stays in its bounds, and two changes are a hold apart."""
+    """Without assignments the limit stays within bounds, and changes are a hold apart."""
     ceiling = rules.min + headroom
     api = LimitController("api", ceiling, rules)
     now, decisions = 0.0, []

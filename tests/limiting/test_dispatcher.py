@@ -52,7 +52,7 @@ async def running() -> AsyncIterator[Dispatcher]:
 async def test_a_member_is_visited_when_it_is_woken_and_when_it_asked_to_be(
     autojump_clock: MockClock,
 ) -> None:
-    """Once at each of these times, and never in between."""
+    """It is visited once at each of these times, and at no other."""
     async with running() as dispatcher:
         member, other = Member(next=5.0), Member(next=3.0)
         dispatcher.wake(member)
@@ -67,7 +67,7 @@ async def test_a_member_is_visited_when_it_is_woken_and_when_it_asked_to_be(
 async def test_a_member_that_was_moved_is_not_visited_at_the_old_time(
     autojump_clock: MockClock,
 ) -> None:
-    """Later or sooner: only the last time that it asked for counts."""
+    """Only the last time it asked for counts, whether sooner or later."""
     async with running() as dispatcher:
         member = Member(next=5.0)
         dispatcher.wake(member)
@@ -80,7 +80,7 @@ async def test_a_member_that_was_moved_is_not_visited_at_the_old_time(
 
 
 async def test_a_forgotten_member_is_not_visited(autojump_clock: MockClock) -> None:
-    """Neither if it was just woken, nor when its time comes."""
+    """Neither if it was woken before, nor when its time comes."""
     async with running() as dispatcher:
         due, woken = Member(next=5.0), Member()
         dispatcher.wake(due)
@@ -104,7 +104,7 @@ async def test_a_member_that_wakes_itself_does_not_starve_other_tasks() -> None:
 
 
 async def test_a_member_that_is_always_due_does_not_starve_other_tasks() -> None:
-    """It is visited once in a round."""
+    """It is visited once per round."""
     async with running() as dispatcher:
         member = Member(always=True)
         dispatcher.wake(member)
@@ -155,7 +155,7 @@ async def crowd(turnstile: Turnstile) -> None:
 
 
 async def test_a_signal_to_one_limiter_visits_no_other(visited: list[str]) -> None:
-    """However many there are, and whoever sends it."""
+    """Whether it is sent through the limiter or through the turnstile."""
     async with open_turnstile() as turnstile:
         await crowd(turnstile)
         visited.clear()
@@ -170,7 +170,7 @@ async def test_a_signal_to_one_limiter_visits_no_other(visited: list[str]) -> No
 async def test_only_limiters_with_a_policy_are_visited_ten_times_a_second(
     autojump_clock: MockClock, visited: list[str]
 ) -> None:
-    """The others have nothing to do until they are signalled."""
+    """The others have nothing to do until they get a signal."""
     async with open_turnstile() as turnstile:
         await crowd(turnstile)
         policy = Proposal(5.0)
@@ -185,7 +185,7 @@ async def test_only_limiters_with_a_policy_are_visited_ten_times_a_second(
 async def test_a_limiter_that_is_closed_before_its_turn_is_not_ticked(
     autojump_clock: MockClock,
 ) -> None:
-    """An observer closes it in the round in which it was to be visited: it stays closed."""
+    """An observer closes it in the round in which it is to be visited; it stays closed."""
 
     def close_second(event: Event) -> None:
         if isinstance(event, Decision):
@@ -201,7 +201,7 @@ async def test_a_limiter_that_is_closed_before_its_turn_is_not_ticked(
 
 
 async def test_a_call_through_a_limiter_visits_none(visited: list[str]) -> None:
-    """Tokens that come and go are no business of the throttle task."""
+    """Acquiring and releasing tokens does not concern the throttle task."""
     async with open_turnstile() as turnstile:
         await crowd(turnstile)
         visited.clear()
@@ -231,7 +231,7 @@ async def test_pauses_of_many_limiters_end_on_time(
 
 
 async def test_what_is_posted_is_run_in_order_with_the_time(autojump_clock: MockClock) -> None:
-    """Nothing is run by the caller itself."""
+    """The caller itself runs nothing."""
     async with running() as dispatcher:
         await trio.sleep(7)
         calls: list[tuple[str, float]] = []
@@ -254,7 +254,7 @@ async def test_closing_runs_what_was_posted_and_refuses_the_rest() -> None:
 
 
 async def test_the_name_of_a_forgotten_member_is_passed_on() -> None:
-    """So that it is free again."""
+    """The turnstile can then give the name to another limiter."""
     forgotten: list[str] = []
     dispatcher = Dispatcher([], forgotten.append)
     dispatcher.forget("api", Member())
@@ -262,7 +262,7 @@ async def test_the_name_of_a_forgotten_member_is_passed_on() -> None:
 
 
 async def test_observers_are_notified_at_once() -> None:
-    """In the task that made the event."""
+    """They are called in the task that made the event."""
     events: list[object] = []
     dispatcher = Dispatcher([events.append], lambda _: None)
     event = LimiterOpened("api", 0.0, 10)

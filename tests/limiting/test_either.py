@@ -10,7 +10,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from testkit.limiters import Proposal
 from trio_turnstile import Limiter, Overloaded, Saturated, Throttle, open_turnstile
-from trio_turnstile._limiting.either import AnyLimiter, Tokens, tokens_of
+from trio_turnstile._limiting.either import AnyLimiter, Tokens, as_limiter, tokens_of
 from trio_turnstile.limits import Outcome
 
 BOTH = pytest.mark.parametrize(
@@ -22,7 +22,7 @@ BOTH = pytest.mark.parametrize(
 
 @BOTH
 async def test_a_token_is_borrowed_and_given_back(make: Callable[[int], AnyLimiter]) -> None:
-    """By every way to acquire and every way to release."""
+    """With every way to acquire and every way to release."""
     limiter = make(1)
     tokens = tokens_of(limiter)
     assert tokens.limiter is limiter
@@ -43,11 +43,29 @@ async def test_a_token_is_borrowed_and_given_back(make: Callable[[int], AnyLimit
         assert (tokens.available_tokens, tokens.total_tokens) == (1, 1)
 
 
+def test_a_number_of_tokens_becomes_a_limiter_and_a_limiter_stays() -> None:
+    """Signals may take the new limiter to 0."""
+    made = as_limiter(3, "limiter")
+    assert isinstance(made, Limiter)
+    assert (made.name, made.total_tokens, made.minimum) == ("limiter", 3, 0)
+    for limiter in (made, trio.CapacityLimiter(1)):
+        assert as_limiter(limiter, "limiter") is limiter
+
+
+def test_what_is_no_limiter_and_no_number_is_refused() -> None:
+    """The error names the argument, the value and what to pass."""
+    with pytest.raises(TypeError) as caught:
+        as_limiter("3", "prepare_limiter")  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        "prepare_limiter must be a Limiter, a trio.CapacityLimiter or a number of tokens, not '3'"
+    )
+
+
 @BOTH
 async def test_to_wait_for_a_free_token_takes_a_turn_and_keeps_nothing(
     make: Callable[[int], AnyLimiter],
 ) -> None:
-    """The one that waits is in the queue; when it returns, the token is free again."""
+    """The waiter is in the queue; when it returns, the token is free again."""
     tokens = tokens_of(make(1))
     tokens.acquire_nowait("holder")
     async with trio.open_nursery() as nursery:
@@ -80,7 +98,7 @@ def _call(tokens: Tokens, release: Callable[..., None], *error: BaseException) -
 
 
 async def test_a_policy_learns_how_each_call_ended() -> None:
-    """Success, overload, and nothing from other errors or from cancelled calls."""
+    """Success and overload; it ignores other errors and cancelled calls."""
     policy = Proposal()
     tokens = tokens_of(Limiter("api", 10, policy=policy))
     _call(tokens, tokens.release)
@@ -96,7 +114,7 @@ async def test_a_policy_learns_how_each_call_ended() -> None:
 
 
 async def test_a_policy_does_not_see_a_wait_for_a_free_token() -> None:
-    """Nothing was called."""
+    """The wait is not a call."""
     policy = Proposal()
     tokens = tokens_of(Limiter("api", 10, policy=policy))
     await tokens.wait_free("foreman")
@@ -104,7 +122,7 @@ async def test_a_policy_does_not_see_a_wait_for_a_free_token() -> None:
 
 
 async def test_a_wait_for_a_free_token_ends_when_the_limiter_is_closed() -> None:
-    """Without an error: the next acquire raises it. The tokens are then without number."""
+    """It returns without an error, and tokens look infinite: the next acquire raises."""
     limiter = Limiter("api", 0, throttle=Throttle(min=0))
     tokens = tokens_of(limiter)
     async with trio.open_nursery() as nursery:
@@ -117,7 +135,7 @@ async def test_a_wait_for_a_free_token_ends_when_the_limiter_is_closed() -> None
 
 
 async def test_an_overload_with_a_retry_after_pauses_the_limiter() -> None:
-    """As an error in ``async with`` does."""
+    """As it does for ``async with``."""
     async with open_turnstile() as turnstile:
         limiter = turnstile.limiter("api", 5)
         tokens = tokens_of(limiter)

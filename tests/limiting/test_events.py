@@ -1,4 +1,4 @@
-"""Events: what they say, how they reach observers, and what a bad observer can do: nothing."""
+"""Events: what they hold, and how observers get them; a bad observer does no harm."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ OTHERS = (
 
 
 def test_only_refusals_are_refusals() -> None:
-    """Holding, at the ceiling, at the minimum, in the shadow: nothing changes; else it does."""
+    """Holding, at the ceiling, at the minimum and shadow are; every other reason is a change."""
     refusals = {reason for reason in Reason if reason.refusal}
     assert refusals == {Reason.HOLDING, Reason.AT_CEILING, Reason.AT_MINIMUM, Reason.SHADOW}
 
 
 def test_a_decision_says_whether_it_was_applied() -> None:
-    """What was refused was not applied."""
+    """A refused change was not applied."""
     assert CHANGE.applied
     assert not REFUSAL.applied
 
 
 @pytest.mark.parametrize("event", [CHANGE, *OTHERS], ids=lambda e: type(e).__name__)
 def test_events_are_frozen_values(event: Event) -> None:
-    """An event can be compared, hashed, sent to another process, and not changed."""
+    """An event can be compared, hashed and pickled, but not changed."""
     copy = pickle.loads(pickle.dumps(event))
     assert copy == event
     assert hash(copy) == hash(event)
@@ -54,8 +54,8 @@ def test_events_are_frozen_values(event: Event) -> None:
         event.limiter = "other"  # type: ignore[misc]
 
 
-async def test_observers_hear_of_everything_in_order(autojump_clock: MockClock) -> None:
-    """Opening, samples, decisions and closing reach every observer, with trio's time."""
+async def test_observers_get_every_event_in_order(autojump_clock: MockClock) -> None:
+    """Every observer gets opening, samples, decisions and closing, with trio's time."""
     one: list[Event] = []
     two: list[Event] = []
     async with open_turnstile(observers=[one.append, two.append], sample_every=1) as turnstile:
@@ -73,10 +73,10 @@ async def test_observers_hear_of_everything_in_order(autojump_clock: MockClock) 
     assert two == one
 
 
-async def test_an_observer_that_raises_is_logged_and_heard_no_more(
+async def test_an_observer_that_raises_is_logged_and_not_called_again(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing else notices: the event is acted on, and other observers get it."""
+    """The event is acted on all the same, and other observers get it."""
     calls: list[Event] = []
     heard: list[Event] = []
 
@@ -102,7 +102,7 @@ async def test_an_observer_that_raises_is_logged_and_heard_no_more(
 async def test_the_same_observer_given_twice_is_dropped_each_time_it_raises(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Each of the two entries raises once; neither is left over."""
+    """Each of the two entries raises once and is removed."""
     calls: list[Event] = []
 
     def bad(event: Event) -> None:
@@ -116,7 +116,7 @@ async def test_the_same_observer_given_twice_is_dropped_each_time_it_raises(
 
 
 async def test_an_observer_may_close_a_limiter_while_all_are_signalled() -> None:
-    """What an observer does to the turnstile does not upset the signal that it hears of."""
+    """The other limiters still get the signal, the closed ones are left out."""
 
     def close_all(event: Event) -> None:
         if isinstance(event, Decision):
@@ -135,7 +135,7 @@ async def test_an_observer_may_close_a_limiter_while_all_are_signalled() -> None
 async def test_an_observer_that_raises_inside_an_event_of_its_own_making_is_dropped_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It makes an event, raises on that one, and then on the first: no harm is done."""
+    """It causes an event, raises on that event, and then on the first one."""
 
     def bad(event: Event) -> None:
         if isinstance(event, Decision):
@@ -155,7 +155,7 @@ async def test_an_observer_that_raises_inside_an_event_of_its_own_making_is_drop
 def test_decisions_are_logged_at_info_and_refusals_at_debug(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Each goes to the logger of its limiter, and carries the whole decision."""
+    """Each goes to the logger of its limiter and carries the decision."""
     caplog.set_level(logging.DEBUG)
     log_decisions(CHANGE)
     log_decisions(REFUSAL)
@@ -177,7 +177,7 @@ def test_other_events_are_not_logged(event: Event, caplog: pytest.LogCaptureFixt
 async def test_log_decisions_is_an_observer(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Given to `open_turnstile`, it logs what happens to each limiter."""
+    """Passed to `open_turnstile`, it logs the decisions of each limiter."""
     caplog.set_level(logging.DEBUG)
     async with open_turnstile(observers=[log_decisions]) as turnstile:
         api = turnstile.limiter("api", 10, throttle=Throttle(hold=5))

@@ -1,4 +1,4 @@
-"""`History`: averages of running counts, on a virtual clock and in bounded memory."""
+"""`History`: averages of tokens in use, on a virtual clock and in bounded memory."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ def filled(running: list[int], every: float = 2.0) -> History:
 
 
 def test_the_windows_are_ten_seconds_to_two_hours() -> None:
-    """10, 20, 40 s; 1, 2, 3, 5, 10, 20, 40 min; 1, 2 h; nothing else."""
+    """10, 20, 40 s; 1, 2, 3, 5, 10, 20, 40 min; 1, 2 h."""
     assert tuple(filled([1]).averages("api")) == WINDOWS
 
 
 def test_a_limiter_that_was_never_sampled_has_no_averages() -> None:
-    """An unknown name is no error: its first sample may be yet to come."""
+    """An unknown name is no error: its first sample may come later."""
     assert filled([]).averages("api") == dict.fromkeys(WINDOWS)
     assert filled([]).latest("api") is None
 
 
 def test_a_window_not_yet_filled_has_no_average() -> None:
-    """Four samples are 8 s, five are 10 s."""
+    """Four samples are 8 s, five samples are 10 s."""
     assert filled([1] * 4).averages("api")[10] is None
     assert filled([1] * 5).averages("api")[10] == 1.0
     assert filled([1] * 5).averages("api")[20] is None
 
 
 def test_an_average_is_of_the_latest_samples_and_keeps_its_fraction() -> None:
-    """What is older than the window counts no more."""
+    """Samples older than the window do not count."""
     history = filled([9] * 5 + [0, 0, 1, 1, 0])
     assert history.averages("api")[10] == 0.4
     assert history.averages("api")[20] == 4.7
 
 
 def test_limiters_are_kept_apart() -> None:
-    """Samples of one do not count for another."""
+    """Samples of one limiter do not count for another."""
     history = filled([3] * 5)
     for number in range(5):
         history.add(Snapshot("db", number, 10, 7, 0))
@@ -56,7 +56,7 @@ def test_limiters_are_kept_apart() -> None:
 
 
 def test_the_latest_sample_is_kept_whole() -> None:
-    """Limit and queue are to be seen there."""
+    """With limit and queue."""
     history = filled([1, 2])
     newest = Snapshot("api", 99.0, 5, 4, 3)
     history.add(newest)
@@ -69,7 +69,7 @@ def test_the_latest_sample_is_kept_whole() -> None:
     every=st.sampled_from([0.5, 1.0, 2.0, 2.5, 5.0]),
 )
 def test_averages_against_a_plain_model(running: list[int], every: float) -> None:
-    """Each is the mean of as many samples as make up the window."""
+    """Each is the mean of the samples in the window."""
     for window, average in filled(running, every).averages("api").items():
         samples = int(window / every)
         if len(running) < samples:
@@ -80,7 +80,7 @@ def test_averages_against_a_plain_model(running: list[int], every: float) -> Non
 
 @pytest.mark.parametrize("every", [3.0, 7.5, 15.0, 60.0])
 def test_no_average_is_given_before_its_window_was_seen(every: float) -> None:
-    """Also where the window is no multiple of the sampling period."""
+    """Also if the window is no multiple of the sampling period."""
     for count in range(1, 30):
         for window, average in filled([1] * count, every).averages("api").items():
             if count * every < window:
@@ -88,7 +88,7 @@ def test_no_average_is_given_before_its_window_was_seen(every: float) -> None:
 
 
 def test_memory_is_bounded_by_two_hours_of_samples() -> None:
-    """After them, ten hours more take no more room, and averages go on being right."""
+    """Ten more hours take no more memory, and the averages stay correct."""
     two_hours = 3600
     history = filled([5] * two_hours)
     tracemalloc.start()
@@ -104,7 +104,7 @@ def test_memory_is_bounded_by_two_hours_of_samples() -> None:
 
 
 async def test_a_turnstile_samples_its_limiters(autojump_clock: MockClock) -> None:
-    """Every ``sample_every`` seconds, on trio's clock; observers get the samples too."""
+    """Every ``sample_every`` seconds on trio's clock; observers get the samples too."""
     events: list[Event] = []
     async with open_turnstile(observers=[events.append], sample_every=2.5) as turnstile:
         api = turnstile.limiter("api", 2)
@@ -146,7 +146,7 @@ async def test_averages_over_two_hours_on_the_clock(autojump_clock: MockClock) -
 async def test_the_history_outlives_the_limiter_and_the_turnstile(
     autojump_clock: MockClock,
 ) -> None:
-    """What was seen can be read for a report at the end; closed limiters are sampled no more."""
+    """It can be read for a final report; closed limiters get no more samples."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 5)
         await trio.sleep(11)
@@ -157,7 +157,7 @@ async def test_the_history_outlives_the_limiter_and_the_turnstile(
 
 
 async def test_an_endless_period_samples_never(autojump_clock: MockClock) -> None:
-    """``sample_every=math.inf`` is a way to have no history."""
+    """``sample_every=math.inf`` turns the history off."""
     async with open_turnstile(sample_every=float("inf")) as turnstile:
         turnstile.limiter("api", 5)
         await trio.sleep(7200)

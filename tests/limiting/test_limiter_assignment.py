@@ -21,7 +21,7 @@ from trio_turnstile import (
 
 
 async def test_an_assignment_holds_at_once() -> None:
-    """Both ways; what is borrowed over a lowered limit shows as negative."""
+    """Up and down; tokens borrowed above a lowered limit show as negative."""
     api = free(ceiling=3)
     for borrower in "abc":
         api.acquire_on_behalf_of_nowait(borrower)
@@ -36,7 +36,7 @@ async def test_an_assignment_holds_at_once() -> None:
 
 
 def test_an_assignment_outside_any_run_is_taken() -> None:
-    """A limiter may be made and tuned at import time; it has no clock to tell there."""
+    """A limiter may be made and set at import time, where there is no clock."""
     api = free(ceiling=3)
     api.total_tokens = 5
     assert api.total_tokens == 5
@@ -56,7 +56,7 @@ def test_an_assignment_outside_any_run_is_taken() -> None:
 def test_a_bad_assignment_is_refused_as_trio_does_and_changes_nothing(
     value: object, error: type[Exception], message: str
 ) -> None:
-    """Same exceptions and messages; no decision is recorded."""
+    """With the same exceptions and messages; no decision is recorded."""
     api = free(ceiling=3)
     with pytest.raises(error) as caught:
         api.total_tokens = value  # type: ignore[assignment]
@@ -68,7 +68,7 @@ def test_a_bad_assignment_is_refused_as_trio_does_and_changes_nothing(
 async def test_an_assignment_from_a_foreign_thread_is_refused_before_anything_is_changed(
     in_turnstile: bool,
 ) -> None:
-    """The waiting task stays in the queue and is woken by a proper assignment later."""
+    """The waiter stays in the queue, and a later assignment wakes it."""
     async with open_turnstile() as turnstile:
         api = turnstile.add(free()) if in_turnstile else free()
         async with trio.open_nursery() as nursery:
@@ -90,7 +90,7 @@ async def test_an_assignment_from_a_foreign_thread_is_refused_before_anything_is
 
 
 async def test_an_assignment_handed_over_from_a_thread_works() -> None:
-    """``trio.from_thread.run_sync(setattr, ...)`` runs it where it belongs."""
+    """``trio.from_thread.run_sync(setattr, ...)`` runs it in the trio run."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         api = turnstile.add(free())
         api.acquire_on_behalf_of_nowait("holder")
@@ -102,7 +102,7 @@ async def test_an_assignment_handed_over_from_a_thread_works() -> None:
 
 
 async def test_another_run_may_not_assign_to_the_limiter_of_a_turnstile() -> None:
-    """A run in another thread is foreign too."""
+    """A trio run in another thread is refused as well."""
     async with open_turnstile() as turnstile:
         api = turnstile.add(free())
 
@@ -115,7 +115,7 @@ async def test_another_run_may_not_assign_to_the_limiter_of_a_turnstile() -> Non
 
 
 async def test_an_assignment_ends_a_pause_and_is_recorded() -> None:
-    """The decision goes to the observers, like every other."""
+    """Observers get the decision like every other."""
     told: list[Event] = []
     async with open_turnstile(observers=[told.append]) as turnstile:
         api = turnstile.limiter("api", 5)

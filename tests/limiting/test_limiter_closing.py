@@ -18,7 +18,7 @@ from trio_turnstile import (
 
 
 async def test_closing_breaks_waiters_and_newcomers_while_holders_finish() -> None:
-    """Each waiter gets `trio.ClosedResourceError`; tokens come back as ever."""
+    """Waiters get `trio.ClosedResourceError`; holders give back their tokens as before."""
     api = free()
     errors: list[str] = []
 
@@ -50,7 +50,7 @@ async def test_closing_breaks_waiters_and_newcomers_while_holders_finish() -> No
 
 
 async def test_a_task_that_waits_for_idleness_outlives_the_closing() -> None:
-    """It is woken by the last holder, not by waiters that are sent away."""
+    """The last holder wakes it, not the waiters that are sent away."""
     api = free()
     idle = trio.Event()
 
@@ -75,7 +75,7 @@ async def test_a_task_that_waits_for_idleness_outlives_the_closing() -> None:
 
 @pytest.mark.parametrize("act", ["release", "assign"])
 async def test_a_token_handed_out_just_before_the_closing_is_kept(act: str) -> None:
-    """A task that has a token and has not run since is a holder: only who waits is sent away."""
+    """A task that has a token but has not run since is a holder; only waiters are sent away."""
     api = free()
     outcomes: list[str] = []
 
@@ -106,7 +106,7 @@ async def test_a_token_handed_out_just_before_the_closing_is_kept(act: str) -> N
 
 
 async def test_a_free_token_taken_just_before_the_closing_is_kept() -> None:
-    """A task that need not wait lets others run before it goes on; one of them may close."""
+    """``acquire`` lets other tasks run before it returns; one of them may close the limiter."""
 
     async def close(api: Limiter) -> None:
         assert api.borrowed_tokens == 1
@@ -121,8 +121,8 @@ async def test_a_free_token_taken_just_before_the_closing_is_kept() -> None:
         api.release()
 
 
-async def test_who_is_cancelled_with_a_token_of_the_last_moment_gives_it_back() -> None:
-    """The scope is cancelled after the token came and before the task has run, then all ends."""
+async def test_a_task_cancelled_just_after_it_got_a_token_gives_it_back() -> None:
+    """The scope is cancelled after the task got the token and before it ran."""
     api = free()
 
     async def work() -> None:
@@ -141,7 +141,7 @@ async def test_who_is_cancelled_with_a_token_of_the_last_moment_gives_it_back() 
 
 
 async def test_a_waiter_cancelled_and_then_closed_out_is_just_cancelled() -> None:
-    """It has left the queue: the closing hands it nothing that it would have to give back."""
+    """It has left the queue, so closing gives it no token that it would have to give back."""
     api = free(ceiling=0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(api.acquire)
@@ -153,7 +153,7 @@ async def test_a_waiter_cancelled_and_then_closed_out_is_just_cancelled() -> Non
 
 
 async def test_a_newcomer_to_a_closed_limiter_takes_no_token_even_for_a_moment() -> None:
-    """Not even if it had one before: it gets the error, and others may run first."""
+    """It gets the error at a checkpoint, even if it holds a token from before."""
     api = free()
     await api.acquire()
     api.close()
@@ -167,7 +167,7 @@ async def test_a_newcomer_to_a_closed_limiter_takes_no_token_even_for_a_moment()
 
 
 async def test_closing_from_a_foreign_thread_is_refused() -> None:
-    """It would have to wake the waiters; a second closing has nothing to do."""
+    """It would have to wake the waiters; closing a closed limiter is allowed anywhere."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 5)
         with pytest.raises(RuntimeError, match=r"close\(\) of limiter 'api' was used from outside"):
@@ -178,14 +178,14 @@ async def test_closing_from_a_foreign_thread_is_refused() -> None:
 
 
 def test_closing_outside_any_run() -> None:
-    """A limiter that nobody uses can be closed anywhere."""
+    """A limiter that is not in use can be closed anywhere."""
     api = free()
     api.close()
     assert api.statistics().closed
 
 
 async def test_signals_posted_before_the_closing_do_no_harm() -> None:
-    """They come too late: a closed limiter is not moved, ticked or resumed."""
+    """A closed limiter is not moved, ticked or resumed."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 5, policy=Proposal(3.0))
         await wait_all_tasks_blocked()

@@ -16,8 +16,8 @@ from trio_turnstile import (
 )
 
 
-async def test_a_policy_is_heard_with_the_state_and_followed(autojump_clock: MockClock) -> None:
-    """About ten times a second, from the moment that the limiter joins."""
+async def test_a_policy_is_called_with_the_state_and_followed(autojump_clock: MockClock) -> None:
+    """About ten times a second, from the moment the limiter joins."""
     policy = Proposal(1.0)
     api = Limiter("api", 10, policy=policy)
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
@@ -37,10 +37,10 @@ async def test_a_policy_is_heard_with_the_state_and_followed(autojump_clock: Moc
         )
 
 
-async def test_a_limiter_with_a_policy_is_heard_at_once_when_it_joins_late(
+async def test_the_policy_of_a_limiter_that_joins_late_is_called_at_once(
     autojump_clock: MockClock,
 ) -> None:
-    """The throttle task does not sleep over it, though it had nothing to do before."""
+    """The throttle task wakes up, although it had nothing to do before."""
     async with open_turnstile(sample_every=1000) as turnstile:
         await trio.sleep(50)
         policy = Proposal(5.0)

@@ -49,7 +49,7 @@ RULES = st.builds(
 
 @attrs.define
 class Sequence:
-    """One limiter, those who use it, and what the model expects of it."""
+    """One limiter, its users, and the state that the model expects."""
 
     limiter: Limiter
     nursery: trio.Nursery
@@ -65,7 +65,7 @@ class Sequence:
     born: int = 0
 
     async def do(self, act: str, value: object, settle: bool = True) -> None:
-        """Do one act, let it work itself out, and bring the model up to date."""
+        """Do one act, let the tasks run, and update the model."""
         getattr(self, act)(value)
         if act == "wait":
             assert isinstance(value, float)
@@ -156,7 +156,7 @@ class Sequence:
         return self.born
 
     def grant(self) -> None:
-        """Give tokens to those in front, as long as there are any."""
+        """Give tokens to the first waiters while there are any."""
         if self.closed:
             self.told_to_go |= self.queue.keys()
             self.queue.clear()
@@ -166,7 +166,7 @@ class Sequence:
             self.holders.append(first)
 
     def check(self) -> None:
-        """What the limiter shows is what the model expects."""
+        """Assert that the limiter shows what the model expects."""
         state = self.limiter.statistics()
         assert set(state.borrowers) == set(self.holders)
         assert len(state.borrowers) == state.borrowed_tokens == len(self.holders)
@@ -176,7 +176,7 @@ class Sequence:
 
 
 def check_rules(decisions: tuple[Decision, ...], rules: Throttle, ceiling: float) -> None:
-    """The decisions, read afterwards, keep the hold and the bounds."""
+    """Assert that the decisions kept the hold and the bounds."""
     changed, highest, cap = -math.inf, ceiling, ceiling
     for decision in decisions:
         now = decision.time
@@ -218,7 +218,7 @@ def replay(acts: list[Act], rules: Throttle, ceiling: float) -> None:
 
 
 async def wind_up(sequence: Sequence) -> None:
-    """Open the gates and let all finish: every waiter is served, and no token is lost."""
+    """Raise the limit and let all finish: every waiter is served, and no token is lost."""
     if not sequence.closed:
         await sequence.do("assign", math.inf)
     while sequence.holders:
@@ -238,7 +238,7 @@ async def wind_up(sequence: Sequence) -> None:
 def test_any_sequence_keeps_the_limit_the_order_and_the_tokens(
     acts: list[Act], rules: Throttle, headroom: float
 ) -> None:
-    """No grant over the limit, nobody asleep while a token is free, in turn, none lost."""
+    """No grant above the limit, no waiter while a token is free, in turn, no token lost."""
     replay(acts, rules, rules.min + headroom)
 
 
@@ -250,7 +250,7 @@ def test_any_sequence_keeps_the_limit_the_order_and_the_tokens(
 def test_signals_in_one_instant_are_acted_on_in_the_order_in_which_they_came(
     acts: list[str], minimum: int
 ) -> None:
-    """Nothing waits between them here: many are posted before the throttle task runs."""
+    """Many are posted before the throttle task runs."""
     rules = Throttle(up=1, down=1, min=minimum, hold=0)
 
     async def main() -> None:

@@ -34,7 +34,7 @@ def orders() -> list[tuple[str, Callable[[Limiter], None]]]:
 def test_without_a_turnstile_nothing_acts_on_signals(
     name: str, order: Callable[[Limiter], None]
 ) -> None:
-    """The error says so, and names the three ways out."""
+    """The error says so and names three ways out."""
     with pytest.raises(RuntimeError) as caught:
         order(free())
     assert str(caught.value) == (
@@ -44,7 +44,7 @@ def test_without_a_turnstile_nothing_acts_on_signals(
 
 
 @pytest.mark.parametrize(("name", "order"), orders())
-async def test_a_closed_limiter_takes_no_orders(
+async def test_a_closed_limiter_refuses_signals_and_pauses(
     name: str, order: Callable[[Limiter], None]
 ) -> None:
     """In a turnstile and outside of one."""
@@ -56,7 +56,7 @@ async def test_a_closed_limiter_takes_no_orders(
 
 
 async def test_signals_move_the_limit_under_the_rules(autojump_clock: MockClock) -> None:
-    """Down by two, held, refused, and up again when the hold is over."""
+    """Down by two, refused within the hold, and up again after it."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, throttle=Throttle(hold=30))
         api.down()
@@ -76,7 +76,7 @@ async def test_signals_move_the_limit_under_the_rules(autojump_clock: MockClock)
 
 
 async def test_shrinking_lets_holders_finish_and_growth_wakes_waiters() -> None:
-    """Nobody is cut off; nobody is let in until there is room."""
+    """No holder is cancelled, and no waiter gets a token until there is room."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         api = turnstile.limiter("api", 4, throttle=Throttle(down=3, up=2, hold=0))
         for borrower in range(4):
@@ -95,7 +95,7 @@ async def test_shrinking_lets_holders_finish_and_growth_wakes_waiters() -> None:
 
 
 async def test_a_pause_ends_by_itself_or_by_command(autojump_clock: MockClock) -> None:
-    """The limit is 0 meanwhile, and what it was after."""
+    """The limit is 0 during the pause, and afterwards what it was before."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 5)
         api.pause(10)
@@ -129,7 +129,7 @@ async def test_a_pause_of_no_measurable_length_is_over_at_once(
 
 
 async def test_the_last_two_hundred_decisions_are_kept() -> None:
-    """Oldest first, so that "why is it at 7?" has an answer and no memory is lost."""
+    """Oldest first; older ones are dropped, so that memory stays bounded."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 300, throttle=Throttle(down=1, hold=0))
         for _ in range(250):

@@ -17,20 +17,20 @@ from trio_turnstile import (
 )
 
 
-def test_it_tells_its_name_and_bounds() -> None:
-    """The limit starts at the ceiling; the floor is the throttle's minimum."""
+def test_it_has_a_name_and_bounds() -> None:
+    """The limit starts at the ceiling; the minimum is that of the throttle."""
     api = Limiter("api", 10, throttle=Throttle(min=3))
     assert (api.name, api.total_tokens, api.ceiling, api.minimum) == ("api", 10, 10, 3)
     assert (api.borrowed_tokens, api.available_tokens, api.decisions) == (0, 10, ())
 
 
 def test_it_starts_at_what_its_policy_proposes() -> None:
-    """A policy holds from the start, also before it is first heard."""
+    """The policy bounds the limit from the start, before its first tick."""
     assert Limiter("api", 10, policy=Proposal(4.5)).total_tokens == 4
 
 
 async def test_its_repr_says_how_busy_it_is() -> None:
-    """Name, tokens and queue; and that it is closed, once it is."""
+    """It shows name, tokens and queue, and whether the limiter is closed."""
     api = free()
     async with trio.open_nursery() as nursery:
         api.acquire_on_behalf_of_nowait("holder")
@@ -43,7 +43,7 @@ async def test_its_repr_says_how_busy_it_is() -> None:
 
 
 async def test_statistics_show_everything() -> None:
-    """One frozen value, for people and for tests."""
+    """They are one frozen value."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, throttle=Throttle(min=2, hold=0), policy=Proposal(5.0))
         api.acquire_on_behalf_of_nowait("holder")

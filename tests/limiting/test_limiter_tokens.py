@@ -20,7 +20,7 @@ from trio_turnstile import (
 
 
 async def test_async_with_borrows_and_gives_back() -> None:
-    """For the current task, with a checkpoint on the way in and none on the way out."""
+    """For the current task, with a checkpoint on entering and none on leaving."""
     api = free()
     with assert_checkpoints():
         await api.__aenter__()
@@ -35,7 +35,7 @@ async def test_async_with_borrows_and_gives_back() -> None:
 
 
 async def test_acquire_and_release_are_for_the_current_task() -> None:
-    """Blocking and not; ``acquire`` checkpoints even if a token is free."""
+    """With and without blocking; ``acquire`` checkpoints even if a token is free."""
     api = free()
     with assert_checkpoints():
         await api.acquire()
@@ -55,7 +55,7 @@ async def test_acquire_and_release_are_for_the_current_task() -> None:
 
 
 async def test_others_can_borrow_through_one_task() -> None:
-    """Any hashable object may stand for a holder."""
+    """Any hashable object may be the borrower."""
     api = free(ceiling=2)
     with assert_checkpoints():
         await api.acquire_on_behalf_of("one")
@@ -69,7 +69,7 @@ async def test_others_can_borrow_through_one_task() -> None:
 
 
 async def test_a_cancelled_acquire_takes_no_token() -> None:
-    """Whether it was cancelled before it began or while it waited."""
+    """Whether it is cancelled before it begins or while it waits."""
     api = free()
     with trio.CancelScope() as scope:
         scope.cancel()
@@ -84,7 +84,7 @@ async def test_a_cancelled_acquire_takes_no_token() -> None:
     assert api.borrowed_tokens == 0
 
 
-async def test_trio_threads_take_it_for_a_limiter() -> None:
+async def test_trio_to_thread_takes_it_as_a_limiter() -> None:
     """``trio.to_thread.run_sync(..., limiter=...)`` holds a token while the thread runs."""
     api = free()
     assert await trio.to_thread.run_sync(lambda: api.borrowed_tokens, limiter=api) == 1  # type: ignore[arg-type]
@@ -92,7 +92,7 @@ async def test_trio_threads_take_it_for_a_limiter() -> None:
 
 
 def test_an_interrupt_at_any_line_leaks_no_token(interrupted: Callable[..., bool]) -> None:
-    """Ctrl-C, pressed while any line of the limiter runs, comes out, and the token is back."""
+    """Ctrl-C at any line of the limiter comes out, and the token is given back."""
 
     async def use(api: Limiter) -> None:
         async with api:

@@ -17,7 +17,7 @@ from trio_turnstile import (
 
 
 async def test_waiters_are_served_in_turn() -> None:
-    """First come, first served, also when several tokens come free at once."""
+    """First come, first served, also if several tokens become free at once."""
     api = free(ceiling=1)
     api.acquire_on_behalf_of_nowait("holder")
     async with trio.open_nursery() as nursery:
@@ -37,7 +37,7 @@ async def test_waiters_are_served_in_turn() -> None:
 
 
 async def test_past_max_waiting_a_caller_is_turned_away_at_once() -> None:
-    """One may wait here; the next gets `Saturated`, which says all there is to say."""
+    """One task may wait; the next gets `Saturated`, which says why."""
     api = free(ceiling=1, max_waiting=1)
     async with trio.open_nursery() as nursery:
         api.acquire_on_behalf_of_nowait("holder")
@@ -59,7 +59,7 @@ async def test_past_max_waiting_a_caller_is_turned_away_at_once() -> None:
 
 
 async def test_with_no_waiting_allowed_a_free_token_is_still_given() -> None:
-    """``max_waiting=0`` sheds what cannot be served at once, and only that."""
+    """``max_waiting=0`` turns away only callers that would have to wait."""
     api = free(max_waiting=0)
     async with api:
         with pytest.raises(Saturated):
@@ -69,7 +69,7 @@ async def test_with_no_waiting_allowed_a_free_token_is_still_given() -> None:
 
 
 async def test_a_paused_limiter_sheds_too() -> None:
-    """The queue is bounded whatever it is that makes it grow."""
+    """The queue is bounded, whatever makes it grow."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 5, max_waiting=0)
         api.pause()
@@ -79,7 +79,7 @@ async def test_a_paused_limiter_sheds_too() -> None:
 
 
 async def test_wait_idle_returns_when_the_last_token_is_back() -> None:
-    """At once if none is borrowed, and it checkpoints then too."""
+    """If no token is borrowed it returns at once, with a checkpoint."""
     api = free(ceiling=2)
     with assert_checkpoints():
         await api.wait_idle()
@@ -104,7 +104,7 @@ async def test_wait_idle_returns_when_the_last_token_is_back() -> None:
 
 
 async def test_pause_and_wait_idle_give_a_quiet_moment() -> None:
-    """Waiting tasks do not count, and get no token until the limiter is resumed."""
+    """Waiters do not count, and get no token until the limiter is resumed."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         api = turnstile.limiter("api", 1)
         api.acquire_on_behalf_of_nowait("holder")

@@ -23,7 +23,7 @@ def add(names: Names[None], name: str) -> str:
 
 @given(st.lists(st.tuples(st.just("add"), NAME) | st.tuples(st.just("discard"), st.integers(0))))
 def test_it_is_the_first_free_name_of_a_plain_search(acts: list[tuple[str, Any]]) -> None:
-    """Whatever was added and discarded before, and whatever names end in a number."""
+    """After any additions and removals, and for names that end in a number."""
     names = Names[None]()
     taken: list[str] = []
     for act, value in acts:
@@ -40,7 +40,7 @@ def test_it_is_the_first_free_name_of_a_plain_search(acts: list[tuple[str, Any]]
 
 
 def test_the_names_of_things_that_are_gone_take_no_memory() -> None:
-    """Nothing is left of names that had numbers, once all are free again."""
+    """No numbers are remembered once all names are free again."""
     names: Names[None] = Names()
     for base in range(100):
         for name in [add(names, str(base)) for _ in range(5)]:
@@ -49,7 +49,7 @@ def test_the_names_of_things_that_are_gone_take_no_memory() -> None:
 
 
 def test_a_high_number_that_was_chosen_and_given_up_is_not_used_before_lower_ones() -> None:
-    """It was never given out."""
+    """``"a-50"`` is free, but ``"a-3"`` comes first."""
     names = Names[None]()
     assert [add(names, name) for name in ("a", "a", "a-50")] == ["a", "a-2", "a-50"]
     names.discard("a-50")
@@ -57,7 +57,7 @@ def test_a_high_number_that_was_chosen_and_given_up_is_not_used_before_lower_one
 
 
 def test_a_name_that_ends_in_very_many_digits_can_be_given_up() -> None:
-    """Python refuses to convert so many."""
+    """Python refuses to convert so many digits to an int."""
     names = Names[None]()
     for name in ("a", "a", "a-" + "9" * 5000):
         add(names, name)
@@ -66,7 +66,7 @@ def test_a_name_that_ends_in_very_many_digits_can_be_given_up() -> None:
 
 
 def test_one_number_that_is_given_up_again_and_again_takes_no_memory() -> None:
-    """As when of two requests at a time the second one comes and goes."""
+    """As with two requests at a time, the second of which comes and goes."""
     names = Names[None]()
     for _ in range(10):
         add(names, "a")
@@ -74,16 +74,17 @@ def test_one_number_that_is_given_up_again_and_again_takes_no_memory() -> None:
         names.discard("a-2")
         assert add(names, "a") == "a-2"
     assert sum(map(len, names._freed.values())) < 30
+    assert add(names, "a") == "a-11"
 
 
 @pytest.mark.parametrize("discard", [False, True])
 def test_a_free_name_is_found_in_constant_time(discard: bool) -> None:
-    """Four times as many things of one name take four times as many lines of code."""
+    """Four times as many things of one name run about four times as many lines."""
     assert lines_run(400, discard) < 4.5 * lines_run(100, discard)
 
 
 def lines_run(things: int, discard: bool) -> int:
-    """Count the lines that run as many things of one name are added, and a low one replaced."""
+    """Count the lines that run while things of one name are added and low ones replaced."""
     lines = 0
 
     def trace(frame: FrameType, event: str, _: object) -> Any:

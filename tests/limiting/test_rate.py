@@ -1,4 +1,4 @@
-"""`RateLimiter`: so many per second, and a burst."""
+"""`RateLimiter`: a rate limit with bursts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trio_turnstile.testing import assert_conserved
 
 
 async def passes(rate: RateLimiter, times: int) -> list[float]:
-    """Return when so many callers, who all come now, may pass."""
+    """Return the times at which callers pass that all arrive now."""
     passed: list[float] = []
 
     async def caller() -> None:
@@ -30,12 +30,12 @@ async def passes(rate: RateLimiter, times: int) -> list[float]:
 
 
 async def test_callers_pass_at_even_distances(autojump_clock: MockClock) -> None:
-    """Without a burst, they are ``1 / per_second`` seconds apart."""
+    """Without a burst they pass ``1 / per_second`` seconds apart."""
     assert await passes(RateLimiter(4), 5) == [0, 0.25, 0.5, 0.75, 1.0]
 
 
 async def test_a_burst_passes_at_once(autojump_clock: MockClock) -> None:
-    """So many pass at once, the rest at the rate; after a rest there is a burst again."""
+    """The rest pass at the rate; after a quiet time another burst may pass."""
     rate = RateLimiter(2, burst=3)
     assert await passes(rate, 5) == [0, 0, 0, 0.5, 1.0]
     await trio.sleep(10)
@@ -43,7 +43,7 @@ async def test_a_burst_passes_at_once(autojump_clock: MockClock) -> None:
 
 
 async def test_without_blocking(autojump_clock: MockClock) -> None:
-    """`acquire_nowait` passes or refuses, and does not overtake those who wait."""
+    """`acquire_nowait` passes or raises, and does not overtake waiting tasks."""
     rate = RateLimiter(1)
     rate.acquire_nowait()
     with pytest.raises(trio.WouldBlock):
@@ -58,15 +58,15 @@ async def test_without_blocking(autojump_clock: MockClock) -> None:
 
 
 async def test_acquire_always_checkpoints(autojump_clock: MockClock) -> None:
-    """Whether it has to wait or not."""
+    """Whether or not it has to wait."""
     rate = RateLimiter(1)
     for _ in range(2):
         with assert_checkpoints():
             await rate.acquire()
 
 
-async def test_a_faster_rate_is_felt_by_those_who_wait(autojump_clock: MockClock) -> None:
-    """Those in the queue are timed anew, at once."""
+async def test_a_faster_rate_applies_to_waiting_tasks(autojump_clock: MockClock) -> None:
+    """Waiting tasks pass sooner at once."""
     rate = RateLimiter(0.1)
     rate.acquire_nowait()
     async with trio.open_nursery() as nursery:
@@ -84,8 +84,8 @@ async def test_a_faster_rate_is_felt_by_those_who_wait(autojump_clock: MockClock
     assert passed == [5.5, 6.5]
 
 
-async def test_a_slower_rate_is_felt_by_those_who_wait(autojump_clock: MockClock) -> None:
-    """Nobody passes at the time that the old rate gave."""
+async def test_a_slower_rate_applies_to_waiting_tasks(autojump_clock: MockClock) -> None:
+    """No task passes at the time given by the old rate."""
     rate = RateLimiter(1)
     rate.acquire_nowait()
     with trio.move_on_after(1.5):
@@ -99,7 +99,7 @@ async def test_a_slower_rate_is_felt_by_those_who_wait(autojump_clock: MockClock
 
 
 async def test_cancelled_callers_use_nothing_up(autojump_clock: MockClock) -> None:
-    """The next in the queue passes when the cancelled one would have."""
+    """The next task passes when the cancelled one would have."""
     rate = RateLimiter(1)
     rate.acquire_nowait()
     with trio.move_on_after(0.5):
@@ -109,7 +109,7 @@ async def test_cancelled_callers_use_nothing_up(autojump_clock: MockClock) -> No
 
 
 def test_the_rate_may_be_set_outside_a_run() -> None:
-    """Before anything runs, too."""
+    """Before any task runs."""
     rate = RateLimiter(1, burst=7)
     rate.per_second = 5
     assert (rate.per_second, rate.burst) == (5, 7)
@@ -144,7 +144,7 @@ def test_bad_values_are_named(
 def test_no_window_sees_more_than_rate_and_burst(
     per_second: float, burst: int, waits: list[float]
 ) -> None:
-    """Over any window, at most ``per_second * seconds + burst`` pass."""
+    """In any period at most ``per_second * seconds + burst`` pass."""
 
     async def main() -> None:
         rate = RateLimiter(per_second, burst)
@@ -168,7 +168,7 @@ def test_no_window_sees_more_than_rate_and_burst(
 
 
 class Stamp(Scalable):
-    """Notes when it begins, and fails the first time if asked to."""
+    """Notes when it begins, and fails the first time if told to."""
 
     def __init__(self, begun: list[float], *, fails: bool = False) -> None:
         self.begun = begun
@@ -182,7 +182,7 @@ class Stamp(Scalable):
 
 
 async def test_phases_keep_to_a_rate(autojump_clock: MockClock) -> None:
-    """Operations begin at the rate, and retries count too."""
+    """Operations begin at the rate, and retries count."""
     begun: list[float] = []
     report = await run_phases(
         [Stamp(begun, fails=True), Stamp(begun), Stamp(begun)],
@@ -196,7 +196,7 @@ async def test_phases_keep_to_a_rate(autojump_clock: MockClock) -> None:
 
 
 async def test_a_rate_holds_no_token_and_hardly_reads_ahead(autojump_clock: MockClock) -> None:
-    """While an item waits for its time, tokens are free and the source rests."""
+    """While an item waits for the rate, tokens are free and the source is not read."""
     limiter = trio.CapacityLimiter(5)
     taken: list[int] = []
 
@@ -219,7 +219,7 @@ async def test_a_rate_holds_no_token_and_hardly_reads_ahead(autojump_clock: Mock
 
 
 async def test_one_rate_for_several_steps(autojump_clock: MockClock) -> None:
-    """A rate may be shared; together they keep to it."""
+    """Steps that share a rate keep to it together."""
     rate, begun = RateLimiter(10), list[float]()
     runs = [partial(run_phases, [Stamp(begun) for _ in range(5)], limiter=5, rate=rate)] * 2
     async with trio.open_nursery() as nursery:

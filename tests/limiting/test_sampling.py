@@ -1,4 +1,4 @@
-"""What a limiter and the stages tell an adaptive policy."""
+"""`Sampler`: what an adaptive policy learns from limiters, phases and pipelines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from trio_turnstile.limits import KneeLimit, Sample
 
 
 async def test_each_call_is_a_sample(autojump_clock: MockClock) -> None:
-    """With its times, and how many were in flight when it started, itself included."""
+    """With its times, and the number in flight when it started, itself included."""
     policy = Halving()
     api = Limiter("api", 10, policy=policy)
 
@@ -51,8 +51,8 @@ async def call_in_turn(api: Limiter, times: int, seconds: float) -> None:
             await trio.sleep(seconds)
 
 
-async def test_of_many_calls_some_stand_for_all(autojump_clock: MockClock) -> None:
-    """The policy is told of some 1,000 a second; when there are fewer again, of each."""
+async def test_above_a_thousand_calls_a_second_some_are_sampled(autojump_clock: MockClock) -> None:
+    """About 1,000 calls a second are sampled; at a lower rate, every call."""
     policy = Halving()
     api = Limiter("api", 1, policy=policy)
     await call_in_turn(api, 20_000, 0.0001)
@@ -63,8 +63,8 @@ async def test_of_many_calls_some_stand_for_all(autojump_clock: MockClock) -> No
     assert len(policy.starts) == len(policy.samples)
 
 
-async def test_a_burst_is_passed_over_in_part(autojump_clock: MockClock) -> None:
-    """Calls that all begin at once are no reason to be told of few from then on."""
+async def test_most_calls_of_a_burst_are_sampled(autojump_clock: MockClock) -> None:
+    """Calls that all begin at once do not make later samples rare."""
     policy = Halving()
     api = Limiter("api", 500, policy=policy)
     async with trio.open_nursery() as nursery:
@@ -75,7 +75,7 @@ async def test_a_burst_is_passed_over_in_part(autojump_clock: MockClock) -> None
 
 
 async def test_tokens_taken_by_hand_are_samples_too(autojump_clock: MockClock) -> None:
-    """By acquire and release, with and without waiting."""
+    """Through acquire and release, with and without waiting."""
     policy = Halving()
     api = Limiter("api", 1, policy=policy)
     await api.acquire()
@@ -97,7 +97,7 @@ async def test_tokens_taken_by_hand_are_samples_too(autojump_clock: MockClock) -
     ],
 )
 async def test_fast_errors_are_no_fast_successes(error: BaseException, outcome: str) -> None:
-    """Only overload is learnt of errors; the others say nothing of the load."""
+    """A policy learns only overload from errors; others say nothing about load."""
     policy = Halving()
     api = Limiter("api", 1, policy=policy)
     with pytest.raises(type(error)):
@@ -107,7 +107,7 @@ async def test_fast_errors_are_no_fast_successes(error: BaseException, outcome: 
 
 
 async def test_overload_is_what_the_user_says() -> None:
-    """A type, several, or a predicate."""
+    """The predicate of the user decides which errors mean overload."""
     policy = Halving()
     api = Limiter("api", 1, policy=policy, overload=lambda e: "429" in str(e))
     for text in ("429 Too Many Requests", "404 Not Found"):
@@ -118,7 +118,7 @@ async def test_overload_is_what_the_user_says() -> None:
 
 
 async def test_cancelled_calls_teach_nothing(autojump_clock: MockClock) -> None:
-    """They are ignored, and a waiter that is cancelled was no call at all."""
+    """They are ignored; a cancelled waiter was never a call."""
     policy = Halving()
     api = Limiter("api", 1, policy=policy)
     with trio.move_on_after(1):
@@ -130,7 +130,7 @@ async def test_cancelled_calls_teach_nothing(autojump_clock: MockClock) -> None:
 
 
 async def test_what_the_policy_proposes_is_done_at_once(autojump_clock: MockClock) -> None:
-    """The throttle task acts in the same moment, and says why."""
+    """The throttle task acts without waiting for its next tick, and says why."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 100, policy=Halving())
         with pytest.raises(Overloaded):
@@ -145,7 +145,7 @@ async def test_what_the_policy_proposes_is_done_at_once(autojump_clock: MockCloc
 
 
 async def test_shadow_mode_decides_and_does_nothing(autojump_clock: MockClock) -> None:
-    """What the policy would do is recorded once, and signals still act."""
+    """What the policy would do is recorded once; signals still move the limit."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 100, policy=Halving(), enforce=False)
         with pytest.raises(Overloaded):
@@ -163,7 +163,7 @@ async def test_shadow_mode_decides_and_does_nothing(autojump_clock: MockClock) -
 
 
 async def test_in_shadow_mode_no_knee_is_found(autojump_clock: MockClock) -> None:
-    """`KneeLimit` learns from its probes, which nobody obeys: it says so, and stays."""
+    """`KneeLimit` learns from its probes, which are not applied: it says so, and stays."""
     policy = KneeLimit(20)
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         api = turnstile.limiter("api", 50, policy=policy, enforce=False)
@@ -176,7 +176,7 @@ async def test_in_shadow_mode_no_knee_is_found(autojump_clock: MockClock) -> Non
 
 
 async def test_retry_after_pauses_admission(autojump_clock: MockClock) -> None:
-    """Nobody is admitted until the service wants to be asked again, policy or none."""
+    """The limiter admits nobody for that long, with a policy or without."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10)
         with pytest.raises(Overloaded, match="retry after 7 seconds"):
@@ -190,7 +190,7 @@ async def test_retry_after_pauses_admission(autojump_clock: MockClock) -> None:
 
 
 async def test_retry_after_alone_moves_no_static_limiter() -> None:
-    """A limiter in no turnstile has nobody to end a pause."""
+    """Without a turnstile nothing could end the pause."""
     api = Limiter("api", 10)
     with pytest.raises(Overloaded):
         async with api:
@@ -210,8 +210,8 @@ class Fails(Scalable):
             raise self.errors.pop(0)
 
 
-async def test_phases_tell_of_each_attempt(autojump_clock: MockClock) -> None:
-    """An attempt is a call; its error tells whether it was overload."""
+async def test_each_attempt_of_an_operation_is_a_sample(autojump_clock: MockClock) -> None:
+    """Each attempt is a sample; its error says whether it was overload."""
     policy = Halving()
     await run_phases(
         [Fails(Overloaded(), OSError())],
@@ -223,7 +223,7 @@ async def test_phases_tell_of_each_attempt(autojump_clock: MockClock) -> None:
 
 
 async def test_cancelled_operations_teach_nothing(autojump_clock: MockClock) -> None:
-    """Neither does what waits at the limiter on behalf of a stage."""
+    """Nor does the worker pool's own wait for a free token."""
     policy = Halving()
     limiter = Limiter("api", 2, policy=policy)
     with trio.move_on_after(0.5):
@@ -231,8 +231,8 @@ async def test_cancelled_operations_teach_nothing(autojump_clock: MockClock) -> 
     assert policy.outcomes == ["ignored", "ignored"]
 
 
-async def test_pipelines_tell_of_each_attempt(autojump_clock: MockClock) -> None:
-    """The same for the steps of a pipeline."""
+async def test_each_attempt_of_a_step_is_a_sample(autojump_clock: MockClock) -> None:
+    """Each attempt of a step is a sample."""
     policy = Halving()
 
     async def fetch(number: int) -> None:
@@ -246,7 +246,7 @@ async def test_pipelines_tell_of_each_attempt(autojump_clock: MockClock) -> None
 
 
 async def test_a_batch_is_one_call(autojump_clock: MockClock) -> None:
-    """It is a success, an overload, or says nothing, as a whole; cancelled, nothing."""
+    """A batch as a whole is a success, an overload or ignored; ignored if cancelled."""
     policy = Halving()
     limiter = Limiter("db", 1, policy=policy)
 
@@ -266,7 +266,7 @@ async def test_a_batch_is_one_call(autojump_clock: MockClock) -> None:
 
 
 async def test_without_a_policy_nothing_is_sampled(autojump_clock: MockClock) -> None:
-    """And the books of a stage are the same."""
+    """The counts of the run are the same."""
     report = await run_phases([Fails(), Fails()], limiter=Limiter("api", 5))
     assert report.completed == 2
     runs = partial(run_phases, [Fails(Overloaded())], limiter=Limiter("api", 5))

@@ -1,4 +1,4 @@
-"""`Throttle`: the rules for one signal, hold aside. Pure, so no event loop is needed."""
+"""`Throttle`: the rules for one signal, without the hold. Sans-I/O: no event loop is needed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ UP, DOWN = Signal.UP, Signal.DOWN
 
 
 def test_the_defaults_are_one_up_two_down_minimum_one_hold_thirty_seconds() -> None:
-    """The rules of thumb that operators know, unless they say otherwise."""
+    """They apply unless the user sets others."""
     assert attrs.asdict(Throttle()) == {"up": 1, "down": 2, "min": 1, "hold": 30.0}
 
 
-def test_rules_are_values() -> None:
-    """Equal rules are equal and hashable, and cannot be changed; arguments are by name."""
+def test_throttles_are_values() -> None:
+    """Equal rules compare and hash equal, and are frozen; arguments are keyword-only."""
     assert Throttle(up=3) == Throttle(up=3)
     assert hash(Throttle(up=3)) == hash(Throttle(up=3))
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
@@ -50,13 +50,13 @@ def test_rules_are_values() -> None:
 def test_one_step(
     rules: dict[str, int], signal: Signal, cap: float, ceiling: float, expected: float
 ) -> None:
-    """A step goes by ``up`` or ``down`` and stops at the ceiling or the minimum."""
+    """A step moves the cap by ``up`` or ``down``, and stops at the ceiling or the minimum."""
     assert Throttle(**rules).step(signal, cap, ceiling, in_use=0) == expected
 
 
 @pytest.mark.parametrize(("in_use", "expected"), [(100, 98), (2, 1), (0, 1)])
 def test_an_infinite_cap_comes_down_from_what_is_in_use(in_use: int, expected: float) -> None:
-    """Infinity less two would still be infinity."""
+    """Infinity minus two is still infinity."""
     assert Throttle().step(DOWN, math.inf, math.inf, in_use) == expected
 
 
@@ -73,7 +73,7 @@ def test_an_infinite_cap_comes_down_from_what_is_in_use(in_use: int, expected: f
 def test_a_step_never_goes_the_wrong_way_or_out_of_bounds(
     signal: Signal, up: int, down: int, minimum: int, cap: float, headroom: float, in_use: int
 ) -> None:
-    """Up never lowers, down never raises; neither leaves minimum and ceiling by itself."""
+    """Up never lowers, down never raises, and neither leaves minimum and ceiling."""
     ceiling = max(cap, minimum) + headroom
     after = Throttle(up=up, down=down, min=minimum).step(signal, cap, ceiling, in_use)
     if signal is UP:

@@ -1,4 +1,4 @@
-"""`Limiter` passes the tests that trio has of its own `CapacityLimiter`.
+"""`Limiter` passes trio's own tests of `trio.CapacityLimiter`.
 
 The tests are those of the installed trio, so a newer one brings its newer tests.
 Each runs here under its own name and with its own parameters, while `Limiter`
@@ -62,7 +62,7 @@ def capacity_limiter(total_tokens: float) -> Limiter:
 
 
 def load(module: str) -> ModuleType:
-    """Import a module; what trio deprecates in it is trio's own affair."""
+    """Import a module, without deprecation warnings of trio about itself."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module(module)
@@ -123,12 +123,12 @@ globals().update(COLLECTED)
 
 
 def test_trios_tests_are_found() -> None:
-    """None of the tests that are meant has slipped through the search."""
+    """The search misses none of the tests that are meant."""
     assert set(COLLECTED) >= EXPECTED
 
 
 async def test_a_cancelled_acquire_leaves_no_waiter_behind() -> None:
-    """A task that was cancelled while it waited counts no more, and gets no token."""
+    """A task that was cancelled while it waited does not count, and gets no token."""
     limiter = capacity_limiter(1)
     await limiter.acquire_on_behalf_of("holder")
     async with trio.open_nursery() as nursery:

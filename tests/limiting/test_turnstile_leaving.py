@@ -38,7 +38,7 @@ class Stopped(BaseException):
     ids=lambda error: type(error).__name__,
 )
 async def test_what_the_body_raises_comes_out_as_it_is(error: BaseException) -> None:
-    """The very object, in no group, with nothing chained to it."""
+    """The same object, in no group, with nothing chained to it."""
     with pytest.raises(type(error)) as caught:
         async with open_turnstile() as turnstile:
             turnstile.limiter("api", 5)
@@ -51,7 +51,7 @@ async def test_what_the_body_raises_comes_out_as_it_is(error: BaseException) -> 
 async def test_a_scope_round_the_turnstile_or_in_its_body_cancels_as_ever(
     autojump_clock: MockClock,
 ) -> None:
-    """A scope round the turnstile, or round the body, is left as without it."""
+    """Cancel scopes around the turnstile and in its body work as without it."""
     with trio.move_on_after(1) as outside:
         async with open_turnstile() as turnstile:
             turnstile.watch(forever)
@@ -64,7 +64,7 @@ async def test_a_scope_round_the_turnstile_or_in_its_body_cancels_as_ever(
 
 
 async def test_on_leaving_limiters_are_closed_and_holders_finish() -> None:
-    """Waiters are told; the holder gives back its token long after."""
+    """Waiters get the error; a holder may give back its token much later."""
 
     async def wait(api: Limiter) -> None:
         with pytest.raises(trio.ClosedResourceError):
@@ -83,7 +83,7 @@ async def test_on_leaving_limiters_are_closed_and_holders_finish() -> None:
 
 
 async def test_what_was_posted_before_leaving_is_done() -> None:
-    """The last signal is decided on, and told, before the limiter is closed."""
+    """The last signal is decided on and observed before the limiter is closed."""
     events: list[Event] = []
     async with open_turnstile(observers=[events.append]) as turnstile:
         turnstile.limiter("api", 5).down()
@@ -91,7 +91,7 @@ async def test_what_was_posted_before_leaving_is_done() -> None:
 
 
 async def test_turnstiles_may_be_nested_and_follow_one_another() -> None:
-    """They share nothing, names least of all."""
+    """They share nothing, not even names."""
     async with open_turnstile() as outer:
         first = outer.limiter("api", 5)
         for _ in range(2):

@@ -18,7 +18,7 @@ from trio_turnstile import (
 
 
 async def test_a_signal_goes_to_one_limiter_or_to_all() -> None:
-    """By name, or without one."""
+    """To one by its name, to all without a name."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, throttle=STEP_BY_STEP)
         db = turnstile.limiter("db", 40, throttle=STEP_BY_STEP)
@@ -32,7 +32,7 @@ async def test_a_signal_goes_to_one_limiter_or_to_all() -> None:
 
 
 async def test_a_signal_to_a_name_that_is_unknown_is_an_error() -> None:
-    """It says which names there are."""
+    """The error lists the names that exist."""
     async with open_turnstile() as turnstile:
         with pytest.raises(KeyError, match="no limiter is named 'ap'; there are: none"):
             turnstile.up("ap")
@@ -45,7 +45,7 @@ async def test_a_signal_to_a_name_that_is_unknown_is_an_error() -> None:
 async def test_a_signal_to_a_limiter_that_is_closed_meanwhile_is_dropped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It was posted while the name was known; the turnstile logs that, and lives on."""
+    """The limiter was open when it was posted; the turnstile logs that and goes on."""
     async with open_turnstile() as turnstile:
         api, db = turnstile.limiter("api", 10), turnstile.limiter("db", 10)
         turnstile.down("api")
@@ -68,7 +68,7 @@ async def test_what_is_no_signal_is_refused(signal: object) -> None:
 
 
 async def test_limiters_do_not_hold_each_other(autojump_clock: MockClock) -> None:
-    """Each has a hold of its own, and a pause of its own that ends on time."""
+    """Each has a hold and a pause of its own."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, throttle=Throttle(hold=10))
         db = turnstile.limiter("db", 10, throttle=Throttle(hold=10))
@@ -90,7 +90,7 @@ async def test_limiters_do_not_hold_each_other(autojump_clock: MockClock) -> Non
 async def test_a_limiter_may_be_closed_while_the_pauses_of_others_end(
     autojump_clock: MockClock,
 ) -> None:
-    """By an observer, when several pauses end in the same instant."""
+    """By an observer, when several pauses end at the same time."""
 
     def close_the_others(event: Event) -> None:
         if isinstance(event, Decision) and event.reason is Reason.RESUMED:

@@ -26,7 +26,7 @@ from trio_turnstile._limiting.dispatcher import Dispatcher
 
 @pytest.fixture
 def busy_threads() -> Iterator[None]:
-    """Let threads take turns far more often than they do by default."""
+    """Let threads switch far more often than by default."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield
@@ -35,7 +35,7 @@ def busy_threads() -> Iterator[None]:
 
 @pytest.mark.usefixtures("busy_threads")
 async def test_no_signal_of_many_threads_is_lost() -> None:
-    """Eight threads post ten thousand in all while tasks run: each gets its decision."""
+    """Eight threads post 10,000 signals while tasks run; each gets its decision."""
     threads, each = 8, 1250
     start = threading.Barrier(threads)
     decisions: list[Decision] = []
@@ -76,7 +76,7 @@ async def test_no_signal_of_many_threads_is_lost() -> None:
 
 @pytest.mark.usefixtures("busy_threads")
 async def test_no_pause_of_many_threads_is_lost() -> None:
-    """Threads pause and resume while tasks run; in the end everything goes on."""
+    """Threads pause and resume while tasks run; in the end all tasks finish."""
     threads, each = 8, 100
     done = 0
 
@@ -105,8 +105,8 @@ async def test_no_pause_of_many_threads_is_lost() -> None:
 
 
 @pytest.mark.usefixtures("busy_threads")
-async def test_threads_that_post_while_the_turnstile_is_left_are_told_it_is_closed() -> None:
-    """`trio.ClosedResourceError` is the worst that they get."""
+async def test_threads_that_post_while_the_turnstile_is_left_get_an_error() -> None:
+    """They get `trio.ClosedResourceError` and nothing worse."""
     threads, rounds = 8, threading.Semaphore(0)
     ends: list[str] = []
 
@@ -132,10 +132,10 @@ async def test_threads_that_post_while_the_turnstile_is_left_are_told_it_is_clos
     assert set(ends) <= {"limiter 'api' is closed", "the turnstile was left"}
 
 
-def test_a_thread_that_posts_just_when_the_run_ends_is_told_it_is_closed(
+def test_a_thread_that_posts_just_when_the_run_ends_gets_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It saw the turnstile open, and when it comes to post the whole run is over."""
+    """It found the turnstile open, but the run is over when it posts."""
     looked, go_on = threading.Event(), threading.Event()
     errors: list[BaseException] = []
     check_open = Dispatcher.check_open

@@ -136,7 +136,7 @@ async def test_a_watcher_that_raises_ends_the_turnstile(autojump_clock: MockCloc
 
 
 async def test_errors_of_body_and_watcher_come_out_together(autojump_clock: MockClock) -> None:
-    """Neither hides the other."""
+    """In one group, so that neither hides the other."""
 
     async def broken(_: Turnstile) -> None:
         try:
