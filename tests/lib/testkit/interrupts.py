@@ -81,6 +81,8 @@ def interrupted(
         return trace
 
     before = sys.gettrace()
+    # CPython 3.12 traces opcodes only if some frame had asked for it before `sys.settrace`.
+    sys._getframe().f_trace_opcodes = event == "opcode"
     sys.settrace(trace)
     try:
         trio.run(main)
