@@ -153,7 +153,7 @@ def test_a_reader_may_leave(spawn: Any) -> None:
 @pytest.mark.slow
 def test_the_same_command_prints_the_same(spawn: Any, here: Path) -> None:
     """Two processes print the same table; the plot is a PNG file."""
-    options = ("simulate", "--scenario", "J,H", "--seeds", 1, "--plot", "limits.png")
+    options = ("simulate", "--scenario", "J", "--seeds", 1, "--plot", "limits.png")
     first, second = (spawn(*options, cwd=here).finish() for _ in range(2))
     assert first == second
     assert first.status == 0
