@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import nox
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = [
-    "lint",
-    "typing",
-    "docs",
-    "coverage",
-    "wheel",
-    "tests_quick",
-    "tests_oldest",
-    "trio_typing",
-]
 nox.options.error_on_missing_interpreters = False
 
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text())["project"]
@@ -53,11 +44,24 @@ command is no library. All that users call has to checkpoint.
 
 def works(python: str) -> bool:
     """Tell whether that Python is present; a shim for an absent one does not count."""
+    if python == f"{sys.version_info.major}.{sys.version_info.minor}":
+        return True  # also where it is not on the path by this name, as on Windows
     command = shutil.which(f"python{python}")
     return command is not None and not subprocess.run([command, "-c", ""], check=False).returncode
 
 
 PRESENT = [python for python in PYTHONS if works(python)]
+
+nox.options.sessions = [
+    "lint",
+    "typing",
+    "docs",
+    "coverage",
+    "wheel",
+    *(f"tests_quick-{python}" for python in PRESENT[1:]),  # coverage takes the oldest
+    "tests_oldest",
+    "trio_typing",
+]
 
 
 def build_wheel(session: nox.Session) -> str:
