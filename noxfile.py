@@ -11,7 +11,6 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2025.2.9"
-nox.options.error_on_missing_interpreters = False
 
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 PYTHONS = [
@@ -21,7 +20,7 @@ PYTHONS = [
 ]
 
 CORE = ("-m", "not slow", "--ignore=tests/cli", "--ignore=tests/test_docs.py")
-"""What is asked of the core, and quick: all else is run once, by the README's command."""
+"""The quick tests of the library. The README's command runs all others once."""
 
 NO_CHECKPOINT = (
     "_engine/attempts",
@@ -47,7 +46,10 @@ def works(python: str) -> bool:
     if python == f"{sys.version_info.major}.{sys.version_info.minor}":
         return True  # also where it is not on the path by this name, as on Windows
     command = shutil.which(f"python{python}")
-    return command is not None and not subprocess.run([command, "-c", ""], check=False).returncode
+    return (
+        command is not None
+        and not subprocess.run([command, "-c", ""], capture_output=True, check=False).returncode
+    )
 
 
 PRESENT = [python for python in PYTHONS if works(python)]
@@ -58,67 +60,75 @@ nox.options.sessions = [
     "docs",
     "coverage",
     "wheel",
-    *(f"tests_quick-{python}" for python in PRESENT[1:]),  # coverage takes the oldest
+    *(f"tests_quick-{python}" for python in PRESENT[1:]),  # coverage runs them on the oldest
     "tests_oldest",
     "trio_typing",
 ]
 
 
-def build_wheel(session: nox.Session) -> str:
-    """Build the wheel as it would be released, and return its path."""
+def install_wheel(session: nox.Session, *requirements: str) -> None:
+    """Build the wheel as it would be released, and install it with what the tests need."""
     folder = Path(session.create_tmp()) / "wheel"
     shutil.rmtree(folder, ignore_errors=True)
     session.run(
         "python", "-m", "pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={folder}", "."
     )
     (wheel,) = folder.glob("*.whl")
-    return str(wheel)
+    session.install(f"{wheel}[test]", *requirements)
+    # An environment that is used again (``nox -r``) may hold an older build of this version.
+    session.install("--force-reinstall", "--no-deps", str(wheel))
 
 
-def test_wheel(session: nox.Session, *arguments: str) -> None:
-    """Run tests against the installed wheel.
+def test_wheel(session: nox.Session, *command: str) -> None:
+    """Run tests in such a way that they import the installed wheel and not the checkout.
 
-    A missing ``py.typed`` or subpackage shows: ``pytest``, unlike ``python -m pytest``, does
-    not put the checkout on the path, nor does any Python that the tests start.
+    A missing ``py.typed`` or subpackage shows. Neither ``pytest`` (unlike ``python -m pytest``)
+    nor, on a safe path, any Python that the tests start looks into the working directory.
     """
-    session.install(f"{build_wheel(session)}[test]")
-    environment = {"TURNSTILE_INSTALLED": "1", "PYTHONSAFEPATH": "1"}
-    session.run("pytest", *arguments, *session.posargs, env=environment)
+    environment = {"TURNSTILE_INSTALLED": "1", "PYTHONSAFEPATH": "1", "PYTHONPATH": None}
+    session.run(*command, *session.posargs, env=environment)
 
 
 @nox.session(python=PRESENT)
 def tests(session: nox.Session) -> None:
-    """Run all tests against the wheel, on each Python that is present."""
-    test_wheel(session)
+    """Run all tests, on each Python that is present."""
+    install_wheel(session)
+    test_wheel(session, "pytest")
 
 
-@nox.session(python=[python for python in PRESENT if python != PRESENT[0]])
+@nox.session(python=PRESENT)
 def tests_quick(session: nox.Session) -> None:
-    """Run the tests of the core against the wheel, on each Python but the oldest."""
-    test_wheel(session, *CORE)
+    """Run the quick tests of the library, on each Python that is present."""
+    install_wheel(session)
+    test_wheel(session, "pytest", *CORE)
 
 
 @nox.session
 def wheel(session: nox.Session) -> None:
     """Check what is in the wheel: all modules, the public names, the command."""
+    install_wheel(session)
     test_wheel(
-        session, "tests/test_packaging.py", "tests/test_exports.py", "tests/cli/test_main.py"
+        session,
+        "pytest",
+        "tests/test_packaging.py",
+        "tests/test_exports.py",
+        "tests/cli/test_main.py",
     )
 
 
 @nox.session
 def tests_oldest(session: nox.Session) -> None:
-    """Run the tests of the core with the lowest dependencies that are declared."""
+    """Run the quick tests with the lowest dependencies that are declared."""
     lowest = [requirement.replace(">=", "==") for requirement in PROJECT["dependencies"]]
-    session.install(".[test]", *lowest)
-    session.run("pytest", *CORE, *session.posargs)
+    install_wheel(session, *lowest)
+    test_wheel(session, "pytest", *CORE)
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Run the tests, and ask that every line and branch of the core was taken."""
-    session.install("-e", ".[test]", "coverage[toml]>=7.6")
-    session.run("coverage", "run", "-m", "pytest", *CORE, *session.posargs)
+    """Run the quick tests, and ask that they took every line and branch of the core."""
+    install_wheel(session, "coverage[toml]>=7.6")
+    test_wheel(session, "coverage", "run", "-m", "pytest", *CORE)
     session.run("coverage", "report")
 
 
@@ -133,12 +143,13 @@ def typing(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check the style, the spelling, and that every public async function checkpoints."""
+    """Check style, spelling, news, and that every public async function checkpoints."""
     session.install(".[lint]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("codespell")
     session.run("sphinx-lint", "--disable=horizontal-tab", "--ignore=docs/_build", "docs")
+    session.run("towncrier", "build", "--draft", "--version=next", silent=True)
     package = Path("trio_turnstile")
     modules = {str(path) for path in package.rglob("*.py")}
     free = {module for module in modules if module.startswith(exempt_prefixes(package))}
@@ -175,5 +186,5 @@ def trio_typing(session: nox.Session) -> None:
     It is in no other environment: its ``trio-stubs`` shadow trio's own types, and
     type checking would break for everybody.
     """
-    session.install(".[test]", "trio-typing==0.10.0")
-    session.run("pytest", *CORE)
+    install_wheel(session, "trio-typing==0.10.0")
+    test_wheel(session, "pytest", *CORE)
