@@ -22,6 +22,9 @@ PYTHONS = [
 CORE = ("-m", "not slow", "--ignore=tests/cli", "--ignore=tests/test_docs.py")
 """The quick tests of the library. The README's command runs all others once."""
 
+SIDE_BY_SIDE = ("-n", "2", "--dist", "worksteal")
+"""Run the tests in two processes: half the time on two cores."""
+
 NO_CHECKPOINT = (
     "_engine/attempts",
     "_engine/buffer",
@@ -93,14 +96,14 @@ def test_wheel(session: nox.Session, *command: str) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests, on each Python that is present."""
     install_wheel(session)
-    test_wheel(session, "pytest")
+    test_wheel(session, "pytest", *SIDE_BY_SIDE)
 
 
 @nox.session(python=PRESENT)
 def tests_quick(session: nox.Session) -> None:
     """Run the quick tests of the library, on each Python that is present."""
     install_wheel(session)
-    test_wheel(session, "pytest", *CORE)
+    test_wheel(session, "pytest", *CORE, *SIDE_BY_SIDE)
 
 
 @nox.session
@@ -121,7 +124,7 @@ def tests_oldest(session: nox.Session) -> None:
     """Run the quick tests with the lowest dependencies that are declared."""
     lowest = [requirement.replace(">=", "==") for requirement in PROJECT["dependencies"]]
     install_wheel(session, *lowest)
-    test_wheel(session, "pytest", *CORE)
+    test_wheel(session, "pytest", *CORE, *SIDE_BY_SIDE)
 
 
 @nox.session
@@ -187,4 +190,4 @@ def trio_typing(session: nox.Session) -> None:
     type checking would break for everybody.
     """
     install_wheel(session, "trio-typing==0.10.0")
-    test_wheel(session, "pytest", *CORE)
+    test_wheel(session, "pytest", *CORE, *SIDE_BY_SIDE)
