@@ -13,6 +13,7 @@ The wings behind this page, each of which imports only from those before it:
 """
 
 from ._engine.budget import RetryBudget
+from ._engine.letters import dead_letter_to_dict
 from ._engine.policies import Abort, Backoff, DeadLetter, ErrorPolicy, Halt, Log, Retry, Skip
 from ._engine.verdicts import Divert, Fail, RetryIn, Stop, Verdict
 from ._errors import Aborted, ConcurrentError, Overloaded, Saturated
@@ -43,7 +44,6 @@ from ._pipelines.jsonlines import (
     JsonLinesBatchWriter,
     JsonLinesReader,
     JsonLinesWriter,
-    dead_letter_to_dict,
 )
 from ._pipelines.pipeline import Pipeline, Producer, Results
 from ._pipelines.processors import Consumer, Processor

@@ -7,8 +7,11 @@ what a caller meets at a limiter that has too many callers waiting already.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias, final
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from reprlib import Repr
+from types import UnionType
+from typing import Any, TypeAlias, Union, final, get_args, get_origin
 
 import trio
 
@@ -46,7 +49,8 @@ class Overloaded(Exception):
 
     Args:
       retry_after: the seconds after which the service wants to be asked again, if
-        it said so. A limiter in a turnstile admits nobody until then.
+        it said so. A limiter in a turnstile keeps the token of the call out of use
+        for that long; see `Limiter`. `parse_retry_after` reads it from an HTTP header.
     """
 
     def __init__(self, retry_after: float | None = None) -> None:
@@ -89,7 +93,7 @@ class ConcurrentError(Exception):
         notes: Iterable[str] = (),
     ) -> None:
         super().__init__(message)
-        self.identifiers: tuple[str, ...] = tuple(identifiers)
+        self.identifiers: tuple[str, ...] = texts(identifiers)
         self.item = item
         self.phase = phase
         self.attempt = attempt
@@ -99,7 +103,7 @@ class ConcurrentError(Exception):
     @property
     def notes(self) -> tuple[str, ...]:
         """The notes added to this error, oldest first."""
-        return tuple(getattr(self, "__notes__", ()))
+        return notes_of(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Keyword-only arguments and notes live in __dict__, which pickle restores.
@@ -128,21 +132,107 @@ class Aborted(ExceptionGroup[ConcurrentError]):
 
 
 def describe(
-    error: Exception, *, item: object, phase: str, identifiers: Iterable[str] = ()
+    error: Exception, *, item: object, phase: str, identifiers: object = ()
 ) -> ConcurrentError:
-    """Wrap what a user's function raised; complete it, if it is a `ConcurrentError`."""
+    """Return the error of one item that what a user's function raised becomes.
+
+    Each item has its own: one exception may be raised for many items, and a cache of failures
+    does so. So a `ConcurrentError` is copied, with what it lacks added. Never fails, whatever
+    the error, the item and the identifiers are.
+    """
+    names = texts(identifiers)
     if isinstance(error, ConcurrentError):
-        error.identifiers = error.identifiers or tuple(identifiers)
-        error.item = item if error.item is None else error.item
-        error.phase = error.phase or phase
-        return error
-    names = tuple(identifiers)
+        return _copy(error, item, phase, names)
     subject = f"{phase} of {' / '.join(names)}" if names else phase
-    wrapped = ConcurrentError(
-        f"{subject} failed: {error!r}", identifiers=names, item=item, phase=phase
+    if item is not None and not names:
+        subject = f"{phase} of item {shown(item)}"
+    described = ConcurrentError(
+        f"{subject} failed: {shown_error(error)}", identifiers=names, item=item, phase=phase
     )
-    wrapped.__cause__ = error
-    return wrapped
+    described.__cause__ = error
+    return described
+
+
+def _copy(
+    error: ConcurrentError, item: object, phase: str, names: tuple[str, ...]
+) -> ConcurrentError:
+    copy = ConcurrentError(
+        _text(error),
+        identifiers=error.identifiers or names,
+        item=item if error.item is None else error.item,
+        phase=error.phase or phase,
+        attempt=error.attempt,
+        notes=error.notes,
+    )
+    copy.__cause__, copy.__context__ = error.__cause__, error.__context__
+    copy.__suppress_context__ = error.__suppress_context__
+    return copy.with_traceback(error.__traceback__)
+
+
+def notes_of(error: BaseException | None) -> tuple[str, ...]:
+    """Return the :pep:`678` notes of an error, which other code may have set to anything."""
+    return texts(getattr(error, "__notes__", ()))
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Return what the user's code met with: the cause of a `ConcurrentError`, if it has one."""
+    if isinstance(error, ConcurrentError) and error.__cause__ is not None:
+        return error.__cause__
+    return error
+
+
+_ITEMS = Repr()
+_ITEMS.maxstring = _ITEMS.maxother = 100
+_ERROR_MAX = 1000
+"""How much of the text of an error goes into a message, in characters."""
+
+
+def shown(value: object) -> str:
+    """Return a short text for people, also of a value whose ``__repr__`` raises."""
+    try:
+        return _ITEMS.repr(value)
+    except Exception:
+        return f"<{type(value).__qualname__}>"
+
+
+def shown_error(error: BaseException) -> str:
+    """Return the `repr` of an error, also if it raises; the middle of a long one is left out."""
+    try:
+        text = repr(error)
+    except Exception as bug:
+        return f"<{type(error).__qualname__}, whose repr raised {type(bug).__qualname__}>"
+    if len(text) <= _ERROR_MAX:
+        return text
+    half = _ERROR_MAX // 2
+    return f"{text[:half]} ... {text[-half:]}"
+
+
+def texts(identifiers: object) -> tuple[str, ...]:
+    """Return identifiers as texts, whatever a user's class calls itself."""
+    if identifiers is None:
+        return ()
+    if isinstance(identifiers, str | bytes) or not isinstance(identifiers, Iterable):
+        identifiers = (identifiers,)
+    try:
+        return tuple(map(_text, identifiers))
+    except Exception:
+        return (shown(identifiers),)
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:
+        return shown(value)
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Go through what is in an exception group, at any depth; or the error alone."""
+    if not isinstance(error, BaseExceptionGroup):
+        yield error
+        return
+    for part in error.exceptions:
+        yield from leaves(part)
 
 
 def part_cancellation(
@@ -172,9 +262,32 @@ def interruption(group: BaseExceptionGroup[BaseException]) -> BaseException | No
 
 
 On: TypeAlias = (
-    type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
+    type[BaseException]
+    | tuple[type[BaseException], ...]
+    | UnionType
+    | Callable[[BaseException], bool]
 )
-"""Which errors a policy is for: a type, several, or a predicate."""
+"""Which errors a policy is for: a type, several as a tuple or union, or a predicate."""
+
+
+def as_on(on: On, name: str = "on") -> On:
+    """Return ``on`` with a union as a tuple.
+
+    Raises:
+      TypeError: if it names errors in none of the ways of `On`.
+    """
+    kinds = get_args(on) if get_origin(on) in (Union, UnionType) else on
+    if isinstance(kinds, type):
+        kinds = (kinds,)
+    if isinstance(kinds, tuple):
+        if kinds and all(isinstance(k, type) and issubclass(k, BaseException) for k in kinds):
+            return kinds
+    elif callable(kinds):
+        return kinds
+    raise TypeError(
+        f"{name} must be an exception class, a tuple or union of such classes, or a function of "
+        f"an error, not {shown(on)}: for example OSError, or OSError | TimeoutError"
+    )
 
 
 def matches(error: BaseException, on: On) -> bool:
@@ -189,6 +302,26 @@ def matches(error: BaseException, on: On) -> bool:
 
 
 def _is_meant(error: BaseException, on: On) -> bool:
-    if isinstance(on, type | tuple):
+    if isinstance(on, type | tuple | UnionType):
         return isinstance(error, on)
-    return on(error)
+    return bool(on(error))
+
+
+def retry_after(error: BaseException) -> float | None:
+    """Return after how many seconds the service of a failed call wants to be asked again.
+
+    It is the ``retry_after`` of the error, or the longest in an exception group. ``None`` if
+    there is none that is a number of seconds over 0.
+    """
+    hints = [hint for leaf in leaves(error) if (hint := _seconds(leaf)) is not None]
+    return max(hints, default=None)
+
+
+def _seconds(error: BaseException) -> float | None:
+    try:
+        hint: Any = getattr(error, "retry_after", None)
+        if isinstance(hint, bool) or not isinstance(hint, int | float):
+            return None
+        return float(hint) if 0 < hint < math.inf else None
+    except Exception:  # a property that raises, or an int beyond all floats
+        return None

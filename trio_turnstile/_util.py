@@ -7,14 +7,22 @@ attrs validators: `whole`, `seconds` and `number`.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 import trio
 
-from ._errors import interruption
+from ._errors import Aborted, interruption, leaves, shown
+
+L = TypeVar("L")
+
+
+def check_instance(name: str, value: object, kind: type, example: str) -> None:
+    """Raise unless ``value`` is an instance of ``kind``; ``example`` shows how to get one."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, such as {example}, not {shown(value)}")
 
 
 def check_whole(name: str, value: object, least: int, *, infinite: bool = False) -> None:
@@ -75,6 +83,21 @@ def number(*, positive: bool = False) -> Validator:
     return validate
 
 
+def refuse_stray(cancelled: trio.Cancelled) -> None:
+    """Raise an error if user code raised ``cancelled`` and nothing is cancelled.
+
+    A cache may keep the exception that its first caller met with. Raised again, it would pass
+    for the end of the run: trio's nurseries ask only what it is, and not whose.
+
+    Raises:
+      RuntimeError: if no scope around the caller is cancelled.
+    """
+    if trio.current_effective_deadline() > -math.inf:
+        raise RuntimeError(
+            "trio.Cancelled was raised where nothing is cancelled: was it kept and raised again?"
+        ) from cancelled
+
+
 def fixup_module_metadata(namespace: dict[str, Any]) -> None:
     """Set ``__module__`` of the public classes and functions in a package's namespace.
 
@@ -103,19 +126,19 @@ def unwrapped_interrupts() -> Iterator[None]:
         raise interrupt from group
 
 
-def _leaves(error: BaseException) -> list[BaseException]:
-    if not isinstance(error, BaseExceptionGroup):
-        return [error]
-    return [leaf for part in error.exceptions for leaf in _leaves(part)]
+def _is_all(raised: BaseException, group: BaseExceptionGroup[BaseException]) -> bool:
+    """Whether there is nothing in the group but what was raised, and perhaps a cancellation."""
+    own = set(map(id, leaves(raised)))
+    return all(id(leaf) in own or isinstance(leaf, trio.Cancelled) for leaf in leaves(group))
 
 
 @asynccontextmanager
-async def open_background_nursery() -> AsyncIterator[trio.Nursery]:
-    """Open a nursery for background tasks, which is cancelled when the body ends.
+async def open_plain_nursery() -> AsyncIterator[trio.Nursery]:
+    """Open a nursery that is an implementation detail.
 
-    The nursery is an implementation detail: if only the body raises, its exception is
-    not wrapped in a group. If a task fails, the body is cancelled and the group comes
-    out; if there is an interrupt in the group, the interrupt comes out by itself.
+    If only the body raises, its exception is not wrapped in a group. If a task fails, the body
+    is cancelled and the group comes out; if there is an interrupt in the group, the interrupt
+    comes out by itself.
     """
     raised: BaseException | None = None
     with unwrapped_interrupts():
@@ -126,10 +149,61 @@ async def open_background_nursery() -> AsyncIterator[trio.Nursery]:
                 except BaseException as exc:
                     raised = exc
                     raise
-                finally:
-                    nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            if raised is None or _leaves(group) != _leaves(raised):
+            if raised is None or not _is_all(raised, group):
                 raise
     if raised is not None:
         raise raised
+
+
+@asynccontextmanager
+async def open_background_nursery() -> AsyncIterator[trio.Nursery]:
+    """Open such a nursery for background tasks, which is cancelled when the body ends."""
+    async with open_plain_nursery() as nursery:
+        try:
+            yield nursery
+        finally:
+            nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def hold(
+    run: Callable[[trio.TaskStatus[L]], Awaitable[object]],
+) -> AsyncIterator[L]:
+    """Run in a task while the block runs, and then wait for the end of the run.
+
+    What the run says that it has started with is given to the block. If the run is aborted, the
+    block is cancelled. If the block raises, the run is cancelled.
+
+    Raises:
+      Aborted: by itself, if the run was; what the block raised is its context.
+    """
+    aborted: list[Aborted] = []
+
+    async def in_background(task_status: trio.TaskStatus[L]) -> None:
+        try:
+            await run(task_status)
+        except Aborted as error:
+            aborted.append(error)
+            nursery.cancel_scope.cancel()
+
+    with raised_first(aborted):
+        async with open_plain_nursery() as nursery:
+            yield await nursery.start(in_background)
+
+
+@contextmanager
+def raised_first(aborted: Sequence[Aborted]) -> Iterator[None]:
+    """Raise, after the block, the `Aborted` that is there by then.
+
+    It goes before an error of the block, which has it as its context: a block that works with
+    what comes out of a run fails because the run was aborted.
+    """
+    try:
+        yield
+    except Exception:
+        if not aborted:
+            raise
+        raise aborted[0]  # noqa: B904 (the error of the block is its context, not its cause)
+    if aborted:
+        raise aborted[0]

@@ -15,13 +15,13 @@ from typing import Generic, TypeAlias, TypeVar, final
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from trio_turnstile._errors import ConcurrentError
+from trio_turnstile._errors import ConcurrentError, cause_of, shown, shown_error
 from trio_turnstile._limiting.either import Tokens
 from trio_turnstile._limiting.rate import RateLimiter
 
 from .budget import RetryBalance, RetryBudget
 from .counts import Counts, Fate
-from .policies import ErrorPolicy, decide, decide_finally
+from .policies import ErrorPolicy, as_policies, decide, decide_finally
 from .run_state import RunState
 from .slot import Slot
 from .verdicts import Divert, RetryIn, Stop, Verdict
@@ -64,7 +64,7 @@ class Attempts(Generic[T]):
 
     def __init__(
         self,
-        policies: Iterable[ErrorPolicy],
+        policies: ErrorPolicy | Iterable[ErrorPolicy],
         *,
         counts: Counts,
         state: RunState,
@@ -72,7 +72,7 @@ class Attempts(Generic[T]):
         tokens: Tokens | None,
         rate: RateLimiter | None = None,
     ) -> None:
-        self._policies = tuple(policies)
+        self._policies = as_policies(policies)
         self._counts = counts
         self._state = state
         self._describe = describe
@@ -95,19 +95,24 @@ class Attempts(Generic[T]):
           What a later ``attempt`` returned, or how the item ended.
         """
         failures = 0
-        while True:
-            failed = self._describe(error, item, slot)
-            slot.release_after(failed.__cause__ or failed)
-            failures += 1
-            failed.attempt = failures
-            verdict = self.judge(failed)
-            if not isinstance(verdict, RetryIn):
-                return await self.give_up(failed, verdict)
-            await self.back_off(verdict, slot)
-            try:
-                return await attempt(item, slot)
-            except Exception as raised:
-                error = raised
+        failed: ConcurrentError | None = None
+        try:
+            while True:
+                slot.release_after(cause_of(error))
+                failures += 1
+                failed = self._describe(error, item, slot)
+                failed.attempt = failures
+                verdict = self.judge(failed)
+                if not isinstance(verdict, RetryIn):
+                    return await self.give_up(failed, verdict)
+                await self.back_off(verdict, slot)
+                try:
+                    return await attempt(item, slot)
+                except Exception as raised:
+                    error = raised
+        finally:
+            # The traceback of the last error holds this frame: a cycle, if it held the error.
+            del error, failed
 
     async def back_off(self, verdict: RetryIn, slot: Slot, items: int = 1) -> None:
         """Wait before another attempt at so many items, then take a token for it."""
@@ -145,8 +150,8 @@ class Attempts(Generic[T]):
         try:
             return rule(self._policies, error)
         except Exception as bug:
-            error.add_note(f"the error policies could not decide: {bug!r}")
-            return Stop()
+            error.add_note(f"the error policies could not decide: {shown_error(bug)}")
+            return Stop(by="a policy that could not decide")
 
     def fail(self, error: ConcurrentError) -> None:
         """Carry out the verdict on an error that comes too late for another attempt."""
@@ -155,22 +160,27 @@ class Attempts(Generic[T]):
     async def give_up(self, error: ConcurrentError, verdict: Verdict) -> Fate:
         """Carry out a verdict that ends the item, and return how the item ended."""
         if isinstance(verdict, Divert):
+            sink = verdict.sink
             try:
-                await verdict.channel.send(error)
-            except (trio.ClosedResourceError, trio.BrokenResourceError) as closed:
-                error.add_note(f"its dead letter could not be sent: {closed!r}")
-                verdict = Stop()
+                await (sink.send if isinstance(sink, trio.MemorySendChannel) else sink)(error)
+            except Exception as lost:
+                error.add_note(f"its dead letter could not be sent: {shown_error(lost)}")
+                verdict = Stop(by="a dead letter that could not be sent")
             else:
                 return Fate.DIVERTED
         self._fail(error, verdict)
         return Fate.FAILED
 
     def _fail(self, error: ConcurrentError, verdict: Verdict) -> None:
-        self._state.record(error)
         # Counted here, since the end of an operation is booked only after its clean-up.
         self._failures += 1
-        if isinstance(verdict, Stop):
-            fates = self._counts.fates
-            succeeded = fates[Fate.COMPLETED] + fates[Fate.DISCARDED]
-            if verdict.due(self._failures, self._failures + succeeded):
-                self._state.stop(error, verdict.when)
+        if isinstance(verdict, Stop) and self._is_due(verdict):
+            error.add_note(f"the run was stopped by {verdict.by or shown(verdict)}")
+            self._state.stop(error, verdict.when)
+        else:
+            self._state.record(error)
+
+    def _is_due(self, verdict: Stop) -> bool:
+        fates = self._counts.fates
+        succeeded = fates[Fate.COMPLETED] + fates[Fate.DISCARDED]
+        return verdict.due(self._failures, self._failures + succeeded)

@@ -11,6 +11,20 @@ T = TypeVar("T")
 
 
 @final
+class ReadFailed(Exception):
+    """Reading failed; the cause is what it raised.
+
+    What a user's source raises is given on in here, as it may be of a type that tells of the end.
+    """
+
+
+def failure_of(error: Exception) -> Exception:
+    """Return what reading raised, if ``error`` tells of it; or ``error``."""
+    cause = error.__cause__
+    return cause if isinstance(error, ReadFailed) and isinstance(cause, Exception) else error
+
+
+@final
 class Buffer(Generic[T]):
     """Items in the order in which they came, without a bound of its own."""
 
@@ -24,9 +38,13 @@ class Buffer(Generic[T]):
         self._readers = trio.lowlevel.ParkingLot()
         self._reader_waits = False
         self._failure: Exception | None = None
+        self._late: list[T] = []
 
     def put(self, item: T) -> None:
-        """Add an item, and wake one receiver."""
+        """Add an item, and wake one receiver. Once it is closed, nobody receives an item."""
+        if self.closed:
+            self._late.append(item)
+            return
         self.items.append(item)
         if self.receivers:
             self.receivers.unpark()
@@ -43,7 +61,7 @@ class Buffer(Generic[T]):
         Raises:
           trio.WouldBlock: if there is none yet.
           trio.EndOfChannel: if none will come any more.
-          Exception: the failure that the buffer was closed with, once.
+          ReadFailed: if the buffer was closed with a failure, once.
         """
         if self.items:
             if self._reader_waits:
@@ -51,7 +69,7 @@ class Buffer(Generic[T]):
             return self.items.popleft()
         if self._failure is not None:
             failure, self._failure = self._failure, None
-            raise failure
+            raise ReadFailed from failure
         if self.closed:
             raise trio.EndOfChannel
         raise trio.WouldBlock
@@ -77,6 +95,7 @@ class Buffer(Generic[T]):
 
     def abandon(self) -> list[T]:
         """Return the items that nobody received, and forget them."""
-        left = list(self.items)
+        left = [*self.items, *self._late]
         self.items.clear()
+        self._late.clear()
         return left

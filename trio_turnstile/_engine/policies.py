@@ -5,33 +5,36 @@ to the next one. Policies are asked in order and the first verdict holds. If non
 verdict, the run is aborted. Policies are sans-I/O: frozen values with a plain function that
 neither sleeps nor touches the run. The engine carries the verdict out.
 
-================ ==================== ==========================================
+================ ==================== ==================================================
 policy           verdict              what the engine does
-================ ==================== ==========================================
+================ ==================== ==================================================
 `Retry`          `RetryIn`            gives the token back, waits, tries again
 `Skip`           `Fail`               counts the item as failed and goes on
-`DeadLetter`     `Divert`             sends the error with its item to a channel
+`DeadLetter`     `Divert`             sends the error with its item to a file or channel
 `Log`            none                 asks the next policy
 `Halt`           `Stop`, tolerating   counts it as failed; past the tolerance, stops
 `Abort`          `Stop`               counts it as failed and cancels all the rest
-================ ==================== ==========================================
+================ ==================== ==================================================
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, Protocol, final
+from os import PathLike
+from typing import Any, Literal, Protocol, final
 
 import attrs
 import trio
 
-from trio_turnstile._errors import ConcurrentError, On, matches
+from trio_turnstile._errors import ConcurrentError, On, as_on, cause_of, matches, retry_after, shown
 from trio_turnstile._util import check_whole, seconds, whole
 
 from .budget import RetryBudget
-from .verdicts import Divert, Fail, RetryIn, Stop, Verdict
+from .letters import LetterFile
+from .verdicts import Divert, Fail, RetryIn, Sink, Stop, Verdict
 
 _LOG = logging.getLogger("trio_turnstile.errors")
 
@@ -44,9 +47,31 @@ class ErrorPolicy(Protocol):
         ...
 
 
+def as_policies(on_error: ErrorPolicy | Iterable[ErrorPolicy]) -> tuple[ErrorPolicy, ...]:
+    """Return the policies; one alone may be given as it is.
+
+    Raises:
+      TypeError: for anything that is no policy.
+    """
+    policies: tuple[Any, ...] = (on_error,)
+    if isinstance(on_error, Iterable) and not isinstance(on_error, str | type):
+        policies = tuple(on_error)
+    for policy in policies:
+        if not _is_policy(policy):
+            raise TypeError(
+                "on_error must be an error policy or several, such as [Retry(3), Skip()], not "
+                f"{shown(policy)}"
+            )
+    return policies
+
+
+def _is_policy(value: object) -> bool:
+    return not isinstance(value, type) and callable(getattr(value, "decide", None))
+
+
 def decide(policies: Iterable[ErrorPolicy], error: ConcurrentError) -> Verdict:
     """Return the first verdict on ``error``; if all policies are silent, the run is to stop now."""
-    return next(_verdicts(policies, error), Stop())
+    return next(_verdicts(policies, error), _SILENCE)
 
 
 def decide_finally(policies: Iterable[ErrorPolicy], error: ConcurrentError) -> Verdict:
@@ -59,18 +84,56 @@ def decide_finally(policies: Iterable[ErrorPolicy], error: ConcurrentError) -> V
         if not isinstance(verdict, RetryIn):
             return verdict
         asked_to_retry = True
-    return Fail() if asked_to_retry else Stop()
+    return Fail() if asked_to_retry else _SILENCE
+
+
+_SILENCE = Stop(by="an error on which no policy gives a verdict")
 
 
 def _verdicts(policies: Iterable[ErrorPolicy], error: ConcurrentError) -> Iterator[Verdict]:
     for policy in policies:
         verdict = policy.decide(error)
         if verdict is not None:
-            yield verdict
+            yield _checked(verdict, policy)
+
+
+def _checked(verdict: Verdict, policy: ErrorPolicy) -> Verdict:
+    """Return a verdict that can be carried out; of a stop, say who gave it."""
+    if isinstance(verdict, Stop):
+        return verdict if verdict.by else attrs.evolve(verdict, by=shown(policy))
+    if isinstance(verdict, RetryIn) and not _can_be_waited_for(verdict.seconds):
+        raise ValueError(
+            f"{shown(policy)} wants a retry after {verdict.seconds!r}: it must be a number of "
+            "seconds, 0 or more"
+        )
+    if not isinstance(verdict, RetryIn | Fail | Divert):
+        raise TypeError(f"{shown(policy)} must give a verdict or None, not {shown(verdict)}")
+    return verdict
+
+
+def _can_be_waited_for(wait: object) -> bool:
+    return isinstance(wait, int | float) and not isinstance(wait, bool) and 0 <= wait < math.inf
 
 
 def _concerns(on: On, error: ConcurrentError) -> bool:
-    return matches(error.__cause__ or error, on)
+    return matches(cause_of(error), on)
+
+
+def _is_function(value: object) -> bool:
+    return callable(value) and not isinstance(value, type)
+
+
+def _function(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if not _is_function(value):
+        raise TypeError(
+            f"{field.name} must be a function of the number of failures, such as "
+            f"Backoff(maximum=10), not {shown(value)}"
+        )
+
+
+def _budget(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if not (value is None or isinstance(value, RetryBudget)):
+        raise TypeError(f"{field.name} must be a RetryBudget or None, not {shown(value)}")
 
 
 def _tolerance(_: object, field: attrs.Attribute[int | str], value: int | str) -> None:
@@ -122,11 +185,13 @@ class Retry:
 
     times: int = attrs.field(validator=whole(0))
     """How many retries: the first attempt does not count."""
-    on: On = attrs.field(default=Exception, kw_only=True)
+    on: On = attrs.field(default=Exception, kw_only=True, converter=as_on)
     """Which errors to try again for."""
-    backoff: Callable[[int], float] = attrs.field(factory=Backoff, kw_only=True)
+    backoff: Callable[[int], float] = attrs.field(
+        factory=Backoff, kw_only=True, validator=_function
+    )
     """From the number of failures so far (1, 2, ...) to the seconds to wait."""
-    budget: RetryBudget | None = attrs.field(default=None, kw_only=True)
+    budget: RetryBudget | None = attrs.field(default=None, kw_only=True, validator=_budget)
     """What the items of the step may spend on retries together; ``None`` for no bound."""
 
     def decide(self, error: ConcurrentError, /) -> RetryIn | None:
@@ -135,8 +200,9 @@ class Retry:
             return None
         if not _concerns(self.on, error):
             return None
-        retry_after = getattr(error.__cause__, "retry_after", None) or 0.0
-        return RetryIn(max(self.backoff(error.attempt), retry_after), self.budget)
+        wait = self.backoff(error.attempt)
+        asked = retry_after(cause_of(error))
+        return RetryIn(wait if asked is None else max(wait, asked), self.budget)
 
 
 @final
@@ -144,7 +210,7 @@ class Retry:
 class Skip:
     """Record the error, count the item as failed, and go on with the rest."""
 
-    on: On = attrs.field(default=Exception, kw_only=True)
+    on: On = attrs.field(default=Exception, kw_only=True, converter=as_on)
     """Which errors to go on after."""
 
     def decide(self, error: ConcurrentError, /) -> Fail | None:
@@ -152,25 +218,40 @@ class Skip:
         return Fail() if _concerns(self.on, error) else None
 
 
+def _as_sink(sink: Sink | str | PathLike[str]) -> Sink:
+    if isinstance(sink, str | PathLike):
+        return LetterFile(sink)
+    if isinstance(sink, trio.MemorySendChannel) or _is_function(sink):
+        return sink
+    raise TypeError(
+        "a dead letter goes to the path of a file, the send end of a memory channel or an async "
+        f"function, not to {shown(sink)}"
+    )
+
+
 @final
 @attrs.frozen
 class DeadLetter:
-    """Send the error to a channel, and count the item as diverted.
+    """Send the error to a file or a channel, and count the item as diverted.
 
     The letter is the `ConcurrentError`: item, identifiers, step, attempt, notes and
-    cause. The channel's other end can be the source of another pipeline. Sending
-    waits while the channel is full, and holds no token meanwhile. If nobody can receive any
-    more, the run is stopped.
+    cause. It is sent before the item counts as diverted, without a token. If it cannot be
+    sent, the run is stopped, and the error is in the report.
+
+    A letter that was written to a file is safe. One that was sent to a channel is only as safe
+    as its reader, which may be cancelled together with the run: `open_dead_letters` has a
+    reader that is not.
     """
 
-    channel: trio.MemorySendChannel[ConcurrentError]
-    """Where to send the letters."""
-    on: On = attrs.field(default=Exception, kw_only=True)
+    sink: Sink = attrs.field(converter=_as_sink)
+    """Where to send the letters: the path of a JSON Lines file, which is added to; the send
+    end of a memory channel; or an async function that keeps a letter before it returns."""
+    on: On = attrs.field(default=Exception, kw_only=True, converter=as_on)
     """Which errors to send."""
 
     def decide(self, error: ConcurrentError, /) -> Divert | None:
         """Return `Divert` for an error that it is for."""
-        return Divert(self.channel) if _concerns(self.on, error) else None
+        return Divert(self.sink) if _concerns(self.on, error) else None
 
 
 @final
@@ -184,7 +265,7 @@ class Log:
 
     level: int = logging.WARNING
     """The level to log at."""
-    on: On = attrs.field(default=Exception, kw_only=True)
+    on: On = attrs.field(default=Exception, kw_only=True, converter=as_on)
     """Which errors to log."""
 
     def decide(self, error: ConcurrentError, /) -> None:
@@ -198,7 +279,7 @@ class Log:
 class Abort:
     """Cancel everything else, and raise the error."""
 
-    on: On = attrs.field(default=Exception, kw_only=True)
+    on: On = attrs.field(default=Exception, kw_only=True, converter=as_on)
     """Which errors to abort for."""
 
     def decide(self, error: ConcurrentError, /) -> Stop | None:
@@ -220,7 +301,7 @@ class Halt:
     """``"soon"`` lets what is in flight finish; ``"now"`` cancels it."""
     fail: int | str = attrs.field(validator=_tolerance, kw_only=True)
     """How many items, or with ``%`` which share of them, have to fail."""
-    on: On = attrs.field(default=Exception, kw_only=True)
+    on: On = attrs.field(default=Exception, kw_only=True, converter=as_on)
     """Which errors to count on with."""
 
     def decide(self, error: ConcurrentError, /) -> Stop | None:

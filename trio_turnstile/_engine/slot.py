@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import final
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from trio_turnstile._limiting.either import Tokens
+from trio_turnstile._limiting.either import AnyLimiter, Tokens
 
 from .counts import Fate
 
 
 @final
 class Slot:
-    """One worker's place for an item, used again for each item; it is the token's borrower."""
+    """One worker's place for an item, used again for each item.
+
+    The worker's task is the borrower of its token. So user code that asks for a second token of
+    the limiter that its step is bounded by gets the same error as any other holder who does.
+    """
 
     __slots__ = (
+        "_lendings",
+        "_lent",
+        "_surrounding",
         "cancelled",
         "fate",
         "held",
@@ -26,12 +36,15 @@ class Slot:
         "phase",
         "scope",
         "step",
+        "task",
         "unawaited",
     )
 
     def __init__(self, scope: trio.CancelScope) -> None:
         self.scope = scope
         """Surrounds all that the worker does; cancelling it ends the worker."""
+        self.task = trio.lowlevel.current_task()
+        """The worker's task, and the borrower of its token."""
         self.fate = Fate.CANCELLED
         """How the item ended. Cancelled, until the front end sets something better."""
         self.number = 0
@@ -50,11 +63,14 @@ class Slot:
         """Whether the scope was cancelled, so that the worker can take no other item."""
         self.held: Tokens | None = None
         """The tokens of which one is held."""
+        self._lent: Tokens | None = None
+        self._lendings = 0
+        self._surrounding: Slot | None = None
 
     @enable_ki_protection
     async def acquire(self, tokens: Tokens) -> None:
         """Take a token, waiting for it."""
-        await tokens.acquire(self)
+        await tokens.acquire(self.task)
         self.held = tokens
 
     @enable_ki_protection
@@ -62,18 +78,71 @@ class Slot:
         """Give the token back, if one is held, after work that succeeded."""
         tokens, self.held = self.held, None
         if tokens is not None:
-            tokens.release(self)
+            tokens.release(self.task)
 
     @enable_ki_protection
     def release_after(self, error: BaseException) -> None:
         """Give the token back, if one is held, after work that raised ``error``."""
         tokens, self.held = self.held, None
         if tokens is not None:
-            tokens.release_after(self, error)
+            tokens.release_after(self.task, error)
 
     @enable_ki_protection
     def release_cancelled(self) -> None:
         """Give the token back, if one is held, after a call of which no policy should learn."""
         tokens, self.held = self.held, None
         if tokens is not None:
-            tokens.release_cancelled(self)
+            tokens.release_cancelled(self.task)
+
+    # ---- runs inside of a step ----
+
+    def surround(self) -> None:
+        """Be the slot that runs find which are made by this worker's user code."""
+        self._surrounding = _SURROUNDING.get()
+        _SURROUNDING.set(self)
+
+    def outwards(self) -> Iterator[Slot]:
+        """Go through this slot and those that surround it."""
+        yield self
+        if self._surrounding is not None:
+            yield from self._surrounding.outwards()
+
+    def lend(self, limiters: Collection[AnyLimiter]) -> bool:
+        """Give the token back until `take_back`, if it is of one of these limiters."""
+        tokens = self.held if self._lent is None else self._lent
+        if tokens is None or tokens.limiter not in limiters:
+            return False
+        self._lent = tokens
+        self._lendings += 1
+        self.release_cancelled()
+        return True
+
+    async def take_back(self) -> None:
+        """Wait for the token that was given back, once all have ended that it was lent for."""
+        self._lendings -= 1
+        if self._lendings or self._lent is None:
+            await trio.lowlevel.checkpoint()
+            return
+        tokens, self._lent = self._lent, None
+        await self.acquire(tokens)
+
+
+_SURROUNDING: ContextVar[Slot | None] = ContextVar("surrounding", default=None)
+"""The slot of the worker whose user code is running, in this task or around it."""
+
+
+@asynccontextmanager
+async def lent_tokens(limiters: Collection[AnyLimiter]) -> AsyncIterator[None]:
+    """Give back, while the block runs, the tokens of these limiters that surrounding steps hold.
+
+    A step may run a whole pipeline under the limiter that it is bounded by itself. While the
+    step waits for the pipeline it does nothing else, so its token goes to the pipeline. If it
+    kept the token, as many steps as there are tokens would wait for each other for ever.
+    """
+    around = _SURROUNDING.get()
+    slots = [] if around is None else [slot for slot in around.outwards() if slot.lend(limiters)]
+    try:
+        yield
+    finally:
+        for slot in slots:
+            await slot.take_back()

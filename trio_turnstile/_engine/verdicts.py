@@ -5,6 +5,7 @@ The engine carries them out; see `Attempts`.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Literal, TypeAlias, final
 
 import attrs
@@ -42,6 +43,8 @@ class Stop:
     """Stop once so many items have failed ..."""
     share: float = 0.0
     """... and so large a share of those that have met their fate."""
+    by: str = ""
+    """Which policy says so, for people."""
 
     def due(self, failed: int, settled: int) -> bool:
         """Tell whether the tolerance is used up.
@@ -53,12 +56,21 @@ class Stop:
         return failed >= self.failures and failed >= self.share * settled
 
 
+Sink: TypeAlias = (
+    trio.MemorySendChannel[ConcurrentError] | Callable[[ConcurrentError], Awaitable[object]]
+)
+"""Where a dead letter goes: a channel, or an async function that keeps it before it returns."""
+
+
 @final
 @attrs.frozen
 class Divert:
-    """The verdict to send the error, with its item, to another flow."""
+    """The verdict to send the error, with its item, to another flow.
 
-    channel: trio.MemorySendChannel[ConcurrentError]
+    The item counts as diverted once the letter is sent, and not before.
+    """
+
+    sink: Sink
 
 
 Verdict: TypeAlias = RetryIn | Fail | Divert | Stop

@@ -2,24 +2,25 @@
 
 One writer. ``total_tokens`` of the wrapped `trio.CapacityLimiter` is written by the
 throttle task of the turnstile that the limiter joined, which runs what was posted there.
-So posting is safe from any thread. The one exception is the operator's own assignment,
-which acts at once and so must happen in the trio run: trio pops a waiter off its queue
-before it finds that the calling thread cannot wake it, and that wake-up would be lost.
+So posting is safe from any thread. Two things act at once, and so must happen in the trio run:
+trio pops a waiter off its queue before it finds that the calling thread cannot wake it, and
+that wake-up would be lost. One is the operator's own assignment. The other is a token that is
+withheld: it has to leave the limit before it is given back, or the next waiter would have it.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from typing import final
 
 import trio
 
 from .controller import LimitController
+from .decisions import Decisions
 from .dispatcher import Action, Dispatcher
 from .events import Decision, LimiterClosed, Signal
-
-DECISIONS_KEPT = 200
+from .guarded import GuardedPolicy
+from .trio_runs import LastRun
 
 
 @final
@@ -27,6 +28,7 @@ class LimitActuator:
     """Applies the decisions of a controller, keeps the last of them, and closes the limiter."""
 
     __slots__ = (
+        "_assigned_in",
         "_controller",
         "_dispatcher",
         "_sack",
@@ -37,7 +39,7 @@ class LimitActuator:
     )  # as `closed` is read for each token
 
     def __init__(self, controller: LimitController, sack: trio.CapacityLimiter) -> None:
-        self.decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
+        self.decisions = Decisions()
         self.closed = False
         self.turned_away: frozenset[object] = frozenset()
         """The borrowers that waited for a token when the limiter was closed."""
@@ -45,6 +47,7 @@ class LimitActuator:
         self._sack = sack
         self._dispatcher: Dispatcher | None = None
         self._trio_token: trio.lowlevel.TrioToken | None = None
+        self._assigned_in = LastRun()
 
     # ---- for the limiter ----
 
@@ -61,8 +64,18 @@ class LimitActuator:
         if isinstance(tokens, bool):
             raise TypeError("total_tokens must be an int or math.inf")
         self._sack.total_tokens = tokens
-        now = trio.current_time() if trio.lowlevel.in_trio_run() else -math.inf
+        now = -math.inf
+        if trio.lowlevel.in_trio_run():
+            self._assigned_in.has_changed(self, in_use=False)
+            now = trio.current_time()
         self._record(self._controller.assign(tokens, now))
+
+    def withhold(self, seconds: float) -> None:
+        """Take one token out of use for some seconds, before a refused call gives it back."""
+        if self.closed or self._dispatcher is None:
+            return  # nothing would ever put it back
+        self._apply(self._controller.withhold(seconds, trio.current_time()))
+        self._dispatcher.wake(self)
 
     def post(self, action: Action) -> None:
         """Have the throttle task run ``action``; from any thread."""
@@ -93,6 +106,8 @@ class LimitActuator:
         holders = self._sack.statistics().borrowers
         self._sack.total_tokens = math.inf
         self.turned_away = frozenset(self._sack.statistics().borrowers).difference(holders)
+        if isinstance(self._controller.policy, GuardedPolicy):
+            self._controller.policy.retire()
         if self._dispatcher is not None:
             self._dispatcher.forget(self._controller.name, self)
             self._dispatcher.notify(LimiterClosed(self._controller.name, trio.current_time()))
@@ -110,6 +125,8 @@ class LimitActuator:
         if self._dispatcher is not None:
             raise RuntimeError(f"limiter {self._controller.name!r} is in a turnstile already")
         self._trio_token = trio.lowlevel.current_trio_token()
+        if self._assigned_in.has_changed(self, in_use=False):
+            self._controller.forget_times()
         self._controller.name = name
         self._dispatcher = dispatcher
         # A policy may have something to do sooner than the throttle task would wake.
@@ -148,7 +165,7 @@ class LimitActuator:
         self._record(decision)
 
     def _record(self, decision: Decision) -> None:
-        self.decisions.append(decision)
+        self.decisions.add(decision)
         if self._dispatcher is not None:
             self._dispatcher.notify(decision)
 

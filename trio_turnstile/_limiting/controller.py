@@ -7,10 +7,13 @@ The limit is the least of *named bounds*:
   assignment sets it;
 - ``policy``, if there is an adaptive policy, is what it proposes, but no less than the
   minimum;
-- ``pause`` is 0 while the limiter is paused.
+- ``pause`` is 0 while the limiter is paused;
+- ``withheld`` is the least of the others, less the tokens that are withheld. A call that is
+  refused with a time to wait keeps its token out of use for so long. So one caller who is
+  always refused costs one token, and an outage stops everybody.
 
-So ``limit = clamp(min(cap, policy), minimum, ceiling)``, and 0 while paused. Each `Bound`
-says why it is where it is. A new kind of bound is another entry in the same table.
+So ``limit = clamp(min(cap, policy), minimum, ceiling) - withheld``, and 0 while paused. Each
+`Bound` says why it is where it is. A new kind of bound is another entry in the same table.
 
 Two rules deserve their reasons. The hold counts from the last change that was *applied*:
 if refused signals counted, an alarm that repeats faster than the hold would freeze the
@@ -20,6 +23,7 @@ nothing, so it starts no hold either.
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -33,6 +37,8 @@ from .events import Bound, Decision, Reason, Signal
 from .throttle import Throttle
 
 _NONE: Mapping[str, object] = MappingProxyType({})
+_DERIVED = frozenset({"policy", "withheld"})
+"""The bounds that do not count when it is asked where the policy would put the limit."""
 
 POLICY_TICK = 0.1
 """Seconds between two calls of a policy's ``on_tick``."""
@@ -54,6 +60,8 @@ class LimitController:
     resume_at: float | None = attrs.field(default=None, init=False)
     """When the pause ends: ``None`` if not paused, infinity if only `resume` ends it."""
     _bounds: dict[str, Bound] = attrs.field(factory=dict, init=False)
+    _withheld: list[float] = attrs.field(factory=list, init=False)
+    """When each token that is withheld may be used again: a heap."""
     _shadow: float = attrs.field(init=False)
     """What the limit would be if the policy were enforced, when it is not."""
     _changed_at: float = attrs.field(default=-math.inf, init=False)
@@ -99,6 +107,7 @@ class LimitController:
         """
         self.ceiling = max(self.ceiling, tokens)
         self._changed_at, self.resume_at = now, None
+        self._withheld.clear()
         self._bounds.clear()
         self._set("cap", tokens, {"reason": "manual", "time": now})
         before, self.limit = self.limit, tokens
@@ -112,12 +121,28 @@ class LimitController:
         return self._decide(Reason.PAUSED, now, evidence={"until": self.resume_at})
 
     def resume(self, now: float) -> Decision | None:
-        """End the pause; ``None`` if there is none."""
-        if self.resume_at is None:
+        """End the pause, and use all tokens again; ``None`` if nothing is to be ended."""
+        if self.resume_at is None and not self._withheld:
             return None
         self.resume_at = None
-        del self._bounds["pause"]
+        self._withheld.clear()
+        self._bounds.pop("pause", None)
         return self._decide(Reason.RESUMED, now)
+
+    def withhold(self, seconds: float, now: float) -> Decision:
+        """Keep one token out of use for some seconds, but no longer than the throttle allows."""
+        until = now + min(seconds, self.throttle.max_pause)
+        heapq.heappush(self._withheld, until)
+        return self._decide(Reason.WITHHELD, now, evidence={"until": until})
+
+    @property
+    def withheld(self) -> int:
+        """How many tokens are withheld."""
+        return len(self._withheld)
+
+    def forget_times(self) -> None:
+        """Hold no longer: the clock of another trio run has begun."""
+        self._changed_at = -math.inf
 
     def tick(self, now: float, in_use: int, waiting: int) -> Decision | None:
         """Let time pass: consult the policy, end a pause; ``None`` if the limit stays."""
@@ -125,7 +150,9 @@ class LimitController:
             self._next_policy_tick = now + POLICY_TICK
             self.policy.on_tick(now, in_use, waiting)
         if self.resume_at is not None and now >= self.resume_at:
-            return self.resume(now)
+            return self._end_pause(now)
+        if self._withheld and now >= self._withheld[0]:
+            return self._use_again(now)
         if self.policy is None:
             return None
         return self._follow(self.policy, now) if self.enforce else self._record(self.policy, now)
@@ -138,16 +165,31 @@ class LimitController:
         proposed = self._proposed(self.policy)
         if not self.enforce:
             return min(self.cap, proposed) != self._shadow
-        others = (bound.tokens for name, bound in self._bounds.items() if name != "policy")
-        return min(proposed, *others) != self.limit
+        bound = self._bounds.get("policy")
+        if bound is not None and bound.tokens == proposed:
+            return False
+        others = (b.tokens for name, b in self._bounds.items() if name not in _DERIVED)
+        return max(0, min(proposed, *others) - len(self._withheld)) != self.limit
 
     @property
     def next_tick(self) -> float:
         """When `tick` has something to do next, on trio's clock; infinity for never."""
         resume_at = math.inf if self.resume_at is None else self.resume_at
-        return resume_at if self.policy is None else min(resume_at, self._next_policy_tick)
+        use_again_at = self._withheld[0] if self._withheld else math.inf
+        policy_at = math.inf if self.policy is None else self._next_policy_tick
+        return min(resume_at, use_again_at, policy_at)
 
     # ---- inside ----
+
+    def _end_pause(self, now: float) -> Decision:
+        self.resume_at = None
+        del self._bounds["pause"]
+        return self._decide(Reason.RESUMED, now)
+
+    def _use_again(self, now: float) -> Decision:
+        while self._withheld and now >= self._withheld[0]:
+            heapq.heappop(self._withheld)
+        return self._decide(Reason.RESUMED, now)
 
     def _follow(self, policy: LimitPolicy, now: float) -> Decision | None:
         moved = self.stale
@@ -180,7 +222,13 @@ class LimitController:
         self._bounds[name] = Bound(tokens, why)
 
     def _least(self) -> float:
-        return min(bound.tokens for bound in self._bounds.values())
+        self._bounds.pop("withheld", None)
+        least = min(bound.tokens for bound in self._bounds.values())
+        if not self._withheld:
+            return least
+        why = {"reason": "withheld", "tokens": self.withheld, "until": self._withheld[0]}
+        self._set("withheld", max(0, least - self.withheld), why)
+        return self._bounds["withheld"].tokens
 
     def _decide(
         self,

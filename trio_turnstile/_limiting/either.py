@@ -27,12 +27,12 @@ def as_limiter(limiter: AnyLimiter | int, name: str) -> AnyLimiter:
 
     Raises:
       TypeError: if it is neither a limiter nor a number of tokens.
-      ValueError: if the number is negative.
+      ValueError: if the number is under 1. Nobody could ever raise a limit of 0.
     """
     if isinstance(limiter, Limiter | trio.CapacityLimiter):
         return limiter
     try:
-        check_whole(name, limiter, 0, infinite=True)
+        check_whole(name, limiter, 1, infinite=True)
     except TypeError:
         raise TypeError(
             f"{name} must be a Limiter, a trio.CapacityLimiter or a number of tokens, "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Iterable, Mapping
+from time import time as unix_time
 from typing import Any, Protocol, TypeAlias, final
 
 import attrs
@@ -38,7 +39,9 @@ class Reason(enum.Enum):
     PAUSED = "paused"
     """The limiter was paused: the limit is 0 until it is resumed."""
     RESUMED = "resumed"
-    """A pause ended, by `Limiter.resume` or because its time was up."""
+    """A pause, or the withholding of a token, ended: by `Limiter.resume` or after its time."""
+    WITHHELD = "withheld"
+    """A call was refused with a time to wait: its token is out of use for so long."""
     HOLDING = "holding"
     """Refused: less than ``hold`` seconds have passed since the last change."""
     AT_CEILING = "at_ceiling"
@@ -63,7 +66,7 @@ class Decision:
     limiter: str
     """The name of the limiter."""
     time: float
-    """When it was made, on trio's clock, in seconds."""
+    """When it was made, on trio's clock, in seconds; of repeated refusals, the last."""
     signal: Signal | None
     """The signal that asked for the change; ``None`` if it was no signal."""
     before: float
@@ -74,6 +77,10 @@ class Decision:
     """Why the limit was changed, or was not."""
     evidence: Mapping[str, object] = attrs.field(factory=dict, hash=False)
     """The figures behind it: the cap, the seconds of hold left, the policy's figures."""
+    wall_time: float = attrs.field(factory=unix_time, eq=False)
+    """When it was made, as a Unix time, in seconds."""
+    repeated: int = 0
+    """How many refusals like this one followed it, with no change between; kept once."""
 
     @property
     def applied(self) -> bool:
@@ -118,14 +125,17 @@ class LimiterStatistics:
     """The least that signals may lower the limit to."""
     paused: bool
     """Whether the limiter is paused."""
+    withheld: int
+    """How many tokens are out of use because the calls that held them were refused."""
     closed: bool
     """Whether the limiter is closed."""
     bounds: Mapping[str, Bound]
     """Why the limit is what it is: it is the least of these bounds, by name.
 
     ``"cap"`` is always there, ``"policy"`` if an adaptive policy is enforced, ``"pause"``
-    while the limiter is paused. After an assignment to `Limiter.total_tokens` the cap is
-    alone, until the policy is consulted again a tenth of a second later at most.
+    while the limiter is paused, ``"withheld"`` while tokens are withheld. After an
+    assignment to `Limiter.total_tokens` the cap is alone, until the policy is consulted
+    again a tenth of a second later at most.
     """
 
 

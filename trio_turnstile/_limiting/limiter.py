@@ -15,14 +15,17 @@ import trio
 from trio.lowlevel import current_task, enable_ki_protection
 
 from trio_turnstile._errors import On, Saturated
-from trio_turnstile._util import check_seconds, check_whole
+from trio_turnstile._util import check_instance, check_seconds, check_whole
 from trio_turnstile.limits import LimitPolicy, Outcome
 
 from .actuator import LimitActuator
 from .controller import LimitController
 from .events import Decision, LimiterStatistics, Signal
-from .sampling import OVERLOAD, Sampler, outcome_of
+from .feedback import Feedback
+from .guarded import GuardedPolicy
+from .sampling import OVERLOAD, Sampler
 from .throttle import Throttle
+from .trio_runs import LastRun, check_borrowers
 
 
 @final
@@ -47,16 +50,30 @@ class Limiter:
         turnstile only.
       enforce: ``False`` for shadow mode: the moves of the policy are recorded among the
         decisions, but not made.
-      overload: which errors mean that the service is overloaded: a type, a tuple of
-        types, or a predicate. If such an error has a ``retry_after``, in seconds, the
-        limiter admits nobody for that long.
+      overload: which errors mean that the service is overloaded: a class, a tuple or
+        union of classes, or a predicate. If such an error has a ``retry_after``, in
+        seconds, the token of its call is out of use for that long, but at most for
+        ``throttle.max_pause`` seconds; in a turnstile only.
       max_waiting: how many tasks may wait; the next one gets `Saturated` (load
-        shedding). ``None`` for any number.
+        shedding). ``None`` for any number. It may be changed at any time.
 
     Raises:
-      TypeError: if the ceiling or ``max_waiting`` has a wrong type.
-      ValueError: if one of them is negative, or the ceiling is under ``throttle.min``.
+      TypeError: for an argument of a wrong type.
+      ValueError: if the ceiling or ``max_waiting`` is negative, the ceiling is under
+        ``throttle.min``, or the policy belongs to another limiter.
     """
+
+    __slots__ = (
+        "__weakref__",
+        "_actuator",
+        "_controller",
+        "_feedback",
+        "_idle",
+        "_max_waiting",
+        "_run",
+        "_sack",
+        "_sampler",
+    )
 
     def __init__(
         self,
@@ -72,21 +89,17 @@ class Limiter:
         if isinstance(ceiling, int) and ceiling < 0:
             raise ValueError("total_tokens must be >= 0")  # as trio.CapacityLimiter says it
         check_whole("ceiling", ceiling, 0, infinite=True)
-        if max_waiting is not None:
-            check_whole("max_waiting", max_waiting, 0)
-        if throttle.min > ceiling:
-            raise ValueError(
-                f"throttle.min must not be over the ceiling: {throttle.min} > {ceiling}; "
-                f"raise the ceiling of limiter {name!r} or lower the minimum"
-            )
-        self._controller = LimitController(name, ceiling, throttle, policy, enforce)
-        self._sampler = None if policy is None else Sampler(policy)
-        self._overload = overload
+        guarded = None if policy is None else GuardedPolicy(policy, name)
+        self._controller = LimitController(name, ceiling, Throttle(min=0), guarded, enforce)
+        self.throttle = throttle
+        self.max_waiting = max_waiting
+        self._sampler = None if guarded is None else Sampler(guarded)
+        self._feedback = Feedback(name, overload)
         # trio's own word: "You can think of a CapacityLimiter as a sack" of tokens.
         self._sack = trio.CapacityLimiter(self._controller.limit)
-        self._max_waiting = max_waiting
         self._actuator = LimitActuator(self._controller, self._sack)
         self._idle: trio.Event | None = None
+        self._run = LastRun()
 
     def __repr__(self) -> str:
         state = " closed" if self._actuator.closed else ""
@@ -114,9 +127,38 @@ class Limiter:
         return self._controller.throttle.min
 
     @property
+    def throttle(self) -> Throttle:
+        """The rules for signals. Assign to change them; they hold from the next signal on."""
+        return self._controller.throttle
+
+    @throttle.setter
+    def throttle(self, throttle: Throttle) -> None:
+        check_instance("throttle", throttle, Throttle, "Throttle(hold=5)")
+        if throttle.min > self.ceiling:
+            raise ValueError(
+                f"throttle.min must not be over the ceiling: {throttle.min} > {self.ceiling}; "
+                f"raise the ceiling of limiter {self.name!r} or lower the minimum"
+            )
+        self._controller.throttle = throttle
+
+    @property
+    def max_waiting(self) -> int | None:
+        """How many tasks may wait; ``None`` for any number. Assign to change it."""
+        return self._max_waiting
+
+    @max_waiting.setter
+    def max_waiting(self, max_waiting: int | None) -> None:
+        if max_waiting is not None:
+            check_whole("max_waiting", max_waiting, 0)
+        self._max_waiting = max_waiting
+
+    @property
     def decisions(self) -> tuple[Decision, ...]:
-        """The last 200 changes and refused changes, oldest first."""
-        return tuple(self._actuator.decisions)
+        """The last 200 changes and the last 200 refused changes, oldest first.
+
+        Refusals that repeat one another are one decision, which says how often.
+        """
+        return self._actuator.decisions.all()
 
     @property
     def borrowed_tokens(self) -> int:
@@ -141,6 +183,7 @@ class Limiter:
             ceiling=self.ceiling,
             minimum=self.minimum,
             paused=self._controller.resume_at is not None,
+            withheld=self._controller.withheld,
             closed=self._actuator.closed,
             bounds=self._controller.bounds,
         )
@@ -163,7 +206,10 @@ class Limiter:
         """Borrow a token for ``borrower``, any hashable object, as `acquire_nowait` does."""
         if self._actuator.closed:
             raise self._actuator.closed_error()
-        self._sack.acquire_on_behalf_of_nowait(borrower)
+        try:
+            self._sack.acquire_on_behalf_of_nowait(borrower)
+        except RuntimeError as error:
+            raise self._named(error) from None
         if self._sampler is not None and self._sampler.wants():
             self._sampler.start(borrower, trio.current_time(), self._sack.borrowed_tokens)
 
@@ -302,11 +348,10 @@ class Limiter:
 
     def _release_after(self, borrower: object, error: BaseException) -> None:
         """Give back the token of a call that ended with ``error``."""
-        outcome = outcome_of(error, self._overload)
+        outcome, wait = self._feedback.judge(error)
+        if wait is not None:
+            self._actuator.withhold(wait)
         self._release_with(borrower, outcome)
-        retry_after = getattr(error, "retry_after", None)
-        if outcome is Outcome.OVERLOADED and retry_after and self._actuator.in_turnstile:
-            self.pause(retry_after)
 
     def _release_cancelled(self, borrower: object) -> None:
         """Give back the token of a call that was cancelled: the policy learns nothing."""
@@ -335,12 +380,27 @@ class Limiter:
         if self._actuator.closed:
             await trio.lowlevel.checkpoint()
             raise self._actuator.closed_error()
-        await self._sack.acquire_on_behalf_of(borrower)
+        if self._sack.available_tokens <= 0:
+            self._check_run()
+        try:
+            await self._sack.acquire_on_behalf_of(borrower)
+        except RuntimeError as error:
+            raise self._named(error) from None
         if borrower in self._actuator.turned_away:
             self._give_back(borrower)
             raise self._actuator.closed_error()
         if self._sampler is not None and self._sampler.wants():
             self._sampler.start(borrower, trio.current_time(), self._sack.borrowed_tokens)
+
+    def _check_run(self) -> None:
+        if self._run.has_changed(self):
+            check_borrowers(self, self._sack.statistics().borrowers)
+
+    def _named(self, error: RuntimeError) -> RuntimeError:
+        return RuntimeError(
+            f"limiter {self.name!r}: {error}; the task may be a step or an operation that this "
+            "limiter bounds, which holds a token already"
+        )
 
     def _shed(self, max_waiting: int) -> None:
         # Nobody waits while a token is free, so the queue need not be counted then.

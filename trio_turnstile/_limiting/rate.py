@@ -1,12 +1,14 @@
 """`RateLimiter`: a rate limit, so many per second with bursts.
 
-The generic cell rate algorithm (GCRA, ITU-T I.371), a token bucket in one number: the time
-at which the next would be due if all came evenly spaced. While that time is no more than
-``burst - 1`` intervals in the future, one may pass, and the time moves on by one interval.
+A token bucket (also known as the generic cell rate algorithm, ITU-T I.371). The *debt* is how
+many have passed beyond what the rate has paid off since; one may pass while the debt is no
+more than ``burst - 1``, and the debt grows by one. It is counted in passes and not in seconds,
+so that a burst at one instant is exact, and so that a change of the rate changes nothing else.
 """
 
 from __future__ import annotations
 
+import math
 from typing import final
 
 import trio
@@ -14,29 +16,37 @@ from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._util import check_number, check_whole
 
+from .trio_runs import LastRun
+
 
 @final
 class RateLimiter:
     """A rate limit: lets so many tasks pass per second, first come, first served.
 
-    In any period of time at most ``per_second`` times its seconds plus ``burst`` pass.
+    In any period of time at most ``per_second`` times its seconds plus ``burst`` pass. It may be
+    used in one ``trio.run`` after another; each starts with a full burst.
 
     Args:
-      per_second: how many may pass each second; it may be changed at any time.
+      per_second: how many may pass each second; it may be changed at any time. `math.inf`
+        for no limit.
       burst: how many may pass at once, after a time in which fewer did.
 
     Raises:
       TypeError, ValueError: if the rate is no number over 0, or the burst is under 1.
     """
 
+    __slots__ = ("_burst", "_debt", "_paid_at", "_per_second", "_retimed", "_run", "_turn")
+
     def __init__(self, per_second: float, burst: int = 1) -> None:
         check_number("per_second", per_second, positive=True)
         check_whole("burst", burst, 1)
         self._per_second = per_second
         self._burst = burst
-        self._due = float("-inf")
+        self._debt = 0.0
+        self._paid_at = -math.inf
         self._turn = trio.StrictFIFOLock()
         self._retimed = trio.Event()
+        self._run = LastRun()
 
     def __repr__(self) -> str:
         waiting = self._turn.statistics().tasks_waiting + self._turn.locked()
@@ -59,9 +69,7 @@ class RateLimiter:
     def per_second(self, per_second: float) -> None:
         check_number("per_second", per_second, positive=True)
         if trio.lowlevel.in_trio_run():
-            ahead = max(0.0, self._due - trio.current_time())
-            # Keep the number of intervals ahead: each gets the new length.
-            self._due += ahead * (self._per_second / per_second - 1)
+            self._pay_off(trio.current_time())
         self._per_second = per_second
         self._retimed.set()
 
@@ -70,17 +78,20 @@ class RateLimiter:
 
         Raises:
           trio.WouldBlock: if it is too early, or other tasks are waiting.
+          RuntimeError: if a trio run that goes on in another thread has used it.
         """
-        now = trio.current_time()
-        if self._turn.locked() or self._wait(now) > 0:
+        if self._wait() > 0 or self._turn.locked():
             raise trio.WouldBlock
-        self._pass(now)
+        self._debt += 1
 
     @enable_ki_protection
     async def acquire(self) -> None:
         """Pass; wait in turn until the rate allows it.
 
         If cancelled while it waits, the task uses up nothing of the rate.
+
+        Raises:
+          RuntimeError: if a trio run that goes on in another thread has used it.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
@@ -92,18 +103,26 @@ class RateLimiter:
 
     async def _wait_in_turn(self) -> None:
         async with self._turn:
-            while True:
-                now = trio.current_time()
-                wait = self._wait(now)
-                if wait <= 0:
-                    return self._pass(now)
+            while (wait := self._wait()) > 0:
                 self._retimed = trio.Event()
                 with trio.move_on_after(wait):
                     await self._retimed.wait()
+            self._debt += 1
 
-    def _wait(self, now: float) -> float:
+    def _wait(self) -> float:
         """Return the seconds until one may pass."""
-        return self._due - (self._burst - 1) / self._per_second - now
+        now = trio.current_time()
+        self._pay_off(now)
+        over = self._debt - (self._burst - 1)
+        # The clock tells no time shorter than its last digit, so a wait may end that much early.
+        tick = math.ulp(now)
+        if over <= 1e-9 or over <= min(0.5, tick * self._per_second):
+            return 0.0
+        return max(over / self._per_second, 2 * tick)
 
-    def _pass(self, now: float) -> None:
-        self._due = max(self._due, now) + 1 / self._per_second
+    def _pay_off(self, now: float) -> None:
+        if self._run.has_changed(self) or self._per_second == math.inf:
+            self._debt = 0.0
+        else:
+            self._debt = max(0.0, self._debt - (now - self._paid_at) * self._per_second)
+        self._paid_at = now

@@ -70,6 +70,8 @@ class Sampler:
     def _adapt(self, now: float) -> None:
         # The rate of all calls since the last time, from those that were sampled: each
         # stands for `_every` calls. Rounding down samples a little more than `PLENTY`.
-        rate = self._taken * self._every / max(SHORTEST, now - self._since)
+        # In another trio run, with another clock, nothing is known.
+        passed = now - self._since if now >= self._since else WINDOW
+        rate = self._taken * self._every / max(SHORTEST, passed)
         self._every = max(1, int(rate * WINDOW / PLENTY))
         self._since, self._taken = now, 0

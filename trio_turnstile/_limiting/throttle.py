@@ -1,4 +1,4 @@
-"""`Throttle`: the rules for signals. One step up or down, a minimum, a hold. Sans-I/O."""
+"""`Throttle`: the rules for signals and refusals. Sans-I/O."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .events import Signal
 @final
 @attrs.frozen(kw_only=True)
 class Throttle:
-    """How signals move a limit.
+    """How signals move a limit, and how long refused calls may keep tokens from others.
 
     Raises:
       TypeError: if a step or the minimum is no int, or the hold is no number.
@@ -31,6 +31,8 @@ class Throttle:
     """The least that signals lower the limit to, in tokens."""
     hold: float = attrs.field(default=30.0, validator=seconds())
     """Seconds after an applied change during which signals are refused."""
+    max_pause: float = attrs.field(default=60.0, validator=seconds())
+    """The most seconds that the token of a refused call is out of use, whatever it was told."""
 
     def step(self, signal: Signal, cap: float, ceiling: float, in_use: int) -> float:
         """Return the cap after ``signal``, in tokens, regardless of the hold.

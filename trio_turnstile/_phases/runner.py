@@ -9,8 +9,9 @@ time, and runs once for every operation whose prepare began, whatever happened.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from functools import partial
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
@@ -20,13 +21,19 @@ from trio_turnstile._engine.counts import Counts, Fate
 from trio_turnstile._engine.policies import ErrorPolicy, Skip
 from trio_turnstile._engine.pool import WorkerPool
 from trio_turnstile._engine.run_state import RunState
-from trio_turnstile._engine.slot import Slot
-from trio_turnstile._engine.sources import AnySource, open_source
+from trio_turnstile._engine.slot import Slot, lent_tokens
+from trio_turnstile._engine.source import RunSource
+from trio_turnstile._engine.sources import AnySource, open_source, reading
 from trio_turnstile._engine.window import Window, following
-from trio_turnstile._errors import ConcurrentError, describe
+from trio_turnstile._errors import ConcurrentError, describe, shown
 from trio_turnstile._limiting.either import AnyLimiter, Tokens, as_limiter, tokens_of
 from trio_turnstile._limiting.rate import RateLimiter
-from trio_turnstile._util import check_seconds, unwrapped_interrupts
+from trio_turnstile._util import (
+    check_instance,
+    check_seconds,
+    refuse_stray,
+    unwrapped_interrupts,
+)
 
 from .grace import Grace
 from .manager import Manager, Report
@@ -78,7 +85,7 @@ class _Runner:
             else:
                 slot.release()
             # No shield where there is nothing to do: it costs 2 µs.
-            if type(operation).cleanup is not Scalable.cleanup:
+            if getattr(operation.cleanup, "__func__", None) is not Scalable.cleanup:
                 await self._clean_up(operation, slot)
 
     @disable_ki_protection
@@ -86,15 +93,19 @@ class _Runner:
         # The phases are called here if they have no timeout: one more call for each made an
         # operation of no-ops 1.04 times as slow.
         channels, limit = self._channels, self._timeouts
-        slot.phase, call = "prepare", operation.prepare
-        await (call(channels) if limit.prepare is None else _within(limit.prepare, call, channels))
-        if self._work_tokens is not None:
-            slot.release()
-            await slot.acquire(self._work_tokens)
-        slot.phase, call = "work", operation.work
-        await (call(channels) if limit.work is None else _within(limit.work, call, channels))
-        slot.phase, call = "monitor", operation.monitor
-        await (call(channels) if limit.monitor is None else _within(limit.monitor, call, channels))
+        try:
+            slot.phase, call, seconds = "prepare", operation.prepare, limit.prepare
+            await (call(channels) if seconds is None else _within(seconds, call, channels))
+            if self._work_tokens is not None:
+                slot.release()
+                await slot.acquire(self._work_tokens)
+            slot.phase, call, seconds = "work", operation.work, limit.work
+            await (call(channels) if seconds is None else _within(seconds, call, channels))
+            slot.phase, call, seconds = "monitor", operation.monitor, limit.monitor
+            await (call(channels) if seconds is None else _within(seconds, call, channels))
+        except trio.Cancelled as cancelled:
+            refuse_stray(cancelled)
+            raise
         return _COMPLETED
 
     @enable_ki_protection
@@ -104,6 +115,12 @@ class _Runner:
             await self._grace.shield(slot.scope, operation.cleanup, self._channels)
         except Exception as error:
             self._cleanup_failed(error, operation, slot)
+        except trio.Cancelled as cancelled:
+            try:
+                refuse_stray(cancelled)
+            except RuntimeError as error:
+                return self._cleanup_failed(error, operation, slot)
+            raise
         finally:
             if slot.scope.cancel_called:
                 slot.cancelled = True
@@ -113,11 +130,10 @@ class _Runner:
     def _reject(self, operation: object, slot: Slot) -> None:
         slot.fate = Fate.FAILED
         error = describe(
-            TypeError(f"an operation must be a Scalable, not {operation!r}"),
+            TypeError(f"an operation must be a Scalable, not {shown(operation)}"),
             item=operation,
             phase="source",
         )
-        self._state.record(error)
         self._state.stop(error, "soon")
 
     def _cleanup_failed(self, error: Exception, operation: Scalable, slot: Slot) -> None:
@@ -134,10 +150,9 @@ async def _within(
 
 
 def _describe(error: Exception, operation: Scalable, slot: Slot) -> ConcurrentError:
-    try:
+    identifiers: object = ()
+    with suppress(Exception):
         identifiers = operation.identifiers
-    except Exception:
-        identifiers = ()
     return describe(error, item=operation, phase=slot.phase, identifiers=identifiers)
 
 
@@ -146,7 +161,7 @@ async def run_phases(
     *,
     limiter: AnyLimiter | int,
     prepare_limiter: AnyLimiter | int | None = None,
-    on_error: Iterable[ErrorPolicy] = (Skip(),),
+    on_error: ErrorPolicy | Iterable[ErrorPolicy] = Skip(),  # noqa: B008 (frozen)
     timeouts: PhaseTimeouts = PhaseTimeouts(),  # noqa: B008 (frozen)
     cleanup_grace: float = 30.0,
     counting: Literal["runner", "phases"] = "runner",
@@ -166,7 +181,7 @@ async def run_phases(
       limiter: bounds how many are between prepare and the end of monitor.
       prepare_limiter: if given, preparing takes a token of this one instead, and
         runs ahead of the work as far as the window allows.
-      on_error: the policies for errors, asked in order; the first verdict holds,
+      on_error: the policies for errors, or one, asked in order; the first verdict holds,
         and if all are silent the run is aborted. By default an operation that
         fails is recorded and the rest go on.
       timeouts: how long each phase may take.
@@ -193,6 +208,9 @@ async def run_phases(
       shielded, for at most ``cleanup_grace`` seconds.
     """
     check_seconds("cleanup_grace", cleanup_grace)
+    check_instance("timeouts", timeouts, PhaseTimeouts, "PhaseTimeouts(work=10)")
+    if rate is not None:
+        check_instance("rate", rate, RateLimiter, "RateLimiter(10)")
     if counting not in ("runner", "phases"):
         raise ValueError(f"counting must be 'runner' or 'phases', not {counting!r}")
     tokens = entry = tokens_of(as_limiter(limiter, "limiter"))
@@ -204,8 +222,9 @@ async def run_phases(
     attempts = Attempts(
         on_error, counts=counts, state=state, describe=_describe, tokens=entry, rate=rate
     )
-    pool = WorkerPool(
-        open_source(operations),
+    source = open_source(operations)
+    pool = WorkerPool[Any](
+        source,
         _Runner(
             attempts,
             state=state,
@@ -223,12 +242,27 @@ async def run_phases(
     state.at_drain(pool.stop_source)
     told = telemetry if counting == "phases" else None
     manager = Manager(tokens.limiter, state, counts, told)
-    await _carry_out(pool, state, telemetry, grace, partial(task_status.started, manager))
-    return state.conclude("run_phases was stopped", manager.report())
+    async with lent_tokens(limiters):
+        await _carry_out(
+            pool,
+            source,
+            state=state,
+            telemetry=telemetry,
+            grace=grace,
+            started=partial(task_status.started, manager),
+        )
+    report = manager.report()
+    return state.conclude(
+        f"run_phases was stopped: of {report.received} operations {report.completed} completed, "
+        f"{report.failed} failed, {report.cancelled} were cancelled",
+        report,
+    )
 
 
 async def _carry_out(
-    pool: WorkerPool[Scalable],
+    pool: WorkerPool[Any],
+    source: RunSource[object],
+    *,
     state: RunState,
     telemetry: Telemetry,
     grace: Grace,
@@ -245,7 +279,8 @@ async def _carry_out(
                     nursery.start_soon(grace.watch)
                     started()
                     with state.scope:
-                        await pool.run()
+                        async with reading(source, state):
+                            await pool.run()
                 finally:
                     grace.dismiss()
                 nursery.cancel_scope.cancel()

@@ -11,7 +11,7 @@ from trio.lowlevel import enable_ki_protection
 from trio_turnstile._engine.counts import Fate
 from trio_turnstile._engine.slot import Slot
 from trio_turnstile._engine.verdicts import RetryIn, Verdict
-from trio_turnstile._errors import ConcurrentError, describe
+from trio_turnstile._errors import ConcurrentError, describe, leaves, shown_error
 
 from .gathering import BatchError, Gathered
 from .inbox import BatchInbox
@@ -78,14 +78,14 @@ class BatchStep:
             return dict.fromkeys(everybody, failure)
         try:
             await self._step.attempt(members, slot)
-        except BatchError as error:
-            slot.release_after(error)
-            if all(index in everybody for index in error.errors):
-                return error.errors
-            error.add_note(f"the batch had {len(members)} members: no such index")
-            return dict.fromkeys(everybody, error)
         except Exception as error:
             slot.release_after(error)
+            errors = _errors_of_members(error)
+            if errors is None:
+                return dict.fromkeys(everybody, error)
+            if all(index in everybody for index in errors):
+                return errors
+            error.add_note(f"the batch had {len(members)} members: no such index")
             return dict.fromkeys(everybody, error)
         slot.release()
         return {}
@@ -102,13 +102,23 @@ class BatchStep:
             return Fate.COMPLETED
         failed = describe(error, item=member, phase=self._step.name)
         if failed.item is not member:  # one `ConcurrentError` for several members
-            failed = ConcurrentError(str(error), item=member, phase=self._step.name)
+            failed = ConcurrentError(shown_error(error), item=member, phase=self._step.name)
             failed.__cause__ = error
         failed.attempt = attempt
         verdict = judge(failed)
         if isinstance(verdict, RetryIn):
             return verdict
         return await self._step.attempts.give_up(failed, verdict)
+
+
+def _errors_of_members(error: Exception) -> dict[int, Exception] | None:
+    """Return what the `BatchError` says, or all in a group; ``None`` if there is anything else."""
+    errors: dict[int, Exception] = {}
+    for leaf in leaves(error):
+        if not isinstance(leaf, BatchError):
+            return None
+        errors |= leaf.errors
+    return errors
 
 
 def _wait(verdict: RetryIn) -> float:

@@ -23,11 +23,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, Protocol, final
 
+import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from trio_turnstile._engine.counts import Fate
 from trio_turnstile._engine.slot import Slot
 from trio_turnstile._errors import describe
+from trio_turnstile._util import refuse_stray
 
 from .order import Lanes, Turns
 from .step_run import Attempt, StepRun
@@ -108,36 +110,48 @@ class FusedSteps:
     @disable_ki_protection
     async def _go_through(self, item: Any, slot: Slot) -> Any:
         """Take the item through all steps, as far as nothing special comes up."""
-        result = await self._first(item)
-        for joint in self._joints:
-            if not joint.cross(result, slot):
-                return result
-            result = await joint.function(result)
+        try:
+            result = await self._first(item)
+            for joint in self._joints:
+                if not joint.cross(result, slot):
+                    return result
+                result = await joint.function(result)
+        except trio.Cancelled as cancelled:
+            refuse_stray(cancelled)
+            raise
         return result
 
     @disable_ki_protection
     async def _go_through_rest(self, item: Any, slot: Slot) -> Any:
         """Take the item through the step that has it in hand, and those after it."""
         index = slot.step
-        result = await self._joints[index - 1].function(item)
-        for joint in self._joints[index:]:
-            if not joint.cross(result, slot):
-                return result
-            result = await joint.function(result)
+        try:
+            result = await self._joints[index - 1].function(item)
+            for joint in self._joints[index:]:
+                if not joint.cross(result, slot):
+                    return result
+                result = await joint.function(result)
+        except trio.Cancelled as cancelled:
+            refuse_stray(cancelled)
+            raise
         return result
 
     @enable_ki_protection
     async def recover(self, item: Any, slot: Slot, error: Exception) -> Any:
         """Go on after an error of the step that has the item in hand."""
-        while True:
-            index = slot.step
-            result = await self._steps[index].recover(slot.item if index else item, slot, error)
-            if index == self._last or not self._joints[index].cross(result, slot):
-                return result
-            try:
-                return await self._go_through_rest(result, slot)
-            except Exception as another:
-                error = another
+        try:
+            while True:
+                index = slot.step
+                in_hand = slot.item if index else item
+                result = await self._steps[index].recover(in_hand, slot, error)
+                if index == self._last or not self._joints[index].cross(result, slot):
+                    return result
+                try:
+                    return await self._go_through_rest(result, slot)
+                except Exception as another:
+                    error = another
+        finally:
+            del error  # its traceback holds this frame
 
     @enable_ki_protection
     def follow(self, result: Any, slot: Slot) -> Awaitable[object] | None:
@@ -162,7 +176,7 @@ class FusedSteps:
         """Book how the item ended at the step that has it in hand."""
         if slot.step:
             self._steps[slot.step].counts.settle(fate)
-            slot.step = 0
+            slot.step, slot.item = 0, None
         else:
             slot.fate = fate  # the pool keeps the books of the first step
 
@@ -171,7 +185,7 @@ class FusedSteps:
         """Book the item as cancelled, if any step but the first has it in hand."""
         if slot.step:
             self._steps[slot.step].counts.cancel(slot.item)
-            slot.step = 0
+            slot.step, slot.item = 0, None
 
     async def _put(self, items: Sequence[Any], slot: Slot, outlet: Outlet) -> None:
         counts = self._steps[slot.step].counts
@@ -287,3 +301,4 @@ class KeyedSteps:
         """Let the next of the same key in."""
         self._cut_off(slot)
         self._lanes.leave(slot.key)
+        slot.key = None

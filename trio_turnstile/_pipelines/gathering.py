@@ -89,10 +89,12 @@ class Gatherer(Generic[T]):
 
         Raises:
           Exception: what the key or weight function raises; the item is not added.
+          TypeError, ValueError: if the weight is no number, or negative.
         """
         batch = self._batch
         key = None if batch.key is None else batch.key(item)
         weight = 0.0 if batch.weight is None else batch.weight(item)
+        check_number("weight", weight)  # before anything is changed
         ended: list[Gathered[T]] = []
         gathering = self._open.get(key)
         if gathering is not None and gathering.weight + weight > batch.max_weight:

@@ -20,6 +20,7 @@ import trio
 
 from trio_turnstile._engine.buffer import Buffer
 from trio_turnstile._engine.counts import Counts, Fate
+from trio_turnstile._engine.source import BLOCKED, ENDED
 from trio_turnstile._engine.window import WINDOW_SLACK, Window
 from trio_turnstile._limiting.either import AnyLimiter
 
@@ -45,7 +46,8 @@ class Inbox(Generic[T]):
 
     reads_ahead = False
     has_booked = True
-    feed = None
+    blocked = BLOCKED
+    ended = ENDED
 
     def __init__(self, counts: Counts, window: Window) -> None:
         self._counts = counts
@@ -107,6 +109,8 @@ class BatchInbox(Generic[T]):
     reads_ahead = False
     has_booked = True
     waiting = ()
+    blocked = BLOCKED
+    ended = ENDED
 
     def __init__(self, batch: Batch, counts: Counts, window: Window) -> None:
         self._gatherer = Gatherer[T](batch)
@@ -166,8 +170,8 @@ class BatchInbox(Generic[T]):
 
     stop = close
 
-    async def feed(self) -> None:
-        """Flush batches when they are old enough."""
+    async def end_old_batches(self) -> None:
+        """End batches when they are old enough, until the inbox is closed."""
         while not self._buffer.closed:
             self._news = trio.Event()
             with trio.move_on_at(self._gatherer.due):

@@ -14,26 +14,15 @@ from typing import Any, TypeAlias, final
 
 import trio
 
+from trio_turnstile._engine.files import Appender, Chunks
+from trio_turnstile._engine.letters import dead_letter_to_dict
 from trio_turnstile._errors import ConcurrentError
 
-from .files import Appender, Chunks
 from .gathering import BatchError
 
 Path: TypeAlias = str | PathLike[str]
 Encode: TypeAlias = Callable[[Any], str | bytes]
 """From an item to its line, without the line end."""
-
-
-def dead_letter_to_dict(error: ConcurrentError) -> dict[str, Any]:
-    """Return a dead letter as a dictionary that JSON can hold, if its item can be held."""
-    return {
-        "item": error.item,
-        "identifiers": list(error.identifiers),
-        "step": error.phase,
-        "attempt": error.attempt,
-        "notes": [*error.notes, *getattr(error.__cause__, "__notes__", ())],
-        "error": repr(error.__cause__ or error),
-    }
 
 
 def _encode(item: object) -> str:

@@ -13,25 +13,21 @@ from collections.abc import (
     Callable,
     Iterable,
 )
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Generic, TypeAlias, TypeVar, final, overload
 
 import attrs
 import trio
 
-from trio_turnstile._engine.sources import (
-    AnySource,
-    Source,
-    merge_sources,
-    open_source,
-    read_pages,
-)
+from trio_turnstile._engine.read_ahead import merge_sources, read_pages
+from trio_turnstile._engine.source import RunSource
+from trio_turnstile._engine.sources import AnySource, open_source
 from trio_turnstile._errors import Aborted, ConcurrentError
-from trio_turnstile._util import open_background_nursery
+from trio_turnstile._util import hold, open_background_nursery, raised_first
 
 from .processors import Consumer, Processor
 from .reports import PipelineReport, StepReport
-from .run import PipelineRun, run_steps
+from .run import Opening, OpenSource, PipelineRun, run_steps
 from .steps import Step
 
 T = TypeVar("T")
@@ -57,19 +53,21 @@ class Producer(Generic[T_co]):
         manager that gives one: it is called for each run.
     """
 
-    _open: Callable[[AsyncExitStack], Awaitable[Source[Any]]]
+    _open: OpenSource
     _steps: tuple[Step, ...]
 
     def __init__(self, source: SourceOf[T_co]) -> None:
-        async def open_one(stack: AsyncExitStack) -> Source[Any]:
-            return await _open_any(source, stack)
+        async def open_one(opening: Opening) -> RunSource[Any]:
+            return await _open_any(source, opening)
 
         object.__setattr__(self, "_open", open_one)
         object.__setattr__(self, "_steps", ())
 
     @classmethod
     def pages(
-        cls, fetch_page: Callable[[C], Awaitable[tuple[Iterable[T], C | None]]], start: C
+        cls,
+        fetch_page: Callable[[C], Awaitable[tuple[Iterable[T], C | None]]],
+        start: C,
     ) -> Producer[T]:
         """Produce the items of pages, which are fetched one after the other.
 
@@ -78,10 +76,10 @@ class Producer(Generic[T_co]):
         Args:
           fetch_page: an async function from a cursor to the items of its page and
             the next cursor, ``None`` after the last page.
-          start: the first cursor.
+          start: the cursor of the first page, whatever it is: with many services ``None``.
         """
 
-        async def open_pages(stack: AsyncExitStack) -> Source[Any]:
+        async def open_pages(opening: Opening) -> RunSource[Any]:
             await trio.lowlevel.checkpoint()
             return read_pages(fetch_page, start)
 
@@ -97,8 +95,8 @@ class Producer(Generic[T_co]):
         if any(producer._steps for producer in producers):
             raise ValueError("merge takes producers alone: join processors to what it returns")
 
-        async def open_all(stack: AsyncExitStack) -> Source[Any]:
-            return merge_sources([await producer._open(stack) for producer in producers])  # noqa: ASYNC910 (its caller checkpoints)
+        async def open_all(opening: Opening) -> RunSource[Any]:
+            return merge_sources([await producer._open(opening) for producer in producers])  # noqa: ASYNC910 (its caller checkpoints)
 
         return _producer(open_all, ())
 
@@ -127,7 +125,8 @@ class Producer(Generic[T_co]):
           max_errors: how many errors to keep for the report.
 
         Raises:
-          Aborted: on leaving the block, if the pipeline was stopped by errors.
+          Aborted: on leaving the block, if the pipeline was stopped by errors. An error of
+            the block, which may come of that, is its context.
         """
         send, receive = trio.open_memory_channel[Any](0)
         aborted: list[Aborted] = []
@@ -144,34 +143,31 @@ class Producer(Generic[T_co]):
             except Aborted as error:
                 aborted.append(error)
 
-        async with open_background_nursery() as nursery:
-            run: PipelineRun = await nursery.start(run_in_background)
-            with receive:
-                try:
-                    yield Results(run, receive)
-                finally:
-                    run.cancel()  # first, or senders would find the channel broken
-        if aborted:
-            raise aborted[0]
+        with raised_first(aborted):
+            async with open_background_nursery() as nursery:
+                run: PipelineRun = await nursery.start(run_in_background)
+                with receive:
+                    try:
+                        yield Results(run, receive)
+                    finally:
+                        run.cancel()  # first, or senders would find the channel broken
 
 
-def _producer(
-    open_source: Callable[[AsyncExitStack], Awaitable[Source[Any]]], steps: tuple[Step, ...]
-) -> Producer[Any]:
+def _producer(open_source: OpenSource, steps: tuple[Step, ...]) -> Producer[Any]:
     producer = object.__new__(Producer)
     object.__setattr__(producer, "_open", open_source)
     object.__setattr__(producer, "_steps", steps)
     return producer
 
 
-async def _open_any(source: Any, stack: AsyncExitStack) -> Source[Any]:
+async def _open_any(source: Any, opening: Opening) -> RunSource[Any]:
     ready = (Iterable, AsyncIterable, AbstractAsyncContextManager)
     if callable(source) and not isinstance(source, ready):
         source = source()
     if isinstance(source, AbstractAsyncContextManager) and not isinstance(
         source, trio.MemoryReceiveChannel
     ):
-        source = await stack.enter_async_context(source)
+        source = await opening.enter(source, "the source")
     return open_source(source)  # noqa: ASYNC910 (its caller checkpoints)
 
 
@@ -180,7 +176,7 @@ async def _open_any(source: Any, stack: AsyncExitStack) -> Source[Any]:
 class Pipeline:
     """A producer, processors and a consumer: ready to run, any number of times."""
 
-    _open: Callable[[AsyncExitStack], Awaitable[Source[Any]]]
+    _open: OpenSource
     _steps: tuple[Step, ...]
 
     async def run(
@@ -209,6 +205,27 @@ class Pipeline:
         return await run_steps(
             self._open, self._steps, max_errors=max_errors, task_status=task_status
         )
+
+    @asynccontextmanager
+    async def start(self, *, max_errors: int = 10_000) -> AsyncIterator[PipelineRun]:
+        """Run beside a block: ``async with pipeline.start() as run``.
+
+        Leaving the block waits for the end of the run. If the block raises, the run is
+        cancelled, and the exception comes out unchanged; `KeyboardInterrupt` too, which
+        would come in a group out of a nursery.
+
+        Args:
+          max_errors: how many errors to keep for the report.
+
+        Raises:
+          Aborted: as `run` does; the block is cancelled then.
+        """
+
+        def run(task_status: trio.TaskStatus[PipelineRun]) -> Awaitable[PipelineReport]:
+            return self.run(max_errors=max_errors, task_status=task_status)
+
+        async with hold(run) as live:
+            yield live
 
 
 @final

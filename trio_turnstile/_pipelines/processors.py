@@ -33,7 +33,7 @@ class BatchStepOptions(TypedDict, total=False):
     rate: RateLimiter | None
     window: int | None
     timeout: float | None
-    on_error: Iterable[ErrorPolicy]
+    on_error: ErrorPolicy | Iterable[ErrorPolicy]
     name: str | None
 
 
@@ -81,8 +81,8 @@ class Processor(Generic[T_contra, U_co]):
       key: items for which this returns the same are worked on and passed on one
         after the other, in the order in which they came.
       timeout: seconds for one attempt at one item; `trio.TooSlowError` past it.
-      on_error: the policies for errors, asked in order. If all are silent, the
-        pipeline is aborted.
+      on_error: the policies for errors, or one, asked in order. If all are silent,
+        the pipeline is aborted.
       name: what the step is called in errors and reports.
 
     Raises:

@@ -14,10 +14,15 @@ from typing import Any, TypeAlias, cast, final
 
 import attrs
 import trio
+from trio.lowlevel import enable_ki_protection
 
+from trio_turnstile._engine.buffer import failure_of
 from trio_turnstile._engine.pool import WorkerPool
+from trio_turnstile._engine.read_ahead import SourceEnded, receive_from
 from trio_turnstile._engine.run_state import RunState
-from trio_turnstile._engine.sources import ENDED, Source
+from trio_turnstile._engine.slot import lent_tokens
+from trio_turnstile._engine.source import RunSource, Source
+from trio_turnstile._engine.sources import in_order, reading
 from trio_turnstile._engine.window import WINDOW_SLACK, Window, following
 from trio_turnstile._errors import ConcurrentError, describe
 from trio_turnstile._limiting.either import Tokens, tokens_of
@@ -31,8 +36,34 @@ from .step_run import StepRun
 from .steps import Step
 
 AnyInbox: TypeAlias = Inbox[Any] | BatchInbox[Any]
-OpenSource: TypeAlias = Callable[[AsyncExitStack], Awaitable[Source[Any]]]
-"""Opens the source of a run; what has to be closed goes on the stack."""
+OpenSource: TypeAlias = Callable[["Opening"], Awaitable[RunSource[Any]]]
+"""Opens the source of a run; what has to be closed is entered there."""
+
+
+@final
+@attrs.frozen(eq=False)
+class Opening:
+    """Opens what a run needs, and closes it at the end of the run, last first.
+
+    An error in closing hides nothing: neither what stopped the run before, nor the report. It
+    stops the run itself if nothing else has.
+    """
+
+    _stack: AsyncExitStack
+    _state: RunState
+
+    async def enter(self, manager: AbstractAsyncContextManager[Any], name: str) -> Any:
+        """Enter a context manager, and return what it gives; ``name`` is for its errors."""
+
+        async def leave(*raised: Any) -> None:
+            try:
+                await manager.__aexit__(*raised)
+            except Exception as error:
+                self._state.stop(describe(error, item=None, phase=f"closing of {name}"), "soon")
+
+        entered = await manager.__aenter__()
+        self._stack.push_async_exit(leave)
+        return entered
 
 
 @final
@@ -47,7 +78,12 @@ class Stage:
 
     async def run(self) -> None:
         """Handle all items, then close the outlet."""
-        await self.pool.run()
+        if isinstance(self.inbox, BatchInbox):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.inbox.end_old_batches)
+                await self.pool.run()
+        else:
+            await self.pool.run()
         if self.outlet is not None:
             self.outlet.close()
 
@@ -136,14 +172,19 @@ async def run_steps(
     """
     state = RunState(max_errors)
     stages: Sequence[Stage] = ()
+    limiters = [step.limiter for step in steps if step.limiter is not None]
     try:
         with unwrapped_interrupts():
-            async with AsyncExitStack() as stack:
-                source = await open_source(stack)
-                functions = [await _open_step(step, stack) for step in steps]
+            async with lent_tokens(limiters), AsyncExitStack() as stack:
+                opening = Opening(stack, state)
+                source = await open_source(opening)
+                stack.push_async_callback(source.close)
+                if steps and (steps[0].ordered or steps[0].key is not None):
+                    source = in_order(source)
+                functions = [await _open_step(step, opening) for step in steps]
                 stages = _build(source, _step_runs(steps, functions, state), steps, outlet, state)
                 with state.scope:
-                    async with trio.open_nursery() as nursery:
+                    async with reading(source, state), trio.open_nursery() as nursery:
                         for stage in stages:
                             nursery.start_soon(stage.run)
                         entrance = stages[0].inbox if stages else outlet
@@ -156,14 +197,22 @@ async def run_steps(
         if outlet is not None:
             outlet.close()
         state.end()
-    return state.conclude("the pipeline was stopped", PipelineRun(state, stages).report())
+    report = PipelineRun(state, stages).report()
+    return state.conclude(f"the pipeline was stopped: {_figures(report)}", report)
+
+
+def _figures(report: PipelineReport) -> str:
+    return "; ".join(
+        f"{step.name!r} received {step.received}, completed {step.completed}, failed {step.failed}"
+        for step in report.steps
+    )
 
 
 # ---- building ----
 
 
 def _build(
-    source: Source[Any],
+    source: RunSource[Any],
     runs: Sequence[StepRun],
     steps: Sequence[Step],
     outlet: Outlet | None,
@@ -266,11 +315,11 @@ def _step_runs(steps: Sequence[Step], functions: Sequence[Any], state: RunState)
     ]
 
 
-async def _open_step(step: Step, stack: AsyncExitStack) -> Callable[[Any], Awaitable[Any]]:
+async def _open_step(step: Step, opening: Opening) -> Callable[[Any], Awaitable[Any]]:
     call: Any = step.call
     entered: Any = None
     if isinstance(call, AbstractAsyncContextManager):
-        entered = await stack.enter_async_context(cast("Any", call))
+        entered = await opening.enter(cast("Any", call), step.name)
     for function in (entered, call):
         if callable(function):
             return cast("Callable[[Any], Awaitable[Any]]", function)
@@ -280,25 +329,19 @@ async def _open_step(step: Step, stack: AsyncExitStack) -> Callable[[Any], Await
     )
 
 
-async def _pump(source: Source[Any], outlet: Outlet, state: RunState) -> None:
+@enable_ki_protection
+async def _pump(source: RunSource[Any], outlet: Outlet, state: RunState) -> None:
     """Put all items of the source into the outlet."""
-    async with trio.open_nursery() as nursery:
-        if source.feed is not None:
-            nursery.start_soon(source.feed)
-        try:
-            while True:
-                await outlet.wait_for_room()  # first: an item in hand here is in no books
-                try:
-                    item = source.receive_nowait()
-                except trio.WouldBlock:
-                    item = await source.receive()
-                if not outlet.put_nowait(item):
-                    await outlet.put(item)
-                await trio.lowlevel.checkpoint()
-        except ENDED:
-            pass
-        except Exception as error:
-            failed = describe(error, item=None, phase="source")
-            state.record(failed)
-            state.stop(failed, "soon")
-        outlet.close()
+    try:
+        while True:
+            await outlet.wait_for_room()  # first: an item in hand here is in no books
+            item = await receive_from(source)
+            if not outlet.put_nowait(item):
+                await outlet.put(item)
+            item = None  # who waits for the next must not keep the last one alive
+            await trio.lowlevel.checkpoint()
+    except SourceEnded:
+        pass
+    except Exception as error:
+        state.stop(describe(failure_of(error), item=None, phase="source"), "soon")
+    outlet.close()

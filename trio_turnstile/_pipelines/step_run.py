@@ -14,6 +14,7 @@ from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import Slot
 from trio_turnstile._errors import ConcurrentError, describe
 from trio_turnstile._limiting.either import Tokens
+from trio_turnstile._util import refuse_stray
 
 from .steps import Step
 
@@ -70,7 +71,11 @@ def _attempt(function: Function) -> Attempt:
     # Ctrl-C may strike in the user's function at any point, in the engine at none.
     @disable_ki_protection
     async def call(item: Any, slot: Slot) -> Any:
-        return await function(item)
+        try:
+            return await function(item)
+        except trio.Cancelled as cancelled:
+            refuse_stray(cancelled)
+            raise
 
     return call
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import AbstractAsyncContextManager
 from enum import Enum
+from inspect import isgeneratorfunction
+from types import BuiltinFunctionType
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, final
 
 import attrs
 
-from trio_turnstile._engine.policies import ErrorPolicy
+from trio_turnstile._engine.policies import ErrorPolicy, as_policies
+from trio_turnstile._errors import shown
 from trio_turnstile._limiting.either import AnyLimiter, as_limiter
 from trio_turnstile._limiting.rate import RateLimiter
-from trio_turnstile._util import check_seconds, check_whole
+from trio_turnstile._util import check_instance, check_seconds, check_whole
 
 from .gathering import Batch
 
@@ -90,7 +93,7 @@ def make_step(
     ordered: bool = False,
     key: Callable[[Any], Hashable] | None = None,
     timeout: float | None = None,
-    on_error: Iterable[ErrorPolicy] = (),
+    on_error: ErrorPolicy | Iterable[ErrorPolicy] = (),
     batch: Batch | None = None,
 ) -> Step:
     """Check the options of a step, and return it.
@@ -98,9 +101,14 @@ def make_step(
     Raises:
       TypeError, ValueError: for an option of a wrong type or value.
     """
-    if not callable(call) and not isinstance(call, AbstractAsyncContextManager):
+    _check_call(call)
+    if rate is not None:
+        check_instance("rate", rate, RateLimiter, "RateLimiter(10)")
+    if batch is not None:
+        check_instance("batch", batch, Batch, "Batch(100)")
+    if key is not None and not callable(key):
         raise TypeError(
-            f"a step must be an async function or an async context manager, not {call!r}"
+            f"key must be a function of an item, such as operator.itemgetter({key!r}), not {key!r}"
         )
     if ordered and key is not None:
         raise ValueError("a step is ordered or has a key, not both: ordered keeps every order")
@@ -123,6 +131,23 @@ def make_step(
         ordered=ordered,
         key=key,
         timeout=timeout,
-        policies=tuple(on_error),
+        policies=as_policies(on_error),
         batch=batch,
     )
+
+
+def _check_call(call: Any) -> None:
+    if isinstance(call, type):
+        raise TypeError(
+            f"a step must be an object, not a class: did you mean {call.__name__}(...)?"
+        )
+    if not callable(call) and not isinstance(call, AbstractAsyncContextManager):
+        raise TypeError(
+            f"a step must be an async function or an async context manager, not {shown(call)}"
+        )
+    # A function that is not async may still return something to be awaited, but these do not.
+    if isinstance(call, BuiltinFunctionType) or isgeneratorfunction(call):
+        raise TypeError(
+            f"a step must be an async function: {shown(call)} is not; for a function that blocks, "
+            "await trio.to_thread.run_sync(...) in an async function"
+        )

@@ -1,0 +1,71 @@
+"""Dead letters on disk: what a letter looks like in JSON, and a file that letters are added to."""
+
+from __future__ import annotations
+
+import json
+import threading
+from os import PathLike
+from typing import Any, final
+
+import trio
+
+from trio_turnstile._errors import ConcurrentError, notes_of, shown, shown_error
+
+from .files import Appender
+
+
+def dead_letter_to_dict(error: ConcurrentError) -> dict[str, Any]:
+    """Return a dead letter as a dictionary that JSON can hold, if its item can be held."""
+    return {
+        "item": error.item,
+        "identifiers": list(error.identifiers),
+        "step": error.phase,
+        "attempt": error.attempt,
+        "notes": [*error.notes, *notes_of(error.__cause__)],
+        "error": shown_error(error.__cause__ or error),
+    }
+
+
+def letter_line(letter: ConcurrentError) -> bytes:
+    """Return the line of a letter; what JSON cannot hold of its item is there as a text."""
+    fields = dead_letter_to_dict(letter)
+    try:
+        text = json.dumps(fields, default=shown)
+    except (TypeError, ValueError, RecursionError):  # its keys are no texts, or it holds itself
+        text = json.dumps(fields | {"item": shown(letter.item)})
+    return text.encode() + b"\n"
+
+
+@final
+class LetterFile:
+    """Adds letters to a JSON Lines file; each is there, whole, when the call returns.
+
+    The file is opened for each letter, since letters are rare: there is nothing that would have
+    to be closed at the end of a run, and so nothing that an interrupt could keep from it.
+
+    Args:
+      path: the file; it is made if it does not exist, and added to if it does.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self._path = path
+        self._turn = threading.Lock()  # letters of several runs, perhaps in several threads
+
+    def __repr__(self) -> str:
+        return f"LetterFile({str(self._path)!r})"
+
+    async def __call__(self, letter: ConcurrentError) -> None:
+        """Add a letter. Once the writing has begun, it is finished, cancelled or not.
+
+        Raises:
+          OSError: if the line cannot be written; then nothing of it is in the file.
+        """
+        await trio.to_thread.run_sync(self._append, letter_line(letter))
+
+    def _append(self, line: bytes) -> None:
+        with self._turn:
+            file = Appender(self._path)
+            try:
+                file.append(line)
+            finally:
+                file.close()
