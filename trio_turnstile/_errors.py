@@ -97,6 +97,7 @@ class ConcurrentError(Exception):
         self.item = item
         self.phase = phase
         self.attempt = attempt
+        self._as_raised: _AsRaised | None = None
         for note in notes:
             self.add_note(note)
 
@@ -136,13 +137,18 @@ def describe(
 ) -> ConcurrentError:
     """Return the error of one item that what a user's function raised becomes.
 
-    Each item has its own: one exception may be raised for many items, and a cache of failures
-    does so. So a `ConcurrentError` is copied, with what it lacks added. Never fails, whatever
-    the error, the item and the identifiers are.
+    A `ConcurrentError` is completed with what it lacks. Each item has its own: one that was
+    completed for an item before, as a cache of failures raises it, is copied. Never fails,
+    whatever the error, the item and the identifiers are.
     """
     names = texts(identifiers)
     if isinstance(error, ConcurrentError):
-        return _copy(error, item, phase, names)
+        own = error if error._as_raised is None else _copy(error, error._as_raised)
+        own._as_raised = own.identifiers, own.item, own.phase
+        own.identifiers = own.identifiers or names
+        own.item = item if own.item is None else own.item
+        own.phase = own.phase or phase
+        return own
     subject = f"{phase} of {' / '.join(names)}" if names else phase
     if item is not None and not names:
         subject = f"{phase} of item {shown(item)}"
@@ -153,16 +159,14 @@ def describe(
     return described
 
 
-def _copy(
-    error: ConcurrentError, item: object, phase: str, names: tuple[str, ...]
-) -> ConcurrentError:
+_AsRaised: TypeAlias = tuple[tuple[str, ...], object, str]
+"""Identifiers, item and phase of an error, as the user's code has set them."""
+
+
+def _copy(error: ConcurrentError, as_raised: _AsRaised) -> ConcurrentError:
+    identifiers, item, phase = as_raised
     copy = ConcurrentError(
-        _text(error),
-        identifiers=error.identifiers or names,
-        item=item if error.item is None else error.item,
-        phase=error.phase or phase,
-        attempt=error.attempt,
-        notes=error.notes,
+        _text(error), identifiers=identifiers, item=item, phase=phase, notes=error.notes
     )
     copy.__cause__, copy.__context__ = error.__cause__, error.__context__
     copy.__suppress_context__ = error.__suppress_context__

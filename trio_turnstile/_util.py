@@ -7,16 +7,14 @@ attrs validators: `whole`, `seconds` and `number`.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import attrs
 import trio
 
 from ._errors import Aborted, interruption, leaves, shown
-
-L = TypeVar("L")
 
 
 def check_instance(name: str, value: object, kind: type, example: str) -> None:
@@ -166,44 +164,53 @@ async def open_background_nursery() -> AsyncIterator[trio.Nursery]:
             nursery.cancel_scope.cancel()
 
 
+class _Live(Protocol):
+    def cancel(self) -> None:
+        """End the run now."""
+
+
+L = TypeVar("L", bound=_Live)
+
+
 @asynccontextmanager
 async def hold(
     run: Callable[[trio.TaskStatus[L]], Awaitable[object]],
+    on_abort: Callable[[], object] = lambda: None,
 ) -> AsyncIterator[L]:
     """Run in a task while the block runs, and then wait for the end of the run.
 
-    What the run says that it has started with is given to the block. If the run is aborted, the
-    block is cancelled. If the block raises, the run is cancelled.
+    What the run says that it has started with is given to the block. If the block raises, the
+    run is cancelled, and the exception comes out as it is.
+
+    Args:
+      run: what to run.
+      on_abort: called when the run was aborted, perhaps while the block still runs.
 
     Raises:
-      Aborted: by itself, if the run was; what the block raised is its context.
+      Aborted: if the run was aborted. It goes before an error of the block, which may come of
+        that, and which is its context.
     """
-    aborted: list[Aborted] = []
+    aborted: Aborted | None = None
+    failure: Exception | None = None
 
     async def in_background(task_status: trio.TaskStatus[L]) -> None:
+        nonlocal aborted
         try:
             await run(task_status)
         except Aborted as error:
-            aborted.append(error)
-            nursery.cancel_scope.cancel()
+            aborted = error
+            on_abort()
 
-    with raised_first(aborted):
-        async with open_plain_nursery() as nursery:
-            yield await nursery.start(in_background)
-
-
-@contextmanager
-def raised_first(aborted: Sequence[Aborted]) -> Iterator[None]:
-    """Raise, after the block, the `Aborted` that is there by then.
-
-    It goes before an error of the block, which has it as its context: a block that works with
-    what comes out of a run fails because the run was aborted.
-    """
-    try:
-        yield
-    except Exception:
-        if not aborted:
-            raise
-        raise aborted[0]  # noqa: B904 (the error of the block is its context, not its cause)
-    if aborted:
-        raise aborted[0]
+    async with open_plain_nursery() as nursery:
+        live: L = await nursery.start(in_background)
+        try:
+            yield live
+        except Exception as error:
+            # Not out of the nursery: the run would be cut off before it can say why it ends.
+            failure = error
+            live.cancel()
+    if aborted is not None:
+        aborted.__context__ = failure or aborted.__context__
+        raise aborted
+    if failure is not None:
+        raise failure

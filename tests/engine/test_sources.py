@@ -8,13 +8,10 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_turnstile._engine.sources import (
-    Source,
-    merge_sources,
-    open_source,
-    read_iterator,
-    read_pages,
-)
+from trio_turnstile import Aborted, run_phases
+from trio_turnstile._engine.read_ahead import merge_sources, read_iterator, read_pages
+from trio_turnstile._engine.source import RunSource
+from trio_turnstile._engine.sources import open_source
 
 
 async def numbers(*items: int) -> AsyncIterator[int]:
@@ -28,7 +25,7 @@ async def fetch_page(cursor: int) -> tuple[list[int], int | None]:
     return [cursor], None
 
 
-def made(kind: str) -> Source[int]:
+def made(kind: str) -> RunSource[int]:
     if kind == "async":
         return read_iterator(numbers(1))
     if kind == "pages":
@@ -49,6 +46,7 @@ async def test_nothing_is_there_before_it_is_read(kind: str) -> None:
         for _ in range(2):
             with pytest.raises(trio.EndOfChannel):
                 await source.receive()
+        source.finish()
 
 
 @pytest.mark.parametrize("kind", ["async", "pages", "merged"])
@@ -57,6 +55,7 @@ async def test_stopped_before_it_began_a_source_ends(kind: str) -> None:
     source = made(kind)
     assert source.feed is not None
     source.stop()
+    source.finish()
     await source.feed()
     with pytest.raises(trio.EndOfChannel):
         await source.receive()
@@ -82,6 +81,7 @@ async def test_an_async_iterable_is_read_only_when_wanted() -> None:
             await wait_all_tasks_blocked()
         assert read == [0, 1, 2]
         opened.stop()
+        opened.finish()
 
 
 async def test_an_iterator_without_aclose_is_left_alone() -> None:
@@ -100,10 +100,11 @@ async def test_an_iterator_without_aclose_is_left_alone() -> None:
         nursery.start_soon(source.feed)
         with pytest.raises(trio.EndOfChannel):
             await source.receive()
+        source.finish()
 
 
-async def test_an_error_in_closing_is_the_source_s(autojump_clock: MockClock) -> None:
-    """An error in ``aclose`` is raised as an error of the source."""
+async def test_an_error_in_closing_stops_the_run(autojump_clock: MockClock) -> None:
+    """An error in ``aclose`` is raised, with the report, once all items are through."""
 
     class Sticks:
         def __aiter__(self) -> AsyncIterator[int]:
@@ -117,11 +118,11 @@ async def test_an_error_in_closing_is_the_source_s(autojump_clock: MockClock) ->
             await trio.lowlevel.checkpoint()
             raise OSError("sticks")
 
-    source = read_iterator(Sticks())
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(source.feed)
-        with pytest.raises(OSError, match="sticks"):
-            await source.receive()
+    with pytest.raises(Aborted) as caught:
+        await run_phases(Sticks(), limiter=1)
+    (error,) = caught.value.exceptions
+    assert (error.phase, repr(error.__cause__)) == ("source", "OSError('sticks')")
+    assert caught.value.report.ended
 
 
 async def test_a_stopped_channel_keeps_what_comes_later() -> None:

@@ -134,11 +134,11 @@ async def test_a_wait_for_a_free_token_ends_when_the_limiter_is_closed() -> None
         tokens.acquire_nowait("worker")
 
 
-async def test_an_overload_with_a_retry_after_pauses_the_limiter() -> None:
+async def test_an_overload_with_a_retry_after_withholds_the_token() -> None:
     """As it does for ``async with``."""
     async with open_turnstile() as turnstile:
         limiter = turnstile.limiter("api", 5)
         tokens = tokens_of(limiter)
         _call(tokens, tokens.release_after, Overloaded(retry_after=3))
         await wait_all_tasks_blocked()
-        assert limiter.statistics().paused
+        assert (limiter.total_tokens, limiter.statistics().withheld) == (4, 1)

@@ -16,7 +16,13 @@ UP, DOWN = Signal.UP, Signal.DOWN
 
 def test_the_defaults_are_one_up_two_down_minimum_one_hold_thirty_seconds() -> None:
     """They apply unless the user sets others."""
-    assert attrs.asdict(Throttle()) == {"up": 1, "down": 2, "min": 1, "hold": 30.0}
+    assert attrs.asdict(Throttle()) == {
+        "up": 1,
+        "down": 2,
+        "min": 1,
+        "hold": 30.0,
+        "max_pause": 60.0,
+    }
 
 
 def test_throttles_are_values() -> None:

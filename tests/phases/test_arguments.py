@@ -13,7 +13,7 @@ from trio_turnstile import PhaseTimeouts, Scalable, run_phases
     ("options", "error", "message"),
     [
         ({"limiter": True}, TypeError, "limiter must be a Limiter.* not True"),
-        ({"limiter": -1}, ValueError, "limiter must be at least 0, not -1"),
+        ({"limiter": -1}, ValueError, "limiter must be at least 1, not -1"),
         ({"limiter": "4"}, TypeError, "a number of tokens, not '4'"),
         ({"limiter": 1, "prepare_limiter": 1.5}, TypeError, "prepare_limiter must be"),
         ({"limiter": 1, "cleanup_grace": -1}, ValueError, "cleanup_grace must be 0 or more"),

@@ -43,8 +43,9 @@ async def test_infinite_limit_runs_all_at_once(autojump_clock: MockClock) -> Non
 
 async def test_zero_limit_takes_nothing(autojump_clock: MockClock) -> None:
     """A run that starts with a limit of 0 reads nothing, and can be drained."""
+    none = Limiter("none", 0, throttle=Throttle(min=0))
     async with trio.open_nursery() as nursery:
-        manager = await nursery.start(partial(run_phases, [Works()], limiter=0))
+        manager = await nursery.start(partial(run_phases, [Works()], limiter=none))
         await trio.sleep(5)
         assert manager.received == 0
         manager.drain()

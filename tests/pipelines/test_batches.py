@@ -299,7 +299,7 @@ async def test_one_concurrent_error_for_several_members() -> None:
     report = await (Producer(range(3)) | Consumer(store, batch=Batch(3), on_error=[Skip()])).run()
     assert [error.item for error in report.errors] == [0, 1, 2]
     assert report.errors[0] is mine
-    assert [error.__cause__ for error in report.errors[1:]] == [mine, mine]
+    assert [error.identifiers for error in report.errors] == [("s7",)] * 3
 
 
 async def test_members_become_dead_letters() -> None:

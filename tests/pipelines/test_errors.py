@@ -199,8 +199,8 @@ async def test_log_logs_and_leaves_the_verdict_to_the_next(
     report = await (Producer(range(4)) | Consumer(fail_even, limiter=1, on_error=policies)).run()
     assert books(report, 0).failed == 2
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
-        (logging.INFO, "attempt 1: fail_even failed: OSError(0)"),
-        (logging.INFO, "attempt 1: fail_even failed: OSError(2)"),
+        (logging.INFO, "attempt 1: fail_even of item 0 failed: OSError(0)"),
+        (logging.INFO, "attempt 1: fail_even of item 2 failed: OSError(2)"),
     ]
 
 

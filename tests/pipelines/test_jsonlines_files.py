@@ -28,7 +28,7 @@ from trio_turnstile import (
     Retry,
     Skip,
 )
-from trio_turnstile._pipelines.files import Chunks
+from trio_turnstile._engine.files import Chunks
 from trio_turnstile.testing import assert_conserved
 
 

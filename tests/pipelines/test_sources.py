@@ -255,7 +255,7 @@ async def test_merged_sources_are_read_as_wanted() -> None:
 
 
 async def test_draining_merged_sources(autojump_clock: MockClock) -> None:
-    """`drain` stops all merged sources without waiting for any."""
+    """`drain` stops all merged sources without waiting for any; what comes late is cancelled."""
     _, silent = trio.open_memory_channel[int](0)
     merged = Producer.merge(Producer(silent), Producer(slowly(*range(100))))
     async with trio.open_nursery() as nursery:
@@ -263,7 +263,9 @@ async def test_draining_merged_sources(autojump_clock: MockClock) -> None:
         await trio.sleep(5.5)
         run.drain()
     assert trio.current_time() <= 7
-    assert run.steps[0].completed == run.steps[0].received
+    (step,) = run.steps
+    assert (step.completed, step.received - step.cancelled) == (5, 5)
+    assert_conserved(run)
 
 
 def test_merge_takes_producers_alone() -> None:

@@ -231,7 +231,7 @@ async def test_an_object_with_call_is_a_step(autojump_clock: MockClock) -> None:
         ({"window": 0}, ValueError, "window must be at least 1, not 0"),
         ({"window": 2.5}, TypeError, "window must be an int, not 2.5"),
         ({"timeout": 0}, ValueError, "timeout must be more than 0 seconds, not 0"),
-        ({"limiter": -1}, ValueError, "limiter must be at least 0, not -1"),
+        ({"limiter": -1}, ValueError, "limiter must be at least 1, not -1"),
         ({"limiter": "2"}, TypeError, "limiter must be a Limiter, a trio.CapacityLimiter or a"),
         ({"ordered": True, "key": len}, ValueError, "ordered or has a key, not both"),
     ],

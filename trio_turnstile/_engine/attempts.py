@@ -15,7 +15,7 @@ from typing import Generic, TypeAlias, TypeVar, final
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from trio_turnstile._errors import ConcurrentError, cause_of, shown, shown_error
+from trio_turnstile._errors import ConcurrentError, cause_of, shown_error
 from trio_turnstile._limiting.either import Tokens
 from trio_turnstile._limiting.rate import RateLimiter
 
@@ -151,7 +151,7 @@ class Attempts(Generic[T]):
             return rule(self._policies, error)
         except Exception as bug:
             error.add_note(f"the error policies could not decide: {shown_error(bug)}")
-            return Stop(by="a policy that could not decide")
+            return Stop()
 
     def fail(self, error: ConcurrentError) -> None:
         """Carry out the verdict on an error that comes too late for another attempt."""
@@ -165,7 +165,7 @@ class Attempts(Generic[T]):
                 await (sink.send if isinstance(sink, trio.MemorySendChannel) else sink)(error)
             except Exception as lost:
                 error.add_note(f"its dead letter could not be sent: {shown_error(lost)}")
-                verdict = Stop(by="a dead letter that could not be sent")
+                verdict = Stop()
             else:
                 return Fate.DIVERTED
         self._fail(error, verdict)
@@ -175,7 +175,8 @@ class Attempts(Generic[T]):
         # Counted here, since the end of an operation is booked only after its clean-up.
         self._failures += 1
         if isinstance(verdict, Stop) and self._is_due(verdict):
-            error.add_note(f"the run was stopped by {verdict.by or shown(verdict)}")
+            if verdict.by:
+                error.add_note(f"the run was stopped by {verdict.by}")
             self._state.stop(error, verdict.when)
         else:
             self._state.record(error)

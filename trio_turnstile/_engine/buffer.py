@@ -19,9 +19,15 @@ class ReadFailed(Exception):
 
 
 def failure_of(error: Exception) -> Exception:
-    """Return what reading raised, if ``error`` tells of it; or ``error``."""
+    """Return what reading a user's source raised, which ``error`` is or tells of."""
     cause = error.__cause__
-    return cause if isinstance(error, ReadFailed) and isinstance(cause, Exception) else error
+    if isinstance(error, ReadFailed) and isinstance(cause, Exception):
+        error = cause
+    if not isinstance(error, trio.WouldBlock):
+        return error
+    told = RuntimeError("a source raised trio.WouldBlock: it must give an item or end")
+    told.__cause__ = error
+    return told
 
 
 @final

@@ -86,6 +86,12 @@ class ReadAhead(Generic[T]):
         if not self._lingers:
             self._reading.cancel()
 
+    def interrupt(self) -> None:
+        self._buffer.close()
+        for source in self._beneath:
+            source.interrupt()
+        self._reading.cancel()
+
     def finish(self) -> None:
         for source in self._beneath:
             source.finish()
@@ -207,7 +213,9 @@ def read_pages(
 def merge_sources(sources: Sequence[RunSource[T]]) -> ReadAhead[T]:
     """Return a source that reads several, each in a task of its own when a worker waits."""
 
-    async def read_one(source: RunSource[T], buffer: Buffer[T], failed: trio.CancelScope) -> None:
+    failures: list[Exception] = []
+
+    async def read_one(source: RunSource[T], buffer: Buffer[T]) -> None:
         try:
             while True:
                 await _wait_wanted(buffer)
@@ -216,8 +224,9 @@ def merge_sources(sources: Sequence[RunSource[T]]) -> ReadAhead[T]:
         except SourceEnded:
             pass
         except Exception as error:
-            buffer.close(failure_of(error))
-            failed.cancel()
+            failures.append(failure_of(error))
+            for other in sources:
+                other.interrupt()
 
     async def read(buffer: Buffer[T]) -> None:
         async with trio.open_nursery() as nursery:
@@ -226,8 +235,8 @@ def merge_sources(sources: Sequence[RunSource[T]]) -> ReadAhead[T]:
                     nursery.start_soon(source.feed)
             async with trio.open_nursery() as readers:
                 for source in sources:
-                    readers.start_soon(read_one, source, buffer, readers.cancel_scope)
-            buffer.close()
+                    readers.start_soon(read_one, source, buffer)
+            buffer.close(failures[0] if failures else None)
             # What the items came from stays open until the last one is through.
 
     return ReadAhead(read, reads_ahead=True, lingers=True, beneath=sources)

@@ -81,6 +81,10 @@ class RunSource(Source[T_co], Protocol):
         """Reads it; has to run in a task, if there is any, until after `finish`."""
         ...
 
+    def interrupt(self) -> None:
+        """Read no further, and give up a read that is under way, whatever that closes."""
+        ...
+
     def finish(self) -> None:
         """Say that the last item is through: what the items came from may be closed."""
         ...

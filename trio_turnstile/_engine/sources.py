@@ -86,6 +86,8 @@ class IterableSource(Generic[T]):
     def stop(self) -> None:
         self.receive_nowait = _iterable_ended
 
+    interrupt = stop
+
     def finish(self) -> None:
         """Nothing is open."""
 
@@ -125,6 +127,8 @@ class ChannelSource(Generic[T]):
         self.receive_nowait = _channel_ended
         for wait in self._waits:
             wait.cancel()
+
+    interrupt = stop
 
     def finish(self) -> None:
         """The channel is its owner's."""

@@ -43,7 +43,7 @@ class Stop:
     """Stop once so many items have failed ..."""
     share: float = 0.0
     """... and so large a share of those that have met their fate."""
-    by: str = ""
+    by: str = attrs.field(default="", eq=False)
     """Which policy says so, for people."""
 
     def due(self, failed: int, settled: int) -> bool:

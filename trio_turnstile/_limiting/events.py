@@ -125,8 +125,6 @@ class LimiterStatistics:
     """The least that signals may lower the limit to."""
     paused: bool
     """Whether the limiter is paused."""
-    withheld: int
-    """How many tokens are out of use because the calls that held them were refused."""
     closed: bool
     """Whether the limiter is closed."""
     bounds: Mapping[str, Bound]
@@ -137,6 +135,8 @@ class LimiterStatistics:
     assignment to `Limiter.total_tokens` the cap is alone, until the policy is consulted
     again a tenth of a second later at most.
     """
+    withheld: int = 0
+    """How many tokens are out of use because the calls that held them were refused."""
 
 
 @final

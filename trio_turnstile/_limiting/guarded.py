@@ -47,7 +47,7 @@ class GuardedPolicy:
     """
 
     def __init__(self, policy: LimitPolicy, limiter: str) -> None:
-        if isinstance(policy, type) or not callable(getattr(policy, "on_finish", None)):
+        if isinstance(policy, type) or not callable(getattr(policy, "why", None)):
             raise TypeError(
                 "policy must be an adaptive policy, such as KneeLimit(), or None, not "
                 f"{shown(policy)}"

@@ -22,8 +22,8 @@ import trio
 from trio_turnstile._engine.read_ahead import merge_sources, read_pages
 from trio_turnstile._engine.source import RunSource
 from trio_turnstile._engine.sources import AnySource, open_source
-from trio_turnstile._errors import Aborted, ConcurrentError
-from trio_turnstile._util import hold, open_background_nursery, raised_first
+from trio_turnstile._errors import ConcurrentError
+from trio_turnstile._util import hold
 
 from .processors import Consumer, Processor
 from .reports import PipelineReport, StepReport
@@ -129,28 +129,22 @@ class Producer(Generic[T_co]):
             the block, which may come of that, is its context.
         """
         send, receive = trio.open_memory_channel[Any](0)
-        aborted: list[Aborted] = []
 
-        async def run_in_background(task_status: trio.TaskStatus[PipelineRun]) -> None:  # noqa: ASYNC910 (`run_steps` checkpoints)
-            try:
-                await run_steps(
-                    self._open,
-                    self._steps,
-                    max_errors=max_errors,
-                    outlet=_ChannelOutlet(send),
-                    task_status=task_status,
-                )
-            except Aborted as error:
-                aborted.append(error)
+        async def run(task_status: trio.TaskStatus[PipelineRun]) -> None:  # noqa: ASYNC910 (`run_steps` checkpoints)
+            await run_steps(
+                self._open,
+                self._steps,
+                max_errors=max_errors,
+                outlet=_ChannelOutlet(send),
+                task_status=task_status,
+            )
 
-        with raised_first(aborted):
-            async with open_background_nursery() as nursery:
-                run: PipelineRun = await nursery.start(run_in_background)
-                with receive:
-                    try:
-                        yield Results(run, receive)
-                    finally:
-                        run.cancel()  # first, or senders would find the channel broken
+        async with hold(run) as live:
+            with receive:
+                try:
+                    yield Results(live, receive)
+                finally:
+                    live.cancel()  # first, or senders would find the channel broken
 
 
 def _producer(open_source: OpenSource, steps: tuple[Step, ...]) -> Producer[Any]:
@@ -224,8 +218,10 @@ class Pipeline:
         def run(task_status: trio.TaskStatus[PipelineRun]) -> Awaitable[PipelineReport]:
             return self.run(max_errors=max_errors, task_status=task_status)
 
-        async with hold(run) as live:
-            yield live
+        block = trio.CancelScope()
+        async with hold(run, on_abort=block.cancel) as live:
+            with block:
+                yield live
 
 
 @final
