@@ -16,7 +16,7 @@ from ._engine.budget import RetryBudget
 from ._engine.letters import dead_letter_to_dict
 from ._engine.policies import Abort, Backoff, DeadLetter, ErrorPolicy, Halt, Log, Retry, Skip
 from ._engine.verdicts import Divert, Fail, RetryIn, Stop, Verdict
-from ._errors import Aborted, ConcurrentError, Overloaded, Saturated
+from ._errors import Aborted, ConcurrentError, Overloaded, Saturated, parse_retry_after
 from ._limiting.alarms import alarm, cpu_alarm, load_alarm, loop_lag_alarm, memory_alarm
 from ._limiting.events import (
     Bound,
@@ -37,7 +37,7 @@ from ._limiting.rate import RateLimiter
 from ._limiting.throttle import Throttle
 from ._limiting.turnstile import Turnstile, Watcher, open_turnstile
 from ._phases.manager import Manager, Report
-from ._phases.runner import run_phases
+from ._phases.runner import run_phases, start_phases
 from ._phases.scalable import Channels, Phase, PhaseTimeouts, Scalable
 from ._pipelines.gathering import Batch, BatchError
 from ._pipelines.jsonlines import (
@@ -45,6 +45,7 @@ from ._pipelines.jsonlines import (
     JsonLinesReader,
     JsonLinesWriter,
 )
+from ._pipelines.letters import open_dead_letters
 from ._pipelines.pipeline import Pipeline, Producer, Results
 from ._pipelines.processors import Consumer, Processor
 from ._pipelines.reports import PipelineReport, StepReport
@@ -121,8 +122,11 @@ __all__ = [
     "log_decisions",
     "loop_lag_alarm",
     "memory_alarm",
+    "open_dead_letters",
     "open_turnstile",
+    "parse_retry_after",
     "run_phases",
+    "start_phases",
 ]
 
 fixup_module_metadata(globals())

@@ -212,7 +212,6 @@ def read_pages(
 
 def merge_sources(sources: Sequence[RunSource[T]]) -> ReadAhead[T]:
     """Return a source that reads several, each in a task of its own when a worker waits."""
-
     failures: list[Exception] = []
 
     async def read_one(source: RunSource[T], buffer: Buffer[T]) -> None:

@@ -52,9 +52,9 @@ class LimitActuator:
     # ---- for the limiter ----
 
     @property
-    def in_turnstile(self) -> bool:
-        """Whether the limiter joined a turnstile, so that signals can be posted."""
-        return self._dispatcher is not None
+    def name(self) -> str:
+        """The name of the limiter; a turnstile may have added a number."""
+        return self._controller.name
 
     def assign(self, tokens: float) -> None:
         """Set the limit now, as the operator says; for `Limiter.total_tokens`."""

@@ -93,16 +93,23 @@ class Tokens:
 
 
 def tokens_of(limiter: AnyLimiter) -> Tokens:
-    """Return the tokens of a limiter of either kind."""
+    """Return the tokens of a limiter of either kind.
+
+    Raises:
+      RuntimeError: if the limiter is in use in a trio run in another thread.
+    """
     if isinstance(limiter, Limiter):
+        sack = limiter._sack
+        if trio.lowlevel.in_trio_run():
+            sack.check_run()
         return Tokens(
             limiter,
-            limiter.acquire_on_behalf_of_nowait,
-            limiter._acquire_in_turn,
-            limiter.release_on_behalf_of,
-            limiter._release_after,
-            limiter._release_cancelled,
-            limiter._sack,
+            sack.acquire_nowait,
+            sack.acquire,
+            sack.release,
+            sack.release_after,
+            sack.release_cancelled,
+            sack.inner,
         )
     release = limiter.release_on_behalf_of
     return Tokens(

@@ -1,8 +1,8 @@
 """`Limiter`: a `trio.CapacityLimiter` whose limit can be moved while tasks use it.
 
 Tokens, queue and fairness are trio's: `Limiter` wraps a `trio.CapacityLimiter` and has all
-of its methods, with the same meaning. It adds that the limit moves: a `LimitController`
-computes the limit, a `LimitActuator` applies it.
+of its methods, with the same meaning (see `Sack`). It adds that the limit moves: a
+`LimitController` computes the limit, a `LimitActuator` applies it.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import final
 import trio
 from trio.lowlevel import current_task, enable_ki_protection
 
-from trio_turnstile._errors import On, Saturated
+from trio_turnstile._errors import On
 from trio_turnstile._util import check_instance, check_seconds, check_whole
-from trio_turnstile.limits import LimitPolicy, Outcome
+from trio_turnstile.limits import LimitPolicy
 
 from .actuator import LimitActuator
 from .controller import LimitController
 from .events import Decision, LimiterStatistics, Signal
 from .feedback import Feedback
 from .guarded import GuardedPolicy
+from .sack import Sack
 from .sampling import OVERLOAD, Sampler
 from .throttle import Throttle
-from .trio_runs import LastRun, check_borrowers
 
 
 @final
@@ -63,17 +63,7 @@ class Limiter:
         ``throttle.min``, or the policy belongs to another limiter.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_actuator",
-        "_controller",
-        "_feedback",
-        "_idle",
-        "_max_waiting",
-        "_run",
-        "_sack",
-        "_sampler",
-    )
+    __slots__ = ("__weakref__", "_actuator", "_controller", "_inner", "_max_waiting", "_sack")
 
     def __init__(
         self,
@@ -93,20 +83,17 @@ class Limiter:
         self._controller = LimitController(name, ceiling, Throttle(min=0), guarded, enforce)
         self.throttle = throttle
         self.max_waiting = max_waiting
-        self._sampler = None if guarded is None else Sampler(guarded)
-        self._feedback = Feedback(name, overload)
-        # trio's own word: "You can think of a CapacityLimiter as a sack" of tokens.
-        self._sack = trio.CapacityLimiter(self._controller.limit)
-        self._actuator = LimitActuator(self._controller, self._sack)
-        self._idle: trio.Event | None = None
-        self._run = LastRun()
+        self._inner = trio.CapacityLimiter(self._controller.limit)
+        self._actuator = LimitActuator(self._controller, self._inner)
+        sampler = None if guarded is None else Sampler(guarded)
+        self._sack = Sack(self._inner, self._actuator, sampler, Feedback(name, overload))
 
     def __repr__(self) -> str:
         state = " closed" if self._actuator.closed else ""
         return (
             f"<trio_turnstile.Limiter {self.name!r}{state}, "
             f"{self.borrowed_tokens}/{self.total_tokens} "
-            f"with {self._sack.statistics().tasks_waiting} waiting>"
+            f"with {self._inner.statistics().tasks_waiting} waiting>"
         )
 
     # ---- what it is ----
@@ -163,16 +150,16 @@ class Limiter:
     @property
     def borrowed_tokens(self) -> int:
         """How many tokens are borrowed."""
-        return self._sack.borrowed_tokens
+        return self._inner.borrowed_tokens
 
     @property
     def available_tokens(self) -> float:
         """How many tokens are free; negative just after the limit was lowered."""
-        return self._controller.limit - self._sack.borrowed_tokens
+        return self._controller.limit - self._inner.borrowed_tokens
 
     def statistics(self) -> LimiterStatistics:
         """Return the state of the limiter at this moment."""
-        tokens = self._sack.statistics()
+        tokens = self._inner.statistics()
         return LimiterStatistics(
             name=self.name,
             borrowed_tokens=tokens.borrowed_tokens,
@@ -199,19 +186,11 @@ class Limiter:
           trio.ClosedResourceError: if the limiter is closed.
           RuntimeError: if the task holds a token already.
         """
-        self.acquire_on_behalf_of_nowait(current_task())
+        self._sack.acquire_nowait(current_task())
 
-    @enable_ki_protection
     def acquire_on_behalf_of_nowait(self, borrower: object) -> None:
         """Borrow a token for ``borrower``, any hashable object, as `acquire_nowait` does."""
-        if self._actuator.closed:
-            raise self._actuator.closed_error()
-        try:
-            self._sack.acquire_on_behalf_of_nowait(borrower)
-        except RuntimeError as error:
-            raise self._named(error) from None
-        if self._sampler is not None and self._sampler.wants():
-            self._sampler.start(borrower, trio.current_time(), self._sack.borrowed_tokens)
+        self._sack.acquire_nowait(borrower)
 
     @enable_ki_protection
     async def acquire(self) -> None:
@@ -230,8 +209,8 @@ class Limiter:
     async def acquire_on_behalf_of(self, borrower: object) -> None:
         """Borrow a token for ``borrower``, any hashable object, as `acquire` does."""
         if self._max_waiting is not None:
-            self._shed(self._max_waiting)
-        await self._acquire_in_turn(borrower)
+            self._sack.shed(self._max_waiting)
+        await self._sack.acquire(borrower)
 
     @enable_ki_protection
     def release(self) -> None:
@@ -240,14 +219,12 @@ class Limiter:
         Raises:
           RuntimeError: if the task holds no token.
         """
-        self.release_on_behalf_of(current_task())
+        self._sack.release(current_task())
 
     @enable_ki_protection
     def release_on_behalf_of(self, borrower: object) -> None:
         """Give back the token of ``borrower``, as `release` does for the task."""
-        self._give_back(borrower)
-        if self._sampler is not None and borrower in self._sampler.calls:
-            self._learn(self._sampler, borrower, Outcome.SUCCESS)
+        self._sack.release(borrower)
 
     @enable_ki_protection
     async def __aenter__(self) -> None:
@@ -261,9 +238,9 @@ class Limiter:
         traceback: TracebackType | None,
     ) -> None:
         if exc_value is None:
-            self.release_on_behalf_of(current_task())
+            self._sack.release(current_task())
         else:
-            self._release_after(current_task(), exc_value)
+            self._sack.release_after(current_task(), exc_value)
 
     async def wait_idle(self) -> None:
         """Wait until nobody holds a token.
@@ -271,12 +248,7 @@ class Limiter:
         Tasks that wait for a token do not count. So after ``pause()`` and then
         ``wait_idle()`` nothing runs until ``resume()``.
         """
-        if not self._sack.borrowed_tokens:
-            await trio.lowlevel.checkpoint()
-            return
-        if self._idle is None:
-            self._idle = trio.Event()
-        await self._idle.wait()
+        await self._sack.wait_idle()
 
     # ---- moving the limit ----
 
@@ -343,68 +315,3 @@ class Limiter:
           RuntimeError: if called from outside the trio run that uses the limiter.
         """
         self._actuator.close()
-
-    # ---- what a policy learns from calls ----
-
-    def _release_after(self, borrower: object, error: BaseException) -> None:
-        """Give back the token of a call that ended with ``error``."""
-        outcome, wait = self._feedback.judge(error)
-        if wait is not None:
-            self._actuator.withhold(wait)
-        self._release_with(borrower, outcome)
-
-    def _release_cancelled(self, borrower: object) -> None:
-        """Give back the token of a call that was cancelled: the policy learns nothing."""
-        self._release_with(borrower, Outcome.IGNORED)
-
-    def _release_with(self, borrower: object, outcome: Outcome) -> None:
-        self._give_back(borrower)
-        if self._sampler is not None and borrower in self._sampler.calls:
-            self._learn(self._sampler, borrower, outcome)
-
-    def _learn(self, sampler: Sampler, borrower: object, outcome: Outcome) -> None:
-        sampler.finish(borrower, trio.current_time(), outcome)
-        self._actuator.wake_if_stale()
-
-    def _give_back(self, borrower: object) -> None:
-        self._sack.release_on_behalf_of(borrower)
-        if self._idle is not None and not self._sack.borrowed_tokens:
-            self._idle.set()
-            self._idle = None
-
-    # ---- for the engine, through `tokens_of` ----
-
-    @enable_ki_protection
-    async def _acquire_in_turn(self, borrower: object) -> None:
-        """Wait for a token, past ``max_waiting``: a stage holds its source back instead."""
-        if self._actuator.closed:
-            await trio.lowlevel.checkpoint()
-            raise self._actuator.closed_error()
-        if self._sack.available_tokens <= 0:
-            self._check_run()
-        try:
-            await self._sack.acquire_on_behalf_of(borrower)
-        except RuntimeError as error:
-            raise self._named(error) from None
-        if borrower in self._actuator.turned_away:
-            self._give_back(borrower)
-            raise self._actuator.closed_error()
-        if self._sampler is not None and self._sampler.wants():
-            self._sampler.start(borrower, trio.current_time(), self._sack.borrowed_tokens)
-
-    def _check_run(self) -> None:
-        if self._run.has_changed(self):
-            check_borrowers(self, self._sack.statistics().borrowers)
-
-    def _named(self, error: RuntimeError) -> RuntimeError:
-        return RuntimeError(
-            f"limiter {self.name!r}: {error}; the task may be a step or an operation that this "
-            "limiter bounds, which holds a token already"
-        )
-
-    def _shed(self, max_waiting: int) -> None:
-        # Nobody waits while a token is free, so the queue need not be counted then.
-        if self._sack.available_tokens <= 0:
-            waiting = self._sack.statistics().tasks_waiting
-            if waiting >= max_waiting:
-                raise Saturated(self.name, waiting, self.total_tokens)

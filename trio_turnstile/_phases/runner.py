@@ -8,10 +8,10 @@ time, and runs once for every operation whose prepare began, whatever happened.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, Literal, final
+from typing import Any, Literal, Required, TypedDict, Unpack, final
 
 import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
@@ -31,6 +31,7 @@ from trio_turnstile._limiting.rate import RateLimiter
 from trio_turnstile._util import (
     check_instance,
     check_seconds,
+    hold,
     refuse_stray,
     unwrapped_interrupts,
 )
@@ -257,6 +258,47 @@ async def run_phases(
         f"{report.failed} failed, {report.cancelled} were cancelled",
         report,
     )
+
+
+class PhaseOptions(TypedDict, total=False):
+    """The options of `run_phases`, as `start_phases` takes them."""
+
+    limiter: Required[AnyLimiter | int]
+    prepare_limiter: AnyLimiter | int | None
+    on_error: ErrorPolicy | Iterable[ErrorPolicy]
+    timeouts: PhaseTimeouts
+    cleanup_grace: float
+    counting: Literal["runner", "phases"]
+    max_errors: int
+    window: int | None
+    rate: RateLimiter | None
+
+
+@asynccontextmanager
+async def start_phases(
+    operations: AnySource[Scalable], **options: Unpack[PhaseOptions]
+) -> AsyncIterator[Manager]:
+    """Run operations beside a block, which is given the `Manager`.
+
+    Leaving the block waits for the end of the run. If the block raises, the run is cancelled,
+    and the exception comes out unchanged; `KeyboardInterrupt` too, which would come in a group
+    out of a nursery.
+
+    Args:
+      operations: as for `run_phases`.
+      **options: as for `run_phases`.
+
+    Raises:
+      Aborted: as `run_phases` does; the block is cancelled then.
+    """
+    block = trio.CancelScope()
+
+    def run(task_status: trio.TaskStatus[Manager]) -> Awaitable[Report]:
+        return run_phases(operations, **options, task_status=task_status)
+
+    async with hold(run, on_abort=block.cancel) as manager:
+        with block:
+            yield manager
 
 
 async def _carry_out(
