@@ -233,6 +233,8 @@ class WorkerPool(Generic[T]):
                         release(task)
                         slot.held = None
                         held_to_the_end = True
+                    elif slot.held is not None:
+                        slot.release()
                     settle(slot.fate)
             # A worker that waits for its next item must not keep the last one alive.
             item = result = rest = None

@@ -259,3 +259,6 @@ async def receive_from(source: RunSource[T]) -> T:
             return await source.receive()
     except source.ended:
         raise SourceEnded from None
+    except trio.Cancelled as cancelled:
+        refuse_stray(cancelled)
+        raise

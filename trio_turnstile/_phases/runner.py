@@ -81,12 +81,13 @@ class _Runner:
             except Exception as error:
                 slot.fate = await self._attempts.recover(operation, slot, error, self._attempt)
         finally:
-            if slot.fate is _CANCELLED:
-                slot.release_cancelled()
-            else:
-                slot.release()
-            # No shield where there is nothing to do: it costs 2 µs.
+            # No shield where there is nothing to do: it costs 2 µs. Then the worker gives the
+            # token back.
             if getattr(operation.cleanup, "__func__", None) is not Scalable.cleanup:
+                if slot.fate is _CANCELLED:
+                    slot.release_cancelled()
+                else:
+                    slot.release()
                 await self._clean_up(operation, slot)
 
     @disable_ki_protection
@@ -320,8 +321,8 @@ async def _carry_out(
                 try:
                     nursery.start_soon(grace.watch)
                     started()
-                    with state.scope:
-                        async with reading(source, state):
+                    async with reading(source, state):
+                        with state.scope:
                             await pool.run()
                 finally:
                     grace.dismiss()

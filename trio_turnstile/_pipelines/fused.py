@@ -162,8 +162,8 @@ class FusedSteps:
             self._settle(Fate.DISCARDED if result is DISCARD else result, slot)
             return None
         if self._outlet is not None:
-            slot.release()
             if not self._outlet.put_nowait(result):
+                slot.release()
                 return self._put([result], slot, self._outlet)
             self._steps[slot.step].counts.pass_on()
         if slot.step:

@@ -183,14 +183,16 @@ async def run_steps(
                     source = in_order(source)
                 functions = [await _open_step(step, opening) for step in steps]
                 stages = _build(source, _step_runs(steps, functions, state), steps, outlet, state)
-                with state.scope:
-                    async with reading(source, state), trio.open_nursery() as nursery:
-                        for stage in stages:
-                            nursery.start_soon(stage.run)
-                        entrance = stages[0].inbox if stages else outlet
-                        if entrance is not None:
-                            nursery.start_soon(_pump, source, entrance, state)
-                        task_status.started(PipelineRun(state, stages))
+                # The source is closed outside of the scope: also after an abort it may await.
+                async with reading(source, state):
+                    with state.scope:
+                        async with trio.open_nursery() as nursery:
+                            for stage in stages:
+                                nursery.start_soon(stage.run)
+                            entrance = stages[0].inbox if stages else outlet
+                            if entrance is not None:
+                                nursery.start_soon(_pump, source, entrance, state)
+                            task_status.started(PipelineRun(state, stages))
     finally:
         for stage in stages:
             stage.pool.close_books()

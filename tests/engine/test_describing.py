@@ -1,0 +1,182 @@
+"""How errors of items are described: never without success, and each item has its own."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from trio_turnstile import (
+    Aborted,
+    ConcurrentError,
+    Consumer,
+    DeadLetter,
+    Processor,
+    Producer,
+    Retry,
+    Scalable,
+    Skip,
+    run_phases,
+)
+from trio_turnstile.testing import assert_conserved, no_backoff
+
+
+class Broken(Exception):
+    """An error that cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise AttributeError("no code")
+
+    __str__ = __repr__
+
+
+class Unshown:
+    """An item that cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("half made")
+
+
+@pytest.mark.parametrize("fused", [False, True])
+async def test_an_error_that_cannot_be_shown_fails_its_item_alone(fused: bool) -> None:
+    """Policies decide on it as on any other."""
+
+    async def call(number: int) -> int:
+        if number == 1:
+            raise Broken
+        return number
+
+    first: Any = Processor(call, limiter=None if fused else 2, on_error=Skip())
+    report = await (Producer(range(3)) | first | Consumer(call, on_error=Skip())).run()
+    assert (report.steps[0].completed, report.steps[0].failed) == (2, 1)
+    assert "<Broken, whose repr raised AttributeError>" in str(report.errors[0])
+    assert_conserved(report)
+
+
+async def test_an_item_that_cannot_be_shown_is_named_by_its_class() -> None:
+    """The message still says what failed."""
+
+    async def call(item: object) -> None:
+        raise OSError("x")
+
+    report = await (Producer([Unshown()]) | Consumer(call, on_error=Skip())).run()
+    (error,) = report.errors
+    assert "Unshown" in str(error)
+    assert "OSError('x')" in str(error)
+
+
+class Named(Scalable):
+    """Fails, and calls itself something."""
+
+    def __init__(self, identifiers: Any) -> None:
+        self._identifiers = identifiers
+
+    @property
+    def identifiers(self) -> Any:
+        if isinstance(self._identifiers, Exception):
+            raise self._identifiers
+        return self._identifiers
+
+    async def work(self, channels: Any) -> None:
+        raise OSError("x")
+
+
+@pytest.mark.parametrize(
+    ("identifiers", "texts"),
+    [
+        (("a", "b"), ("a", "b")),
+        ((1, Path("x"), None), ("1", "x", "None")),
+        ("sample", ("sample",)),
+        (7, ("7",)),
+        (None, ()),
+        ([Broken()], ("<Broken instance at",)),
+        (ValueError("no name yet"), ()),
+    ],
+    ids=["texts", "odd", "one", "number", "none", "broken", "raises"],
+)
+async def test_identifiers_are_texts_whatever_they_are(
+    identifiers: Any, texts: tuple[str, ...]
+) -> None:
+    """Identifiers are for people only, so nothing is wrong with any."""
+    report = await run_phases([Named(identifiers)], limiter=1)
+    (error,) = report.errors
+    assert len(error.identifiers) == len(texts)
+    assert all(map(str.startswith, error.identifiers, texts))
+
+
+async def test_a_huge_error_makes_a_message_that_can_be_read() -> None:
+    """The middle of a text that is too long is left out."""
+
+    async def call(number: int) -> None:
+        raise OSError("x" * 10**6)
+
+    report = await (Producer(["y" * 10**6]) | Consumer(call, on_error=Skip())).run()
+    assert len(str(report.errors[0])) < 2000
+
+
+SHARED = ConcurrentError("cannot connect", notes=["see the log"])
+
+
+async def test_one_error_raised_for_many_items_is_one_for_each() -> None:
+    """As a cache of failures raises it: each item has its own error."""
+
+    async def call(number: int) -> None:
+        raise SHARED
+
+    letters, dead = trio.open_memory_channel[ConcurrentError](10)
+    await (Producer([5, 5, 6]) | Consumer(call, limiter=1, on_error=DeadLetter(letters))).run()
+    letters.close()
+    received = [letter async for letter in dead]
+    assert [letter.item for letter in received] == [5, 5, 6]
+    assert len(set(map(id, received))) == 3
+    assert all("see the log" in letter.notes for letter in received)
+
+
+async def test_a_copied_error_keeps_what_the_user_has_set() -> None:
+    """Its own item, identifiers and phase, its cause and its notes."""
+    cause = OSError("reset")
+    mine = ConcurrentError("mine", item="part 3", identifiers=["s7"], phase="upload")
+    mine.__cause__ = cause
+
+    async def call(number: int) -> None:
+        raise mine
+
+    report = await (Producer(range(2)) | Consumer(call, limiter=1, on_error=Skip())).run()
+    for error in report.errors:
+        assert (error.item, error.identifiers, error.phase) == ("part 3", ("s7",), "upload")
+        assert error.__cause__ is cause
+
+
+async def test_a_retried_error_says_its_own_attempt() -> None:
+    """Also if the same object is raised at each attempt."""
+    mine = ConcurrentError("mine")
+
+    async def call(number: int) -> None:
+        raise mine
+
+    with no_backoff():
+        report = await (Producer([1, 2]) | Consumer(call, on_error=[Retry(2), Skip()])).run()
+    assert [(error.item, error.attempt) for error in report.errors] == [(1, 3), (2, 3)]
+
+
+async def test_an_aborted_run_says_how_far_it_came_and_why_it_ended() -> None:
+    """The message has the counts; the error says which policy stopped the run."""
+
+    async def call(number: int) -> None:
+        if number == 3:
+            raise OSError("boom")
+
+    with pytest.raises(Aborted, match="'call' received 4, completed 3, failed 1") as caught:
+        await (Producer(range(9)) | Consumer(call, limiter=1)).run()
+    (error,) = caught.value.exceptions
+    assert str(error) == "call of item 3 failed: OSError('boom')"
+    assert error.notes == ("the run was stopped by an error on which no policy gives a verdict",)
+
+
+def test_a_described_error_can_be_pickled() -> None:
+    """What the library remembers of it goes along."""
+    error = pickle.loads(pickle.dumps(ConcurrentError("m", item=3, notes=["n"])))
+    assert (error.item, error.notes) == (3, ("n",))
