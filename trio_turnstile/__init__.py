@@ -38,6 +38,7 @@ from ._limiting.turnstile import Turnstile, Watcher, open_turnstile
 from ._phases.manager import Manager, Report
 from ._phases.runner import run_phases
 from ._phases.scalable import Channels, Phase, PhaseTimeouts, Scalable
+from ._pipelines.amap import amap, amap_list
 from ._pipelines.gathering import Batch, BatchError
 from ._pipelines.jsonlines import (
     JsonLinesBatchWriter,
@@ -115,6 +116,8 @@ __all__ = [
     "Watcher",
     "__version__",
     "alarm",
+    "amap",
+    "amap_list",
     "cpu_alarm",
     "dead_letter_to_dict",
     "load_alarm",

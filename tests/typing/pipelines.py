@@ -36,6 +36,8 @@ from trio_turnstile import (
     RetryBudget,
     Skip,
     StepReport,
+    amap,
+    amap_list,
     dead_letter_to_dict,
 )
 from trio_turnstile.testing import ProbeSink, ProbeSource, assert_conserved, no_backoff, run_one
@@ -229,6 +231,27 @@ def options(api: Limiter, plain: trio.CapacityLimiter) -> None:
         ),
         Consumer[Row],
     )
+
+
+# ---- one function for many items ----
+
+
+async def maps() -> None:
+    async with amap(fetch, ["a", "b"], limiter=5, ordered=True, on_error=[Skip()]) as pages:
+        assert_type(pages, Results[Page])
+        async for page in pages:
+            assert_type(page, Page)
+    async with amap(rows, [Page()], key=id) as some_rows:
+        assert_type(some_rows, Results[Row])
+    async with amap(row_or_not, lambda: [Page()]) as picked:
+        assert_type(picked, Results[Row])
+    async with amap(connected(), lines) as connected_pages:
+        assert_type(connected_pages, Results[Page])
+    assert_type(await amap_list(fetch, ["a"], limiter=trio.CapacityLimiter(5)), list[Page])
+    assert_type(await amap_list(rows_or_not, [Page()]), list[Row])
+    assert_type(await amap_list(maybe_title, [Page()], timeout=5), list[str | None])
+    assert_type(await amap_list(splitter(), [Page()]), list[Row])
+    assert_type(await amap_list(connected(), opened), list[Page])
 
 
 # ---- joints ----

@@ -21,6 +21,8 @@ from trio_turnstile import (
     Producer,
     Retry,
     Skip,
+    amap,
+    amap_list,
 )
 from trio_turnstile.testing import ProbeSink, run_one
 
@@ -113,6 +115,28 @@ Consumer(store, batch=Batch(5))  # type: ignore[arg-type]
 Consumer(store_all, batch=5)  # type: ignore[call-overload]
 Consumer(store_all, batch=Batch(5), ordered=True)  # type: ignore[call-overload]
 Consumer(store_all, batch=Batch(5), key=id)  # type: ignore[call-overload]
+
+# ---- one function for many items ----
+
+
+async def maps() -> None:
+    amap(fetch, [5])  # type: ignore[arg-type, misc]
+    amap(fetch)  # type: ignore[call-overload]
+    amap(not_async, [Row()])  # type: ignore[arg-type]
+    amap(fetch, ["a"], 5)  # type: ignore[call-overload]
+    amap(fetch, ["a"], limiter="5")  # type: ignore[call-overload]
+    amap(fetch, ["a"], batch=Batch(5))  # type: ignore[call-overload]
+    with amap(fetch, ["a"]):  # type: ignore[attr-defined]
+        pass
+    async with amap(fetch, ["a"]) as pages_of_a:
+        async for page in pages_of_a:
+            await store(page)  # type: ignore[arg-type]
+    for page in await amap_list(fetch, ["a"]):
+        await store(page)  # type: ignore[arg-type]
+    amap_list(fetch, ["a"])  # type: ignore[unused-coroutine]
+    await amap_list(fetch, ["a"], ordered=True)  # type: ignore[call-overload]
+    await amap_list(fetch, ["a"], key=len)  # type: ignore[call-overload]
+
 
 # ---- sources and batches ----
 

@@ -47,7 +47,8 @@ class StepOptions(BatchStepOptions, Generic[T], total=False):
 _OPTIONS = frozenset(StepOptions.__optional_keys__)
 
 
-def _check_options(kind: str, options: Mapping[str, Any], known: Collection[str]) -> None:
+def check_options(kind: str, options: Mapping[str, Any], known: Collection[str]) -> None:
+    """Raise `TypeError` for an option that is not known, and say which ones are."""
     unknown = [name for name in options if name not in known]
     if unknown:
         raise TypeError(
@@ -120,7 +121,7 @@ class Processor(Generic[T_contra, U_co]):
     ) -> None: ...
 
     def __init__(self, function: Any, **options: Any) -> None:
-        _check_options("Processor", options, _OPTIONS)
+        check_options("Processor", options, _OPTIONS)
         object.__setattr__(self, "_steps", (make_step(function, **options),))
 
     @overload
@@ -195,7 +196,7 @@ class Consumer(Generic[T_contra]):
     ) -> None: ...
 
     def __init__(self, function: Any, **options: Any) -> None:
-        _check_options("Consumer", options, {*_OPTIONS, "batch"})
+        check_options("Consumer", options, {*_OPTIONS, "batch"})
         object.__setattr__(self, "_steps", (make_step(function, **options),))
 
 
