@@ -96,7 +96,7 @@ def parameters(name: str) -> dict[str, bool]:
                 outcome.send(None)  # of an async function
             options = str(refused.value).rpartition(": ")[2].split(", ")
             found |= dict.fromkeys(options, True)
-        else:
+        elif parameter.kind is not parameter.VAR_POSITIONAL:
             found[parameter.name] = parameter.kind is parameter.KEYWORD_ONLY
     return found
 

@@ -14,6 +14,7 @@ The wings behind this page, each of which imports only from those before it:
 
 from ._engine.budget import RetryBudget
 from ._engine.policies import Abort, Backoff, DeadLetter, ErrorPolicy, Halt, Log, Retry, Skip
+from ._engine.retrying import retry
 from ._engine.verdicts import Divert, Fail, RetryIn, Stop, Verdict
 from ._errors import Aborted, ConcurrentError, Overloaded, Saturated
 from ._limiting.alarms import alarm, cpu_alarm, load_alarm, loop_lag_alarm, memory_alarm
@@ -125,6 +126,7 @@ __all__ = [
     "loop_lag_alarm",
     "memory_alarm",
     "open_turnstile",
+    "retry",
     "run_phases",
 ]
 
