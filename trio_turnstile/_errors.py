@@ -93,6 +93,11 @@ class ConcurrentError(Exception):
         self.item = item
         self.phase = phase
         self.attempt = attempt
+        self.elapsed: float | None = None
+        """Seconds from the beginning of the first attempt to this error, for policies.
+
+        ``None`` if no policy of the step asks: of ours only `Retry` with ``within`` does.
+        """
         for note in notes:
             self.add_note(note)
 

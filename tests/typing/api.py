@@ -256,6 +256,8 @@ policies: list[ErrorPolicy] = [
     Retry(3),
     Retry(3, on=(OSError, TimeoutError), backoff=Backoff(initial=1, maximum=60)),
     Retry(3, on=is_throttled, backoff=linear),
+    Retry(None),
+    Retry(None, within=60),
     Halt("now", fail=3),
     Skip(on=ValueError),
     Abort(on=lambda error: isinstance(error, MemoryError)),
@@ -280,4 +282,5 @@ def account(error: ConcurrentError) -> None:
     assert_type(error.item, object)
     assert_type(error.phase, str)
     assert_type(error.attempt, int)
+    assert_type(error.elapsed, float | None)
     assert_type(error.notes, tuple[str, ...])

@@ -16,7 +16,7 @@ import trio
 from trio_turnstile._errors import describe
 from trio_turnstile._limiting.either import AnyLimiter
 
-from .attempts import _BACKS_OFF
+from .attempts import _BACKS_OFF, since
 from .budget import RetryBalance, RetryBudget
 from .policies import ErrorPolicy, decide
 from .verdicts import RetryIn, Verdict
@@ -60,7 +60,7 @@ async def retry(
     asked = tuple(policies) if isinstance(policies, Iterable) else (policies,)
     held: AbstractAsyncContextManager[object] = nullcontext() if limiter is None else limiter
     name = str(getattr(function, "__name__", type(function).__name__))
-    attempts = 0
+    attempts, began = 0, trio.current_time()
     while True:
         attempts += 1
         await trio.lowlevel.checkpoint()
@@ -68,7 +68,7 @@ async def retry(
             async with held:
                 result = await function(*args)
         except Exception as error:
-            verdict = _verdict(asked, error, args, name, attempts)
+            verdict = _verdict(asked, error, args, name, attempt=attempts, began=began)
             if not isinstance(verdict, RetryIn):
                 error.add_note(f"attempts made: {attempts}")
                 raise
@@ -79,11 +79,17 @@ async def retry(
 
 
 def _verdict(
-    policies: Iterable[ErrorPolicy], error: Exception, args: object, name: str, attempt: int
+    policies: Iterable[ErrorPolicy],
+    error: Exception,
+    args: object,
+    name: str,
+    *,
+    attempt: int,
+    began: float,
 ) -> Verdict | None:
     """Return the verdict on an error; ``None`` if the policies fail themselves."""
     failed = describe(error, item=args, phase=name)
-    failed.attempt = attempt
+    failed.attempt, failed.elapsed = attempt, since(began)
     try:
         return decide(policies, failed)
     except Exception as bug:

@@ -16,6 +16,7 @@ import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from trio_turnstile._engine.attempts import Attempts
+from trio_turnstile._engine.beginnings import timed
 from trio_turnstile._engine.counts import Counts, Fate
 from trio_turnstile._engine.policies import ErrorPolicy, Skip
 from trio_turnstile._engine.pool import WorkerPool
@@ -51,8 +52,10 @@ class _Runner:
         timeouts: PhaseTimeouts,
         grace: Grace,
         work_tokens: Tokens | None,
+        policies: Iterable[ErrorPolicy],
     ) -> None:
         self._attempts = attempts
+        self._try = timed(self._attempt, policies)
         self._state = state
         self._channels = channels
         self._timeouts = timeouts
@@ -69,9 +72,9 @@ class _Runner:
             return  # noqa: ASYNC910 (not begun: the slot's fate is still "cancelled")
         try:
             try:
-                slot.fate = await self._attempt(operation, slot)
+                slot.fate = await self._try(operation, slot)
             except Exception as error:
-                slot.fate = await self._attempts.recover(operation, slot, error, self._attempt)
+                slot.fate = await self._attempts.recover(operation, slot, error, self._try)
         finally:
             if slot.fate is _CANCELLED:
                 slot.release_cancelled()
@@ -195,6 +198,7 @@ async def run_phases(
     check_seconds("cleanup_grace", cleanup_grace)
     if counting not in ("runner", "phases"):
         raise ValueError(f"counting must be 'runner' or 'phases', not {counting!r}")
+    policies = tuple(on_error)
     tokens = entry = tokens_of(as_limiter(limiter, "limiter"))
     if prepare_limiter is not None:
         entry = tokens_of(as_limiter(prepare_limiter, "prepare_limiter"))
@@ -202,7 +206,7 @@ async def run_phases(
     state, counts, grace = RunState(max_errors), Counts(), Grace(cleanup_grace)
     telemetry = Telemetry(state.record)
     attempts = Attempts(
-        on_error, counts=counts, state=state, describe=_describe, tokens=entry, rate=rate
+        policies, counts=counts, state=state, describe=_describe, tokens=entry, rate=rate
     )
     pool = WorkerPool(
         open_source(operations),
@@ -213,6 +217,7 @@ async def run_phases(
             timeouts=timeouts,
             grace=grace,
             work_tokens=None if entry is tokens else tokens,
+            policies=policies,
         ),
         entry,
         counts=counts,

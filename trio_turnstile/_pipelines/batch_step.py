@@ -8,6 +8,7 @@ from typing import Any, final
 
 from trio.lowlevel import enable_ki_protection
 
+from trio_turnstile._engine.attempts import since
 from trio_turnstile._engine.counts import Fate
 from trio_turnstile._engine.slot import Slot
 from trio_turnstile._engine.verdicts import RetryIn, Verdict
@@ -45,15 +46,18 @@ class BatchStep:
         """Hand the batch to the step, and what failed in it again, as the policies say."""
         left = deque(batch.items)
         attempts, attempt = self._step.attempts, 0
+        began: float | None = None
         # Another attempt would not give an item the key or weight that it lacks.
         judge = attempts.judge if batch.failure is None else attempts.judge_finally
         try:
             while left:
                 attempt += 1
                 errors = await self._attempt(list(left), slot, batch.failure)
+                if attempt == 1 and batch.failure is None:
+                    began = attempts.began()
                 again: RetryIn | None = None
                 for index in range(len(left)):
-                    verdict = await self._end(left[0], errors.get(index), attempt, judge)
+                    verdict = await self._end(left[0], errors.get(index), attempt, began, judge)
                     member = left.popleft()
                     if isinstance(verdict, RetryIn):
                         left.append(member)
@@ -95,6 +99,7 @@ class BatchStep:
         member: Any,
         error: Exception | None,
         attempt: int,
+        began: float | None,
         judge: Callable[[ConcurrentError], Verdict],
     ) -> RetryIn | Fate:
         """Return how the member ended, or the verdict to try it again."""
@@ -104,7 +109,7 @@ class BatchStep:
         if failed.item is not member:  # one `ConcurrentError` for several members
             failed = ConcurrentError(str(error), item=member, phase=self._step.name)
             failed.__cause__ = error
-        failed.attempt = attempt
+        failed.attempt, failed.elapsed = attempt, since(began)
         verdict = judge(failed)
         if isinstance(verdict, RetryIn):
             return verdict
