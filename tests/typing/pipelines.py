@@ -85,6 +85,14 @@ async def store_all(rows: list[Row]) -> None:
     raise NotImplementedError
 
 
+async def join(rows: list[Row]) -> Page:
+    raise NotImplementedError
+
+
+async def sort(rows: list[Row]) -> Many[Row] | Discard:
+    raise NotImplementedError
+
+
 async def count(row: Row) -> int:
     raise NotImplementedError
 
@@ -177,6 +185,11 @@ async def connected() -> AsyncGenerator[Callable[[str], Awaitable[Page]]]:
 
 
 @asynccontextmanager
+async def joiner() -> AsyncGenerator[Callable[[list[Row]], Awaitable[Page]]]:
+    yield join
+
+
+@asynccontextmanager
 async def splitter() -> AsyncGenerator[Callable[[Page], Awaitable[Many[Row]]]]:
     yield rows
 
@@ -191,6 +204,10 @@ assert_type(Processor(Fetcher()), Processor[str, Page])
 assert_type(Processor(Client()), Processor[str, Page])
 assert_type(Processor(connected()), Processor[str, Page])
 assert_type(Processor(splitter()), Processor[Page, Row])
+assert_type(Processor(join, batch=Batch(10)), Processor[Row, Page])
+assert_type(Processor(sort, batch=Batch(10, until=bool), limiter=2), Processor[Row, Row])
+assert_type(Processor(joiner(), batch=Batch(10)), Processor[Row, Page])
+assert_type(Processor(rows) | Processor(sort, batch=Batch(5)), Processor[Page, Row])
 assert_type(Consumer(store), Consumer[Row])
 assert_type(Consumer(count), Consumer[Row])
 assert_type(Consumer(store_all, batch=Batch(10)), Consumer[Row])

@@ -59,6 +59,10 @@ async def store_all(rows: list[Row]) -> None:
     pass
 
 
+async def join(rows: list[Row]) -> Page:
+    return Page()
+
+
 async def two(one: Row, other: Row) -> None:
     pass
 
@@ -109,7 +113,11 @@ Processor(fetch, timeout="5s")  # type: ignore[call-overload]
 Processor(fetch, on_error=Skip())  # type: ignore[call-overload]
 Processor(fetch, on_error=[Skip])  # type: ignore[arg-type, list-item]
 Processor(fetch, key=5)  # type: ignore[call-overload]
-Processor(fetch, batch=Batch(5))  # type: ignore[call-overload]
+Processor(fetch, batch=Batch(5))  # type: ignore[arg-type]
+Processor(join, batch=5)  # type: ignore[call-overload]
+Processor(join, batch=Batch(5), ordered=True)  # type: ignore[call-overload]
+Processor(join, batch=Batch(5)) | Consumer(store_all)  # type: ignore[arg-type]
+pages | Processor(join, batch=Batch(5))  # type: ignore[arg-type]
 Consumer(two)  # type: ignore[arg-type]
 Consumer(store, batch=Batch(5))  # type: ignore[arg-type]
 Consumer(store_all, batch=5)  # type: ignore[call-overload]
@@ -150,9 +158,11 @@ Batch("5")  # type: ignore[arg-type]
 Batch(5, 1.0)  # type: ignore[call-arg]
 Batch(within="1s")  # type: ignore[arg-type]
 Batch(5, key="name")  # type: ignore[arg-type]
+Batch(until=5)  # type: ignore[arg-type]
 Batch(5).size = 6  # type: ignore[misc]
 BatchError([OSError()])  # type: ignore[arg-type]
 BatchError({"row": OSError()})  # type: ignore[dict-item]
+BatchError({}, passed_on=5)  # type: ignore[arg-type]
 Many(5)  # type: ignore[arg-type]
 
 

@@ -224,7 +224,7 @@ def _batch_stage(
     tokens, counts = runs[0].tokens or _unlimited(), runs[0].counts
     items = batch_window(step.batch, counts, step.window, tokens.limiter)
     inbox = BatchInbox[Any](step.batch, counts, items)
-    handler = BatchStep(runs[0], inbox)
+    handler = BatchStep(runs, inbox, outlet)
     size = WINDOW_SLACK if step.window is None and step.limiter is None else step.window
     pool = WorkerPool[Any](
         inbox,
