@@ -61,6 +61,18 @@ async def rows(page: Page) -> Many[Row]:
     raise NotImplementedError
 
 
+async def each_row(page: Page) -> AsyncIterator[Row]:
+    yield Row()
+
+
+async def each_title(page: Page) -> AsyncGenerator[str]:
+    yield ""
+
+
+async def each_pair(rows: list[Row]) -> AsyncIterator[tuple[Row, Row]]:
+    yield Row(), Row()
+
+
 async def row_or_not(page: Page) -> Row | Discard:
     raise NotImplementedError
 
@@ -189,6 +201,18 @@ async def joiner() -> AsyncGenerator[Callable[[list[Row]], Awaitable[Page]]]:
     yield join
 
 
+class Reader:
+    """A step with state that yields."""
+
+    async def __call__(self, page: Page) -> AsyncIterator[Row]:
+        yield Row()
+
+
+@asynccontextmanager
+async def reader() -> AsyncGenerator[Callable[[Page], AsyncIterator[Row]]]:
+    yield each_row
+
+
 @asynccontextmanager
 async def splitter() -> AsyncGenerator[Callable[[Page], Awaitable[Many[Row]]]]:
     yield rows
@@ -196,6 +220,11 @@ async def splitter() -> AsyncGenerator[Callable[[Page], Awaitable[Many[Row]]]]:
 
 assert_type(Processor(fetch), Processor[str, Page])
 assert_type(Processor(rows), Processor[Page, Row])
+assert_type(Processor(each_row, limiter=5), Processor[Page, Row])
+assert_type(Processor(each_title), Processor[Page, str])
+assert_type(Processor(Reader()), Processor[Page, Row])
+assert_type(Processor(reader()), Processor[Page, Row])
+assert_type(Processor(each_pair, batch=Batch(5)), Processor[Row, tuple[Row, Row]])
 assert_type(Processor(row_or_not), Processor[Page, Row])
 assert_type(Processor(rows_or_not), Processor[Page, Row])
 assert_type(Processor(title), Processor[Page, str])
@@ -266,6 +295,9 @@ async def maps() -> None:
         assert_type(connected_pages, Results[Page])
     assert_type(await amap_list(fetch, ["a"], limiter=trio.CapacityLimiter(5)), list[Page])
     assert_type(await amap_list(rows_or_not, [Page()]), list[Row])
+    assert_type(await amap_list(each_row, [Page()]), list[Row])
+    async with amap(each_title, [Page()]) as titles:
+        assert_type(titles, Results[str])
     assert_type(await amap_list(maybe_title, [Page()], timeout=5), list[str | None])
     assert_type(await amap_list(splitter(), [Page()]), list[Row])
     assert_type(await amap_list(connected(), opened), list[Page])

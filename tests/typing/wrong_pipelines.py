@@ -6,6 +6,8 @@ to be accepted by either is noticed.
 
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 
+from collections.abc import AsyncIterator, Iterator
+
 import trio
 
 from trio_turnstile import (
@@ -41,6 +43,14 @@ async def fetch(url: str) -> Page:
 
 async def rows(page: Page) -> Many[Row]:
     return Many([Row()])
+
+
+async def each_row(page: Page) -> AsyncIterator[Row]:
+    yield Row()
+
+
+def each_at_once(page: Page) -> Iterator[Row]:
+    yield Row()
 
 
 async def row_or_not(page: Page) -> Row | Discard:
@@ -84,6 +94,7 @@ urls | Processor(rows)  # type: ignore[arg-type]
 urls | Consumer(store)  # type: ignore[arg-type]
 pages | Processor(fetch)  # type: ignore[arg-type]
 pages | Consumer(store)  # type: ignore[arg-type]
+pages | Processor(each_row) | Processor(rows)  # type: ignore[arg-type]
 pages | Processor(row_or_not) | Processor(rows)  # type: ignore[arg-type]
 pages | Processor(maybe_row) | Consumer(store)  # type: ignore[arg-type]
 pages | Processor(rows) | Consumer(fetch)  # type: ignore[arg-type]
@@ -103,6 +114,8 @@ Producer.merge(urls, Producer([b""])) | Processor(fetch)  # type: ignore[arg-typ
 # ---- steps ----
 
 Processor(not_async)  # type: ignore[arg-type]
+Processor(each_at_once)  # type: ignore[arg-type]
+Consumer(each_row)  # type: ignore[arg-type]
 Processor(5)  # type: ignore[call-overload]
 Processor()  # type: ignore[call-overload]
 Processor(fetch, 5)  # type: ignore[call-overload]

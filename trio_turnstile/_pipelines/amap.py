@@ -12,6 +12,7 @@ from .processors import (
     Opened,
     Processor,
     StepOptions,
+    Yielding,
     check_options,
 )
 from .steps import Discard, Many
@@ -56,6 +57,14 @@ def amap(
 @overload
 def amap(
     function: Opened[T, U] | Opened[T, U | Discard],
+    items: SourceOf[T],
+    **options: Unpack[StepOptions[T]],
+) -> AbstractAsyncContextManager[Results[U]]: ...
+
+
+@overload
+def amap(
+    function: Yielding[T, U],
     items: SourceOf[T],
     **options: Unpack[StepOptions[T]],
 ) -> AbstractAsyncContextManager[Results[U]]: ...
@@ -122,6 +131,14 @@ async def amap_list(
 @overload
 async def amap_list(
     function: Opened[T, U] | Opened[T, U | Discard],
+    items: SourceOf[T],
+    **options: Unpack[BatchStepOptions],
+) -> list[U]: ...
+
+
+@overload
+async def amap_list(
+    function: Yielding[T, U],
     items: SourceOf[T],
     **options: Unpack[BatchStepOptions],
 ) -> list[U]: ...

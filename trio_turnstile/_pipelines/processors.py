@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Hashable,
+    Iterable,
+    Mapping,
+)
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeAlias, TypedDict, TypeVar, Unpack, final, overload
 
@@ -59,6 +67,12 @@ def check_options(kind: str, options: Mapping[str, Any], known: Collection[str])
 Opened: TypeAlias = AbstractAsyncContextManager[Callable[[T], Awaitable[U]]]
 """An async context manager that gives such a function, and is open while the pipeline runs."""
 
+Yielding: TypeAlias = Callable[[T], AsyncIterator[U]]
+"""An async generator function. In a union with `Function`, mypy could solve neither."""
+
+OpenedYielding: TypeAlias = AbstractAsyncContextManager[Callable[[T], AsyncIterator[U]]]
+"""An async context manager that gives an async generator function."""
+
 
 @final
 @attrs.frozen(init=False, eq=False)
@@ -66,7 +80,8 @@ class Processor(Generic[T_contra, U_co]):
     """A step that makes something new of each item, passes several on, or drops it.
 
     The function is called with an item, or with a batch of them, and what it returns is
-    passed on: one thing; with `Many`, several or none; with `DISCARD`, nothing.
+    passed on: one thing; with `Many`, several or none; with `DISCARD`, nothing. Of an async
+    generator function, what it yields is passed on when it has ended.
 
     Args:
       function: an async function of one item, or with ``batch`` of a list of items; or an
@@ -129,6 +144,20 @@ class Processor(Generic[T_contra, U_co]):
     @overload
     def __init__(
         self,
+        function: Yielding[T_contra, U_co],
+        **options: Unpack[StepOptions[T_contra]],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        function: OpenedYielding[T_contra, U_co],
+        **options: Unpack[StepOptions[T_contra]],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
         function: Function[list[T_contra], Many[U_co]]
         | Function[list[T_contra], Many[U_co] | Discard],
         *,
@@ -158,6 +187,15 @@ class Processor(Generic[T_contra, U_co]):
     def __init__(
         self,
         function: Opened[list[T_contra], U_co] | Opened[list[T_contra], U_co | Discard],
+        *,
+        batch: Batch,
+        **options: Unpack[BatchStepOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        function: Yielding[list[T_contra], U_co],
         *,
         batch: Batch,
         **options: Unpack[BatchStepOptions],

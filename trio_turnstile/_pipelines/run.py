@@ -29,6 +29,7 @@ from .inbox import BatchInbox, Inbox, batch_window
 from .reports import PipelineReport, StepReport
 from .step_run import StepRun
 from .steps import Step
+from .yielding import as_function
 
 AnyInbox: TypeAlias = Inbox[Any] | BatchInbox[Any]
 OpenSource: TypeAlias = Callable[[AsyncExitStack], Awaitable[Source[Any]]]
@@ -273,7 +274,7 @@ async def _open_step(step: Step, stack: AsyncExitStack) -> Callable[[Any], Await
         entered = await stack.enter_async_context(cast("Any", call))
     for function in (entered, call):
         if callable(function):
-            return cast("Callable[[Any], Awaitable[Any]]", function)
+            return as_function(function)
     raise TypeError(
         f"step {step.name!r} is an async context manager that gives {entered!r}, "
         "and neither can be called with an item"
