@@ -23,6 +23,7 @@ import trio
 from trio.testing import MockClock
 
 import trio_turnstile
+import trio_turnstile.integrations.rich
 import trio_turnstile.limits
 import trio_turnstile.simulation
 import trio_turnstile.testing
@@ -36,6 +37,7 @@ MODULES = [
     trio_turnstile.limits,
     trio_turnstile.simulation,
     trio_turnstile.testing,
+    trio_turnstile.integrations.rich,
 ]
 PUBLIC = {name: value for module in reversed(MODULES) for name, value in vars(module).items()}
 README = (ROOT / "README.md").read_text()
