@@ -20,7 +20,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if sys.platform != "win32":
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 else:  # these need named pipes, resource limits, or the command, which is for POSIX systems
-    collect_ignore = ["cli", "pipelines/test_jsonlines_files.py", "test_cookbook.py"]
+    collect_ignore = [
+        "cli",
+        "pipelines/test_jsonlines_files.py",
+        "test_cookbook.py",
+        "test_recipes.py",
+    ]
 
 
 @pytest.fixture

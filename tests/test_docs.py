@@ -23,6 +23,7 @@ import trio
 from trio.testing import MockClock
 
 import trio_turnstile
+import trio_turnstile.integrations.rich
 import trio_turnstile.limits
 import trio_turnstile.simulation
 import trio_turnstile.testing
@@ -36,6 +37,7 @@ MODULES = [
     trio_turnstile.limits,
     trio_turnstile.simulation,
     trio_turnstile.testing,
+    trio_turnstile.integrations.rich,
 ]
 PUBLIC = {name: value for module in reversed(MODULES) for name, value in vars(module).items()}
 README = (ROOT / "README.md").read_text()
@@ -92,10 +94,11 @@ def parameters(name: str) -> dict[str, bool]:
     for parameter in inspect.signature(PUBLIC[name]).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:  # the options of a step
             with pytest.raises(TypeError, match="its options are: ") as refused:
-                PUBLIC[name](trio.sleep, no_such_option=True)
+                outcome = PUBLIC[name](*[trio.sleep] * len(found), no_such_option=True)
+                outcome.send(None)  # of an async function
             options = str(refused.value).rpartition(": ")[2].split(", ")
             found |= dict.fromkeys(options, True)
-        else:
+        elif parameter.kind is not parameter.VAR_POSITIONAL:
             found[parameter.name] = parameter.kind is parameter.KEYWORD_ONLY
     return found
 

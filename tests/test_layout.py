@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_pipelines": _ENGINE,
     "__init__": _ENGINE | {"_phases", "_pipelines"},
     "testing": _FACADE,
+    "integrations": {"__init__"},
     "cli": {"__init__", "limits", "simulation"},
 }
 """For each wing, the wings that it may import from. A new wing is entered here."""

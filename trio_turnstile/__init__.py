@@ -15,6 +15,7 @@ The wings behind this page, each of which imports only from those before it:
 from ._engine.budget import RetryBudget
 from ._engine.letters import dead_letter_to_dict
 from ._engine.policies import Abort, Backoff, DeadLetter, ErrorPolicy, Halt, Log, Retry, Skip
+from ._engine.retrying import retry
 from ._engine.verdicts import Divert, Fail, RetryIn, Stop, Verdict
 from ._errors import Aborted, ConcurrentError, Overloaded, Saturated, parse_retry_after
 from ._limiting.alarms import alarm, cpu_alarm, load_alarm, loop_lag_alarm, memory_alarm
@@ -39,6 +40,7 @@ from ._limiting.turnstile import Turnstile, Watcher, open_turnstile
 from ._phases.manager import Manager, Report
 from ._phases.runner import run_phases, start_phases
 from ._phases.scalable import Channels, Phase, PhaseTimeouts, Scalable
+from ._pipelines.amap import amap, amap_list
 from ._pipelines.gathering import Batch, BatchError
 from ._pipelines.jsonlines import (
     JsonLinesBatchWriter,
@@ -116,6 +118,8 @@ __all__ = [
     "Watcher",
     "__version__",
     "alarm",
+    "amap",
+    "amap_list",
     "cpu_alarm",
     "dead_letter_to_dict",
     "load_alarm",
@@ -125,6 +129,7 @@ __all__ = [
     "open_dead_letters",
     "open_turnstile",
     "parse_retry_after",
+    "retry",
     "run_phases",
     "start_phases",
 ]

@@ -99,6 +99,11 @@ class ConcurrentError(Exception):
         self.phase = phase
         self.attempt = attempt
         self._as_raised: _AsRaised | None = None
+        self.elapsed: float | None = None
+        """Seconds from the beginning of the first attempt to this error, for policies.
+
+        ``None`` if no policy of the step asks: of ours only `Retry` with ``within`` does.
+        """
         for note in notes:
             self.add_note(note)
 

@@ -20,6 +20,7 @@ WORDS = {
     "_pipelines": "items through steps",
     "_util": "checks and small helpers",
     "cli": "the command turnstile",
+    "integrations": "drawings by other libraries",
     "limits": "policies for adaptive limits",
     "simulation": "simulated services",
     "testing": "helpers for the users' tests",

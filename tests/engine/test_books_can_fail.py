@@ -184,6 +184,11 @@ async def store_all(numbers: list[int]) -> None:
         raise BatchError({numbers.index(2): ValueError(2)})
 
 
+async def join(numbers: list[int]) -> Many[int]:
+    await trio.sleep(1)
+    return Many(numbers[:1] * 2)
+
+
 async def _to_the_end(pipeline: Any) -> Any:
     return await pipeline.run()
 
@@ -267,6 +272,19 @@ RUNS: dict[str, Run] = {
         Producer(range(6))
         | Processor(double, limiter=2)
         | Consumer(store_all, limiter=1, batch=Batch(2), on_error=SKIP),
+    ),
+    "batches to the next stage": partial(
+        _to_the_end,
+        Producer(range(6))
+        | Processor(join, limiter=1, batch=Batch(2))
+        | Consumer(store, limiter=1, window=1),
+    ),
+    "cancelled amid what a batch passes on": partial(
+        _cancelled,
+        Producer(range(6))
+        | Processor(join, limiter=1, batch=Batch(2))
+        | Consumer(store, limiter=1, window=1),
+        1.5,
     ),
     "cancelled in a fused step": partial(
         _cancelled,

@@ -16,7 +16,11 @@ from trio_turnstile._pipelines.gathering import Gathered, Gatherer
 @pytest.mark.parametrize(
     ("options", "error", "rule"),
     [
-        ({}, ValueError, "nothing bounds a batch: give size, within, or weight and max_weight"),
+        (
+            {},
+            ValueError,
+            "nothing bounds a batch: give size, within, until, or weight and max_weight",
+        ),
         ({"key": len}, ValueError, "nothing bounds a batch"),
         ({"size": 0}, ValueError, "size must be at least 1, not 0"),
         ({"size": 2.0}, TypeError, "size must be an int, not 2.0"),

@@ -47,7 +47,7 @@ plans = st.builds(
 )
 
 
-consumers = plans | st.builds(
+any_plans = plans | st.builds(
     lambda plan, batch: attrs.evolve(plan, order="none", batch=batch), plans, batches
 )
 
@@ -193,8 +193,8 @@ PLAIN = StepPlan("none", 1, None, "none", None, fails=False, retries=0, fallback
     items=4,
 )
 @given(
-    steps=st.lists(plans, max_size=3),
-    consumer=consumers,
+    steps=st.lists(any_plans, max_size=3),
+    consumer=any_plans,
     script=happenings,
     seed=st.integers(0, 10_000),
     items=st.integers(0, 40),

@@ -20,8 +20,9 @@ def test_an_unknown_option_is_refused_with_those_there_are(kind: Any) -> None:
         kind(work, limit=3)
 
 
-def test_a_processor_takes_no_batches() -> None:
-    """Only a consumer does."""
-    processor: Any = Processor
-    with pytest.raises(TypeError, match="Processor has no option 'batch'"):
-        processor(work, batch=Batch(3))
+@pytest.mark.parametrize("kind", [Processor, Consumer])
+@pytest.mark.parametrize("order", [{"ordered": True}, {"key": id}])
+def test_batches_have_no_order(kind: Any, order: dict[str, Any]) -> None:
+    """A batch has members of many places in the order."""
+    with pytest.raises(ValueError, match="batches have no order"):
+        kind(work, batch=Batch(3), **order)

@@ -44,6 +44,7 @@ from trio_turnstile import (
     Verdict,
     log_decisions,
     open_turnstile,
+    retry,
     run_phases,
 )
 from trio_turnstile.limits import Sample
@@ -255,10 +256,23 @@ policies: list[ErrorPolicy] = [
     Retry(3),
     Retry(3, on=(OSError, TimeoutError), backoff=Backoff(initial=1, maximum=60)),
     Retry(3, on=is_throttled, backoff=linear),
+    Retry(None),
+    Retry(None, within=60),
     Halt("now", fail=3),
     Skip(on=ValueError),
     Abort(on=lambda error: isinstance(error, MemoryError)),
 ]
+
+
+async def fetch(url: str, page: int) -> bytes:
+    raise NotImplementedError
+
+
+async def retries(api: Limiter, plain: trio.CapacityLimiter) -> None:
+    assert_type(await retry(Retry(3, on=OSError), fetch, "a", 1), bytes)
+    assert_type(await retry(policies, fetch, "a", 1, limiter=api), bytes)
+    assert_type(await retry([Patient()], partial(fetch, "a", page=1), limiter=plain), bytes)
+
 
 verdicts: list[Verdict] = [RetryIn(1.0), Fail(), Stop("soon", failures=3, share=0.1)]
 
@@ -268,4 +282,5 @@ def account(error: ConcurrentError) -> None:
     assert_type(error.item, object)
     assert_type(error.phase, str)
     assert_type(error.attempt, int)
+    assert_type(error.elapsed, float | None)
     assert_type(error.notes, tuple[str, ...])

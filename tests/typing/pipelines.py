@@ -36,6 +36,8 @@ from trio_turnstile import (
     RetryBudget,
     Skip,
     StepReport,
+    amap,
+    amap_list,
     dead_letter_to_dict,
 )
 from trio_turnstile.testing import ProbeSink, ProbeSource, assert_conserved, no_backoff, run_one
@@ -59,6 +61,18 @@ async def rows(page: Page) -> Many[Row]:
     raise NotImplementedError
 
 
+async def each_row(page: Page) -> AsyncIterator[Row]:
+    yield Row()
+
+
+async def each_title(page: Page) -> AsyncGenerator[str]:
+    yield ""
+
+
+async def each_pair(rows: list[Row]) -> AsyncIterator[tuple[Row, Row]]:
+    yield Row(), Row()
+
+
 async def row_or_not(page: Page) -> Row | Discard:
     raise NotImplementedError
 
@@ -80,6 +94,14 @@ async def store(row: Row) -> None:
 
 
 async def store_all(rows: list[Row]) -> None:
+    raise NotImplementedError
+
+
+async def join(rows: list[Row]) -> Page:
+    raise NotImplementedError
+
+
+async def sort(rows: list[Row]) -> Many[Row] | Discard:
     raise NotImplementedError
 
 
@@ -175,12 +197,34 @@ async def connected() -> AsyncGenerator[Callable[[str], Awaitable[Page]]]:
 
 
 @asynccontextmanager
+async def joiner() -> AsyncGenerator[Callable[[list[Row]], Awaitable[Page]]]:
+    yield join
+
+
+class Reader:
+    """A step with state that yields."""
+
+    async def __call__(self, page: Page) -> AsyncIterator[Row]:
+        yield Row()
+
+
+@asynccontextmanager
+async def reader() -> AsyncGenerator[Callable[[Page], AsyncIterator[Row]]]:
+    yield each_row
+
+
+@asynccontextmanager
 async def splitter() -> AsyncGenerator[Callable[[Page], Awaitable[Many[Row]]]]:
     yield rows
 
 
 assert_type(Processor(fetch), Processor[str, Page])
 assert_type(Processor(rows), Processor[Page, Row])
+assert_type(Processor(each_row, limiter=5), Processor[Page, Row])
+assert_type(Processor(each_title), Processor[Page, str])
+assert_type(Processor(Reader()), Processor[Page, Row])
+assert_type(Processor(reader()), Processor[Page, Row])
+assert_type(Processor(each_pair, batch=Batch(5)), Processor[Row, tuple[Row, Row]])
 assert_type(Processor(row_or_not), Processor[Page, Row])
 assert_type(Processor(rows_or_not), Processor[Page, Row])
 assert_type(Processor(title), Processor[Page, str])
@@ -189,6 +233,10 @@ assert_type(Processor(Fetcher()), Processor[str, Page])
 assert_type(Processor(Client()), Processor[str, Page])
 assert_type(Processor(connected()), Processor[str, Page])
 assert_type(Processor(splitter()), Processor[Page, Row])
+assert_type(Processor(join, batch=Batch(10)), Processor[Row, Page])
+assert_type(Processor(sort, batch=Batch(10, until=bool), limiter=2), Processor[Row, Row])
+assert_type(Processor(joiner(), batch=Batch(10)), Processor[Row, Page])
+assert_type(Processor(rows) | Processor(sort, batch=Batch(5)), Processor[Page, Row])
 assert_type(Consumer(store), Consumer[Row])
 assert_type(Consumer(count), Consumer[Row])
 assert_type(Consumer(store_all, batch=Batch(10)), Consumer[Row])
@@ -229,6 +277,30 @@ def options(api: Limiter, plain: trio.CapacityLimiter) -> None:
         ),
         Consumer[Row],
     )
+
+
+# ---- one function for many items ----
+
+
+async def maps() -> None:
+    async with amap(fetch, ["a", "b"], limiter=5, ordered=True, on_error=[Skip()]) as pages:
+        assert_type(pages, Results[Page])
+        async for page in pages:
+            assert_type(page, Page)
+    async with amap(rows, [Page()], key=id) as some_rows:
+        assert_type(some_rows, Results[Row])
+    async with amap(row_or_not, lambda: [Page()]) as picked:
+        assert_type(picked, Results[Row])
+    async with amap(connected(), lines) as connected_pages:
+        assert_type(connected_pages, Results[Page])
+    assert_type(await amap_list(fetch, ["a"], limiter=trio.CapacityLimiter(5)), list[Page])
+    assert_type(await amap_list(rows_or_not, [Page()]), list[Row])
+    assert_type(await amap_list(each_row, [Page()]), list[Row])
+    async with amap(each_title, [Page()]) as titles:
+        assert_type(titles, Results[str])
+    assert_type(await amap_list(maybe_title, [Page()], timeout=5), list[str | None])
+    assert_type(await amap_list(splitter(), [Page()]), list[Row])
+    assert_type(await amap_list(connected(), opened), list[Page])
 
 
 # ---- joints ----

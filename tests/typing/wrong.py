@@ -20,6 +20,7 @@ from trio_turnstile import (
     Skip,
     Throttle,
     open_turnstile,
+    retry,
     run_phases,
 )
 
@@ -117,6 +118,9 @@ async def phases(operation: Scalable) -> None:
 Retry()  # type: ignore[call-arg]
 Retry("3")  # type: ignore[arg-type]
 Retry(3, OSError)  # type: ignore[call-arg]
+Retry(within=60.0)  # type: ignore[call-arg]
+Retry(3, within="1m")  # type: ignore[arg-type]
+Retry(2.5)  # type: ignore[arg-type]
 Retry(3, on="OSError")  # type: ignore[arg-type]
 Retry(3, backoff=1.0)  # type: ignore[arg-type]
 Backoff("1s")  # type: ignore[arg-type]
@@ -125,3 +129,21 @@ Halt("soon")  # type: ignore[call-arg]
 Halt("soon", fail=0.1)  # type: ignore[arg-type]
 Abort(OSError)  # type: ignore[call-arg]
 Skip(on=print)  # type: ignore[arg-type]
+
+
+async def fetch(url: str) -> bytes:
+    return b""
+
+
+async def retries() -> None:
+    await retry(Retry(3))  # type: ignore[call-arg]
+    await retry(3, fetch, "a")  # type: ignore[arg-type]
+    await retry(fetch, "a")  # type: ignore[arg-type]
+    await retry(Retry(3), fetch)  # type: ignore[arg-type]
+    await retry(Retry(3), fetch, 5)  # type: ignore[arg-type]
+    await retry(Retry(3), fetch, url="a")  # type: ignore[arg-type, call-arg]
+    await retry(Retry(3), fetch("a"))  # type: ignore[arg-type]
+    await retry(Retry(3), fetch, "a", limiter=5)  # type: ignore[arg-type]
+    retry(Retry(3), fetch, "a")  # type: ignore[unused-coroutine]
+    text: str = await retry(Retry(3), fetch, "a")  # type: ignore[arg-type]
+    print(text)

@@ -6,6 +6,8 @@ to be accepted by either is noticed.
 
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 
+from collections.abc import AsyncIterator, Iterator
+
 import trio
 
 from trio_turnstile import (
@@ -21,6 +23,8 @@ from trio_turnstile import (
     Producer,
     Retry,
     Skip,
+    amap,
+    amap_list,
 )
 from trio_turnstile.testing import ProbeSink, run_one
 
@@ -41,6 +45,14 @@ async def rows(page: Page) -> Many[Row]:
     return Many([Row()])
 
 
+async def each_row(page: Page) -> AsyncIterator[Row]:
+    yield Row()
+
+
+def each_at_once(page: Page) -> Iterator[Row]:
+    yield Row()
+
+
 async def row_or_not(page: Page) -> Row | Discard:
     return Row()
 
@@ -55,6 +67,10 @@ async def store(row: Row) -> None:
 
 async def store_all(rows: list[Row]) -> None:
     pass
+
+
+async def join(rows: list[Row]) -> Page:
+    return Page()
 
 
 async def two(one: Row, other: Row) -> None:
@@ -78,6 +94,7 @@ urls | Processor(rows)  # type: ignore[arg-type]
 urls | Consumer(store)  # type: ignore[arg-type]
 pages | Processor(fetch)  # type: ignore[arg-type]
 pages | Consumer(store)  # type: ignore[arg-type]
+pages | Processor(each_row) | Processor(rows)  # type: ignore[arg-type]
 pages | Processor(row_or_not) | Processor(rows)  # type: ignore[arg-type]
 pages | Processor(maybe_row) | Consumer(store)  # type: ignore[arg-type]
 pages | Processor(rows) | Consumer(fetch)  # type: ignore[arg-type]
@@ -97,6 +114,8 @@ Producer.merge(urls, Producer([b""])) | Processor(fetch)  # type: ignore[arg-typ
 # ---- steps ----
 
 Processor(not_async)  # type: ignore[arg-type]
+Processor(each_at_once)  # type: ignore[arg-type]
+Consumer(each_row)  # type: ignore[arg-type]
 Processor(5)  # type: ignore[call-overload]
 Processor()  # type: ignore[call-overload]
 Processor(fetch, 5)  # type: ignore[call-overload]
@@ -107,12 +126,38 @@ Processor(fetch, timeout="5s")  # type: ignore[call-overload]
 Processor(fetch, on_error=Skip())  # type: ignore[call-overload]
 Processor(fetch, on_error=[Skip])  # type: ignore[arg-type, list-item]
 Processor(fetch, key=5)  # type: ignore[call-overload]
-Processor(fetch, batch=Batch(5))  # type: ignore[call-overload]
+Processor(fetch, batch=Batch(5))  # type: ignore[arg-type]
+Processor(join, batch=5)  # type: ignore[call-overload]
+Processor(join, batch=Batch(5), ordered=True)  # type: ignore[call-overload]
+Processor(join, batch=Batch(5)) | Consumer(store_all)  # type: ignore[arg-type]
+pages | Processor(join, batch=Batch(5))  # type: ignore[arg-type]
 Consumer(two)  # type: ignore[arg-type]
 Consumer(store, batch=Batch(5))  # type: ignore[arg-type]
 Consumer(store_all, batch=5)  # type: ignore[call-overload]
 Consumer(store_all, batch=Batch(5), ordered=True)  # type: ignore[call-overload]
 Consumer(store_all, batch=Batch(5), key=id)  # type: ignore[call-overload]
+
+# ---- one function for many items ----
+
+
+async def maps() -> None:
+    amap(fetch, [5])  # type: ignore[arg-type, misc]
+    amap(fetch)  # type: ignore[call-overload]
+    amap(not_async, [Row()])  # type: ignore[arg-type]
+    amap(fetch, ["a"], 5)  # type: ignore[call-overload]
+    amap(fetch, ["a"], limiter="5")  # type: ignore[call-overload]
+    amap(fetch, ["a"], batch=Batch(5))  # type: ignore[call-overload]
+    with amap(fetch, ["a"]):  # type: ignore[attr-defined]
+        pass
+    async with amap(fetch, ["a"]) as pages_of_a:
+        async for page in pages_of_a:
+            await store(page)  # type: ignore[arg-type]
+    for page in await amap_list(fetch, ["a"]):
+        await store(page)  # type: ignore[arg-type]
+    amap_list(fetch, ["a"])  # type: ignore[unused-coroutine]
+    await amap_list(fetch, ["a"], ordered=True)  # type: ignore[call-overload]
+    await amap_list(fetch, ["a"], key=len)  # type: ignore[call-overload]
+
 
 # ---- sources and batches ----
 
@@ -126,9 +171,11 @@ Batch("5")  # type: ignore[arg-type]
 Batch(5, 1.0)  # type: ignore[call-arg]
 Batch(within="1s")  # type: ignore[arg-type]
 Batch(5, key="name")  # type: ignore[arg-type]
+Batch(until=5)  # type: ignore[arg-type]
 Batch(5).size = 6  # type: ignore[misc]
 BatchError([OSError()])  # type: ignore[arg-type]
 BatchError({"row": OSError()})  # type: ignore[dict-item]
+BatchError({}, passed_on=5)  # type: ignore[arg-type]
 Many(5)  # type: ignore[arg-type]
 
 

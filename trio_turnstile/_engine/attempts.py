@@ -19,6 +19,7 @@ from trio_turnstile._errors import ConcurrentError, cause_of, shown_error
 from trio_turnstile._limiting.either import Tokens
 from trio_turnstile._limiting.rate import RateLimiter
 
+from .beginnings import ask_the_time, noted_beginning
 from .budget import RetryBalance, RetryBudget
 from .counts import Counts, Fate
 from .policies import ErrorPolicy, as_policies, decide, decide_finally
@@ -49,6 +50,11 @@ Describe: TypeAlias = Callable[[Exception, T, Slot], ConcurrentError]
 """Makes a `ConcurrentError` of what an attempt at an item raised."""
 
 
+def since(began: float | None) -> float | None:
+    """Return the seconds since then, if it was noted."""
+    return None if began is None else trio.current_time() - began
+
+
 @final
 class Attempts(Generic[T]):
     """The attempts at the items of one step.
@@ -73,6 +79,7 @@ class Attempts(Generic[T]):
         rate: RateLimiter | None = None,
     ) -> None:
         self._policies = as_policies(policies)
+        self._tells_time = ask_the_time(self._policies)
         self._counts = counts
         self._state = state
         self._describe = describe
@@ -94,14 +101,14 @@ class Attempts(Generic[T]):
         Returns:
           What a later ``attempt`` returned, or how the item ended.
         """
-        failures = 0
+        failures, began = 0, self.began()
         failed: ConcurrentError | None = None
         try:
             while True:
                 slot.release_after(cause_of(error))
                 failures += 1
                 failed = self._describe(error, item, slot)
-                failed.attempt = failures
+                failed.attempt, failed.elapsed = failures, since(began)
                 verdict = self.judge(failed)
                 if not isinstance(verdict, RetryIn):
                     return await self.give_up(failed, verdict)
@@ -113,6 +120,10 @@ class Attempts(Generic[T]):
         finally:
             # The traceback of the last error holds this frame: a cycle, if it held the error.
             del error, failed
+
+    def began(self) -> float | None:
+        """Return when the attempt began that has just failed; ``None`` if no policy asks."""
+        return noted_beginning() if self._tells_time else None
 
     async def back_off(self, verdict: RetryIn, slot: Slot, items: int = 1) -> None:
         """Wait before another attempt at so many items, then take a token for it."""

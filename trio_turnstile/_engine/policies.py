@@ -176,15 +176,19 @@ class Backoff:
 @final
 @attrs.frozen
 class Retry:
-    """Try again, up to so many times; then leave the error to the next policy.
+    """Try again, up to so many times or for so long; then leave the error to the next policy.
+
+    ``Retry(3)`` tries again three times, ``Retry(None, within=60.0)`` for a minute, and
+    ``Retry(None)`` for ever: give `PipelineRun.drain` a deadline then, as an item
+    that never succeeds would never end.
 
     The item holds no token while it waits. An error with a ``retry_after``
     attribute, in seconds, is waited for at least that long. The clean-up of an
     operation is not tried again.
     """
 
-    times: int = attrs.field(validator=whole(0))
-    """How many retries: the first attempt does not count."""
+    times: int | None = attrs.field(validator=whole(0, optional=True))
+    """How many retries: the first attempt does not count. ``None`` for any number."""
     on: On = attrs.field(default=Exception, kw_only=True, converter=as_on)
     """Which errors to try again for."""
     backoff: Callable[[int], float] = attrs.field(
@@ -193,16 +197,25 @@ class Retry:
     """From the number of failures so far (1, 2, ...) to the seconds to wait."""
     budget: RetryBudget | None = attrs.field(default=None, kw_only=True, validator=_budget)
     """What the items of the step may spend on retries together; ``None`` for no bound."""
+    within: float | None = attrs.field(
+        default=None, kw_only=True, validator=seconds(positive=True, optional=True)
+    )
+    """Seconds since the first attempt at the item began; ``None`` for any time.
+
+    No retry is made whose wait would end later. What it waits for after that, for a
+    budget, a rate or a token, comes on top, and so does the attempt itself.
+    """
 
     def decide(self, error: ConcurrentError, /) -> RetryIn | None:
-        """Return `RetryIn` while tries are left for an error that it is for."""
-        if error.attempt > self.times or error.phase == "cleanup":
+        """Return `RetryIn` while tries and time are left for an error that it is for."""
+        if self.times is not None and error.attempt > self.times:
             return None
-        if not _concerns(self.on, error):
+        if error.phase == "cleanup" or not _concerns(self.on, error):
             return None
-        wait = self.backoff(error.attempt)
-        asked = retry_after(cause_of(error))
-        return RetryIn(wait if asked is None else max(wait, asked), self.budget)
+        wait = max(self.backoff(error.attempt), retry_after(cause_of(error)) or 0.0)
+        if self.within is not None and (error.elapsed or 0.0) + wait > self.within:
+            return None
+        return RetryIn(wait, self.budget)
 
 
 @final

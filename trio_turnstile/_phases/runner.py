@@ -17,8 +17,9 @@ import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from trio_turnstile._engine.attempts import Attempts
+from trio_turnstile._engine.beginnings import timed
 from trio_turnstile._engine.counts import Counts, Fate
-from trio_turnstile._engine.policies import ErrorPolicy, Skip
+from trio_turnstile._engine.policies import ErrorPolicy, Skip, as_policies
 from trio_turnstile._engine.pool import WorkerPool
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import Slot, lent_tokens
@@ -59,8 +60,10 @@ class _Runner:
         timeouts: PhaseTimeouts,
         grace: Grace,
         work_tokens: Tokens | None,
+        policies: Iterable[ErrorPolicy],
     ) -> None:
         self._attempts = attempts
+        self._try = timed(self._attempt, policies)
         self._state = state
         self._channels = channels
         self._timeouts = timeouts
@@ -77,9 +80,9 @@ class _Runner:
             return  # noqa: ASYNC910 (not begun: the slot's fate is still "cancelled")
         try:
             try:
-                slot.fate = await self._attempt(operation, slot)
+                slot.fate = await self._try(operation, slot)
             except Exception as error:
-                slot.fate = await self._attempts.recover(operation, slot, error, self._attempt)
+                slot.fate = await self._attempts.recover(operation, slot, error, self._try)
         finally:
             # No shield where there is nothing to do: it costs 2 µs. Then the worker gives the
             # token back.
@@ -215,6 +218,7 @@ async def run_phases(
         check_instance("rate", rate, RateLimiter, "RateLimiter(10)")
     if counting not in ("runner", "phases"):
         raise ValueError(f"counting must be 'runner' or 'phases', not {counting!r}")
+    policies = as_policies(on_error)
     tokens = entry = tokens_of(as_limiter(limiter, "limiter"))
     if prepare_limiter is not None:
         entry = tokens_of(as_limiter(prepare_limiter, "prepare_limiter"))
@@ -222,7 +226,7 @@ async def run_phases(
     state, counts, grace = RunState(max_errors), Counts(), Grace(cleanup_grace)
     telemetry = Telemetry(state.record)
     attempts = Attempts(
-        on_error, counts=counts, state=state, describe=_describe, tokens=entry, rate=rate
+        policies, counts=counts, state=state, describe=_describe, tokens=entry, rate=rate
     )
     source = open_source(operations)
     pool = WorkerPool[Any](
@@ -234,6 +238,7 @@ async def run_phases(
             timeouts=timeouts,
             grace=grace,
             work_tokens=None if entry is tokens else tokens,
+            policies=policies,
         ),
         entry,
         counts=counts,

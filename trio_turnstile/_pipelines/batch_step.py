@@ -1,21 +1,29 @@
-"""`BatchStep`: hands batches to a step, and books how their members ended."""
+"""`BatchStep`: hands batches to a step, passes on what it made, and books its members.
+
+What a batch is made into goes the way of a `Many`: to the steps fused with this one, or into
+the inbox of the next stage. The members that did not fail end when it has gone. Those that
+failed are judged then, so that no back-off holds up what is ready.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 from trio.lowlevel import enable_ki_protection
 
+from trio_turnstile._engine.attempts import since
 from trio_turnstile._engine.counts import Fate
 from trio_turnstile._engine.slot import Slot
 from trio_turnstile._engine.verdicts import RetryIn, Verdict
 from trio_turnstile._errors import ConcurrentError, describe, leaves, shown_error
 
+from .fused import FusedSteps, Outlet
 from .gathering import BatchError, Gathered
 from .inbox import BatchInbox
 from .step_run import StepRun
+from .steps import DISCARD, Many
 
 
 @final
@@ -28,9 +36,12 @@ class BatchStep:
 
     admit = recover = follow = leave = None
 
-    def __init__(self, step: StepRun, inbox: BatchInbox[Any]) -> None:
-        self._step = step
+    def __init__(
+        self, steps: Sequence[StepRun], inbox: BatchInbox[Any], outlet: Outlet | None
+    ) -> None:
+        self._step = steps[0]
         self._inbox = inbox
+        self._following = FusedSteps(steps, outlet)
 
     def settle(self, fate: Fate) -> None:
         """Nothing: the members of a batch that was handled are settled one by one."""
@@ -45,15 +56,22 @@ class BatchStep:
         """Hand the batch to the step, and what failed in it again, as the policies say."""
         left = deque(batch.items)
         attempts, attempt = self._step.attempts, 0
+        began: float | None = None
         # Another attempt would not give an item the key or weight that it lacks.
         judge = attempts.judge if batch.failure is None else attempts.judge_finally
         try:
             while left:
                 attempt += 1
-                errors = await self._attempt(list(left), slot, batch.failure)
+                errors, result = await self._attempt(list(left), slot, batch.failure)
+                if attempt == 1 and batch.failure is None:
+                    began = attempts.began()
+                done = [member for index, member in enumerate(left) if index not in errors]
+                left = deque(left[index] for index in sorted(errors))
+                if done:
+                    await self._complete(done, result, slot)
                 again: RetryIn | None = None
-                for index in range(len(left)):
-                    verdict = await self._end(left[0], errors.get(index), attempt, judge)
+                for index in sorted(errors):
+                    verdict = await self._end(left[0], errors[index], attempt, began, judge)
                     member = left.popleft()
                     if isinstance(verdict, RetryIn):
                         left.append(member)
@@ -70,55 +88,72 @@ class BatchStep:
 
     async def _attempt(
         self, members: list[Any], slot: Slot, failure: Exception | None
-    ) -> dict[int, Exception]:
-        """Return the errors of the members that failed, by their index."""
+    ) -> tuple[dict[int, Exception], Any]:
+        """Return the errors of the members that failed, by their index, and the result."""
         everybody = range(len(members))
         if failure is not None:
             slot.release_after(failure)
-            return dict.fromkeys(everybody, failure)
+            return dict.fromkeys(everybody, failure), None
         try:
-            await self._step.attempt(members, slot)
+            result = await self._step.attempt(members, slot)
         except Exception as error:
             slot.release_after(error)
-            errors = _errors_of_members(error)
-            if errors is None:
-                return dict.fromkeys(everybody, error)
-            if all(index in everybody for index in errors):
-                return errors
+            partial = _errors_of_members(error)
+            if partial is None:
+                return dict.fromkeys(everybody, error), None
+            if all(index in everybody for index in partial.errors):
+                return partial.errors, Many(partial.passed_on)
             error.add_note(f"the batch had {len(members)} members: no such index")
-            return dict.fromkeys(everybody, error)
+            return dict.fromkeys(everybody, error), None
         slot.release()
-        return {}
+        return {}, result
+
+    async def _complete(self, members: Sequence[Any], result: Any, slot: Slot) -> None:
+        """Pass the result of these members on, and book how they ended."""
+        if result is not DISCARD and not isinstance(result, Many):
+            result = Many((result,))
+        slot.fate = Fate.CANCELLED
+        try:
+            rest = self._following.follow(result, slot)
+            if rest is not None:
+                await rest
+        finally:
+            for member in members:
+                if slot.fate is Fate.CANCELLED:
+                    self._inbox.cancel(member)
+                else:
+                    self._inbox.settle(slot.fate)
 
     async def _end(
         self,
         member: Any,
-        error: Exception | None,
+        error: Exception,
         attempt: int,
+        began: float | None,
         judge: Callable[[ConcurrentError], Verdict],
     ) -> RetryIn | Fate:
         """Return how the member ended, or the verdict to try it again."""
-        if error is None:
-            return Fate.COMPLETED
         failed = describe(error, item=member, phase=self._step.name)
         if failed.item is not member:  # one `ConcurrentError` for several members
             failed = ConcurrentError(shown_error(error), item=member, phase=self._step.name)
             failed.__cause__ = error
-        failed.attempt = attempt
+        failed.attempt, failed.elapsed = attempt, since(began)
         verdict = judge(failed)
         if isinstance(verdict, RetryIn):
             return verdict
         return await self._step.attempts.give_up(failed, verdict)
 
 
-def _errors_of_members(error: Exception) -> dict[int, Exception] | None:
-    """Return what the `BatchError` says, or all in a group; ``None`` if there is anything else."""
+def _errors_of_members(error: Exception) -> BatchError | None:
+    """Return the `BatchError`, or all of a group in one; ``None`` if there is anything else."""
     errors: dict[int, Exception] = {}
+    passed_on: list[object] = []
     for leaf in leaves(error):
         if not isinstance(leaf, BatchError):
             return None
         errors |= leaf.errors
-    return errors
+        passed_on += leaf.passed_on
+    return BatchError(errors, passed_on=passed_on)
 
 
 def _wait(verdict: RetryIn) -> float:

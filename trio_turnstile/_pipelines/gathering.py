@@ -1,14 +1,14 @@
 """Batches: how items are gathered into lists, and when a list is full. Sans-I/O.
 
-A batch ends when it has enough items, enough weight, or when its oldest item has
-waited long enough. The age is that of the oldest item: if each new item started
-the wait afresh, a slow trickle would never be flushed.
+A batch ends when it has enough items or enough weight, with an item that ends it, or when
+its oldest item has waited long enough. The age is that of the oldest item: if each new item
+started the wait afresh, a slow trickle would never be flushed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, final
 
 import attrs
@@ -17,14 +17,14 @@ from trio_turnstile._util import check_number, seconds, whole
 
 T = TypeVar("T")
 
-Trigger: TypeAlias = Literal["size", "weight", "age", "flush"]
+Trigger: TypeAlias = Literal["size", "weight", "until", "age", "flush"]
 """What ended a batch."""
 
 
 @final
 @attrs.frozen
 class Batch:
-    """How to gather items into batches: by size, by weight, by age, and separately by key.
+    """How to gather items into batches: by size, weight or age, up to an item, and by key.
 
     What is left is flushed when the source ends and when the pipeline drains.
 
@@ -44,13 +44,17 @@ class Batch:
     """The most weight in a batch; an item that weighs more is a batch by itself."""
     key: Callable[[Any], Hashable] | None = attrs.field(default=None, kw_only=True)
     """Items with different keys go to different batches."""
+    until: Callable[[Any], bool] | None = attrs.field(default=None, kw_only=True)
+    """Tells of an item whether it ends its batch; it is the last member."""
 
     def __attrs_post_init__(self) -> None:
         check_number("max_weight", self.max_weight, positive=True)
         if (self.weight is None) != (self.max_weight == math.inf):
             raise ValueError("weight and max_weight must be given together")
-        if self.size is None and self.within is None and self.weight is None:
-            raise ValueError("nothing bounds a batch: give size, within, or weight and max_weight")
+        if (self.size, self.within, self.weight, self.until) == (None,) * 4:
+            raise ValueError(
+                "nothing bounds a batch: give size, within, until, or weight and max_weight"
+            )
 
 
 @final
@@ -61,7 +65,7 @@ class Gathered(Generic[T]):
     items: tuple[T, ...]
     trigger: Trigger
     failure: Exception | None = None
-    """Why its only member could not be gathered: the key or weight function raised it."""
+    """Why its only member could not be gathered: a function of the `Batch` raised it."""
 
 
 @attrs.define(eq=False)
@@ -88,13 +92,14 @@ class Gatherer(Generic[T]):
         """Add an item at the time ``now``, in seconds; return the batches that it ended.
 
         Raises:
-          Exception: what the key or weight function raises; the item is not added.
+          Exception: what the key, weight or until function raises; the item is not added.
           TypeError, ValueError: if the weight is no number, or negative.
         """
         batch = self._batch
         key = None if batch.key is None else batch.key(item)
         weight = 0.0 if batch.weight is None else batch.weight(item)
         check_number("weight", weight)  # before anything is changed
+        last = batch.until is not None and batch.until(item)
         ended: list[Gathered[T]] = []
         gathering = self._open.get(key)
         if gathering is not None and gathering.weight + weight > batch.max_weight:
@@ -108,6 +113,8 @@ class Gatherer(Generic[T]):
             ended.append(self._end(key, "size"))
         elif batch.weight is not None and gathering.weight >= batch.max_weight:
             ended.append(self._end(key, "weight"))
+        elif last:
+            ended.append(self._end(key, "until"))
         return ended
 
     @property
@@ -135,15 +142,19 @@ class Gatherer(Generic[T]):
 
 @final
 class BatchError(Exception):
-    """Raised by a consumer of batches: these members failed, the others are done.
+    """Raised by a step that takes batches: these members failed, the others are done.
 
     Args:
       errors: the error of each member that failed, by its index in the batch.
+      passed_on: what a processor passes on for the other members.
     """
 
-    def __init__(self, errors: Mapping[int, Exception]) -> None:
+    def __init__(
+        self, errors: Mapping[int, Exception], *, passed_on: Iterable[object] = ()
+    ) -> None:
         super().__init__(errors)
         self.errors: dict[int, Exception] = dict(errors)
+        self.passed_on: tuple[object, ...] = tuple(passed_on)
 
     def __str__(self) -> str:
         return f"{len(self.errors)} members of the batch failed: {self.errors!r}"

@@ -132,7 +132,7 @@ class BatchInbox(Generic[T]):
         due = self._gatherer.due
         try:
             self._serve(self._gatherer.add(item, trio.current_time()))
-        except Exception as error:  # of the user's key or weight function
+        except Exception as error:  # of a function of the user's `Batch`
             self._buffer.put(Gathered((item,), "flush", error))
         if not self._window.has_room():
             self._flush_if_stuck()

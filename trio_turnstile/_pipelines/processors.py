@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Hashable,
+    Iterable,
+    Mapping,
+)
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeAlias, TypedDict, TypeVar, Unpack, final, overload
 
@@ -47,7 +55,8 @@ class StepOptions(BatchStepOptions, Generic[T], total=False):
 _OPTIONS = frozenset(StepOptions.__optional_keys__)
 
 
-def _check_options(kind: str, options: Mapping[str, Any], known: Collection[str]) -> None:
+def check_options(kind: str, options: Mapping[str, Any], known: Collection[str]) -> None:
+    """Raise `TypeError` for an option that is not known, and say which ones are."""
     unknown = [name for name in options if name not in known]
     if unknown:
         raise TypeError(
@@ -58,31 +67,44 @@ def _check_options(kind: str, options: Mapping[str, Any], known: Collection[str]
 Opened: TypeAlias = AbstractAsyncContextManager[Callable[[T], Awaitable[U]]]
 """An async context manager that gives such a function, and is open while the pipeline runs."""
 
+Yielding: TypeAlias = Callable[[T], AsyncIterator[U]]
+"""An async generator function. In a union with `Function`, mypy could solve neither."""
+
+OpenedYielding: TypeAlias = AbstractAsyncContextManager[Callable[[T], AsyncIterator[U]]]
+"""An async context manager that gives an async generator function."""
+
 
 @final
 @attrs.frozen(init=False, eq=False)
 class Processor(Generic[T_contra, U_co]):
     """A step that makes something new of each item, passes several on, or drops it.
 
-    The function is called with an item, and what it returns is passed on: one
-    thing; with `Many`, several or none; with `DISCARD`, nothing.
+    The function is called with an item, or with a batch of them, and what it returns is
+    passed on: one thing; with `Many`, several or none; with `DISCARD`, nothing. Of an async
+    generator function, what it yields is passed on when it has ended.
 
     Args:
-      function: an async function of one item; or an async context manager that
-        gives one, is entered when a run begins and left when it ends.
+      function: an async function of one item, or with ``batch`` of a list of items; or an
+        async context manager that gives one, is entered when a run begins and left when
+        it ends. Of a batch, it may raise `BatchError` to say which members failed, and
+        what is passed on for the others.
+      batch: how to gather items into batches.
       limiter: bounds how many items are worked on at a time: a `Limiter`, a
-        `trio.CapacityLimiter`, or a number. ``None`` leaves that to the window.
-      rate: how many items, retries included, may be begun each second.
+        `trio.CapacityLimiter`, or a number. ``None`` leaves that to the window. A batch
+        takes one token.
+      rate: how many items, retries included, may be begun each second. A batch counts
+        once.
       window: the most items in hand, whether they run, wait, back off, or are
         finished and not yet passed on. By default the limit and 64 more; without
-        a limiter, 64.
+        a limiter, 64. With ``batch`` it counts items, gathered ones too.
       ordered: pass items on in the order in which they came. Later ones are
         worked on meanwhile, as far as the window reaches.
       key: items for which this returns the same are worked on and passed on one
         after the other, in the order in which they came.
       timeout: seconds for one attempt at one item; `trio.TooSlowError` past it.
       on_error: the policies for errors, or one, asked in order. If all are silent,
-        the pipeline is aborted.
+        the pipeline is aborted. They are asked for each member of a batch that failed, and
+        those to be tried again make the next batch.
       name: what the step is called in errors and reports.
 
     Raises:
@@ -119,8 +141,68 @@ class Processor(Generic[T_contra, U_co]):
         **options: Unpack[StepOptions[T_contra]],
     ) -> None: ...
 
+    @overload
+    def __init__(
+        self,
+        function: Yielding[T_contra, U_co],
+        **options: Unpack[StepOptions[T_contra]],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        function: OpenedYielding[T_contra, U_co],
+        **options: Unpack[StepOptions[T_contra]],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        function: Function[list[T_contra], Many[U_co]]
+        | Function[list[T_contra], Many[U_co] | Discard],
+        *,
+        batch: Batch,
+        **options: Unpack[BatchStepOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        function: Function[list[T_contra], U_co] | Function[list[T_contra], U_co | Discard],
+        *,
+        batch: Batch,
+        **options: Unpack[BatchStepOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        function: Opened[list[T_contra], Many[U_co]] | Opened[list[T_contra], Many[U_co] | Discard],
+        *,
+        batch: Batch,
+        **options: Unpack[BatchStepOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        function: Opened[list[T_contra], U_co] | Opened[list[T_contra], U_co | Discard],
+        *,
+        batch: Batch,
+        **options: Unpack[BatchStepOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        function: Yielding[list[T_contra], U_co],
+        *,
+        batch: Batch,
+        **options: Unpack[BatchStepOptions],
+    ) -> None: ...
+
     def __init__(self, function: Any, **options: Any) -> None:
-        _check_options("Processor", options, _OPTIONS)
+        check_options("Processor", options, {*_OPTIONS, "batch"})
         object.__setattr__(self, "_steps", (make_step(function, **options),))
 
     @overload
@@ -146,14 +228,13 @@ class Consumer(Generic[T_contra]):
         items; or an async context manager that gives one. What it returns is
         ignored. Of a batch, it may raise `BatchError` to say which members failed.
       batch: how to gather items into batches.
-      limiter: as for `Processor`; a batch takes one token.
-      rate: as for `Processor`; a batch counts once.
-      window: as for `Processor`; it counts items, gathered ones too.
+      limiter: as for `Processor`.
+      rate: as for `Processor`.
+      window: as for `Processor`.
       ordered: as for `Processor`.
       key: as for `Processor`.
       timeout: as for `Processor`.
-      on_error: as for `Processor`; asked for each member of a batch that failed,
-        and those to be tried again make the next batch.
+      on_error: as for `Processor`.
       name: as for `Processor`.
 
     Raises:
@@ -195,7 +276,7 @@ class Consumer(Generic[T_contra]):
     ) -> None: ...
 
     def __init__(self, function: Any, **options: Any) -> None:
-        _check_options("Consumer", options, {*_OPTIONS, "batch"})
+        check_options("Consumer", options, {*_OPTIONS, "batch"})
         object.__setattr__(self, "_steps", (make_step(function, **options),))
 
 

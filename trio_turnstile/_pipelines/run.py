@@ -34,6 +34,7 @@ from .inbox import BatchInbox, Inbox, batch_window
 from .reports import PipelineReport, StepReport
 from .step_run import StepRun
 from .steps import Step
+from .yielding import as_function
 
 AnyInbox: TypeAlias = Inbox[Any] | BatchInbox[Any]
 OpenSource: TypeAlias = Callable[["Opening"], Awaitable[RunSource[Any]]]
@@ -275,7 +276,7 @@ def _batch_stage(
     tokens, counts = runs[0].tokens or _unlimited(), runs[0].counts
     items = batch_window(step.batch, counts, step.window, tokens.limiter)
     inbox = BatchInbox[Any](step.batch, counts, items)
-    handler = BatchStep(runs[0], inbox)
+    handler = BatchStep(runs, inbox, outlet)
     size = WINDOW_SLACK if step.window is None and step.limiter is None else step.window
     pool = WorkerPool[Any](
         inbox,
@@ -324,7 +325,7 @@ async def _open_step(step: Step, opening: Opening) -> Callable[[Any], Awaitable[
         entered = await opening.enter(cast("Any", call), step.name)
     for function in (entered, call):
         if callable(function):
-            return cast("Callable[[Any], Awaitable[Any]]", function)
+            return as_function(function)
     raise TypeError(
         f"step {step.name!r} is an async context manager that gives {entered!r}, "
         "and neither can be called with an item"

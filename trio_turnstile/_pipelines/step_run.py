@@ -9,6 +9,7 @@ import trio
 from trio.lowlevel import disable_ki_protection
 
 from trio_turnstile._engine.attempts import Attempts
+from trio_turnstile._engine.beginnings import timed
 from trio_turnstile._engine.counts import Counts
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import Slot
@@ -46,7 +47,8 @@ class StepRun:
         self.name = name
         self.tokens = tokens
         self.counts = Counts()
-        self.function = function if step.timeout is None else _in_time(function, step.timeout)
+        within = function if step.timeout is None else _in_time(function, step.timeout)
+        self.function = timed(within, step.policies)
         """What is called with each item."""
         self.attempt = _attempt(self.function)
         """Calls it with an item, open to Ctrl-C; the slot is for the engine."""

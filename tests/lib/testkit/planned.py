@@ -111,8 +111,8 @@ class PlannedPipeline:
         number = self.chance(step, item, "spreads").choice([None, None, None, -1, 0, 2, 3])
         if number is None:
             return "completed", [item]
-        if number == -1:
-            return "discarded", []
+        if number == -1:  # of a batch no member is discarded by itself
+            return "discarded" if plan.batch is None else "completed", []
         return "completed", [(*item, part) for part in range(number)]
 
     def expected(self) -> list[Counter[str]]:
@@ -152,7 +152,7 @@ class PlannedPipeline:
             return DISCARD
         return item if outs == [item] else Many(outs)
 
-    async def work_batch(self, step: int, items: list[Item]) -> None:
+    async def work_batch(self, step: int, items: list[Item]) -> Any:
         batch = self.plans[step].batch
         assert batch is not None
         assert batch.size is not None
@@ -166,9 +166,15 @@ class PlannedPipeline:
             for index, item in enumerate(items)
             if self.fails_now(step, item)
         }
-        self.stored += [item for index, item in enumerate(items) if index not in errors]
+        done = [item for index, item in enumerate(items) if index not in errors]
+        if step == len(self.plans) - 1:
+            self.stored += done
+            outs: list[Item] = []
+        else:
+            outs = [out for item in done for out in self.outcome(step, item)[1]]
         if errors:
-            raise BatchError(errors)
+            raise BatchError(errors, passed_on=outs)
+        return outs[0] if len(outs) == 1 else Many(outs)
 
     def fails_now(self, step: int, item: Item) -> bool:
         self.calls[step, item] += 1
@@ -181,7 +187,7 @@ class PlannedPipeline:
 
     def step(self, index: int) -> Any:
         plan = self.plans[index]
-        last = index == len(self.plans) - 1
+        kind: Any = Consumer if index == len(self.plans) - 1 else Processor
         fallback: dict[str, list[Any]] = {
             "skip": [Skip()],
             "letter": [DeadLetter(self.letters)],
@@ -195,8 +201,7 @@ class PlannedPipeline:
         }
         if plan.batch is not None:
             work: Any = partial(self.work_batch, index)
-            return Consumer(work, batch=plan.batch, **options)
-        kind: Any = Consumer if last else Processor
+            return kind(work, batch=plan.batch, **options)
         return kind(
             partial(self.work, index),
             ordered=plan.order == "all",

@@ -1,0 +1,149 @@
+"""`retry`: one call, tried again under the policies of steps.
+
+There is no run here that could be stopped, no item that could be skipped, and nobody who waits
+for a letter: whatever verdict ends the attempts, the caller gets the error.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, TypeVar, TypeVarTuple, final
+
+import trio
+
+from trio_turnstile._errors import describe
+from trio_turnstile._limiting.either import AnyLimiter
+
+from .attempts import _BACKS_OFF, since
+from .budget import RetryBalance, RetryBudget
+from .policies import ErrorPolicy, decide
+from .verdicts import RetryIn, Verdict
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+async def retry(
+    policies: ErrorPolicy | Iterable[ErrorPolicy],
+    function: Callable[[*Ts], Awaitable[T]],
+    *args: *Ts,
+    limiter: AnyLimiter | None = None,
+) -> T:
+    """Call an async function, and again after an error, as the policies say.
+
+    For a call outside any pipeline::
+
+        page = await retry(Retry(3, on=OSError), fetch, url)
+
+    A `RetryIn` verdict is carried out. Any other verdict, or none, ends the attempts, and the
+    last error is raised as it is; nothing is counted, and no dead letter is sent. Calls
+    whose policies have the same `RetryBudget` object share it.
+
+    Args:
+      policies: one policy, or several that are asked in order, such as ``[Log(), Retry(3)]``.
+      function: an async function.
+      args: its arguments. For keyword arguments use ``functools.partial``.
+      limiter: if given, each attempt takes a token of it; none is held during a back-off.
+
+    Returns:
+      What the function returns.
+
+    Raises:
+      Exception: the error of the last attempt, unwrapped, with a note that says how many
+        attempts were made. An error of the limiter counts as one of the attempt.
+
+    Cancellation:
+      It cancels the attempt or the back-off. It is no error, and no policy is asked.
+    """
+    asked = tuple(policies) if isinstance(policies, Iterable) else (policies,)
+    held: AbstractAsyncContextManager[object] = nullcontext() if limiter is None else limiter
+    name = str(getattr(function, "__name__", type(function).__name__))
+    attempts, began = 0, trio.current_time()
+    while True:
+        attempts += 1
+        await trio.lowlevel.checkpoint()
+        try:
+            async with held:
+                result = await function(*args)
+        except Exception as error:
+            verdict = _verdict(asked, error, args, name, attempt=attempts, began=began)
+            if not isinstance(verdict, RetryIn):
+                error.add_note(f"attempts made: {attempts}")
+                raise
+        else:
+            _earn(asked)
+            return result
+        await _back_off(verdict)
+
+
+def _verdict(
+    policies: Iterable[ErrorPolicy],
+    error: Exception,
+    args: object,
+    name: str,
+    *,
+    attempt: int,
+    began: float,
+) -> Verdict | None:
+    """Return the verdict on an error; ``None`` if the policies fail themselves."""
+    failed = describe(error, item=args, phase=name)
+    failed.attempt, failed.elapsed = attempt, since(began)
+    try:
+        return decide(policies, failed)
+    except Exception as bug:
+        error.add_note(f"the error policies could not decide: {bug!r}")
+        return None
+
+
+async def _back_off(verdict: RetryIn) -> None:
+    await trio.sleep(verdict.seconds * _BACKS_OFF.get())
+    if verdict.budget is None:
+        return
+    purse = _purse(verdict.budget)
+    while True:
+        wait = purse.withdraw(trio.current_time())
+        if not wait:
+            return
+        await trio.sleep(wait)
+
+
+# ---- budgets ----
+
+
+@final
+class _Purse:
+    """What is left of a budget that calls share, and how many of them have succeeded."""
+
+    def __init__(self, budget: RetryBudget) -> None:
+        self.successes = 0
+        self._balance = RetryBalance(budget)
+
+    def withdraw(self, now: float) -> float:
+        """Withdraw one retry; or return the seconds after which there may be enough."""
+        return self._balance.withdraw(now, self.successes)
+
+
+_PURSES = trio.lowlevel.RunVar[dict[int, _Purse]]("trio_turnstile purses")
+"""By the identity of the budget: two that are merely equal belong to different services."""
+
+
+def _purse(budget: RetryBudget) -> _Purse:
+    try:
+        purses = _PURSES.get()
+    except LookupError:  # a balance tells the time by the clock of its run
+        purses = {}
+        _PURSES.set(purses)
+    if id(budget) not in purses:
+        purses[id(budget)] = _Purse(budget)
+        weakref.finalize(budget, purses.pop, id(budget)).atexit = False
+    return purses[id(budget)]
+
+
+def _earn(policies: Iterable[ErrorPolicy]) -> None:
+    """Pay a success in to the budgets of the policies."""
+    for policy in policies:
+        budget: Any = getattr(policy, "budget", None)
+        if isinstance(budget, RetryBudget):
+            _purse(budget).successes += 1

@@ -1,0 +1,1 @@
+"""What connects runs with other libraries, one module for each; see its extra in pip."""
