@@ -20,15 +20,16 @@ import trio_turnstile
 
 PACKAGE = Path(trio_turnstile.__file__).parent
 
-_LIMITS = {"_errors", "limits"}
+_LIMITS = {"_texts", "_errors", "limits"}
 _BASE = _LIMITS | {"_util"}
 _ENGINE = _BASE | {"_limiting", "_engine"}
 _FACADE = _ENGINE | {"_phases", "_pipelines", "__init__"}
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "_errors": set(),
+    "_texts": set(),
+    "_errors": {"_texts"},
     "limits": set(),
-    "_util": {"_errors"},
+    "_util": {"_texts", "_errors"},
     "simulation": {"_util", "limits"},
     "_limiting": _BASE,
     "_engine": _BASE | {"_limiting"},

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from reprlib import Repr
 from types import UnionType
 from typing import Any, TypeAlias, Union, final, get_args, get_origin
 
 import trio
+
+from ._texts import any_text, notes_of, shown, shown_error, texts
 
 
 @final
@@ -172,16 +173,11 @@ _AsRaised: TypeAlias = tuple[tuple[str, ...], object, str]
 def _copy(error: ConcurrentError, as_raised: _AsRaised) -> ConcurrentError:
     identifiers, item, phase = as_raised
     copy = ConcurrentError(
-        _text(error), identifiers=identifiers, item=item, phase=phase, notes=error.notes
+        any_text(error), identifiers=identifiers, item=item, phase=phase, notes=error.notes
     )
     copy.__cause__, copy.__context__ = error.__cause__, error.__context__
     copy.__suppress_context__ = error.__suppress_context__
     return copy.with_traceback(error.__traceback__)
-
-
-def notes_of(error: BaseException | None) -> tuple[str, ...]:
-    """Return the :pep:`678` notes of an error, which other code may have set to anything."""
-    return texts(getattr(error, "__notes__", ()))
 
 
 def cause_of(error: BaseException) -> BaseException:
@@ -189,51 +185,6 @@ def cause_of(error: BaseException) -> BaseException:
     if isinstance(error, ConcurrentError) and error.__cause__ is not None:
         return error.__cause__
     return error
-
-
-_ITEMS = Repr()
-_ITEMS.maxstring = _ITEMS.maxother = 100
-_ERROR_MAX = 1000
-"""How much of the text of an error goes into a message, in characters."""
-
-
-def shown(value: object) -> str:
-    """Return a short text for people, also of a value whose ``__repr__`` raises."""
-    try:
-        return _ITEMS.repr(value)
-    except Exception:
-        return f"<{type(value).__qualname__}>"
-
-
-def shown_error(error: BaseException) -> str:
-    """Return the `repr` of an error, also if it raises; the middle of a long one is left out."""
-    try:
-        text = repr(error)
-    except Exception as bug:
-        return f"<{type(error).__qualname__}, whose repr raised {type(bug).__qualname__}>"
-    if len(text) <= _ERROR_MAX:
-        return text
-    half = _ERROR_MAX // 2
-    return f"{text[:half]} ... {text[-half:]}"
-
-
-def texts(identifiers: object) -> tuple[str, ...]:
-    """Return identifiers as texts, whatever a user's class calls itself."""
-    if identifiers is None:
-        return ()
-    if isinstance(identifiers, str | bytes) or not isinstance(identifiers, Iterable):
-        identifiers = (identifiers,)
-    try:
-        return tuple(map(_text, identifiers))
-    except Exception:
-        return (shown(identifiers),)
-
-
-def _text(value: object) -> str:
-    try:
-        return str(value)
-    except Exception:
-        return shown(value)
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

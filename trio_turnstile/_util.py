@@ -14,7 +14,8 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import attrs
 import trio
 
-from ._errors import Aborted, interruption, leaves, shown
+from ._errors import Aborted, interruption, leaves
+from ._texts import shown
 
 
 def check_instance(name: str, value: object, kind: type, example: str) -> None:

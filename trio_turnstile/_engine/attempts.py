@@ -15,9 +15,10 @@ from typing import Generic, TypeAlias, TypeVar, final
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from trio_turnstile._errors import ConcurrentError, cause_of, shown_error
+from trio_turnstile._errors import ConcurrentError, cause_of
 from trio_turnstile._limiting.either import Tokens
 from trio_turnstile._limiting.rate import RateLimiter
+from trio_turnstile._texts import shown_error
 
 from .beginnings import ask_the_time, noted_beginning
 from .budget import RetryBalance, RetryBudget

@@ -9,7 +9,8 @@ from typing import Any, final
 
 import trio
 
-from trio_turnstile._errors import ConcurrentError, notes_of, shown, shown_error
+from trio_turnstile._errors import ConcurrentError
+from trio_turnstile._texts import notes_of, shown, shown_error
 
 from .files import Appender
 

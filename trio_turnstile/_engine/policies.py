@@ -29,7 +29,8 @@ from typing import Any, Literal, Protocol, final
 import attrs
 import trio
 
-from trio_turnstile._errors import ConcurrentError, On, as_on, cause_of, matches, retry_after, shown
+from trio_turnstile._errors import ConcurrentError, On, as_on, cause_of, matches, retry_after
+from trio_turnstile._texts import shown
 from trio_turnstile._util import check_whole, seconds, whole
 
 from .budget import RetryBudget

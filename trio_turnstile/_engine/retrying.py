@@ -88,7 +88,7 @@ def _verdict(
     began: float,
 ) -> Verdict | None:
     """Return the verdict on an error; ``None`` if the policies fail themselves."""
-    failed = describe(error, item=args, phase=name)
+    failed = describe(error, item=args or None, phase=name)
     failed.attempt, failed.elapsed = attempt, since(began)
     try:
         return decide(policies, failed)

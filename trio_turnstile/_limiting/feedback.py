@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from typing import final
 
-from trio_turnstile._errors import On, as_on, cause_of, retry_after, shown_error
+from trio_turnstile._errors import On, as_on, cause_of, retry_after
+from trio_turnstile._texts import shown_error
 from trio_turnstile.limits import Outcome
 
 from .sampling import outcome_of

@@ -19,7 +19,7 @@ from weakref import ref
 
 import attrs
 
-from trio_turnstile._errors import shown, shown_error
+from trio_turnstile._texts import shown, shown_error
 from trio_turnstile.limits import LimitPolicy, Sample
 
 _LOG = logging.getLogger("trio_turnstile.limiter")

@@ -26,9 +26,10 @@ from trio_turnstile._engine.slot import Slot, lent_tokens
 from trio_turnstile._engine.source import RunSource
 from trio_turnstile._engine.sources import AnySource, open_source, reading
 from trio_turnstile._engine.window import Window, following
-from trio_turnstile._errors import ConcurrentError, describe, shown
+from trio_turnstile._errors import ConcurrentError, describe
 from trio_turnstile._limiting.either import AnyLimiter, Tokens, as_limiter, tokens_of
 from trio_turnstile._limiting.rate import RateLimiter
+from trio_turnstile._texts import shown
 from trio_turnstile._util import (
     check_instance,
     check_seconds,

@@ -17,7 +17,8 @@ from trio_turnstile._engine.attempts import since
 from trio_turnstile._engine.counts import Fate
 from trio_turnstile._engine.slot import Slot
 from trio_turnstile._engine.verdicts import RetryIn, Verdict
-from trio_turnstile._errors import ConcurrentError, describe, leaves, shown_error
+from trio_turnstile._errors import ConcurrentError, describe, leaves
+from trio_turnstile._texts import shown_error
 
 from .fused import FusedSteps, Outlet
 from .gathering import BatchError, Gathered

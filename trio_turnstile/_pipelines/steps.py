@@ -12,9 +12,9 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, final
 import attrs
 
 from trio_turnstile._engine.policies import ErrorPolicy, as_policies
-from trio_turnstile._errors import shown
 from trio_turnstile._limiting.either import AnyLimiter, as_limiter
 from trio_turnstile._limiting.rate import RateLimiter
+from trio_turnstile._texts import shown
 from trio_turnstile._util import check_instance, check_seconds, check_whole
 
 from .gathering import Batch
