@@ -19,7 +19,7 @@ from svg import MARGIN, WIDTH, Picture
 from trio_turnstile import Decision, Event, Throttle, open_turnstile
 
 WING = "trio_turnstile._limiting."
-VALUES = {"events", "throttle"}
+VALUES = {"decisions", "events", "throttle"}
 """Modules that are not drawn: they hold values and pure rules."""
 
 THREAD, TRIO, OBSERVER = "your thread", "trio", "observer"

@@ -15,6 +15,7 @@ WORDS = {
     "__init__": "the public names",
     "_engine": "items, workers, attempts, counts",
     "_errors": "exceptions",
+    "_texts": "texts for people that never fail",
     "_limiting": "limiters, and what moves them",
     "_phases": "operations in four phases",
     "_pipelines": "items through steps",

@@ -108,7 +108,8 @@ async def test_a_run_that_is_stopped_says_why(autojump_clock: MockClock) -> None
         await show(terminal, Producer([3]) | Consumer(fails_on_odd, name="[step]"))
     assert caught.group_contains(Aborted)
     assert terminal.lines[1] == ["[step]", "0", "0", "1"]
-    assert " ".join(terminal.lines[-1]) == "stopped: [step] of item 3 failed: OSError(3)"
+    told = " ".join(word for line in terminal.lines[2:] for word in line)
+    assert told == "stopped: [step] of item 3 failed: OSError(3)"
 
 
 async def test_results_and_phases_have_progress_too(autojump_clock: MockClock) -> None:
