@@ -177,10 +177,13 @@ async def test_runs_side_by_side_share_the_file(tmp_path: Path) -> None:
     assert sorted(lines(path)) == ["0", "0", "1", "1", "2", "2"]
 
 
-async def test_a_writer_that_is_not_open_says_so(tmp_path: Path) -> None:
-    """A consumer opens it; a plain call needs `async with`."""
-    with pytest.raises(RuntimeError, match="is not open: make it the function of a Consumer"):
-        await JsonLinesWriter(tmp_path / "out.jsonl")(1)
+async def test_a_writer_that_nobody_opened_opens_the_file_each_time(tmp_path: Path) -> None:
+    """As where a dead letter goes; nothing stays open."""
+    path = tmp_path / "out.jsonl"
+    writer = JsonLinesWriter(path)
+    for number in range(3):
+        await writer(number)
+        assert lines(path)[number] == str(number)
 
 
 async def test_a_file_may_be_written_and_not_read(tmp_path: Path) -> None:

@@ -69,6 +69,15 @@ class Appender:
         return os.fstat(self._file.fileno()).st_size
 
 
+def append_once(path: str | PathLike[str], data: bytes) -> None:
+    """Add lines to a file, whole or not at all; it is opened and closed for that."""
+    file = Appender(path)
+    try:
+        file.append(data)
+    finally:
+        file.close()
+
+
 def _ends_amid_a_line(path: str | PathLike[str]) -> bool:
     with suppress(PermissionError), open(path, "rb") as file:  # noqa: PTH123 (it may be unreadable)
         if file.seek(0, os.SEEK_END):

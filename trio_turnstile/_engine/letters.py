@@ -12,7 +12,7 @@ import trio
 from trio_turnstile._errors import ConcurrentError
 from trio_turnstile._texts import notes_of, shown, shown_error
 
-from .files import Appender
+from .files import append_once
 
 
 def dead_letter_to_dict(error: ConcurrentError) -> dict[str, Any]:
@@ -65,8 +65,4 @@ class LetterFile:
 
     def _append(self, line: bytes) -> None:
         with self._turn:
-            file = Appender(self._path)
-            try:
-                file.append(line)
-            finally:
-                file.close()
+            append_once(self._path, line)

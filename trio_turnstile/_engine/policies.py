@@ -137,6 +137,11 @@ def _budget(_: object, field: attrs.Attribute[Any], value: object) -> None:
         raise TypeError(f"{field.name} must be a RetryBudget or None, not {shown(value)}")
 
 
+def _when(_: object, field: attrs.Attribute[str], value: str) -> None:
+    if value not in ("soon", "now"):
+        raise ValueError(f"{field.name} must be 'soon' or 'now', not {value!r}")
+
+
 def _tolerance(_: object, field: attrs.Attribute[int | str], value: int | str) -> None:
     if not isinstance(value, str):
         check_whole(field.name, value, 1)
@@ -311,7 +316,7 @@ class Halt:
     those that ended, and at least three, have failed.
     """
 
-    when: Literal["soon", "now"] = attrs.field(validator=attrs.validators.in_(("soon", "now")))
+    when: Literal["soon", "now"] = attrs.field(validator=_when)
     """``"soon"`` lets what is in flight finish; ``"now"`` cancels it."""
     fail: int | str = attrs.field(validator=_tolerance, kw_only=True)
     """How many items, or with ``%`` which share of them, have to fail."""

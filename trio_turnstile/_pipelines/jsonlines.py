@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, final
 
 import trio
 
-from trio_turnstile._engine.files import Appender, Chunks
+from trio_turnstile._engine.files import Appender, Chunks, append_once
 from trio_turnstile._engine.letters import dead_letter_to_dict
 from trio_turnstile._errors import ConcurrentError
 
@@ -43,7 +43,8 @@ class JsonLinesWriter:
     """A sink that adds a line of JSON to a file for each item.
 
     It is the function of a `Consumer`, which opens it for each run; runs side by side share
-    the file. Dead letters (`ConcurrentError`) are written as `dead_letter_to_dict` returns them.
+    the file. Elsewhere, as where a `DeadLetter` goes, it opens and closes the file for each
+    item, unless it is entered as an async context manager. Dead letters (`ConcurrentError`) are written as `dead_letter_to_dict` returns them.
 
     An item whose line cannot be written whole fails, and leaves nothing in the file. A line
     that another program left unfinished at the end of the file stays a line of its own.
@@ -91,12 +92,10 @@ class JsonLinesWriter:
 
     async def _append(self, data: bytes) -> None:
         async with self._turn:
-            if self._file is None:
-                raise RuntimeError(
-                    f"the writer of {self._path!s} is not open: make it the function of a "
-                    "Consumer, or use `async with`"
-                )
-            await trio.to_thread.run_sync(self._file.append, data)
+            if self._file is not None:
+                await trio.to_thread.run_sync(self._file.append, data)
+            else:
+                await trio.to_thread.run_sync(append_once, self._path, data)
 
 
 @final
