@@ -64,7 +64,7 @@ def check(how: str, main: Callable[[], Any], runs: list[PipelineRun], path: Path
     assert raised == {"abort": "Aborted", "interrupt": "KeyboardInterrupt"}.get(how, "")
     (account,) = runs[0].steps
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    assert account.diverted == len(lines) > 10
+    assert account.diverted == len(lines) > 0
     assert len({line["item"] for line in lines}) == len(lines)
     assert_conserved(runs[0])
 

@@ -44,7 +44,8 @@ class JsonLinesWriter:
 
     It is the function of a `Consumer`, which opens it for each run; runs side by side share
     the file. Elsewhere, as where a `DeadLetter` goes, it opens and closes the file for each
-    item, unless it is entered as an async context manager. Dead letters (`ConcurrentError`) are written as `dead_letter_to_dict` returns them.
+    item, unless it is entered as an async context manager. Dead letters (`ConcurrentError`)
+    are written as `dead_letter_to_dict` returns them.
 
     An item whose line cannot be written whole fails, and leaves nothing in the file. A line
     that another program left unfinished at the end of the file stays a line of its own.
