@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import attrs
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from ._errors import Aborted, interruption, leaves
 from ._texts import shown
@@ -115,6 +116,11 @@ def unwrapped_interrupts() -> Iterator[None]:
     """Raise an interrupt that comes out in an exception group by itself.
 
     Code that waits for ``except KeyboardInterrupt`` does not look into groups.
+
+    Who opens a nursery has to be protected from interrupts itself, with trio's
+    ``enable_ki_protection``: one that strikes between the end of an ``async with`` block and
+    the call of ``__aexit__`` would leave the nursery open. User code inside is not protected,
+    and the main task is interrupted wherever it waits.
     """
     try:
         yield
@@ -132,6 +138,7 @@ def _is_all(raised: BaseException, group: BaseExceptionGroup[BaseException]) -> 
 
 
 @asynccontextmanager
+@enable_ki_protection
 async def open_plain_nursery() -> AsyncIterator[trio.Nursery]:
     """Open a nursery that is an implementation detail.
 
@@ -156,6 +163,7 @@ async def open_plain_nursery() -> AsyncIterator[trio.Nursery]:
 
 
 @asynccontextmanager
+@enable_ki_protection
 async def open_background_nursery() -> AsyncIterator[trio.Nursery]:
     """Open such a nursery for background tasks, which is cancelled when the body ends."""
     async with open_plain_nursery() as nursery:
@@ -174,6 +182,7 @@ L = TypeVar("L", bound=_Live)
 
 
 @asynccontextmanager
+@enable_ki_protection
 async def hold(
     run: Callable[[trio.TaskStatus[L]], Awaitable[object]],
     on_abort: Callable[[], object] = lambda: None,

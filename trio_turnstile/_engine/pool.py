@@ -89,6 +89,7 @@ class WorkerPool(Generic[T]):
         self._foreman_rests = False
         self._source_has_failed = False
 
+    @enable_ki_protection
     async def run(self) -> None:
         """Handle all items; returns when the last one is settled.
 

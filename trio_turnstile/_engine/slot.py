@@ -132,6 +132,7 @@ _SURROUNDING: ContextVar[Slot | None] = ContextVar("surrounding", default=None)
 
 
 @asynccontextmanager
+@enable_ki_protection
 async def lent_tokens(limiters: Collection[AnyLimiter]) -> AsyncIterator[None]:
     """Give back, while the block runs, the tokens of these limiters that surrounding steps hold.
 

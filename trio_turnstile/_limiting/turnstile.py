@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TypeAlias, final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._errors import On
 from trio_turnstile._util import check_seconds, open_background_nursery
@@ -193,6 +194,7 @@ Watcher: TypeAlias = Callable[[Turnstile], Awaitable[object]]
 
 
 @asynccontextmanager
+@enable_ki_protection
 async def open_turnstile(
     *, observers: Iterable[Observer] = (), sample_every: float = 2.0
 ) -> AsyncIterator[Turnstile]:

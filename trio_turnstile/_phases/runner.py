@@ -162,6 +162,7 @@ def _describe(error: Exception, operation: Scalable, slot: Slot) -> ConcurrentEr
     return describe(error, item=operation, phase=slot.phase, identifiers=identifiers)
 
 
+@enable_ki_protection
 async def run_phases(
     operations: AnySource[Scalable],
     *,
@@ -282,6 +283,7 @@ class PhaseOptions(TypedDict, total=False):
 
 
 @asynccontextmanager
+@enable_ki_protection
 async def start_phases(
     operations: AnySource[Scalable], **options: Unpack[PhaseOptions]
 ) -> AsyncIterator[Manager]:
@@ -308,6 +310,7 @@ async def start_phases(
             yield manager
 
 
+@enable_ki_protection
 async def _carry_out(
     pool: WorkerPool[Any],
     source: RunSource[object],

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, cast, final
 
 import attrs
 import trio
-from trio.lowlevel import enable_ki_protection
+from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from trio_turnstile._engine.buffer import failure_of
 from trio_turnstile._engine.pool import WorkerPool
@@ -58,11 +58,11 @@ class Opening:
 
         async def leave(*raised: Any) -> None:
             try:
-                await manager.__aexit__(*raised)
+                await _unprotected(manager.__aexit__, *raised)
             except Exception as error:
                 self._state.stop(describe(error, item=None, phase=f"closing of {name}"), "soon")
 
-        entered = await manager.__aenter__()
+        entered = await _unprotected(manager.__aenter__)
         self._stack.push_async_exit(leave)
         return entered
 
@@ -77,6 +77,7 @@ class Stage:
     inbox: AnyInbox | None
     outlet: Outlet | None
 
+    @enable_ki_protection
     async def run(self) -> None:
         """Handle all items, then close the outlet."""
         if isinstance(self.inbox, BatchInbox):
@@ -154,6 +155,12 @@ class PipelineRun:
         self._state.cancel()
 
 
+@disable_ki_protection
+async def _unprotected(function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    return await function(*arguments)
+
+
+@enable_ki_protection
 async def run_steps(
     open_source: OpenSource,
     steps: Sequence[Step],
@@ -173,6 +180,7 @@ async def run_steps(
     """
     state = RunState(max_errors)
     stages: Sequence[Stage] = ()
+    source: RunSource[Any] | None = None
     limiters = [step.limiter for step in steps if step.limiter is not None]
     try:
         with unwrapped_interrupts():
@@ -197,6 +205,11 @@ async def run_steps(
     finally:
         for stage in stages:
             stage.pool.close_books()
+        if source is not None and stages and stages[0].inbox is not None:
+            # What was read for a pump that has ended belongs to no pool.
+            for item in source.abandon():
+                stages[0].steps[0].counts.receive()
+                stages[0].steps[0].counts.cancel(item)
         if outlet is not None:
             outlet.close()
         state.end()
