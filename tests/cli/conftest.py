@@ -126,7 +126,8 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
 @pytest.fixture(autouse=True)
 def _own_signals() -> Iterator[None]:
     """Start with the signal handlers of a terminal, and undo what the command changes."""
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGCHLD", "SIGTSTP", "SIGUSR1", "SIGUSR2")
+    signals = [getattr(signal, name) for name in names]
     before = {signum: signal.getsignal(signum) for signum in signals}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     yield

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ._exit_status import USAGE, status_of_signal
+from ._signals import prepare_signals
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -51,10 +52,7 @@ def _launch(arguments: list[str]) -> int:
 
 
 def _prepare_process() -> None:
-    # By default these signals end a process. One that arrives before the run listens for
-    # signals, or after it, must not.
-    for signum in (signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(signum, signal.SIG_IGN)
+    prepare_signals()
     # If a standard stream is closed, the next file to be opened would get its descriptor,
     # and be read or written in its place.
     for fd in (0, 1, 2):

@@ -32,6 +32,7 @@ from ._joblog import JobLog
 from ._output import Printer
 from ._progress import Progress, ProgressSnapshot, open_progress
 from ._shell import CommandFailed, RunContext, ShellOperation
+from ._signals import STOPS, heeded, leave
 from ._summary import Summary
 from ._template import Template
 from ._units import Duration
@@ -92,6 +93,7 @@ async def run_plan(plan: Plan) -> int:
                     services.start_soon(run.watch_for_halt)
                     services.start_soon(run.limit_printing)
                 services.cancel_scope.cancel()
+        leave.over = True
         return _conclude(run.summary(), progress, quiet=plan.quiet)
 
 
@@ -282,8 +284,4 @@ def _conclude(summary: Summary, progress: Progress, *, quiet: bool) -> int:
 
 
 def _signals() -> list[signal.Signals]:
-    """Return the signals to act on; if nohup(1) has us ignore SIGHUP, it stays ignored."""
-    signals = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signals.append(signal.SIGHUP)
-    return signals
+    return [*heeded(STOPS), signal.SIGUSR1, signal.SIGUSR2]
