@@ -27,6 +27,7 @@ import pytest
 
 import trio_turnstile
 from trio_turnstile.cli import main
+from trio_turnstile.cli._launcher import Launcher
 from trio_turnstile.cli._output import Stream
 
 PATIENCE = 60.0
@@ -158,6 +159,14 @@ def streams() -> Iterator[list[Stream]]:
     for stream in pair:
         stream.close_pipe()
         stream.close()
+
+
+@pytest.fixture
+def launcher() -> Iterator[Launcher]:
+    """What starts commands."""
+    launcher = Launcher(lambda _: None)
+    yield launcher
+    launcher.close()
 
 
 @contextmanager
