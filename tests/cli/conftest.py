@@ -351,6 +351,15 @@ class Spawned:
         os.close(to_err)
         self.watch = Watch(Lines(from_err), self._process.pid, from_err)
 
+    def ends_by(self, signum: int) -> int:
+        """Send a signal again and again until the process ends, and return its exit status."""
+        deadline = time.monotonic() + PATIENCE
+        while self._process.poll() is None:
+            assert time.monotonic() < deadline
+            self._process.send_signal(signum)
+            time.sleep(0.05)
+        return self.finish().status
+
     def finish(self) -> Result:
         try:
             out, _ = self._process.communicate(timeout=PATIENCE)

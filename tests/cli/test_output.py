@@ -122,6 +122,9 @@ class Screen:
     def hide(self) -> None:
         self.asked.append("hide")
 
+    def flush(self) -> None:
+        pass
+
     def show(self, *, mid_line: bool) -> None:
         self.asked.append("show on a new line" if mid_line else "show")
 

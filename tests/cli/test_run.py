@@ -25,7 +25,7 @@ def test_the_work_command_runs_for_every_input(call: Call) -> None:
 
 def test_inputs_may_come_before_the_end_of_the_options(call: Call) -> None:
     """Inputs may stand before and after the ``--``."""
-    result = call("run", "a", "--work", "printf '%s\n'", "b", "--", "-c", "--")
+    result = call("run", "--work", "printf '%s\n'", "a", "b", "--", "-c", "--")
     assert sorted(result.lines) == ["--", "-c", "a", "b"]
 
 

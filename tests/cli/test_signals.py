@@ -106,3 +106,17 @@ def test_a_signal_after_the_run_does_not_change_its_exit_status(spawn: Any) -> N
     result = spawn("run", "--work", "exit 1; : {}", "--", "a", "b", options=("-c", LATE)).finish()
     assert result.status == 2
     assert "0 completed, 2 failed" in result.err
+
+
+EXITING = """
+import atexit, os, signal
+from trio_turnstile.cli import main
+atexit.register(os.kill, os.getpid(), signal.SIGTERM)
+main()
+"""
+
+
+def test_a_signal_while_the_program_exits_does_not_change_its_exit_status(spawn: Any) -> None:
+    """Python takes its handlers away before the process ends."""
+    run = spawn("run", "-q", "--work", "exit 1; : {}", "--", "a", "b", options=("-c", EXITING))
+    assert run.finish().status == 2

@@ -5,24 +5,17 @@ from __future__ import annotations
 import math
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from tempfile import gettempdir
 from typing import Literal, TypeAlias, final
 
-import attrs
 import trio
 
 from trio_turnstile import (
     Aborted,
-    Decision,
-    Event,
-    Halt,
-    Limiter,
     Manager,
-    Phase,
-    Reason,
     Retry,
     Skip,
     Turnstile,
@@ -30,18 +23,18 @@ from trio_turnstile import (
     run_phases,
 )
 
-from ._inputs import Inputs
-from ._joblog import JobLog
+from ._decisions import note_decision
 from ._launcher import Launcher
 from ._leftovers import Leftovers
+from ._open_progress import open_progress
 from ._output import Printer
-from ._progress import Progress, ProgressSnapshot, open_progress
+from ._plan import Plan
+from ._progress import Progress, ProgressSnapshot
 from ._shell import CommandFailed, RunContext, ShellOperation
 from ._signals import STOPS, heeded, leave
 from ._stopping import Stopping, UnlessStopping
 from ._summary import Summary
-from ._template import Template
-from ._units import Duration
+from ._threads import in_thread
 
 ERRORS_SHOWN = 20
 """How many errors the summary shows."""
@@ -49,42 +42,18 @@ ERRORS_SHOWN = 20
 PRINT_TIMEOUT = 2.0
 """Seconds that a cancelled run may take to print its output, once all operations ended."""
 
+HURRY = 1.0
+"""The same after a stop signal that comes when the run is over."""
+
 State: TypeAlias = Literal["", "draining", "halting", "cancelling"]
 """How a run is being ended early; empty if it is not."""
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Plan:
-    """What the user asks of a run."""
-
-    inputs: Inputs
-    """What to run the commands for."""
-    commands: Mapping[Phase, Template]
-    """The commands by phase."""
-    limiter: Limiter
-    """Bounds how many operations run at a time."""
-    timeout: float | None
-    """Seconds that each command but the clean-up may take; ``None`` for no limit."""
-    grace: Duration
-    """Seconds that a clean-up may take."""
-    kill_after: float
-    """Seconds from a SIGTERM to a SIGKILL."""
-    retries: int
-    """How many times to retry an operation that failed."""
-    halt: Halt | None
-    """After which failures to stop; ``None`` for none."""
-    joblog: JobLog | None
-    """Where to log operations."""
-    quiet: bool
-    """Whether to show errors alone, and no progress."""
 
 
 async def run_plan(plan: Plan) -> int:
     """Run a plan, report to standard error, and return the exit status."""
     progress = open_progress(quiet=plan.quiet)
     run = CommandRun(plan, progress)
-    observer = partial(_note_decision, progress)
+    observer = partial(note_decision, progress)
     with trio.open_signal_receiver(*_signals()) as signals, run.opened():
         async with open_turnstile(observers=[observer]) as turnstile:
             turnstile.add(plan.limiter)
@@ -100,7 +69,25 @@ async def run_plan(plan: Plan) -> int:
                     services.start_soon(run.leftovers.run)
                 services.cancel_scope.cancel()
         leave.over = True
-        return _conclude(run.summary(), progress, quiet=plan.quiet)
+        run.close_log()
+        status = _conclude(run.summary(), progress, quiet=plan.quiet)
+        await _flush(progress, signals, run.patience)
+    return status
+
+
+async def _flush(progress: Progress, signals: AsyncIterator[int], patience: float) -> None:
+    """Wait until all is written; another stop signal cuts the wait short."""
+    async with trio.open_nursery() as nursery:
+        nursery.cancel_scope.deadline = trio.current_time() + patience
+        nursery.start_soon(_hurry_on_stop, signals, nursery.cancel_scope)
+        await in_thread(progress.flush)
+        nursery.cancel_scope.cancel()
+
+
+async def _hurry_on_stop(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for signum in signals:
+        if signum in STOPS:
+            scope.deadline = min(scope.deadline, trio.current_time() + HURRY)
 
 
 @final
@@ -128,6 +115,11 @@ class CommandRun:
         self._printing = trio.CancelScope()
         self._lost_output = self._lost_log = False
         self._stop_signal: signal.Signals | None = None
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait at the end for whoever reads standard error."""
+        return PRINT_TIMEOUT if self._cancelled.is_set() else math.inf
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -298,6 +290,14 @@ class CommandRun:
         signal.signal(signum, signal.SIG_DFL)
         os.kill(os.getpid(), signum)
 
+    def close_log(self) -> None:
+        """Close the job log."""
+        try:
+            if self._plan.joblog is not None:
+                self._plan.joblog.close()
+        except OSError as error:
+            self._log_lost(error)
+
     def _log_lost(self, error: OSError) -> None:
         self._lost_log = True
         self._progress.note(f"stopped writing the job log: {error.strerror}")
@@ -307,28 +307,6 @@ class CommandRun:
         self._drain(
             f"starting nothing more, as standard output cannot be written: {error.strerror}"
         )
-
-
-def _note_decision(progress: Progress, event: Event) -> None:
-    if isinstance(event, Decision) and event.signal is not None:
-        progress.note(describe_decision(event))
-
-
-def describe_decision(decision: Decision) -> str:
-    """Return what a signal has done to the limit, in the words of the options."""
-    if decision.applied:
-        return f"limit {decision.before} -> {decision.after}"
-    match decision.reason:
-        case Reason.HOLDING:
-            why = f"--hold has {decision.evidence.get('hold_left', 0):.1f} s to go"
-        case Reason.AT_CEILING:
-            why = "that is --max"
-        case Reason.AT_MINIMUM:
-            why = "that is --min"
-        case reason:
-            why = reason.value
-    asked = "signal" if decision.signal is None else decision.signal.value
-    return f"limit stays {decision.after}: {asked} refused, {why}"
 
 
 def _conclude(summary: Summary, progress: Progress, *, quiet: bool) -> int:

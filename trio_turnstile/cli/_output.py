@@ -132,6 +132,9 @@ class Screen(Protocol):
     def hide(self) -> None:
         """Draw nothing until `show`, as others write to the terminal."""
 
+    def flush(self) -> None:
+        """Wait until it is hidden."""
+
     def show(self, *, mid_line: bool) -> None:
         """Draw again; ``mid_line`` says whether others have left a line unfinished."""
 
@@ -192,14 +195,18 @@ class Printer:
                 _close(streams)
 
     async def _print(self, streams: Sequence[Stream], on_lost: Callable[[OSError], object]) -> None:
-        error = await in_thread(_print, streams, self._lost)
+        error = await in_thread(_print, streams, self._lost, self._screen.flush)
         if error is not None:
             self._lost = True
             on_lost(error)
 
 
-def _print(streams: Sequence[Stream], stderr_only: bool) -> OSError | None:
+def _print(
+    streams: Sequence[Stream], stderr_only: bool, clear_screen: Callable[[], object]
+) -> OSError | None:
     lost: OSError | None = None
+    if any(stream.size and os.isatty(fd) for fd, stream in enumerate(streams, 1)):
+        clear_screen()
     try:
         if not stderr_only:
             streams[0].copy_to(1)

@@ -228,11 +228,3 @@ class ShellOperation(Scalable):
             command=self._context.commands["work"].fill(self.text, self.seq),
         )
         self._context.finish(entry, self._streams)
-
-
-def printable(text: str) -> str:
-    """Return ``text`` with escapes for control characters and bytes that are not text."""
-    text = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )

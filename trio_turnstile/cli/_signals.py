@@ -53,6 +53,12 @@ def prepare_signals() -> None:
         signal.signal(signum, leave)
 
 
+def ignore_stops() -> None:
+    """Let the process end with its exit status: handlers are taken away before that."""
+    for signum in STOPS:
+        signal.signal(signum, signal.SIG_IGN)
+
+
 def heeded(signals: tuple[signal.Signals, ...]) -> list[signal.Signals]:
     """Return those of the signals that are not ignored."""
     return [signum for signum in signals if signal.getsignal(signum) is not signal.SIG_IGN]

@@ -12,7 +12,8 @@ from trio_turnstile import ConcurrentError
 
 from ._exit_status import MOST_FAILURES, status_of_signal
 from ._inputs import InputError, describe_input_error
-from ._shell import ShellOperation, printable
+from ._printable import printable
+from ._shell import ShellOperation
 from ._units import format_clock
 
 _LONGEST_NAME = 100
