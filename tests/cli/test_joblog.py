@@ -58,7 +58,7 @@ def test_a_line_is_whole_or_absent(room: int, tmp_path: Path, soft_limit: Any) -
     log = JobLog(tmp_path / "log")
     with (
         soft_limit(resource.RLIMIT_FSIZE, len(HEADER) + room),
-        pytest.raises(OSError, match="larg"),
+        pytest.raises(OSError, match="large"),
     ):
         log.add(ENTRY)
     log.close()
@@ -67,7 +67,7 @@ def test_a_line_is_whole_or_absent(room: int, tmp_path: Path, soft_limit: Any) -
 
 def test_a_header_is_whole_or_absent(tmp_path: Path, soft_limit: Any) -> None:
     """A log that cannot even take its header stays empty."""
-    with soft_limit(resource.RLIMIT_FSIZE, 10), pytest.raises(OSError, match="larg"):
+    with soft_limit(resource.RLIMIT_FSIZE, 10), pytest.raises(OSError, match="large"):
         JobLog(tmp_path / "log")
     assert (tmp_path / "log").read_bytes() == b""
 

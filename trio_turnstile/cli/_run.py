@@ -77,19 +77,21 @@ def run(
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=(), group=_OUTPUT)] = False,
     rest: Annotated[Sequence[str] | None, Parameter(parse=False)] = None,
 ) -> int:
-    """Run shell commands for many inputs, several at a time, under a limit.
+    r"""Run shell commands for many inputs, several at a time, under a limit.
 
     For each input, /bin/sh runs the commands that you give to prepare, work, monitor and
     clean up, one after the other. If a command exits with a status other than 0, the
     operation has failed: its later commands are skipped, except for the clean-up, which
     always runs. The standard input of the commands is empty. The output of an operation is
-    printed when the operation has ended.
+    printed when the operation has ended; what processes in the background write after that
+    is dropped.
 
     A command can contain placeholders: {} is the input, {.} the input without its
     extension, {/} its base name, {//} its directory, {/.} its base name without the
     extension, and {#} its number. They are quoted for you: write {}, not "{}". If --work
-    contains none of them, the input is added at its end. Commands also find the input in
-    the environment, as TURNSTILE_INPUT, beside TURNSTILE_SEQ, TURNSTILE_ATTEMPT and
+    contains none of them, the input is added at its end. A placeholder is refused where some
+    shells would evaluate it in spite of quotes, as in let x={}. Commands also find the input
+    in the environment, as TURNSTILE_INPUT, beside TURNSTILE_SEQ, TURNSTILE_ATTEMPT and
     TURNSTILE_PHASE. A program may take an input that starts with a dash for an option, so
     write for example gzip -k -- {}.
 
@@ -97,14 +99,16 @@ def run(
 
     - SIGUSR1 raises the limit by one step and SIGUSR2 lowers it: pkill -USR2 turnstile.
     - The first Ctrl-C (SIGINT), SIGTERM or SIGHUP starts a graceful shutdown: running
-      operations may finish, and no others start. The second one cancels the running
-      operations, ends their commands with SIGTERM, and runs their clean-ups.
+      operations may finish, no others start, and nothing that failed is tried again. The
+      second one cancels the running operations, ends their commands with SIGTERM, and runs
+      their clean-ups. If one of these was ignored at the start, it stays ignored.
+    - Ctrl-\ (SIGQUIT) kills the commands and ends the run at once, without clean-ups.
 
     The exit status is
 
     - 0 if every input was read and its operation completed;
     - otherwise the number of failed operations, at most 101. If the inputs cannot be read
-      to their end, that counts as one more failure;
+      to their end, or the job log cannot be written, that counts as one more failure;
     - if none failed: 128 plus the number of the signal that stopped the run early (130 for
       SIGINT, 143 for SIGTERM, 129 for SIGHUP), or 141 if standard output was closed;
     - also 2 if an option was wrong and nothing was run.
@@ -115,8 +119,9 @@ def run(
 
     Args:
       inputs: The inputs to run the commands for. Without inputs and without --arg-file,
-        they are read from standard input, one per line. Put the inputs after -- if one of
-        them may start with a dash, or if there may be none.
+        they are read from standard input, one per line. Options come before the inputs.
+        Put -- between them if an input may start with a dash, as names of files may, or if
+        there may be no input.
       work: The command that does the work.
       prepare: The command that runs before --work.
       monitor: The command that waits for work that --work has handed over, for example to
@@ -129,7 +134,8 @@ def run(
         of cores that may be used, within --min and --max.
       max: The maximum to which SIGUSR1 can raise the limit. The default is --limit, so
         that SIGUSR1 only takes back what SIGUSR2 has done.
-      min: The minimum to which SIGUSR2 can lower the limit. At 0 no operation starts.
+      min: The minimum to which SIGUSR2 can lower the limit. At 0 no operation starts; a
+        graceful shutdown then gives up those that have not begun.
       up: By how much one SIGUSR1 raises the limit.
       down: By how much one SIGUSR2 lowers the limit.
       hold: How long after a change of the limit further signals to change it are refused.
@@ -143,7 +149,8 @@ def run(
         too, once a tenth of those that ended, and at least three, have failed.
       joblog: Append a line for each operation to this file. The columns are those of GNU
         parallel: Seq, Host, Starttime, JobRuntime, Send, Receive, Exitval, Signal, Command.
-      dry_run: Print the commands instead of running them.
+      dry_run: Print the commands instead of running them. Control characters of inputs
+        are written by printf, so that a terminal can show them.
       quiet: Do not show the progress and the final counts.
       rest: The inputs after --.
     """
