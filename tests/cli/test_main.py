@@ -175,6 +175,13 @@ def test_a_file_does_not_become_an_option(name: str, call: Call, here: Path) -> 
     assert call("run", "--work", "echo work", "--", name).lines == [f"work {name}"]
 
 
+@pytest.mark.parametrize("options", [["-qj", "1"], ["-q0j1"], ["-j", "1", "-q"], ["--limit=1"]])
+def test_short_options_may_be_joined(options: list[str], call: Call, here: Path) -> None:
+    """The value of the last one is not taken for an input."""
+    result = call("run", *options, "--work", "echo", "a", "--", "--work")
+    assert (result.status, result.lines) == (0, ["a", "--work"])
+
+
 def test_by_default_the_limit_is_the_number_of_usable_cores(call: Call, gate: Any) -> None:
     """As with GNU parallel; --max and --min bound it."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -458,6 +458,18 @@ def test_a_quiet_run_shows_no_line(call: Call) -> None:
     assert call("run", "-q", "--work", "echo", "--", "a", terminal=True).err == "a\r\n"
 
 
+def test_the_cursor_is_never_hidden(call: Call, gate: Any) -> None:
+    """A process that is stopped, by Ctrl-Z, or killed could not bring it back."""
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(1)
+        watch.err.wait_for("running 1")
+        gate.let(1)
+
+    result = call("run", "--work", gate.wait, "--", "a", operator=operate, terminal=True)
+    assert "\x1b[?25l" not in result.err
+
+
 def test_inputs_may_be_typed(call: Call) -> None:
     """A hint says that the program waits for inputs from the terminal."""
 

@@ -14,6 +14,7 @@ from ._printable import printable
 _FLAGS = frozenset({"--null", "-0", "--dry-run", "--quiet", "-q", "--help", "-h", "--version"})
 """The options that take no value."""
 
+_FLAG_LETTERS = "0qh"
 _HELP = frozenset({"--help", "-h", "--version"})
 _OF_PARALLEL = frozenset({":::", "::::", ":::+", "::::+"})
 
@@ -72,6 +73,8 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], str | None]:
 
 
 def _takes_next(option: str) -> bool:
-    if option in _FLAGS or "=" in option:
-        return False
-    return option.startswith("--") or len(option) == 2
+    """Tell whether the value of an option is the next argument."""
+    if option.startswith("--"):
+        return option not in _FLAGS and "=" not in option
+    letters = option[1:].lstrip(_FLAG_LETTERS)  # -q0j 4 is -q -0 -j 4, and -j4 has its value
+    return len(letters) == 1

@@ -33,13 +33,13 @@ _DECLARE = frozenset({"declare", "typeset", "local", "export", "readonly"})
 _BEFORE_COMMAND = frozenset(
     {
         *("if", "then", "elif", "else", "while", "until", "do", "!", "{"),
-        *("time", "command", "builtin", "exec"),
+        *("time", "command", "builtin", "exec", "coproc"),
     }
 )
 _COMPARISONS = frozenset({"-eq", "-ne", "-lt", "-le", "-gt", "-ge"})
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)\+?=", re.ASCII)
-_INDEX = re.compile(r"[A-Za-z_]\w*\[[^\]]*\0", re.ASCII)
+_INDEX = re.compile(r"(?:[A-Za-z_]\w*)?\[[^\]]*\0", re.ASCII)
 _ARITHMETIC = re.compile(r"\(\(.*?\)\)|\$\[.*?\]|\blet\b.*|\[\[.*?\]\]", re.DOTALL)
 _FOREIGN = re.compile(r"\{(?:\d+[./]*|%|\.\.+|/\.\.+|[+=].*)\}", re.ASCII)
 
@@ -110,17 +110,16 @@ class Guard:
         if _INDEX.match(word):
             raise ValueError(_refusal("an index of an array"))
         self._words.append(word)
-        if word in ("[[", "]]"):
+        if word == "]]" or (word == "[[" and len(_without_prefix(self._words)) == 1):
             self._in_test = word == "[["
 
     def _end_command(self) -> None:
         words, self._words = self._words, []
         self._in_test = False
         self._note_holders(words)
-        while words and (words[0] in _BEFORE_COMMAND or _ASSIGNMENT.match(words[0])):
-            words = words[1:]
-        if words:
-            self._check_command(words[0], words[1:])
+        command = _without_prefix(words)
+        if command:
+            self._check_command(command[0], command[1:])
 
     def _note_holders(self, words: Sequence[str]) -> None:
         for word in words:
@@ -165,6 +164,15 @@ class Guard:
     def _refuse_if(evaluated: bool, place: str) -> None:
         if evaluated:
             raise ValueError(_refusal(place))
+
+
+def _without_prefix(words: Sequence[str]) -> Sequence[str]:
+    """Return the words of a command from its name on."""
+    for index, word in enumerate(words):
+        is_option = word.startswith("-") and index > 0 and words[0] in _BEFORE_COMMAND
+        if not (is_option or word in _BEFORE_COMMAND or _ASSIGNMENT.match(word)):
+            return words[index:]
+    return ()
 
 
 def _operands(words: Sequence[str]) -> list[str]:
