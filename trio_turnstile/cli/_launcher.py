@@ -28,12 +28,17 @@ from ._threads import lacks_thread
 
 T = TypeVar("T")
 
-_NO_FILE = (errno.EMFILE, errno.ENFILE)
 _RESERVE = 8
 """How many files are kept open for nothing: to start a command takes three for a moment."""
 
-_PAUSES = (0.01, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
-"""Seconds between attempts while nothing runs that could give something back."""
+_PAUSES = (0.01, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)
+"""Seconds between attempts while nothing runs that could give something back.
+
+In all, longer than trio keeps a thread that has nothing to do, which counts as a process.
+"""
+
+_THREADS = 2
+"""How many threads start commands: more would not be faster."""
 
 _MORE_PAUSES = (4.0,) * 15
 """Further ones for a clean-up, which comes only once."""
@@ -62,6 +67,7 @@ class Launcher:
         self._waiting_cleanups: set[object] = set()
         self._closed = False
         self._freed = trio.lowlevel.ParkingLot()
+        self._threads = trio.CapacityLimiter(_THREADS)
         self._reserve: list[int] = []
         self._fill_reserve()
 
@@ -140,14 +146,15 @@ class Launcher:
 
     async def _start(self, popen: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
         try:
-            return await trio.to_thread.run_sync(self._popen, popen)
+            return await trio.to_thread.run_sync(self._popen, popen, limiter=self._threads)
         except RuntimeError as error:
             if not lacks_thread(error):
                 raise
         except OSError as error:
-            if error.errno not in _NO_FILE:
+            if error.errno not in LACKS:
                 raise
-        # Here, and not in a thread, so that nobody else takes what the reserve gives.
+        # Here, and not in a thread: so nobody else takes what the reserve gives, and a thread
+        # counts as a process.
         with self._reserve_given():
             return self._popen(popen)
 
