@@ -155,13 +155,13 @@ async def test_an_observer_that_raises_inside_an_event_of_its_own_making_is_drop
 def test_decisions_are_logged_at_info_and_refusals_at_debug(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Each goes to the logger of its limiter and carries the decision."""
+    """Each goes to the one logger of all limiters and carries the decision."""
     caplog.set_level(logging.DEBUG)
     log_decisions(CHANGE)
     log_decisions(REFUSAL)
     assert [(r.name, r.levelname, r.message) for r in caplog.records] == [
-        ("trio_turnstile.limiter.api", "INFO", "api: 10 -> 8 (signal)"),
-        ("trio_turnstile.limiter.api", "DEBUG", "api: 8 -> 8 (holding)"),
+        ("trio_turnstile.limiter", "INFO", "api: 10 -> 8 (signal)"),
+        ("trio_turnstile.limiter", "DEBUG", "api: 8 -> 8 (holding)"),
     ]
     assert [vars(r)["decision"] for r in caplog.records] == [CHANGE, REFUSAL]
 

@@ -20,8 +20,9 @@ from trio_turnstile.limits import LimitPolicy, Outcome
 
 from .actuator import LimitActuator
 from .controller import LimitController
-from .events import Decision, LimiterStatistics, Signal
+from .events import Decision, LimiterStatistics, Load, Signal
 from .sampling import OVERLOAD, Sampler, outcome_of
+from .state import statistics_of
 from .throttle import Throttle
 
 
@@ -87,6 +88,7 @@ class Limiter:
         self._max_waiting = max_waiting
         self._actuator = LimitActuator(self._controller, self._sack)
         self._idle: trio.Event | None = None
+        self._waiting = 0
 
     def __repr__(self) -> str:
         state = " closed" if self._actuator.closed else ""
@@ -130,20 +132,11 @@ class Limiter:
 
     def statistics(self) -> LimiterStatistics:
         """Return the state of the limiter at this moment."""
-        tokens = self._sack.statistics()
-        return LimiterStatistics(
-            name=self.name,
-            borrowed_tokens=tokens.borrowed_tokens,
-            total_tokens=self.total_tokens,
-            borrowers=list(tokens.borrowers),
-            tasks_waiting=tokens.tasks_waiting,
-            cap=self._controller.cap,
-            ceiling=self.ceiling,
-            minimum=self.minimum,
-            paused=self._controller.resume_at is not None,
-            closed=self._actuator.closed,
-            bounds=self._controller.bounds,
-        )
+        return statistics_of(self._controller, self._sack, self._actuator.closed)
+
+    def load(self) -> Load:
+        """Return how busy the limiter is, at a cost that does not grow with its tokens."""
+        return Load(self._controller.limit, self._sack.borrowed_tokens, self._waiting)
 
     # ---- tokens, as trio has them ----
 
@@ -335,7 +328,14 @@ class Limiter:
         if self._actuator.closed:
             await trio.lowlevel.checkpoint()
             raise self._actuator.closed_error()
-        await self._sack.acquire_on_behalf_of(borrower)
+        if self._sack.borrowed_tokens < self._controller.limit:
+            await self._sack.acquire_on_behalf_of(borrower)
+        else:  # trio tells the length of its queue only together with a copy of the borrowers
+            self._waiting += 1
+            try:
+                await self._sack.acquire_on_behalf_of(borrower)
+            finally:
+                self._waiting -= 1
         if borrower in self._actuator.turned_away:
             self._give_back(borrower)
             raise self._actuator.closed_error()

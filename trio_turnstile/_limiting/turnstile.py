@@ -1,8 +1,8 @@
 """`open_turnstile`: the service that moves limiters by signals, policies and pauses.
 
 A turnstile is a few tasks in a nursery of its own: the throttle task of its `Dispatcher`,
-a task that samples the limiters for the history, and the watchers. Signals from all of
-them, and from any thread, go one way: they are posted to the dispatcher.
+the sampling of its `Census`, and the watchers. Signals from all of them, and from any thread,
+go one way: they are posted to the dispatcher.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from trio_turnstile._errors import On
 from trio_turnstile._util import check_seconds, open_background_nursery
 from trio_turnstile.limits import LimitPolicy
 
+from .census import Census
 from .dispatcher import Dispatcher
-from .events import LimiterOpened, Observer, Signal, Snapshot
+from .events import LimiterOpened, Observer, Signal
 from .history import History
 from .limiter import Limiter
 from .names import Names
@@ -40,14 +41,13 @@ class Turnstile:
         nursery: trio.Nursery,
         dispatcher: Dispatcher,
         names: Names[Limiter],
-        sample_every: float,
+        census: Census,
     ) -> None:
         self._nursery = nursery
         self._dispatcher = dispatcher
         self._names = names
         self._limiters = names.taken
-        self._sample_every = sample_every
-        self._history = History(sample_every)
+        self._census = census
 
     def __repr__(self) -> str:
         return f"<trio_turnstile.Turnstile of {', '.join(self._limiters) or 'no limiters'}>"
@@ -60,7 +60,7 @@ class Turnstile:
     @property
     def history(self) -> History:
         """Samples of every limiter, and averages over windows up to two hours."""
-        return self._history
+        return self._census.history
 
     def limiter(
         self,
@@ -101,6 +101,7 @@ class Turnstile:
         name = self._names.first_free(limiter.name)
         limiter._actuator.join(name, self._dispatcher)
         self._names.add(name, limiter)
+        self._census.add(name, limiter)
         self._dispatcher.notify(LimiterOpened(name, trio.current_time(), limiter.ceiling))
         return limiter
 
@@ -174,19 +175,6 @@ class Turnstile:
     def _unknown(self, name: str) -> str:
         return f"no limiter is named {name!r}; there are: {', '.join(self._limiters) or 'none'}"
 
-    async def _take_samples(self) -> None:
-        at = trio.current_time()
-        while True:
-            at += self._sample_every
-            await trio.sleep_until(at)
-            for name, limiter in tuple(self._limiters.items()):
-                state = limiter.statistics()
-                sample = Snapshot(
-                    name, at, state.total_tokens, state.borrowed_tokens, state.tasks_waiting
-                )
-                self._history.add(sample)
-                self._dispatcher.notify(sample)
-
 
 Watcher: TypeAlias = Callable[[Turnstile], Awaitable[object]]
 """An async function that watches something and sends signals to the turnstile."""
@@ -214,12 +202,18 @@ async def open_turnstile(
     """
     check_seconds("sample_every", sample_every, positive=True)
     names = Names[Limiter]()
-    dispatcher = Dispatcher(observers, names.discard)
+    census = Census(sample_every)
+
+    def forget(name: str) -> None:
+        names.discard(name)
+        census.discard(name)
+
+    dispatcher = Dispatcher(observers, forget)
     try:
         async with open_background_nursery() as nursery:
-            turnstile = Turnstile(nursery, dispatcher, names, sample_every)
+            turnstile = Turnstile(nursery, dispatcher, names, census)
             nursery.start_soon(dispatcher.run)
-            nursery.start_soon(turnstile._take_samples)
+            nursery.start_soon(census.run, dispatcher.notify if observers else None)
             yield turnstile
     finally:
         # After the watchers have ended: one may still send a signal while it is cancelled.
