@@ -73,6 +73,22 @@ async def test_observers_get_every_event_in_order(autojump_clock: MockClock) -> 
     assert two == one
 
 
+@pytest.mark.parametrize(
+    ("observers", "message"),
+    [
+        (print, r"observers must be a list of functions: \[<built-in function print>\]"),
+        ([1], "an observer must be a function of one event, not 1"),
+    ],
+)
+async def test_what_is_no_observer_is_named_where_it_is_given(
+    observers: object, message: str
+) -> None:
+    """Not when the first event comes."""
+    with pytest.raises(TypeError, match=message):
+        async with open_turnstile(observers=observers):  # type: ignore[arg-type]
+            pass
+
+
 async def test_an_observer_that_raises_is_logged_and_not_called_again(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -193,6 +193,17 @@ class Observer(Protocol):
         """Handle ``event``, quickly and without blocking."""
 
 
+def checked(observers: Iterable[Observer]) -> tuple[Observer, ...]:
+    """Return the observers; raise if one of them, or all, cannot be what they ought to be."""
+    if not isinstance(observers, Iterable):
+        raise TypeError(f"observers must be a list of functions: [{observers!r}]")
+    observers = tuple(observers)
+    for observer in observers:
+        if not callable(observer):
+            raise TypeError(f"an observer must be a function of one event, not {observer!r}")
+    return observers
+
+
 @final
 class Observers:
     """The observers of one turnstile: each is called with every event, until it raises."""

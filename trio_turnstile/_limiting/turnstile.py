@@ -7,6 +7,7 @@ go one way: they are posted to the dispatcher.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -22,7 +23,7 @@ from trio_turnstile.limits import LimitPolicy
 
 from .census import Census
 from .dispatcher import Dispatcher
-from .events import LimiterOpened, Observer, Signal
+from .events import LimiterOpened, Observer, Signal, checked
 from .history import History
 from .limiter import Limiter
 from .names import Names
@@ -147,6 +148,8 @@ class Turnstile:
             something, and calls `up`, `down` or `signal`.
 
         Raises:
+          TypeError: if ``watcher`` cannot be called with a turnstile, as an alarm that is
+            passed without being called: ``watch(cpu_alarm)`` for ``watch(cpu_alarm())``.
           trio.ClosedResourceError: if the turnstile was left.
 
         Error handling:
@@ -156,6 +159,7 @@ class Turnstile:
           left, has to handle `KeyError`. The alarms of this package log it instead.
         """
         self._dispatcher.check_open()
+        check_watcher(watcher)
         self._nursery.start_soon(watcher, self)
 
     # ---- inside ----
@@ -176,6 +180,21 @@ class Turnstile:
         return f"no limiter is named {name!r}; there are: {', '.join(self._limiters) or 'none'}"
 
 
+def check_watcher(watcher: object) -> None:
+    """Raise unless it can be called with a turnstile; trio sees to it that it is async."""
+    what = f"a watcher is an async function of the turnstile, not {watcher!r}"
+    if not callable(watcher):
+        raise TypeError(what)
+    try:
+        signature = inspect.signature(watcher)
+    except ValueError:  # some builtins tell nothing
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise TypeError(f"{what}: {error}; what makes a watcher has to be called") from None
+
+
 Watcher: TypeAlias = Callable[[Turnstile], Awaitable[object]]
 """An async function that watches something and sends signals to the turnstile."""
 
@@ -194,13 +213,15 @@ async def open_turnstile(
       sample_every: seconds between two samples for the history.
 
     Raises:
-      TypeError, ValueError: if ``sample_every`` is no number over 0.
+      TypeError, ValueError: if ``sample_every`` is no number over 0, or ``observers`` are
+        not functions in a list or the like.
 
     Error handling:
       An exception of the body comes out unchanged. If a watcher raises too, both
       come out in an exception group.
     """
     check_seconds("sample_every", sample_every, positive=True)
+    observers = checked(observers)
     names = Names[Limiter]()
     census = Census(sample_every)
 
