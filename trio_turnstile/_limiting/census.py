@@ -18,7 +18,7 @@ class Census:
     """The limiters that are sampled, each with its track in the history."""
 
     def __init__(self, sample_every: float) -> None:
-        self.history = History(sample_every, trio.current_time())
+        self.history: History = History(sample_every, trio.current_time())
         self._tracks: dict[str, tuple[Limiter, Track]] = {}
 
     def add(self, name: str, limiter: Limiter) -> None:

@@ -45,10 +45,11 @@ class Track:
     )
 
     def __init__(self, size: int) -> None:
-        self.tick = -1
+        self.tick: int = -1
         """The tick of the newest sample; ``limit``, ``running``, ``waiting`` are the others."""
         self.limit: float = -1
-        self.running = self.waiting = -1
+        self.running: int = -1
+        self.waiting: int = -1
         self._size = size
         # A ring of rows, which grows up to `size`: each run has a sample at least.
         self._rows, self._runs = bytearray(), 0
