@@ -183,6 +183,7 @@ async def test_a_turnstile_that_was_left_refuses_everything() -> None:
         (cpu_alarm, "not <function cpu_alarm .*: too many positional .*; what makes a watcher has"),
         (alarm, "not <function alarm .*: missing a required .*; what makes a watcher has"),
         (5, "a watcher is an async function of the turnstile, not 5"),
+        (type, "(?i)trio (was )?expect(ed|ing) an async function"),
     ],
 )
 async def test_what_is_no_watcher_is_named_where_it_is_given(watcher: object, message: str) -> None:
