@@ -26,9 +26,10 @@ from trio_turnstile._engine.sources import AnySource, open_source
 from trio_turnstile._errors import ConcurrentError
 from trio_turnstile._util import hold
 
+from .opening import Opening, OpenSource
 from .processors import Consumer, Processor
 from .reports import PipelineReport, StepReport
-from .run import Opening, OpenSource, PipelineRun, run_steps
+from .run import PipelineRun, run_steps
 from .steps import Step
 
 T = TypeVar("T")

@@ -8,13 +8,13 @@ begins a stage; the steps after it that need nothing are fused with it.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any, TypeAlias, cast, final
 
 import attrs
 import trio
-from trio.lowlevel import disable_ki_protection, enable_ki_protection
+from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._engine.buffer import failure_of
 from trio_turnstile._engine.pool import WorkerPool
@@ -31,40 +31,12 @@ from trio_turnstile._util import unwrapped_interrupts
 from .batch_step import BatchStep
 from .fused import FusedSteps, KeyedSteps, OrderedSteps, Outlet
 from .inbox import BatchInbox, Inbox, batch_window
+from .opening import Opening, OpenSource, open_step
 from .reports import PipelineReport, StepReport
 from .step_run import StepRun
 from .steps import Step
-from .yielding import as_function
 
 AnyInbox: TypeAlias = Inbox[Any] | BatchInbox[Any]
-OpenSource: TypeAlias = Callable[["Opening"], Awaitable[RunSource[Any]]]
-"""Opens the source of a run; what has to be closed is entered there."""
-
-
-@final
-@attrs.frozen(eq=False)
-class Opening:
-    """Opens what a run needs, and closes it at the end of the run, last first.
-
-    An error in closing hides nothing: neither what stopped the run before, nor the report. It
-    stops the run itself if nothing else has.
-    """
-
-    _stack: AsyncExitStack
-    _state: RunState
-
-    async def enter(self, manager: AbstractAsyncContextManager[Any], name: str) -> Any:
-        """Enter a context manager, and return what it gives; ``name`` is for its errors."""
-
-        async def leave(*raised: Any) -> None:
-            try:
-                await _unprotected(manager.__aexit__, *raised)
-            except Exception as error:
-                self._state.stop(describe(error, item=None, phase=f"closing of {name}"), "soon")
-
-        entered = await _unprotected(manager.__aenter__)
-        self._stack.push_async_exit(leave)
-        return entered
 
 
 @final
@@ -155,11 +127,6 @@ class PipelineRun:
         self._state.cancel()
 
 
-@disable_ki_protection
-async def _unprotected(function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
-    return await function(*arguments)
-
-
 @enable_ki_protection
 async def run_steps(
     open_source: OpenSource,
@@ -190,7 +157,7 @@ async def run_steps(
                 stack.push_async_callback(source.close)
                 if steps and (steps[0].ordered or steps[0].key is not None):
                     source = in_order(source)
-                functions = [await _open_step(step, opening) for step in steps]
+                functions = [await open_step(step, opening) for step in steps]
                 stages = _build(source, _step_runs(steps, functions, state), steps, outlet, state)
                 # The source is closed outside of the scope: also after an abort it may await.
                 async with reading(source, state):
@@ -329,20 +296,6 @@ def _step_runs(steps: Sequence[Step], functions: Sequence[Any], state: RunState)
         )
         for step, name, function in zip(steps, names, functions, strict=True)
     ]
-
-
-async def _open_step(step: Step, opening: Opening) -> Callable[[Any], Awaitable[Any]]:
-    call: Any = step.call
-    entered: Any = None
-    if isinstance(call, AbstractAsyncContextManager):
-        entered = await opening.enter(cast("Any", call), step.name)
-    for function in (entered, call):
-        if callable(function):
-            return as_function(function)
-    raise TypeError(
-        f"step {step.name!r} is an async context manager that gives {entered!r}, "
-        "and neither can be called with an item"
-    )
 
 
 @enable_ki_protection
