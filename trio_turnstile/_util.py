@@ -83,19 +83,26 @@ def number(*, positive: bool = False) -> Validator:
     return validate
 
 
-def refuse_stray(cancelled: trio.Cancelled) -> None:
-    """Raise an error if user code raised ``cancelled`` and nothing is cancelled.
+def stray(cancelled: trio.Cancelled) -> RuntimeError | None:
+    """Return an error if user code raised ``cancelled`` and nothing is cancelled; else ``None``.
 
     A cache may keep the exception that its first caller met with. Raised again, it would pass
     for the end of the run: trio's nurseries ask only what it is, and not whose.
-
-    Raises:
-      RuntimeError: if no scope around the caller is cancelled.
     """
-    if trio.current_effective_deadline() > -math.inf:
-        raise RuntimeError(
-            "trio.Cancelled was raised where nothing is cancelled: was it kept and raised again?"
-        ) from cancelled
+    if trio.current_effective_deadline() == -math.inf:
+        return None
+    error = RuntimeError(
+        "trio.Cancelled was raised where nothing is cancelled: was it kept and raised again?"
+    )
+    error.__cause__ = cancelled
+    return error
+
+
+def refuse_stray(cancelled: trio.Cancelled) -> None:
+    """Raise the error that `stray` returns, if any."""
+    error = stray(cancelled)
+    if error is not None:
+        raise error
 
 
 def fixup_module_metadata(namespace: dict[str, Any]) -> None:

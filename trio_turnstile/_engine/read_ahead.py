@@ -21,7 +21,7 @@ from typing import Generic, TypeAlias, TypeVar, final
 import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
-from trio_turnstile._util import refuse_stray
+from trio_turnstile._util import refuse_stray, stray
 
 from .buffer import Buffer, failure_of
 from .source import BLOCKED, ENDED, RunSource
@@ -142,12 +142,10 @@ class ReadAhead(Generic[T]):
         except Exception as error:
             self.buffer.close(error)
         except trio.Cancelled as cancelled:
-            try:
-                refuse_stray(cancelled)
-            except RuntimeError as error:
-                self.buffer.close(error)
-            else:
+            error_of_source = stray(cancelled)
+            if error_of_source is None:
                 raise
+            self.buffer.close(error_of_source)
         finally:
             self.buffer.close()
 

@@ -35,6 +35,7 @@ from trio_turnstile._util import (
     check_seconds,
     hold,
     refuse_stray,
+    stray,
     unwrapped_interrupts,
 )
 
@@ -122,11 +123,10 @@ class _Runner:
         except Exception as error:
             self._cleanup_failed(error, operation, slot)
         except trio.Cancelled as cancelled:
-            try:
-                refuse_stray(cancelled)
-            except RuntimeError as error:
-                return self._cleanup_failed(error, operation, slot)
-            raise
+            kept = stray(cancelled)
+            if kept is None:
+                raise
+            self._cleanup_failed(kept, operation, slot)
         finally:
             if slot.scope.cancel_called:
                 slot.cancelled = True

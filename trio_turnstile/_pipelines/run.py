@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from time import perf_counter
 from typing import Any, TypeAlias, cast, final
 
 import attrs
@@ -20,7 +21,7 @@ from trio_turnstile._engine.buffer import failure_of
 from trio_turnstile._engine.pool import WorkerPool
 from trio_turnstile._engine.read_ahead import SourceEnded, receive_from
 from trio_turnstile._engine.run_state import RunState
-from trio_turnstile._engine.slot import lent_tokens
+from trio_turnstile._engine.slot import TURN, lent_tokens
 from trio_turnstile._engine.source import RunSource, Source
 from trio_turnstile._engine.sources import in_order, reading
 from trio_turnstile._engine.window import WINDOW_SLACK, Window, following
@@ -244,6 +245,7 @@ def _plain_stage(
         window=window,
         state=state,
         rate=step.rate,
+        turn=TURN,
     )
     return Stage(pool, fused, inbox, outlet)
 
@@ -267,6 +269,7 @@ def _batch_stage(
         state=state,
         rate=step.rate,
         books=handler,
+        turn=TURN,
     )
     return Stage(pool, runs, inbox, outlet)
 
@@ -301,6 +304,7 @@ def _step_runs(steps: Sequence[Step], functions: Sequence[Any], state: RunState)
 @enable_ki_protection
 async def _pump(source: RunSource[Any], outlet: Outlet, state: RunState) -> None:
     """Put all items of the source into the outlet."""
+    turn_ends = perf_counter() + TURN
     try:
         while True:
             await outlet.wait_for_room()  # first: an item in hand here is in no books
@@ -308,7 +312,9 @@ async def _pump(source: RunSource[Any], outlet: Outlet, state: RunState) -> None
             if not outlet.put_nowait(item):
                 await outlet.put(item)
             item = None  # who waits for the next must not keep the last one alive
-            await trio.lowlevel.checkpoint()
+            if perf_counter() >= turn_ends:
+                await trio.lowlevel.checkpoint()
+                turn_ends = perf_counter() + TURN
     except SourceEnded:
         pass
     except Exception as error:
