@@ -53,7 +53,9 @@ if os.environ.get("DOCS_ONLINE") == "1":
         "trio": ("https://trio.readthedocs.io/en/stable", None),
     }
 else:
-    nitpick_ignore_regex.append(("py:.*", r"len|(collections|contextlib|math|os|random|trio)\..*"))
+    nitpick_ignore_regex.append(
+        ("py:.*", r"len|logging|(collections|contextlib|logging|math|os|random|trio|types)\..*")
+    )
 
 # Examples take no time, however long they sleep: the clock jumps when every task waits.
 doctest_global_setup = """

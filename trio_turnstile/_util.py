@@ -210,7 +210,7 @@ async def hold(
     aborted: Aborted | None = None
     failure: Exception | None = None
 
-    async def in_background(task_status: trio.TaskStatus[L]) -> None:
+    async def in_background(task_status: trio.TaskStatus[L]) -> None:  # noqa: ASYNC910 (`run` does)
         nonlocal aborted
         try:
             await run(task_status)

@@ -100,8 +100,9 @@ async def run_shell(
             # pipe if nobody reads it.
             collecting = trio.CancelScope(shield=True)
             nursery.start_soon(_collect, streams, collecting)
+            limit = trio.move_on_after(math.inf if seconds is None else seconds)
             try:
-                with trio.move_on_after(math.inf if seconds is None else seconds) as limit:
+                with limit:
                     await _wait(process)
             finally:
                 # If we were stopped for a while, a command that has ended is seen after its
