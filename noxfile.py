@@ -109,6 +109,14 @@ def tests_quick(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Run fifty times as many random schedules as the tests do; it takes a quarter of an hour."""
+    install_wheel(session)
+    session.env["TURNSTILE_SOAK"] = "50"
+    test_wheel(session, "pytest", "tests/soak", *SIDE_BY_SIDE)
+
+
+@nox.session
 def wheel(session: nox.Session) -> None:
     """Check what is in the wheel: all modules, the public names, the command."""
     install_wheel(session)

@@ -8,7 +8,7 @@ from time import perf_counter
 
 from ._harness import Benchmark, Figure, Goal, Result
 
-OURS, TRIO = "import trio_turnstile", "import trio"
+OURS, TRIO = "from trio_turnstile import Limiter, open_turnstile", "import trio"
 FRONT_ENDS = "from trio_turnstile import Producer"
 
 

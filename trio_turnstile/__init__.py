@@ -14,36 +14,33 @@ The wings behind this page, each of which imports only from those before it:
 
 from typing import TYPE_CHECKING
 
-from ._errors import Aborted, ConcurrentError, Overloaded, Saturated, parse_retry_after
-from ._limiting.alarms import alarm, cpu_alarm, load_alarm, loop_lag_alarm, memory_alarm
-from ._limiting.events import (
-    Bound,
-    Decision,
-    Event,
-    LimiterClosed,
-    LimiterOpened,
-    LimiterStatistics,
-    Load,
-    Observer,
-    Reason,
-    Signal,
-    Snapshot,
-    log_decisions,
-)
-from ._limiting.history import History
-from ._limiting.limiter import Limiter
-from ._limiting.rate import RateLimiter
-from ._limiting.throttle import Throttle
-from ._limiting.turnstile import Turnstile, Watcher, open_turnstile
-from ._util import fixup_module_metadata as _fixup_module_metadata
-from .limits import LimitPolicy
-
 if TYPE_CHECKING:
     from ._engine.budget import RetryBudget
     from ._engine.letters import dead_letter_to_dict
     from ._engine.policies import Abort, Backoff, DeadLetter, ErrorPolicy, Halt, Log, Retry, Skip
     from ._engine.retrying import retry
     from ._engine.verdicts import Divert, Fail, RetryIn, Stop, Verdict
+    from ._errors import Aborted, ConcurrentError, Overloaded, Saturated, parse_retry_after
+    from ._limiting.alarms import alarm, cpu_alarm, load_alarm, loop_lag_alarm, memory_alarm
+    from ._limiting.events import (
+        Bound,
+        Decision,
+        Event,
+        LimiterClosed,
+        LimiterOpened,
+        LimiterStatistics,
+        Load,
+        Observer,
+        Reason,
+        Signal,
+        Snapshot,
+        log_decisions,
+    )
+    from ._limiting.history import History
+    from ._limiting.limiter import Limiter
+    from ._limiting.rate import RateLimiter
+    from ._limiting.throttle import Throttle
+    from ._limiting.turnstile import Turnstile, Watcher, open_turnstile
     from ._phases.manager import Manager, Report
     from ._phases.runner import run_phases, start_phases
     from ._phases.scalable import Channels, Phase, PhaseTimeouts, Scalable
@@ -56,6 +53,7 @@ if TYPE_CHECKING:
     from ._pipelines.reports import PipelineReport, StepReport
     from ._pipelines.run import PipelineRun
     from ._pipelines.steps import DISCARD, Discard, Many
+    from .limits import LimitPolicy
 
 __version__ = "0.1.0"
 
@@ -136,13 +134,26 @@ __all__ = [
     "start_phases",
 ]
 
-_fixup_module_metadata(globals())
-
 if not TYPE_CHECKING:  # for a type checker, a name that is not there has to stay an error
-    # The engine and its two front ends take longer to import than the limiters, which many
-    # programs use alone. They are loaded when one of these names is first used, and all at
-    # once, so that this page is the module of each of them from the beginning.
-    _LATE = {
+    # Nothing is imported before a name is used: the command has to take care of its signals
+    # before it waits for trio to be imported. And the engine and its two front ends take longer
+    # to import than the limiters, which many programs use alone. Each of the two parts is loaded
+    # at once, so that this page is the module of each name from the beginning.
+    _LIMITERS = {
+        "._errors": "Aborted ConcurrentError Overloaded Saturated parse_retry_after",
+        "._limiting.alarms": "alarm cpu_alarm load_alarm loop_lag_alarm memory_alarm",
+        "._limiting.events": (
+            "Bound Decision Event LimiterClosed LimiterOpened LimiterStatistics Load Observer "
+            "Reason Signal Snapshot log_decisions"
+        ),
+        "._limiting.history": "History",
+        "._limiting.limiter": "Limiter",
+        "._limiting.rate": "RateLimiter",
+        "._limiting.throttle": "Throttle",
+        "._limiting.turnstile": "Turnstile Watcher open_turnstile",
+        ".limits": "LimitPolicy",
+    }
+    _ENGINE = {
         "._engine.budget": "RetryBudget",
         "._engine.letters": "dead_letter_to_dict",
         "._engine.policies": "Abort Backoff DeadLetter ErrorPolicy Halt Log Retry Skip",
@@ -165,13 +176,20 @@ if not TYPE_CHECKING:  # for a type checker, a name that is not there has to sta
     def __getattr__(name: str) -> object:
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        _load(_LIMITERS)
+        if name not in globals():
+            _load(_ENGINE)
+        return globals()[name]
+
+    def _load(part: dict[str, str]) -> None:
         from importlib import import_module
 
-        for home, names in _LATE.items():
+        from ._util import fixup_module_metadata
+
+        for home, names in part.items():
             module = import_module(home, __name__)
             globals().update({each: getattr(module, each) for each in names.split()})
-        _fixup_module_metadata(globals())
-        return globals()[name]
+        fixup_module_metadata(globals())
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})
