@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from trio_turnstile._errors import ConcurrentError
+from trio_turnstile._errors import Aborted, ConcurrentError
 from trio_turnstile._util import check_seconds, check_whole, open_plain_nursery
 
 from .pipeline import Producer
@@ -55,11 +55,28 @@ async def open_dead_letters(
         finally:
             done.set()
 
-    async with open_plain_nursery() as nursery:
-        nursery.start_soon(read)
-        try:
-            with send:
-                yield send
-            await done.wait()
-        finally:
-            shield.deadline = trio.current_time() + grace
+    with _alone():
+        async with open_plain_nursery() as nursery:
+            nursery.start_soon(read)
+            try:
+                with send:
+                    yield send
+                await done.wait()
+            finally:
+                shield.deadline = trio.current_time() + grace
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Raise an `Aborted` that is all that comes out of a nursery by itself."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        first = group.exceptions[0]
+        if (
+            isinstance(group, Aborted)
+            or len(group.exceptions) > 1
+            or not isinstance(first, Aborted)
+        ):
+            raise
+        raise first from None
