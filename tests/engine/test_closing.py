@@ -13,13 +13,16 @@ from trio.testing import MockClock
 
 from trio_turnstile import (
     Aborted,
+    Batch,
     Consumer,
+    Limiter,
     Processor,
     Producer,
     Scalable,
     run_phases,
     start_phases,
 )
+from trio_turnstile._engine.sources import open_source
 from trio_turnstile.testing import assert_conserved
 
 
@@ -314,3 +317,58 @@ async def test_run_phases_does_not_hang_if_its_start_cannot_be_told() -> None:
     with trio.fail_after(5), pytest.RaisesGroup(RuntimeError):
         status: Any = Status()
         await run_phases([Scalable()], limiter=1, task_status=status)
+
+
+async def test_late_items_before_a_batch_are_counted(autojump_clock: MockClock) -> None:
+    """An item that a generator gives after the drain is cancelled, pumped or not."""
+
+    async def source() -> AsyncIterator[int]:
+        for number in range(100):
+            await trio.sleep(1)
+            yield number
+
+    async def store(items: list[int]) -> None:
+        await trio.sleep(5)
+
+    async with (Producer(source) | Consumer(store, batch=Batch(2))).start() as run:
+        await trio.sleep(3.5)
+        run.drain()
+    (step,) = run.steps
+    assert (step.received, step.completed, step.cancelled) == (4, 3, 1)
+    assert_conserved(run)
+
+
+async def test_merged_sources_inside_of_merged_sources_fail_together(
+    autojump_clock: MockClock,
+) -> None:
+    """A failure stops the reading of all of them."""
+
+    async def broken() -> AsyncIterator[int]:
+        await trio.sleep(1)
+        yield 1
+        raise OSError("no more")
+
+    inner = Producer.merge(Producer(nursery_round_the_yield()), Producer([7]))
+    with trio.fail_after(100), pytest.raises(Aborted, match="stopped"):
+        await (Producer.merge(inner, Producer(broken)) | Consumer(Table(seconds=1))).run()
+
+
+async def test_a_kept_token_of_the_work_is_given_back(autojump_clock: MockClock) -> None:
+    """With tokens of their own for preparing, an operation without clean-up gives both back."""
+    limiters = Limiter("work", 1), Limiter("prepare", 2)
+
+    class Works(Scalable):
+        async def work(self, channels: Any) -> None:
+            await trio.sleep(1)
+
+    report = await run_phases(
+        [Works() for _ in range(4)], limiter=limiters[0], prepare_limiter=limiters[1]
+    )
+    assert report.completed == 4
+    assert [limiter.borrowed_tokens for limiter in limiters] == [0, 0]
+
+
+async def test_an_iterable_never_makes_anyone_wait() -> None:
+    """Whoever waits all the same is told."""
+    with pytest.raises(RuntimeError, match="never makes anyone wait"):
+        await open_source([1]).receive()

@@ -226,3 +226,19 @@ async def test_the_end_of_one_receive_end_is_told_once(autojump_clock: MockClock
         await trio.sleep(1)
         receive.close()
     assert len(told) == 1
+
+
+async def test_a_pumped_source_that_is_cancelled_is_cancelled(autojump_clock: MockClock) -> None:
+    """A real cancellation while a source is read goes on as such."""
+
+    def source() -> Iterator[int]:
+        yield 1
+        scope.cancel()
+        raise kept
+
+    kept = await kept_cancellation()
+    consumer: Any = Consumer
+    with trio.CancelScope() as scope:
+        async with (Producer(source) | consumer(store, batch=Batch(2))).start():
+            pass
+    assert scope.cancelled_caught

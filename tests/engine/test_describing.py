@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from trio_turnstile import (
     ConcurrentError,
     Consumer,
     DeadLetter,
+    Fail,
     Processor,
     Producer,
     Retry,
+    RetryIn,
     Scalable,
     Skip,
     run_phases,
@@ -180,3 +184,78 @@ def test_a_described_error_can_be_pickled() -> None:
     """What the library remembers of it goes along."""
     error = pickle.loads(pickle.dumps(ConcurrentError("m", item=3, notes=["n"])))
     assert (error.item, error.notes) == (3, ("n",))
+
+
+class Strange(list[int]):
+    """Its class has the name of another, and what it shows raises."""
+
+    def __iter__(self) -> Iterator[int]:
+        raise RuntimeError("cannot be gone through")
+
+    def __len__(self) -> int:
+        raise RuntimeError("has no length")
+
+
+Strange.__name__ = "list"
+
+
+async def test_what_lies_about_itself_is_shown_by_its_class() -> None:
+    """Items and identifiers too."""
+
+    async def call(item: object) -> None:
+        raise OSError("x")
+
+    report = await (Producer([Strange()]) | Consumer(call, on_error=Skip())).run()
+    assert "<Strange>" in str(report.errors[0])
+    phases = await run_phases([Named(Strange())], limiter=1)
+    assert phases.errors[0].identifiers == ("<Strange>",)
+
+
+@pytest.mark.parametrize("wait", [math.nan, -1, math.inf, "1", True])
+async def test_a_retry_that_cannot_be_waited_for_aborts_with_a_note(wait: Any) -> None:
+    """Whatever policy asks for it."""
+
+    class Mine:
+        def decide(self, error: ConcurrentError) -> RetryIn:
+            return RetryIn(wait)
+
+    async def call(item: object) -> None:
+        raise OSError("x")
+
+    with pytest.raises(Aborted) as caught:
+        await (Producer([1, 2]) | Consumer(call, limiter=1, on_error=[Mine(), Skip()])).run()
+    assert "the error policies could not decide: ValueError" in caught.value.exceptions[0].notes[0]
+
+
+@pytest.mark.parametrize("verdict", [Fail, "fail", True, 5])
+async def test_what_is_no_verdict_aborts_with_a_note(verdict: Any) -> None:
+    """It is not taken for one of the verdicts."""
+
+    class Mine:
+        def decide(self, error: ConcurrentError) -> Any:
+            return verdict
+
+    async def call(item: object) -> None:
+        raise OSError("x")
+
+    with pytest.raises(Aborted) as caught:
+        await (Producer([1, 2]) | Consumer(call, limiter=1, on_error=[Mine(), Skip()])).run()
+    assert "must give a verdict or None" in caught.value.exceptions[0].notes[0]
+
+
+async def test_groups_and_chains_of_kept_errors_keep_no_tracebacks() -> None:
+    """However they hang together, in a circle too; what has none is left as it is."""
+    circle = ValueError("circle")
+    circle.__context__ = ExceptionGroup("", [circle, OSError("x")])
+
+    async def call(item: int) -> None:
+        raise circle
+
+    class Reports(Scalable):
+        async def work(self, channels: Any) -> None:
+            await channels.errors.send(ConcurrentError("noted"))
+
+    report = await (Producer(range(30)) | Consumer(call, limiter=1, on_error=Skip())).run()
+    assert report.errors[-1].__traceback__ is None
+    phases = await run_phases([Reports() for _ in range(30)], limiter=1)
+    assert phases.errors[-1].notes == ()

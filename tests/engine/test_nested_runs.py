@@ -131,3 +131,20 @@ async def test_an_error_of_a_run_inside_a_step_is_the_step_s(autojump_clock: Moc
     report = await (Producer(range(3)) | Consumer(step, limiter=api, on_error=Skip())).run()
     assert report.steps[0].failed == 3
     assert api.borrowed_tokens == 0
+
+
+async def test_a_run_under_another_limiter_borrows_nothing(autojump_clock: MockClock) -> None:
+    """Nor from steps further out, which hold other tokens."""
+    outer, other = Limiter("outer", 1), Limiter("other", 1)
+
+    async def innermost(item: int) -> None:
+        assert (outer.borrowed_tokens, other.borrowed_tokens) == (1, 1)
+
+    async def inner(item: int) -> None:
+        await (Producer([1]) | Consumer(innermost, limiter=1)).run()
+
+    async def step(item: int) -> None:
+        await (Producer([1]) | Consumer(inner, limiter=other)).run()
+
+    report = await (Producer([1]) | Consumer(step, limiter=outer)).run()
+    assert report.steps[0].completed == 1

@@ -142,3 +142,8 @@ async def test_an_overload_with_a_retry_after_withholds_the_token() -> None:
         _call(tokens, tokens.release_after, Overloaded(retry_after=3))
         await wait_all_tasks_blocked()
         assert (limiter.total_tokens, limiter.statistics().withheld) == (4, 1)
+
+
+def test_tokens_can_be_made_outside_of_a_run() -> None:
+    """There nobody can be using them."""
+    assert tokens_of(Limiter("api", 3)).total_tokens == 3

@@ -19,7 +19,9 @@ from trio_turnstile import (
     Overloaded,
     Producer,
     Retry,
+    Saturated,
     Skip,
+    Throttle,
     open_turnstile,
     parse_retry_after,
 )
@@ -270,3 +272,49 @@ def test_a_policy_goes_on_from_where_it_was_in_the_next_run() -> None:
         trio.run(main, clock=clock)
     assert policy.times == sorted(policy.times)
     assert len(policy.times) == 18
+
+
+class Unweakable:
+    """A policy that cannot be referred to weakly, and whose limit moves."""
+
+    __slots__ = ("limit",)
+
+    def __init__(self) -> None:
+        self.limit = 5.0
+
+    def on_tick(self, now: float, in_flight: int, waiting: int) -> None:
+        self.limit = 3.0
+
+    def why(self) -> Mapping[str, object]:
+        raise RuntimeError("no reason")
+
+
+async def test_a_policy_that_cannot_say_why_is_retired(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The bound says that the policy failed, and the limit stays."""
+    async with open_turnstile() as turnstile:
+        api = turnstile.limiter("api", 8, policy=Unweakable())
+        await trio.sleep(1)
+        assert api.total_tokens == 3
+        assert api.statistics().bounds["policy"].why["reason"] == "the policy failed"
+    assert len(caplog.records) == 1
+
+
+async def test_rules_can_be_changed_while_they_hold(autojump_clock: MockClock) -> None:
+    """A throttle and the length of the queue, live."""
+    async with open_turnstile() as turnstile:
+        api = turnstile.limiter("api", 8)
+        api.throttle = Throttle(down=3, hold=0)
+        assert api.throttle.down == 3
+        api.down()
+        await trio.sleep(0.1)
+        assert api.total_tokens == 5
+        api.max_waiting = 0
+        assert api.max_waiting == 0
+        api.total_tokens = 1
+        async with api:
+            with pytest.raises(Saturated):
+                await api.acquire_on_behalf_of("other")
+        with pytest.raises(ValueError, match=r"throttle.min must not be over the ceiling: 9 > 8"):
+            api.throttle = Throttle(min=9)

@@ -29,7 +29,7 @@ __all__ = [
     "Windowed",
 ]
 
-if not TYPE_CHECKING:
+if not TYPE_CHECKING:  # pragma: no branch
     # A program uses one policy at most: the others need not be imported.
     _HOMES = {
         "AIMDLimit": "._aimd",
