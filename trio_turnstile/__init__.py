@@ -178,9 +178,9 @@ if (
     def __getattr__(name: str) -> object:
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        _load(_LIMITERS)
-        if name not in globals():
-            _load(_ENGINE)
+        for part in (_LIMITERS, _ENGINE):
+            if name not in globals():
+                _load(part)
         return globals()[name]
 
     def _load(part: dict[str, str]) -> None:

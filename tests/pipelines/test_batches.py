@@ -302,6 +302,18 @@ async def test_one_concurrent_error_for_several_members() -> None:
     assert [error.identifiers for error in report.errors] == [("s7",)] * 3
 
 
+async def test_members_keep_their_own_items() -> None:
+    """Whatever item an error names that is raised for a whole batch."""
+    mine = ConcurrentError("mine", item="part 3")
+
+    async def store(numbers: list[int]) -> None:
+        raise mine
+
+    report = await (Producer(range(2)) | Consumer(store, batch=Batch(2), on_error=Skip())).run()
+    assert [error.item for error in report.errors] == [0, 1]
+    assert all("mine" in str(error) for error in report.errors)
+
+
 async def test_members_become_dead_letters() -> None:
     """Each failed item of a batch becomes a dead letter of its own."""
     letters, dead = trio.open_memory_channel[ConcurrentError](9)
