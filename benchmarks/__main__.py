@@ -11,16 +11,19 @@ from typing import Any
 
 import attrs
 
-from . import latency, limiters, memory, phases, pipelines, policy
+from . import imports, latency, limiters, many, memory, phases, pipelines, policy, shapes
 from ._harness import Benchmark, Figure, Result
 
 BENCHMARKS = (
     *limiters.BENCHMARKS,
     *phases.BENCHMARKS,
     *pipelines.BENCHMARKS,
+    *shapes.BENCHMARKS,
     *policy.BENCHMARKS,
     *latency.BENCHMARKS,
     *memory.BENCHMARKS,
+    *many.BENCHMARKS,
+    *imports.BENCHMARKS,
 )
 
 

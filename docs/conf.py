@@ -44,7 +44,7 @@ napoleon_custom_sections = ["Cancellation", "Error handling"]
 napoleon_google_docstring = napoleon_numpy_docstring = False  # see google_style() below
 
 # Type variables, and aliases that are not public: the pages spell them out.
-nitpick_ignore_regex = [("py:class", r"(.*\.)?([A-Z](_co|_contra)?|On|Trigger)")]
+nitpick_ignore_regex = [("py:class", r"(.*\.)?([A-Z](_co|_contra)?|On|Trigger|Sink|PhaseOptions)")]
 
 if os.environ.get("DOCS_ONLINE") == "1":
     extensions.append("sphinx.ext.intersphinx")
@@ -53,7 +53,9 @@ if os.environ.get("DOCS_ONLINE") == "1":
         "trio": ("https://trio.readthedocs.io/en/stable", None),
     }
 else:
-    nitpick_ignore_regex.append(("py:.*", r"len|(collections|contextlib|math|os|random|trio)\..*"))
+    nitpick_ignore_regex.append(
+        ("py:.*", r"len|logging|(collections|contextlib|logging|math|os|random|trio|types)\..*")
+    )
 
 # Examples take no time, however long they sleep: the clock jumps when every task waits.
 doctest_global_setup = """

@@ -23,13 +23,13 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from testkit.servers import Reply, http_server, tcp_server
-from trio_turnstile import PipelineReport
+from trio_turnstile import Aborted, PipelineReport
 from trio_turnstile.testing import assert_conserved
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
 LIMIT = 30.0
-"""Seconds after which something must be wrong; nothing here takes one."""
+"""Seconds after which something must be wrong; nothing here takes two."""
 
 Main = Callable[..., Awaitable[PipelineReport]]
 
@@ -110,8 +110,8 @@ class Shop:
             orders = list(range(3 * number - 2, 3 * number + 1))
             return Reply({"orders": orders, "next": number + 1 if number < 3 else None})
         if number == 4 and trio.current_time() < self.ready:
-            self.ready = min(self.ready, trio.current_time() + 0.2)
-            return Reply(status=429, headers=("Retry-After: 0.2",))
+            self.ready = min(self.ready, trio.current_time() + 1)
+            return Reply(status=429, headers=("Retry-After: 1",))
         if number == 5:
             return Reply(status=404)
         if number == 6:
@@ -139,6 +139,22 @@ async def test_pages(tmp_path: Path) -> None:
     assert shop.asked["/orders/4"] == 2
 
 
+async def test_pages_of_an_api_that_breaks_down(tmp_path: Path) -> None:
+    """The letters of orders that were fetched before are in the file."""
+    shop = Shop()
+
+    async def answer(path: str) -> Reply:
+        return Reply(status=500) if path.endswith("page=3") else await shop.answer(path)
+
+    async with http_server(answer) as url:
+        with pytest.raises(Aborted) as aborted:
+            await program("pages")(url, tmp_path / "orders.db", tmp_path / "letters.jsonl")
+    letters = read_lines(tmp_path / "letters.jsonl")
+    assert {letter["step"] for letter in letters} == {"order", "to_row"}
+    assert sum(step.diverted for step in aborted.value.report.steps) == len(letters) == 2
+    assert rows(tmp_path / "orders.db", "select count(*) from orders") == [(4,)]
+
+
 # ---- redrive ----
 
 
@@ -162,6 +178,16 @@ async def test_redrive(tmp_path: Path) -> None:
     [letter] = read_lines(left_over)
     assert letter["item"] == {"sensor": "garden", "celsius": None}
     assert letter["error"].startswith("TypeError")
+
+
+async def test_redrive_that_is_aborted_loses_no_letter(tmp_path: Path) -> None:
+    """Each reading that counts as diverted is in the file, whatever cuts the run off."""
+    readings, letters = tmp_path / "readings.jsonl", tmp_path / "letters.jsonl"
+    write_lines(readings, [*[{"sensor": str(n), "celsius": None} for n in range(200)], {}])
+    with pytest.raises(Aborted) as aborted:
+        await program("redrive")(readings, tmp_path / "kelvins.jsonl", letters)
+    diverted = aborted.value.report["to_kelvin"].diverted
+    assert diverted == len({letter["item"]["sensor"] for letter in read_lines(letters)}) >= 100
 
 
 # ---- order ----

@@ -39,7 +39,7 @@ MODULES = [
     trio_turnstile.testing,
     trio_turnstile.integrations.rich,
 ]
-PUBLIC = {name: value for module in reversed(MODULES) for name, value in vars(module).items()}
+PUBLIC = {name: getattr(module, name) for module in reversed(MODULES) for name in dir(module)}
 README = (ROOT / "README.md").read_text()
 
 # ---- the reference ----

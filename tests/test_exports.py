@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import pickle
-from types import FunctionType
+import subprocess
+import sys
+from types import FunctionType, ModuleType
 
 import pytest
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
@@ -14,8 +16,8 @@ from trio_turnstile import Limiter, Scalable, open_turnstile, run_phases
 
 PUBLIC = {
     name: value
-    for name, value in vars(trio_turnstile).items()
-    if not name.startswith("_") and not inspect.ismodule(value)
+    for name in dir(trio_turnstile)
+    if not name.startswith("_") and not inspect.ismodule(value := getattr(trio_turnstile, name))
 }
 
 CLASSES = {name: value for name, value in PUBLIC.items() if isinstance(value, type)}
@@ -34,7 +36,7 @@ def is_protocol(cls: type) -> bool:
 
 def test_nothing_else_is_exported() -> None:
     """No helper and no module is exported by accident."""
-    assert "fixup_module_metadata" not in PUBLIC
+    assert PUBLIC.keys() | {"__version__"} == set(trio_turnstile.__all__)
     modules = {name for name, value in vars(trio_turnstile).items() if inspect.ismodule(value)}
     assert {name for name in modules if not name.startswith("_")} <= {
         "limits",
@@ -43,6 +45,30 @@ def test_nothing_else_is_exported() -> None:
         "integrations",
         "cli",
     }
+
+
+FRESH = """
+import pickle, trio_turnstile
+assert "Producer" in dir(trio_turnstile)
+assert pickle.loads(b"ctrio_turnstile\\nReport\\n.") is trio_turnstile.Report
+assert repr(trio_turnstile.Report) == "<class 'trio_turnstile.Report'>"
+from trio_turnstile import *
+assert Retry is trio_turnstile.Retry
+"""
+
+
+def test_a_name_that_is_loaded_late_is_like_the_others() -> None:
+    """In a fresh interpreter: for `dir`, ``import *`` and pickles, before its first use."""
+    subprocess.run([sys.executable, "-c", FRESH], check=True)
+
+
+@pytest.mark.parametrize("module", [trio_turnstile, trio_turnstile.limits])
+def test_a_name_that_is_not_there_is_an_error(module: ModuleType) -> None:
+    """With the usual message, as `hasattr` needs it; `dir` has those that are there."""
+    assert not hasattr(module, "Producers")
+    with pytest.raises(AttributeError, match=f"module '{module.__name__}' has no attribute 'x'"):
+        _ = module.x
+    assert set(module.__all__) <= set(dir(module))
 
 
 @pytest.mark.parametrize("name", CLASSES)

@@ -207,9 +207,28 @@ def test_function_bodies_are_short() -> None:
 
 def test_importing_it_brings_in_nothing_but_trio_and_attrs() -> None:
     """In a fresh interpreter: what trio and attrs need themselves, and the standard library."""
+    brought = {name.split(".")[0] for name in brought_by("import trio_turnstile")}
+    assert "trio_turnstile" in brought
+    assert brought - set(sys.stdlib_module_names) == {"trio_turnstile"}
+
+
+def test_importing_it_leaves_what_is_rarely_needed_for_later() -> None:
+    """The front ends and the policies come with their first use, and take half of the time."""
+    wings = {wing(name.partition(".")[2]) for name in brought_by("import trio_turnstile")}
+    assert {"_limiting", "limits"} <= {name.split(".")[0] for name in wings}
+    assert not {name for name in wings if name.startswith(("_engine", "_phases", "_pipelines"))}
+    assert "statistics" not in brought_by("import trio_turnstile")
+    assert "trio_turnstile.limits._knee.policy" in brought_by(
+        "from trio_turnstile.limits import KneeLimit"
+    )
+    assert "trio_turnstile._pipelines.run" in brought_by("from trio_turnstile import Producer")
+
+
+def brought_by(statement: str) -> set[str]:
+    """Return the modules that it imports in an interpreter that has trio and attrs already."""
     code = (
-        "import sys, trio, attrs; before = set(sys.modules); import trio_turnstile; "
-        "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
+        f"import sys, trio, attrs; before = set(sys.modules); {statement}; "
+        "print(*set(sys.modules) - before)"
     )
     run = subprocess.run(
         [sys.executable, "-c", code],
@@ -218,6 +237,4 @@ def test_importing_it_brings_in_nothing_but_trio_and_attrs() -> None:
         text=True,
         check=True,
     )
-    brought = set(run.stdout.split())
-    assert "trio_turnstile" in brought
-    assert brought - set(sys.stdlib_module_names) == {"trio_turnstile"}
+    return set(run.stdout.split())

@@ -12,11 +12,8 @@ The wings behind this page, each of which imports only from those before it:
 - ``_phases`` and ``_pipelines``: the two front ends of the engine.
 """
 
-from ._engine.budget import RetryBudget
-from ._engine.letters import dead_letter_to_dict
-from ._engine.policies import Abort, Backoff, DeadLetter, ErrorPolicy, Halt, Log, Retry, Skip
-from ._engine.retrying import retry
-from ._engine.verdicts import Divert, Fail, RetryIn, Stop, Verdict
+from typing import TYPE_CHECKING
+
 from ._errors import Aborted, ConcurrentError, Overloaded, Saturated, parse_retry_after
 from ._limiting.alarms import alarm, cpu_alarm, load_alarm, loop_lag_alarm, memory_alarm
 from ._limiting.events import (
@@ -26,6 +23,7 @@ from ._limiting.events import (
     LimiterClosed,
     LimiterOpened,
     LimiterStatistics,
+    Load,
     Observer,
     Reason,
     Signal,
@@ -37,24 +35,27 @@ from ._limiting.limiter import Limiter
 from ._limiting.rate import RateLimiter
 from ._limiting.throttle import Throttle
 from ._limiting.turnstile import Turnstile, Watcher, open_turnstile
-from ._phases.manager import Manager, Report
-from ._phases.runner import run_phases, start_phases
-from ._phases.scalable import Channels, Phase, PhaseTimeouts, Scalable
-from ._pipelines.amap import amap, amap_list
-from ._pipelines.gathering import Batch, BatchError
-from ._pipelines.jsonlines import (
-    JsonLinesBatchWriter,
-    JsonLinesReader,
-    JsonLinesWriter,
-)
-from ._pipelines.letters import open_dead_letters
-from ._pipelines.pipeline import Pipeline, Producer, Results
-from ._pipelines.processors import Consumer, Processor
-from ._pipelines.reports import PipelineReport, StepReport
-from ._pipelines.run import PipelineRun
-from ._pipelines.steps import DISCARD, Discard, Many
-from ._util import fixup_module_metadata
+from ._util import fixup_module_metadata as _fixup_module_metadata
 from .limits import LimitPolicy
+
+if TYPE_CHECKING:
+    from ._engine.budget import RetryBudget
+    from ._engine.letters import dead_letter_to_dict
+    from ._engine.policies import Abort, Backoff, DeadLetter, ErrorPolicy, Halt, Log, Retry, Skip
+    from ._engine.retrying import retry
+    from ._engine.verdicts import Divert, Fail, RetryIn, Stop, Verdict
+    from ._phases.manager import Manager, Report
+    from ._phases.runner import run_phases, start_phases
+    from ._phases.scalable import Channels, Phase, PhaseTimeouts, Scalable
+    from ._pipelines.amap import amap, amap_list
+    from ._pipelines.gathering import Batch, BatchError
+    from ._pipelines.jsonlines import JsonLinesBatchWriter, JsonLinesReader, JsonLinesWriter
+    from ._pipelines.letters import open_dead_letters
+    from ._pipelines.pipeline import Pipeline, Producer, Results
+    from ._pipelines.processors import Consumer, Processor
+    from ._pipelines.reports import PipelineReport, StepReport
+    from ._pipelines.run import PipelineRun
+    from ._pipelines.steps import DISCARD, Discard, Many
 
 __version__ = "0.1.0"
 
@@ -86,6 +87,7 @@ __all__ = [
     "LimiterClosed",
     "LimiterOpened",
     "LimiterStatistics",
+    "Load",
     "Log",
     "Manager",
     "Many",
@@ -134,5 +136,45 @@ __all__ = [
     "start_phases",
 ]
 
-fixup_module_metadata(globals())
-del fixup_module_metadata
+_fixup_module_metadata(globals())
+
+if not TYPE_CHECKING:  # for a type checker, a name that is not there has to stay an error
+    # The engine and its two front ends take longer to import than the limiters, which many
+    # programs use alone. They are loaded when one of these names is first used, and all at
+    # once, so that this page is the module of each of them from the beginning.
+    _LATE = {
+        "._engine.budget": "RetryBudget",
+        "._engine.letters": "dead_letter_to_dict",
+        "._engine.policies": "Abort Backoff DeadLetter ErrorPolicy Halt Log Retry Skip",
+        "._engine.retrying": "retry",
+        "._engine.verdicts": "Divert Fail RetryIn Stop Verdict",
+        "._phases.manager": "Manager Report",
+        "._phases.runner": "run_phases start_phases",
+        "._phases.scalable": "Channels Phase PhaseTimeouts Scalable",
+        "._pipelines.amap": "amap amap_list",
+        "._pipelines.gathering": "Batch BatchError",
+        "._pipelines.jsonlines": "JsonLinesBatchWriter JsonLinesReader JsonLinesWriter",
+        "._pipelines.letters": "open_dead_letters",
+        "._pipelines.pipeline": "Pipeline Producer Results",
+        "._pipelines.processors": "Consumer Processor",
+        "._pipelines.reports": "PipelineReport StepReport",
+        "._pipelines.run": "PipelineRun",
+        "._pipelines.steps": "DISCARD Discard Many",
+    }
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        for home, names in _LATE.items():
+            module = import_module(home, __name__)
+            globals().update({each: getattr(module, each) for each in names.split()})
+        _fixup_module_metadata(globals())
+        return globals()[name]
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
+
+del TYPE_CHECKING

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import attrs
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from ._errors import Aborted, interruption, leaves
 from ._texts import shown
@@ -82,19 +83,26 @@ def number(*, positive: bool = False) -> Validator:
     return validate
 
 
-def refuse_stray(cancelled: trio.Cancelled) -> None:
-    """Raise an error if user code raised ``cancelled`` and nothing is cancelled.
+def stray(cancelled: trio.Cancelled) -> RuntimeError | None:
+    """Return an error if user code raised ``cancelled`` and nothing is cancelled; else ``None``.
 
     A cache may keep the exception that its first caller met with. Raised again, it would pass
     for the end of the run: trio's nurseries ask only what it is, and not whose.
-
-    Raises:
-      RuntimeError: if no scope around the caller is cancelled.
     """
-    if trio.current_effective_deadline() > -math.inf:
-        raise RuntimeError(
-            "trio.Cancelled was raised where nothing is cancelled: was it kept and raised again?"
-        ) from cancelled
+    if trio.current_effective_deadline() == -math.inf:
+        return None
+    error = RuntimeError(
+        "trio.Cancelled was raised where nothing is cancelled: was it kept and raised again?"
+    )
+    error.__cause__ = cancelled
+    return error
+
+
+def refuse_stray(cancelled: trio.Cancelled) -> None:
+    """Raise the error that `stray` returns, if any."""
+    error = stray(cancelled)
+    if error is not None:
+        raise error
 
 
 def fixup_module_metadata(namespace: dict[str, Any]) -> None:
@@ -115,6 +123,11 @@ def unwrapped_interrupts() -> Iterator[None]:
     """Raise an interrupt that comes out in an exception group by itself.
 
     Code that waits for ``except KeyboardInterrupt`` does not look into groups.
+
+    Who opens a nursery has to be protected from interrupts itself, with trio's
+    ``enable_ki_protection``: one that strikes between the end of an ``async with`` block and
+    the call of ``__aexit__`` would leave the nursery open. User code inside is not protected,
+    and the main task is interrupted wherever it waits.
     """
     try:
         yield
@@ -132,6 +145,7 @@ def _is_all(raised: BaseException, group: BaseExceptionGroup[BaseException]) -> 
 
 
 @asynccontextmanager
+@enable_ki_protection
 async def open_plain_nursery() -> AsyncIterator[trio.Nursery]:
     """Open a nursery that is an implementation detail.
 
@@ -156,6 +170,7 @@ async def open_plain_nursery() -> AsyncIterator[trio.Nursery]:
 
 
 @asynccontextmanager
+@enable_ki_protection
 async def open_background_nursery() -> AsyncIterator[trio.Nursery]:
     """Open such a nursery for background tasks, which is cancelled when the body ends."""
     async with open_plain_nursery() as nursery:
@@ -174,6 +189,7 @@ L = TypeVar("L", bound=_Live)
 
 
 @asynccontextmanager
+@enable_ki_protection
 async def hold(
     run: Callable[[trio.TaskStatus[L]], Awaitable[object]],
     on_abort: Callable[[], object] = lambda: None,
@@ -194,7 +210,7 @@ async def hold(
     aborted: Aborted | None = None
     failure: Exception | None = None
 
-    async def in_background(task_status: trio.TaskStatus[L]) -> None:
+    async def in_background(task_status: trio.TaskStatus[L]) -> None:  # noqa: ASYNC910 (`run` does)
         nonlocal aborted
         try:
             await run(task_status)

@@ -13,7 +13,6 @@ from trio_turnstile import (
     Consumer,
     DeadLetter,
     JsonLinesReader,
-    JsonLinesWriter,
     Log,
     Producer,
     Retry,
@@ -44,7 +43,6 @@ def insert(connection, readings):
 
 
 async def main(readings_file, database, refused_file):
-    letters, dead = trio.open_memory_channel(100)
     # No timeout: while another program locks the database, the batch fails at once and is retried.
     connection = sqlite3.connect(database, timeout=0, check_same_thread=False)
     with closing(connection):
@@ -55,15 +53,12 @@ async def main(readings_file, database, refused_file):
             batch=Batch(100, within=1.0),
             limiter=1,
             on_error=[
-                DeadLetter(letters, on=sqlite3.IntegrityError),
+                DeadLetter(refused_file, on=sqlite3.IntegrityError),
                 Log(),
                 Retry(5, on=sqlite3.OperationalError),
             ],
         )
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon((Producer(dead) | Consumer(JsonLinesWriter(refused_file))).run)
-            with letters:
-                return await (Producer(JsonLinesReader(readings_file)) | store).run()
+        return await (Producer(JsonLinesReader(readings_file)) | store).run()
 
 
 if __name__ == "__main__":

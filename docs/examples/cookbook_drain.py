@@ -26,11 +26,10 @@ async def main(commands_file, unfinished_file, grace=30.0):
     commands = Producer(JsonLinesReader(commands_file))
     pipeline = commands | Consumer(run, limiter=2, on_error=[Log(), Skip()])
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as watch:
-            async with trio.open_nursery() as nursery:
-                running = await nursery.start(pipeline.run)
-                watch.start_soon(stop, running, signals, grace)
-            watch.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            async with pipeline.start() as running:
+                nursery.start_soon(stop, running, signals, grace)
+            nursery.cancel_scope.cancel()
     report = running.report()
     unfinished = "".join(f"{json.dumps(command)}\n" for command in report["run"].cut_off)
     await trio.Path(unfinished_file).write_text(unfinished)

@@ -10,11 +10,11 @@ from trio_turnstile import (
     Batch,
     Consumer,
     DeadLetter,
-    JsonLinesWriter,
     Overloaded,
     Processor,
     Producer,
     Retry,
+    parse_retry_after,
 )
 
 
@@ -35,7 +35,7 @@ class Api:
     async def get(self, path, **query):
         response = await self.client.get(path, params=query)
         if response.status_code == httpx2.codes.TOO_MANY_REQUESTS:
-            raise Overloaded(float(response.headers["retry-after"]))
+            raise Overloaded(parse_retry_after(response.headers.get("retry-after")))
         return response.raise_for_status().json()
 
 
@@ -70,19 +70,17 @@ class Orders:
 
 
 async def main(url, database, letters_file):
-    letters, dead = trio.open_memory_channel(100)
-    async with httpx2.AsyncClient(base_url=url) as client, trio.open_nursery() as nursery:
-        nursery.start_soon((Producer(dead) | Consumer(JsonLinesWriter(letters_file))).run)
-        with letters:
-            api = Api(client)
-            again = Retry(3, on=(Overloaded, httpx2.TransportError))
-            pipeline = (
-                Producer.pages(api.page, 1)
-                | Processor(api.order, limiter=8, timeout=10, on_error=[again, DeadLetter(letters)])
-                | Processor(to_row, on_error=[DeadLetter(letters)])
-                | Consumer(Orders(database), limiter=1, batch=Batch(100, within=1.0))
-            )
-            return await pipeline.run()
+    aside = DeadLetter(letters_file)
+    again = Retry(3, on=Overloaded | httpx2.TransportError)
+    async with httpx2.AsyncClient(base_url=url) as client:
+        api = Api(client)
+        pipeline = (
+            Producer.pages(api.page, 1)
+            | Processor(api.order, limiter=8, timeout=10, on_error=[again, aside])
+            | Processor(to_row, on_error=aside)
+            | Consumer(Orders(database), limiter=1, batch=Batch(100, within=1.0))
+        )
+        return await pipeline.run()
 
 
 if __name__ == "__main__":

@@ -28,13 +28,9 @@ async def mend(letter):
 
 async def store(readings, kelvins_file, letters_file):
     """Convert readings and write them to a file. Those that fail become dead letters."""
-    letters, dead = trio.open_memory_channel(100)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon((Producer(dead) | Consumer(JsonLinesWriter(letters_file))).run)
-        with letters:
-            aside = DeadLetter(letters, on=(TypeError, ValueError))
-            steps = Processor(to_kelvin, on_error=[aside]) | Consumer(JsonLinesWriter(kelvins_file))
-            return await (readings | steps).run()
+    aside = DeadLetter(letters_file, on=TypeError | ValueError)
+    steps = Processor(to_kelvin, on_error=aside) | Consumer(JsonLinesWriter(kelvins_file))
+    return await (readings | steps).run()
 
 
 async def main(readings_file, kelvins_file, letters_file):

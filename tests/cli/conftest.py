@@ -27,6 +27,7 @@ import pytest
 
 import trio_turnstile
 from trio_turnstile.cli import main
+from trio_turnstile.cli._launcher import Launcher
 from trio_turnstile.cli._output import Stream
 
 PATIENCE = 60.0
@@ -126,7 +127,8 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
 @pytest.fixture(autouse=True)
 def _own_signals() -> Iterator[None]:
     """Start with the signal handlers of a terminal, and undo what the command changes."""
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGCHLD", "SIGTSTP", "SIGUSR1", "SIGUSR2")
+    signals = [getattr(signal, name) for name in names]
     before = {signum: signal.getsignal(signum) for signum in signals}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
@@ -157,6 +159,14 @@ def streams() -> Iterator[list[Stream]]:
     for stream in pair:
         stream.close_pipe()
         stream.close()
+
+
+@pytest.fixture
+def launcher() -> Iterator[Launcher]:
+    """What starts commands."""
+    launcher = Launcher(lambda _: None)
+    yield launcher
+    launcher.close()
 
 
 @contextmanager
@@ -340,6 +350,15 @@ class Spawned:
         )
         os.close(to_err)
         self.watch = Watch(Lines(from_err), self._process.pid, from_err)
+
+    def ends_by(self, signum: int) -> int:
+        """Send a signal again and again until the process ends, and return its exit status."""
+        deadline = time.monotonic() + PATIENCE
+        while self._process.poll() is None:
+            assert time.monotonic() < deadline
+            self._process.send_signal(signum)
+            time.sleep(0.05)
+        return self.finish().status
 
     def finish(self) -> Result:
         try:

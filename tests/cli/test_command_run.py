@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trio_turnstile import Decision, Reason, Signal
-from trio_turnstile.cli._command_run import describe_decision
+from trio_turnstile.cli._decisions import describe_decision
 
 
 @pytest.mark.parametrize(

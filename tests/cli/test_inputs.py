@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,48 @@ async def test_only_a_little_is_read_ahead(tmp_path: Path) -> None:
         nursery.cancel_scope.cancel()
     os.write(writer, b"\n")
     os.close(writer)
+
+
+async def test_empty_lines_are_read_ahead_no_further_than_others(tmp_path: Path) -> None:
+    """Many of them take memory although they hold no bytes."""
+    inputs = FileInputs(file_of(b"\n" * 1_000_000, tmp_path / "file"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(inputs.read)
+        assert await anext(inputs) == ""
+        for _ in range(1000):
+            await trio.lowlevel.checkpoint()
+        while trio.to_thread.current_default_thread_limiter().borrowed_tokens:
+            await trio.lowlevel.checkpoint()
+        assert len(inputs._records) < 200_000
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_pipe_that_somebody_made_non_blocking_is_waited_for(tmp_path: Path) -> None:
+    """Nothing in it yet is not the end, and no error."""
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    inputs = FileInputs(None)
+    with replaced_stdin(read_end):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(inputs.read)
+            await trio.sleep(0.05)
+            os.write(write_end, b"one\n")
+            assert await anext(inputs) == "one"
+            os.close(write_end)
+            with pytest.raises(StopAsyncIteration):
+                await anext(inputs)
+
+
+@contextmanager
+def replaced_stdin(fd: int) -> Iterator[None]:
+    saved = os.dup(0)
+    os.dup2(fd, 0)
+    os.close(fd)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 0)
+        os.close(saved)
 
 
 async def test_a_short_pipe_is_known_to_be_short_before_it_is_worked_through(

@@ -52,6 +52,35 @@ def test_a_log_that_failed_once_is_left_alone(tmp_path: Path, soft_limit: Any) -
     assert (tmp_path / "log").read_bytes() == HEADER
 
 
+@pytest.mark.parametrize("room", [0, 1, 20])
+def test_a_line_is_whole_or_absent(room: int, tmp_path: Path, soft_limit: Any) -> None:
+    """What a full disk took of a line is taken back."""
+    log = JobLog(tmp_path / "log")
+    with (
+        soft_limit(resource.RLIMIT_FSIZE, len(HEADER) + room),
+        pytest.raises(OSError, match="large"),
+    ):
+        log.add(ENTRY)
+    log.close()
+    assert (tmp_path / "log").read_bytes() == HEADER
+
+
+def test_a_header_is_whole_or_absent(tmp_path: Path, soft_limit: Any) -> None:
+    """A log that cannot even take its header stays empty."""
+    with soft_limit(resource.RLIMIT_FSIZE, 10), pytest.raises(OSError, match="large"):
+        JobLog(tmp_path / "log")
+    assert (tmp_path / "log").read_bytes() == b""
+
+
+def test_a_torn_line_stays_a_line_of_its_own(tmp_path: Path) -> None:
+    """A run that was killed while it wrote does not spoil the first line of the next."""
+    (tmp_path / "log").write_bytes(HEADER + b"3\t:\t17")
+    log = JobLog(tmp_path / "log")
+    log.add(ENTRY)
+    log.close()
+    assert (tmp_path / "log").read_bytes() == HEADER + b"3\t:\t17\n" + ENTRY.line()
+
+
 def test_a_command_stays_on_its_line() -> None:
     """Newlines in a command become NULs; bytes that are not text are kept."""
     command = "echo 'a\tb\nc'\udcff"

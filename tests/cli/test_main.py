@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import resource
 import runpy
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import trio_turnstile
 from trio_turnstile.cli import main
 
 Call = Callable[..., Any]
@@ -35,6 +39,7 @@ def test_without_the_extra_it_says_so(
         if name.startswith(f"{package}."):
             forgotten.delitem(sys.modules, name)
     forgotten.setitem(sys.modules, package, None)
+    forgotten.delitem(sys.modules, "trio_turnstile.cli._app", raising=False)
     result = call("run", "--work", "true")
     assert (result.status, result.out) == (2, "")
     assert result.err == f"turnstile: {package} is missing; pip install 'trio-turnstile[cli]'\n"
@@ -83,7 +88,7 @@ def test_an_interrupt_outside_of_a_run_has_its_status_too(
     def interrupted(arguments: list[str]) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trio_turnstile.cli._app.launch", interrupted)
+    monkeypatch.setattr(import_module("trio_turnstile.cli._app"), "launch", interrupted)
     assert call("run", "--work", "true").status == 130
 
 
@@ -126,9 +131,18 @@ def test_the_help_tells_what_an_operator_needs_to_know(call: Call) -> None:
         (["run", "--work", "x", "--limit", "many"], "--limit"),
         (["run", "--work", "x", "--retries", "-1"], "--retries"),
         (["run", "--work", "x", "--timeout", "0"], "--timeout"),
-        (["run", "--work", "x", "--min", "5"], "--limit must be from --min, 5, to --max, 4, not 4"),
-        (["run", "--work", "x", "--max", "3"], "--limit must be from --min, 1, to --max, 3, not 4"),
-        (["run", "--work", "x", "-a", "gone"], "--arg-file: cannot read 'gone'"),
+        (["run", "--work", "x", "-j4", "--min", "5"], "from --min, 5, to --max, 4, not 4"),
+        (
+            ["run", "--work", "x", "-j4", "--max", "3"],
+            "--limit must be from --min, 1, to --max, 3, not 4",
+        ),
+        (["run", "--work", "x", "-a", "gone"], "cannot read 'gone': No such file or directory"),
+        (["run", "--work", "x", "-a", "/"], "--arg-file: cannot read '/': Is a directory"),
+        (["run"], "--work is missing: the command to run for each input"),
+        (["run", "--work", "x", ":::", "a"], "::: is of GNU parallel: write -- before the inputs"),
+        (["run", "--work", "x", "a", "--prepare=y"], "'--prepare=y' comes after the input 'a'"),
+        (["run", "--work", "x", "a", "-q"], "write the options first, then --, then the inputs"),
+        (["run", "--work", "x", "--bo\x1bgus"], "--bo\\x1bgus"),
     ],
 )
 def test_wrong_options_are_refused(
@@ -139,4 +153,119 @@ def test_wrong_options_are_refused(
     assert (result.status, result.out) == (2, "")
     assert complaint in result.err
     assert result.err.startswith("turnstile: ")
-    assert result.err.endswith("For help: turnstile run --help\n")
+    command = "run --help" if arguments[0] == "run" else "--help"
+    assert result.err.endswith(f"For help: turnstile {command}\n")
+    assert "\x1b" not in result.err
+
+
+def test_the_help_that_is_named_is_that_of_the_command(call: Call) -> None:
+    """A wrong option of another command does not point to this one."""
+    assert call("simulate", "--bogus").err.endswith("For help: turnstile simulate --help\n")
+
+
+@pytest.mark.parametrize("name", ["--prepare=echo #.txt", "-q", "--prepare"])
+def test_a_file_does_not_become_an_option(name: str, call: Call, here: Path) -> None:
+    """Where the shell may have put the name of a file, an option needs the ``--``."""
+    (here / name).touch()
+    options = ("run", "--work", "echo work", name, *(["true"] if name == "--prepare" else []))
+    result = call(*options, "a")
+    assert (result.status, result.out) == (2, "")
+    assert f"{name!r} is an option, and there is a file of that name: write --" in result.err
+    assert call(*options, "--", "a").status == 0
+    assert call("run", "--work", "echo work", "--", name).lines == [f"work {name}"]
+
+
+@pytest.mark.parametrize("options", [["-qj", "1"], ["-q0j1"], ["-j", "1", "-q"], ["--limit=1"]])
+def test_short_options_may_be_joined(options: list[str], call: Call, here: Path) -> None:
+    """The value of the last one is not taken for an input."""
+    result = call("run", *options, "--work", "echo", "a", "--", "--work")
+    assert (result.status, result.lines) == (0, ["a", "--work"])
+
+
+def test_by_default_the_limit_is_the_number_of_usable_cores(call: Call, gate: Any) -> None:
+    """As with GNU parallel; --max and --min bound it."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert cores is not None
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(cores)
+        watch.signal(signal.SIGUSR2)
+        watch.err.wait_for(f"limit {cores} -> ")
+        gate.let(cores)
+
+    options = ("--min", "0", "--down", "1", "--work", gate.wait)
+    assert call("run", *options, "--", *range(cores), operator=operate).status == 0
+    assert call("run", "--max", "1", "--work", "echo", "--", "a").status == 0
+    assert call("run", "--min", "99", "--work", "echo", "--", "a").status == 0
+
+
+def test_a_lack_of_files_for_the_limit_is_told_beforehand(spawn: Any) -> None:
+    """If the limit on open files cannot be raised enough, a warning says what will happen."""
+    few = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (64, 64))
+    run = spawn("run", "-q", "-j", "50", "--work", "echo", "--", "a", preexec_fn=few)
+    result = run.finish()
+    assert (result.status, result.out) == (0, "a\n")
+    assert "--limit 50 takes at least 275 open files, but only 64 are allowed" in result.err
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+def test_closed_standard_streams_are_no_fault(
+    closed: tuple[int, ...], spawn: Any, here: Path
+) -> None:
+    """Python starts without a stream for a descriptor that is closed."""
+
+    def close() -> None:
+        for fd in closed:
+            os.close(fd)
+
+    run = spawn("run", "--work", "echo out; touch ran", "--", "a", preexec_fn=close)
+    assert run.finish().status == 0
+    assert (here / "ran").exists()
+    assert spawn("run", "--help", preexec_fn=close).finish().status == 0
+    assert spawn("run", "--bogus", preexec_fn=close).finish().status == 2
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])
+def test_a_full_device_is_told_without_a_traceback(arguments: list[str], spawn: Any) -> None:
+    """Help that cannot be written is a failure with a reason."""
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no full device")
+    with Path("/dev/full").open("w") as full:
+        result = spawn(*arguments, stdout=full).finish()
+    assert (result.status, result.err) == (1, "turnstile: No space left on device\n")
+
+
+def test_a_dry_run_onto_a_full_device_blames_no_input(spawn: Any) -> None:
+    """The message says that standard output cannot be written."""
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no full device")
+    with Path("/dev/full").open("w") as full:
+        result = spawn("run", "--dry-run", "--work", "x", "--", "a", stdout=full).finish()
+    assert result.status == 1
+    assert result.err == ("turnstile: cannot write to standard output: No space left on device\n")
+
+
+def test_help_can_be_read_in_any_locale(spawn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a locale has no letter for is no error."""
+    for encoding in ("latin-1", "ascii"):
+        monkeypatch.setenv("PYTHONIOENCODING", encoding)
+        assert spawn("run", "--help").finish().status == 0
+
+
+def test_the_version_is_told_without_the_parser(spawn: Any) -> None:
+    """Neither cyclopts nor rich is imported for it."""
+    code = "import sys; sys.modules['cyclopts'] = sys.modules['rich'] = None; "
+    code += "from trio_turnstile.cli import main; main()"
+    result = spawn("--version", options=("-c", code)).finish()
+    assert (result.status, result.out) == (0, f"{trio_turnstile.__version__}\n")
+
+
+def test_a_run_imports_no_more_than_it_needs(spawn: Any) -> None:
+    """The simulation takes long to import; rich is for terminals and help."""
+    code = (
+        "import atexit, sys; from trio_turnstile.cli import main; "
+        "names = ('trio_turnstile.simulation', 'rich.live', 'matplotlib'); "
+        "atexit.register(lambda: print(*[n for n in names if n in sys.modules])); main()"
+    )
+    result = spawn("run", "-q", "--work", "true", "--", "a", options=("-c", code)).finish()
+    assert (result.status, result.out) == (0, "\n")

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import trio
 
-from trio_turnstile.cli._output import KEPT_IN_MEMORY, Stream
+from trio_turnstile.cli._launcher import Launcher
+from trio_turnstile.cli._output import Stream
 from trio_turnstile.cli._process import Exit, run_shell
+from trio_turnstile.cli._spool import KEPT_IN_MEMORY
 
 
 @pytest.fixture
@@ -26,12 +28,17 @@ async def run(
     command: str, streams: Sequence[Stream], seconds: float | None = None, kill_after: float = 60
 ) -> Exit:
     return await run_shell(
-        command, streams=streams, env=dict(os.environ), seconds=seconds, kill_after=kill_after
+        command,
+        launcher=Launcher(lambda _: None),
+        streams=streams,
+        env=dict(os.environ),
+        seconds=seconds,
+        kill_after=kill_after,
     )
 
 
 def collected(streams: Sequence[Stream]) -> list[bytes]:
-    return [stream.tail(0, 1 << 30) for stream in streams]
+    return [b"".join(stream._spool.read()) for stream in streams]
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from trio_turnstile.cli._live_line import LiveLine
+from trio_turnstile.cli._open_progress import open_progress
 from trio_turnstile.cli._progress import (
-    LiveLine,
     Pace,
     PlainLines,
     ProgressSnapshot,
     describe,
     format_rate,
-    open_progress,
 )
+from trio_turnstile.cli._writer import Writer
 
 SNAPSHOT = ProgressSnapshot(limit=4, running=3, completed=20, failed=1, total=None, state="")
 
@@ -36,7 +37,12 @@ SNAPSHOT = ProgressSnapshot(limit=4, running=3, completed=20, failed=1, total=No
         (
             {"state": "draining"},
             1.0,
-            "draining, limit 4, running 3, done 20 of ?, failed 1, 1/s, ETA ?",
+            "draining, limit 4, running 3, done 20 of ?, failed 1, 1/s",
+        ),
+        (
+            {"total": 100, "limit": 0},
+            1.0,
+            "limit 0, running 3, done 20 of 100, failed 1, 1/s, ETA ?",
         ),
     ],
 )
@@ -75,6 +81,15 @@ def test_a_new_pace_replaces_the_old_one() -> None:
     assert rate == pytest.approx(1, abs=0.2)
 
 
+def test_a_moved_limit_has_a_pace_of_its_own() -> None:
+    """What went on under another limit tells nothing about the time that is left."""
+    pace = Pace(0)
+    for second in range(100):
+        pace.rate(second, second * 10, 8)
+    assert pace.rate(100, 1000, 2) == 0
+    assert pace.rate(110, 1025, 2) == pytest.approx(2.5)
+
+
 def test_bursts_are_levelled_out() -> None:
     """The rate is an average over the last minute."""
     pace = Pace(0)
@@ -101,8 +116,10 @@ async def test_lines_come_ever_more_seldom(
         return SNAPSHOT
 
     start = trio.current_time()
+    lines = PlainLines(Writer(2), quiet=False)
     with trio.move_on_after(1500):
-        await PlainLines(quiet=False).run(snapshot)
+        await lines.run(snapshot)
+    lines.flush()
     assert [time - start for time in times] == [10, 30, 70, 150, 310, 610, 910, 1210]
     assert "turnstile: limit 4, running 3, done 20 of ?" in capfd.readouterr().err
 
@@ -117,6 +134,7 @@ async def test_a_quiet_run_has_no_lines_but_notes(
     progress.hide()
     progress.note("hear, hear")
     progress.show(mid_line=True)
+    progress.flush()
     assert capfd.readouterr().err == "turnstile: hear, hear\n"
 
 
@@ -125,7 +143,9 @@ def test_a_note_that_nobody_can_read_is_no_error(replaced: Any) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     with replaced((2, write_end)):
-        PlainLines(quiet=False).note("x")
+        lines = PlainLines(Writer(2), quiet=False)
+        lines.note("x")
+        lines.flush()
 
 
 # ---- the live line ----

@@ -6,11 +6,13 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from trio_turnstile import Retry
 from trio_turnstile.cli._output import MOST_WAITING
 
 Call = Callable[..., Any]
@@ -168,7 +170,7 @@ def test_the_second_stop_signal_cancels_and_cleans_up(
     assert (result.status, sorted(result.lines)) == (130, ["began", "began", "clean a", "clean b"])
     assert "0 completed, 0 failed, 2 cancelled in " in result.err
     assert result.err.endswith("; 4 not started\n")
-    assert [fields[6:8] for fields in log_entries()] == [["-1", "0"]] * 2
+    assert [fields[6:8] for fields in log_entries()] == [["-1", "15"]] * 2
 
 
 def test_a_cancelled_run_does_not_wait_for_a_clean_up_for_ever(call: Call, gate: Any) -> None:
@@ -237,7 +239,9 @@ def test_an_input_starts_when_it_comes_though_the_pipe_stays_open(call: Call, ga
         os.close(write_end)
 
     result = call(
-        "run", "--work", f"{gate.wait}; echo done {{}} >&2", stdin=read_end, operator=operate
+        *("run", "-j4", "--work", f"{gate.wait}; echo done {{}} >&2"),
+        stdin=read_end,
+        operator=operate,
     )
     assert result.status == 0
     assert "3 completed" in result.err
@@ -277,7 +281,7 @@ def test_a_run_whose_output_nobody_takes_can_be_cancelled(
         ended = b""
         while ended.count(b"\n") < 1 + 3:
             ended += os.read(log, 1000)
-        for text in ("starting nothing more", "cancelled; clean-ups"):
+        for text in ("starting nothing more", "cancelled; ending what runs"):
             watch.signal(signal.SIGINT)
             watch.err.wait_for(text)
 
@@ -454,6 +458,18 @@ def test_a_quiet_run_shows_no_line(call: Call) -> None:
     assert call("run", "-q", "--work", "echo", "--", "a", terminal=True).err == "a\r\n"
 
 
+def test_the_cursor_is_never_hidden(call: Call, gate: Any) -> None:
+    """A process that is stopped, by Ctrl-Z, or killed could not bring it back."""
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(1)
+        watch.err.wait_for("running 1")
+        gate.let(1)
+
+    result = call("run", "--work", gate.wait, "--", "a", operator=operate, terminal=True)
+    assert "\x1b[?25l" not in result.err
+
+
 def test_inputs_may_be_typed(call: Call) -> None:
     """A hint says that the program waits for inputs from the terminal."""
 
@@ -489,3 +505,154 @@ def test_ctrl_c_drains_and_a_second_one_cancels(spawn: Any, gate: Any) -> None:
     assert sorted(shown[-3:-1]) == ["clean a", "clean b"]
     assert shown[-1].startswith("turnstile: 0 completed, 0 failed, 2 cancelled in ")
     assert shown[-1].endswith("; 1 not started")
+
+
+# ---- standard error that nobody reads ----
+
+
+def test_a_run_goes_on_though_nobody_reads_standard_error(spawn: Any, here: Path) -> None:
+    """Notes wait in a queue; when somebody reads, all is there, and the run ends."""
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    stuffing = 0
+    with suppress(BlockingIOError):
+        while True:
+            stuffing += os.write(write_end, b"x" * 4096)
+    os.set_blocking(write_end, True)
+    run = spawn("run", "-j1", "--work", "touch {}", "--", *"abc", stderr=write_end)
+    os.close(write_end)
+    run.watch.wait_until((here / "a").exists)
+    for _ in range(5):
+        run.watch.signal(signal.SIGUSR1)
+    run.watch.wait_until((here / "c").exists)
+    text = b""
+    while chunk := os.read(read_end, 1 << 16):
+        text += chunk
+    os.close(read_end)
+    assert run.finish().status == 0
+    assert b"3 completed, 0 failed" in text[stuffing:]
+
+
+def test_a_run_whose_standard_error_nobody_reads_can_be_ended(
+    spawn: Any, gate: Any, here: Path
+) -> None:
+    """Stop signals are acted on, and another one ends the wait for the reader."""
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(write_end, b"x" * 4096)
+    os.set_blocking(write_end, True)
+    run = spawn("run", "-j1", "--work", gate.wait, "--", *"abc", stderr=write_end)
+    os.close(write_end)
+    gate.arrivals(1)
+    run.watch.signal(signal.SIGTERM)
+    gate.let(1)
+    ended = run.ends_by(signal.SIGTERM)
+    os.close(read_end)
+    assert ended == 143
+
+
+# ---- what a drain gives up ----
+
+
+def test_nothing_is_tried_again_after_the_first_stop_signal(call: Call, gate: Any) -> None:
+    """An operation that fails while the run drains has failed, in spite of its retries."""
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(2)
+        watch.signal(signal.SIGINT)
+        watch.err.wait_for("starting nothing more")
+        gate.let(2)
+
+    result = call(
+        *("run", "-j2", "--retries", "99", "--work", f"{gate.wait}; exit 1", "--", *"abc"),
+        operator=operate,
+    )
+    assert result.status == 2
+    assert "0 completed, 2 failed in " in result.err
+    assert result.err.endswith("; 1 not started\n")
+
+
+def test_what_waits_for_another_attempt_is_given_up_by_a_stop_signal(
+    call: Call, gate: Any, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is cleaned up, and counts and is shown as failed."""
+    monkeypatch.setattr("trio_turnstile.cli._command_run.Retry", waiting_long)
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(2)
+        gate.let(2)
+        watch.wait_until(lambda: len([*here.glob("failed-*")]) == 2)
+        watch.signal(signal.SIGINT)
+        watch.err.wait_for("starting nothing more")
+
+    work = f"{gate.wait}; touch failed-{{}}; exit 3"
+    result = call(
+        *("run", "-j2", "--retries", "99", "--cleanup", "touch clean-{}", "--work", work),
+        *("--", *"ab"),
+        operator=operate,
+    )
+    assert result.status == 2
+    assert "1 'a': work: exit status 3" in result.err
+    assert "0 completed, 2 failed in " in result.err
+    assert sorted(path.name for path in here.glob("clean-*")) == ["clean-a", "clean-b"]
+
+
+def waiting_long(times: int, **more: Any) -> Retry:
+    return Retry(times, backoff=lambda _: 1000.0, **more)
+
+
+def test_a_paused_run_can_be_drained(call: Call, gate: Any) -> None:
+    """At limit 0 what has not begun is given up, and what runs may finish."""
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(2)
+        watch.signal(signal.SIGUSR2)
+        watch.err.wait_for("limit 2 -> 0")
+        gate.let(1)
+        watch.signal(signal.SIGINT)
+        watch.err.wait_for("starting nothing more")
+        gate.let(1)
+
+    result = call(
+        *("run", "-j2", "--min", "0", "--hold", "0", "--work", gate.wait, "--", *"abcd"),
+        operator=operate,
+    )
+    assert result.status == 130
+    assert "2 completed, 0 failed in " in result.err
+    assert result.err.endswith("; 2 not started\n")
+
+
+def test_all_phases_of_what_runs_may_finish(call: Call, gate: Any) -> None:
+    """A drain comes between no two commands of an attempt."""
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(1)
+        watch.signal(signal.SIGINT)
+        watch.err.wait_for("starting nothing more")
+        gate.let(1)
+
+    result = call(
+        *("run", "-j1", "--prepare", gate.wait, "--work", "echo work", "--monitor"),
+        *("echo monitor", "--cleanup", "echo cleanup", "--", *"ab"),
+        operator=operate,
+    )
+    assert (result.status, result.lines) == (130, ["work a", "monitor", "cleanup"])
+
+
+def test_failures_still_halt_a_run_that_drains(call: Call, gate: Any) -> None:
+    """With --halt now, a failure cancels what runs, though a signal has come before."""
+
+    def operate(watch: Any) -> None:
+        assert gate.arrivals(2) == ["a", "b"]
+        watch.signal(signal.SIGINT)
+        watch.err.wait_for("starting nothing more")
+        gate.let(1)
+
+    result = call(
+        *("run", "-j2", "--halt", "now,fail=1", "--work", f"{gate.wait}; exit 1", "--", *"abc"),
+        operator=operate,
+    )
+    assert result.status == 1
+    assert "0 completed, 1 failed, 1 cancelled in " in result.err

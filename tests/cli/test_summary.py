@@ -22,6 +22,7 @@ def summary(**changes: Any) -> Summary:
         "input_error": None,
         "stop_signal": None,
         "lost_output": False,
+        "lost_log": False,
         "seconds": 61.0,
     }
     return Summary(**{**whole, **changes})
@@ -47,6 +48,8 @@ UNREADABLE = OSError("no such device")
         ({"stop_signal": signal.SIGINT, "started": 8, "completed": 7, "failed": 1}, 1),
         ({"lost_output": True}, 141),
         ({"lost_output": True, "completed": 8, "failed": 1}, 1),
+        ({"lost_log": True}, 1),
+        ({"lost_log": True, "completed": 8, "failed": 1}, 2),
     ],
 )
 def test_the_exit_status(changes: dict[str, Any], status: int) -> None:

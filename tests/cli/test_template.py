@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from trio_turnstile.cli._template import Template, quote
+from trio_turnstile.cli._template import Template, quote, quote_visibly
 
 SHELLS = ["/bin/sh", *([f"{bash} --posix"] if (bash := shutil.which("bash")) else [])]
 
@@ -141,6 +142,13 @@ def test_placeholders_may_stand_wherever_a_word_may(command: str, output: str) -
         ("cat <<EOF\n{}\nEOF", "only the shell can tell"),
         ('echo "$(echo "{}")"', "only the shell can tell"),
         ('echo "$(case x in x) echo;; esac)" {}', "only the shell can tell"),
+        ("cat <\\\n<EOF\n{}\nEOF", "only the shell can tell"),
+        ('echo "$\\\n(echo "{}")"', "only the shell can tell"),
+        ("echo $\\\n'{}'", "only the shell can tell"),
+        ("echo $\\\n\\\n(({}))", "only the shell can tell"),
+        ("echo $\\\n{x:-{}}", "only the shell can tell"),
+        ("(\\\n( {} ))", "only the shell can tell"),
+        ('echo $"{}"', "only the shell can tell"),
         ("echo >&{}", "only the shell can tell"),  # bash expands it twice
         ("echo >&2{}", "only the shell can tell"),
         ("echo 'open {}", "only the shell can tell"),
@@ -187,6 +195,105 @@ def test_a_blank_command_is_refused(command: str) -> None:
         Template.parse(command, append=True)
 
 
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        ("[[ {} -gt 5 ]]", "operand of [[ ]]"),
+        ("if [[ -n x && {} -gt 5 ]]; then :; fi", "operand of [[ ]]"),
+        ("[\\\n[ {} -gt 5 ]]", "operand of [[ ]]"),
+        ("[[ $TURNSTILE_INPUT -gt 5 ]]", "the variable TURNSTILE_INPUT"),
+        ("x={}; echo $((x))", "the variable x"),
+        ("x={}; ((x > 5))", "the variable x"),
+        ('x={}; echo "$((x + 1))"', "the variable x"),
+        ("y={}; z=$y; echo $((z))", "the variable z"),
+        ("for f in {}; do echo $((f)); done", "the variable f"),
+        ("set -- {}; echo $(($1))", "the variable 1"),
+        ("echo $((TURNSTILE_INPUT))", "the variable TURNSTILE_INPUT"),
+        ('echo "$[TURNSTILE_INPUT]"', "the variable TURNSTILE_INPUT"),
+        ("a[{}]=1", "an index of an array"),
+        ("a=([{}]=1)", "an index of an array"),
+        ("let {}", "an argument of let"),
+        ("time -p let {}", "an argument of let"),
+        ("echo [[ ; let {}", "an argument of let"),
+        ("f() { let {}; }; f", "an argument of let"),
+        ("case x in x) let {};; esac", "an argument of let"),
+        ("[[ -n x && ( -n y || {} -eq 1 ) ]]", "operand of [[ ]]"),
+        ("x=1 'l'et x={}", "an argument of let"),
+        ("while let {}; do :; done", "an argument of let"),
+        ("(command let {})", "an argument of let"),
+        ("declare -i x={}", "an integer for declare"),
+        ("declare -i x; x={}", "the value of an integer"),
+        ("export {}=1", "a name for export"),
+        ("unset {}", "an argument of unset"),
+        ("printf -v {} x", "as a name"),
+        ("test -v {}", "an operand of test"),
+        ("[ {} -gt 5 ]", "an operand of ["),
+        ("test 5 -lt {}", "an operand of test"),
+        ("exit {}", "an argument of exit"),
+    ],
+)
+def test_an_input_is_refused_where_a_shell_would_evaluate_it(command: str, place: str) -> None:
+    """In arithmetic and as a name, quotes do not help: the error says where, and what to do."""
+    with pytest.raises(ValueError, match=r"n=\$\(printf %d \{\}\)") as error_info:
+        Template.parse(command)
+    assert place in str(error_info.value)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "x={}; echo $x $((1+1))",
+        "export x={}",
+        "[ {} = 5 ]",
+        "test -e {}",
+        "cat {} >a[1]",
+        "grep -E 'a{3}' {}",
+        "read x <{}",
+        "echo \\{1}",
+        "n=$(printf %d {}); echo $((n))",
+        "[[ -e x ]] && cat {}",
+        "echo $((2 + {#})) {}",
+        "for f in a b; do echo $((f)) {}; done",
+        "exit {#}",
+        "let x=1; echo {}",
+    ],
+)
+def test_what_evaluates_no_input_is_allowed(command: str) -> None:
+    """Arithmetic that has nothing to do with the input does no harm."""
+    Template.parse(command)
+
+
+def test_an_input_is_not_put_at_the_end_of_a_command_that_would_evaluate_it() -> None:
+    """The same holds for the input that is added."""
+    with pytest.raises(ValueError, match="an argument of let"):
+        Template.parse("let", append=True)
+
+
+@pytest.mark.skipif("bash" not in SHELLS[-1], reason="there is no bash")
+@pytest.mark.parametrize("command", ["n=$(printf %d {}); echo $((n + 1))", "[ {} = 5 ] || echo {}"])
+def test_the_way_out_is_safe(command: str, trap: Path) -> None:
+    """What the error proposes evaluates nothing in bash."""
+    filled = Template.parse(command).fill("a[$(pwned 1)]", 1)
+    printed(filled, SHELLS[-1], cwd=trap / "here", env={"PATH": str(trap / "bin")})
+    assert not (trap / "trace").exists()
+
+
+@pytest.mark.parametrize("placeholder", ["{1}", "{2/.}", "{%}", "{..}", "{+/}", "{=s/a/b/=}"])
+def test_other_placeholders_of_parallel_are_refused(placeholder: str) -> None:
+    """They would be taken for text in silence; in quotes or with a backslash they are text."""
+    with pytest.raises(ValueError, match="is a placeholder of GNU parallel"):
+        Template.parse(f"echo {placeholder} {{}}")
+    Template.parse(f"echo '{placeholder}' \\{placeholder} {{}}")
+
+
+@pytest.mark.parametrize("text", ["a\x1b[1mb\x07", "\r", "\x9b1m", "a\nb\tc", "", "'\x1b'"])
+def test_a_visible_quote_is_the_same_word(text: str) -> None:
+    """Control characters are written by printf, and the shell gives back the same text."""
+    quoted = quote_visibly(text)
+    assert printed(f"printf %s {quoted}") == text
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", quoted)
+
+
 FRAGMENTS = [
     *("{}", "{.}", "{/}", "{//}", "{/.}", "{#}"),
     *("'", '"', "\\", "`", "$", "#", "(", ")", "{", "}", "[", "]", ";", "&", "|", "<", ">"),
@@ -208,10 +315,20 @@ FRAGMENTS = [
         "&>",
         "<>",
     ),
+    *("[[ ", " -gt ", " ]]", "let ", "x=", "$((x))", "a[", "unset ", "declare -i "),
     *("\\\n", " #", "''", '""', "'a'", '"a"', '"$(', ')"', "echo ", "E\n", "if ", "fi"),
 ]
 HOSTILE = ["'", '"', "`", "$(", ")", "\\", "\n", ";", "|", "&", "#", "${x:-", "}", " ", "x", "{}"]
-CODE = ["pwned 1", "\npwned 1\n", ";pwned 1;", "$(pwned 1)", "`pwned 1`", "|pwned 1", "&pwned 1 "]
+CODE = [
+    "a[$(pwned 1)]",
+    "pwned 1",
+    "\npwned 1\n",
+    ";pwned 1;",
+    "$(pwned 1)",
+    "`pwned 1`",
+    "|pwned 1",
+    "&pwned 1 ",
+]
 
 
 @pytest.fixture

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
+import sys
 import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from fractions import Fraction
 
+import psutil
 import pytest
 import trio
 import trio.lowlevel
@@ -112,3 +118,101 @@ def test_bad_values_are_named(
     """A bad mark or interval gets an error that names it."""
     with pytest.raises(error, match=message):
         loop_lag_alarm(**options)  # type: ignore[arg-type]
+
+
+class Processors:
+    """Stands for psutil: busy for the first ten seconds, and then idle.
+
+    As psutil does, it tells the use since it was last asked, and 0 if that is just now.
+    """
+
+    def __init__(self) -> None:
+        self.asked_at = 0.0
+
+    def cpu_percent(self) -> float:
+        since, now = self.asked_at, trio.current_time()
+        self.asked_at = now
+        busy = max(0.0, min(now, 10.0) - since)
+        return 100 * busy / (now - since) if now > since else 0.0
+
+
+async def test_cpu_alarms_do_not_take_the_use_from_each_other(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each measures over its own interval, also if they ask at one instant."""
+    monkeypatch.setattr(psutil, "cpu_percent", Processors().cpu_percent)
+    async with open_turnstile() as turnstile:
+        names = ("one", "two", "often")
+        limiters = [turnstile.limiter(name, 10, throttle=FREE) for name in names]
+        for name, interval in zip(names, (6.0, 6.0, 0.7), strict=True):
+            turnstile.watch(cpu_alarm(high=0.9, low=0.5, interval=interval, limiter=name))
+        await trio.sleep(18.5)
+    # 0 to 6 s: all. 6 to 12 s: two thirds, so nothing is asked for. 12 to 18 s: none.
+    for limiter in limiters[:2]:
+        assert [d.signal for d in limiter.decisions] == [Signal.DOWN, Signal.UP]
+    assert Signal.DOWN in {d.signal for d in limiters[2].decisions}
+
+
+@pytest.mark.parametrize("make", [cpu_alarm, memory_alarm])
+def test_an_alarm_without_psutil_says_what_to_install(
+    make: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The extra, and how it is had from a clone."""
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    message = (
+        rf"^{make.__name__} needs psutil: install the extra trio-turnstile\[alarms\], that is, "
+        r"pip install '\.\[alarms\]' in the clone"
+    )
+    with pytest.raises(ModuleNotFoundError, match=message):
+        make()
+
+
+async def measure_async() -> float:
+    return 1.0
+
+
+@pytest.mark.parametrize(
+    ("measure", "options", "message"),
+    [
+        (5, {}, "measure must be a function that returns a number, not 5"),
+        (measure_async, {}, "measure must not be async: .*measure_async.*; write a watcher"),
+        (lambda: 1, {"interval": "1"}, "interval must be a number of seconds, not '1'"),
+        (lambda: 1, {"limiter": 3}, "limiter must be the name of a limiter or None, not 3"),
+    ],
+)
+def test_a_bad_argument_of_an_alarm_is_named_where_it_is_given(
+    measure: object, options: dict[str, object], message: str
+) -> None:
+    """Not when the alarm first measures."""
+    with pytest.raises(TypeError, match=message):
+        alarm(measure, high=2, low=1, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [("x", TypeError), (None, TypeError), (cpu_alarm, TypeError), (math.nan, ValueError)],
+)
+async def test_a_measure_that_returns_no_number_is_named(
+    value: object, error: type[Exception], autojump_clock: MockClock
+) -> None:
+    """With what it returned; an alarm does not die unnoticed."""
+
+    def depth() -> object:
+        return value
+
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(error, match=rf"needs a number, but .*depth.* returned {value!r}")
+    ):
+        async with open_turnstile() as turnstile:
+            turnstile.watch(alarm(depth, high=2, low=1))  # type: ignore[arg-type]
+            await trio.sleep(5)
+
+
+async def test_a_measure_may_return_whatever_is_a_number(autojump_clock: MockClock) -> None:
+    """A bool, or a number of another library."""
+    figures: Iterator[float] = iter([True, Fraction(5, 2), Decimal("2.5")])  # type: ignore[list-item]
+    async with open_turnstile() as turnstile:
+        api = turnstile.limiter("api", 10, throttle=FREE)
+        turnstile.watch(alarm(lambda: next(figures), high=2, low=1))
+        await trio.sleep(3.5)
+    assert [d.signal for d in api.decisions] == [Signal.UP, Signal.DOWN, Signal.DOWN]

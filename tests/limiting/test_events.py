@@ -73,6 +73,22 @@ async def test_observers_get_every_event_in_order(autojump_clock: MockClock) -> 
     assert two == one
 
 
+@pytest.mark.parametrize(
+    ("observers", "message"),
+    [
+        (print, r"observers must be a list of functions: \[<built-in function print>\]"),
+        ([1], "an observer must be a function of one event, not 1"),
+    ],
+)
+async def test_what_is_no_observer_is_named_where_it_is_given(
+    observers: object, message: str
+) -> None:
+    """Not when the first event comes."""
+    with pytest.raises(TypeError, match=message):
+        async with open_turnstile(observers=observers):  # type: ignore[arg-type]
+            pass
+
+
 async def test_an_observer_that_raises_is_logged_and_not_called_again(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -155,13 +171,13 @@ async def test_an_observer_that_raises_inside_an_event_of_its_own_making_is_drop
 def test_decisions_are_logged_at_info_and_refusals_at_debug(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Each goes to the logger of its limiter and carries the decision."""
+    """Each goes to the one logger of all limiters and carries the decision."""
     caplog.set_level(logging.DEBUG)
     log_decisions(CHANGE)
     log_decisions(REFUSAL)
     assert [(r.name, r.levelname, r.message) for r in caplog.records] == [
-        ("trio_turnstile.limiter.api", "INFO", "api: 10 -> 8 (signal)"),
-        ("trio_turnstile.limiter.api", "DEBUG", "api: 8 -> 8 (holding)"),
+        ("trio_turnstile.limiter", "INFO", "api: 10 -> 8 (signal)"),
+        ("trio_turnstile.limiter", "DEBUG", "api: 8 -> 8 (holding)"),
     ]
     assert [vars(r)["decision"] for r in caplog.records] == [CHANGE, REFUSAL]
 

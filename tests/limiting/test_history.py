@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import math
 import tracemalloc
+from collections.abc import Callable
 
 import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_turnstile import Event, History, Snapshot, open_turnstile
+from trio_turnstile import (
+    Event,
+    History,
+    Limiter,
+    Load,
+    Snapshot,
+    Turnstile,
+    log_decisions,
+    open_turnstile,
+)
 
 WINDOWS = (10, 20, 40, 60, 120, 180, 300, 600, 1200, 2400, 3600, 7200)
 
 
 def filled(running: list[int], every: float = 2.0) -> History:
     history = History(every)
-    for number, tokens in enumerate(running, 1):
-        history.add(Snapshot("api", number * every, 10, tokens, 0))
+    fill(history, "api", running)
     return history
+
+
+def fill(history: History, limiter: str, running: list[int]) -> None:
+    track = history.begin(limiter)
+    for tick, tokens in enumerate(running, 1):
+        track.add(tick, 10, tokens, 0)
 
 
 def test_the_windows_are_ten_seconds_to_two_hours() -> None:
@@ -50,17 +66,8 @@ def test_an_average_is_of_the_latest_samples_and_keeps_its_fraction() -> None:
 def test_limiters_are_kept_apart() -> None:
     """Samples of one limiter do not count for another."""
     history = filled([3] * 5)
-    for number in range(5):
-        history.add(Snapshot("db", number, 10, 7, 0))
+    fill(history, "db", [7] * 5)
     assert (history.averages("api")[10], history.averages("db")[10]) == (3.0, 7.0)
-
-
-def test_the_latest_sample_is_kept_whole() -> None:
-    """With limit and queue."""
-    history = filled([1, 2])
-    newest = Snapshot("api", 99.0, 5, 4, 3)
-    history.add(newest)
-    assert history.latest("api") == newest
 
 
 @settings(deadline=None)
@@ -87,20 +94,107 @@ def test_no_average_is_given_before_its_window_was_seen(every: float) -> None:
                 assert average is None
 
 
-def test_memory_is_bounded_by_two_hours_of_samples() -> None:
-    """Ten more hours take no more memory, and the averages stay correct."""
-    two_hours = 3600
-    history = filled([5] * two_hours)
+@settings(deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.integers(1, 3),
+            st.sampled_from([1, 10, math.inf]),
+            st.integers(0, 2),
+            st.integers(0, 1),
+        ),
+        max_size=60,
+    ),
+    seconds=st.sampled_from([0.0, 600.0, 3600.0, 7200.0, math.inf]),
+)
+def test_samples_against_a_plain_model(
+    rows: list[tuple[int, float, int, int]], seconds: float
+) -> None:
+    """They come out as they went in, oldest first, also round gaps, and 12 at most are kept."""
+    history = History(600.0)
+    track = history.begin("api")
+    model: list[Snapshot] = []
+    tick = 0
+    for step, limit, running, waiting in rows:
+        tick += step
+        track.add(tick, limit, running, waiting)
+        model.append(Snapshot("api", tick * 600.0, limit, running, waiting))
+    newest = model[-1].time if model else 0
+    expected = [s for s in model[-12:] if newest - s.time < seconds or s is model[-1]]
+    assert history.samples("api", seconds) == expected
+    assert history.latest("api") == (model[-1] if model else None)
+    for window, average in history.averages("api").items():
+        count = math.ceil(window / 600.0)
+        last = model[-count:]
+        if len(last) == count and last[-1].time - last[0].time == (count - 1) * 600.0:
+            assert average == sum(s.running for s in last) / count
+
+
+def test_a_limit_without_end_comes_out_as_it_is() -> None:
+    """As an int, or as infinity."""
+    history = History(2.0)
+    track = history.begin("api")
+    track.add(1, math.inf, 0, 0)
+    track.add(2, 7, 0, 0)
+    assert [sample.limit for sample in history.samples("api")] == [math.inf, 7]
+    assert type(history.samples("api")[1].limit) is int
+
+
+def test_nothing_is_known_of_a_limiter_that_never_was() -> None:
+    """Its samples are none, and what is no number of seconds is named."""
+    history = filled([1])
+    assert history.samples("db") == []
+    with pytest.raises(ValueError, match="seconds must be 0 or more seconds, not -1"):
+        history.samples("api", -1)
+
+
+def grown_by(fill: Callable[[], None]) -> int:
+    """Return by how many bytes the memory in use grew."""
     tracemalloc.start()
     try:
-        for number in range(5 * two_hours):
-            history.add(Snapshot("api", number, 10, 300, 0))
-        grown, _ = tracemalloc.get_traced_memory()
+        fill()
+        return tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    # A sum is an int of its own, 28 or 32 bytes: those of two hours, and no more.
-    assert grown < 1.5 * two_hours * 32
+
+
+def test_memory_is_bounded_by_two_hours_of_samples() -> None:
+    """Each unlike the one before, over ten hours: 90 kB; the averages stay correct."""
+    history = History(2.0)
+    track = history.begin("api")
+
+    def ten_hours() -> None:
+        for tick in range(5 * 3600):
+            track.add(tick, 10 + tick % 3, 299 + 2 * (tick % 2), tick % 5)
+
+    assert grown_by(ten_hours) < 90_000
     assert history.averages("api")[7200] == 300.0
+    assert len(history.samples("api")) == 3600
+
+
+def test_an_idle_limiter_takes_next_to_no_memory() -> None:
+    """Samples that are like the one before are not stored: thousands of limiters are idle."""
+    track = History(2.0).begin("api")
+
+    def two_hours() -> None:
+        for tick in range(3600):
+            track.add(tick, 10, 0, 0)
+
+    assert grown_by(two_hours) < 1_000
+
+
+def test_a_gap_is_no_part_of_a_window() -> None:
+    """Averages come back as their windows fill; a tenth of the samples may be missing."""
+    history = History(2.0)
+    track = history.begin("api")
+    for tick in range(100):
+        track.add(tick, 10, 5, 0)
+    for tick in range(105, 110):
+        track.add(tick, 10, 1, 0)
+    averages = history.averages("api")
+    assert (averages[10], averages[20], averages[40], averages[60]) == (1.0, None, None, None)
+    assert averages[120] == (55 * 5 + 5 * 1) / 60
+    assert [sample.time for sample in history.samples("api", 22)] == [198, *range(210, 220, 2)]
 
 
 async def test_a_turnstile_samples_its_limiters(autojump_clock: MockClock) -> None:
@@ -162,3 +256,112 @@ async def test_an_endless_period_samples_never(autojump_clock: MockClock) -> Non
         turnstile.limiter("api", 5)
         await trio.sleep(7200)
         assert turnstile.history.latest("api") is None
+
+
+async def test_a_new_limiter_has_no_past(autojump_clock: MockClock) -> None:
+    """It may have the name of a closed one: the samples of that one are not its own."""
+    async with open_turnstile() as turnstile:
+        former = turnstile.limiter("api", 10)
+        former.acquire_on_behalf_of_nowait("borrower")
+        await trio.sleep(61)
+        former.close()
+        assert turnstile.history.averages("api")[60] == 1.0
+        turnstile.limiter("api", 10)
+        assert turnstile.history.latest("api") is None
+        await trio.sleep(10)
+        assert turnstile.history.averages("api")[10] == 0.0
+        assert turnstile.history.averages("api")[20] is None
+        assert len(turnstile.history.samples("api")) == 5
+
+
+async def test_a_closed_limiter_is_forgotten_after_two_hours(autojump_clock: MockClock) -> None:
+    """Nothing is kept for ever; one that was never sampled leaves nothing at all."""
+    async with open_turnstile(sample_every=10.0) as turnstile:
+        turnstile.limiter("brief", 1).close()
+        for name in ("one", "two"):
+            limiter = turnstile.limiter(name, 1)
+            await trio.sleep(14)
+            limiter.close()
+        history = turnstile.history
+        assert history.latest("brief") is None
+        await trio.sleep(7177)
+        assert history.samples("one")
+        await trio.sleep(10)
+        assert not history.samples("one")
+        assert history.samples("two")
+        await trio.sleep(10)
+        assert not history.samples("two")
+
+
+async def test_many_limiters_that_are_closed_leave_no_memory(autojump_clock: MockClock) -> None:
+    """Neither tracks nor loggers: two hours later the memory is as before."""
+
+    async def generation(turnstile: Turnstile, number: int) -> None:
+        for user in range(200):
+            limiter = turnstile.limiter(f"user-{number}-{user}", 5)
+            limiter.down()
+            await trio.sleep(1)
+            limiter.close()
+        await trio.sleep(7300)
+
+    async with open_turnstile(observers=[log_decisions], sample_every=2) as turnstile:
+        await generation(turnstile, 0)
+        tracemalloc.start()
+        try:
+            await generation(turnstile, 1)
+            grown, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert grown < 50_000
+
+
+async def test_time_in_which_the_process_was_stopped_has_no_samples(
+    autojump_clock: MockClock,
+) -> None:
+    """One sample when it goes on, at the time it belongs to, and no average over the gap."""
+    seen: list[Event] = []
+    async with open_turnstile(observers=[seen.append]) as turnstile:
+        api = turnstile.limiter("api", 10)
+        start = trio.current_time()
+        await trio.sleep(11)
+        api.acquire_on_behalf_of_nowait("borrower")
+        autojump_clock.jump(7200)
+        await trio.sleep(2)
+        times = [s.time - start for s in seen if isinstance(s, Snapshot)]
+        assert times == [2, 4, 6, 8, 10, 7210, 7212]
+        assert [s.time - start for s in turnstile.history.samples("api", 9000)] == times
+        assert set(turnstile.history.averages("api").values()) == {None}
+        await trio.sleep(6)
+        assert turnstile.history.averages("api")[10] == 1.0
+        assert turnstile.history.averages("api")[20] is None
+
+
+async def test_the_load_is_told_without_copying_the_borrowers() -> None:
+    """Its memory is the same for one borrower and for thousands, and so is its meaning."""
+    limiter = Limiter("api", 5_000)
+    for borrower in range(5_000):
+        limiter.acquire_on_behalf_of_nowait(borrower)
+    tracemalloc.start()
+    try:
+        load = limiter.load()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert load == Load(5_000, 5_000, 0)
+    assert peak < 5_000
+
+
+async def test_the_load_counts_those_who_wait() -> None:
+    """Also when some of them give up."""
+    limiter = Limiter("api", 1)
+    limiter.acquire_on_behalf_of_nowait("first")
+    async with trio.open_nursery() as nursery:
+        for number in range(3):
+            nursery.start_soon(limiter.acquire_on_behalf_of, number)
+        await wait_all_tasks_blocked()
+        assert limiter.load() == Load(1, 1, 3)
+        limiter.release_on_behalf_of("first")
+        await wait_all_tasks_blocked()
+        assert limiter.load() == Load(1, 1, 2)
+        nursery.cancel_scope.cancel()
+    assert limiter.load() == Load(1, 1, 0)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from testkit.limiters import STEP_BY_STEP
-from trio_turnstile import Limiter, Signal, Turnstile, open_turnstile
+from trio_turnstile import (
+    Limiter,
+    Signal,
+    Throttle,
+    Turnstile,
+    alarm,
+    cpu_alarm,
+    open_turnstile,
+)
 
 
 async def forever(_: Turnstile) -> None:
@@ -165,3 +175,38 @@ async def test_a_turnstile_that_was_left_refuses_everything() -> None:
     ):
         with pytest.raises(trio.ClosedResourceError, match="the turnstile was left"):
             late()
+
+
+@pytest.mark.parametrize(
+    ("watcher", "message"),
+    [
+        (cpu_alarm, "not <function cpu_alarm .*: too many positional .*; what makes a watcher has"),
+        (alarm, "not <function alarm .*: missing a required .*; what makes a watcher has"),
+        (5, "a watcher is an async function of the turnstile, not 5"),
+        (type, "(?i)trio (was )?expect(ed|ing) an async function"),
+    ],
+)
+async def test_what_is_no_watcher_is_named_where_it_is_given(watcher: object, message: str) -> None:
+    """As an alarm that is passed without being called."""
+    async with open_turnstile() as turnstile:
+        with pytest.raises(TypeError, match=message):
+            turnstile.watch(watcher)  # type: ignore[arg-type]
+
+
+async def test_a_watcher_may_be_a_method_or_a_partial() -> None:
+    """Whatever can be called with the turnstile."""
+
+    class Sensor:
+        async def __call__(self, turnstile: Turnstile) -> None:
+            turnstile.down()
+
+        async def watch(self, turnstile: Turnstile, *, name: str | None = None) -> None:
+            turnstile.down(name)
+
+    async with open_turnstile() as turnstile:
+        api = turnstile.limiter("api", 10, throttle=Throttle(down=1, hold=0))
+        turnstile.watch(Sensor())
+        turnstile.watch(Sensor().watch)
+        turnstile.watch(partial(Sensor().watch, name="api"))
+        await wait_all_tasks_blocked()
+        assert api.total_tokens == 7

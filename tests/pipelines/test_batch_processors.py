@@ -53,14 +53,17 @@ def batches_of(pipeline: Producer[int], step: Processor[int, Any], *, apart: boo
 def test_a_batch_becomes_one_thing(apart: bool) -> None:
     """What the function returns goes to the next step, fused or not."""
     step = Processor(total, batch=Batch(2), limiter=1)
-    assert batches_of(Producer(range(5)), step, apart=apart) == [1, 5, 4]
+    assert sorted(batches_of(Producer(range(5)), step, apart=apart)) == [1, 4, 5]
 
 
 @pytest.mark.parametrize("apart", [False, True])
 def test_a_batch_becomes_many(apart: bool) -> None:
     """Each of the items of a `Many` is passed on, in their order."""
     step = Processor(backwards, batch=Batch(3), limiter=1)
-    assert batches_of(Producer(range(5)), step, apart=apart) == [2, 1, 0, 4, 3]
+    out = batches_of(Producer(range(5)), step, apart=apart)
+    # The batches themselves may come in any order.
+    assert [number for number in out if number < 3] == [2, 1, 0]
+    assert [number for number in out if number >= 3] == [4, 3]
 
 
 async def test_results_of_batches_can_be_iterated_over() -> None:

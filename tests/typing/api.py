@@ -26,6 +26,7 @@ from trio_turnstile import (
     LimiterOpened,
     LimiterStatistics,
     LimitPolicy,
+    Load,
     Manager,
     Observer,
     PhaseTimeouts,
@@ -74,6 +75,7 @@ async def limiters() -> None:
     assert_type(api.decisions, tuple[Decision, ...])
     statistics = api.statistics()
     assert_type(statistics, LimiterStatistics)
+    assert_type(api.load(), Load)
     assert_type(statistics.borrowers, list[object])
     assert_type(statistics.paused, bool)
     api.up()
@@ -158,6 +160,7 @@ async def turnstiles() -> None:
         assert_type(turnstile.history, History)
         assert_type(turnstile.history.averages("api"), Mapping[int, float | None])
         assert_type(turnstile.history.latest("api"), Snapshot | None)
+        assert_type(turnstile.history.samples("api", 60), list[Snapshot])
 
 
 # ---- phases ----

@@ -106,7 +106,6 @@ async def phases(operation: Scalable) -> None:
     await run_phases([operation], 8)  # type: ignore[call-arg]
     await run_phases([operation], limiter="8")  # type: ignore[arg-type]
     await run_phases([operation], limiter=trio.Semaphore(8))  # type: ignore[arg-type]
-    await run_phases([operation], limiter=8, on_error=Skip())  # type: ignore[arg-type]
     await run_phases([operation], limiter=8, on_error=[Skip])  # type: ignore[list-item]
     await run_phases([operation], limiter=8, timeouts=60)  # type: ignore[arg-type]
     await run_phases([operation], limiter=8, counting="nobody")  # type: ignore[arg-type]

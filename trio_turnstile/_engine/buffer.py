@@ -41,6 +41,8 @@ class Buffer(Generic[T]):
         """Whether no more will come."""
         self.receivers = trio.lowlevel.ParkingLot()
         """Who waits for an item."""
+        self.dismissed = False
+        """Whether those who fill the buffer are to end."""
         self._readers = trio.lowlevel.ParkingLot()
         self._reader_waits = False
         self._failure: Exception | None = None
@@ -60,6 +62,7 @@ class Buffer(Generic[T]):
         self._failure = self._failure or failure
         self.closed = True
         self.receivers.unpark_all()
+        self._wake_readers()
 
     def receive_nowait(self) -> T:
         """Return the next item.
@@ -90,8 +93,23 @@ class Buffer(Generic[T]):
                 # Whoever is woken looks again: a busy worker may have come first.
                 await self.receivers.park()
 
-    async def wait_taken(self) -> None:
-        """Wait until an item was received, or is waited for; for those who fill the buffer."""
+    async def wait_wanted(self) -> bool:
+        """Wait until more receivers wait than there are items; false once it is `dismissed`."""
+        while not self.dismissed and (self.closed or len(self.receivers) <= len(self.items)):
+            await self._wait_taken()
+        return not self.dismissed
+
+    async def wait_left(self, most: int) -> None:
+        """Wait until so many items are left at most, or the buffer is closed."""
+        while not self.closed and len(self.items) > most:
+            await self._wait_taken()
+
+    def dismiss(self) -> None:
+        """Let those end who fill the buffer and wait until more is wanted."""
+        self.dismissed = True
+        self._wake_readers()
+
+    async def _wait_taken(self) -> None:
         self._reader_waits = True
         await self._readers.park()
 

@@ -137,7 +137,7 @@ def _budget(_: object, field: attrs.Attribute[Any], value: object) -> None:
         raise TypeError(f"{field.name} must be a RetryBudget or None, not {shown(value)}")
 
 
-def _when(_: object, field: attrs.Attribute[str], value: str) -> None:
+def _when(_: object, field: attrs.Attribute[Any], value: object) -> None:
     if value not in ("soon", "now"):
         raise ValueError(f"{field.name} must be 'soon' or 'now', not {value!r}")
 

@@ -21,28 +21,33 @@ from typing import Generic, TypeAlias, TypeVar, final
 import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
-from trio_turnstile._util import refuse_stray
+from trio_turnstile._util import refuse_stray, stray
 
 from .buffer import Buffer, failure_of
 from .source import BLOCKED, ENDED, RunSource
 
 C = TypeVar("C")
 T = TypeVar("T")
+A = TypeVar("A")
+R = TypeVar("R")
 
-Read: TypeAlias = Callable[[Buffer[T]], Awaitable[object]]
-"""Reads a source into a buffer, until its end."""
+Read: TypeAlias = Callable[["ReadAhead[T]"], Awaitable[object]]
+"""Reads a source, until its end or until it is dismissed."""
 
 
 @final
 class ReadAhead(Generic[T]):
     """Whatever has to be awaited: it is read in a task of its own, into a buffer.
 
+    An async generator may hold open what its items need, so it *lingers* until the last item is
+    through: it is closed then, and no read is given up before. It may also hold a cancel scope
+    open, which is a child of the scope round the reading, so it is closed inside of that.
+
     Args:
       read: reads the source to its end.
       reads_ahead: whether a worker should wait for an item while all tokens are in use.
       aclose: closes the source.
-      lingers: whether the source is to live on until the last item is through, as items may
-        need what it holds open. If not, `stop` cancels a read that is under way.
+      lingers: whether it lingers. If not, `stop` gives up a read that is under way.
       beneath: the sources that are read, which may have read ahead themselves.
     """
 
@@ -61,64 +66,88 @@ class ReadAhead(Generic[T]):
         beneath: Sequence[RunSource[T]] = (),
     ) -> None:
         self.reads_ahead = reads_ahead
+        self.buffer = Buffer[T]()
         self._read = read
         self._aclose = aclose
         self._lingers = lingers
         self._beneath = beneath
-        self._buffer = Buffer[T]()
         self._reading = trio.CancelScope()
+        self._awaits_source = False
         self._finished = trio.Event()
-        self.receive_nowait = self._buffer.receive_nowait
-        self.receive = self._buffer.receive
+        self.receive_nowait = self.buffer.receive_nowait
+        self.receive = self.buffer.receive
 
     def abandon(self) -> list[object]:
         """Give up what was read and not received, here and beneath."""
         left = [item for source in self._beneath for item in source.abandon()]
-        return [*self._buffer.abandon(), *left]
+        return [*self.buffer.abandon(), *left]
 
     def let_in(self) -> None:
         """Nobody waits to put an item in."""
 
     def stop(self) -> None:
-        self._buffer.close()
+        self.buffer.close()
         for source in self._beneath:
             source.stop()
         if not self._lingers:
-            self._reading.cancel()
+            self._give_up()
 
     def interrupt(self) -> None:
-        self._buffer.close()
+        self.buffer.close()
         for source in self._beneath:
             source.interrupt()
-        self._reading.cancel()
+        self._give_up()
 
     def finish(self) -> None:
+        self.stop()
         for source in self._beneath:
             source.finish()
-        self._reading.cancel()
+        self._give_up()
+        self.buffer.dismiss()
         self._finished.set()
+
+    def _give_up(self) -> None:
+        """Cancel a read that is under way; without one, there is nothing to be cancelled."""
+        if self._awaits_source:
+            self._reading.cancel()
+
+    @disable_ki_protection
+    async def get(self, function: Callable[[A], Awaitable[R]], argument: A) -> R:
+        """Await something of the source, open to Ctrl-C."""
+        self._awaits_source = True
+        try:
+            return await function(argument)
+        finally:
+            self._awaits_source = False
 
     @enable_ki_protection
     async def feed(self) -> None:
         """Read until the end, a failure, or `stop`; wait for `finish`, and close the source."""
         try:
-            try:
-                with self._reading:
-                    await self._read_on()
-            except Exception as error:
-                self._buffer.close(error)
-            finally:
-                self._buffer.close()
+            with self._reading:
+                try:
+                    await self._read_to_the_end()
+                    if self._lingers:
+                        await self._finished.wait()
+                finally:
+                    if self._lingers:
+                        await self.close()
             await self._finished.wait()
         finally:
             await self.close()
 
-    async def _read_on(self) -> None:
+    async def _read_to_the_end(self) -> None:
         try:
-            await self._read(self._buffer)
+            await self._read(self)
+        except Exception as error:
+            self.buffer.close(error)
         except trio.Cancelled as cancelled:
-            refuse_stray(cancelled)
-            raise
+            error_of_source = stray(cancelled)
+            if error_of_source is None:
+                raise
+            self.buffer.close(error_of_source)
+        finally:
+            self.buffer.close()
 
     async def close(self) -> None:
         for source in self._beneath:
@@ -128,32 +157,13 @@ class ReadAhead(Generic[T]):
             await aclose()
 
 
-async def _wait_wanted(buffer: Buffer[T]) -> None:
-    """Wait until more receivers wait than there are items."""
-    while buffer.closed or len(buffer.receivers) <= len(buffer.items):
-        await buffer.wait_taken()
-
-
-def read_channel(channel: trio.MemoryReceiveChannel[T]) -> ReadAhead[T]:
-    """Return a source that reads one item for each time that a worker waits."""
-
-    async def read(buffer: Buffer[T]) -> None:
-        with suppress(trio.EndOfChannel):
-            while True:
-                await _wait_wanted(buffer)
-                buffer.put(await channel.receive())
-
-    return ReadAhead(read, reads_ahead=False)
-
-
 def read_iterator(iterator: AsyncIterator[T]) -> ReadAhead[T]:
     """Return a source that reads one item for each time that a worker waits."""
 
-    async def read(buffer: Buffer[T]) -> None:
+    async def read(ahead: ReadAhead[T]) -> None:
         with suppress(StopAsyncIteration):
-            while True:
-                await _wait_wanted(buffer)
-                buffer.put(await _next(iterator))
+            while await ahead.buffer.wait_wanted():
+                ahead.buffer.put(await ahead.get(anext, iterator))
 
     return ReadAhead(
         read,
@@ -161,11 +171,6 @@ def read_iterator(iterator: AsyncIterator[T]) -> ReadAhead[T]:
         aclose=partial(_close_iterator, iterator),
         lingers=isinstance(iterator, AsyncGenerator),
     )
-
-
-@disable_ki_protection
-async def _next(iterator: AsyncIterator[T]) -> T:
-    return await anext(iterator)
 
 
 async def _close_iterator(iterator: AsyncIterator[object]) -> None:
@@ -181,20 +186,33 @@ async def _close_iterator(iterator: AsyncIterator[object]) -> None:
             raise errors from None
 
 
+def read_channel(channel: trio.MemoryReceiveChannel[T]) -> ReadAhead[T]:
+    """Return a source that reads one item for each time that a worker waits."""
+
+    async def receive(channel: trio.MemoryReceiveChannel[T]) -> T:
+        return await channel.receive()
+
+    async def read(ahead: ReadAhead[T]) -> None:
+        with suppress(trio.EndOfChannel):
+            while await ahead.buffer.wait_wanted():
+                ahead.buffer.put(await ahead.get(receive, channel))
+
+    return ReadAhead(read, reads_ahead=False)
+
+
 def read_pages(
     fetch_page: Callable[[C], Awaitable[tuple[Iterable[T], C | None]]], start: C
 ) -> ReadAhead[T]:
     """Return a source that fetches a page as soon as the first item of the last is received."""
 
-    @disable_ki_protection
     async def fetch(cursor: C) -> tuple[list[T], C | None]:
         items, following = await fetch_page(cursor)
         return list(items), following
 
-    async def read(buffer: Buffer[T]) -> None:
-        cursor = start
-        while True:
-            items, following = await fetch(cursor)
+    async def read(ahead: ReadAhead[T]) -> None:
+        cursor, buffer = start, ahead.buffer
+        while not buffer.closed:
+            items, following = await ahead.get(fetch, cursor)
             left = max(len(items) - 1, 0)
             for item in items:
                 buffer.put(item)
@@ -204,8 +222,7 @@ def read_pages(
             if following is None:
                 return
             cursor = following
-            while len(buffer.items) > left:
-                await buffer.wait_taken()
+            await buffer.wait_left(left)
 
     return ReadAhead(read, reads_ahead=False)
 
@@ -216,8 +233,7 @@ def merge_sources(sources: Sequence[RunSource[T]]) -> ReadAhead[T]:
 
     async def read_one(source: RunSource[T], buffer: Buffer[T]) -> None:
         try:
-            while True:
-                await _wait_wanted(buffer)
+            while await buffer.wait_wanted():
                 await trio.lowlevel.checkpoint()
                 buffer.put(await receive_from(source))
         except SourceEnded:
@@ -227,15 +243,15 @@ def merge_sources(sources: Sequence[RunSource[T]]) -> ReadAhead[T]:
             for other in sources:
                 other.interrupt()
 
-    async def read(buffer: Buffer[T]) -> None:
+    async def read(ahead: ReadAhead[T]) -> None:
         async with trio.open_nursery() as nursery:
             for source in sources:
                 if source.feed is not None:
                     nursery.start_soon(source.feed)
             async with trio.open_nursery() as readers:
                 for source in sources:
-                    readers.start_soon(read_one, source, buffer)
-            buffer.close(failures[0] if failures else None)
+                    readers.start_soon(read_one, source, ahead.buffer)
+            ahead.buffer.close(failures[0] if failures else None)
             # What the items came from stays open until the last one is through.
 
     return ReadAhead(read, reads_ahead=True, lingers=True, beneath=sources)

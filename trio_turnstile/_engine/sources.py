@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Generic, NoReturn, TypeAlias, TypeVar, final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._errors import describe
 
@@ -142,6 +143,7 @@ class ChannelSource(Generic[T]):
 
 
 @asynccontextmanager
+@enable_ki_protection
 async def reading(source: RunSource[object], state: RunState) -> AsyncIterator[None]:
     """Read the source of a run, if a task has to, while the block runs; then close it."""
     if source.feed is None:
@@ -149,8 +151,10 @@ async def reading(source: RunSource[object], state: RunState) -> AsyncIterator[N
         return
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_feed, source.feed, state)
-        yield
-        source.finish()
+        try:
+            yield
+        finally:
+            source.finish()
 
 
 async def _feed(feed: Callable[[], Awaitable[object]], state: RunState) -> None:

@@ -10,12 +10,17 @@ Any async function that takes a turnstile can be a watcher; these are the usual 
 
 from __future__ import annotations
 
+import inspect
+import math
 import os
 from collections.abc import Awaitable, Callable
-from typing import final
+from importlib import import_module
+from types import ModuleType
+from typing import SupportsFloat, final
 
 import attrs
 import trio
+from trio.lowlevel import RunVar
 
 from trio_turnstile._util import check_number, check_seconds
 
@@ -63,14 +68,32 @@ def alarm(
         limiter of that name, signals are logged and dropped.
 
     Raises:
-      TypeError, ValueError: if a mark or the interval has a wrong type or value.
+      TypeError, ValueError: if an argument has a wrong type or value.
+
+    Error handling:
+      If ``measure`` returns something that is no number, the watcher raises `TypeError`,
+      and for NaN `ValueError`: see `Turnstile.watch`.
     """
+    if not callable(measure):
+        raise TypeError(f"measure must be a function that returns a number, not {measure!r}")
+    if inspect.iscoroutinefunction(measure):
+        raise TypeError(f"measure must not be async: {measure!r}; write a watcher instead")
 
     async def measure_later() -> float:
         await trio.sleep(interval)
-        return measure()
+        return _figure(measure)
 
     return _alarm(measure_later, Marks(high, low), interval, limiter)
+
+
+def _figure(measure: Callable[[], float]) -> float:
+    value: object = measure()
+    if not isinstance(value, SupportsFloat):
+        raise TypeError(f"an alarm needs a number, but {measure!r} returned {value!r}")
+    figure = float(value)
+    if math.isnan(figure):
+        raise ValueError(f"an alarm needs a number, but {measure!r} returned {value!r}")
+    return figure
 
 
 def cpu_alarm(
@@ -78,16 +101,52 @@ def cpu_alarm(
 ) -> Watcher:
     """Return a watcher of CPU use, as a share from 0 to 1 of all processors.
 
-    Needs psutil: ``pip install 'trio-turnstile[alarms]'``. Arguments as for `alarm`.
+    The use is that since the last measurement of this alarm, whatever others measure.
+    Needs psutil, and raises `ModuleNotFoundError` without it. Arguments as for `alarm`.
     """
-    import psutil
+    psutil = _import_psutil("cpu_alarm")
 
-    psutil.cpu_percent()  # what it returns next is the use since now
+    async def measure() -> float:
+        meter = _CpuMeter.of_this_run(psutil)
+        start, busy = trio.current_time(), meter.busy()
+        await trio.sleep(interval)
+        return (meter.busy() - busy) / (trio.current_time() - start)
 
-    def measure() -> float:
-        return psutil.cpu_percent() / 100
+    return _alarm(measure, Marks(high, low), interval, limiter)
 
-    return alarm(measure, high=high, low=low, interval=interval, limiter=limiter)
+
+@final
+class _CpuMeter:
+    """How long the processors have been busy, on the clock of a trio run.
+
+    What psutil returns is the use since somebody last asked, so that two who ask would take
+    it from each other. All alarms of a run ask this meter instead.
+    """
+
+    def __init__(self, psutil: ModuleType) -> None:
+        self._percent: Callable[[], float] = psutil.cpu_percent
+        self._percent()  # what it returns next is the use since now
+        self._asked_at, self._busy = trio.current_time(), 0.0
+
+    @classmethod
+    def of_this_run(cls, psutil: ModuleType) -> _CpuMeter:
+        """Return the one meter of the current run."""
+        try:
+            return _METER.get()
+        except LookupError:
+            _METER.set(cls(psutil))
+            return _METER.get()
+
+    def busy(self) -> float:
+        """Return for how many seconds all processors were busy, or twice as long half of them."""
+        now = trio.current_time()
+        if now > self._asked_at:
+            self._busy += self._percent() / 100 * (now - self._asked_at)
+            self._asked_at = now
+        return self._busy
+
+
+_METER: RunVar[_CpuMeter] = RunVar("trio_turnstile cpu meter")
 
 
 def memory_alarm(
@@ -95,12 +154,13 @@ def memory_alarm(
 ) -> Watcher:
     """Return a watcher of memory use, as a share from 0 to 1 of all memory.
 
-    Needs psutil: ``pip install 'trio-turnstile[alarms]'``. Arguments as for `alarm`.
+    Needs psutil, and raises `ModuleNotFoundError` without it. Arguments as for `alarm`.
     """
-    import psutil
+    psutil = _import_psutil("memory_alarm")
 
     def measure() -> float:
-        return psutil.virtual_memory().percent / 100
+        percent: float = psutil.virtual_memory().percent
+        return percent / 100
 
     return alarm(measure, high=high, low=low, interval=interval, limiter=limiter)
 
@@ -142,6 +202,8 @@ def _alarm(
     measure: Callable[[], Awaitable[float]], marks: Marks, interval: float, limiter: str | None
 ) -> Watcher:
     check_seconds("interval", interval, positive=True)
+    if not isinstance(limiter, str | None):
+        raise TypeError(f"limiter must be the name of a limiter or None, not {limiter!r}")
 
     async def watcher(turnstile: Turnstile) -> None:
         while True:
@@ -152,3 +214,14 @@ def _alarm(
                 turnstile._post_signal(signal, limiter)
 
     return watcher
+
+
+def _import_psutil(who: str) -> ModuleType:
+    try:
+        return import_module("psutil")
+    except ImportError:
+        raise ModuleNotFoundError(
+            f"{who} needs psutil: install the extra trio-turnstile[alarms], that is, "
+            "pip install '.[alarms]' in the clone, or pip install psutil",
+            name="psutil",
+        ) from None

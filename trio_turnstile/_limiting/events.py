@@ -141,6 +141,19 @@ class LimiterStatistics:
 
 @final
 @attrs.frozen
+class Load:
+    """How busy a `Limiter` is at one moment."""
+
+    limit: float
+    """The limit, in tokens."""
+    running: int
+    """How many tokens are borrowed."""
+    waiting: int
+    """How many tasks wait for a token; also those that have it now, but have not run since."""
+
+
+@final
+@attrs.frozen
 class Snapshot:
     """A sample of how busy a limiter was at one moment."""
 
@@ -190,6 +203,17 @@ class Observer(Protocol):
         """Handle ``event``, quickly and without blocking."""
 
 
+def checked(observers: Iterable[Observer]) -> tuple[Observer, ...]:
+    """Return the observers; raise if one of them, or all, cannot be what they ought to be."""
+    if not isinstance(observers, Iterable):
+        raise TypeError(f"observers must be a list of functions: [{observers!r}]")
+    observers = tuple(observers)
+    for observer in observers:
+        if not callable(observer):
+            raise TypeError(f"an observer must be a function of one event, not {observer!r}")
+    return observers
+
+
 @final
 class Observers:
     """The observers of one turnstile: each is called with every event, until it raises."""
@@ -213,17 +237,17 @@ class Observers:
 def log_decisions(event: Event, /) -> None:
     """Log decisions; pass it to `open_turnstile` as an observer.
 
-    Each goes to the logger ``trio_turnstile.limiter.<name>``: changes at INFO,
-    refusals at DEBUG. Other events are not logged.
+    They go to the logger ``trio_turnstile.limiter``: changes at INFO, refusals at DEBUG. The
+    record has the decision as ``record.decision``. Other events are not logged.
     """
-    if not isinstance(event, Decision):
-        return
-    logging.getLogger(f"trio_turnstile.limiter.{event.limiter}").log(
-        logging.INFO if event.applied else logging.DEBUG,
-        "%s: %s -> %s (%s)",
-        event.limiter,
-        event.before,
-        event.after,
-        event.reason.value,
-        extra={"decision": event},
-    )
+    # One logger for all: `logging` keeps every logger for ever, and limiters come and go.
+    if isinstance(event, Decision):
+        logging.getLogger("trio_turnstile.limiter").log(
+            logging.INFO if event.applied else logging.DEBUG,
+            "%s: %s -> %s (%s)",
+            event.limiter,
+            event.before,
+            event.after,
+            event.reason.value,
+            extra={"decision": event},
+        )

@@ -20,11 +20,12 @@ from trio_turnstile.limits import LimitPolicy
 
 from .actuator import LimitActuator
 from .controller import LimitController
-from .events import Decision, LimiterStatistics, Signal
+from .events import Decision, LimiterStatistics, Load, Signal
 from .feedback import Feedback
 from .guarded import GuardedPolicy
 from .sack import Sack
 from .sampling import OVERLOAD, Sampler
+from .state import statistics_of
 from .throttle import Throttle
 
 
@@ -159,21 +160,11 @@ class Limiter:
 
     def statistics(self) -> LimiterStatistics:
         """Return the state of the limiter at this moment."""
-        tokens = self._inner.statistics()
-        return LimiterStatistics(
-            name=self.name,
-            borrowed_tokens=tokens.borrowed_tokens,
-            total_tokens=self.total_tokens,
-            borrowers=list(tokens.borrowers),
-            tasks_waiting=tokens.tasks_waiting,
-            cap=self._controller.cap,
-            ceiling=self.ceiling,
-            minimum=self.minimum,
-            paused=self._controller.resume_at is not None,
-            withheld=self._controller.withheld,
-            closed=self._actuator.closed,
-            bounds=self._controller.bounds,
-        )
+        return statistics_of(self._controller, self._inner, self._actuator.closed)
+
+    def load(self) -> Load:
+        """Return how busy the limiter is, at a cost that does not grow with its tokens."""
+        return Load(self._controller.limit, self._inner.borrowed_tokens, self._sack.waiting)
 
     # ---- tokens, as trio has them ----
 

@@ -33,7 +33,7 @@ class Sack:
       feedback: judges the errors of calls.
     """
 
-    __slots__ = ("_actuator", "_feedback", "_idle", "_run", "_sampler", "inner")
+    __slots__ = ("_actuator", "_feedback", "_idle", "_run", "_sampler", "inner", "waiting")
 
     def __init__(
         self,
@@ -43,6 +43,8 @@ class Sack:
         feedback: Feedback,
     ) -> None:
         self.inner = inner
+        self.waiting: int = 0
+        """How many tasks wait for a token, or were given one and have not run since."""
         self._actuator = actuator
         self._sampler = sampler
         self._feedback = feedback
@@ -67,10 +69,11 @@ class Sack:
         if self._actuator.closed:
             await trio.lowlevel.checkpoint()
             raise self._actuator.closed_error()
-        if self.inner.available_tokens <= 0:
-            self.check_run()
         try:
-            await self.inner.acquire_on_behalf_of(borrower)
+            if self.inner.available_tokens > 0:
+                await self.inner.acquire_on_behalf_of(borrower)
+            else:
+                await self._wait(borrower)
         except RuntimeError as error:
             raise self._named(error) from None
         if borrower in self._actuator.turned_away:
@@ -78,6 +81,15 @@ class Sack:
             raise self._actuator.closed_error()
         if self._sampler is not None and self._sampler.wants():
             self._sampler.start(borrower, trio.current_time(), self.inner.borrowed_tokens)
+
+    async def _wait(self, borrower: object) -> None:
+        self.check_run()
+        # Counted, as trio tells the length of its queue only together with a copy of the borrowers.
+        self.waiting += 1
+        try:
+            await self.inner.acquire_on_behalf_of(borrower)
+        finally:
+            self.waiting -= 1
 
     @enable_ki_protection
     def release(self, borrower: object) -> None:

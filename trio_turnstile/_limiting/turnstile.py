@@ -1,12 +1,13 @@
 """`open_turnstile`: the service that moves limiters by signals, policies and pauses.
 
 A turnstile is a few tasks in a nursery of its own: the throttle task of its `Dispatcher`,
-a task that samples the limiters for the history, and the watchers. Signals from all of
-them, and from any thread, go one way: they are posted to the dispatcher.
+the sampling of its `Census`, and the watchers. Signals from all of them, and from any thread,
+go one way: they are posted to the dispatcher.
 """
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -15,13 +16,15 @@ from types import MappingProxyType
 from typing import TypeAlias, final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._errors import On
 from trio_turnstile._util import check_seconds, open_background_nursery
 from trio_turnstile.limits import LimitPolicy
 
+from .census import Census
 from .dispatcher import Dispatcher
-from .events import LimiterOpened, Observer, Signal, Snapshot
+from .events import LimiterOpened, Observer, Signal, checked
 from .history import History
 from .limiter import Limiter
 from .names import Names
@@ -40,14 +43,13 @@ class Turnstile:
         nursery: trio.Nursery,
         dispatcher: Dispatcher,
         names: Names[Limiter],
-        sample_every: float,
+        census: Census,
     ) -> None:
         self._nursery = nursery
         self._dispatcher = dispatcher
         self._names = names
         self._limiters = names.taken
-        self._sample_every = sample_every
-        self._history = History(sample_every)
+        self._census = census
 
     def __repr__(self) -> str:
         return f"<trio_turnstile.Turnstile of {', '.join(self._limiters) or 'no limiters'}>"
@@ -60,7 +62,7 @@ class Turnstile:
     @property
     def history(self) -> History:
         """Samples of every limiter, and averages over windows up to two hours."""
-        return self._history
+        return self._census.history
 
     def limiter(
         self,
@@ -101,6 +103,7 @@ class Turnstile:
         name = self._names.first_free(limiter.name)
         limiter._actuator.join(name, self._dispatcher)
         self._names.add(name, limiter)
+        self._census.add(name, limiter)
         self._dispatcher.notify(LimiterOpened(name, trio.current_time(), limiter.ceiling))
         return limiter
 
@@ -146,6 +149,8 @@ class Turnstile:
             something, and calls `up`, `down` or `signal`.
 
         Raises:
+          TypeError: if ``watcher`` cannot be called with a turnstile, as an alarm that is
+            passed without being called: ``watch(cpu_alarm)`` for ``watch(cpu_alarm())``.
           trio.ClosedResourceError: if the turnstile was left.
 
         Error handling:
@@ -155,6 +160,7 @@ class Turnstile:
           left, has to handle `KeyError`. The alarms of this package log it instead.
         """
         self._dispatcher.check_open()
+        check_watcher(watcher)
         self._nursery.start_soon(watcher, self)
 
     # ---- inside ----
@@ -174,18 +180,20 @@ class Turnstile:
     def _unknown(self, name: str) -> str:
         return f"no limiter is named {name!r}; there are: {', '.join(self._limiters) or 'none'}"
 
-    async def _take_samples(self) -> None:
-        at = trio.current_time()
-        while True:
-            at += self._sample_every
-            await trio.sleep_until(at)
-            for name, limiter in tuple(self._limiters.items()):
-                state = limiter.statistics()
-                sample = Snapshot(
-                    name, at, state.total_tokens, state.borrowed_tokens, state.tasks_waiting
-                )
-                self._history.add(sample)
-                self._dispatcher.notify(sample)
+
+def check_watcher(watcher: object) -> None:
+    """Raise unless it can be called with a turnstile; trio sees to it that it is async."""
+    what = f"a watcher is an async function of the turnstile, not {watcher!r}"
+    if not callable(watcher):
+        raise TypeError(what)
+    try:
+        signature = inspect.signature(watcher)
+    except ValueError:  # some builtins tell nothing
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise TypeError(f"{what}: {error}; what makes a watcher has to be called") from None
 
 
 Watcher: TypeAlias = Callable[[Turnstile], Awaitable[object]]
@@ -193,6 +201,7 @@ Watcher: TypeAlias = Callable[[Turnstile], Awaitable[object]]
 
 
 @asynccontextmanager
+@enable_ki_protection
 async def open_turnstile(
     *, observers: Iterable[Observer] = (), sample_every: float = 2.0
 ) -> AsyncIterator[Turnstile]:
@@ -206,20 +215,28 @@ async def open_turnstile(
       sample_every: seconds between two samples for the history.
 
     Raises:
-      TypeError, ValueError: if ``sample_every`` is no number over 0.
+      TypeError, ValueError: if ``sample_every`` is no number over 0, or ``observers`` are
+        not functions in a list or the like.
 
     Error handling:
       An exception of the body comes out unchanged. If a watcher raises too, both
       come out in an exception group.
     """
     check_seconds("sample_every", sample_every, positive=True)
+    observers = checked(observers)
     names = Names[Limiter]()
-    dispatcher = Dispatcher(observers, names.discard)
+    census = Census(sample_every)
+
+    def forget(name: str) -> None:
+        names.discard(name)
+        census.discard(name)
+
+    dispatcher = Dispatcher(observers, forget)
     try:
         async with open_background_nursery() as nursery:
-            turnstile = Turnstile(nursery, dispatcher, names, sample_every)
+            turnstile = Turnstile(nursery, dispatcher, names, census)
             nursery.start_soon(dispatcher.run)
-            nursery.start_soon(turnstile._take_samples)
+            nursery.start_soon(census.run, dispatcher.notify if observers else None)
             yield turnstile
     finally:
         # After the watchers have ended: one may still send a signal while it is cancelled.

@@ -35,6 +35,7 @@ from trio_turnstile._util import (
     check_seconds,
     hold,
     refuse_stray,
+    stray,
     unwrapped_interrupts,
 )
 
@@ -122,11 +123,10 @@ class _Runner:
         except Exception as error:
             self._cleanup_failed(error, operation, slot)
         except trio.Cancelled as cancelled:
-            try:
-                refuse_stray(cancelled)
-            except RuntimeError as error:
-                return self._cleanup_failed(error, operation, slot)
-            raise
+            kept = stray(cancelled)
+            if kept is None:
+                raise
+            self._cleanup_failed(kept, operation, slot)
         finally:
             if slot.scope.cancel_called:
                 slot.cancelled = True
@@ -162,6 +162,7 @@ def _describe(error: Exception, operation: Scalable, slot: Slot) -> ConcurrentEr
     return describe(error, item=operation, phase=slot.phase, identifiers=identifiers)
 
 
+@enable_ki_protection
 async def run_phases(
     operations: AnySource[Scalable],
     *,
@@ -282,6 +283,7 @@ class PhaseOptions(TypedDict, total=False):
 
 
 @asynccontextmanager
+@enable_ki_protection
 async def start_phases(
     operations: AnySource[Scalable], **options: Unpack[PhaseOptions]
 ) -> AsyncIterator[Manager]:
@@ -308,6 +310,7 @@ async def start_phases(
             yield manager
 
 
+@enable_ki_protection
 async def _carry_out(
     pool: WorkerPool[Any],
     source: RunSource[object],

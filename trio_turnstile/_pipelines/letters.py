@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._errors import ConcurrentError
 from trio_turnstile._util import check_seconds, check_whole, open_plain_nursery
@@ -15,6 +16,7 @@ from .processors import Consumer
 
 
 @asynccontextmanager
+@enable_ki_protection
 async def open_dead_letters(
     consumer: Consumer[ConcurrentError], *, buffer: int = 100, grace: float = 30.0
 ) -> AsyncIterator[trio.MemorySendChannel[ConcurrentError]]:

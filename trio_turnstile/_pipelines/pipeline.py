@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, final, overload
 
 import attrs
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._engine.read_ahead import merge_sources, read_pages
 from trio_turnstile._engine.source import RunSource
@@ -25,9 +26,10 @@ from trio_turnstile._engine.sources import AnySource, open_source
 from trio_turnstile._errors import ConcurrentError
 from trio_turnstile._util import hold
 
+from .opening import Opening, OpenSource
 from .processors import Consumer, Processor
 from .reports import PipelineReport, StepReport
-from .run import Opening, OpenSource, PipelineRun, run_steps
+from .run import PipelineRun, run_steps
 from .steps import Step
 
 T = TypeVar("T")
@@ -115,6 +117,7 @@ class Producer(Generic[T_co]):
         return NotImplemented
 
     @asynccontextmanager
+    @enable_ki_protection
     async def open(self, *, max_errors: int = 10_000) -> AsyncIterator[Results[T_co]]:
         """Run without a consumer: ``async with producer.open() as results``.
 
@@ -201,6 +204,7 @@ class Pipeline:
         )
 
     @asynccontextmanager
+    @enable_ki_protection
     async def start(self, *, max_errors: int = 10_000) -> AsyncIterator[PipelineRun]:
         """Run beside a block: ``async with pipeline.start() as run``.
 

@@ -8,8 +8,9 @@ begins a stage; the steps after it that need nothing are fused with it.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from time import perf_counter
 from typing import Any, TypeAlias, cast, final
 
 import attrs
@@ -20,7 +21,7 @@ from trio_turnstile._engine.buffer import failure_of
 from trio_turnstile._engine.pool import WorkerPool
 from trio_turnstile._engine.read_ahead import SourceEnded, receive_from
 from trio_turnstile._engine.run_state import RunState
-from trio_turnstile._engine.slot import lent_tokens
+from trio_turnstile._engine.slot import TURN, lent_tokens
 from trio_turnstile._engine.source import RunSource, Source
 from trio_turnstile._engine.sources import in_order, reading
 from trio_turnstile._engine.window import WINDOW_SLACK, Window, following
@@ -31,40 +32,12 @@ from trio_turnstile._util import unwrapped_interrupts
 from .batch_step import BatchStep
 from .fused import FusedSteps, KeyedSteps, OrderedSteps, Outlet
 from .inbox import BatchInbox, Inbox, batch_window
+from .opening import Opening, OpenSource, open_step
 from .reports import PipelineReport, StepReport
 from .step_run import StepRun
 from .steps import Step
-from .yielding import as_function
 
 AnyInbox: TypeAlias = Inbox[Any] | BatchInbox[Any]
-OpenSource: TypeAlias = Callable[["Opening"], Awaitable[RunSource[Any]]]
-"""Opens the source of a run; what has to be closed is entered there."""
-
-
-@final
-@attrs.frozen(eq=False)
-class Opening:
-    """Opens what a run needs, and closes it at the end of the run, last first.
-
-    An error in closing hides nothing: neither what stopped the run before, nor the report. It
-    stops the run itself if nothing else has.
-    """
-
-    _stack: AsyncExitStack
-    _state: RunState
-
-    async def enter(self, manager: AbstractAsyncContextManager[Any], name: str) -> Any:
-        """Enter a context manager, and return what it gives; ``name`` is for its errors."""
-
-        async def leave(*raised: Any) -> None:
-            try:
-                await manager.__aexit__(*raised)
-            except Exception as error:
-                self._state.stop(describe(error, item=None, phase=f"closing of {name}"), "soon")
-
-        entered = await manager.__aenter__()
-        self._stack.push_async_exit(leave)
-        return entered
 
 
 @final
@@ -77,6 +50,7 @@ class Stage:
     inbox: AnyInbox | None
     outlet: Outlet | None
 
+    @enable_ki_protection
     async def run(self) -> None:
         """Handle all items, then close the outlet."""
         if isinstance(self.inbox, BatchInbox):
@@ -154,6 +128,7 @@ class PipelineRun:
         self._state.cancel()
 
 
+@enable_ki_protection
 async def run_steps(
     open_source: OpenSource,
     steps: Sequence[Step],
@@ -173,6 +148,7 @@ async def run_steps(
     """
     state = RunState(max_errors)
     stages: Sequence[Stage] = ()
+    source: RunSource[Any] | None = None
     limiters = [step.limiter for step in steps if step.limiter is not None]
     try:
         with unwrapped_interrupts():
@@ -182,7 +158,7 @@ async def run_steps(
                 stack.push_async_callback(source.close)
                 if steps and (steps[0].ordered or steps[0].key is not None):
                     source = in_order(source)
-                functions = [await _open_step(step, opening) for step in steps]
+                functions = [await open_step(step, opening) for step in steps]
                 stages = _build(source, _step_runs(steps, functions, state), steps, outlet, state)
                 # The source is closed outside of the scope: also after an abort it may await.
                 async with reading(source, state):
@@ -197,6 +173,11 @@ async def run_steps(
     finally:
         for stage in stages:
             stage.pool.close_books()
+        if source is not None and stages and stages[0].inbox is not None:
+            # What was read for a pump that has ended belongs to no pool.
+            for item in source.abandon():
+                stages[0].steps[0].counts.receive()
+                stages[0].steps[0].counts.cancel(item)
         if outlet is not None:
             outlet.close()
         state.end()
@@ -264,6 +245,7 @@ def _plain_stage(
         window=window,
         state=state,
         rate=step.rate,
+        turn=TURN,
     )
     return Stage(pool, fused, inbox, outlet)
 
@@ -287,6 +269,7 @@ def _batch_stage(
         state=state,
         rate=step.rate,
         books=handler,
+        turn=TURN,
     )
     return Stage(pool, runs, inbox, outlet)
 
@@ -318,23 +301,10 @@ def _step_runs(steps: Sequence[Step], functions: Sequence[Any], state: RunState)
     ]
 
 
-async def _open_step(step: Step, opening: Opening) -> Callable[[Any], Awaitable[Any]]:
-    call: Any = step.call
-    entered: Any = None
-    if isinstance(call, AbstractAsyncContextManager):
-        entered = await opening.enter(cast("Any", call), step.name)
-    for function in (entered, call):
-        if callable(function):
-            return as_function(function)
-    raise TypeError(
-        f"step {step.name!r} is an async context manager that gives {entered!r}, "
-        "and neither can be called with an item"
-    )
-
-
 @enable_ki_protection
 async def _pump(source: RunSource[Any], outlet: Outlet, state: RunState) -> None:
     """Put all items of the source into the outlet."""
+    turn_ends = perf_counter() + TURN
     try:
         while True:
             await outlet.wait_for_room()  # first: an item in hand here is in no books
@@ -342,7 +312,9 @@ async def _pump(source: RunSource[Any], outlet: Outlet, state: RunState) -> None
             if not outlet.put_nowait(item):
                 await outlet.put(item)
             item = None  # who waits for the next must not keep the last one alive
-            await trio.lowlevel.checkpoint()
+            if perf_counter() >= turn_ends:
+                await trio.lowlevel.checkpoint()
+                turn_ends = perf_counter() + TURN
     except SourceEnded:
         pass
     except Exception as error:

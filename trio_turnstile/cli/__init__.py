@@ -9,9 +9,12 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from importlib import import_module
+from io import TextIOWrapper
+from typing import NoReturn, TextIO
 
 from ._exit_status import USAGE, status_of_signal
+from ._signals import ignore_stops, prepare_signals
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -29,32 +32,51 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         status = status_of_signal(signal.SIGINT)
     except BrokenPipeError:
-        # At exit Python would flush stdout again and print a traceback, so point fd 1
-        # at /dev/null.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        status = status_of_signal(signal.SIGPIPE)
+        status = _give_up_stdout(status_of_signal(signal.SIGPIPE))
+    except OSError as error:
+        status = _give_up_stdout(1)
+        _refuse(f"{error.strerror or error}")
+    ignore_stops()
     sys.exit(status)
+
+
+def _give_up_stdout(status: int) -> int:
+    # At exit Python would flush stdout again and print a traceback, so point fd 1 at /dev/null.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return status
 
 
 def _launch(arguments: list[str]) -> int:
     if os.name != "posix":
         return _refuse("it needs a POSIX system, for its shell, signals and process groups")
     _prepare_process()
-    try:
-        from ._app import launch
-    except ModuleNotFoundError as error:
-        package = str(error.name).partition(".")[0]
-        if package not in ("cyclopts", "rich"):
-            raise
-        return _refuse(f"{package} is missing; pip install 'trio-turnstile[cli]'")
+    if arguments == ["--version"]:
+        return _print_version()  # at once: to import the parser takes twice as long as trio
+    for package in ("cyclopts", "rich"):
+        if not _is_there(package):
+            return _refuse(f"{package} is missing; pip install 'trio-turnstile[cli]'")
+    from ._app import launch
+
     return launch(arguments)
 
 
+def _is_there(package: str) -> bool:
+    try:
+        import_module(package)
+    except ModuleNotFoundError:
+        return False
+    return True
+
+
+def _print_version() -> int:
+    import trio_turnstile
+
+    print(trio_turnstile.__version__)
+    return 0
+
+
 def _prepare_process() -> None:
-    # By default these signals end a process. One that arrives before the run listens for
-    # signals, or after it, must not.
-    for signum in (signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(signum, signal.SIG_IGN)
+    prepare_signals()
     # If a standard stream is closed, the next file to be opened would get its descriptor,
     # and be read or written in its place.
     for fd in (0, 1, 2):
@@ -62,6 +84,18 @@ def _prepare_process() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+    # Python has no stream for a descriptor that was closed when it started. And what a
+    # stream cannot encode, as in a help text, must not end the program.
+    sys.stdout = _usable(sys.stdout, 1)
+    sys.stderr = _usable(sys.stderr, 2)
+
+
+def _usable(stream: TextIO | None, fd: int) -> TextIO:
+    if stream is None:
+        return open(fd, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+    return stream
 
 
 def _refuse(why: str) -> int:

@@ -9,18 +9,11 @@ from typing import Any
 
 from cyclopts import App, CycloptsError
 
+from ._arguments import UsageError, check_arguments
 from ._exit_status import USAGE
-from ._options import UsageError
-from ._run import run
-from ._simulate import simulate
+from ._printable import printable_lines
 
-app = App(
-    name="turnstile",
-    help="Run many shell commands at a time, under a limit that can change while they run.",
-    help_format="markdown",
-)
-app.command(run)
-app.command(simulate)
+_COMMANDS = ("run", "simulate")
 
 
 def launch(arguments: list[str]) -> int:
@@ -30,17 +23,45 @@ def launch(arguments: list[str]) -> int:
     does not report a ``--`` that has nothing after it.
     """
     end = arguments.index("--") if "--" in arguments else len(arguments)
+    name = arguments[0] if arguments and arguments[0] in _COMMANDS else ""
+    app = _make_app(name)
     try:
-        command, bound, unparsed = _parse(arguments[:end])
+        if name == "run":
+            check_arguments(arguments[1:end], ended=end < len(arguments))
+        command, bound, unparsed = _parse(app, arguments[:end])
         if "rest" in unparsed:
             bound.arguments["rest"] = arguments[end + 1 :] if end < len(arguments) else None
         elif end < len(arguments):
-            command, bound, _ = _parse(arguments)
+            command, bound, _ = _parse(app, arguments)
         return command(*bound.args, **bound.kwargs) or 0
     except (CycloptsError, UsageError) as error:
-        print(f"turnstile: {error}\nFor help: turnstile run --help", file=sys.stderr)
+        help_ = " ".join(filter(None, ("turnstile", name, "--help")))
+        print(f"turnstile: {printable_lines(str(error))}\nFor help: {help_}", file=sys.stderr)
         return USAGE
 
 
-def _parse(arguments: list[str]) -> tuple[Callable[..., Any], BoundArguments, dict[str, Any]]:
+def _make_app(name: str) -> App:
+    """Return the parser; it knows only the command of that name, if there is one.
+
+    What the other command imports takes longer than most commands run.
+    """
+    app = App(
+        name="turnstile",
+        help="Run many shell commands at a time, under a limit that can change while they run.",
+        help_format="markdown",
+    )
+    if name != "simulate":
+        from ._run import run
+
+        app.command(run)
+    if name != "run":
+        from ._simulate import simulate
+
+        app.command(simulate)
+    return app
+
+
+def _parse(
+    app: App, arguments: list[str]
+) -> tuple[Callable[..., Any], BoundArguments, dict[str, Any]]:
     return app.parse_args(arguments, print_error=False, exit_on_error=False)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import os
 import signal
-from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
+from tempfile import gettempdir
 from typing import Literal, TypeAlias, final
 
-import attrs
 import trio
 
 from trio_turnstile import (
     Aborted,
-    Decision,
-    Event,
-    Halt,
-    Limiter,
     Manager,
-    Phase,
-    Reason,
     Retry,
     Skip,
     Turnstile,
@@ -27,14 +23,18 @@ from trio_turnstile import (
     run_phases,
 )
 
-from ._inputs import Inputs
-from ._joblog import JobLog
+from ._decisions import note_decision
+from ._launcher import Launcher
+from ._leftovers import Leftovers
+from ._open_progress import open_progress
 from ._output import Printer
-from ._progress import Progress, ProgressSnapshot, open_progress
+from ._plan import Plan
+from ._progress import Progress, ProgressSnapshot
 from ._shell import CommandFailed, RunContext, ShellOperation
+from ._signals import STOPS, heeded, leave
+from ._stopping import Stopping, UnlessStopping
 from ._summary import Summary
-from ._template import Template
-from ._units import Duration
+from ._threads import in_thread
 
 ERRORS_SHOWN = 20
 """How many errors the summary shows."""
@@ -42,101 +42,52 @@ ERRORS_SHOWN = 20
 PRINT_TIMEOUT = 2.0
 """Seconds that a cancelled run may take to print its output, once all operations ended."""
 
+HURRY = 1.0
+"""The same after a stop signal that comes when the run is over."""
+
 State: TypeAlias = Literal["", "draining", "halting", "cancelling"]
 """How a run is being ended early; empty if it is not."""
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Plan:
-    """What the user asks of a run."""
-
-    inputs: Inputs
-    """What to run the commands for."""
-    commands: Mapping[Phase, Template]
-    """The commands by phase."""
-    limiter: Limiter
-    """Bounds how many operations run at a time."""
-    timeout: float | None
-    """Seconds that each command but the clean-up may take; ``None`` for no limit."""
-    grace: Duration
-    """Seconds that a clean-up may take."""
-    kill_after: float
-    """Seconds from a SIGTERM to a SIGKILL."""
-    retries: int
-    """How many times to retry an operation that failed."""
-    halt: Halt | None
-    """After which failures to stop; ``None`` for none."""
-    joblog: JobLog | None
-    """Where to log operations."""
-    quiet: bool
-    """Whether to show errors alone, and no progress."""
 
 
 async def run_plan(plan: Plan) -> int:
     """Run a plan, report to standard error, and return the exit status."""
     progress = open_progress(quiet=plan.quiet)
-    printer = Printer(progress)
-    observer = partial(_note_decision, progress)
-    with trio.open_signal_receiver(*_signals()) as signals:
+    run = CommandRun(plan, progress)
+    observer = partial(note_decision, progress)
+    with trio.open_signal_receiver(*_signals()) as signals, run.opened():
         async with open_turnstile(observers=[observer]) as turnstile:
             turnstile.add(plan.limiter)
             async with trio.open_nursery() as services:
                 async with trio.open_nursery() as nursery:
-                    manager = await nursery.start(_run_operations, plan, printer, progress)
-                    run = CommandRun(plan, manager, printer, progress)
+                    run.manager = await nursery.start(run.run_operations)
                     nursery.start_soon(run.print_outputs)
                     services.start_soon(plan.inputs.read)
                     services.start_soon(progress.run, run.snapshot)
                     services.start_soon(run.act_on_signals, signals, turnstile)
                     services.start_soon(run.watch_for_halt)
                     services.start_soon(run.limit_printing)
+                    services.start_soon(run.leftovers.run)
                 services.cancel_scope.cancel()
-        return _conclude(run.summary(), progress, quiet=plan.quiet)
+        leave.over = True
+        run.close_log()
+        status = _conclude(run.summary(), progress, quiet=plan.quiet)
+        await _flush(progress, signals, run.patience)
+    return status
 
 
-async def _run_operations(
-    plan: Plan, printer: Printer, progress: Progress, task_status: trio.TaskStatus[Manager]
-) -> None:
-    with suppress(Aborted):  # the manager and the inputs know the errors
-        await run_phases(
-            _operations(plan, printer, progress),
-            limiter=plan.limiter,
-            on_error=[
-                Retry(plan.retries, on=(CommandFailed, OSError)),
-                Skip() if plan.halt is None else plan.halt,
-            ],
-            # The clean-up command has a limit of its own. This one, which is longer, is for
-            # what an operation does around it.
-            cleanup_grace=plan.grace + plan.kill_after + 10,
-            max_errors=ERRORS_SHOWN,
-            task_status=task_status,
-        )
-    printer.end()
+async def _flush(progress: Progress, signals: AsyncIterator[int], patience: float) -> None:
+    """Wait until all is written; another stop signal cuts the wait short."""
+    async with trio.open_nursery() as nursery:
+        nursery.cancel_scope.deadline = trio.current_time() + patience
+        nursery.start_soon(_hurry_on_stop, signals, nursery.cancel_scope)
+        await in_thread(progress.flush)
+        nursery.cancel_scope.cancel()
 
 
-async def _operations(
-    plan: Plan, printer: Printer, progress: Progress
-) -> AsyncIterator[ShellOperation]:
-    context = RunContext(
-        commands=plan.commands,
-        timeouts={
-            "prepare": plan.timeout,
-            "work": plan.timeout,
-            "monitor": plan.timeout,
-            "cleanup": plan.grace,
-        },
-        kill_after=plan.kill_after,
-        printer=printer,
-        joblog=plan.joblog,
-        note=progress.note,
-    )
-    # Back-pressure from whatever reads our output. It comes before an input is taken, so
-    # that none is lost, and not in `prepare`: a run that stops meanwhile begins nothing.
-    await printer.wait_for_room()
-    async for text in plan.inputs:
-        yield ShellOperation(context, plan.inputs.taken, text)
-        await printer.wait_for_room()
+async def _hurry_on_stop(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for signum in signals:
+        if signum in STOPS:
+            scope.deadline = min(scope.deadline, trio.current_time() + HURRY)
 
 
 @final
@@ -145,22 +96,94 @@ class CommandRun:
 
     Args:
       plan: what the user asks for.
-      manager: the run itself.
-      printer: prints the outputs of operations.
       progress: shows notes to the user.
     """
 
-    def __init__(self, plan: Plan, manager: Manager, printer: Printer, progress: Progress) -> None:
+    manager: Manager
+    """The run itself; `run_operations` gives it."""
+
+    def __init__(self, plan: Plan, progress: Progress) -> None:
+        self.leftovers = Leftovers()
         self._plan = plan
-        self._manager = manager
-        self._printer = printer
         self._progress = progress
+        self._printer = Printer(progress)
+        self._launcher = Launcher(progress.note)
+        self._stopping = Stopping()
         self._started = trio.current_time()
         self._state: State = ""
         self._cancelled = trio.Event()
         self._printing = trio.CancelScope()
-        self._lost_output = False
+        self._lost_output = self._lost_log = False
         self._stop_signal: signal.Signals | None = None
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait at the end for whoever reads standard error."""
+        return PRINT_TIMEOUT if self._cancelled.is_set() else math.inf
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Have nothing left behind: no command by SIGQUIT, no pipe without a reader."""
+        with suppress(OSError):
+            gettempdir()  # it looks once for a folder, and takes a lack of files for a lack of one
+        before = signal.getsignal(signal.SIGQUIT)
+        if heeded((signal.SIGQUIT,)):
+            signal.signal(signal.SIGQUIT, self._quit)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGQUIT, before)
+            self._launcher.close()
+            self.leftovers.hand_over()
+
+    async def run_operations(self, task_status: trio.TaskStatus[Manager]) -> None:
+        """Run the operations; the task status gives the manager."""
+        plan = self._plan
+        retry = Retry(plan.retries, on=(CommandFailed, OSError))
+        with suppress(Aborted):  # the manager and the inputs know the errors
+            await run_phases(
+                self._operations(),
+                limiter=plan.limiter,
+                on_error=[
+                    UnlessStopping(retry, self._stopping),
+                    Skip() if plan.halt is None else plan.halt,
+                ],
+                # The clean-up command has a limit of its own. Here, time in which we were
+                # stopped would count as well.
+                cleanup_grace=math.inf,
+                max_errors=ERRORS_SHOWN,
+                task_status=task_status,
+            )
+        self._printer.end()
+
+    async def _operations(self) -> AsyncIterator[ShellOperation]:
+        context, inputs = self._context(), self._plan.inputs
+        # Back-pressure from whatever reads our output. It comes before an input is taken, so
+        # that none is lost, and not in `prepare`: a run that stops meanwhile begins nothing.
+        await self._printer.wait_for_room()
+        async for text in inputs:
+            yield ShellOperation(context, inputs.taken, text)
+            await self._printer.wait_for_room()
+
+    def _context(self) -> RunContext:
+        plan = self._plan
+        return RunContext(
+            commands=plan.commands,
+            timeouts={
+                "prepare": plan.timeout,
+                "work": plan.timeout,
+                "monitor": plan.timeout,
+                "cleanup": plan.grace,
+            },
+            kill_after=plan.kill_after,
+            launcher=self._launcher,
+            leftovers=self.leftovers,
+            stopping=self._stopping,
+            printer=self._printer,
+            joblog=plan.joblog,
+            joblog_failed=self._log_lost,
+            on_cleanup=self._halt_if_due,
+        )
 
     async def print_outputs(self) -> None:
         """Print the outputs of operations until the last, or until `limit_printing` gives up."""
@@ -177,7 +200,9 @@ class CommandRun:
     async def act_on_signals(self, signals: AsyncIterator[int], turnstile: Turnstile) -> None:
         """Change the limit, drain the run or cancel it, as each signal asks."""
         async for signum in signals:
-            if signum == signal.SIGUSR1:
+            if signum == signal.SIGCHLD:
+                self._launcher.reap_orphans()
+            elif signum == signal.SIGUSR1:
                 turnstile.up()
             elif signum == signal.SIGUSR2:
                 turnstile.down()
@@ -191,86 +216,97 @@ class CommandRun:
                 self._cancel()
 
     async def watch_for_halt(self) -> None:
-        """Tell the user when failures halt the run."""
-        await self._manager.wait_stopping()
-        halt, error = self._plan.halt, self._manager.stopped_by
+        """Stop, and tell the user, when failures halt the run."""
+        await self.manager.wait_stopping()
+        halt, error = self._plan.halt, self.manager.stopped_by
         if self._state or halt is None or error is None or error.phase == "source":
             return
         self._state = "halting"
-        report = self._manager.report()
+        report = self.manager.report()
         failures = len(report.errors) + report.errors_omitted
         self._progress.note(f"halting {halt.when}: {failures} failed")
+        self._stop()
 
     def snapshot(self) -> ProgressSnapshot:
         """Return how far the run has come."""
         return ProgressSnapshot(
             limit=self._plan.limiter.total_tokens,
             running=self._plan.limiter.borrowed_tokens,
-            completed=self._manager.completed,
-            failed=self._manager.failed,
+            completed=self.manager.completed,
+            failed=self.manager.failed,
             total=self._plan.inputs.total,
             state=self._state,
         )
 
     def summary(self) -> Summary:
         """Return the result of the run, which must be over."""
-        report, inputs = self._manager.report(), self._plan.inputs
-        not_started = (
-            operation
-            for operation in report.cut_off
-            if isinstance(operation, ShellOperation) and not operation.started
-        )
+        report, inputs = self.manager.report(), self._plan.inputs
+        cut_off = [each for each in report.cut_off if isinstance(each, ShellOperation)]
+        given_up = [error for each in cut_off if (error := each.error_of_last_attempt())]
+        not_started = [each for each in cut_off if not each.started and each.failure is None]
+        kept = [*report.errors, *given_up][:ERRORS_SHOWN]
         return Summary(
             completed=report.completed,
-            failed=report.failed,
-            started=report.received - len(list(not_started)),
+            failed=report.failed + len(given_up),
+            started=report.received - len(not_started),
             total=inputs.total,
-            errors=report.errors,
-            errors_omitted=report.errors_omitted,
+            errors=kept,
+            errors_omitted=(report.errors_omitted + len(report.errors) + len(given_up) - len(kept)),
             input_error=inputs.error,
             stop_signal=self._stop_signal,
             lost_output=self._lost_output,
+            lost_log=self._lost_log,
             seconds=trio.current_time() - self._started,
         )
 
     def _drain(self, why: str) -> None:
         self._state = self._state or "draining"
-        self._manager.drain()
         self._progress.note(why)
+        self._stop()
+
+    def _stop(self) -> None:
+        """Give up all that waits; what runs is shielded."""
+        self._stopping.begin()
+        self._halt_if_due()
+        self.manager.cancel()
+
+    def _halt_if_due(self) -> None:
+        """Shield nothing any more if failures ask for that, perhaps while the run drains."""
+        halt = self._plan.halt
+        if halt is not None and halt.when == "now" and self.manager.stopped_by is not None:
+            self._stopping.cancel()
 
     def _cancel(self) -> None:
         self._state = "cancelling"
-        self._progress.note(f"cancelled; clean-ups may take {self._plan.grace} each")
-        self._manager.cancel()
+        cleanups = "cleanup" in self._plan.commands
+        rest = f"clean-ups may take {self._plan.grace} each" if cleanups else "ending what runs"
+        self._progress.note(f"cancelled; {rest}")
+        self._stopping.cancel()
+        self.manager.cancel()
         self._cancelled.set()
+
+    def _quit(self, signum: int, frame: object) -> None:
+        self._launcher.kill_all()
+        signal.signal(signum, signal.SIG_DFL)
+        os.kill(os.getpid(), signum)
+
+    def close_log(self) -> None:
+        """Close the job log."""
+        try:
+            if self._plan.joblog is not None:
+                self._plan.joblog.close()
+        except OSError as error:
+            self._log_lost(error)
+
+    def _log_lost(self, error: OSError) -> None:
+        self._lost_log = True
+        self._progress.note(f"stopped writing the job log: {error.strerror}")
 
     def _output_lost(self, error: OSError) -> None:
         self._lost_output = True
         self._drain(
             f"starting nothing more, as standard output cannot be written: {error.strerror}"
         )
-
-
-def _note_decision(progress: Progress, event: Event) -> None:
-    if isinstance(event, Decision) and event.signal is not None:
-        progress.note(describe_decision(event))
-
-
-def describe_decision(decision: Decision) -> str:
-    """Return what a signal has done to the limit, in the words of the options."""
-    if decision.applied:
-        return f"limit {decision.before} -> {decision.after}"
-    match decision.reason:
-        case Reason.HOLDING:
-            why = f"--hold has {decision.evidence.get('hold_left', 0):.1f} s to go"
-        case Reason.AT_CEILING:
-            why = "that is --max"
-        case Reason.AT_MINIMUM:
-            why = "that is --min"
-        case reason:
-            why = reason.value
-    asked = "signal" if decision.signal is None else decision.signal.value
-    return f"limit stays {decision.after}: {asked} refused, {why}"
 
 
 def _conclude(summary: Summary, progress: Progress, *, quiet: bool) -> int:
@@ -282,8 +318,4 @@ def _conclude(summary: Summary, progress: Progress, *, quiet: bool) -> int:
 
 
 def _signals() -> list[signal.Signals]:
-    """Return the signals to act on; if nohup(1) has us ignore SIGHUP, it stays ignored."""
-    signals = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signals.append(signal.SIGHUP)
-    return signals
+    return [*heeded(STOPS), signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD]

@@ -11,15 +11,16 @@ long, while operations run.
 from __future__ import annotations
 
 import os
+import select
 import stat
 from collections import deque
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Protocol, Self, TypeAlias, final
 
-import trio
 from trio.lowlevel import ParkingLot, checkpoint
+
+from ._threads import in_thread
 
 LONGEST = 1 << 20
 """The longest input to accept, in bytes: no system takes an argument as long."""
@@ -28,8 +29,6 @@ InputError: TypeAlias = OSError | ValueError
 """Why inputs cannot be read to their end."""
 
 _CHUNK = 1 << 16
-
-_in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
 
 
 class Inputs(Protocol):
@@ -97,7 +96,7 @@ class FileInputs:
         self._path = path
         self._end = b"\0" if null else b"\n"
         self._records: deque[bytes] = deque()
-        self._ahead = 0  # bytes in the records
+        self._ahead = 0  # bytes in the records, and one for the end of each
         self._rest = b""
         self._at_end = False
         self._failure: InputError | None = None
@@ -112,7 +111,7 @@ class FileInputs:
         try:
             # Opening a named pipe waits for its writer, so a thread does it. We never close
             # the file: when the run ends, a thread may still be reading it.
-            fd = 0 if self._path is None else await _in_thread(os.open, self._path, os.O_RDONLY)
+            fd = 0 if self._path is None else await in_thread(os.open, self._path, os.O_RDONLY)
             await self._read_from(fd)
         except (OSError, ValueError) as error:
             self._failure = error
@@ -132,7 +131,7 @@ class FileInputs:
                 raise StopAsyncIteration
             await self._taker.park()
         record = self._records.popleft()
-        self._ahead -= len(record)
+        self._ahead -= len(record) + 1
         self._reader.unpark()
         self.taken += 1
         return os.fsdecode(record)
@@ -140,10 +139,10 @@ class FileInputs:
     async def _read_from(self, fd: int) -> None:
         regular = stat.S_ISREG(os.fstat(fd).st_mode)
         start = os.lseek(fd, 0, os.SEEK_CUR) if regular else 0
-        while chunk := await _in_thread(os.read, fd, _CHUNK):
+        while chunk := await in_thread(_read, fd):
             self._split(chunk)
             if regular and self.total is None:
-                self.total = await _in_thread(_count, fd, start, self._end)
+                self.total = await in_thread(_count, fd, start, self._end)
             while self._ahead >= _CHUNK:
                 await self._reader.park()
         if self._rest:
@@ -156,7 +155,7 @@ class FileInputs:
             if b"\0" in record:
                 raise ValueError(self._unusable())
             self._records.append(record)
-            self._ahead += len(record)
+            self._ahead += len(record) + 1
         if len(self._rest) > LONGEST:
             raise ValueError(self._unusable())
         self._taker.unpark()
@@ -171,6 +170,15 @@ class FileInputs:
 def describe_input_error(error: InputError) -> str:
     """Return what to tell the user about an error that has ended the inputs."""
     return f"cannot read the rest of the inputs: {error}"
+
+
+def _read(fd: int) -> bytes:
+    """Read from ``fd``, even if another process has made it non-blocking."""
+    while True:
+        try:
+            return os.read(fd, _CHUNK)
+        except BlockingIOError:
+            select.select([fd], [], [])
 
 
 def _count(fd: int, offset: int, end: bytes) -> int:

@@ -7,11 +7,16 @@ parallel does, so that every entry is one line.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import final
 
 import attrs
+
+from ._output import write_all
 
 COLUMNS = [
     "Seq",
@@ -65,12 +70,14 @@ class JobLog:
     """
 
     def __init__(self, path: Path) -> None:
-        # Unbuffered: each entry is written at once and in one piece, so several runs can
-        # append to one file.
         self._failed = False
-        self._file = path.open("ab", buffering=0)
-        if not os.fstat(self._file.fileno()).st_size:
-            self._file.write("\t".join(COLUMNS).encode() + b"\n")
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        status = os.fstat(self._fd)
+        self._regular = stat.S_ISREG(status.st_mode)
+        if not status.st_size:
+            self._write("\t".join(COLUMNS).encode() + b"\n")
+        elif self._regular and _ends_in_mid_line(path, status.st_size):
+            self._write(b"\n")  # whoever was cut off there has a line of its own
 
     def add(self, entry: Entry) -> None:
         """Append an entry, or do nothing if an earlier one could not be written.
@@ -81,11 +88,42 @@ class JobLog:
         if self._failed:
             return
         try:
-            self._file.write(entry.line())
+            self._write(entry.line())
         except OSError:
             self._failed = True
             raise
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file.
+
+        Raises:
+          OSError: if the system could not write what it had accepted.
+        """
+        os.close(self._fd)
+
+    def _write(self, line: bytes) -> None:
+        """Append a line at once, whole or not at all, so that several runs can share a file."""
+        if not self._regular:
+            return write_all(self._fd, line)
+        with suppress(OSError):  # not every file system has locks
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+        try:
+            self._write_or_undo(line)
+        finally:
+            with suppress(OSError):
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def _write_or_undo(self, line: bytes) -> None:
+        start = os.lseek(self._fd, 0, os.SEEK_END)
+        try:
+            write_all(self._fd, line)
+        except OSError:
+            os.ftruncate(self._fd, start)
+            raise
+
+
+def _ends_in_mid_line(path: Path, size: int) -> bool:
+    with suppress(OSError), path.open("rb") as file:
+        file.seek(size - 1)
+        return file.read(1) != b"\n"
+    return False

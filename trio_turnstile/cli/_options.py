@@ -11,11 +11,6 @@ from ._units import Duration
 
 
 @final
-class UsageError(Exception):
-    """Options that contradict each other, or name something that cannot be used."""
-
-
-@final
 class Cmd(str):
     """A shell command; ``--help`` shows the name of this class."""
 

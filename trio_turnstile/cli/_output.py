@@ -16,34 +16,45 @@ import os
 import select
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
-from tempfile import SpooledTemporaryFile
 from typing import Protocol, TypeVar, final
 
 import trio
 from trio.lowlevel import checkpoint
 
-T = TypeVar("T")
+from ._spool import Spool
+from ._threads import in_thread
 
-KEPT_IN_MEMORY = 1 << 18
-"""How many bytes of a stream to keep in memory; the rest goes to a temporary file."""
+T = TypeVar("T")
 
 MOST_WAITING = 32
 """While the output of so many operations waits to be printed, no operation starts."""
 
-_in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
-
 
 @final
 class Stream:
-    """One output stream of an operation: a pipe to write to, and what came out of it."""
+    """One output stream of an operation: a pipe to write to, and what came out of it.
+
+    Raises:
+      OSError: if there are no file descriptors for the pipe.
+    """
 
     def __init__(self) -> None:
-        self._read_end, self.write_end = os.pipe()
-        os.set_blocking(self._read_end, False)
-        self._file = SpooledTemporaryFile(KEPT_IN_MEMORY)  # noqa: SIM115 (see `close`)
-        self.size = 0
-        self._error: OSError | None = None
+        self._spool = Spool()
+        self._failed = False
+        self._error: OSError | None = None  # why, until somebody is told
+        self._read_end = self.write_end = -1
+        self.open_pipe()
+
+    @property
+    def size(self) -> int:
+        """How many bytes were collected."""
+        return self._spool.size
+
+    def open_pipe(self) -> None:
+        """Open the pipe, unless it is open."""
+        if self._read_end < 0:
+            self._read_end, self.write_end = os.pipe()
+            os.set_blocking(self._read_end, False)
 
     async def collect(self) -> None:
         """Collect what is written, until cancelled."""
@@ -51,51 +62,58 @@ class Stream:
             await trio.lowlevel.wait_readable(self._read_end)
             self.take_in()
 
-    def take_in(self) -> None:
-        """Collect what is in the pipe now."""
+    def take_in(self) -> bool:
+        """Collect what is in the pipe now; return whether anybody can still write to it."""
         # One read, of more than a pipe holds. With a fast writer, a loop might never end.
         with suppress(BlockingIOError):
-            self._keep(os.read(self._read_end, 1 << 20))
+            data = os.read(self._read_end, 1 << 20)
+            self._keep(data)
+            return bool(data)
+        return True
 
     def check(self) -> None:
-        """Raise an `OSError` if some output could not be kept."""
-        if self._error is not None:
-            raise self._error
+        """Raise an `OSError` if some output could not be kept and nobody was told so far."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
 
-    def tail(self, start: int, most: int) -> bytes:
-        """Return at most ``most`` bytes from the end of what came after the first ``start``."""
-        self._file.seek(max(start, self.size - most))
-        return self._file.read()
+    def last_byte(self) -> bytes:
+        """Return the last byte that was collected, if there is one."""
+        return b"".join(self._spool.read(max(self.size - 1, 0)))
 
     def clear(self) -> None:
         """Drop what was collected."""
-        self._file.seek(0)
-        self._file.truncate()
-        self.size = 0
+        self._spool.clear()
+        self._failed, self._error = False, None
 
     def copy_to(self, fd: int) -> None:
         """Write all that was collected to ``fd``. Blocks as long as that takes."""
-        self._file.seek(0)
-        while data := self._file.read(1 << 16):
+        for data in self._spool.read():
             write_all(fd, data)
 
-    def close_pipe(self) -> None:
-        """Close the pipe, and keep what was collected."""
-        os.close(self._read_end)
+    def close_pipe(self, leave: Callable[[int], object] = os.close) -> None:
+        """Close the pipe, and keep what was collected.
+
+        Args:
+          leave: gets the read end if a process in the background still has the other.
+        """
+        if self._read_end < 0:
+            return
         os.close(self.write_end)
+        (leave if self.take_in() else os.close)(self._read_end)
+        self._read_end = self.write_end = -1
 
     def close(self) -> None:
         """Drop what was collected, with its temporary file."""
-        self._file.close()
+        self._spool.close()
 
     def _keep(self, data: bytes) -> None:
-        if self._error is not None:
+        if self._failed:
             return
         try:
-            self._file.write(data)
-            self.size += len(data)
+            self._spool.write(data)
         except OSError as error:  # a full disk; the command should not stop half-way for it
-            self._error = error
+            self._failed, self._error = True, error
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -113,6 +131,9 @@ class Screen(Protocol):
 
     def hide(self) -> None:
         """Draw nothing until `show`, as others write to the terminal."""
+
+    def flush(self) -> None:
+        """Wait until it is hidden."""
 
     def show(self, *, mid_line: bool) -> None:
         """Draw again; ``mid_line`` says whether others have left a line unfinished."""
@@ -174,14 +195,18 @@ class Printer:
                 _close(streams)
 
     async def _print(self, streams: Sequence[Stream], on_lost: Callable[[OSError], object]) -> None:
-        error = await _in_thread(_print, streams, self._lost)
+        error = await in_thread(_print, streams, self._lost, self._screen.flush)
         if error is not None:
             self._lost = True
             on_lost(error)
 
 
-def _print(streams: Sequence[Stream], stderr_only: bool) -> OSError | None:
+def _print(
+    streams: Sequence[Stream], stderr_only: bool, clear_screen: Callable[[], object]
+) -> OSError | None:
     lost: OSError | None = None
+    if any(stream.size and os.isatty(fd) for fd, stream in enumerate(streams, 1)):
+        clear_screen()
     try:
         if not stderr_only:
             streams[0].copy_to(1)
@@ -206,4 +231,4 @@ def _left_in(channel: trio.MemoryReceiveChannel[T]) -> Iterator[T]:
 
 def _stops_in_mid_line(streams: Sequence[Stream]) -> bool:
     shown = [stream for fd, stream in enumerate(streams, 1) if stream.size and os.isatty(fd)]
-    return bool(shown) and shown[-1].tail(0, 1) != b"\n"
+    return bool(shown) and shown[-1].last_byte() != b"\n"

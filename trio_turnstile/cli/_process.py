@@ -10,13 +10,14 @@ import math
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import final
 
 import attrs
 import trio
 
+from ._launcher import Launcher
 from ._output import Stream
 
 _POLL = 0.02
@@ -35,16 +36,18 @@ class Exit:
     """The exit status; negative for the signal that ended it."""
     timed_out: bool = False
     """Whether it was ended because it took too long."""
+    cancelled: bool = False
+    """Whether it was ended because the run was cancelled."""
 
     @property
     def ok(self) -> bool:
         """Whether it succeeded."""
-        return self.returncode == 0 and not self.timed_out
+        return self.returncode == 0 and not self.timed_out and not self.cancelled
 
     @property
     def status(self) -> int:
-        """The exit status; 0 if a signal ended it, -1 if it took too long."""
-        return -1 if self.timed_out else max(self.returncode, 0)
+        """The exit status; 0 if a signal ended it, -1 if it was us who ended it."""
+        return -1 if self.timed_out or self.cancelled else max(self.returncode, 0)
 
     @property
     def signal(self) -> int:
@@ -60,10 +63,13 @@ class Exit:
 async def run_shell(
     command: str,
     *,
+    launcher: Launcher,
     streams: Sequence[Stream],
     env: Mapping[str, str],
     seconds: float | None,
     kill_after: float,
+    cleanup: bool = False,
+    on_exit: Callable[[Exit], object] | None = None,
 ) -> Exit:
     """Run a command with ``/bin/sh`` and wait for its end.
 
@@ -71,10 +77,13 @@ async def run_shell(
 
     Args:
       command: what to run.
+      launcher: starts it.
       streams: collect its standard output and its standard error.
       env: its environment.
       seconds: how long it may take; ``None`` for no limit.
       kill_after: seconds from a SIGTERM to a SIGKILL.
+      cleanup: whether it is a clean-up, which is started before others.
+      on_exit: is told how it ended, even if it was cancelled.
 
     Raises:
       OSError: if it cannot be started.
@@ -83,29 +92,34 @@ async def run_shell(
       Sends SIGTERM to the process group of the command, and SIGKILL ``kill_after``
       seconds later if a process of the group is still there.
     """
-    process = await trio.lowlevel.open_process(
-        ["/bin/sh", "-c", command],
-        stdin=subprocess.DEVNULL,
-        stdout=streams[0].write_end,
-        stderr=streams[1].write_end,
-        env=env,
-        start_new_session=True,
-    )
-    async with trio.open_nursery() as nursery:
-        # Shielded, as a command that is being ended may still write, and block on a full
-        # pipe if nobody reads it.
-        collecting = trio.CancelScope(shield=True)
-        nursery.start_soon(_collect, streams, collecting)
-        try:
-            with trio.move_on_after(math.inf if seconds is None else seconds) as limit:
-                await process.wait()
-        finally:
-            if process.returncode is None:
-                await _end_group(process, kill_after)
-            collecting.cancel()
-    for stream in streams:
-        stream.take_in()
-    return Exit(process.returncode or 0, timed_out=limit.cancelled_caught)
+    process = await launcher.start(command, streams=streams, env=env, cleanup=cleanup)
+    late = over = False
+    try:
+        async with trio.open_nursery() as nursery:
+            # Shielded, as a command that is being ended may still write, and block on a full
+            # pipe if nobody reads it.
+            collecting = trio.CancelScope(shield=True)
+            nursery.start_soon(_collect, streams, collecting)
+            limit = trio.move_on_after(math.inf if seconds is None else seconds)
+            try:
+                with limit:
+                    await _wait(process)
+            finally:
+                # If we were stopped for a while, a command that has ended is seen after its
+                # time is up. It may not have needed all of it.
+                over = process.poll() is not None
+                late = limit.cancelled_caught and not over
+                if not over:
+                    await _end_group(process, kill_after)
+                collecting.cancel()
+    finally:
+        launcher.ended(process)
+        for stream in streams:
+            stream.take_in()
+        exit_ = Exit(process.returncode or 0, late, cancelled=not (over or late))
+        if on_exit is not None:
+            on_exit(exit_)
+    return exit_
 
 
 async def _collect(streams: Sequence[Stream], scope: trio.CancelScope) -> None:
@@ -115,21 +129,35 @@ async def _collect(streams: Sequence[Stream], scope: trio.CancelScope) -> None:
                 nursery.start_soon(stream.collect)
 
 
-async def _end_group(process: trio.Process, kill_after: float) -> None:
+async def _wait(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of a process, with no more than one file and without a thread."""
+    with suppress(OSError, AttributeError):  # no file is left, or the system has no such files
+        fd = os.pidfd_open(process.pid)
+        try:
+            await trio.lowlevel.wait_readable(fd)
+        finally:
+            os.close(fd)
+    pause = _POLL / 16
+    while process.poll() is None:
+        await trio.sleep(pause)
+        pause = min(2 * pause, _POLL)
+
+
+async def _end_group(process: subprocess.Popen[bytes], kill_after: float) -> None:
     with trio.CancelScope(shield=True):
         _signal_group(process, signal.SIGTERM)
         with trio.move_on_after(kill_after):
-            await process.wait()
+            await _wait(process)
             while _signal_group(process, 0):
                 _reap_orphans(process)
                 await trio.sleep(_POLL)
             return
         _signal_group(process, signal.SIGKILL)
         with trio.move_on_after(_REAP):
-            await process.wait()
+            await _wait(process)
 
 
-def _signal_group(process: trio.Process, signum: int) -> bool:
+def _signal_group(process: subprocess.Popen[bytes], signum: int) -> bool:
     """Send a signal to the process's group; return whether the group is still there."""
     try:
         os.killpg(process.pid, signum)
@@ -138,7 +166,7 @@ def _signal_group(process: trio.Process, signum: int) -> bool:
     return True
 
 
-def _reap_orphans(process: trio.Process) -> None:
+def _reap_orphans(process: subprocess.Popen[bytes]) -> None:
     # If we are the first process, as in a container, we inherit the orphans of the group.
     # They stay zombies, and the group stays alive, until we wait for them.
     with suppress(ChildProcessError):

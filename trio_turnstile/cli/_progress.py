@@ -7,22 +7,17 @@ since a change of the limit changes the rate.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Protocol, final
 
 import attrs
 import trio
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
-from ._output import Screen, write_all
+from ._output import Screen
 from ._units import format_clock
+from ._writer import Writer
 
-_REFRESH = 0.2
 _FIRST_LINE, _LAST_LINES = 10.0, 300.0
 
 
@@ -54,7 +49,8 @@ class ProgressSnapshot:
 class Pace:
     """The recent rate at which operations end. Sans-I/O.
 
-    It is measured over the last minute or the last 20 operations, whichever is longer.
+    It is measured over the last minute or the last 20 operations, whichever is longer, and
+    anew after each change of the limit.
 
     Args:
       now: when the run began, in seconds on any clock.
@@ -62,10 +58,15 @@ class Pace:
 
     def __init__(self, now: float) -> None:
         self._seen = deque([(now, 0)])
+        self._limit: float | None = None
 
-    def rate(self, now: float, ended: int) -> float:
+    def rate(self, now: float, ended: int, limit: float = 0) -> float:
         """Return how many operations end per second, if ``ended`` have ended by now."""
         seen = self._seen
+        if limit != self._limit:
+            if self._limit is not None:
+                self._seen = seen = deque([(now, ended)])
+            self._limit = limit
         if ended > seen[-1][1] and now >= seen[-1][0] + 1:
             seen.append((now, ended))
         while len(seen) > 1 and now - seen[1][0] >= 60 and ended - seen[1][1] >= 20:
@@ -77,7 +78,7 @@ class Pace:
 def describe(snapshot: ProgressSnapshot, rate: float) -> str:
     """Return the progress line, for ``rate`` operations that end per second."""
     total, left = snapshot.total, "?"
-    if total is not None and rate:
+    if total is not None and rate and snapshot.limit:
         left = format_clock((total - snapshot.ended) / rate)
     parts = (
         snapshot.state,
@@ -86,7 +87,8 @@ def describe(snapshot: ProgressSnapshot, rate: float) -> str:
         f"done {snapshot.completed} of {'?' if total is None else total}",
         f"failed {snapshot.failed}",
         format_rate(rate),
-        f"ETA {left}",
+        # A run that is being ended does not come to its last input.
+        "" if snapshot.state else f"ETA {left}",
     )
     return ", ".join(filter(None, parts))
 
@@ -106,15 +108,10 @@ class Progress(Screen, Protocol):
         """Show the progress until cancelled; ``snapshot`` returns how far the run has come."""
 
     def note(self, text: str) -> None:
-        """Show a line about an event."""
+        """Show a line about an event. Does not wait for whoever reads it."""
 
-
-def open_progress(*, quiet: bool) -> Progress:
-    """Return the way to show progress that suits standard error."""
-    console = Console(stderr=True, highlight=False)
-    if quiet or not os.isatty(2) or console.is_dumb_terminal:
-        return PlainLines(quiet=quiet)
-    return LiveLine(console)
+    def flush(self) -> None:
+        """Wait until all is written. Blocks as long as that takes."""
 
 
 @final
@@ -122,10 +119,12 @@ class PlainLines:
     """Shows progress in plain lines, with longer and longer pauses between them.
 
     Args:
+      writer: writes to standard error.
       quiet: whether to show notes alone.
     """
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, writer: Writer, *, quiet: bool) -> None:
+        self._writer = writer
         self._quiet = quiet
 
     async def run(self, snapshot: Callable[[], ProgressSnapshot]) -> None:
@@ -136,12 +135,17 @@ class PlainLines:
         while True:
             await trio.sleep(pause)
             pause = min(2 * pause, _LAST_LINES)
-            self.note(_progress_line(snapshot(), pace))
+            line = progress_line(snapshot(), pace)
+            if not self._writer.behind:  # an old line is of no use
+                self.note(line)
 
     def note(self, text: str) -> None:
         """Write a line."""
-        with suppress(OSError):  # the run goes on, even if nobody can read this
-            write_all(2, f"turnstile: {text}\n".encode(errors="backslashreplace"))
+        self._writer.write(f"turnstile: {text}\n".encode(errors="backslashreplace"))
+
+    def flush(self) -> None:
+        """Wait until all is written."""
+        self._writer.flush()
 
     def hide(self) -> None:
         """Do nothing: plain lines and output do not get in each other's way."""
@@ -150,61 +154,6 @@ class PlainLines:
         """Do nothing: plain lines and output do not get in each other's way."""
 
 
-@final
-class LiveLine:
-    """Shows progress in a line at the bottom of a terminal.
-
-    Args:
-      console: the terminal.
-    """
-
-    def __init__(self, console: Console) -> None:
-        self._pace = Pace(trio.current_time())
-        self._console = console
-        self._snapshot: Callable[[], ProgressSnapshot] | None = None  # while `run` runs
-        self._live = Live(
-            console=console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-
-    async def run(self, snapshot: Callable[[], ProgressSnapshot]) -> None:
-        """Redraw the line five times a second, and erase it at the end."""
-        self._snapshot = snapshot
-        try:
-            with suppress(OSError), self._live:  # a terminal can go away
-                while True:
-                    self._draw(snapshot())
-                    await trio.sleep(_REFRESH)
-        finally:
-            self._snapshot = None
-
-    def note(self, text: str) -> None:
-        """Write a line above the live one."""
-        with suppress(OSError):
-            self._console.print(Text(f"turnstile: {text}"), soft_wrap=True)
-
-    def hide(self) -> None:
-        """Erase the line, until `show`."""
-        with suppress(OSError):
-            self._live.stop()
-
-    def show(self, *, mid_line: bool) -> None:
-        """Draw the line again, below what others have written."""
-        with suppress(OSError):
-            if mid_line:
-                self._console.line()
-            if self._snapshot is not None:
-                self._live.start()
-                self._draw(self._snapshot())
-
-    def _draw(self, snapshot: ProgressSnapshot) -> None:
-        line = _progress_line(snapshot, self._pace)
-        style = "bold red" if snapshot.failed else "bold"
-        self._live.update(Text(line, style, no_wrap=True, overflow="ellipsis"), refresh=True)
-
-
-def _progress_line(snapshot: ProgressSnapshot, pace: Pace) -> str:
-    return describe(snapshot, pace.rate(trio.current_time(), snapshot.ended))
+def progress_line(snapshot: ProgressSnapshot, pace: Pace) -> str:
+    """Return the progress line for now."""
+    return describe(snapshot, pace.rate(trio.current_time(), snapshot.ended, snapshot.limit))

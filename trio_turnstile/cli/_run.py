@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
+import stat
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import closing, nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -17,17 +17,21 @@ from cyclopts.validators import Number
 
 from trio_turnstile import Halt, Limiter, Phase, Throttle
 
-from ._command_run import Plan, run_plan
-from ._exit_status import status_of_signal
-from ._inputs import FileInputs, GivenInputs, Inputs, describe_input_error
+from ._arguments import UsageError
+from ._command_run import run_plan
+from ._dry_run import print_commands
+from ._inputs import FileInputs, GivenInputs, Inputs
 from ._joblog import JobLog
-from ._options import Cmd, Seconds, UsageError, to_duration
-from ._output import write_all
+from ._options import Cmd, Seconds, to_duration
+from ._plan import Plan
 from ._template import Template
 from ._units import Duration, parse_halt
 
 _OPEN_FILES, _OPEN_FILES_EACH = 100, 8
 """How many open files a run needs itself, and how many it needs for each operation."""
+
+_FEW_FILES, _FEW_FILES_EACH = 25, 5
+"""The same if the output of the operations is short."""
 
 _COMMANDS = Group("Commands", sort_key=1)
 _INPUTS = Group("Inputs", sort_key=2)
@@ -53,8 +57,8 @@ def run(
     ] = None,
     null: Annotated[bool, Parameter(name=["--null", "-0"], negative=(), group=_INPUTS)] = False,
     limit: Annotated[
-        int, Parameter(name=["--limit", "-j"], validator=_ONE_OR_MORE, group=_LIMIT)
-    ] = 4,
+        int | None, Parameter(name=["--limit", "-j"], validator=_ONE_OR_MORE, group=_LIMIT)
+    ] = None,
     max: Annotated[int | None, Parameter(validator=_ONE_OR_MORE, group=_LIMIT)] = None,
     min: Annotated[int, Parameter(validator=_NONE_OR_MORE, group=_LIMIT)] = 1,
     up: Annotated[int, Parameter(validator=_ONE_OR_MORE, group=_LIMIT)] = 1,
@@ -73,19 +77,21 @@ def run(
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=(), group=_OUTPUT)] = False,
     rest: Annotated[Sequence[str] | None, Parameter(parse=False)] = None,
 ) -> int:
-    """Run shell commands for many inputs, several at a time, under a limit.
+    r"""Run shell commands for many inputs, several at a time, under a limit.
 
     For each input, /bin/sh runs the commands that you give to prepare, work, monitor and
     clean up, one after the other. If a command exits with a status other than 0, the
     operation has failed: its later commands are skipped, except for the clean-up, which
     always runs. The standard input of the commands is empty. The output of an operation is
-    printed when the operation has ended.
+    printed when the operation has ended; what processes in the background write after that
+    is dropped.
 
     A command can contain placeholders: {} is the input, {.} the input without its
     extension, {/} its base name, {//} its directory, {/.} its base name without the
     extension, and {#} its number. They are quoted for you: write {}, not "{}". If --work
-    contains none of them, the input is added at its end. Commands also find the input in
-    the environment, as TURNSTILE_INPUT, beside TURNSTILE_SEQ, TURNSTILE_ATTEMPT and
+    contains none of them, the input is added at its end. A placeholder is refused where some
+    shells would evaluate it in spite of quotes, as in let x={}. Commands also find the input
+    in the environment, as TURNSTILE_INPUT, beside TURNSTILE_SEQ, TURNSTILE_ATTEMPT and
     TURNSTILE_PHASE. A program may take an input that starts with a dash for an option, so
     write for example gzip -k -- {}.
 
@@ -93,14 +99,16 @@ def run(
 
     - SIGUSR1 raises the limit by one step and SIGUSR2 lowers it: pkill -USR2 turnstile.
     - The first Ctrl-C (SIGINT), SIGTERM or SIGHUP starts a graceful shutdown: running
-      operations may finish, and no others start. The second one cancels the running
-      operations, ends their commands with SIGTERM, and runs their clean-ups.
+      operations may finish, no others start, and nothing that failed is tried again. The
+      second one cancels the running operations, ends their commands with SIGTERM, and runs
+      their clean-ups. If one of these was ignored at the start, it stays ignored.
+    - Ctrl-\ (SIGQUIT) kills the commands and ends the run at once, without clean-ups.
 
     The exit status is
 
     - 0 if every input was read and its operation completed;
     - otherwise the number of failed operations, at most 101. If the inputs cannot be read
-      to their end, that counts as one more failure;
+      to their end, or the job log cannot be written, that counts as one more failure;
     - if none failed: 128 plus the number of the signal that stopped the run early (130 for
       SIGINT, 143 for SIGTERM, 129 for SIGHUP), or 141 if standard output was closed;
     - also 2 if an option was wrong and nothing was run.
@@ -111,8 +119,9 @@ def run(
 
     Args:
       inputs: The inputs to run the commands for. Without inputs and without --arg-file,
-        they are read from standard input, one per line. Put the inputs after -- if one of
-        them may start with a dash, or if there may be none.
+        they are read from standard input, one per line. Options come before the inputs.
+        Put -- between them if an input may start with a dash, as names of files may, or if
+        there may be no input.
       work: The command that does the work.
       prepare: The command that runs before --work.
       monitor: The command that waits for work that --work has handed over, for example to
@@ -121,10 +130,12 @@ def run(
         not count against the limit.
       arg_file: Read the inputs from this file, one per line. A dash (-) is standard input.
       null: Inputs end with NUL instead of newline, as find -print0 writes them.
-      limit: How many operations may run at a time, at the start.
+      limit: How many operations may run at a time, at the start. The default is the number
+        of cores that may be used, within --min and --max.
       max: The maximum to which SIGUSR1 can raise the limit. The default is --limit, so
         that SIGUSR1 only takes back what SIGUSR2 has done.
-      min: The minimum to which SIGUSR2 can lower the limit. At 0 no operation starts.
+      min: The minimum to which SIGUSR2 can lower the limit. At 0 no operation starts; a
+        graceful shutdown then gives up those that have not begun.
       up: By how much one SIGUSR1 raises the limit.
       down: By how much one SIGUSR2 lowers the limit.
       hold: How long after a change of the limit further signals to change it are refused.
@@ -138,7 +149,8 @@ def run(
         too, once a tenth of those that ended, and at least three, have failed.
       joblog: Append a line for each operation to this file. The columns are those of GNU
         parallel: Seq, Host, Starttime, JobRuntime, Send, Receive, Exitval, Signal, Command.
-      dry_run: Print the commands instead of running them.
+      dry_run: Print the commands instead of running them. Control characters of inputs
+        are written by printf, so that a terminal can show them.
       quiet: Do not show the progress and the final counts.
       rest: The inputs after --.
     """
@@ -154,23 +166,21 @@ def run(
     given = None if rest is None and not inputs else (*inputs, *(rest or ()))
     source = _open_inputs(given, arg_file, null=null)
     if dry_run:
-        return trio.run(_print_commands, commands, source)
+        return trio.run(print_commands, commands, source)
     throttle = Throttle(up=up, down=down, min=min, hold=hold)
-    log = None if joblog is None else _open_joblog(joblog)
     plan = Plan(
         inputs=source,
         commands=commands,
-        limiter=_make_limiter(limit, limit if max is None else max, throttle),
+        limiter=_make_limiter(limit, max, throttle),
         timeout=timeout,
         grace=grace,
         kill_after=kill_after,
         retries=retries,
         halt=_parse_halt(halt),
-        joblog=log,
         quiet=quiet,
+        joblog=None if joblog is None else _open_joblog(joblog),
     )
-    with nullcontext() if log is None else closing(log):
-        return trio.run(run_plan, plan)
+    return trio.run(run_plan, plan)
 
 
 def _parse_command(phase: Phase, command: str) -> Template:
@@ -190,28 +200,57 @@ def _open_inputs(given: Sequence[str] | None, path: Path | None, *, null: bool) 
         if os.isatty(0):
             print("turnstile: reading inputs, one per line; Ctrl-D ends them", file=sys.stderr)
         return FileInputs(None, null=null)
-    if not os.access(path, os.R_OK):
-        raise UsageError(f"--arg-file: cannot read {str(path)!r}")
+    _check_readable(path)
     return FileInputs(path, null=null)
 
 
-def _make_limiter(limit: int, maximum: int, throttle: Throttle) -> Limiter:
+def _check_readable(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISFIFO(mode):  # opening one would wait for its writer
+            with path.open("rb"):
+                pass
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"--arg-file: cannot read {str(path)!r}: {why}") from None
+
+
+def _make_limiter(limit: int | None, maximum: int | None, throttle: Throttle) -> Limiter:
+    if limit is None:
+        cores = _usable_cores() if maximum is None else min(_usable_cores(), maximum)
+        limit = max(cores, throttle.min)
+    maximum = limit if maximum is None else maximum
     if not throttle.min <= limit <= maximum:
         raise UsageError(
             f"--limit must be from --min, {throttle.min}, to --max, {maximum}, not {limit}"
         )
-    _allow_open_files(_OPEN_FILES + _OPEN_FILES_EACH * maximum)
+    _allow_open_files(limit, maximum)
     limiter = Limiter("run", maximum, throttle=throttle)
     limiter.total_tokens = limit  # not in a turnstile yet, so that no hold begins
     return limiter
 
 
-def _allow_open_files(number: int) -> None:
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _allow_open_files(limit: int, maximum: int) -> None:
+    number = _OPEN_FILES + _OPEN_FILES_EACH * maximum
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(OSError, ValueError):  # an operation that lacks files will fail and say so
+        with suppress(OSError, ValueError):  # then fewer run at a time
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _FEW_FILES + _FEW_FILES_EACH * limit
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
+        print(
+            f"turnstile: --limit {limit} takes at least {needed} open files, but only {allowed} "
+            "are allowed (see ulimit -n), so that fewer will run at a time",
+            file=sys.stderr,
+        )
 
 
 def _parse_halt(rule: str) -> Halt | None:
@@ -226,24 +265,3 @@ def _open_joblog(path: Path) -> JobLog:
         return JobLog(path)
     except OSError as error:
         raise UsageError(f"--joblog: {error}") from None
-
-
-async def _print_commands(commands: Mapping[Phase, Template], inputs: Inputs) -> int:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(inputs.read)
-        status = await _print_each(commands, inputs)
-        nursery.cancel_scope.cancel()
-    return status
-
-
-async def _print_each(commands: Mapping[Phase, Template], inputs: Inputs) -> int:
-    try:
-        async for text in inputs:
-            lines = [template.fill(text, inputs.taken) for template in commands.values()]
-            write_all(1, os.fsencode("\n".join(lines) + "\n"))
-    except BrokenPipeError:
-        return status_of_signal(signal.SIGPIPE)
-    except (OSError, ValueError) as error:
-        print(f"turnstile: {describe_input_error(error)}", file=sys.stderr)
-        return 1
-    return 0

@@ -15,15 +15,15 @@ import attrs
 import trio
 from trio.lowlevel import checkpoint
 
-from trio_turnstile import Channels, Phase, Scalable
+from trio_turnstile import Channels, ConcurrentError, Phase, Scalable
 
 from ._joblog import Entry, JobLog
+from ._launcher import Launcher
+from ._leftovers import Leftovers
 from ._output import Printer, Stream
 from ._process import Exit, run_shell
+from ._stopping import Stopping
 from ._template import Template
-
-TAIL_LINES, TAIL_BYTES = 10, 2048
-"""How much of the end of a command's standard error the summary shows."""
 
 
 @final
@@ -32,12 +32,10 @@ class CommandFailed(Exception):
 
     Args:
       ending: how it ended.
-      tail: the end of its standard error, a few lines.
     """
 
-    def __init__(self, ending: Exit, tail: str) -> None:
+    def __init__(self, ending: Exit) -> None:
         super().__init__(str(ending))
-        self.tail = tail
 
 
 @final
@@ -51,12 +49,20 @@ class RunContext:
     """Seconds that a command may take, by phase; ``None`` for no limit."""
     kill_after: float
     """Seconds from a SIGTERM to a SIGKILL."""
+    launcher: Launcher
+    """Starts the commands."""
+    leftovers: Leftovers
+    """Reads what comes after the end of an operation."""
+    stopping: Stopping
+    """Shields the commands from a run that is stopped."""
     printer: Printer
     """Prints the outputs of operations."""
     joblog: JobLog | None
     """Where to log operations."""
-    note: Callable[[str], object]
-    """Shows a line to the user."""
+    joblog_failed: Callable[[OSError], object]
+    """Is told if that fails."""
+    on_cleanup: Callable[[], object]
+    """Is called when the attempts of an operation are over."""
     environment: Mapping[str, str] = attrs.field(factory=lambda: dict(os.environ))
     """The environment of the commands, without the variables of the operation."""
 
@@ -66,7 +72,7 @@ class RunContext:
             try:
                 self.joblog.add(entry)
             except OSError as error:
-                self.note(f"stopped writing the job log: {error.strerror}")
+                self.joblog_failed(error)
         self.printer.put(streams)
 
 
@@ -89,6 +95,8 @@ class ShellOperation(Scalable):
         self._began = self._ended = 0.0  # the attempt without clean-up, on trio's clock
         self._streams: list[Stream] = []
         self._exit: Exit | None = None
+        self.failure: tuple[Phase, int, Exception] | None = None
+        """Phase, attempt and error of the last attempt, if it failed."""
 
     @property
     def identifiers(self) -> tuple[str, ...]:
@@ -100,58 +108,104 @@ class ShellOperation(Scalable):
         """Whether an attempt has begun."""
         return self._attempt > 0
 
+    def error_of_last_attempt(self) -> ConcurrentError | None:
+        """Return the error of an operation that failed, and whose next attempt did not begin."""
+        if self.failure is None:
+            return None
+        phase, attempt, cause = self.failure
+        error = ConcurrentError(str(cause), item=self, phase=phase, attempt=attempt)
+        error.__cause__ = cause
+        return error
+
     async def prepare(self, channels: Channels) -> None:
-        """Begin an attempt."""
+        """Begin an attempt, as soon as there are files for it."""
+        try:
+            await self._context.launcher.open_streams(self._streams)
+        except OSError as error:
+            self.failure = ("prepare", self._attempt + 1, error)
+            raise
         self._attempt += 1
+        self.failure = self._exit = None
         self._date = time.time()
         self._began = self._ended = trio.current_time()
         for stream in self._streams:
             stream.clear()  # the output of a failed attempt is dropped
-        await self._run("prepare")
+        await self._attempt_phase("prepare")
 
     async def work(self, channels: Channels) -> None:
         """Run the work command."""
-        await self._run("work")
+        await self._attempt_phase("work")
 
     async def monitor(self, channels: Channels) -> None:
         """Run the command that waits for the work."""
-        await self._run("monitor")
+        await self._attempt_phase("monitor")
 
     async def cleanup(self, channels: Channels) -> None:
         """Run the clean-up command, then log the operation and print its output."""
+        self._context.on_cleanup()
+        if not self.started and self.failure is None:
+            return await checkpoint()
         exit_before = self._exit
         try:
-            await self._run("cleanup")
+            await self._clean_up()
         finally:
             if exit_before is None or not exit_before.ok:
                 self._exit = exit_before  # the log shows the first failure
             self._finish()
+
+    async def _clean_up(self) -> None:
+        if "cleanup" not in self._context.commands or not self.started:
+            return await checkpoint()
+        await self._context.launcher.open_streams(self._streams, cleanup=True)
+        await self._run("cleanup")
+
+    async def _attempt_phase(self, phase: Phase) -> None:
+        # Whoever waits for another attempt, or for anything else, must not keep files.
+        try:
+            with self._context.stopping.shield():
+                await self._run(phase)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self.failure = (phase, self._attempt, error)
+            self._close_streams()
+            raise
 
     async def _run(self, phase: Phase) -> None:
         template = self._context.commands.get(phase)
         if template is None:
             return await checkpoint()
         self._exit = None
-        # One by one: if no file is left for the second, `_finish` closes the first.
-        while len(self._streams) < 2:
-            self._streams.append(Stream())
-        size_before = self._streams[1].size
         try:
             exit_ = await run_shell(
                 template.fill(self.text, self.seq),
+                launcher=self._context.launcher,
                 streams=self._streams,
                 env=self._environment(phase),
                 seconds=self._context.timeouts[phase],
                 kill_after=self._context.kill_after,
+                cleanup=phase == "cleanup",
+                on_exit=self._note_exit,
             )
         finally:
             if phase != "cleanup":
                 self._ended = trio.current_time()
-        for stream in self._streams:
-            stream.check()
-        self._exit = exit_
+        self._check_streams()
         if not exit_.ok:
-            raise CommandFailed(exit_, last_lines(self._streams[1].tail(size_before, TAIL_BYTES)))
+            raise CommandFailed(exit_)
+
+    def _check_streams(self) -> None:
+        try:
+            for stream in self._streams:
+                stream.check()
+        except OSError:
+            self._exit = None
+            raise
+
+    def _note_exit(self, exit_: Exit) -> None:
+        self._exit = exit_
+
+    def _close_streams(self) -> None:
+        self._context.launcher.close_streams(self._streams, self._context.leftovers.add)
 
     def _environment(self, phase: Phase) -> dict[str, str]:
         return {
@@ -163,8 +217,7 @@ class ShellOperation(Scalable):
         }
 
     def _finish(self) -> None:
-        for stream in self._streams:
-            stream.close_pipe()
+        self._close_streams()
         entry = Entry(
             seq=self.seq,
             started=self._date,
@@ -175,17 +228,3 @@ class ShellOperation(Scalable):
             command=self._context.commands["work"].fill(self.text, self.seq),
         )
         self._context.finish(entry, self._streams)
-
-
-def last_lines(output: bytes) -> str:
-    """Return the last lines of ``output``, made safe to print on a terminal."""
-    lines = output.decode(errors="backslashreplace").splitlines()[-TAIL_LINES:]
-    return "\n".join(map(printable, lines))
-
-
-def printable(text: str) -> str:
-    """Return ``text`` with escapes for control characters and bytes that are not text."""
-    text = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )

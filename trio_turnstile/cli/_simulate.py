@@ -22,7 +22,7 @@ from trio_turnstile.limits import (
 from trio_turnstile.simulation import SCENARIOS, Result, Scenario
 from trio_turnstile.simulation import simulate as play
 
-from ._options import UsageError
+from ._arguments import UsageError
 from ._simulation_plot import draw, open_figure
 from ._simulation_tables import ComparisonTable, FigureTable
 

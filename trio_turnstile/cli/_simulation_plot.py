@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from trio_turnstile.simulation import Result, Scenario, TracePoint
 
-from ._options import UsageError
+from ._arguments import UsageError
 from ._simulation_tables import Runs
 
 if TYPE_CHECKING:

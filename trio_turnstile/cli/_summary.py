@@ -12,7 +12,8 @@ from trio_turnstile import ConcurrentError
 
 from ._exit_status import MOST_FAILURES, status_of_signal
 from ._inputs import InputError, describe_input_error
-from ._shell import CommandFailed, ShellOperation, printable
+from ._printable import printable
+from ._shell import ShellOperation
 from ._units import format_clock
 
 _LONGEST_NAME = 100
@@ -41,13 +42,15 @@ class Summary:
     """The first signal that asked the run to stop."""
     lost_output: bool
     """Whether some output of operations could not be printed."""
+    lost_log: bool
+    """Whether the job log could not be written."""
     seconds: float
     """How long the run took."""
 
     @property
     def status(self) -> int:
         """The exit status."""
-        failures = self.failed + (self.input_error is not None)
+        failures = self.failed + (self.input_error is not None) + self.lost_log
         if failures:
             return min(failures, MOST_FAILURES)
         if self.lost_output:
@@ -87,6 +90,4 @@ def _describe(error: ConcurrentError) -> str:
     if len(name) > _LONGEST_NAME:
         name = name[:_LONGEST_NAME] + "..."
     attempt = f", attempt {error.attempt}" if error.attempt > 1 else ""
-    tail = cause.tail if isinstance(cause, CommandFailed) else ""
-    lines = [f"{operation.seq} '{name}': {error.phase}{attempt}: {cause}", *tail.splitlines()]
-    return "\n    ".join(lines)
+    return f"{operation.seq} '{name}': {error.phase}{attempt}: {printable(str(cause))}"

@@ -23,10 +23,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import final
 
 import attrs
+
+from ._arithmetic import Guard
 
 _PLACEHOLDER = re.compile(r"\{(?:|\.|/|//|/\.)\}")
 _NUMBER = re.compile(r"(?<![$\\])\{#\}")  # a number is safe anywhere
@@ -40,11 +42,11 @@ _TOKEN = re.compile(
     rf"""
       (?P<escape> \\. )
     | (?P<quoted> '[^']*'
-                | "(?: [^"\\$`] | \\. | \$(?![({{]) | {_PARAMETER} | {_ARITHMETIC}
+                | "(?: [^"\\$`] | \\. | \$(?![({{]|\\\n) | {_PARAMETER} | {_ARITHMETIC}
                      | {_SUBSTITUTION} )*" )
     | (?P<expansion> {_PARAMETER} | {_ARITHMETIC} )
-    | (?P<redirection> [<>]&[ \t]*(?:[0-9]+|-)(?=[ \t\n;&|()<>]|\Z) | [<>](?![<&]) )
-    | (?P<unread> ['"`\\] | \$[{{'[] | \(\( | << | [<>]& )
+    | (?P<redirection> [<>]&[ \t]*(?:[0-9]+|-)(?=[ \t\n;&|()<>]|\Z) | [<>](?![<&]|\\\n) )
+    | (?P<unread> ['"`\\] | \$[{{'"[] | \(\( | << | [<>]& | [$(<>]\\\n )
     | (?P<placeholder> {_PLACEHOLDER.pattern} )
     | (?P<space> [ \t] )
     | (?P<operator> [;&|()\n] )
@@ -78,8 +80,9 @@ class Template:
         """
         if not command.strip():
             raise ValueError("a command must not be blank")
-        parts, end = [""], ""
+        parts, end, guard = [""], "", Guard()
         for kind, text in _tokens(command.rstrip("\n")):
+            guard.read(kind, text)
             if kind == "placeholder":
                 parts += [text, ""]
                 continue
@@ -90,13 +93,23 @@ class Template:
             end = end if kind == "space" else kind
         template = cls(tuple(parts))
         if append and not template._uses_input:
-            return template._with_input_last(end)
+            template = template._with_input_last(end)
+            guard.read("space", " ")
+            guard.read("placeholder", "{}")
+        guard.finish()
         return template
 
-    def fill(self, text: str, number: int) -> str:
-        """Return the command for the input ``text``, the ``number``-th from 1."""
+    def fill(self, text: str, number: int, quoted: Callable[[str], str] | None = None) -> str:
+        """Return the command for the input ``text``, the ``number``-th from 1.
+
+        Args:
+          text: the input.
+          number: its number.
+          quoted: makes one word for the shell of a text; `quote` by default.
+        """
         filled = [_NUMBER.sub(str(number), part) for part in self._parts]
-        filled[1::2] = [quote(_value(placeholder, text)) for placeholder in self._parts[1::2]]
+        values = (_value(placeholder, text) for placeholder in self._parts[1::2])
+        filled[1::2] = map(quoted or quote, values)
         return "".join(filled)
 
     @property
@@ -116,6 +129,19 @@ class Template:
 def quote(text: str) -> str:
     """Return ``text`` as one word for the shell, always in quotes."""
     return "'" + text.replace("'", "'\"'\"'") + "'"
+
+
+def quote_visibly(text: str) -> str:
+    """Return ``text`` as one word for the shell, in which no terminal finds a control character."""
+    pieces = re.split("([\x00-\x08\x0b-\x1f\x7f-\x9f]+)", text)
+    pieces[::2] = [quote(piece) if piece else "" for piece in pieces[::2]]
+    pieces[1::2] = map(_print_octal, pieces[1::2])
+    return "".join(pieces) or quote("")
+
+
+def _print_octal(text: str) -> str:
+    octal = "".join(f"\\{byte:03o}" for byte in text.encode())
+    return f"\"$(printf '{octal}')\""
 
 
 def _value(placeholder: str, text: str) -> str:

@@ -4,13 +4,18 @@
 faithfully, so that you can compare. For a policy of your own, subclass `LimitPolicy`.
 """
 
-from ._aimd import AIMDLimit
-from ._gradient2 import Gradient2Limit
-from ._knee.policy import KneeLimit
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from ._protocol import LimitPolicy, Outcome, Sample
-from ._vector import VectorLimit
-from ._vegas import VegasLimit
-from ._windowed import Windowed
+
+if TYPE_CHECKING:
+    from ._aimd import AIMDLimit
+    from ._gradient2 import Gradient2Limit
+    from ._knee.policy import KneeLimit
+    from ._vector import VectorLimit
+    from ._vegas import VegasLimit
+    from ._windowed import Windowed
 
 __all__ = [
     "AIMDLimit",
@@ -23,3 +28,23 @@ __all__ = [
     "VegasLimit",
     "Windowed",
 ]
+
+if not TYPE_CHECKING:
+    # A program uses one policy at most: the others need not be imported.
+    _HOMES = {
+        "AIMDLimit": "._aimd",
+        "Gradient2Limit": "._gradient2",
+        "KneeLimit": "._knee.policy",
+        "VectorLimit": "._vector",
+        "VegasLimit": "._vegas",
+        "Windowed": "._windowed",
+    }
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = getattr(import_module(_HOMES[name], __name__), name)
+        return globals()[name]
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -1,0 +1,61 @@
+"""`Census`: samples the limiters of a turnstile in rounds, for its history and observers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import final
+
+import trio
+
+from .events import Snapshot
+from .history import History
+from .limiter import Limiter
+from .track import Track
+
+
+@final
+class Census:
+    """The limiters that are sampled, each with its track in the history."""
+
+    def __init__(self, sample_every: float) -> None:
+        self.history: History = History(sample_every, trio.current_time())
+        self._tracks: dict[str, tuple[Limiter, Track]] = {}
+
+    def add(self, name: str, limiter: Limiter) -> None:
+        """Sample a limiter from now on."""
+        self._tracks[name] = limiter, self.history.begin(name)
+
+    def discard(self, name: str) -> None:
+        """Sample a limiter no more, as it was closed."""
+        del self._tracks[name]
+        self.history.end(name)
+
+    async def run(self, notify: Callable[[Snapshot], None] | None) -> None:
+        """Take a sample of each limiter at each tick, until cancelled.
+
+        Args:
+          notify: called with each sample; ``None`` if nobody wants to know.
+        """
+        tick = 0
+        while True:
+            tick += 1
+            await trio.sleep_until(self.history.time(tick))
+            # It is later than asked if the process was stopped, or a task computed for long.
+            # What was not seen meanwhile is not made up for: those ticks have no sample.
+            tick = max(tick, self.history.tick(trio.current_time()))
+            self._sample(tick)
+            if notify is not None:
+                self._tell(tick, notify)
+
+    def _sample(self, tick: int) -> None:
+        # The limiters are read here, as `Limiter.load` does: with 10,000 limiters, values
+        # that are dropped at once would take longer than all the rest of a round.
+        for limiter, track in self._tracks.values():
+            limit, running = limiter._controller.limit, limiter._inner.borrowed_tokens
+            track.add(tick, limit, running, limiter._sack.waiting)
+        self.history.forget(tick)
+
+    def _tell(self, tick: int, notify: Callable[[Snapshot], None]) -> None:
+        time = self.history.time(tick)
+        for name, (_, track) in tuple(self._tracks.items()):  # an observer may close some
+            notify(Snapshot(name, time, track.limit, track.running, track.waiting))

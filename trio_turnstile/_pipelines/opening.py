@@ -1,0 +1,65 @@
+"""`Opening`: what a run opens, and closes at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any, TypeAlias, cast, final
+
+import attrs
+from trio.lowlevel import disable_ki_protection
+
+from trio_turnstile._engine.run_state import RunState
+from trio_turnstile._engine.source import RunSource
+from trio_turnstile._errors import describe
+
+from .steps import Step
+from .yielding import as_function
+
+OpenSource: TypeAlias = Callable[["Opening"], Awaitable[RunSource[Any]]]
+"""Opens the source of a run; what has to be closed is entered there."""
+
+
+@final
+@attrs.frozen(eq=False)
+class Opening:
+    """Opens what a run needs, and closes it at the end of the run, last first.
+
+    An error in closing hides nothing: neither what stopped the run before, nor the report. It
+    stops the run itself if nothing else has.
+    """
+
+    _stack: AsyncExitStack
+    _state: RunState
+
+    async def enter(self, manager: AbstractAsyncContextManager[Any], name: str) -> Any:
+        """Enter a context manager, and return what it gives; ``name`` is for its errors."""
+
+        async def leave(*raised: Any) -> None:
+            try:
+                await _unprotected(manager.__aexit__, *raised)
+            except Exception as error:
+                self._state.stop(describe(error, item=None, phase=f"closing of {name}"), "soon")
+
+        entered = await _unprotected(manager.__aenter__)
+        self._stack.push_async_exit(leave)
+        return entered
+
+
+@disable_ki_protection
+async def _unprotected(function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    return await function(*arguments)
+
+
+async def open_step(step: Step, opening: Opening) -> Callable[[Any], Awaitable[Any]]:
+    call: Any = step.call
+    entered: Any = None
+    if isinstance(call, AbstractAsyncContextManager):
+        entered = await opening.enter(cast("Any", call), step.name)
+    for function in (entered, call):
+        if callable(function):
+            return as_function(function)
+    raise TypeError(
+        f"step {step.name!r} is an async context manager that gives {entered!r}, "
+        "and neither can be called with an item"
+    )

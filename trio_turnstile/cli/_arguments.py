@@ -1,0 +1,80 @@
+"""What must be right about the arguments of ``turnstile run`` before they are parsed.
+
+The shell puts the names of files among the arguments: ``turnstile run --work CMD *.txt``. A
+file whose name looks like an option must not become one. After the ``--`` none does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from ._printable import printable
+
+_FLAGS = frozenset({"--null", "-0", "--dry-run", "--quiet", "-q", "--help", "-h", "--version"})
+"""The options that take no value."""
+
+_FLAG_LETTERS = "0qh"
+_HELP = frozenset({"--help", "-h", "--version"})
+_OF_PARALLEL = frozenset({":::", "::::", ":::+", "::::+"})
+
+
+class UsageError(Exception):
+    """Options that contradict each other, or name something that cannot be used."""
+
+
+def check_arguments(arguments: Sequence[str], *, ended: bool) -> None:
+    """Check the arguments before the ``--``.
+
+    Args:
+      arguments: what comes after ``run``.
+      ended: whether there is a ``--``.
+
+    Raises:
+      UsageError: if an option may be the name of a file, or ``--work`` is missing.
+    """
+    options, first_input = _split(arguments)
+    names = {option.partition("=")[0] for option in options}
+    if names & _HELP:
+        return
+    for option in options:
+        if not ended and os.path.lexists(option):
+            raise UsageError(
+                f"{printable(option)!r} is an option, and there is a file of that name: write -- "
+                f"before the inputs, or the option with a file of that name elsewhere"
+            )
+    if "--work" not in names:
+        raise UsageError("--work is missing: the command to run for each input")
+    if first_input in _OF_PARALLEL:
+        raise UsageError(
+            f"{first_input} is of GNU parallel: write -- before the inputs, or name a file of "
+            "them by --arg-file"
+        )
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], str | None]:
+    """Return the options, without values that stand apart, and the first input."""
+    options: list[str] = []
+    first_input: str | None = None
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "-" or not argument.startswith("-"):
+            first_input = argument if first_input is None else first_input
+            continue
+        if first_input is not None:
+            raise UsageError(
+                f"the option {printable(argument)!r} comes after the input "
+                f"{printable(first_input)!r}: write the options first, then --, then the inputs"
+            )
+        options.append(argument)
+        if _takes_next(argument):
+            next(rest, None)
+    return options, first_input
+
+
+def _takes_next(option: str) -> bool:
+    """Tell whether the value of an option is the next argument."""
+    if option.startswith("--"):
+        return option not in _FLAGS and "=" not in option
+    letters = option[1:].lstrip(_FLAG_LETTERS)  # -q0j 4 is -q -0 -j 4, and -j4 has its value
+    return len(letters) == 1

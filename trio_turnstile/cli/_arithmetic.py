@@ -1,0 +1,206 @@
+r"""Where a shell would read an input as arithmetic, or as a name, though it is quoted. Sans-I/O.
+
+Quotes make an input one word. But some shells evaluate certain words once more. For them
+``a[$(reboot)]`` is an element of an array, whose index they compute:
+
+- bash, in ``[[ x -gt 5 ]]``, ``let``, ``((x))``, ``$((x))``, indices, and names of variables;
+- ksh and mksh there, and in ``[ x -gt 5 ]``, ``exit x`` and the like.
+
+Variables are evaluated as well, and so is what they hold. `Guard` reads a command word by
+word, and refuses placeholders in these places, and variables there that hold an input. It
+sees what stands in the command. It does not see what a script does that the command calls.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import final
+
+HOLE = "\0"
+"""Stands for a placeholder in a word."""
+
+_EVALUATE = frozenset(
+    {
+        *("let", "unset", "read", "mapfile", "readarray", "getopts", "integer"),
+        *("shift", "exit", "return", "break", "continue", "ulimit"),
+    }
+)
+"""Commands that evaluate their arguments, in one shell or another."""
+
+_DECLARE = frozenset({"declare", "typeset", "local", "export", "readonly"})
+_BEFORE_COMMAND = frozenset(
+    {
+        *("if", "then", "elif", "else", "while", "until", "do", "!", "{"),
+        *("time", "command", "builtin", "exec", "coproc"),
+    }
+)
+_COMPARISONS = frozenset({"-eq", "-ne", "-lt", "-le", "-gt", "-ge"})
+
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)\+?=", re.ASCII)
+_INDEX = re.compile(r"(?:[A-Za-z_]\w*)?\[[^\]]*\0", re.ASCII)
+_ARITHMETIC = re.compile(r"\(\(.*?\)\)|\$\[.*?\]|\blet\b.*|\[\[.*?\]\]", re.DOTALL)
+_FOREIGN = re.compile(r"\{(?:\d+[./]*|%|\.\.+|/\.\.+|[+=].*)\}", re.ASCII)
+
+
+@final
+class Guard:
+    """Reads the tokens of a command, and refuses what would be evaluated."""
+
+    def __init__(self) -> None:
+        self._words: list[str] = []
+        self._word = ""  # as the shell sees it, without quotes
+        self._plain = ""  # what of it was not quoted
+        self._is_target = False  # of a redirection
+        self._in_test = False  # between [[ and ]]
+        self._holders = {"TURNSTILE_INPUT"}  # variables that may hold an input
+        self._evaluated: list[str] = []
+        self._integers = False
+
+    def read(self, kind: str, text: str) -> None:
+        """Take in the next token."""
+        if kind in ("space", "operator", "redirection", "comment"):
+            self._end_word()
+            self._is_target = kind == "redirection" and "&" not in text
+            if kind == "operator" and not self._in_test:
+                self._end_command()
+        elif kind == "unread":
+            self._evaluated += [text] if _ARITHMETIC.search(text) else []
+            self._evaluated += [text] if text.startswith("((") else []
+        else:
+            self._read_part(kind, text)
+
+    def finish(self) -> None:
+        """Check the whole.
+
+        Raises:
+          ValueError: if an input might be evaluated.
+        """
+        self._end_word()
+        self._end_command()
+        for text in self._evaluated:
+            for name in sorted(self._holders):
+                if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text):
+                    raise ValueError(_refusal(f"the variable {name} in {_short(text)!r}"))
+
+    def _read_part(self, kind: str, text: str) -> None:
+        if text == "\\\n":
+            return
+        if kind == "placeholder":
+            text = HOLE
+        elif kind == "escape":
+            text = text[1:]
+        elif kind == "quoted":
+            self._evaluated += _ARITHMETIC.findall(text)
+            text = text[1:-1]
+        elif kind == "expansion" and text.startswith("$(("):
+            self._evaluated.append(text)
+        self._word += text
+        self._plain += text if kind == "text" else HOLE
+
+    def _end_word(self) -> None:
+        word, self._word = self._word, ""
+        plain, self._plain = self._plain, ""
+        foreign = _FOREIGN.search(plain)
+        if foreign:
+            raise ValueError(_foreign(foreign[0]))
+        if not word or self._is_target:
+            return
+        if _INDEX.match(word):
+            raise ValueError(_refusal("an index of an array"))
+        self._words.append(word)
+        if word == "]]" or (word == "[[" and len(_without_prefix(self._words)) == 1):
+            self._in_test = word == "[["
+
+    def _end_command(self) -> None:
+        words, self._words = self._words, []
+        self._in_test = False
+        self._note_holders(words)
+        command = _without_prefix(words)
+        if command:
+            self._check_command(command[0], command[1:])
+
+    def _note_holders(self, words: Sequence[str]) -> None:
+        for word in words:
+            assigned = _ASSIGNMENT.match(word)
+            if assigned and self._holds_input(word):
+                self._holders.add(assigned[1])
+                self._refuse_if(self._integers, "the value of an integer")
+        if len(words) > 3 and "for" in words[:2] and any(map(self._holds_input, words[3:])):
+            self._holders.add(words[words.index("for") + 1])
+        if words[:1] == ["set"] and any(map(self._holds_input, words)):
+            self._holders.update("123456789@*")
+
+    def _holds_input(self, word: str) -> bool:
+        return HOLE in word or any(
+            re.search(rf"\$\{{?{re.escape(name)}(?!\w)", word) for name in self._holders
+        )
+
+    def _check_command(self, command: str, words: Sequence[str]) -> None:
+        if command in _EVALUATE:
+            self._refuse_if(any(HOLE in word for word in words), f"an argument of {command}")
+            self._evaluated += words if command == "let" else []
+        elif command in _DECLARE:
+            self._check_declaration(command, words)
+        elif command == "[[":
+            self._refuse_if(any(HOLE in word for word in words), "an operand of [[ ]]")
+            self._evaluated += _operands(words)
+        elif command in ("[", "test"):
+            compared = [*_operands(words), *_after("-v", words), *_after("-t", words)]
+            self._refuse_if(any(HOLE in word for word in compared), f"an operand of {command}")
+        elif command == "printf":
+            self._refuse_if(any(HOLE in word for word in _after("-v", words)), "a name")
+
+    def _check_declaration(self, command: str, words: Sequence[str]) -> None:
+        integers = any(re.match(r"[-+]\w*i", word) for word in words)
+        self._integers = self._integers or integers
+        for word in words:
+            name = word.partition("=")[0]
+            self._refuse_if(HOLE in name, f"a name for {command}")
+            self._refuse_if(integers and HOLE in word, f"an integer for {command}")
+
+    @staticmethod
+    def _refuse_if(evaluated: bool, place: str) -> None:
+        if evaluated:
+            raise ValueError(_refusal(place))
+
+
+def _without_prefix(words: Sequence[str]) -> Sequence[str]:
+    """Return the words of a command from its name on."""
+    for index, word in enumerate(words):
+        is_option = word.startswith("-") and index > 0 and words[0] in _BEFORE_COMMAND
+        if not (is_option or word in _BEFORE_COMMAND or _ASSIGNMENT.match(word)):
+            return words[index:]
+    return ()
+
+
+def _operands(words: Sequence[str]) -> list[str]:
+    """Return the words that are compared as numbers."""
+    return [
+        word
+        for index, word in enumerate(words)
+        if _COMPARISONS.intersection(words[max(index - 1, 0) : index + 2]) - {word}
+    ]
+
+
+def _after(option: str, words: Sequence[str]) -> list[str]:
+    return [word for before, word in pairwise(words) if before == option]
+
+
+def _short(text: str) -> str:
+    return text if len(text) < 40 else text[:40] + "..."
+
+
+def _refusal(place: str) -> str:
+    return (
+        f"an input as {place} could become code: some shells evaluate what stands there. Make a "
+        "number of it first, as in n=$(printf %d {}), and use $n; for text use case, or [ a = b ]"
+    )
+
+
+def _foreign(placeholder: str) -> str:
+    return (
+        f"{placeholder} is a placeholder of GNU parallel that turnstile does not have: {{}} is the "
+        f"input, {{#}} its number; for the text itself write '{placeholder}' with quotes"
+    )

@@ -1,0 +1,248 @@
+"""Starting processes, even where file descriptors, processes or threads run short.
+
+What is short now comes back when something that runs has ended. So whoever needs it waits
+and tries again, clean-ups first: an input is not to blame, and a clean-up must not be lost.
+Deadlock is impossible. An operation takes the pipes of an attempt before the attempt begins
+and gives them back at its end, without waiting for anything but its own commands in between;
+for the files that starting a command takes for a moment, there is a reserve.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TypeVar, final
+
+import trio
+from trio.lowlevel import checkpoint
+
+from ._output import Stream
+from ._spool import LACKS
+from ._threads import lacks_thread
+
+T = TypeVar("T")
+
+_RESERVE = 8
+"""How many files are kept open for nothing: to start a command takes three for a moment."""
+
+_PAUSES = (0.01, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)
+"""Seconds between attempts while nothing runs that could give something back.
+
+In all, longer than trio keeps a thread that has nothing to do, which counts as a process.
+"""
+
+_THREADS = 2
+"""How many threads start commands: more would not be faster."""
+
+_MORE_PAUSES = (4.0,) * 15
+"""Further ones for a clean-up, which comes only once."""
+
+_LOOK_AGAIN = 1.0
+"""Seconds between attempts at most: other programs give something back as well."""
+
+_STARTS_LEFT = 2.0
+"""Seconds that commands which are just being started may take while the process dies."""
+
+
+@final
+class Launcher:
+    """Starts the commands of a run, and knows those that run.
+
+    Args:
+      note: shows a line to the user.
+    """
+
+    def __init__(self, note: Callable[[str], object]) -> None:
+        self._note = note
+        self._noted: set[int | None] = set()
+        self._running: set[int] = set()
+        self._starting: set[object] = set()  # of a set, threads may share the changes
+        self._holders = 0
+        self._waiting_cleanups: set[object] = set()
+        self._closed = False
+        self._freed = trio.lowlevel.ParkingLot()
+        self._threads = trio.CapacityLimiter(_THREADS)
+        self._reserve: list[int] = []
+        self._fill_reserve()
+
+    async def open_streams(self, streams: list[Stream], *, cleanup: bool = False) -> None:
+        """Open the pipes of two streams, which are made if there are none.
+
+        Raises:
+          OSError: if there are no files for them, and nothing runs that could give some back.
+        """
+        if _are_open(streams):
+            return await checkpoint()
+        await self._when_possible(partial(_open, streams), lambda: self._holders, cleanup=cleanup)
+        self._holders += 1
+
+    def close_streams(self, streams: Sequence[Stream], leave: Callable[[int], object]) -> None:
+        """Close the pipes of streams, if they are open."""
+        self._holders -= _are_open(streams)
+        for stream in streams:
+            stream.close_pipe(leave)
+        self._freed.unpark_all()
+
+    async def start(
+        self,
+        command: str,
+        *,
+        streams: Sequence[Stream],
+        env: Mapping[str, str],
+        cleanup: bool = False,
+    ) -> subprocess.Popen[bytes]:
+        """Start a command with ``/bin/sh``, as the head of a session; `ended` must follow.
+
+        Raises:
+          OSError: if it cannot be started.
+        """
+        popen = partial(open_shell, command, streams, env)
+        return await self._when_possible(
+            partial(self._start, popen), lambda: self._running or self._starting, cleanup=cleanup
+        )
+
+    def ended(self, process: subprocess.Popen[bytes]) -> None:
+        """Take note that a process has ended, or is given up."""
+        self._running.discard(process.pid)
+        self._freed.unpark_all()
+        self.reap_orphans()
+
+    def reap_orphans(self) -> None:
+        """Reap children that ended and are not ours.
+
+        If we are the first process, as in a container, we inherit the orphans of all others.
+        They stay zombies until we wait for them.
+        """
+        while not self._starting and hasattr(os, "waitid"):
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None or ended.si_pid in self._running:
+                return
+            with suppress(ChildProcessError):
+                os.waitpid(ended.si_pid, os.WNOHANG)
+
+    def kill_all(self) -> None:
+        """Kill the commands that run, with their process groups, and let none start."""
+        self._closed = True
+        deadline = time.monotonic() + _STARTS_LEFT
+        while self._starting and time.monotonic() < deadline:
+            time.sleep(0.005)  # in a signal handler, while threads go on
+        for pid in [*self._running]:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Give the reserve back."""
+        while self._reserve:
+            os.close(self._reserve.pop())
+
+    async def _start(self, popen: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+        try:
+            return await trio.to_thread.run_sync(self._popen, popen, limiter=self._threads)
+        except RuntimeError as error:
+            if not lacks_thread(error):
+                raise
+        except OSError as error:
+            if error.errno not in LACKS:
+                raise
+        # Here, and not in a thread: so nobody else takes what the reserve gives, and a thread
+        # counts as a process.
+        with self._reserve_given():
+            return self._popen(popen)
+
+    def _popen(self, popen: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+        ticket = object()
+        self._starting.add(ticket)
+        try:
+            if self._closed:
+                raise InterruptedError(errno.EINTR, "the run is being killed")
+            process = popen()
+            self._running.add(process.pid)
+        finally:
+            self._starting.discard(ticket)
+        return process
+
+    async def _when_possible(
+        self, attempt: Callable[[], Awaitable[T]], is_busy: Callable[[], object], *, cleanup: bool
+    ) -> T:
+        pauses = iter(_PAUSES + cleanup * _MORE_PAUSES)
+        ticket = object() if cleanup else None
+        try:
+            while True:
+                while self._waiting_cleanups and ticket is None:
+                    await self._freed.park()
+                try:
+                    return await attempt()
+                except OSError as error:
+                    if error.errno not in LACKS:
+                        raise
+                    # While others run, somebody will give something back. Otherwise it is
+                    # other programs that have everything, or the limits are too narrow.
+                    pause = _LOOK_AGAIN if is_busy() else next(pauses, None)
+                    if pause is None:
+                        raise
+                    self._tell(error)
+                if ticket is not None:
+                    self._waiting_cleanups.add(ticket)
+                with trio.move_on_after(pause):
+                    await self._freed.park()
+        finally:
+            if ticket in self._waiting_cleanups:
+                self._waiting_cleanups.discard(ticket)
+                self._freed.unpark_all()
+
+    def _tell(self, error: OSError) -> None:
+        if error.errno not in self._noted:
+            self._noted.add(error.errno)
+            self._note(f"starting commands later, as the system is short: {error.strerror}")
+
+    @contextmanager
+    def _reserve_given(self) -> Iterator[None]:
+        self.close()
+        try:
+            yield
+        finally:
+            self._fill_reserve()
+
+    def _fill_reserve(self) -> None:
+        with suppress(OSError):
+            while len(self._reserve) < _RESERVE:
+                self._reserve.append(os.open(os.devnull, os.O_RDONLY))
+
+
+def open_shell(
+    command: str, streams: Sequence[Stream], env: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start a command in a session of its own."""
+    return subprocess.Popen(
+        ["/bin/sh", "-c", command],
+        stdin=subprocess.DEVNULL,
+        stdout=streams[0].write_end,
+        stderr=streams[1].write_end,
+        env=env,
+        start_new_session=True,
+    )
+
+
+async def _open(streams: list[Stream]) -> None:
+    try:
+        while len(streams) < 2:
+            streams.append(Stream())
+        for stream in streams:
+            stream.open_pipe()
+    except OSError:
+        for stream in streams:
+            stream.close_pipe()
+        raise
+
+
+def _are_open(streams: Sequence[Stream]) -> bool:
+    return any(stream.write_end >= 0 for stream in streams)

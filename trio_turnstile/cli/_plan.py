@@ -1,0 +1,42 @@
+"""What the user asks of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+import attrs
+
+from trio_turnstile import Halt, Limiter, Phase
+
+from ._inputs import Inputs
+from ._joblog import JobLog
+from ._template import Template
+from ._units import Duration
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Plan:
+    """What the user asks of a run."""
+
+    inputs: Inputs
+    """What to run the commands for."""
+    commands: Mapping[Phase, Template]
+    """The commands by phase."""
+    limiter: Limiter
+    """Bounds how many operations run at a time."""
+    timeout: float | None
+    """Seconds that each command but the clean-up may take; ``None`` for no limit."""
+    grace: Duration
+    """Seconds that a clean-up may take."""
+    kill_after: float
+    """Seconds from a SIGTERM to a SIGKILL."""
+    retries: int
+    """How many times to retry an operation that failed."""
+    halt: Halt | None
+    """After which failures to stop; ``None`` for none."""
+    joblog: JobLog | None
+    """Where to log operations."""
+    quiet: bool
+    """Whether to show errors alone, and no progress."""

@@ -1,0 +1,117 @@
+"""Bytes that are collected: in memory, or in a temporary file if there are many."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from tempfile import TemporaryFile, gettempdir
+from typing import IO, final
+
+KEPT_IN_MEMORY = 1 << 18
+"""How many bytes to keep in memory; the rest goes to a temporary file."""
+
+LACKS = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
+"""The errors of a system that lacks something which is given back later."""
+
+_CHUNK = 1 << 16
+
+
+@final
+class Spool:
+    """Bytes in the order in which they were written.
+
+    The file is not buffered. A buffer would meet a full disk only when it is flushed, long
+    after `write` has returned.
+    """
+
+    def __init__(self) -> None:
+        self._memory = bytearray()
+        self._most = KEPT_IN_MEMORY
+        self._file: IO[bytes] | None = None
+        self._in_file = 0
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are."""
+        return self._in_file + len(self._memory)
+
+    def write(self, data: bytes) -> None:
+        """Add ``data``, all of it or nothing.
+
+        Raises:
+          OSError: if it cannot be kept.
+        """
+        if len(self._memory) + len(data) > self._most:
+            self._make_room()
+        if self._file is None:
+            self._memory += data
+            return
+        _write_at(self._file.fileno(), data, self._in_file)
+        self._in_file += len(data)
+
+    def read(self, start: int = 0) -> Iterator[bytes]:
+        """Yield what there is from ``start`` on, in pieces."""
+        while start < self.size:
+            piece = self._piece(start)
+            yield piece
+            start += len(piece)
+
+    def clear(self) -> None:
+        """Drop all."""
+        self._memory.clear()
+        self._in_file = 0
+        if self._file is not None:
+            os.truncate(self._file.fileno(), 0)
+
+    def close(self) -> None:
+        """Drop all, with the file."""
+        self._memory.clear()
+        if self._file is not None:
+            self._file.close()
+
+    def _piece(self, start: int) -> bytes:
+        if self._file is None:
+            return bytes(self._memory[start : start + _CHUNK])
+        piece = os.pread(self._file.fileno(), min(_CHUNK, self._in_file - start), start)
+        if not piece:
+            raise OSError(errno.EIO, "a temporary file has lost what was in it")
+        return piece
+
+    def _make_room(self) -> None:
+        try:
+            self._move_to_file()
+        except OSError as error:
+            if error.errno not in LACKS:
+                raise OSError(error.errno, f"its output cannot be kept: {_why(error)}") from None
+            self._most *= 2  # no file can be opened now, so use more memory
+
+    def _move_to_file(self) -> None:
+        if self._file is None:
+            file = TemporaryFile(buffering=0)  # noqa: SIM115 (see `close`)
+            try:
+                _write_at(file.fileno(), self._memory, 0)
+            except OSError:
+                file.close()
+                raise
+            self._file, self._in_file = file, len(self._memory)
+            self._memory = bytearray()
+
+
+def _write_at(fd: int, data: bytes | bytearray, position: int) -> None:
+    rest = memoryview(data)
+    try:
+        while rest:
+            written = os.pwrite(fd, rest, position)
+            rest, position = rest[written:], position + written
+    except OSError as error:
+        raise OSError(error.errno, f"its output cannot be kept: {_why(error)}") from None
+    finally:
+        rest.release()
+
+
+def _why(error: OSError) -> str:
+    try:
+        return f"{error.strerror} in {gettempdir()!r}"
+    except OSError:  # there is none that can be written to
+        return str(error.strerror)
