@@ -130,6 +130,15 @@ def tests_oldest(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Run the trials a hundred times as long: schedules, Ctrl-C at every point, kills, memory."""
+    session.install("-e", ".[test]")
+    environment = {"TURNSTILE_SOAK": "100"}
+    tests = session.posargs or ["tests/soak", "tests/pipelines/test_interrupts.py"]
+    session.run("python", "-m", "pytest", *SIDE_BY_SIDE, *tests, env=environment)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Run the quick tests, and ask that they took every line and branch of the core."""
     install_wheel(session, "coverage[toml]>=7.6")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-FULL = 50
+FULL = 100
 """The factor of the session ``soak``: from it on, nothing is left out that can be tried."""
 
 FACTOR = max(1, int(os.environ.get("TURNSTILE_SOAK") or 1))

@@ -157,5 +157,3 @@ class TrialSource(Generic[T]):
 def open_now(sources: list[TrialSource[Any]]) -> int:
     """Return how many sources are open."""
     return sum(source.open for source in sources)
-
-
