@@ -109,14 +109,6 @@ def tests_quick(session: nox.Session) -> None:
 
 
 @nox.session
-def soak(session: nox.Session) -> None:
-    """Run fifty times as many random schedules as the tests do; it takes a quarter of an hour."""
-    install_wheel(session)
-    session.env["TURNSTILE_SOAK"] = "50"
-    test_wheel(session, "pytest", "tests/soak", *SIDE_BY_SIDE)
-
-
-@nox.session
 def wheel(session: nox.Session) -> None:
     """Check what is in the wheel: all modules, the public names, the command."""
     install_wheel(session)
@@ -135,6 +127,15 @@ def tests_oldest(session: nox.Session) -> None:
     lowest = [requirement.replace(">=", "==") for requirement in PROJECT["dependencies"]]
     install_wheel(session, *lowest)
     test_wheel(session, "pytest", *CORE, *SIDE_BY_SIDE)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Run the trials a hundred times as long: schedules, Ctrl-C at every point, kills, memory."""
+    session.install("-e", ".[test]")
+    environment = {"TURNSTILE_SOAK": "100"}
+    tests = session.posargs or ["tests/soak", "tests/pipelines/test_interrupts.py"]
+    session.run("python", "-m", "pytest", *SIDE_BY_SIDE, *tests, env=environment)
 
 
 @nox.session

@@ -14,6 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from testkit.interrupts import Started, struck_everywhere
 from testkit.pipelines import unchanged
+from testkit.soak import stride
 from trio_turnstile import (
     DISCARD,
     Consumer,
@@ -27,7 +28,7 @@ from trio_turnstile import (
 )
 from trio_turnstile.testing import assert_conserved
 
-STRIDE = 41
+STRIDE = stride(41)
 """How many instructions lie between two points that are tried: a prime, to meet them all."""
 
 

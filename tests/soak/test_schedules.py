@@ -1,40 +1,48 @@
-"""Random schedules: no hang, no wrong books, no token lost, no wrong shape of what comes out."""
+"""Random schedules: whatever happens to a run, what must hold after every run does."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
-from testkit.schedules import Schedule
+from testkit.schedules import Happening, play, tally
+from testkit.soak import name_of, seeds
+from testkit.trials import PhasesTrial, PipelineTrial, trial_of
 
-FACTOR = int(os.environ.get("TURNSTILE_SOAK", "1"))
-"""How many times as many trials as in the default suite."""
-CHUNK = 25
-"""How many seeds are one test."""
-
-
-@contextmanager
-def told(seed: int) -> Iterator[None]:
-    """Say in an error which seed it is of."""
-    try:
-        yield
-    except Exception as error:
-        error.add_note(f"the seed is {seed}")
-        raise
+ENOUGH = 100
+"""So many schedules and more end in every way."""
 
 
-@pytest.mark.parametrize("first", range(0, 200 * FACTOR, CHUNK))
-def test_random_schedules(first: int) -> None:
-    """A seed that fails can be played alone: ``Schedule(seed).play()``."""
-    for seed in range(first, first + CHUNK):
-        with told(seed):
-            Schedule(seed).play()
+def played(part: range) -> list[Happening]:
+    return [play(trial_of(seed)) for seed in part]
 
 
-def test_schedules_end_in_every_way() -> None:
-    """So that what is asserted after each end is asserted at all."""
-    ends = {Schedule(seed).play() for seed in range(1000, 1080)}
-    assert ends == {"ended", "cancelled", "aborted", "interrupt"}
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.parametrize("part", seeds(100, part=100), ids=name_of)
+def test_what_must_hold_after_every_run_holds(part: range) -> None:
+    """Nothing hangs, leaks, is lost or is counted twice, and the end is of a shape that is told."""
+    happenings = played(part)
+    if len(part) < ENOUGH:
+        return
+    ends = tally(happenings)
+    for ending in ("itself: report", "itself: aborted", "drain: report", "deadline: report"):
+        assert ends[ending]
+    for ending in ("cancel: report", "outer: cancelled", "press: interrupted", "close: aborted"):
+        assert ends[ending]
+    assert ends["trace: interrupted"] > 1
+    seen = set[str]().union(*(each.kinds for each in happenings))
+    assert seen >= {"withheld", "policy", "paused", "resumed", "signal", "manual", "SourceError"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [PipelineTrial, PhasesTrial])
+def test_a_schedule_follows_from_its_seed(kind: type[PipelineTrial | PhasesTrial]) -> None:
+    """Played again, a schedule ends as it did, so that the seed of a failure is worth something."""
+
+    def course(seed: int) -> tuple[object, ...]:
+        trial = kind(seed, ending="deadline")
+        happening = play(trial)
+        steps = [str(letter) for letter in trial.letters]
+        return happening, trial.calls, steps, str(trial.aborted)
+
+    assert [course(seed) for seed in range(10)] == [course(seed) for seed in range(10)]

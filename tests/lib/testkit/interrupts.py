@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from itertools import count
 from pathlib import Path
@@ -67,16 +68,42 @@ def interrupted(
       event: what is counted.
       modules: the files whose events count, each with its folder: ``_limiting/limiter.py``.
     """
+    with pressing(number, event=event, modules=modules) as press:
+        try:
+            trio.run(main)
+        except KeyboardInterrupt:
+            assert press.pressed
+    return press.pressed
+
+
+class Press:
+    """Whether Ctrl-C was pressed, and where."""
+
+    def __init__(self) -> None:
+        self.place = ""
+        """The file and the line; empty if it was not pressed."""
+
+    @property
+    def pressed(self) -> bool:
+        return bool(self.place)
+
+
+@contextmanager
+def pressing(number: int, *, event: Event, modules: Collection[str]) -> Iterator[Press]:
+    """Press Ctrl-C at the n-th event of the block; for the arguments see `interrupted`."""
     left = number
+    press = Press()
 
     def trace(frame: FrameType, what: str, _: object) -> TraceFunction | None:
         nonlocal left
-        if _in_folder(frame.f_code.co_filename) not in modules:
+        module = _in_folder(frame.f_code.co_filename)
+        if module not in modules:
             return None
         frame.f_trace_opcodes = event == "opcode"
         left -= what == event
         if what == event and left == 0:
             sys.settrace(before)
+            press.place = f"{module}:{frame.f_lineno}"
             signal.raise_signal(signal.SIGINT)
         return trace
 
@@ -85,12 +112,9 @@ def interrupted(
     sys._getframe().f_trace_opcodes = event == "opcode"
     sys.settrace(trace)
     try:
-        trio.run(main)
-    except KeyboardInterrupt:
-        assert left <= 0
+        yield press
     finally:
         sys.settrace(before)
-    return left <= 0
 
 
 @cache

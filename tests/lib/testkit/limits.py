@@ -26,10 +26,14 @@ class LimitCheck:
 
     def retune(self, tokens: int) -> None:
         """Set the limit."""
-        now, before = trio.current_time(), self.limiter.total_tokens
+        self.moved(self.limiter.total_tokens)
+        self.limiter.total_tokens = tokens
+
+    def moved(self, before: float) -> None:
+        """Note that the limit is moved in this instant, and what it was before."""
+        now = trio.current_time()
         self._most_before = max(before, self._most_before) if self._retuned_at == now else before
         self._retuned_at = now
-        self.limiter.total_tokens = tokens
 
     def enter(self) -> None:
         """Note that something begins."""

@@ -80,6 +80,8 @@ class PlannedPipeline:
         self.calls = Counter[tuple[int, Item]]()
         self.stored: list[Item] = []
         self.letters, self.dead = trio.open_memory_channel[ConcurrentError](10_000)
+        self.sink: Any = self.letters
+        """Where dead letters go."""
 
     def limiter(self, plan: StepPlan) -> Any:
         if plan.limiter == "shared":
@@ -115,9 +117,17 @@ class PlannedPipeline:
             return "discarded" if plan.batch is None else "completed", []
         return "completed", [(*item, part) for part in range(number)]
 
+    def first_items(self) -> list[Item]:
+        """Return the items that the first step was given."""
+        return [(number,) for number in range(self.taken)]
+
+    def error(self, step: int, item: Item) -> Exception:
+        """Return the error of a call that fails."""
+        return PlannedError(step, item)
+
     def expected(self) -> list[Counter[str]]:
         """Return the counts of each step, if no item is cut off."""
-        there: list[Item] = [(number,) for number in range(self.taken)]
+        there = self.first_items()
         fates: list[Counter[str]] = []
         for step in range(len(self.plans)):
             outcomes = [self.outcome(step, item) for item in there]
@@ -143,7 +153,7 @@ class PlannedPipeline:
         with self.around(step):
             await trio.sleep(self.chance(step, item, "takes").choice([0, 0, 0.1, 0.5, 2]))
         if self.fails_now(step, item):
-            raise PlannedError(step, item)
+            raise self.error(step, item)
         if step == len(self.plans) - 1:
             self.stored.append(item)
             return None
@@ -162,7 +172,7 @@ class PlannedPipeline:
         with self.around(step):
             await trio.sleep(self.chance(step, items[0], "takes").choice([0, 0, 0.1, 0.5, 2]))
         errors = {
-            index: PlannedError(step, item)
+            index: self.error(step, item)
             for index, item in enumerate(items)
             if self.fails_now(step, item)
         }
@@ -190,7 +200,7 @@ class PlannedPipeline:
         kind: Any = Consumer if index == len(self.plans) - 1 else Processor
         fallback: dict[str, list[Any]] = {
             "skip": [Skip()],
-            "letter": [DeadLetter(self.letters)],
+            "letter": [DeadLetter(self.sink)],
             "abort": [],
         }
         options: dict[str, Any] = {

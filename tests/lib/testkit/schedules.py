@@ -1,232 +1,476 @@
-"""Random runs: from one seed a pipeline or a run of phases, and all that happens to it."""
+"""Random schedules: from one seed a run under limiters of a turnstile, and what happens to it.
+
+`play` makes the run and the events, lets them happen, and checks what holds after every run,
+however it ended. The same seed gives the same schedule, tasks in the same order included.
+"""
 
 from __future__ import annotations
 
 import random
 import signal
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
+import attrs
 import trio
 from trio.testing import MockClock
 
-from testkit.planned import Fallback, PlannedPipeline, StepPlan, three_keys, weigh
+import trio_turnstile
+from testkit.interrupts import Event, Press, pressing
+from testkit.limits import LimitCheck
+from testkit.trial_sources import TrialSource, open_now
 from trio_turnstile import (
     Aborted,
-    Batch,
     ConcurrentError,
+    Decision,
     Limiter,
-    Manager,
-    Overloaded,
-    PhaseTimeouts,
     PipelineReport,
-    PipelineRun,
-    Producer,
-    Retry,
-    Scalable,
-    Skip,
+    Report,
     Throttle,
     Turnstile,
     open_turnstile,
-    start_phases,
 )
+from trio_turnstile.limits import AIMDLimit, VegasLimit
 from trio_turnstile.testing import assert_conserved
 
-FOREVER = 100_000.0
-"""Virtual seconds after which a run hangs."""
+HANGS_AFTER = 20_000.0
+"""Virtual seconds after which a run is taken to hang."""
+
+HANGS_AFTER_REALLY = 120
+"""Real seconds after which a run is taken to hang, if the virtual time stands still."""
+
+MAX_PAUSE = 3.0
+"""The most virtual seconds that a token is withheld."""
+
+WINGS = ("_engine", "_limiting", "_phases", "_pipelines")
+
+ENGINE = frozenset(
+    f"{wing}/{path.name}"
+    for wing in WINGS
+    for path in (Path(trio_turnstile.__file__).parent / wing).glob("*.py")
+)
+"""The modules in which Ctrl-C may be pressed at any line."""
+
+KNOWN = {
+    "grace": "if Ctrl-C strikes in a phase, and the clean-up of the operation overruns its grace, "
+    "the interrupt is lost and the run goes on",
+    "census": "if Ctrl-C strikes while a limiter joins a turnstile, to close the limiter raises "
+    "KeyError, which hides the interrupt",
+    "_limiting/track.py": "if Ctrl-C strikes while a sample is added, to close the limiter raises "
+    "ValueError, which hides the interrupt",
+    "_pipelines/opening.py": "if Ctrl-C strikes between the opening of a source and its end, or "
+    "before its closing, it stays open",
+    "_phases/telemetry.py": "if Ctrl-C strikes at the end of a nursery, trio takes the nursery for "
+    "corrupted, which hides the interrupt",
+}
+"""Faults that are known and would hide others: take one out to see it, and when it is mended.
+
+A module stands for Ctrl-C at a line of it.
+"""
+
+Ending: TypeAlias = Literal[
+    "itself", "drain", "deadline", "cancel", "outer", "close", "press", "press in a call", "trace"
+]
+"""What ends a run early, if something does."""
+
+ENDINGS: tuple[Ending, ...] = (
+    *("itself",) * 7,
+    *("drain",) * 2,
+    *("deadline",) * 2,
+    *("cancel",) * 2,
+    *("outer",) * 2,
+    *("close",) * 2,
+    *("press",) * 2,
+    "press in a call",
+    *("trace",) * 3,
+)
+
+NUDGES = ("up", "down", "down all", "assign", "assign 0", "pause", "pause for good", "resume")
+"""What moves a limit."""
 
 
-def step_plan(dice: random.Random) -> StepPlan:
-    """Return a random step."""
-    size = dice.choice([1, 2, 5])
-    batches = [
-        None,
-        None,
-        None,
-        Batch(size, within=dice.choice([None, 0.3])),
-        Batch(size, key=three_keys),
-        Batch(size, weight=weigh, max_weight=6),
-    ]
-    batch = dice.choice(batches)
-    fallbacks: list[Fallback] = ["skip", "skip", "letter", "abort"]
-    return StepPlan(
-        limiter=dice.choice(["none", "number", "trio", "own", "shared"]),
-        tokens=dice.randint(1, 4),
-        window=dice.choice([None, None, 5, 9]),
-        order="none" if batch is not None else dice.choice(["none", "all", "key"]),
-        batch=batch,
-        fails=dice.random() < 0.5,
-        retries=dice.randint(0, 2),
-        fallback=dice.choice(fallbacks),
-    )
+@attrs.frozen
+class Strike:
+    """Ctrl-C at the n-th event inside the engine."""
+
+    number: int
+    event: Event = "line"
 
 
-class Operation(Scalable):
-    """An operation that takes some time in each phase, and may fail in each."""
+@attrs.define
+class Happening:
+    """What a schedule was and how it ended, for those who count."""
 
-    def __init__(self, seed: str, cleaned: Counter[int], number: int) -> None:
-        self.dice = random.Random(seed)
-        self.cleaned = cleaned
-        self.number = number
-
-    @property
-    def identifiers(self) -> tuple[str, ...]:
-        return (str(self.number),)
-
-    async def _do(self, phase: str) -> None:
-        if phase == "prepare" and self.number not in self.cleaned:
-            self.cleaned[self.number] = 0
-        await trio.sleep(self.dice.choice([0, 0, 0.1, 0.5, 2]))
-        chance = self.dice.random()
-        if chance < 0.05:
-            raise Overloaded(self.dice.choice([None, 1, 5, -1]))
-        if chance < 0.15:
-            raise self.dice.choice([OSError("x"), ConcurrentError("mine"), trio.WouldBlock()])
-
-    async def prepare(self, channels: Any) -> None:
-        await self._do("prepare")
-
-    async def work(self, channels: Any) -> None:
-        await self._do("work")
-
-    async def monitor(self, channels: Any) -> None:
-        await self._do("monitor")
-
-    async def cleanup(self, channels: Any) -> None:
-        self.cleaned[self.number] += 1
-        await self._do("cleanup")
+    seed: int
+    ending: Ending
+    outcome: str = ""
+    """``"report"``, ``"aborted"``, ``"interrupted"`` or ``"cancelled"``."""
+    kinds: set[str] = attrs.field(factory=set)
+    """What was seen on the way."""
+    struck: str = ""
+    """Where Ctrl-C was pressed, if it was at a line of the engine."""
 
 
-class Schedule:
-    """One random run; `play` plays it and checks what has to hold afterwards."""
+class Trial(ABC):
+    """One run of phases or of a pipeline, under limiters of a turnstile.
 
-    def __init__(self, seed: int) -> None:
+    Args:
+      seed: all follows from it.
+      ending: what ends it, if not the seed decides.
+      strike: where Ctrl-C is pressed, if not the seed decides.
+    """
+
+    def __init__(
+        self, seed: int, *, ending: Ending | None = None, strike: Strike | None = None
+    ) -> None:
         self.seed = seed
-        self.dice = random.Random(seed)
+        self.random = random.Random(f"{type(self).__name__} {seed}")
+        drawn = self.random.choice(ENDINGS)
+        drawn_strike = Strike(int(10 ** self.random.uniform(1, 4)))
+        self.ending: Ending = "trace" if strike else ending or drawn
+        self.strike = strike or (drawn_strike if self.ending == "trace" else None)
+        self.happening = Happening(seed, self.ending)
+        self.sources: list[TrialSource[Any]] = []
         self.limiters: list[Limiter] = []
-        self.live: PipelineRun | Manager | None = None
-        self.cleaned = Counter[int]()
-        self.closed: list[str] = []
-        self.planned: PlannedPipeline | None = None
+        self.trio_limiters: list[trio.CapacityLimiter] = []
+        self.checks: dict[str, LimitCheck] = {}
+        """The checks of the limits, by the names of their limiters."""
+        self.faults: list[str] = []
+        """What went wrong where an exception would be taken for one of the work."""
+        self.letters: list[ConcurrentError] = []
+        self.run: Any = None
+        self.aborted: Aborted | None = None
+        self.raised: BaseException | None = None
+        self.pressed = False
+        self.calls = 0
+        self.press_in_call = self.random.randrange(1, 30)
+        self.events = self._draw_events()
 
-    def play(self) -> str:
-        """Play it; return how it ended."""
-        aborted: Aborted | None = None
-        try:
-            ended = trio.run(self._main, clock=MockClock(autojump_threshold=0))
-        except KeyboardInterrupt:
-            ended = "interrupt"
-        except Aborted as error:
-            ended, aborted = "aborted", error
-        if aborted is not None:
-            assert all(isinstance(error, ConcurrentError) for error in aborted.exceptions)
-            assert aborted.report.ended
-        assert ended != "HANG", self.seed
-        self._check()
-        return ended
+    # ---- what kinds of runs there are ----
 
-    async def _main(self) -> str:
-        with trio.move_on_after(FOREVER):
-            async with open_turnstile() as turnstile:
-                patience = self.dice.choice([FOREVER, FOREVER, FOREVER, 3.0])
-                with trio.move_on_after(patience) as scope:
-                    async with self._run(turnstile) as live:
-                        self.live = live
-                        await self._happen(live)
-            return "cancelled" if scope.cancelled_caught else "ended"
-        return "HANG"
+    @abstractmethod
+    def prepare(self, turnstile: Turnstile) -> None:
+        """Make the limiters and the sources."""
 
-    def _run(self, turnstile: Turnstile) -> AbstractAsyncContextManager[PipelineRun | Manager]:
-        return self._phases(turnstile) if self.dice.random() < 0.4 else self._pipeline(turnstile)
+    @abstractmethod
+    def start(self, turnstile: Turnstile) -> AbstractAsyncContextManager[Any]:
+        """Return what runs beside a block, and gives the block the run."""
 
-    def _pipeline(self, turnstile: Turnstile) -> AbstractAsyncContextManager[PipelineRun]:
-        plans = [step_plan(self.dice) for _ in range(self.dice.randint(1, 4))]
-        self.planned = planned = PlannedPipeline(plans, self.seed, self.dice.randint(0, 30))
-        for limiter in {id(limiter): limiter for limiter in planned.limiters}.values():
-            if isinstance(limiter, Limiter):
-                self.limiters.append(turnstile.add(limiter))
-                limiter.throttle = Throttle(min=1)  # at 0 a run waits for ever, as it should
-        joined: Any = self._source(planned.source)
-        for index in range(len(plans)):
-            joined = joined | planned.step(index)
-        held: AbstractAsyncContextManager[PipelineRun] = joined.start()
-        return held
+    @abstractmethod
+    def check_run(self) -> None:
+        """Check what holds for this kind of run after its end."""
 
-    def _source(self, items: Callable[[], Iterator[Any]]) -> Producer[Any]:
-        async def generated() -> AsyncIterator[Any]:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(trio.sleep_forever)
-                try:
-                    for item in items():
-                        await trio.sleep(self.dice.choice([0, 0.2]))
-                        yield item
-                finally:
-                    self.closed.append("generator")
-                nursery.cancel_scope.cancel()
+    @abstractmethod
+    def diverted(self) -> int:
+        """Return how many dead letters the books have."""
 
-        kind = self.dice.choice(["plain", "generator", "merged"])
-        if kind == "plain":
-            return Producer(items)
-        if kind == "generator":
-            return Producer(generated)
-        return Producer.merge(Producer(generated), Producer([]))
+    # ---- parts ----
 
-    def _phases(self, turnstile: Turnstile) -> AbstractAsyncContextManager[Manager]:
-        count, dice = self.dice.randint(0, 25), self.dice
-        limiter = turnstile.limiter("ops", dice.randint(1, 4))
+    def make_limiter(self, turnstile: Turnstile, name: str, tokens: int) -> Limiter:
+        """Return a limiter in the turnstile, whose limit is watched."""
+        draw = self.random
+        throttle = Throttle(min=0, hold=draw.choice([0, 0, 0.5, 2]), max_pause=MAX_PAUSE)
+        policy = draw.choice(
+            [None, None, None, AIMDLimit(tokens, minimum=1), VegasLimit(tokens, minimum=1)]
+        )
+        enforce = draw.random() < 0.8
+        limiter = turnstile.limiter(name, tokens, throttle=throttle, policy=policy, enforce=enforce)
         self.limiters.append(limiter)
-        prepare = turnstile.limiter("prepare", 2) if dice.random() < 0.3 else None
-        self.limiters += [] if prepare is None else [prepare]
-        return start_phases(
-            (Operation(f"{self.seed} {n}", self.cleaned, n) for n in range(count)),
-            limiter=limiter,
-            prepare_limiter=prepare,
-            on_error=[Retry(dice.randint(0, 2)), *dice.choice([[Skip()], [Skip(on=OSError)]])],
-            timeouts=PhaseTimeouts(work=dice.choice([None, 1])),
-            window=dice.choice([None, 3]),
-        )
+        self.checks[limiter.name] = LimitCheck(limiter)
+        return limiter
 
-    async def _happen(self, live: PipelineRun | Manager) -> None:
-        """Do some of what can be done to a run, at random times."""
-        for _ in range(self.dice.randint(0, 6)):
-            await trio.sleep(self.dice.choice([0, 0.1, 0.7, 2.5]))
-            self._happening(live)
+    def make_source(self, kind: Any, items: list[Any]) -> TrialSource[Any]:
+        """Return a source of some kind, which fails sometimes."""
+        draw = self.random
+        fails_at = draw.randrange(len(items) + 1) if draw.random() < 0.12 else None
+        source = TrialSource(kind, items, fails_at, self.seed, draw.choice([0, 0, 3, 99]))
+        self.sources.append(source)
+        return source
 
-    def _happening(self, live: PipelineRun | Manager) -> None:
-        what = self.dice.choice(
-            ["up", "down", "assign", "pause", "resume"] * 3
-            + ["close", "drain", "deadline", "cancel", "interrupt", "error"]
-        )
-        limiter = self.dice.choice(self.limiters) if self.limiters else None
-        if what == "drain":
-            live.drain()
-        elif what == "deadline":
-            live.drain(trio.current_time() + 1)
-        elif what == "cancel":
-            live.cancel()
-        elif what == "interrupt":
+    async def divert(self, error: ConcurrentError) -> None:
+        """Take a dead letter; it arrives last of all, so that one that is cut off does not."""
+        await trio.sleep(0.1)
+        self.letters.append(error)
+
+    def called(self) -> None:
+        """Note that a function of the user is called, and press Ctrl-C if that is due."""
+        self.calls += 1
+        if self.calls % 7 == 0:
+            self.audit()
+        if self.ending == "press in a call" and self.calls == self.press_in_call:
+            self.pressed = True
             signal.raise_signal(signal.SIGINT)
-        elif limiter is None or limiter.statistics().closed:
-            return
-        elif what == "assign":
-            limiter.total_tokens = self.dice.randint(1, 5)
-        elif what == "pause":
-            limiter.pause(1.0)
-        elif what != "error":
-            getattr(limiter, what)()
 
-    def _check(self) -> None:
-        for limiter in self.limiters:
-            assert limiter.borrowed_tokens == 0, (self.seed, limiter)
-        if self.live is None:
+    def audit(self) -> None:
+        """Check what holds at every instant."""
+        if self.run is None:
             return
-        report = self.live.report()
-        assert report.ended, self.seed
-        assert_conserved(self.live)
-        assert set(self.cleaned.values()) <= {1}, (self.seed, self.cleaned)
-        if self.planned is not None:
-            assert isinstance(report, PipelineReport)
-            letters = self.planned.dead.statistics().current_buffer_used
-            assert letters == sum(step.diverted for step in report.steps)
+        try:
+            assert_conserved(self.run)
+        except AssertionError as error:
+            self.faults.append(str(error))
+        for limiter in self.limiters:
+            if limiter.statistics().withheld:
+                self.happening.kinds.add("withheld")
+
+    # ---- what happens ----
+
+    def _draw_events(self) -> list[tuple[float, str, int]]:
+        draw = self.random
+        nudges = [
+            (draw.uniform(0, draw.choice([1, 5, 15])), draw.choice(NUDGES), draw.randrange(100))
+            for _ in range(draw.choice([0, 1, 3, 8]))
+        ]
+        if self.ending in ("drain", "deadline", "cancel", "outer", "close"):
+            at = draw.choice([0, draw.uniform(0, 1), draw.uniform(0, 10)])
+            nudges.append((at, self.ending, draw.randrange(100)))
+        return sorted(nudges)
+
+    def _act(self, turnstile: Turnstile, what: str, number: int) -> None:
+        if what in ("drain", "deadline", "cancel", "outer"):
+            self._end(what, number)
+            return
+        if what == "down all":
+            turnstile.down()
+            return
+        open_ones = [limiter for limiter in self.limiters if not limiter.statistics().closed]
+        if not open_ones:
+            return
+        limiter = open_ones[number % len(open_ones)]
+        actions: dict[str, Callable[[], object]] = {
+            "up": limiter.up,
+            "down": limiter.down,
+            "assign": lambda: self._assign(limiter, number % 5 + 1),
+            "assign 0": lambda: self._assign(limiter, 0),
+            "pause": lambda: limiter.pause(number / 20 + 0.1),
+            "pause for good": limiter.pause,
+            "resume": limiter.resume,
+            "close": limiter.close,
+        }
+        actions[what]()
+        self.happening.kinds.add(what)
+
+    def _end(self, what: str, number: int) -> None:
+        if what == "drain":
+            self.run.drain()
+        elif what == "deadline":
+            self.run.drain(trio.current_time() + number / 30)
+        elif what == "cancel":
+            self.run.cancel()
+        else:
+            self.outer.cancel()
+
+    def _assign(self, limiter: Limiter, tokens: int) -> None:
+        if self.checks[limiter.name].limiter is limiter:
+            self.checks[limiter.name].retune(tokens)
+
+    async def _direct(self, turnstile: Turnstile) -> None:
+        """Let the events happen, then let the run come to its end."""
+        began = trio.current_time()
+        for at, what, number in self.events:
+            await trio.sleep_until(began + at)
+            self.audit()
+            self._act(turnstile, what, number)
+            self.audit()
+        await trio.sleep(1)
+        for limiter in self.limiters:
+            if not limiter.statistics().closed:
+                limiter.resume()
+                self._assign(limiter, 2)
+
+    def _observe(self, event: trio_turnstile.Event) -> None:
+        if isinstance(event, Decision) and event.applied and event.limiter in self.checks:
+            self.checks[event.limiter].moved(event.before)
+            self.happening.kinds.add(event.reason.value)
+
+    # ---- the run ----
+
+    async def main(self) -> None:
+        """Run it all; what is to be checked inside of the trio run is checked here."""
+        with trio.fail_after(HANGS_AFTER):
+            async with open_turnstile(observers=[self._observe]) as turnstile:
+                if "census" in KNOWN:
+                    _protected(self.prepare)(turnstile)
+                else:
+                    self.prepare(turnstile)
+                if self.ending == "press":
+                    at = self.random.uniform(0, self.random.choice([0.2, 2, 10]))
+                    trio.lowlevel.spawn_system_task(self._press, at)
+                with trio.CancelScope() as self.outer:
+                    await self._perform(turnstile)
+                self._check_at_end()
+                await trio.sleep(MAX_PAUSE + 0.1)
+                self._check_later()
+
+    async def _perform(self, turnstile: Turnstile) -> None:
+        try:
+            async with self.start(turnstile) as self.run:
+                await self._direct(turnstile)
+        except Aborted as aborted:
+            self.aborted = aborted
+        except BaseException as raised:
+            self.raised = raised
+            self._check_at_end()
+            raise
+
+    async def _press(self, at: float) -> None:
+        await trio.sleep(at)
+        self.pressed = True
+        signal.raise_signal(signal.SIGINT)
+
+    def _check_at_end(self) -> None:
+        """Check what holds in the very instant in which the run is over."""
+        if open_now(self.sources):
+            self.faults.append(f"{open_now(self.sources)} sources are open after the end")
+        for limiter in self._all_limiters():
+            if limiter.borrowed_tokens:
+                self.faults.append(f"after the end a token is borrowed: {limiter!r}")
+
+    def _all_limiters(self) -> list[Limiter | trio.CapacityLimiter]:
+        return [*self.limiters, *self.trio_limiters]
+
+    def _check_later(self) -> None:
+        """Check what holds when all pauses are over."""
+        for limiter in self.limiters:
+            state = limiter.statistics()
+            if state.withheld and not state.closed:
+                self.faults.append(f"a token is withheld too long: {limiter!r}")
+
+    def check(self) -> None:
+        """Check all that is to be checked after the trio run."""
+        assert not self.faults, self.faults
+        for source in self.sources:
+            assert source.open == 0
+        for limiter in self._all_limiters():
+            assert limiter.borrowed_tokens == 0
+        self._check_outcome()
+        if self.run is not None:
+            assert self.run.report().ended
+            assert_conserved(self.run)
+            assert len(self.letters) == self.diverted()
+            self.check_run()
+        if self.happening.outcome != "interrupted":
+            for check in self.checks.values():
+                assert check.exceeded == []
+                assert check.running == 0
+
+    def _check_outcome(self) -> None:
+        self.happening.outcome = "report"
+        if self.raised is not None and _is_cancellation(self.raised):
+            self.happening.outcome = "interrupted" if self.pressed else "cancelled"
+            # If Ctrl-C strikes the tasks of the turnstile, the run in it is cancelled.
+            assert self.ending == "outer" or self.happening.struck.startswith("_limiting/")
+        elif self.raised is not None:
+            self.happening.outcome = "interrupted"
+            # By itself, and not in a group.
+            assert type(self.raised) is KeyboardInterrupt, repr(self.raised)
+            assert self.pressed
+        if self.aborted is not None:
+            self.happening.outcome = "aborted"
+            self._check_abort(self.aborted)
+        elif self.raised is None and self.ending == "itself":
+            assert not any(source.failed for source in self.sources)
+
+    def _check_abort(self, aborted: Aborted) -> None:
+        assert type(aborted) is Aborted
+        assert isinstance(aborted.report, Report | PipelineReport)
+        assert aborted.report.ended
+        assert_conserved(aborted.report)
+        assert all(type(error) is ConcurrentError for error in aborted.exceptions)
+        assert len(set(map(id, aborted.exceptions))) == len(aborted.exceptions)
+        for error in aborted.exceptions:
+            self.happening.kinds.add(type(error.__cause__).__name__)
+            if isinstance(error.__cause__, trio.ClosedResourceError):
+                assert self.ending == "close" or any(source.failed for source in self.sources)
+
+
+def _protected(function: Callable[[Turnstile], object]) -> Callable[[Turnstile], object]:
+    """Return a function in which, and beneath which, no Ctrl-C is raised."""
+
+    @trio.lowlevel.enable_ki_protection
+    def call(turnstile: Turnstile) -> None:
+        function(turnstile)
+
+    return call
+
+
+def _is_cancellation(raised: BaseException) -> bool:
+    if isinstance(raised, BaseExceptionGroup):
+        return all(_is_cancellation(part) for part in raised.exceptions)
+    return isinstance(raised, trio.Cancelled)
+
+
+def play(trial: Trial) -> Happening:
+    """Play a schedule and check it; an error tells the seed to play it again alone."""
+    interrupted = False
+    try:
+        with _in_fixed_order(trial.seed), _hang_guard(), _pressing(trial.strike) as press:
+            try:
+                trio.run(trial.main, clock=MockClock(autojump_threshold=0))
+            except KeyboardInterrupt:
+                interrupted = True
+            finally:
+                trial.pressed |= press.pressed
+                trial.happening.struck = press.place
+        assert interrupted == trial.pressed
+        trial.check()
+    except BaseException as error:
+        if trial.happening.struck.partition(":")[0] in KNOWN:
+            trial.happening.outcome = "known fault"
+            return trial.happening
+        error.add_note(f"to play it alone: TURNSTILE_SEED={trial.seed}")
+        error.add_note(f"it was {type(trial).__name__}, ended by {trial.ending!r} {trial.strike}")
+        error.add_note(f"Ctrl-C was pressed at {trial.happening.struck!r}; events {trial.events}")
+        raise
+    return trial.happening
+
+
+@contextmanager
+def _pressing(strike: Strike | None) -> Iterator[Press]:
+    if strike is None:
+        yield Press()
+        return
+    with pressing(strike.number, event=strike.event, modules=ENGINE) as press:
+        yield press
+
+
+@contextmanager
+def _in_fixed_order(seed: int) -> Iterator[None]:
+    """Let trio run its tasks in an order that follows from the seed."""
+    core: Any = trio._core._run
+    before, state = core._ALLOW_DETERMINISTIC_SCHEDULING, core._r.getstate()
+    core._ALLOW_DETERMINISTIC_SCHEDULING = True
+    core._r.seed(seed)
+    try:
+        yield
+    finally:
+        core._ALLOW_DETERMINISTIC_SCHEDULING = before
+        core._r.setstate(state)
+
+
+@contextmanager
+def _hang_guard() -> Iterator[None]:
+    """Fail if a run spins, so that the virtual time stands still; where there is a timer."""
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+
+    def fail(*_: object) -> None:
+        raise AssertionError(f"it spins: no end in {HANGS_AFTER_REALLY} seconds")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(HANGS_AFTER_REALLY)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def tally(happenings: list[Happening]) -> Counter[str]:
+    """Count how the schedules ended."""
+    return Counter(f"{each.ending}: {each.outcome}" for each in happenings)
