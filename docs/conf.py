@@ -84,6 +84,8 @@ def find_attributes() -> None:
 
     Autodoc looks in the module that a class names as its own, which is the facade.
     """
+    for name in trio_turnstile.__all__:
+        getattr(trio_turnstile, name)  # modules are loaded when a name is used
     facade = ModuleAnalyzer.for_module(trio_turnstile.__name__)
     facade.analyze()
     for name in [name for name in sys.modules if name.startswith("trio_turnstile.")]:
