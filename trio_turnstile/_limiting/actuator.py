@@ -14,6 +14,7 @@ import math
 from typing import final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from .controller import LimitController
 from .decisions import Decisions
@@ -94,6 +95,7 @@ class LimitActuator:
         if self._dispatcher is not None and self._controller.stale:
             self._dispatcher.wake(self)
 
+    @enable_ki_protection
     def close(self) -> None:
         """Send the waiters away, and stop moving the limit; for `Limiter.close`."""
         if self.closed:

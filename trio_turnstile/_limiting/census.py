@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from .events import Snapshot
 from .history import History
@@ -30,6 +31,7 @@ class Census:
         del self._tracks[name]
         self.history.end(name)
 
+    @enable_ki_protection
     async def run(self, notify: Callable[[Snapshot], None] | None) -> None:
         """Take a sample of each limiter at each tick, until cancelled.
 

@@ -92,6 +92,7 @@ class Turnstile:
             )
         )
 
+    @enable_ki_protection
     def add(self, limiter: Limiter) -> Limiter:
         """Let a limiter made elsewhere join this turnstile, and return it.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._errors import ConcurrentError
 
@@ -29,6 +30,7 @@ class Telemetry:
         self._record = record
         self.channels: Channels = Channels(working, completed, failed, errors)
 
+    @enable_ki_protection
     async def run(self) -> None:
         """Take in what is sent, until cancelled."""
         async with trio.open_nursery() as nursery:
