@@ -23,6 +23,7 @@ else:  # these need named pipes, resource limits, or the command, which is for P
     collect_ignore = [
         "cli",
         "pipelines/test_jsonlines_files.py",
+        "soak/test_kills.py",
         "test_cookbook.py",
         "test_recipes.py",
     ]

@@ -160,7 +160,7 @@ class Troubles(Scalable):
 
     async def cleanup(self, channels: Channels) -> None:
         await trio.sleep(0.01)
-        if self.number % 50 == 0:
+        if self.number % 4 == 0:
             raise OSError(self.number)
 
 

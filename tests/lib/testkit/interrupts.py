@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
+from dis import opname
 from functools import cache, partial
 from itertools import count
 from pathlib import Path
@@ -15,6 +16,9 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 import trio
 
 T = TypeVar("T")
+
+AMID_AWAIT = {"SEND", "YIELD_VALUE", "JUMP_BACKWARD_NO_INTERRUPT"}
+"""The instructions of an ``await``."""
 
 Event: TypeAlias = Literal["line", "opcode"]
 TraceFunction: TypeAlias = Callable[[FrameType, str, Any], Any]
@@ -101,7 +105,7 @@ def pressing(number: int, *, event: Event, modules: Collection[str]) -> Iterator
             return None
         frame.f_trace_opcodes = event == "opcode"
         left -= what == event
-        if what == event and left == 0:
+        if what == event and left <= 0 and not _awaits(frame, event):
             sys.settrace(before)
             press.place = f"{module}:{frame.f_lineno}"
             signal.raise_signal(signal.SIGINT)
@@ -115,6 +119,11 @@ def pressing(number: int, *, event: Event, modules: Collection[str]) -> Iterator
         yield press
     finally:
         sys.settrace(before)
+
+
+def _awaits(frame: FrameType, event: Event) -> bool:
+    """Tell whether the frame is amid an ``await``, where Python looks for no signals."""
+    return event == "opcode" and opname[frame.f_code.co_code[frame.f_lasti]] in AMID_AWAIT
 
 
 @cache

@@ -32,6 +32,7 @@ COMMANDS = {
     "deaf": "trap '' TERM INT HUP; echo {#}:begin; sleep 0.3; sleep 0.3; echo {#}:end",
     "deaf with a child": "trap '' TERM; (sleep 0.5; echo {#}:child) & sleep 0.3; wait;"
     " echo {#}:end",
+    "stays": "trap '' TERM INT HUP; echo {#}:begin; sleep 100; echo {#}:end",
     "writes": "i=0; while [ $i -lt 900 ]; do echo {#}:$i:" + 90 * "x" + "; i=$((i+1)); done;"
     " echo {#}:end",
 }
@@ -72,13 +73,18 @@ def kill_plan(seed: int) -> KillPlan:
     if first in STOPS and draw.random() < 0.6:
         second = draw.choice([signal.SIGINT, *STOPS, signal.SIGQUIT])
         signals.append((draw.choice([0.001, draw.uniform(0, 0.4)]), second))
+    command = draw.choice([*COMMANDS, "stays", "stays"])
+    if command == "stays" and first in STOPS:
+        # It takes two signals to end it, and two of a kind that come at a time are one.
+        second = draw.choice([*(stop for stop in STOPS if stop != first), signal.SIGQUIT])
+        signals = [signals[0], (draw.uniform(0.05, 0.5), second)]
     options = ["-j", str(limit), "--kill-after", draw.choice(["0.1", "0.3"]), "--grace", "1"]
     options += ["--retries", "1"] if draw.random() < 0.3 else []
     options += ["--cleanup", "echo {#}:clean"] if draw.random() < 0.5 else []
     options += ["--quiet"] if draw.random() < 0.2 else []
     return KillPlan(
         seed=seed,
-        command=draw.choice(list(COMMANDS)),
+        command=command,
         inputs=draw.choice([3, 10, 200]),
         options=tuple(options),
         signals=tuple(signals),
@@ -152,7 +158,9 @@ class Killed:
         if signal.SIGKILL in self.sent:
             assert self.status in (-signal.SIGKILL, *self._statuses(summary))
         elif summary is not None:
-            assert self.status in self._statuses(summary), (self.status, summary[0])
+            # A signal may come when the run is over, and end the process itself.
+            ends = {-signum for signum in stops}
+            assert self.status in ends | self._statuses(summary), (self.status, summary[0])
         elif "--quiet" in self.plan.options:
             failed = self.joblog.count("\n")
             ends = {-signum for signum in stops} | {128 + signum for signum in stops}
@@ -184,6 +192,7 @@ def kill(plan: KillPlan, folder: Path) -> Killed:
     with out.open("wb") as to_out, err.open("wb") as to_err:
         process = subprocess.Popen(
             command,
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=to_out,
             stderr=to_err,
