@@ -134,9 +134,8 @@ __all__ = [
     "start_phases",
 ]
 
-if (
-    not TYPE_CHECKING
-):  # pragma: no branch  # for a type checker, a name that is not there has to stay an error
+# For a type checker, a name that is not there has to stay an error.
+if not TYPE_CHECKING:  # pragma: no branch
     # Nothing is imported before a name is used: the command has to take care of its signals
     # before it waits for trio to be imported. And the engine and its two front ends take longer
     # to import than the limiters, which many programs use alone. Each of the two parts is loaded

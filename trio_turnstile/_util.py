@@ -9,14 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar
 
 import attrs
 import trio
-from trio.lowlevel import enable_ki_protection
+from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from ._errors import Aborted, interruption, leaves
 from ._texts import shown
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def check_instance(name: str, value: object, kind: type, example: str) -> None:
@@ -103,6 +106,12 @@ def refuse_stray(cancelled: trio.Cancelled) -> None:
     error = stray(cancelled)
     if error is not None:
         raise error
+
+
+@disable_ki_protection
+async def unprotected(function: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Await user code, in which Ctrl-C may strike at any point, from where it may not."""
+    return await function(*args, **kwargs)
 
 
 def fixup_module_metadata(namespace: dict[str, Any]) -> None:

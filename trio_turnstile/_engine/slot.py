@@ -14,12 +14,6 @@ from trio_turnstile._limiting.either import AnyLimiter, Tokens
 
 from .counts import Fate
 
-TURN = 0.0001
-"""For how long a task goes on that need not wait for anything, in seconds.
-
-Two stages that never wait cost three times as much when they let others run after each item.
-"""
-
 
 @final
 class Slot:

@@ -11,7 +11,9 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar, final
 
 import trio
-from trio.lowlevel import disable_ki_protection, enable_ki_protection
+from trio.lowlevel import enable_ki_protection
+
+from trio_turnstile._util import unprotected
 
 C = TypeVar("C")
 
@@ -44,7 +46,7 @@ class Grace:
             self._watchman.unpark()
         scope.shield = True
         try:
-            await _call(cleanup, argument)
+            await unprotected(cleanup, argument)
         finally:
             scope.shield = False
             self._ends.pop(scope, None)
@@ -65,8 +67,3 @@ class Grace:
     def dismiss(self) -> None:
         """End the watch; no clean-up may be running."""
         self._watch.cancel()
-
-
-@disable_ki_protection
-async def _call(cleanup: Callable[[C], Awaitable[object]], argument: C) -> None:
-    await cleanup(argument)

@@ -7,11 +7,11 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, TypeAlias, cast, final
 
 import attrs
-from trio.lowlevel import disable_ki_protection
 
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.source import RunSource
 from trio_turnstile._errors import describe
+from trio_turnstile._util import unprotected
 
 from .steps import Step
 from .yielding import as_function
@@ -37,18 +37,13 @@ class Opening:
 
         async def leave(*raised: Any) -> None:
             try:
-                await _unprotected(manager.__aexit__, *raised)
+                await unprotected(manager.__aexit__, *raised)
             except Exception as error:
                 self._state.stop(describe(error, item=None, phase=f"closing of {name}"), "soon")
 
-        entered = await _unprotected(manager.__aenter__)
+        entered = await unprotected(manager.__aenter__)
         self._stack.push_async_exit(leave)
         return entered
-
-
-@disable_ki_protection
-async def _unprotected(function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
-    return await function(*arguments)
 
 
 async def open_step(step: Step, opening: Opening) -> Callable[[Any], Awaitable[Any]]:

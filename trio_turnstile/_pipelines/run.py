@@ -21,7 +21,7 @@ from trio_turnstile._engine.buffer import failure_of
 from trio_turnstile._engine.pool import WorkerPool
 from trio_turnstile._engine.read_ahead import SourceEnded, receive_from
 from trio_turnstile._engine.run_state import RunState
-from trio_turnstile._engine.slot import TURN, lent_tokens
+from trio_turnstile._engine.slot import lent_tokens
 from trio_turnstile._engine.source import RunSource, Source
 from trio_turnstile._engine.sources import in_order, reading
 from trio_turnstile._engine.window import WINDOW_SLACK, Window, following
@@ -38,6 +38,12 @@ from .step_run import StepRun
 from .steps import Step
 
 AnyInbox: TypeAlias = Inbox[Any] | BatchInbox[Any]
+
+TURN = 0.0001
+"""For how long a task goes on that need not wait for anything, in seconds.
+
+Two stages that never wait cost three times as much when they let others run after each item.
+"""
 
 
 @final
