@@ -58,14 +58,8 @@ ENGINE = frozenset(
 KNOWN = {
     "grace": "if Ctrl-C strikes in a phase, and the clean-up of the operation overruns its grace, "
     "the interrupt is lost and the run goes on",
-    "census": "if Ctrl-C strikes while a limiter joins a turnstile, to close the limiter raises "
-    "KeyError, which hides the interrupt",
-    "_limiting/track.py": "if Ctrl-C strikes while a sample is added, to close the limiter raises "
-    "ValueError, which hides the interrupt",
     "_pipelines/opening.py": "if Ctrl-C strikes between the opening of a source and its end, or "
     "before its closing, it stays open",
-    "_phases/telemetry.py": "if Ctrl-C strikes at the end of a nursery, trio takes the nursery for "
-    "corrupted, which hides the interrupt",
 }
 """Faults that are known and would hide others: take one out to see it, and when it is mended.
 
@@ -293,10 +287,7 @@ class Trial(ABC):
         """Run it all; what is to be checked inside of the trio run is checked here."""
         with trio.fail_after(HANGS_AFTER):
             async with open_turnstile(observers=[self._observe]) as turnstile:
-                if "census" in KNOWN:
-                    _protected(self.prepare)(turnstile)
-                else:
-                    self.prepare(turnstile)
+                self.prepare(turnstile)
                 if self.ending == "press":
                     at = self.random.uniform(0, self.random.choice([0.2, 2, 10]))
                     trio.lowlevel.spawn_system_task(self._press, at)
@@ -386,16 +377,6 @@ class Trial(ABC):
             self.happening.kinds.add(type(error.__cause__).__name__)
             if isinstance(error.__cause__, trio.ClosedResourceError):
                 assert self.ending == "close" or any(source.failed for source in self.sources)
-
-
-def _protected(function: Callable[[Turnstile], object]) -> Callable[[Turnstile], object]:
-    """Return a function in which, and beneath which, no Ctrl-C is raised."""
-
-    @trio.lowlevel.enable_ki_protection
-    def call(turnstile: Turnstile) -> None:
-        function(turnstile)
-
-    return call
 
 
 def _is_cancellation(raised: BaseException) -> bool:
