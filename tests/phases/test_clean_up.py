@@ -54,6 +54,23 @@ async def test_cleanup_grace_holds_under_cancellation(autojump_clock: MockClock)
     assert len(manager.errors) == 2
 
 
+def test_cleanup_that_overruns_its_grace_does_not_hide_an_interrupt() -> None:
+    """Ctrl-C in a phase comes out of the run, though the clean-up after it is cut off."""
+
+    class Interrupted(HangsInCleanup):
+        async def work(self, channels: Channels) -> None:
+            raise KeyboardInterrupt
+
+    operation = Interrupted()
+
+    async def main() -> None:
+        await run_phases([operation, Works(9)], limiter=1, cleanup_grace=1)
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert operation.cleaned == 1
+
+
 async def test_cleanup_ending_with_its_grace_harms_no_other_operation(
     autojump_clock: MockClock,
 ) -> None:

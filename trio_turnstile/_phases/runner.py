@@ -8,6 +8,7 @@ time, and runs once for every operation whose prepare began, whatever happened.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -117,16 +118,18 @@ class _Runner:
 
     @enable_ki_protection
     async def _clean_up(self, operation: Scalable, slot: Slot) -> None:  # noqa: ASYNC910
-        slot.phase = "cleanup"
+        slot.phase, in_flight = "cleanup", sys.exception()
         try:
             await self._grace.shield(slot.scope, operation.cleanup, self._channels)
         except Exception as error:
             self._cleanup_failed(error, operation, slot)
         except trio.Cancelled as cancelled:
             kept = stray(cancelled)
-            if kept is None:
+            if kept is not None:
+                self._cleanup_failed(kept, operation, slot)
+            elif in_flight is None or isinstance(in_flight, trio.Cancelled):
                 raise
-            self._cleanup_failed(kept, operation, slot)
+            # Else an interrupt is on its way out. The end of the grace does not replace it.
         finally:
             if slot.scope.cancel_called:
                 slot.cancelled = True

@@ -55,17 +55,6 @@ ENGINE = frozenset(
 )
 """The modules in which Ctrl-C may be pressed at any line."""
 
-KNOWN = {
-    "grace": "if Ctrl-C strikes in a phase, and the clean-up of the operation overruns its grace, "
-    "the interrupt is lost and the run goes on",
-    "_pipelines/opening.py": "if Ctrl-C strikes between the opening of a source and its end, or "
-    "before its closing, it stays open",
-}
-"""Faults that are known and would hide others: take one out to see it, and when it is mended.
-
-A module stands for Ctrl-C at a line of it.
-"""
-
 Ending: TypeAlias = Literal[
     "itself", "drain", "deadline", "cancel", "outer", "close", "press", "press in a call", "trace"
 ]
@@ -400,9 +389,6 @@ def play(trial: Trial) -> Happening:
         assert interrupted == trial.pressed
         trial.check()
     except BaseException as error:
-        if trial.happening.struck.partition(":")[0] in KNOWN:
-            trial.happening.outcome = "known fault"
-            return trial.happening
         error.add_note(f"to play it alone: TURNSTILE_SEED={trial.seed}")
         error.add_note(f"it was {type(trial).__name__}, ended by {trial.ending!r} {trial.strike}")
         error.add_note(f"Ctrl-C was pressed at {trial.happening.struck!r}; events {trial.events}")

@@ -11,7 +11,7 @@ import trio
 from testkit.limits import LimitCheck
 from testkit.phases import EachPhase
 from testkit.planned import Item, PlannedError, PlannedPipeline, StepPlan, three_keys, weigh
-from testkit.schedules import KNOWN, Strike, Trial
+from testkit.schedules import Strike, Trial
 from testkit.trial_sources import FOR_PHASES, FOR_PIPELINES
 from trio_turnstile import (
     Abort,
@@ -253,8 +253,6 @@ class PhasesTrial(Trial):
             self.prepare_check = self.checks[ahead.name]
             self.options["prepare_limiter"] = ahead
         letters = DeadLetter(self.divert)
-        interrupted = self.ending in ("press", "press in a call", "trace")
-        graces = [30.0] if interrupted and "grace" in KNOWN else [0.3, 30.0]
         self.options |= {
             "on_error": [
                 Retry(draw.randrange(3), backoff=lambda n: 0.3 * n),
@@ -263,7 +261,7 @@ class PhasesTrial(Trial):
             "timeouts": PhaseTimeouts(
                 prepare=draw.choice([None, 0.8]), work=draw.choice([None, 0.8]), monitor=None
             ),
-            "cleanup_grace": draw.choice(graces),
+            "cleanup_grace": draw.choice([0.3, 30.0]),
             "window": draw.choice([None, 1, 4]),
             "max_errors": draw.choice([2, 10_000]),
         }
