@@ -191,11 +191,15 @@ async def test_pages_become_items_by_many(autojump_clock: MockClock) -> None:
         assert sorted([row async for row in results]) == [1, 2, 3]
 
 
-async def test_draining_asks_for_no_more_pages(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("merges", [0, 1, 2])
+async def test_draining_asks_for_no_more_pages(autojump_clock: MockClock, merges: int) -> None:
     """After `drain` no page is requested, and the items of the pages read finish."""
     pages = Pages(5, 5, 5, 5)
+    producer = Producer.pages(pages, 0)
+    for _ in range(merges):
+        producer = Producer.merge(producer)
     async with trio.open_nursery() as nursery:
-        run = await nursery.start((Producer.pages(pages, 0) | Consumer(takes(1), limiter=1)).run)
+        run = await nursery.start((producer | Consumer(takes(1), limiter=1)).run)
         await trio.sleep(3.5)
         asked = len(pages.asked)
         run.drain()

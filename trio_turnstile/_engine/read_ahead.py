@@ -16,7 +16,7 @@ from collections.abc import (
 )
 from contextlib import suppress
 from functools import partial
-from typing import Generic, TypeAlias, TypeVar, final
+from typing import Generic, TypeAlias, TypeVar, cast, final
 
 import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
@@ -86,9 +86,11 @@ class ReadAhead(Generic[T]):
         """Nobody waits to put an item in."""
 
     def stop(self) -> None:
-        self.buffer.close()
         for source in self._beneath:
             source.stop()
+            for item in source.abandon():  # read already, as a page is, so still given
+                self.buffer.put(cast("T", item))
+        self.buffer.close()
         if not self._lingers:
             self._give_up()
 
