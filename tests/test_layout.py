@@ -23,7 +23,7 @@ PACKAGE = Path(trio_turnstile.__file__).parent
 _LIMITS = {"_texts", "_errors", "limits"}
 _BASE = _LIMITS | {"_util"}
 _ENGINE = _BASE | {"_limiting", "_engine"}
-_FACADE = _ENGINE | {"_phases", "_pipelines", "__init__"}
+_FACADE = _ENGINE | {"_phases", "_pipelines", "_ledger", "__init__"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "_texts": set(),
@@ -35,7 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_engine": _BASE | {"_limiting"},
     "_phases": _ENGINE,
     "_pipelines": _ENGINE,
-    "__init__": _ENGINE | {"_phases", "_pipelines"},
+    "_ledger": _ENGINE,
+    "__init__": _ENGINE | {"_phases", "_pipelines", "_ledger"},
     "testing": _FACADE,
     "integrations": {"__init__"},
     "cli": {"__init__", "limits", "simulation"},

@@ -9,7 +9,8 @@ The wings behind this page, each of which imports only from those before it:
 
 - ``_limiting``: limiters, rates, and the turnstile that moves them;
 - ``_engine``: items under a limit, with error policies and books;
-- ``_phases`` and ``_pipelines``: the two front ends of the engine.
+- ``_phases`` and ``_pipelines``: the two front ends of the engine;
+- ``_ledger``: what runs have done, on disk.
 """
 
 from typing import TYPE_CHECKING
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
     from ._engine.budget import RetryBudget
     from ._engine.letters import dead_letter_to_dict
     from ._engine.policies import Abort, Backoff, DeadLetter, ErrorPolicy, Halt, Log, Retry, Skip
+    from ._engine.recording import LedgerError
     from ._engine.retrying import retry
     from ._engine.verdicts import Divert, Fail, RetryIn, Stop, Verdict
     from ._errors import Aborted, ConcurrentError, Overloaded, Saturated, parse_retry_after
+    from ._ledger.ledger import Ledger, open_ledger
+    from ._ledger.reading import LedgerEntry, read_ledger
     from ._limiting.alarms import alarm, cpu_alarm, load_alarm, loop_lag_alarm, memory_alarm
     from ._limiting.events import (
         Bound,
@@ -80,6 +84,9 @@ __all__ = [
     "JsonLinesBatchWriter",
     "JsonLinesReader",
     "JsonLinesWriter",
+    "Ledger",
+    "LedgerEntry",
+    "LedgerError",
     "LimitPolicy",
     "Limiter",
     "LimiterClosed",
@@ -127,8 +134,10 @@ __all__ = [
     "loop_lag_alarm",
     "memory_alarm",
     "open_dead_letters",
+    "open_ledger",
     "open_turnstile",
     "parse_retry_after",
+    "read_ledger",
     "retry",
     "run_phases",
     "start_phases",
@@ -158,8 +167,11 @@ if not TYPE_CHECKING:  # pragma: no branch
         "._engine.budget": "RetryBudget",
         "._engine.letters": "dead_letter_to_dict",
         "._engine.policies": "Abort Backoff DeadLetter ErrorPolicy Halt Log Retry Skip",
+        "._engine.recording": "LedgerError",
         "._engine.retrying": "retry",
         "._engine.verdicts": "Divert Fail RetryIn Stop Verdict",
+        "._ledger.ledger": "Ledger open_ledger",
+        "._ledger.reading": "LedgerEntry read_ledger",
         "._phases.manager": "Manager Report",
         "._phases.runner": "run_phases start_phases",
         "._phases.scalable": "Channels Phase PhaseTimeouts Scalable",

@@ -16,6 +16,7 @@ WORDS = {
     "_engine": "items, workers, attempts, counts",
     "_errors": "exceptions",
     "_texts": "texts for people that never fail",
+    "_ledger": "what runs have done, on disk",
     "_limiting": "limiters, and what moves them",
     "_phases": "operations in four phases",
     "_pipelines": "items through steps",

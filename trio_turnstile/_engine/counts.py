@@ -3,7 +3,7 @@
 Every counter is moved here and nowhere else, so that a forgotten booking shows. The books
 balance at every instant::
 
-    received == completed + discarded + failed + diverted + cancelled + in_flight
+    received == completed + discarded + failed + diverted + cancelled + skipped + in_flight
 
 ``in_flight`` is counted and not derived: an item whose end is not booked stays in flight, and
 one whose receipt is not booked leaves ``in_flight`` under zero. What a step passed on is counted
@@ -25,6 +25,7 @@ class Fate(StrEnum):
     FAILED = "failed"
     DIVERTED = "diverted"
     CANCELLED = "cancelled"
+    SKIPPED = "skipped"
 
 
 @final

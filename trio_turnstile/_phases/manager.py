@@ -18,7 +18,7 @@ from .telemetry import Telemetry
 @final
 @attrs.frozen
 class Report:
-    """The account of a run: ``received == completed + failed + diverted + cancelled``.
+    """The account of a run: ``received == completed + failed + diverted + cancelled + skipped``.
 
     With ``counting="phases"``, completed and failed are what the phases reported.
     """
@@ -33,6 +33,8 @@ class Report:
     """How many were sent away as dead letters."""
     cancelled: int
     """How many were cancelled, or were received and never begun."""
+    skipped: int
+    """How many an earlier run with the same ledger had ended."""
     working: int
     """How many were under way: 0 once the run is over."""
     retried: int
@@ -52,8 +54,8 @@ class Manager:
     """A run of `run_phases` while it goes on: live counts, errors, and a way to end it.
 
     ``manager = await nursery.start(partial(run_phases, operations, limiter=8))``
-    gives it. At every instant ``received == completed + failed + diverted + cancelled + working``,
-    unless it is the phases that count.
+    gives it. At every instant ``received == completed + failed + diverted + cancelled + skipped +
+    working``, unless it is the phases that count.
     """
 
     def __init__(
@@ -102,6 +104,11 @@ class Manager:
         return self._counts.fates[Fate.CANCELLED]
 
     @property
+    def skipped(self) -> int:
+        """How many an earlier run with the same ledger had ended."""
+        return self._counts.fates[Fate.SKIPPED]
+
+    @property
     def retried(self) -> int:
         """How many attempts were made again after an error."""
         return self._counts.retried
@@ -144,6 +151,7 @@ class Manager:
             failed=self.failed,
             diverted=self.diverted,
             cancelled=self.cancelled,
+            skipped=self.skipped,
             working=self.working,
             retried=self.retried,
             errors=self.errors,

@@ -1,168 +1,38 @@
 """Four-phase operations: prepare, work, monitor, cleanup; many at a time.
 
-`run_phases` takes each operation through its own phases, on the engine's worker pool. The
-token is held from prepare through monitor, as work that was handed to a cluster
-still counts. Clean-up holds none. It is shielded from cancellation, for a bounded
-time, and runs once for every operation whose prepare began, whatever happened.
+`run_phases` takes each operation through its own phases, on the engine's worker pool.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
-from typing import Any, Literal, Required, TypedDict, Unpack, final
+from typing import Any, Literal, Required, TypedDict, Unpack
 
 import trio
-from trio.lowlevel import disable_ki_protection, enable_ki_protection
+from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._engine.attempts import Attempts
-from trio_turnstile._engine.beginnings import timed
-from trio_turnstile._engine.counts import Counts, Fate
+from trio_turnstile._engine.counts import Counts
 from trio_turnstile._engine.policies import ErrorPolicy, Skip, as_policies
 from trio_turnstile._engine.pool import WorkerPool
+from trio_turnstile._engine.recording import Recorder, RunLedger
 from trio_turnstile._engine.run_state import RunState
-from trio_turnstile._engine.slot import Slot, lent_tokens
+from trio_turnstile._engine.slot import lent_tokens
 from trio_turnstile._engine.source import RunSource
 from trio_turnstile._engine.sources import AnySource, open_source, reading
 from trio_turnstile._engine.window import Window, following
-from trio_turnstile._errors import ConcurrentError, describe
-from trio_turnstile._limiting.either import AnyLimiter, Tokens, as_limiter, tokens_of
+from trio_turnstile._limiting.either import AnyLimiter, as_limiter, tokens_of
 from trio_turnstile._limiting.rate import RateLimiter
-from trio_turnstile._texts import shown
-from trio_turnstile._util import (
-    check_instance,
-    check_seconds,
-    hold,
-    refuse_stray,
-    stray,
-    unwrapped_interrupts,
-)
+from trio_turnstile._util import check_instance, check_seconds, hold, unwrapped_interrupts
 
 from .grace import Grace
 from .manager import Manager, Report
-from .scalable import Channels, PhaseTimeouts, Scalable
+from .operation_run import OperationRunner, describe_failure
+from .recorded import RecordedRunner
+from .scalable import PhaseTimeouts, Scalable
 from .telemetry import Telemetry
-
-_COMPLETED, _CANCELLED = Fate.COMPLETED, Fate.CANCELLED
-
-
-@final
-class _Runner:
-    """Runs one operation through its phases. The pool calls it concurrently."""
-
-    admit = recover = follow = leave = None
-
-    def __init__(
-        self,
-        attempts: Attempts[Scalable],
-        *,
-        state: RunState,
-        channels: Channels,
-        timeouts: PhaseTimeouts,
-        grace: Grace,
-        work_tokens: Tokens | None,
-        policies: Iterable[ErrorPolicy],
-    ) -> None:
-        self._attempts = attempts
-        self._try = timed(self._attempt, policies)
-        self._state = state
-        self._channels = channels
-        self._timeouts = timeouts
-        self._grace = grace
-        self._work_tokens = work_tokens
-        """What work needs one of, if preparing has tokens of its own."""
-
-    @enable_ki_protection
-    async def handle(self, operation: object, slot: Slot) -> None:
-        """Take the operation through all phases, with retries, and clean up."""
-        if not isinstance(operation, Scalable):
-            return self._reject(operation, slot)  # noqa: ASYNC910 (the worker goes on)
-        if self._state.stopping:
-            return  # noqa: ASYNC910 (not begun: the slot's fate is still "cancelled")
-        try:
-            try:
-                slot.fate = await self._try(operation, slot)
-            except Exception as error:
-                slot.fate = await self._attempts.recover(operation, slot, error, self._try)
-        finally:
-            # No shield where there is nothing to do: it costs 2 µs. Then the worker gives the
-            # token back.
-            if getattr(operation.cleanup, "__func__", None) is not Scalable.cleanup:
-                if slot.fate is _CANCELLED:
-                    slot.release_cancelled()
-                else:
-                    slot.release()
-                await self._clean_up(operation, slot)
-
-    @disable_ki_protection
-    async def _attempt(self, operation: Scalable, slot: Slot) -> Fate:
-        # The phases are called here if they have no timeout: one more call for each made an
-        # operation of no-ops 1.04 times as slow.
-        channels, limit = self._channels, self._timeouts
-        try:
-            slot.phase, call, seconds = "prepare", operation.prepare, limit.prepare
-            await (call(channels) if seconds is None else _within(seconds, call, channels))
-            if self._work_tokens is not None:
-                slot.release()
-                await slot.acquire(self._work_tokens)
-            slot.phase, call, seconds = "work", operation.work, limit.work
-            await (call(channels) if seconds is None else _within(seconds, call, channels))
-            slot.phase, call, seconds = "monitor", operation.monitor, limit.monitor
-            await (call(channels) if seconds is None else _within(seconds, call, channels))
-        except trio.Cancelled as cancelled:
-            refuse_stray(cancelled)
-            raise
-        return _COMPLETED
-
-    @enable_ki_protection
-    async def _clean_up(self, operation: Scalable, slot: Slot) -> None:  # noqa: ASYNC910
-        slot.phase, in_flight = "cleanup", sys.exception()
-        try:
-            await self._grace.shield(slot.scope, operation.cleanup, self._channels)
-        except Exception as error:
-            self._cleanup_failed(error, operation, slot)
-        except trio.Cancelled as cancelled:
-            kept = stray(cancelled)
-            if kept is not None:
-                self._cleanup_failed(kept, operation, slot)
-            elif in_flight is None or isinstance(in_flight, trio.Cancelled):
-                raise
-            # Else an interrupt is on its way out. The end of the grace does not replace it.
-        finally:
-            if slot.scope.cancel_called:
-                slot.cancelled = True
-                too_slow = f"it took more than its {self._grace.seconds} seconds"
-                self._cleanup_failed(trio.TooSlowError(too_slow), operation, slot)
-
-    def _reject(self, operation: object, slot: Slot) -> None:
-        slot.fate = Fate.FAILED
-        error = describe(
-            TypeError(f"an operation must be a Scalable, not {shown(operation)}"),
-            item=operation,
-            phase="source",
-        )
-        self._state.stop(error, "soon")
-
-    def _cleanup_failed(self, error: Exception, operation: Scalable, slot: Slot) -> None:
-        if slot.fate is Fate.COMPLETED:
-            slot.fate = Fate.FAILED
-        self._attempts.fail(_describe(error, operation, slot))
-
-
-async def _within(
-    seconds: float, phase: Callable[[Channels], Awaitable[None]], channels: Channels
-) -> None:
-    with trio.fail_after(seconds):
-        await phase(channels)
-
-
-def _describe(error: Exception, operation: Scalable, slot: Slot) -> ConcurrentError:
-    identifiers: object = ()
-    with suppress(Exception):
-        identifiers = operation.identifiers
-    return describe(error, item=operation, phase=slot.phase, identifiers=identifiers)
 
 
 @enable_ki_protection
@@ -178,6 +48,8 @@ async def run_phases(
     max_errors: int = 10_000,
     window: int | None = None,
     rate: RateLimiter | None = None,
+    ledger: RunLedger | None = None,
+    retry_failed: bool = False,
     task_status: trio.TaskStatus[Manager] = trio.TASK_STATUS_IGNORED,
 ) -> Report:
     """Take operations through their phases, many at a time, never too many.
@@ -202,6 +74,12 @@ async def run_phases(
       window: the most operations in hand, whether they run, wait, back off or
         clean up. By default it follows the limits, with room for 64 more.
       rate: how many operations, retries included, may be begun each second.
+      ledger: where to note what becomes of each operation, by its `Scalable.identity`; see
+        `open_ledger`. Operations that have ended in an earlier run are skipped. Those that
+        were interrupted are cleaned up first, and then done again, or go on as
+        `Scalable.recall` says.
+      retry_failed: whether to do operations again that have failed in an earlier run, or were
+        sent away as dead letters. By default they are skipped too.
       task_status: for ``nursery.start``, which returns the `Manager`.
 
     Returns:
@@ -210,7 +88,7 @@ async def run_phases(
     Raises:
       Aborted: the errors that stopped the run: by a verdict of the policies, of
         ``operations`` itself, or because a limiter was closed. If the source fails,
-        what is in hand is finished first.
+        what is in hand is finished first. So too if the ledger cannot be written.
       TypeError, ValueError: for arguments of a wrong type or value.
 
     Cancellation:
@@ -231,30 +109,31 @@ async def run_phases(
     state, counts, grace = RunState(max_errors), Counts(), Grace(cleanup_grace)
     telemetry = Telemetry(state.record)
     attempts = Attempts(
-        policies, counts=counts, state=state, describe=_describe, tokens=entry, rate=rate
+        policies, counts=counts, state=state, describe=describe_failure, tokens=entry, rate=rate
+    )
+    runner = OperationRunner(
+        attempts,
+        state=state,
+        channels=telemetry.channels,
+        timeouts=timeouts,
+        grace=grace,
+        work_tokens=None if entry is tokens else tokens,
+        policies=policies,
     )
     source = open_source(operations)
-    pool = WorkerPool[Any](
-        source,
-        _Runner(
-            attempts,
-            state=state,
-            channels=telemetry.channels,
-            timeouts=timeouts,
-            grace=grace,
-            work_tokens=None if entry is tokens else tokens,
-            policies=policies,
-        ),
-        entry,
-        counts=counts,
-        window=Window(counts, window, following(limiters)),
-        state=state,
-        rate=rate,
-    )
-    state.at_drain(pool.stop_source)
     told = telemetry if counting == "phases" else None
     manager = Manager(tokens.limiter, state, counts, told)
-    async with lent_tokens(limiters):
+    async with lent_tokens(limiters), _recording(ledger) as recorder:
+        pool = WorkerPool[Any](
+            source,
+            runner if recorder is None else RecordedRunner(runner, recorder, retry_failed),
+            entry,
+            counts=counts,
+            window=Window(counts, window, following(limiters)),
+            state=state,
+            rate=rate,
+        )
+        state.at_drain(pool.stop_source)
         await _carry_out(
             pool,
             source,
@@ -271,6 +150,10 @@ async def run_phases(
     )
 
 
+def _recording(ledger: RunLedger | None) -> AbstractAsyncContextManager[Recorder | None]:
+    return nullcontext() if ledger is None else ledger.recording()
+
+
 class PhaseOptions(TypedDict, total=False):
     """The options of `run_phases`, as `start_phases` takes them."""
 
@@ -283,6 +166,8 @@ class PhaseOptions(TypedDict, total=False):
     max_errors: int
     window: int | None
     rate: RateLimiter | None
+    ledger: RunLedger | None
+    retry_failed: bool
 
 
 @asynccontextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, final
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal, TypeAlias, final
 
 import attrs
 import trio
@@ -12,6 +14,33 @@ from trio_turnstile._util import seconds
 
 Phase: TypeAlias = Literal["prepare", "work", "monitor", "cleanup"]
 """The name of a phase."""
+
+PHASES: tuple[Phase, ...] = ("prepare", "work", "monitor", "cleanup")
+"""The phases, in order."""
+
+
+async def _forget(**facts: object) -> None:
+    encode_facts(facts)
+    await trio.lowlevel.checkpoint()
+
+
+def encode_facts(facts: Mapping[str, object]) -> dict[str, str]:
+    """Return facts, each as JSON.
+
+    Raises:
+      TypeError: for a fact that is not made of texts, numbers, booleans, lists and dicts.
+    """
+    return {name: _encode(name, value) for name, value in facts.items()}
+
+
+def _encode(name: str, value: object) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"fact {name!r} is {value!r}, and only what JSON can hold is remembered, such as "
+            f"texts, numbers, lists and dicts: {error}"
+        ) from None
 
 
 @final
@@ -32,6 +61,28 @@ class Channels:
     """How many more have failed."""
     errors: trio.MemorySendChannel[ConcurrentError]
     """What went wrong."""
+    memory: Callable[..., Awaitable[object]] = attrs.field(default=_forget, repr=False, eq=False)
+    """What `remember` calls."""
+
+    async def remember(self, **facts: Any) -> None:
+        """Keep facts about the operation in the ledger of the run, such as the number of a job.
+
+        If the process is killed, the next run gives them to `Scalable.recall`. They are
+        forgotten before another attempt. Without a ledger, nothing is kept.
+
+        Args:
+          **facts: texts, numbers, booleans, None, and lists and dicts of them. A fact that is
+            there already is replaced.
+
+        Raises:
+          TypeError: for anything else.
+          LedgerError: if the ledger cannot be written.
+
+        Cancellation:
+          It returns when the facts are on disk, and cannot be cancelled meanwhile: so what
+          was submitted is not forgotten.
+        """
+        await self.memory(**facts)
 
 
 class Scalable:
@@ -41,6 +92,26 @@ class Scalable:
     def identifiers(self) -> tuple[str, ...]:
         """What the operation calls itself in errors, outermost first."""
         return ()
+
+    @property
+    def identity(self) -> str:
+        """What a ledger knows the operation by, in this run and in later ones.
+
+        By default its identifiers, joined by slashes.
+        """
+        return "/".join(map(str, self.identifiers))
+
+    def recall(self, facts: Mapping[str, Any]) -> Phase:
+        """Return the phase to go on from, after a run that was killed amid this operation.
+
+        By default it is ``"prepare"``, and the operation is first cleaned up, then done again.
+        For any other phase it is not cleaned up before; for example, a job that was submitted
+        already can be monitored. ``"cleanup"`` only cleans up: the operation has completed.
+
+        Args:
+          facts: what its phases gave to `Channels.remember`.
+        """
+        return "prepare"
 
     async def prepare(self, channels: Channels) -> None:
         """Get ready, for example fetch inputs."""

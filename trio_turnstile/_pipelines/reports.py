@@ -17,7 +17,7 @@ from .gathering import Trigger
 class StepReport:
     """What became of the items of one step.
 
-    ``received == completed + discarded + failed + diverted + cancelled + in_flight``
+    ``received == completed + discarded + failed + diverted + cancelled + skipped + in_flight``
     """
 
     name: str
@@ -34,6 +34,8 @@ class StepReport:
     """How many were sent away as dead letters."""
     cancelled: int
     """How many were cancelled."""
+    skipped: int
+    """How many an earlier run with the same ledger had settled: items of the source alone."""
     in_flight: int
     """How many it has in hand: 0 once the run is over."""
     passed_on: int

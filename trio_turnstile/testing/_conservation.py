@@ -15,7 +15,7 @@ def assert_conserved(account: Manager | Report | PipelineRun | PipelineReport | 
 
     At every instant of a run, and after every end of it, for each of its steps::
 
-        received == completed + discarded + failed + diverted + cancelled + in_flight
+        received == completed + discarded + failed + diverted + cancelled + skipped + in_flight
 
     Once a run has ended, nothing is in flight, and what a step passed on is what the next
     step received.
@@ -52,6 +52,7 @@ def _assert_step(step: StepReport) -> None:
         "failed": step.failed,
         "diverted": step.diverted,
         "cancelled": step.cancelled,
+        "skipped": step.skipped,
         "in flight": step.in_flight,
     }
     _assert_balance(f"step {step.name!r}", step.received, fates)
@@ -63,6 +64,7 @@ def _assert_operations(report: Report) -> None:
         "failed": report.failed,
         "diverted": report.diverted,
         "cancelled": report.cancelled,
+        "skipped": report.skipped,
         "in flight": report.working,
     }
     _assert_balance("the run", report.received, fates)

@@ -1,0 +1,83 @@
+"""What a run needs of a ledger: where it notes what becomes of each operation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Literal, Protocol, TypeAlias, final
+
+import attrs
+
+from .counts import Fate
+
+Differences: TypeAlias = Mapping[str, tuple[str | None, str | None]]
+"""For each name in a fingerprint that differs, the text before and now; ``None`` for no text."""
+
+
+@final
+class LedgerError(Exception):
+    """A ledger cannot be opened, or cannot be written any more; the message says why.
+
+    Args:
+      message: why.
+      differences: how the fingerprint differs, if that is the reason.
+    """
+
+    def __init__(self, message: str, differences: Differences | None = None) -> None:
+        super().__init__(message)
+        self.differences: Differences = differences or {}
+
+
+Standing: TypeAlias = Literal["new", "interrupted", "done", "doubled"]
+"""How a ledger knows an operation that is about to begin.
+
+It is ``"new"`` if it has to be done, perhaps again; ``"interrupted"`` if an earlier run began it
+and was killed; ``"done"`` if there is nothing to do; and ``"doubled"`` if this run has met its
+identity before.
+"""
+
+
+@final
+@attrs.frozen
+class Beginning:
+    """What a ledger knows of an operation that is about to begin."""
+
+    standing: Standing
+    number: int
+    """The number of the operation in the ledger."""
+    outcome: Fate | None = None
+    """How it ended, if an earlier run was killed while it cleaned up."""
+    facts: Mapping[str, Any] = attrs.field(factory=dict)
+    """What its phases remembered, in an earlier run that was killed."""
+
+
+class Recorder(Protocol):
+    """Notes what becomes of the operations of one run."""
+
+    async def begin(self, identity: str, phase: str, *, retry_failed: bool) -> Beginning:
+        """Look an operation up, and note durably that it begins with a phase, if it has to.
+
+        Raises:
+          LedgerError: if the ledger cannot be written.
+        """
+        ...
+
+    def note(self, number: int, phase: str, attempt: int, outcome: Fate | None = None) -> None:
+        """Note how far an operation has come, without waiting for the disk."""
+
+    async def remember(self, number: int, facts: Mapping[str, str]) -> None:
+        """Note facts, each as JSON, durably."""
+
+    def forget(self, number: int) -> None:
+        """Forget the facts of an operation, without waiting for the disk."""
+
+    async def end(self, number: int, outcome: Fate, error: str | None) -> None:
+        """Note durably how an operation ended."""
+
+
+class RunLedger(Protocol):
+    """Keeps what becomes of the operations of runs."""
+
+    def recording(self) -> AbstractAsyncContextManager[Recorder]:
+        """Open a recorder for one run."""
+        ...

@@ -1,0 +1,167 @@
+"""`Ledger`: what a run has done, on disk, so that it can be killed and go on.
+
+Give one to `run_phases`. Each operation is known by its identity. The next run with the same ledger
+skips what has ended, first cleans up after what was interrupted, and then does it again or goes on
+where it remembers to have been.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, final
+
+import attrs
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from trio_turnstile._engine.counts import Fate
+from trio_turnstile._engine.recording import Beginning, Recorder
+
+from .opening import Fingerprint, OpenFile, Synchronous, open_file
+from .reading import LedgerEntry, open_entries
+from .store import Store
+from .writer import Writer
+
+_SETTINGS = ("off", "normal", "full", "extra")
+
+
+@final
+@attrs.frozen(eq=False)
+class Ledger:
+    """What runs have done, on disk; `open_ledger` gives it."""
+
+    path: Path
+    """The file."""
+    run: str
+    """The name of the run in the file; empty if none was given."""
+    _store: Store
+    _writer: Writer
+
+    async def interrupted(self) -> tuple[LedgerEntry, ...]:
+        """Return the operations that a killed run has left open, oldest first.
+
+        Give them first to the next run, for it to clean up after them before it does anything
+        else. An operation that no run is given any more stays interrupted.
+        """
+        find = partial(open_entries, self._store.connection, self._store.run)
+        return tuple(await self._writer.do(find))
+
+    @asynccontextmanager
+    @enable_ki_protection
+    async def recording(self) -> AsyncIterator[Recorder]:
+        """Open a recorder for one run; `run_phases` does."""
+        session = await self._writer.do(self._store.begin_session)
+        try:
+            yield _Recorder(self._store, self._writer, session)
+        finally:
+            self._writer.post(partial(self._store.end_session, session))
+
+
+@final
+@attrs.frozen(eq=False)
+class _Recorder:
+    """Notes what becomes of the operations of one run."""
+
+    _store: Store
+    _writer: Writer
+    _session: int
+
+    async def begin(self, identity: str, phase: str, *, retry_failed: bool) -> Beginning:
+        return await self._writer.do(
+            partial(self._store.begin, self._session, identity, phase, retry=retry_failed)
+        )
+
+    def note(self, number: int, phase: str, attempt: int, outcome: Fate | None = None) -> None:
+        self._writer.post(partial(self._store.note, number, phase, attempt, outcome))
+
+    async def remember(self, number: int, facts: Mapping[str, str]) -> None:
+        await self._writer.do(partial(self._store.remember, number, facts))
+
+    def forget(self, number: int) -> None:
+        self._writer.post(partial(self._store.forget, number))
+
+    async def end(self, number: int, outcome: Fate, error: str | None) -> None:
+        await self._writer.do(partial(self._store.end, number, outcome, error))
+
+
+@asynccontextmanager
+@enable_ki_protection
+async def open_ledger(
+    path: str | os.PathLike[str],
+    *,
+    run: str | None = None,
+    fingerprint: Fingerprint | str | None = None,
+    synchronous: Synchronous = "normal",
+    accept_changes: bool = False,
+) -> AsyncIterator[Ledger]:
+    """Open the ledger of a run, and make it if there is none.
+
+    It is an SQLite file. A thread writes it, so the event loop never waits for the disk. Beside
+    it are the files of SQLite, and a file ``PATH-lock`` that stays empty.
+
+    Args:
+      path: the file. It should be on a local disk: SQLite shares memory between those who use it.
+      run: names the run, if the file is to keep several.
+      fingerprint: what must not change between runs: texts by name, such as the commands and
+        the version of the data; or one text. By default anything may change.
+      synchronous: what a power cut may take. With ``"full"`` and ``"extra"``, every commit
+        waits for the disk, and nothing that was noted is lost. With ``"normal"`` the last commits
+        may be lost, and with ``"off"`` the file may be damaged. If only the process is killed,
+        nothing that was noted is lost with any of them. See `PRAGMA synchronous
+        <https://www.sqlite.org/pragma.html#pragma_synchronous>`__.
+      accept_changes: whether to go on though the fingerprint has changed.
+
+    Raises:
+      LedgerError: if the file is no ledger, is damaged, is in use by another process, or
+        cannot be opened; and if the fingerprint has changed, with the ``differences``. The
+        file is left as it was.
+      TypeError, ValueError: for arguments of a wrong type or value.
+
+    Cancellation:
+      Leaving the block waits until all is on disk, shielded from cancellation.
+    """
+    if synchronous not in _SETTINGS:
+        raise ValueError(f"synchronous must be one of {', '.join(_SETTINGS)}, not {synchronous!r}")
+    where, name = Path(path), run or ""
+    file = await trio.to_thread.run_sync(
+        partial(
+            open_file,
+            where,
+            name,
+            _as_mapping(fingerprint),
+            synchronous=synchronous,
+            accept_changes=accept_changes,
+        )
+    )
+    try:
+        writer = Writer(file.store.connection, where)
+        try:
+            yield Ledger(where, name, file.store, writer)
+        finally:
+            await writer.close()
+    finally:
+        await _close(file)
+
+
+async def _close(file: OpenFile) -> None:
+    limiter = trio.CapacityLimiter(1)  # who uses all threads of the default one may wait for us
+    with trio.CancelScope(shield=True):
+        await trio.to_thread.run_sync(file.close, limiter=limiter)
+
+
+def _as_mapping(fingerprint: Fingerprint | str | None) -> Fingerprint:
+    if fingerprint is None:
+        return {}
+    if isinstance(fingerprint, str):
+        return {"fingerprint": fingerprint}
+    texts: dict[Any, Any] = dict(fingerprint)
+    for name, text in texts.items():
+        if not (isinstance(name, str) and isinstance(text, str)):
+            raise TypeError(
+                f"fingerprint must be a text, or texts by name; {name!r} is {text!r}: give a str"
+            )
+    return texts

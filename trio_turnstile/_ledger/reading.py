@@ -1,0 +1,119 @@
+"""Reads a ledger, also while a run writes it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, final
+
+import attrs
+
+from trio_turnstile._engine.counts import Fate
+from trio_turnstile._engine.recording import LedgerError
+
+from .schema import check_file, connect, loaded
+from .store import facts_of
+
+
+@final
+@attrs.frozen
+class LedgerEntry:
+    """What a ledger knows of one operation."""
+
+    number: int
+    """Its number in the ledger: 1 for the operation that began first."""
+    identity: str
+    """What it is known by."""
+    outcome: Fate | None
+    """How it ended, or is about to end when its clean-up has ended; ``None`` before that."""
+    phase: str
+    """The last phase that is known to have begun."""
+    attempt: int
+    """The number of its last attempt, from 1."""
+    error: str | None
+    """Why it failed."""
+    began: float
+    """When it began, in seconds since 1970."""
+    ended: float | None
+    """When it ended, in seconds since 1970; ``None`` if it runs, or was interrupted."""
+    facts: Mapping[str, Any] = attrs.field(factory=dict)
+    """What its phases remembered."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has begun and not ended: it runs, or was interrupted."""
+        return self.ended is None
+
+
+_COLUMNS = "number, identity, outcome, phase, attempt, error, began, ended"
+
+
+def _entry(connection: sqlite3.Connection, row: Any) -> LedgerEntry:
+    number, identity, outcome, phase, attempt, error, began, ended = row
+    return LedgerEntry(
+        number=number,
+        identity=loaded(identity),
+        outcome=None if outcome is None else Fate(outcome),
+        phase=phase,
+        attempt=attempt,
+        error=None if error is None else loaded(error),
+        began=began,
+        ended=ended,
+        facts=facts_of(connection, number),
+    )
+
+
+def open_entries(connection: sqlite3.Connection, run: int) -> list[LedgerEntry]:
+    """Return the operations of a run that are open."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM operations WHERE run = ? AND ended IS NULL ORDER BY number",
+        (run,),
+    )
+    return [_entry(connection, row) for row in rows.fetchall()]
+
+
+@contextmanager
+def read_ledger(
+    path: str | os.PathLike[str], *, run: str | None = None
+) -> Iterator[Iterator[LedgerEntry]]:
+    """Open a ledger to read it, also while a run writes it; the block gets its entries.
+
+    The entries come in the order in which the operations first began. They are read as you go, and
+    reading blocks, so in a trio program do it in a thread.
+
+    Args:
+      path: the file.
+      run: the name of the run, if it was given one.
+
+    Raises:
+      LedgerError: if there is no ledger, it is damaged, or it has no run of this name.
+    """
+    file = Path(path)
+    try:
+        if not check_file(file):
+            raise LedgerError(f"there is no ledger {file}")
+        with closing(connect(file, "ro")) as connection:
+            yield _entries(connection, _number_of(connection, file, run or ""))
+    except (sqlite3.Error, OSError) as error:
+        raise LedgerError(f"the ledger {file} cannot be read: {error}") from error
+
+
+def _number_of(connection: sqlite3.Connection, path: Path, name: str) -> int:
+    names = dict(connection.execute("SELECT name, run FROM runs"))
+    if name not in names:
+        known = ", ".join(map(repr, names))
+        raise LedgerError(f"the ledger {path} has no run {name!r}: it has {known or 'none'}")
+    number = names[name]
+    assert isinstance(number, int)
+    return number
+
+
+def _entries(connection: sqlite3.Connection, run: int) -> Iterator[LedgerEntry]:
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM operations WHERE run = ? ORDER BY number", (run,)
+    )
+    for row in rows:
+        yield _entry(connection, row)

@@ -1,0 +1,142 @@
+"""`Store`: what is read from a ledger and written to it, as plain SQL.
+
+Its methods run in the thread that writes, inside of a transaction that `Writer` opens and ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sqlite3
+from collections.abc import Mapping
+from time import time
+from typing import Any, final
+
+from trio_turnstile._engine.counts import Fate
+from trio_turnstile._engine.recording import Beginning, Standing
+
+from .schema import stored
+
+_DONE = frozenset({Fate.COMPLETED, Fate.FAILED, Fate.DIVERTED})
+"""The outcomes after which an operation is not begun again by itself."""
+
+_DONE_WELL = frozenset({Fate.COMPLETED})
+
+
+@final
+class Store:
+    """The operations of one run in a ledger.
+
+    Args:
+      connection: to the ledger.
+      run: the number of the run.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, run: int) -> None:
+        self.connection = connection
+        self.run = run
+        self._live: set[int] = set()
+        """The sessions of this process that have not ended."""
+
+    # ---- sessions ----
+
+    def begin_session(self) -> int:
+        """Note that a run begins to work on the operations, and return its number."""
+        cursor = self.connection.execute(
+            "INSERT INTO sessions (run, host, process, began) VALUES (?, ?, ?, ?)",
+            (self.run, platform.node(), os.getpid(), time()),
+        )
+        session = cursor.lastrowid
+        assert session is not None
+        self._live.add(session)
+        return session
+
+    def end_session(self, session: int) -> None:
+        """Note that it has ended. What it has left open was given up, and is no longer live."""
+        self._live.discard(session)
+        self.connection.execute(
+            "UPDATE sessions SET ended = ? WHERE session = ?", (time(), session)
+        )
+
+    # ---- operations ----
+
+    def begin(self, session: int, identity: str, phase: str, *, retry: bool) -> Beginning:
+        """Look an operation up, and note that it begins with a phase, if it has to."""
+        key = stored(identity)
+        added = self.connection.execute(
+            "INSERT INTO operations (run, identity, session, phase, attempt, began) "
+            "VALUES (?, ?, ?, ?, 1, ?) ON CONFLICT DO NOTHING",
+            (self.run, key, session, phase, time()),
+        )
+        if added.rowcount:
+            return Beginning("new", added.lastrowid or 0)
+        number, last, text, ended = self.connection.execute(
+            "SELECT number, session, outcome, ended FROM operations WHERE run = ? AND identity = ?",
+            (self.run, key),
+        ).fetchone()
+        outcome = None if text is None else Fate(text)
+        standing = self._standing(session, last, outcome, ended, retry=retry)
+        if standing == "new":
+            self._begin_again(session, number, phase)
+            return Beginning(standing, number)
+        if standing == "interrupted":
+            return self._take_over(session, number, outcome)
+        return Beginning(standing, number, outcome)
+
+    def _standing(
+        self, session: int, last: int, outcome: Fate | None, ended: float | None, *, retry: bool
+    ) -> Standing:
+        if last == session or (ended is None and last in self._live):
+            return "doubled"
+        if ended is None:
+            return "interrupted"
+        return "done" if outcome in (_DONE_WELL if retry else _DONE) else "new"
+
+    def _begin_again(self, session: int, number: int, phase: str) -> None:
+        self.forget(number)
+        self.connection.execute(
+            "UPDATE operations SET session = ?, phase = ?, attempt = 1, outcome = NULL, "
+            "error = NULL, began = ?, ended = NULL WHERE number = ?",
+            (session, phase, time(), number),
+        )
+
+    def _take_over(self, session: int, number: int, outcome: Fate | None) -> Beginning:
+        # How far it had come stays noted, in case this run is killed too.
+        self.connection.execute(
+            "UPDATE operations SET session = ? WHERE number = ?", (session, number)
+        )
+        return Beginning("interrupted", number, outcome, facts_of(self.connection, number))
+
+    def note(self, number: int, phase: str, attempt: int, outcome: Fate | None) -> None:
+        """Note how far an operation has come."""
+        self.connection.execute(
+            "UPDATE operations SET phase = ?, attempt = ?, outcome = ? WHERE number = ?",
+            (phase, attempt, outcome, number),
+        )
+
+    def end(self, number: int, outcome: Fate, error: str | None) -> None:
+        """Note how an operation ended."""
+        self.connection.execute(
+            "UPDATE operations SET outcome = ?, error = ?, ended = ? WHERE number = ?",
+            (outcome, None if error is None else stored(error), time(), number),
+        )
+
+    # ---- facts ----
+
+    def remember(self, number: int, facts: Mapping[str, str]) -> None:
+        """Keep facts of an operation, each as JSON."""
+        self.connection.executemany(
+            "INSERT OR REPLACE INTO facts (number, name, value) VALUES (?, ?, ?)",
+            [(number, name, value) for name, value in facts.items()],
+        )
+
+    def forget(self, number: int) -> None:
+        """Drop the facts of an operation."""
+        self.connection.execute("DELETE FROM facts WHERE number = ?", (number,))
+
+
+def facts_of(connection: sqlite3.Connection, number: int) -> dict[str, Any]:
+    """Return the facts of an operation."""
+    rows = connection.execute("SELECT name, value FROM facts WHERE number = ?", (number,))
+    return {name: json.loads(value) for name, value in rows}

@@ -1,0 +1,142 @@
+"""`Writer`: one thread writes, and commits at once all that has come while it was busy.
+
+So nothing waits for the disk in the event loop. On a slow disk each operation waits for a commit,
+but they share it. The thread is our own: one of trio's for each commit takes twice as long to
+start and to return from.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Generic, TypeVar, cast, final
+
+import attrs
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from trio_turnstile._engine.recording import LedgerError
+
+R = TypeVar("R")
+
+
+@final
+@attrs.define(eq=False)
+class _Job(Generic[R]):
+    """Something to be done in a transaction."""
+
+    function: Callable[[], R]
+    done: trio.Event | None = None
+    """Is set when it is on disk, if anyone waits for that."""
+    result: R | None = None
+    failure: LedgerError | None = None
+
+
+@final
+class Writer:
+    """Carries out what is to be written, in a thread of its own.
+
+    Args:
+      connection: to the ledger.
+      path: the file of the ledger.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+        self._file = _file_at(path)
+        self._jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
+        """What is to be done; ``None`` is the last."""
+        self._failure: LedgerError | None = None
+        self._trio = trio.lowlevel.current_trio_token()
+        self._ended = trio.Event()
+        Thread(target=self._write_all, name=f"ledger {path}", daemon=True).start()
+
+    @enable_ki_protection
+    async def do(self, function: Callable[[], R]) -> R:
+        """Call ``function`` in the thread, and return its result when all is on disk.
+
+        It is shielded from cancellation: what was begun is noted, or an error says that not.
+
+        Raises:
+          LedgerError: if the ledger cannot be written, now or since some time ago.
+        """
+        done = trio.Event()
+        job = _Job(function, done)
+        self._jobs.put(job)
+        with trio.CancelScope(shield=True):
+            await done.wait()
+        if job.failure is not None:
+            raise LedgerError(str(job.failure)) from job.failure.__cause__
+        return cast("R", job.result)
+
+    def post(self, function: Callable[[], object]) -> None:
+        """Call ``function`` in the thread some time, before all that is asked for later."""
+        self._jobs.put(_Job(function))
+
+    async def close(self) -> None:
+        """Wait until all is written. It cannot be cancelled."""
+        self._jobs.put(None)
+        with trio.CancelScope(shield=True):
+            await self._ended.wait()
+
+    # ---- in the thread ----
+
+    def _write_all(self) -> None:
+        more = True
+        while more:
+            jobs, more = self._take()
+            if jobs:
+                self._write(jobs)
+                self._trio.run_sync_soon(_tell, jobs)
+        self._trio.run_sync_soon(self._ended.set)
+
+    def _take(self) -> tuple[list[_Job[Any]], bool]:
+        """Wait for a job, and return all there are; and whether more may come."""
+        jobs: list[_Job[Any]] = []
+        job = self._jobs.get()
+        while job is not None:
+            jobs.append(job)
+            if self._jobs.empty():
+                return jobs, True
+            job = self._jobs.get()
+        return jobs, False
+
+    def _write(self, jobs: list[_Job[Any]]) -> None:
+        if self._failure is None:
+            try:
+                self._commit(jobs)
+            except Exception as error:  # of SQLite or of the file system
+                text = f"the ledger {self._path} cannot be written any more: {error}"
+                self._failure = LedgerError(text)
+                self._failure.__cause__ = error
+        for job in jobs:
+            job.failure = self._failure
+
+    def _commit(self, jobs: list[_Job[Any]]) -> None:
+        if _file_at(self._path) != self._file:  # what is written would never be found
+            raise OSError("another file has taken its place")
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            for job in jobs:
+                job.result = job.function()
+            self._connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise
+
+
+def _tell(jobs: list[_Job[Any]]) -> None:
+    for job in jobs:
+        if job.done is not None:
+            job.done.set()
+
+
+def _file_at(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino

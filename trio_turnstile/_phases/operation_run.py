@@ -1,0 +1,173 @@
+"""`OperationRunner`: takes one operation through its phases.
+
+The worker pool calls it for many operations at the same time. A token is held from prepare
+through monitor, as work that was handed to a cluster still counts. Clean-up holds none. It is
+shielded from cancellation, for a bounded time, and runs once for every operation whose prepare
+began, whatever happened.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from typing import final
+
+import trio
+from trio.lowlevel import disable_ki_protection, enable_ki_protection
+
+from trio_turnstile._engine.attempts import Attempts
+from trio_turnstile._engine.beginnings import timed
+from trio_turnstile._engine.counts import Fate
+from trio_turnstile._engine.policies import ErrorPolicy
+from trio_turnstile._engine.run_state import RunState
+from trio_turnstile._engine.slot import Slot
+from trio_turnstile._errors import ConcurrentError, describe
+from trio_turnstile._limiting.either import Tokens
+from trio_turnstile._texts import shown
+from trio_turnstile._util import refuse_stray, stray
+
+from .grace import Grace
+from .scalable import Channels, Phase, PhaseTimeouts, Scalable
+
+_COMPLETED, _CANCELLED = Fate.COMPLETED, Fate.CANCELLED
+
+
+@final
+class OperationRunner:
+    """Runs one operation through its phases."""
+
+    admit = recover = follow = leave = None
+
+    def __init__(
+        self,
+        attempts: Attempts[Scalable],
+        *,
+        state: RunState,
+        channels: Channels,
+        timeouts: PhaseTimeouts,
+        grace: Grace,
+        work_tokens: Tokens | None,
+        policies: Iterable[ErrorPolicy],
+    ) -> None:
+        self.attempts = attempts
+        self.timed = partial(timed, policies=policies)
+        self._try = self.timed(self._attempt)
+        self.state = state
+        self.channels = channels
+        self.timeouts = timeouts
+        self._grace = grace
+        self.work_tokens = work_tokens
+        """What work needs one of, if preparing has tokens of its own."""
+
+    @enable_ki_protection
+    async def handle(self, operation: object, slot: Slot) -> None:
+        """Take the operation through all phases, with retries, and clean up."""
+        if not isinstance(operation, Scalable):
+            return self.reject(operation, slot)  # noqa: ASYNC910 (the worker goes on)
+        if self.state.stopping:
+            return  # noqa: ASYNC910 (not begun: the slot's fate is still "cancelled")
+        try:
+            try:
+                slot.fate = await self._try(operation, slot)
+            except Exception as error:
+                slot.fate = await self.attempts.recover(operation, slot, error, self._try)
+        finally:
+            # No shield where there is nothing to do: it costs 2 µs. Then the worker gives the
+            # token back.
+            if defines(operation, "cleanup"):
+                give_back(slot)
+                await self.clean_up(operation, slot, self.channels)
+
+    @disable_ki_protection
+    async def _attempt(self, operation: Scalable, slot: Slot) -> Fate:
+        # The phases are called here if they have no timeout: one more call for each made an
+        # operation of no-ops 1.04 times as slow.
+        channels, limit = self.channels, self.timeouts
+        try:
+            slot.phase, call, seconds = "prepare", operation.prepare, limit.prepare
+            await (call(channels) if seconds is None else within(seconds, call, channels))
+            if self.work_tokens is not None:
+                slot.release()
+                await slot.acquire(self.work_tokens)
+            slot.phase, call, seconds = "work", operation.work, limit.work
+            await (call(channels) if seconds is None else within(seconds, call, channels))
+            slot.phase, call, seconds = "monitor", operation.monitor, limit.monitor
+            await (call(channels) if seconds is None else within(seconds, call, channels))
+        except trio.Cancelled as cancelled:
+            refuse_stray(cancelled)
+            raise
+        return _COMPLETED
+
+    @enable_ki_protection
+    async def clean_up(  # noqa: ASYNC910
+        self, operation: Scalable, slot: Slot, channels: Channels
+    ) -> None:
+        """Run the clean-up of an operation, which must hold no token."""
+        slot.phase, in_flight = "cleanup", sys.exception()
+        try:
+            await self._grace.shield(slot.scope, operation.cleanup, channels)
+        except Exception as error:
+            self._cleanup_failed(error, operation, slot)
+        except trio.Cancelled as cancelled:
+            kept = stray(cancelled)
+            if kept is not None:
+                self._cleanup_failed(kept, operation, slot)
+            elif in_flight is None or isinstance(in_flight, trio.Cancelled):
+                raise
+            # Else an interrupt is on its way out. The end of the grace does not replace it.
+        finally:
+            if slot.scope.cancel_called:
+                slot.cancelled = True
+                too_slow = f"it took more than its {self._grace.seconds} seconds"
+                self._cleanup_failed(trio.TooSlowError(too_slow), operation, slot)
+
+    def reject(self, operation: object, slot: Slot) -> None:
+        """Stop the run, as its source gives something that is no operation."""
+        slot.fate = Fate.FAILED
+        error = describe(
+            TypeError(f"an operation must be a Scalable, not {shown(operation)}"),
+            item=operation,
+            phase="source",
+        )
+        self.state.stop(error, "soon")
+
+    def _cleanup_failed(self, error: Exception, operation: Scalable, slot: Slot) -> None:
+        if slot.fate is Fate.COMPLETED:
+            slot.fate = Fate.FAILED
+        self.attempts.fail(describe_failure(error, operation, slot))
+
+
+async def within(
+    seconds: float, phase: Callable[[Channels], Awaitable[None]], channels: Channels
+) -> None:
+    """Call a phase, which may take so many seconds.
+
+    Raises:
+      trio.TooSlowError: if it takes longer.
+    """
+    with trio.fail_after(seconds):
+        await phase(channels)
+
+
+def defines(operation: Scalable, phase: Phase) -> bool:
+    """Tell whether the operation has a phase of its own, which may do something."""
+    function = getattr(getattr(operation, phase), "__func__", None)
+    return function is not getattr(Scalable, phase)
+
+
+def give_back(slot: Slot) -> None:
+    """Give the token in the slot back, if there is one."""
+    if slot.fate is _CANCELLED:
+        slot.release_cancelled()
+    else:
+        slot.release()
+
+
+def describe_failure(error: Exception, operation: Scalable, slot: Slot) -> ConcurrentError:
+    """Describe what an operation raised."""
+    identifiers: object = ()
+    with suppress(Exception):
+        identifiers = operation.identifiers
+    return describe(error, item=operation, phase=slot.phase, identifiers=identifiers)

@@ -1,0 +1,212 @@
+"""`RecordedRunner`: takes operations through their phases, and keeps in a ledger how far they are.
+
+That an operation begins is on disk before its prepare is called. How it ended is on disk before it
+is counted. So whatever kills the process, the next run knows all that may have begun: it cleans up
+after what was interrupted, and then does it again, or goes on where it remembers to have been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import final
+
+import attrs
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from trio_turnstile._engine.counts import Fate
+from trio_turnstile._engine.recording import Beginning, LedgerError, Recorder
+from trio_turnstile._engine.slot import Slot
+from trio_turnstile._errors import describe
+from trio_turnstile._texts import shown, shown_error
+from trio_turnstile._util import refuse_stray, unprotected
+
+from .operation_run import OperationRunner, defines, describe_failure, give_back, within
+from .scalable import PHASES, Channels, Phase, Scalable, encode_facts
+
+
+@final
+@attrs.define(eq=False)
+class _Record:
+    """What the ledger is told of one operation."""
+
+    recorder: Recorder
+    number: int
+    channels: Channels
+    noted: Phase
+    """The phase that is noted already."""
+    first: Phase = "prepare"
+    """The phase at which the next attempt begins."""
+    attempt: int = 0
+    error: str | None = None
+    """What the last attempt raised."""
+
+    def begin_attempt(self) -> Phase:
+        """Count an attempt, and return the phase at which it begins."""
+        self.attempt += 1
+        if self.attempt > 1:
+            self.recorder.forget(self.number)
+        first, self.first = self.first, "prepare"
+        return first
+
+    def reach(self, phase: Phase, outcome: Fate | None = None) -> None:
+        """Note that a phase begins, unless that is noted."""
+        if phase != self.noted or self.attempt > 1:
+            self.noted = phase
+            self.recorder.note(self.number, phase, self.attempt, outcome)
+
+
+@final
+@attrs.frozen(eq=False)
+class RecordedRunner:
+    """Runs operations as `OperationRunner` does, and keeps them in a ledger."""
+
+    _runner: OperationRunner
+    _recorder: Recorder
+    _retry_failed: bool
+
+    admit = recover = follow = leave = None
+
+    @enable_ki_protection
+    async def handle(self, operation: object, slot: Slot) -> None:
+        """Take the operation through its phases, unless that has been done before."""
+        if not isinstance(operation, Scalable):
+            return self._runner.reject(operation, slot)  # noqa: ASYNC910 (the worker goes on)
+        if self._runner.state.stopping:
+            return  # noqa: ASYNC910 (not begun: the slot's fate is still "cancelled")
+        try:
+            beginning = await self._begin(operation)
+        except LedgerError as error:
+            return self._lost(error, operation)
+        except Exception as error:  # of the identity
+            slot.fate = Fate.FAILED
+            return self._runner.attempts.fail(describe_failure(error, operation, slot))
+        if beginning.standing == "done":
+            slot.release_cancelled()  # no call of the service, so no policy should learn of it
+            slot.fate = Fate.SKIPPED
+            return
+        channels = attrs.evolve(
+            self._runner.channels, memory=partial(self._remember, beginning.number)
+        )
+        noted = _first_phase(operation)
+        record = _Record(self._recorder, beginning.number, channels, noted)
+        try:
+            await self._carry_out(operation, slot, record, beginning)
+        finally:
+            give_back(slot)
+            await self._end(operation, slot, record)
+
+    async def _begin(self, operation: Scalable) -> Beginning:
+        identity: object = operation.identity
+        if not isinstance(identity, str) or not identity:
+            raise ValueError(
+                f"{shown(operation)} has no identity, which must be a text: a ledger knows "
+                "operations by it. Define identifiers or identity"
+            )
+        beginning = await self._recorder.begin(
+            identity, _first_phase(operation), retry_failed=self._retry_failed
+        )
+        if beginning.standing == "doubled":
+            raise ValueError(
+                f"identity {identity!r} came before in this run, and a ledger knows operations "
+                "by it: give each operation an identity of its own"
+            )
+        return beginning
+
+    async def _remember(self, number: int, **facts: object) -> None:
+        await self._recorder.remember(number, encode_facts(facts))
+
+    async def _carry_out(
+        self, operation: Scalable, slot: Slot, record: _Record, beginning: Beginning
+    ) -> None:
+        if beginning.standing == "interrupted":
+            await self._restore(operation, slot, record, beginning)
+        try:
+            if slot.fate is Fate.CANCELLED:  # no outcome yet
+                await self._try(operation, slot, record)
+        finally:
+            if defines(operation, "cleanup"):
+                give_back(slot)
+                record.reach("cleanup", None if slot.fate is Fate.CANCELLED else slot.fate)
+                await self._runner.clean_up(operation, slot, record.channels)
+
+    async def _restore(
+        self, operation: Scalable, slot: Slot, record: _Record, beginning: Beginning
+    ) -> None:
+        """Clean up after an earlier run, unless the operation goes on where it was."""
+        if beginning.outcome is not None:
+            slot.fate = beginning.outcome
+            return
+        try:
+            record.first = _recall(operation, beginning)
+        except Exception as error:
+            slot.phase, slot.fate, record.error = "recall", Fate.FAILED, shown_error(error)
+            self._runner.attempts.fail(describe_failure(error, operation, slot))
+        else:
+            if record.first == "prepare":
+                await self._runner.clean_up(operation, slot, record.channels)
+                self._recorder.forget(record.number)
+
+    async def _try(self, operation: Scalable, slot: Slot, record: _Record) -> None:
+        attempt = self._runner.timed(partial(self._attempt, record))
+        try:
+            slot.fate = await attempt(operation, slot)
+        except Exception as error:
+            slot.fate = await self._runner.attempts.recover(operation, slot, error, attempt)
+
+    async def _attempt(self, record: _Record, operation: Scalable, slot: Slot) -> Fate:
+        first = record.begin_attempt()
+        try:
+            for phase in PHASES[PHASES.index(first) : -1]:
+                if phase == "work" and self._runner.work_tokens is not None:
+                    slot.release()
+                    await slot.acquire(self._runner.work_tokens)
+                if defines(operation, phase):
+                    slot.phase = phase
+                    record.reach(phase)
+                    await self._call(getattr(operation, phase), phase, record.channels)
+        except Exception as error:
+            record.error = shown_error(error)
+            raise
+        return Fate.COMPLETED
+
+    async def _call(
+        self, function: Callable[[Channels], Awaitable[None]], phase: Phase, channels: Channels
+    ) -> None:
+        seconds = getattr(self._runner.timeouts, phase)
+        try:
+            if seconds is None:
+                await unprotected(function, channels)
+            else:
+                await unprotected(within, seconds, function, channels)
+        except trio.Cancelled as cancelled:
+            refuse_stray(cancelled)
+            raise
+
+    async def _end(self, operation: Scalable, slot: Slot, record: _Record) -> None:
+        error = None if slot.fate is Fate.COMPLETED else record.error
+        try:
+            await self._recorder.end(record.number, slot.fate, error)
+        except LedgerError as lost:
+            self._lost(lost, operation)
+
+    def _lost(self, error: LedgerError, operation: Scalable) -> None:
+        """Stop the run, once, as the ledger cannot be written."""
+        if not any(isinstance(each.__cause__, LedgerError) for each in self._runner.state.fatal):
+            self._runner.state.stop(describe(error, item=operation, phase="ledger"), "soon")
+
+
+def _recall(operation: Scalable, beginning: Beginning) -> Phase:
+    first = operation.recall(beginning.facts)
+    for phase in PHASES:
+        if phase == first:
+            return phase
+    raise ValueError(f"recall must return one of {', '.join(PHASES)}, not {first!r}")
+
+
+def _first_phase(operation: Scalable) -> Phase:
+    for phase in PHASES:
+        if defines(operation, phase):
+            return phase
+    return "prepare"
