@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ._engine.policies import Abort, Backoff, DeadLetter, ErrorPolicy, Halt, Log, Retry, Skip
     from ._engine.recording import LedgerError
     from ._engine.retrying import retry
+    from ._engine.tracing import Settled, commit_token, commit_tokens
     from ._engine.verdicts import Divert, Fail, RetryIn, Stop, Verdict
     from ._errors import Aborted, ConcurrentError, Overloaded, Saturated, parse_retry_after
     from ._ledger.ledger import Ledger, open_ledger
@@ -52,9 +53,10 @@ if TYPE_CHECKING:
     from ._pipelines.gathering import Batch, BatchError
     from ._pipelines.jsonlines import JsonLinesBatchWriter, JsonLinesReader, JsonLinesWriter
     from ._pipelines.letters import open_dead_letters
-    from ._pipelines.pipeline import Pipeline, Producer, Results
+    from ._pipelines.pipeline import Pipeline, Producer
     from ._pipelines.processors import Consumer, Processor
     from ._pipelines.reports import PipelineReport, StepReport
+    from ._pipelines.results import Results
     from ._pipelines.run import PipelineRun
     from ._pipelines.steps import DISCARD, Discard, Many
     from .limits import LimitPolicy
@@ -114,6 +116,7 @@ __all__ = [
     "RetryIn",
     "Saturated",
     "Scalable",
+    "Settled",
     "Signal",
     "Skip",
     "Snapshot",
@@ -127,6 +130,8 @@ __all__ = [
     "alarm",
     "amap",
     "amap_list",
+    "commit_token",
+    "commit_tokens",
     "cpu_alarm",
     "dead_letter_to_dict",
     "load_alarm",
@@ -169,6 +174,7 @@ if not TYPE_CHECKING:  # pragma: no branch
         "._engine.policies": "Abort Backoff DeadLetter ErrorPolicy Halt Log Retry Skip",
         "._engine.recording": "LedgerError",
         "._engine.retrying": "retry",
+        "._engine.tracing": "Settled commit_token commit_tokens",
         "._engine.verdicts": "Divert Fail RetryIn Stop Verdict",
         "._ledger.ledger": "Ledger open_ledger",
         "._ledger.reading": "LedgerEntry read_ledger",
@@ -179,9 +185,10 @@ if not TYPE_CHECKING:  # pragma: no branch
         "._pipelines.gathering": "Batch BatchError",
         "._pipelines.jsonlines": "JsonLinesBatchWriter JsonLinesReader JsonLinesWriter",
         "._pipelines.letters": "open_dead_letters",
-        "._pipelines.pipeline": "Pipeline Producer Results",
+        "._pipelines.pipeline": "Pipeline Producer",
         "._pipelines.processors": "Consumer Processor",
         "._pipelines.reports": "PipelineReport StepReport",
+        "._pipelines.results": "Results",
         "._pipelines.run": "PipelineRun",
         "._pipelines.steps": "DISCARD Discard Many",
     }

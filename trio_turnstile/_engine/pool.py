@@ -37,6 +37,7 @@ from .handler import Books, Handler
 from .run_state import RunState
 from .slot import Slot
 from .source import Source
+from .tracing import untraced
 from .window import Window
 
 T = TypeVar("T")
@@ -338,13 +339,12 @@ class WorkerPool(Generic[T]):
         self._state.stop(describe(failure_of(error), item=None, phase="source"), "soon")
 
     def _limiter_closed(self, error: trio.ClosedResourceError, item: T) -> None:
-        # Errors of user code never reach the loop (`Attempts` handles them): a limiter that
-        # the item needed was closed.
-        self._state.stop(describe(error, item=item, phase="limiter"), "now")
+        # Not of user code (see `Attempts`): a limiter that the item needed was closed.
+        self._state.stop(describe(error, item=untraced(item), phase="limiter"), "now")
 
     def _without_errors(self, group: BaseExceptionGroup[BaseException], item: T) -> BaseException:
         """Record what user code raised beside its cancellation; return what to raise on."""
         cancelled, errors = part_cancellation(group)
         if errors is not None:
-            self._state.record(describe(errors, item=item, phase="cancellation"))
+            self._state.record(describe(errors, item=untraced(item), phase="cancellation"))
         return cancelled

@@ -49,6 +49,7 @@ class ReadAhead(Generic[T]):
       aclose: closes the source.
       lingers: whether it lingers. If not, `stop` gives up a read that is under way.
       beneath: the sources that are read, which may have read ahead themselves.
+      hands_out: whether what those have read is still given after `stop`, as it is.
     """
 
     has_booked = False
@@ -64,6 +65,7 @@ class ReadAhead(Generic[T]):
         aclose: Callable[[], Awaitable[object]] | None = None,
         lingers: bool = False,
         beneath: Sequence[RunSource[T]] = (),
+        hands_out: bool = False,
     ) -> None:
         self.reads_ahead = reads_ahead
         self.buffer = Buffer[T]()
@@ -71,6 +73,7 @@ class ReadAhead(Generic[T]):
         self._aclose = aclose
         self._lingers = lingers
         self._beneath = beneath
+        self._hands_out = hands_out
         self._reading = trio.CancelScope()
         self._awaits_source = False
         self._finished = trio.Event()
@@ -88,7 +91,7 @@ class ReadAhead(Generic[T]):
     def stop(self) -> None:
         for source in self._beneath:
             source.stop()
-            for item in source.abandon():  # read already, as a page is, so still given
+            for item in source.abandon() if self._hands_out else ():
                 self.buffer.put(cast("T", item))
         self.buffer.close()
         if not self._lingers:
@@ -256,7 +259,7 @@ def merge_sources(sources: Sequence[RunSource[T]]) -> ReadAhead[T]:
             ahead.buffer.close(failures[0] if failures else None)
             # What the items came from stays open until the last one is through.
 
-    return ReadAhead(read, reads_ahead=True, lingers=True, beneath=sources)
+    return ReadAhead(read, reads_ahead=True, lingers=True, beneath=sources, hands_out=True)
 
 
 class SourceEnded(Exception):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Literal, Protocol, TypeAlias, final
 
 import attrs
@@ -54,8 +54,12 @@ class Beginning:
 class Recorder(Protocol):
     """Notes what becomes of the operations of one run."""
 
-    async def begin(self, identity: str, phase: str, *, retry_failed: bool) -> Beginning:
-        """Look an operation up, and note durably that it begins with a phase, if it has to.
+    async def begin(
+        self, identities: Sequence[str], phase: str, done: frozenset[Fate]
+    ) -> list[Beginning]:
+        """Look operations up, and note durably that those begin with a phase that have to.
+
+        One that has ended in one of the ways in ``done`` does not have to.
 
         Raises:
           LedgerError: if the ledger cannot be written.
@@ -74,6 +78,16 @@ class Recorder(Protocol):
     async def end(self, number: int, outcome: Fate, error: str | None) -> None:
         """Note durably how an operation ended."""
 
+    def note_end(self, number: int, outcome: Fate, error: str | None) -> None:
+        """Note how an operation ended, without waiting for the disk."""
+
+    async def flush(self) -> None:
+        """Wait until all that was noted is on disk.
+
+        Raises:
+          LedgerError: if the ledger cannot be written.
+        """
+
 
 class RunLedger(Protocol):
     """Keeps what becomes of the operations of runs."""
@@ -81,3 +95,8 @@ class RunLedger(Protocol):
     def recording(self) -> AbstractAsyncContextManager[Recorder]:
         """Open a recorder for one run."""
         ...
+
+
+def recording(ledger: RunLedger | None) -> AbstractAsyncContextManager[Recorder | None]:
+    """Open a recorder for one run, if there is a ledger."""
+    return nullcontext() if ledger is None else ledger.recording()

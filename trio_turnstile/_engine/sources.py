@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Generic, NoReturn, TypeAlias, TypeVar, final
+from typing import Any, Generic, NoReturn, TypeAlias, TypeVar, final
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -19,6 +19,7 @@ from trio_turnstile._errors import describe
 from .read_ahead import ReadAhead, read_channel, read_iterator
 from .run_state import RunState
 from .source import BLOCKED, ENDED, RunSource
+from .tracing import Traced
 
 T = TypeVar("T")
 
@@ -44,13 +45,13 @@ def open_source(source: AnySource[T]) -> RunSource[T]:
     )
 
 
-def in_order(source: RunSource[T]) -> RunSource[T]:
+def in_order(source: RunSource[Any]) -> RunSource[Any]:
     """Return a source that gives the items to workers in the order in which they came.
 
     A channel gives each item to a worker that waits for one, and trio runs these workers in any
     order. Other sources give an item to a worker that runs.
     """
-    return source.in_order() if isinstance(source, ChannelSource) else source
+    return source.in_order() if isinstance(source, ChannelSource | TracedSource) else source
 
 
 def _nothing() -> Sequence[object]:
@@ -140,6 +141,39 @@ class ChannelSource(Generic[T]):
     def in_order(self) -> ReadAhead[T]:
         """Return a source that reads the channel in one task."""
         return read_channel(self._channel)
+
+
+@final
+class TracedSource:
+    """A source whose items are traced: a listener is told what becomes of each of them.
+
+    Args:
+      source: the source.
+      trace: makes an item of the source one that is traced.
+    """
+
+    def __init__(self, source: RunSource[Any], trace: Callable[[Any], Traced]) -> None:
+        self.reads_ahead = source.reads_ahead
+        self.has_booked = source.has_booked
+        self.waiting = source.waiting
+        self.blocked = source.blocked
+        self.ended = source.ended
+        self.feed = source.feed
+        self.abandon = source.abandon
+        self.let_in, self.stop = source.let_in, source.stop
+        self.interrupt, self.finish, self.close = source.interrupt, source.finish, source.close
+        self._source = source
+        self._trace = trace
+
+    def receive_nowait(self) -> Traced:
+        return self._trace(self._source.receive_nowait())
+
+    async def receive(self) -> Traced:
+        return self._trace(await self._source.receive())
+
+    def in_order(self) -> TracedSource:
+        """Return a source that gives the items in the order in which they came."""
+        return TracedSource(in_order(self._source), self._trace)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ where it remembers to have been.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -70,10 +70,11 @@ class _Recorder:
     _writer: Writer
     _session: int
 
-    async def begin(self, identity: str, phase: str, *, retry_failed: bool) -> Beginning:
-        return await self._writer.do(
-            partial(self._store.begin, self._session, identity, phase, retry=retry_failed)
-        )
+    async def begin(
+        self, identities: Sequence[str], phase: str, done: frozenset[Fate]
+    ) -> list[Beginning]:
+        begin = partial(self._store.begin, self._session, phase=phase, done=done)
+        return await self._writer.do(lambda: [begin(identity) for identity in identities])
 
     def note(self, number: int, phase: str, attempt: int, outcome: Fate | None = None) -> None:
         self._writer.post(partial(self._store.note, number, phase, attempt, outcome))
@@ -86,6 +87,12 @@ class _Recorder:
 
     async def end(self, number: int, outcome: Fate, error: str | None) -> None:
         await self._writer.do(partial(self._store.end, number, outcome, error))
+
+    def note_end(self, number: int, outcome: Fate, error: str | None) -> None:
+        self._writer.post(partial(self._store.end, number, outcome, error))
+
+    async def flush(self) -> None:
+        await self._writer.do(lambda: None)
 
 
 @asynccontextmanager

@@ -7,11 +7,10 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 import attrs
 
-from trio_turnstile._engine.counts import Fate
 from trio_turnstile._engine.recording import LedgerError
 
 from .schema import check_file, connect, loaded
@@ -27,7 +26,7 @@ class LedgerEntry:
     """Its number in the ledger: 1 for the operation that began first."""
     identity: str
     """What it is known by."""
-    outcome: Fate | None
+    outcome: Literal["completed", "failed", "diverted", "cancelled"] | None
     """How it ended, or is about to end when its clean-up has ended; ``None`` before that."""
     phase: str
     """The last phase that is known to have begun."""
@@ -56,7 +55,7 @@ def _entry(connection: sqlite3.Connection, row: Any) -> LedgerEntry:
     return LedgerEntry(
         number=number,
         identity=loaded(identity),
-        outcome=None if outcome is None else Fate(outcome),
+        outcome=outcome,
         phase=phase,
         attempt=attempt,
         error=None if error is None else loaded(error),

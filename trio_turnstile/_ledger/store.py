@@ -18,11 +18,6 @@ from trio_turnstile._engine.recording import Beginning, Standing
 
 from .schema import stored
 
-_DONE = frozenset({Fate.COMPLETED, Fate.FAILED, Fate.DIVERTED})
-"""The outcomes after which an operation is not begun again by itself."""
-
-_DONE_WELL = frozenset({Fate.COMPLETED})
-
 
 @final
 class Store:
@@ -61,7 +56,7 @@ class Store:
 
     # ---- operations ----
 
-    def begin(self, session: int, identity: str, phase: str, *, retry: bool) -> Beginning:
+    def begin(self, session: int, identity: str, phase: str, done: frozenset[Fate]) -> Beginning:
         """Look an operation up, and note that it begins with a phase, if it has to."""
         key = stored(identity)
         added = self.connection.execute(
@@ -76,7 +71,9 @@ class Store:
             (self.run, key),
         ).fetchone()
         outcome = None if text is None else Fate(text)
-        standing = self._standing(session, last, outcome, ended, retry=retry)
+        standing = self._standing(session, last, ended)
+        if standing == "done" and outcome not in done:
+            standing = "new"
         if standing == "new":
             self._begin_again(session, number, phase)
             return Beginning(standing, number)
@@ -84,14 +81,10 @@ class Store:
             return self._take_over(session, number, outcome)
         return Beginning(standing, number, outcome)
 
-    def _standing(
-        self, session: int, last: int, outcome: Fate | None, ended: float | None, *, retry: bool
-    ) -> Standing:
+    def _standing(self, session: int, last: int, ended: float | None) -> Standing:
         if last == session or (ended is None and last in self._live):
             return "doubled"
-        if ended is None:
-            return "interrupted"
-        return "done" if outcome in (_DONE_WELL if retry else _DONE) else "new"
+        return "interrupted" if ended is None else "done"
 
     def _begin_again(self, session: int, number: int, phase: str) -> None:
         self.forget(number)

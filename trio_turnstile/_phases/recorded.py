@@ -25,6 +25,11 @@ from trio_turnstile._util import refuse_stray, unprotected
 from .operation_run import OperationRunner, defines, describe_failure, give_back, within
 from .scalable import PHASES, Channels, Phase, Scalable, encode_facts
 
+_DONE = frozenset({Fate.COMPLETED, Fate.FAILED, Fate.DIVERTED})
+"""The outcomes after which an operation is not begun again by itself."""
+
+_DONE_WELL = frozenset({Fate.COMPLETED})
+
 
 @final
 @attrs.define(eq=False)
@@ -104,8 +109,8 @@ class RecordedRunner:
                 f"{shown(operation)} has no identity, which must be a text: a ledger knows "
                 "operations by it. Define identifiers or identity"
             )
-        beginning = await self._recorder.begin(
-            identity, _first_phase(operation), retry_failed=self._retry_failed
+        (beginning,) = await self._recorder.begin(
+            [identity], _first_phase(operation), _DONE_WELL if self._retry_failed else _DONE
         )
         if beginning.standing == "doubled":
             raise ValueError(

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Literal, Required, TypedDict, Unpack
 
@@ -17,7 +17,7 @@ from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.counts import Counts
 from trio_turnstile._engine.policies import ErrorPolicy, Skip, as_policies
 from trio_turnstile._engine.pool import WorkerPool
-from trio_turnstile._engine.recording import Recorder, RunLedger
+from trio_turnstile._engine.recording import RunLedger, recording
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import lent_tokens
 from trio_turnstile._engine.source import RunSource
@@ -123,7 +123,7 @@ async def run_phases(
     source = open_source(operations)
     told = telemetry if counting == "phases" else None
     manager = Manager(tokens.limiter, state, counts, told)
-    async with lent_tokens(limiters), _recording(ledger) as recorder:
+    async with lent_tokens(limiters), recording(ledger) as recorder:
         pool = WorkerPool[Any](
             source,
             runner if recorder is None else RecordedRunner(runner, recorder, retry_failed),
@@ -148,10 +148,6 @@ async def run_phases(
         f"{report.failed} failed, {report.cancelled} were cancelled",
         report,
     )
-
-
-def _recording(ledger: RunLedger | None) -> AbstractAsyncContextManager[Recorder | None]:
-    return nullcontext() if ledger is None else ledger.recording()
 
 
 class PhaseOptions(TypedDict, total=False):

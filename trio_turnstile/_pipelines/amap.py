@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, TypeVar, Unpack, overload
 
-from .pipeline import Producer, Results, SourceOf
+from .pipeline import Producer, SourceOf
 from .processors import (
     BatchStepOptions,
     Function,
@@ -15,6 +15,7 @@ from .processors import (
     Yielding,
     check_options,
 )
+from .results import Results
 from .steps import Discard, Many
 
 T = TypeVar("T")

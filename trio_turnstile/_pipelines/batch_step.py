@@ -16,8 +16,9 @@ from trio.lowlevel import enable_ki_protection
 from trio_turnstile._engine.attempts import since
 from trio_turnstile._engine.counts import Fate
 from trio_turnstile._engine.slot import Slot
+from trio_turnstile._engine.tracing import untraced
 from trio_turnstile._engine.verdicts import RetryIn, Verdict
-from trio_turnstile._errors import ConcurrentError, describe, leaves
+from trio_turnstile._errors import ConcurrentError, leaves
 from trio_turnstile._texts import shown_error
 
 from .fused import FusedSteps, Outlet
@@ -113,6 +114,8 @@ class BatchStep:
         """Pass the result of these members on, and book how they ended."""
         if result is not DISCARD and not isinstance(result, Many):
             result = Many((result,))
+        if self._step.trace is not None:
+            result = self._step.trace.made_of_batch(members, result)
         slot.fate = Fate.CANCELLED
         try:
             rest = self._following.follow(result, slot)
@@ -134,15 +137,18 @@ class BatchStep:
         judge: Callable[[ConcurrentError], Verdict],
     ) -> RetryIn | Fate:
         """Return how the member ended, or the verdict to try it again."""
-        failed = describe(error, item=member, phase=self._step.name)
-        if failed.item is not member:  # one `ConcurrentError` for several members
-            failed = ConcurrentError(shown_error(error), item=member, phase=self._step.name)
-            failed.__cause__ = error
+        failed = self._step.describe(error, member)
+        if failed.item is not untraced(member):  # one `ConcurrentError` for several members
+            own = ConcurrentError(shown_error(error), item=untraced(member), phase=self._step.name)
+            own.__cause__ = error
+            failed = own
         failed.attempt, failed.elapsed = attempt, since(began)
         verdict = judge(failed)
         if isinstance(verdict, RetryIn):
             return verdict
-        return await self._step.attempts.give_up(failed, verdict)
+        fate = await self._step.attempts.give_up(failed, verdict)
+        self._step.note_end(member, fate)
+        return fate
 
 
 def _errors_of_members(error: Exception) -> BatchError | None:

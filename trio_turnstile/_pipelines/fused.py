@@ -28,7 +28,6 @@ from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from trio_turnstile._engine.counts import Fate
 from trio_turnstile._engine.slot import Slot
-from trio_turnstile._errors import describe
 from trio_turnstile._util import refuse_stray
 
 from .order import Lanes, Turns
@@ -289,9 +288,7 @@ class KeyedSteps:
             slot.key = self._key(item)
             hash(slot.key)
         except Exception as error:
-            failed = describe(error, item=item, phase=self._step.name)
-            attempts = self._step.attempts
-            slot.fate = await attempts.give_up(failed, attempts.judge_finally(failed))
+            slot.fate = await self._step.give_up(error, item, slot)
             return False
         await self._lanes.enter(slot.key)
         return True

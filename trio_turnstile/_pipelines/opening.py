@@ -10,6 +10,7 @@ import attrs
 
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.source import RunSource
+from trio_turnstile._engine.tracing import Tracer
 from trio_turnstile._errors import describe
 from trio_turnstile._util import unprotected
 
@@ -31,6 +32,12 @@ class Opening:
 
     _stack: AsyncExitStack
     _state: RunState
+    tracer: Tracer
+    """Keeps count of what becomes of the items of the source, where somebody asks."""
+
+    def close_at_end(self, source: RunSource[Any]) -> None:
+        """Have the source closed at the end of the run."""
+        self._stack.push_async_callback(source.close)
 
     async def enter(self, manager: AbstractAsyncContextManager[Any], name: str) -> Any:
         """Enter a context manager, and return what it gives; ``name`` is for its errors."""

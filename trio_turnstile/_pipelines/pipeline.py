@@ -6,14 +6,9 @@ makes a `PipelineRun` of its own.
 
 from __future__ import annotations
 
-from collections.abc import (
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-)
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar, final, overload
 
 import attrs
@@ -21,14 +16,16 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._engine.read_ahead import merge_sources, read_pages
+from trio_turnstile._engine.recording import RunLedger
 from trio_turnstile._engine.source import RunSource
-from trio_turnstile._engine.sources import AnySource, open_source
-from trio_turnstile._errors import ConcurrentError
+from trio_turnstile._engine.sources import AnySource, TracedSource, open_source
+from trio_turnstile._engine.tracing import OnSettled, Settled
 from trio_turnstile._util import hold
 
 from .opening import Opening, OpenSource
 from .processors import Consumer, Processor
-from .reports import PipelineReport, StepReport
+from .reports import PipelineReport
+from .results import ChannelOutlet, Results
 from .run import PipelineRun, run_steps
 from .steps import Step
 
@@ -53,15 +50,27 @@ class Producer(Generic[T_co]):
       source: an iterable, an async iterable, a memory receive channel; or a
         function without arguments that returns one of these, or an async context
         manager that gives one: it is called for each run.
+      on_settled: is told what became of each item, once all that was made of it has ended: by
+        later steps, as members of batches, as dead letters. It is called with a `Settled`, in the
+        event loop, and must not block. It can put what it is told into a channel without a
+        bound, for a task that acknowledges the item. If it raises, the run ends soon.
     """
 
     _open: OpenSource
     _steps: tuple[Step, ...]
 
-    def __init__(self, source: SourceOf[T_co]) -> None:
+    def __init__(
+        self,
+        source: SourceOf[T_co],
+        *,
+        on_settled: Callable[[Settled[T_co]], object] | None = None,
+    ) -> None:
         async def open_one(opening: Opening) -> RunSource[Any]:
-            return await _open_any(source, opening)
+            opened = await _open_any(source, opening)
+            return opened if on_settled is None else _traced(opened, opening, on_settled)
 
+        if on_settled is not None and not callable(on_settled):
+            raise TypeError(f"on_settled must be a function, not {on_settled!r}")
         object.__setattr__(self, "_open", open_one)
         object.__setattr__(self, "_steps", ())
 
@@ -138,7 +147,7 @@ class Producer(Generic[T_co]):
                 self._open,
                 self._steps,
                 max_errors=max_errors,
-                outlet=_ChannelOutlet(send),
+                make_outlet=partial(ChannelOutlet, send),
                 task_status=task_status,
             )
 
@@ -168,6 +177,11 @@ async def _open_any(source: Any, opening: Opening) -> RunSource[Any]:
     return open_source(source)  # noqa: ASYNC910 (its caller checkpoints)
 
 
+def _traced(source: RunSource[Any], opening: Opening, on_settled: OnSettled) -> RunSource[Any]:
+    opening.tracer.use()
+    return TracedSource(source, partial(opening.tracer.trace, listener=on_settled))
+
+
 @final
 @attrs.frozen(eq=False)
 class Pipeline:
@@ -180,12 +194,20 @@ class Pipeline:
         self,
         *,
         max_errors: int = 10_000,
+        ledger: RunLedger | None = None,
+        identity: Callable[[Any], str] | None = None,
         task_status: trio.TaskStatus[PipelineRun] = trio.TASK_STATUS_IGNORED,
     ) -> PipelineReport:
         """Run until the source has ended and every item has ended.
 
         Args:
           max_errors: how many errors to keep for the report.
+          ledger: where to note what becomes of each item of the source; see `open_ledger`. An
+            item is skipped that an earlier run has settled well: all that was made of it has
+            completed, was discarded, or was sent away as a dead letter. All others are done
+            again, so what a step does may be done twice; see `commit_token`.
+          identity: what the ledger knows an item by: a function from an item to a text, the same
+            in each run. By default the items are texts themselves.
           task_status: for ``nursery.start``, which returns the `PipelineRun`.
 
         Returns:
@@ -199,13 +221,26 @@ class Pipeline:
         Cancellation:
           What is in hand is cancelled, counted as such, and listed.
         """
+        if identity is not None and ledger is None:
+            raise TypeError("identity is for a ledger: give a ledger too, or leave identity out")
         return await run_steps(
-            self._open, self._steps, max_errors=max_errors, task_status=task_status
+            self._open,
+            self._steps,
+            max_errors=max_errors,
+            ledger=ledger,
+            identity=identity or _itself,
+            task_status=task_status,
         )
 
     @asynccontextmanager
     @enable_ki_protection
-    async def start(self, *, max_errors: int = 10_000) -> AsyncIterator[PipelineRun]:
+    async def start(
+        self,
+        *,
+        max_errors: int = 10_000,
+        ledger: RunLedger | None = None,
+        identity: Callable[[Any], str] | None = None,
+    ) -> AsyncIterator[PipelineRun]:
         """Run beside a block: ``async with pipeline.start() as run``.
 
         Leaving the block waits for the end of the run. If the block raises, the run is
@@ -214,13 +249,17 @@ class Pipeline:
 
         Args:
           max_errors: how many errors to keep for the report.
+          ledger: as for `run`.
+          identity: as for `run`.
 
         Raises:
           Aborted: as `run` does; the block is cancelled then.
         """
 
         def run(task_status: trio.TaskStatus[PipelineRun]) -> Awaitable[PipelineReport]:
-            return self.run(max_errors=max_errors, task_status=task_status)
+            return self.run(
+                max_errors=max_errors, ledger=ledger, identity=identity, task_status=task_status
+            )
 
         block = trio.CancelScope()
         async with hold(run, on_abort=block.cancel) as live:
@@ -228,67 +267,5 @@ class Pipeline:
                 yield live
 
 
-@final
-class _ChannelOutlet:
-    """What comes out of a pipeline without a consumer goes into a memory channel."""
-
-    def __init__(self, channel: trio.MemorySendChannel[Any]) -> None:
-        self._channel = channel
-
-    def put_nowait(self, item: Any) -> bool:
-        return False
-
-    async def put(self, item: Any) -> None:
-        await self._channel.send(item)
-
-    async def wait_for_room(self) -> None:
-        """A channel cannot tell."""
-
-    def close(self) -> None:
-        self._channel.close()
-
-
-@final
-class Results(Generic[T_co]):
-    """What comes out of a pipeline without a consumer; made by `Producer.open`."""
-
-    def __init__(self, run: PipelineRun, channel: trio.MemoryReceiveChannel[T_co]) -> None:
-        self._run = run
-        self._channel = channel
-
-    def __aiter__(self) -> Results[T_co]:
-        return self
-
-    async def __anext__(self) -> T_co:
-        return await self._channel.__anext__()
-
-    @property
-    def steps(self) -> tuple[StepReport, ...]:
-        """The account of each step, at this moment."""
-        return self._run.steps
-
-    @property
-    def stopped_by(self) -> ConcurrentError | None:
-        """The error that ends the run early; ``None`` while none does."""
-        return self._run.stopped_by
-
-    async def wait_stopping(self) -> None:
-        """Wait until the run was told to stop, by whatever means, or has ended."""
-        await self._run.wait_stopping()
-
-    def report(self) -> PipelineReport:
-        """Return the account of the run so far."""
-        return self._run.report()
-
-    def drain(self, deadline: float | None = None) -> None:
-        """Receive no more from the source, and let what is in hand come out.
-
-        Args:
-          deadline: when to cancel what is still in hand, on trio's clock
-            (``trio.current_time() + seconds``); ``None`` for never.
-        """
-        self._run.drain(deadline)
-
-    def cancel(self) -> None:
-        """End the run now. What is in hand is cancelled and accounted for."""
-        self._run.cancel()
+def _itself(item: Any) -> Any:
+    return item

@@ -1,91 +1,34 @@
-"""`PipelineRun`: one run of a pipeline.
-
-The steps are cut into stages, each with a worker pool of its own and an inbox before
-each but the first. A step that needs tokens, a window, an order or batches of its own
-begins a stage; the steps after it that need nothing are fused with it.
-"""
+"""`PipelineRun`: one run of a pipeline."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from time import perf_counter
-from typing import Any, TypeAlias, cast, final
+from typing import Any, final
 
 import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._engine.buffer import failure_of
-from trio_turnstile._engine.pool import WorkerPool
 from trio_turnstile._engine.read_ahead import SourceEnded, receive_from
+from trio_turnstile._engine.recorded_source import Identity, read_recorded
+from trio_turnstile._engine.recording import LedgerError, Recorder, RunLedger, recording
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import lent_tokens
-from trio_turnstile._engine.source import RunSource, Source
+from trio_turnstile._engine.source import RunSource
 from trio_turnstile._engine.sources import in_order, reading
-from trio_turnstile._engine.window import WINDOW_SLACK, Window, following
+from trio_turnstile._engine.tracing import Tracer
 from trio_turnstile._errors import ConcurrentError, describe
-from trio_turnstile._limiting.either import Tokens, tokens_of
 from trio_turnstile._util import unwrapped_interrupts
 
-from .batch_step import BatchStep
-from .fused import FusedSteps, KeyedSteps, OrderedSteps, Outlet
-from .inbox import BatchInbox, Inbox, batch_window
+from .fused import Outlet
 from .opening import Opening, OpenSource, open_step
 from .reports import PipelineReport, StepReport
-from .step_run import StepRun
+from .stages import TURN, Stage, build_stages
 from .steps import Step
-
-AnyInbox: TypeAlias = Inbox[Any] | BatchInbox[Any]
-
-TURN = 0.0001
-"""For how long a task goes on that need not wait for anything, in seconds.
-
-Two stages that never wait cost three times as much when they let others run after each item.
-"""
-
-
-@final
-@attrs.frozen(eq=False)
-class Stage:
-    """Steps that share one worker pool: what feeds them, and what they feed."""
-
-    pool: WorkerPool[Any]
-    steps: Sequence[StepRun]
-    inbox: AnyInbox | None
-    outlet: Outlet | None
-
-    @enable_ki_protection
-    async def run(self) -> None:
-        """Handle all items, then close the outlet."""
-        if isinstance(self.inbox, BatchInbox):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.inbox.end_old_batches)
-                await self.pool.run()
-        else:
-            await self.pool.run()
-        if self.outlet is not None:
-            self.outlet.close()
-
-    def reports(self) -> list[StepReport]:
-        """Return the account of each step."""
-        first = self.inbox.triggers if isinstance(self.inbox, BatchInbox) else {}
-        return [_report(step, {} if index else first) for index, step in enumerate(self.steps)]
-
-
-def _report(step: StepRun, batches: dict[Any, int]) -> StepReport:
-    counts = step.counts
-    return StepReport(
-        name=step.name,
-        received=counts.received,
-        in_flight=counts.in_flight,
-        passed_on=counts.passed_on,
-        retried=counts.retried,
-        cut_off=tuple(counts.cut_off),
-        batches=dict(batches),
-        **{fate.value: count for fate, count in counts.fates.items()},
-    )
 
 
 @final
@@ -95,14 +38,20 @@ class PipelineRun:
     ``run = await nursery.start(pipeline.run)`` gives it.
     """
 
-    def __init__(self, state: RunState, stages: Sequence[Stage]) -> None:
+    def __init__(self, state: RunState, stages: Sequence[Stage], tracer: Tracer) -> None:
         self._state = state
         self._stages = stages
+        self._tracer = tracer
 
     @property
     def steps(self) -> tuple[StepReport, ...]:
         """The account of each step, at this moment."""
-        return tuple(report for stage in self._stages for report in stage.reports())
+        reports = [report for stage in self._stages for report in stage.reports()]
+        skipped = self._tracer.skipped
+        if skipped and reports:
+            received = reports[0].received + skipped
+            reports[0] = attrs.evolve(reports[0], received=received, skipped=skipped)
+        return tuple(reports)
 
     @property
     def stopped_by(self) -> ConcurrentError | None:
@@ -140,7 +89,9 @@ async def run_steps(
     steps: Sequence[Step],
     *,
     max_errors: int,
-    outlet: Outlet | None = None,
+    make_outlet: Callable[[Tracer], Outlet] | None = None,
+    ledger: RunLedger | None = None,
+    identity: Identity = str,
     task_status: trio.TaskStatus[PipelineRun] = trio.TASK_STATUS_IGNORED,
 ) -> PipelineReport:
     """Run the steps of a pipeline; for `Pipeline.run`, which see.
@@ -149,46 +100,89 @@ async def run_steps(
       open_source: gives the source of the run.
       steps: the steps, in order.
       max_errors: how many errors to keep for the report.
-      outlet: where to put what comes out of the last step, if anywhere.
+      make_outlet: makes what takes in what comes out of the last step, if anything does.
+      ledger: keeps what becomes of the items of the source, if there is one.
+      identity: what it knows an item by.
       task_status: is given the `PipelineRun` once all is open.
     """
     state = RunState(max_errors)
+    tracer = Tracer(state)
+    outlet = None if make_outlet is None else make_outlet(tracer)
     stages: Sequence[Stage] = ()
     source: RunSource[Any] | None = None
     limiters = [step.limiter for step in steps if step.limiter is not None]
-    try:
-        with unwrapped_interrupts():
-            async with lent_tokens(limiters), AsyncExitStack() as stack:
-                opening = Opening(stack, state)
-                source = await open_source(opening)
-                stack.push_async_callback(source.close)
-                if steps and (steps[0].ordered or steps[0].key is not None):
-                    source = in_order(source)
-                functions = [await open_step(step, opening) for step in steps]
-                stages = _build(source, _step_runs(steps, functions, state), steps, outlet, state)
-                # The source is closed outside of the scope: also after an abort it may await.
-                async with reading(source, state):
-                    with state.scope:
-                        async with trio.open_nursery() as nursery:
-                            for stage in stages:
-                                nursery.start_soon(stage.run)
-                            entrance = stages[0].inbox if stages else outlet
-                            if entrance is not None:
-                                nursery.start_soon(_pump, source, entrance, state)
-                            task_status.started(PipelineRun(state, stages))
-    finally:
-        for stage in stages:
-            stage.pool.close_books()
-        if source is not None and stages and stages[0].inbox is not None:
-            # What was read for a pump that has ended belongs to no pool.
-            for item in source.abandon():
-                stages[0].steps[0].counts.receive()
-                stages[0].steps[0].counts.cancel(item)
-        if outlet is not None:
-            outlet.close()
-        state.end()
-    report = PipelineRun(state, stages).report()
+    async with lent_tokens(limiters), recording(ledger) as recorder:
+        try:
+            with unwrapped_interrupts():
+                async with AsyncExitStack() as stack:
+                    opening = Opening(stack, state, tracer)
+                    source = await _open_source(open_source, opening, recorder, identity)
+                    if steps and (steps[0].ordered or steps[0].key is not None):
+                        source = in_order(source)
+                    functions = [await open_step(step, opening) for step in steps]
+                    stages = build_stages(
+                        source, steps, functions, outlet, state=state, tracer=tracer
+                    )
+                    live = PipelineRun(state, stages, tracer)
+                    started = partial(task_status.started, live)
+                    await _carry_out(source, stages, outlet, state, started)
+        finally:
+            for stage in stages:
+                stage.pool.close_books()
+            if source is not None and stages and stages[0].inbox is not None:
+                # What was read for a pump that has ended belongs to no pool.
+                for item in source.abandon():
+                    stages[0].steps[0].counts.receive()
+                    stages[0].steps[0].counts.cancel(item)
+            if outlet is not None:
+                outlet.close()
+            tracer.finish()
+            state.end()
+        if recorder is not None:
+            await _flush(recorder, state)
+    report = PipelineRun(state, stages, tracer).report()
     return state.conclude(f"the pipeline was stopped: {_figures(report)}", report)
+
+
+async def _open_source(
+    open_source: OpenSource, opening: Opening, recorder: Recorder | None, identity: Identity
+) -> RunSource[Any]:
+    """Open the source of a run, and have it closed at the end."""
+    source = await open_source(opening)
+    opening.close_at_end(source)
+    if recorder is None:
+        return source
+    opening.tracer.use()
+    return read_recorded(source, recorder, identity, opening.tracer)
+
+
+async def _carry_out(
+    source: RunSource[Any],
+    stages: Sequence[Stage],
+    outlet: Outlet | None,
+    state: RunState,
+    started: Callable[[], None],
+) -> None:
+    """Run the stages, and what reads the source, until the last item has ended."""
+    # The source is closed outside of the scope: also after an abort it may await.
+    async with reading(source, state):
+        with state.scope:
+            async with trio.open_nursery() as nursery:
+                for stage in stages:
+                    nursery.start_soon(stage.run)
+                entrance = stages[0].inbox if stages else outlet
+                if entrance is not None:
+                    nursery.start_soon(_pump, source, entrance, state)
+                started()
+
+
+async def _flush(recorder: Recorder, state: RunState) -> None:
+    """Wait until the fates of all items are on disk."""
+    try:
+        await recorder.flush()
+    except LedgerError as error:
+        if not any(isinstance(each.__cause__, LedgerError) for each in state.fatal):
+            state.stop(describe(error, item=None, phase="ledger"), "soon")
 
 
 def _figures(report: PipelineReport) -> str:
@@ -196,115 +190,6 @@ def _figures(report: PipelineReport) -> str:
         f"{step.name!r} received {step.received}, completed {step.completed}, failed {step.failed}"
         for step in report.steps
     )
-
-
-# ---- building ----
-
-
-def _build(
-    source: RunSource[Any],
-    runs: Sequence[StepRun],
-    steps: Sequence[Step],
-    outlet: Outlet | None,
-    state: RunState,
-) -> list[Stage]:
-    """Make the stages, last first, as each has to know what it feeds."""
-    stages: list[Stage] = []
-    for begin, end in reversed(_cut(steps)):
-        step, fused = steps[begin], runs[begin:end]
-        if step.batch is not None:
-            stage = _batch_stage(step, fused, outlet, state)
-        else:
-            stage = _plain_stage(step, fused, None if begin else source, outlet, state)
-        stages.insert(0, stage)
-        outlet = stage.inbox
-    # If the first step takes batches, or there is none, the source is pumped.
-    direct = stages and stages[0].inbox is None
-    state.at_drain(stages[0].pool.stop_source if direct else source.stop)
-    return stages
-
-
-def _plain_stage(
-    step: Step,
-    fused: Sequence[StepRun],
-    source: Source[Any] | None,
-    outlet: Outlet | None,
-    state: RunState,
-) -> Stage:
-    """Return a stage that takes items one by one, from the source or from an inbox."""
-    tokens, counts = fused[0].tokens or _unlimited(), fused[0].counts
-    size = WINDOW_SLACK if step.window is None and step.limiter is None else step.window
-    window = Window(counts, size, following([tokens.limiter]))
-    inbox = Inbox[Any](counts, window) if source is None else None
-    handler: FusedSteps | OrderedSteps | KeyedSteps
-    if step.key is not None:
-        handler = KeyedSteps(fused, outlet, step.key)
-    elif step.ordered:
-        handler = OrderedSteps(fused, outlet)
-    else:
-        handler = FusedSteps(fused, outlet)
-    pool = WorkerPool[Any](
-        source or cast("Inbox[Any]", inbox),
-        handler,
-        tokens,
-        counts=counts,
-        window=window,
-        state=state,
-        rate=step.rate,
-        turn=TURN,
-    )
-    return Stage(pool, fused, inbox, outlet)
-
-
-def _batch_stage(
-    step: Step, runs: Sequence[StepRun], outlet: Outlet | None, state: RunState
-) -> Stage:
-    """Return a stage that gathers items in its inbox and takes batches of them."""
-    assert step.batch is not None
-    tokens, counts = runs[0].tokens or _unlimited(), runs[0].counts
-    items = batch_window(step.batch, counts, step.window, tokens.limiter)
-    inbox = BatchInbox[Any](step.batch, counts, items)
-    handler = BatchStep(runs, inbox, outlet)
-    size = WINDOW_SLACK if step.window is None and step.limiter is None else step.window
-    pool = WorkerPool[Any](
-        inbox,
-        handler,
-        tokens,
-        counts=counts,
-        window=Window(counts, size, following([tokens.limiter])),
-        state=state,
-        rate=step.rate,
-        books=handler,
-        turn=TURN,
-    )
-    return Stage(pool, runs, inbox, outlet)
-
-
-def _unlimited() -> Tokens:
-    return tokens_of(trio.CapacityLimiter(math.inf))
-
-
-def _cut(steps: Sequence[Step]) -> list[tuple[int, int]]:
-    """Return where each stage begins and ends."""
-    begins = [i for i, step in enumerate(steps) if i == 0 or step.stands_alone]
-    return list(zip(begins, [*begins[1:], len(steps)], strict=bool(steps)))
-
-
-def _step_runs(steps: Sequence[Step], functions: Sequence[Any], state: RunState) -> list[StepRun]:
-    names: list[str] = []
-    for step in steps:
-        number = sum(step.name == other.name for other in steps[: len(names)]) + 1
-        names.append(step.name if number == 1 else f"{step.name}-{number}")
-    return [
-        StepRun(
-            step,
-            name,
-            function,
-            tokens=None if step.limiter is None else tokens_of(step.limiter),
-            state=state,
-        )
-        for step, name, function in zip(steps, names, functions, strict=True)
-    ]
 
 
 @enable_ki_protection

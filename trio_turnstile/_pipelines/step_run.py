@@ -10,14 +10,16 @@ from trio.lowlevel import disable_ki_protection
 
 from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.beginnings import timed
-from trio_turnstile._engine.counts import Counts
+from trio_turnstile._engine.counts import Counts, Fate
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import Slot
+from trio_turnstile._engine.tracing import untraced
 from trio_turnstile._errors import ConcurrentError, describe
 from trio_turnstile._limiting.either import Tokens
 from trio_turnstile._util import refuse_stray
 
 from .steps import Step
+from .traced import StepTrace
 
 Function: TypeAlias = Callable[[Any], Awaitable[Any]]
 Attempt: TypeAlias = Callable[[Any, Slot], Awaitable[Any]]
@@ -33,6 +35,7 @@ class StepRun:
       function: what is called with each item.
       tokens: what a new attempt needs one of; ``None`` for nothing.
       state: records errors, and stops the run when the policies say so.
+      trace: is told what became of the items, if they are traced.
     """
 
     def __init__(
@@ -43,10 +46,15 @@ class StepRun:
         *,
         tokens: Tokens | None,
         state: RunState,
+        trace: StepTrace | None = None,
     ) -> None:
         self.name = name
         self.tokens = tokens
         self.counts = Counts()
+        self.trace = trace
+        if trace is not None:
+            around = trace.around if step.batch is None else trace.around_batch
+            function = around(function)
         within = function if step.timeout is None else _in_time(function, step.timeout)
         self.function = timed(within, step.policies)
         """What is called with each item."""
@@ -56,17 +64,40 @@ class StepRun:
             step.policies,
             counts=self.counts,
             state=state,
-            describe=self._describe,
+            describe=self.describe,
             tokens=tokens,
             rate=step.rate,
         )
 
     def recover(self, item: Any, slot: Slot, error: Exception) -> Awaitable[Any]:
         """Go on after the first attempt at an item, as `Attempts.recover` does."""
-        return self.attempts.recover(item, slot, error, self.attempt)
+        going_on = self.attempts.recover(item, slot, error, self.attempt)
+        return going_on if self.trace is None else self._traced(going_on, item)
 
-    def _describe(self, error: Exception, item: Any, slot: Slot) -> ConcurrentError:
-        return describe(error, item=item, phase=self.name)
+    async def _traced(self, going_on: Awaitable[Any], item: Any) -> Any:
+        result = await going_on
+        if isinstance(result, Fate):
+            self.note_end(item, result)
+        return result
+
+    async def give_up(self, error: Exception, item: Any, slot: Slot) -> Fate:
+        """End an item of which no other attempt can be made, and return how it ended."""
+        failed = self.describe(error, item, slot)
+        fate = await self.attempts.give_up(failed, self.attempts.judge_finally(failed))
+        self.note_end(item, fate)
+        return fate
+
+    def describe(self, error: Exception, item: Any, slot: Slot | None = None) -> ConcurrentError:
+        """Describe what an attempt at an item has raised."""
+        failed = describe(error, item=untraced(item), phase=self.name)
+        if self.trace is not None:
+            self.trace.failed(item, failed)
+        return failed
+
+    def note_end(self, item: Any, fate: Fate) -> None:
+        """Tell who asks that an item has ended here, in a way that is no success."""
+        if self.trace is not None:
+            self.trace.ended(item, fate)
 
 
 def _attempt(function: Function) -> Attempt:

@@ -1,0 +1,85 @@
+"""What comes out of a pipeline without a consumer: `Results`, and how it gets there."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar, final
+
+import attrs
+import trio
+
+from trio_turnstile._engine.counts import Fate
+from trio_turnstile._engine.tracing import Tracer, untraced
+from trio_turnstile._errors import ConcurrentError
+
+from .reports import PipelineReport, StepReport
+from .run import PipelineRun
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@final
+@attrs.frozen(eq=False)
+class ChannelOutlet:
+    """What comes out of a pipeline without a consumer goes into a memory channel."""
+
+    _channel: trio.MemorySendChannel[Any]
+    _tracer: Tracer
+
+    def put_nowait(self, item: Any) -> bool:
+        return False
+
+    async def put(self, item: Any) -> None:
+        await self._channel.send(untraced(item))
+        self._tracer.end(item, Fate.COMPLETED)
+
+    async def wait_for_room(self) -> None:
+        """A channel cannot tell."""
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+@final
+class Results(Generic[T_co]):
+    """What comes out of a pipeline without a consumer; made by `Producer.open`."""
+
+    def __init__(self, run: PipelineRun, channel: trio.MemoryReceiveChannel[T_co]) -> None:
+        self._run = run
+        self._channel = channel
+
+    def __aiter__(self) -> Results[T_co]:
+        return self
+
+    async def __anext__(self) -> T_co:
+        return await self._channel.__anext__()
+
+    @property
+    def steps(self) -> tuple[StepReport, ...]:
+        """The account of each step, at this moment."""
+        return self._run.steps
+
+    @property
+    def stopped_by(self) -> ConcurrentError | None:
+        """The error that ends the run early; ``None`` while none does."""
+        return self._run.stopped_by
+
+    async def wait_stopping(self) -> None:
+        """Wait until the run was told to stop, by whatever means, or has ended."""
+        await self._run.wait_stopping()
+
+    def report(self) -> PipelineReport:
+        """Return the account of the run so far."""
+        return self._run.report()
+
+    def drain(self, deadline: float | None = None) -> None:
+        """Receive no more from the source, and let what is in hand come out.
+
+        Args:
+          deadline: when to cancel what is still in hand, on trio's clock
+            (``trio.current_time() + seconds``); ``None`` for never.
+        """
+        self._run.drain(deadline)
+
+    def cancel(self) -> None:
+        """End the run now. What is in hand is cancelled and accounted for."""
+        self._run.cancel()
