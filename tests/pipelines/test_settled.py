@@ -24,6 +24,7 @@ from trio_turnstile import (
     Consumer,
     DeadLetter,
     Discard,
+    ErrorPolicy,
     Many,
     Processor,
     Producer,
@@ -47,6 +48,10 @@ class Told(list[Settled[Any]]):
 async def doubled(item: int) -> Many[int]:
     await trio.lowlevel.checkpoint()
     return Many([item, item])
+
+
+def parity(item: int) -> int:
+    return item % 2
 
 
 async def fails(item: Any) -> None:
@@ -199,11 +204,11 @@ async def test_functions_of_a_batch_and_keys_see_the_items() -> None:
 
     told = Told()
     batch = Batch(
-        weight=lambda item: item, max_weight=100, key=lambda item: item % 2, until=lambda n: n > 4
+        weight=lambda item: item, max_weight=100, key=parity, until=lambda n: n > 4
     )
     await (
         Producer(range(8), on_settled=told.append)
-        | Processor(unchanged, key=lambda item: item % 2)
+        | Processor(unchanged, key=parity)
         | Consumer(store, batch=batch)
     ).run()
     assert sorted(seen) == [[0, 2, 4, 6], [1, 3, 5], [7]]
@@ -244,7 +249,9 @@ async def test_an_abort_settles_the_item_that_failed(autojump_clock: MockClock) 
     with pytest.raises(Aborted) as caught:
         await pipeline.run()
     assert told.outcomes() == {1: "completed", 2: "failed", 3: "cancelled"}
-    assert caught.value.exceptions[0].item == 2
+    (error,) = caught.value.exceptions
+    assert isinstance(error, ConcurrentError)
+    assert error.item == 2
 
 
 async def test_results_are_settled_when_they_are_taken(autojump_clock: MockClock) -> None:
@@ -315,6 +322,7 @@ async def test_a_listener_that_raises_ends_the_run_soon(autojump_clock: MockCloc
     with pytest.raises(Aborted) as caught:
         await pipeline.run()
     (error,) = caught.value.exceptions
+    assert isinstance(error, ConcurrentError)
     assert (error.item, error.phase) == (2, "on_settled")
     assert isinstance(error.__cause__, LookupError)
     assert caught.value.report.steps[0].received < 6
@@ -393,7 +401,7 @@ class Planned:
         self.seed = seed
         draw = random.Random(seed)
         self.depth = draw.randrange(1, 4)
-        self.options = [
+        self.options: list[dict[str, Any]] = [
             draw.choice([{}, {"limiter": 2}, {"ordered": True}, {"key": len}, {"window": 3}])
             for _ in range(self.depth)
         ]
@@ -431,7 +439,7 @@ class Planned:
         def is_diverted(error: BaseException) -> bool:
             return "diverted" in str(error)
 
-        policies = [DeadLetter(keep, on=is_diverted), Skip()]
+        policies: list[ErrorPolicy] = [DeadLetter(keep, on=is_diverted), Skip()]
         return Processor(work, on_error=policies, **self.options[step])
 
 
