@@ -8,7 +8,7 @@ where it remembers to have been.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,16 @@ class Ledger:
         """
         find = partial(open_entries, self._store.connection, self._store.run)
         return tuple(await self._writer.do(find))
+
+    async def leave(self, identities: Iterable[str]) -> None:
+        """Note operations that will not begin now, so that `read_ledger` can name them.
+
+        What is known of an operation already stays as it is. The next run begins what was left.
+
+        Args:
+          identities: what the ledger knows the operations by.
+        """
+        await self._writer.do(partial(self._store.leave, tuple(identities)))
 
     @asynccontextmanager
     @enable_ki_protection
@@ -104,6 +114,7 @@ async def open_ledger(
     fingerprint: Fingerprint | str | None = None,
     synchronous: Synchronous = "normal",
     accept_changes: bool = False,
+    fresh: bool = False,
 ) -> AsyncIterator[Ledger]:
     """Open the ledger of a run, and make it if there is none.
 
@@ -121,6 +132,7 @@ async def open_ledger(
         nothing that was noted is lost with any of them. See `PRAGMA synchronous
         <https://www.sqlite.org/pragma.html#pragma_synchronous>`__.
       accept_changes: whether to go on though the fingerprint has changed.
+      fresh: whether to forget what the run has done before, and its fingerprint.
 
     Raises:
       LedgerError: if the file is no ledger, is damaged, is in use by another process, or
@@ -142,6 +154,7 @@ async def open_ledger(
             _as_mapping(fingerprint),
             synchronous=synchronous,
             accept_changes=accept_changes,
+            fresh=fresh,
         )
     )
     try:

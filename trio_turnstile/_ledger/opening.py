@@ -50,6 +50,7 @@ def open_file(
     *,
     synchronous: Synchronous,
     accept_changes: bool,
+    fresh: bool,
 ) -> OpenFile:
     """Open a ledger, and make it if there is none.
 
@@ -70,11 +71,22 @@ def open_file(
                 connection.executescript(SCHEMA)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {synchronous}")
+            if fresh:
+                _forget_run(connection, run)
             number = _enter_run(connection, path, run, fingerprint, accept=accept_changes)
         except (sqlite3.Error, OSError) as error:
             raise LedgerError(f"the ledger {path} cannot be opened: {error}") from error
         stack.pop_all()
     return OpenFile(path, Store(connection, number), lock)
+
+
+def _forget_run(connection: sqlite3.Connection, name: str) -> None:
+    operations = "SELECT number FROM operations NATURAL JOIN runs WHERE name = ?"
+    connection.execute("BEGIN")
+    connection.execute(f"DELETE FROM facts WHERE number IN ({operations})", (name,))
+    connection.execute(f"DELETE FROM operations WHERE number IN ({operations})", (name,))
+    connection.execute("DELETE FROM runs WHERE name = ?", (name,))
+    connection.execute("COMMIT")
 
 
 def _enter_run(

@@ -26,8 +26,11 @@ class LedgerEntry:
     """Its number in the ledger: 1 for the operation that began first."""
     identity: str
     """What it is known by."""
-    outcome: Literal["completed", "failed", "diverted", "cancelled"] | None
-    """How it ended, or is about to end when its clean-up has ended; ``None`` before that."""
+    outcome: Literal["completed", "failed", "diverted", "cancelled", "left"] | None
+    """How it ended, or is about to end when its clean-up has ended; ``None`` before that.
+
+    It is ``"left"`` if it has never begun: see `Ledger.leave`.
+    """
     phase: str
     """The last phase that is known to have begun."""
     attempt: int

@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import time
 from typing import Any, final
 
@@ -70,10 +70,10 @@ class Store:
             "SELECT number, session, outcome, ended FROM operations WHERE run = ? AND identity = ?",
             (self.run, key),
         ).fetchone()
-        outcome = None if text is None else Fate(text)
         standing = self._standing(session, last, ended)
-        if standing == "done" and outcome not in done:
+        if standing == "done" and text not in done:
             standing = "new"
+        outcome = None if text is None or standing == "new" else Fate(text)
         if standing == "new":
             self._begin_again(session, number, phase)
             return Beginning(standing, number)
@@ -113,6 +113,15 @@ class Store:
         self.connection.execute(
             "UPDATE operations SET outcome = ?, error = ?, ended = ? WHERE number = ?",
             (outcome, None if error is None else stored(error), time(), number),
+        )
+
+    def leave(self, identities: Sequence[str]) -> None:
+        """Note operations that are not begun, unless they are known."""
+        self.connection.executemany(
+            "INSERT INTO operations "
+            "(run, identity, session, phase, attempt, outcome, began, ended) "
+            "VALUES (?, ?, 0, '', 0, 'left', ?, ?) ON CONFLICT DO NOTHING",
+            [(self.run, stored(identity), time(), time()) for identity in identities],
         )
 
     # ---- facts ----

@@ -92,7 +92,9 @@ class RecordedRunner:
             slot.fate = Fate.SKIPPED
             return
         channels = attrs.evolve(
-            self._runner.channels, memory=partial(self._remember, beginning.number)
+            self._runner.channels,
+            number=beginning.number,
+            memory=partial(self._remember, beginning.number),
         )
         noted = _first_phase(operation)
         record = _Record(self._recorder, beginning.number, channels, noted)

@@ -61,6 +61,8 @@ class Channels:
     """How many more have failed."""
     errors: trio.MemorySendChannel[ConcurrentError]
     """What went wrong."""
+    number: int = 0
+    """The number of the operation in the ledger of the run; 0 without a ledger."""
     memory: Callable[..., Awaitable[object]] = attrs.field(default=_forget, repr=False, eq=False)
     """What `remember` calls."""
 

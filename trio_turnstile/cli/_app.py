@@ -13,7 +13,7 @@ from ._arguments import UsageError, check_arguments
 from ._exit_status import USAGE
 from ._printable import printable_lines
 
-_COMMANDS = ("run", "simulate")
+_COMMANDS = ("run", "ledger", "simulate")
 
 
 def launch(arguments: list[str]) -> int:
@@ -50,11 +50,15 @@ def _make_app(name: str) -> App:
         help="Run many shell commands at a time, under a limit that can change while they run.",
         help_format="markdown",
     )
-    if name != "simulate":
+    if name in ("", "run"):
         from ._run import run
 
         app.command(run)
-    if name != "run":
+    if name in ("", "ledger"):
+        from ._ledger import ledger
+
+        app.command(ledger)
+    if name in ("", "simulate"):
         from ._simulate import simulate
 
         app.command(simulate)

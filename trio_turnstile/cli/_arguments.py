@@ -11,7 +11,13 @@ from collections.abc import Sequence
 
 from ._printable import printable
 
-_FLAGS = frozenset({"--null", "-0", "--dry-run", "--quiet", "-q", "--help", "-h", "--version"})
+_FLAGS = frozenset(
+    {
+        *("--null", "-0", "--dry-run", "--quiet", "-q"),
+        *("--resume", "--resume-failed", "--retry-failed", "--accept-changes", "--fresh"),
+        *("--help", "-h", "--version"),
+    }
+)
 """The options that take no value."""
 
 _FLAG_LETTERS = "0qh"

@@ -15,6 +15,7 @@ import trio
 
 from trio_turnstile import (
     Aborted,
+    Ledger,
     Manager,
     Retry,
     Skip,
@@ -24,6 +25,8 @@ from trio_turnstile import (
 )
 
 from ._decisions import note_decision
+from ._keeping import open_kept
+from ._kept_inputs import KeptInputs, text_of
 from ._launcher import Launcher
 from ._leftovers import Leftovers
 from ._open_progress import open_progress
@@ -50,9 +53,18 @@ State: TypeAlias = Literal["", "draining", "halting", "cancelling"]
 
 
 async def run_plan(plan: Plan) -> int:
-    """Run a plan, report to standard error, and return the exit status."""
+    """Run a plan, report to standard error, and return the exit status.
+
+    Raises:
+      UsageError: if the ledger cannot be opened.
+    """
+    async with open_kept(plan.keeping) as ledger:
+        return await _run(plan, ledger)
+
+
+async def _run(plan: Plan, ledger: Ledger | None) -> int:
     progress = open_progress(quiet=plan.quiet)
-    run = CommandRun(plan, progress)
+    run = CommandRun(plan, progress, ledger)
     observer = partial(note_decision, progress)
     with trio.open_signal_receiver(*_signals()) as signals, run.opened():
         async with open_turnstile(observers=[observer]) as turnstile:
@@ -97,14 +109,17 @@ class CommandRun:
     Args:
       plan: what the user asks for.
       progress: shows notes to the user.
+      ledger: keeps what becomes of the operations, if the user wants that.
     """
 
     manager: Manager
     """The run itself; `run_operations` gives it."""
 
-    def __init__(self, plan: Plan, progress: Progress) -> None:
+    def __init__(self, plan: Plan, progress: Progress, ledger: Ledger | None) -> None:
         self.leftovers = Leftovers()
         self._plan = plan
+        self._ledger = ledger
+        self._inputs = KeptInputs(plan, ledger)
         self._progress = progress
         self._printer = Printer(progress)
         self._launcher = Launcher(progress.note)
@@ -113,7 +128,7 @@ class CommandRun:
         self._state: State = ""
         self._cancelled = trio.Event()
         self._printing = trio.CancelScope()
-        self._lost_output = self._lost_log = False
+        self._lost_output = self._lost_log = self._lost_ledger = False
         self._stop_signal: signal.Signals | None = None
 
     @property
@@ -152,17 +167,24 @@ class CommandRun:
                 # stopped would count as well.
                 cleanup_grace=math.inf,
                 max_errors=ERRORS_SHOWN,
+                ledger=self._ledger,
+                retry_failed=plan.keeping is not None and plan.keeping.retry_failed,
                 task_status=task_status,
             )
         self._printer.end()
+        if self.manager.stopped_by is not None or self._state:
+            await self._inputs.leave(self.manager.report())
 
     async def _operations(self) -> AsyncIterator[ShellOperation]:
-        context, inputs = self._context(), self._plan.inputs
+        context = self._context()
         # Back-pressure from whatever reads our output. It comes before an input is taken, so
         # that none is lost, and not in `prepare`: a run that stops meanwhile begins nothing.
         await self._printer.wait_for_room()
-        async for text in inputs:
-            yield ShellOperation(context, inputs.taken, text)
+        for left in await self._inputs.interrupted():
+            yield ShellOperation(context, left.number, text_of(left), left)
+            await self._printer.wait_for_room()
+        async for number, text in self._inputs:
+            yield ShellOperation(context, number, text)
             await self._printer.wait_for_room()
 
     def _context(self) -> RunContext:
@@ -219,6 +241,9 @@ class CommandRun:
         """Stop, and tell the user, when failures halt the run."""
         await self.manager.wait_stopping()
         halt, error = self._plan.halt, self.manager.stopped_by
+        if error is not None and error.phase == "ledger":
+            self._lost_ledger = True
+            self._drain(f"starting nothing more: {error.__cause__}")
         if self._state or halt is None or error is None or error.phase == "source":
             return
         self._state = "halting"
@@ -234,6 +259,7 @@ class CommandRun:
             running=self._plan.limiter.borrowed_tokens,
             completed=self.manager.completed,
             failed=self.manager.failed,
+            skipped=self.manager.skipped + self._inputs.skipped,
             total=self._plan.inputs.total,
             state=self._state,
         )
@@ -248,14 +274,16 @@ class CommandRun:
         return Summary(
             completed=report.completed,
             failed=report.failed + len(given_up),
-            started=report.received - len(not_started),
+            skipped=report.skipped + self._inputs.skipped,
+            started=report.received - len(not_started) - report.skipped,
             total=inputs.total,
             errors=kept,
             errors_omitted=(report.errors_omitted + len(report.errors) + len(given_up) - len(kept)),
-            input_error=inputs.error,
+            input_error=inputs.error or self._inputs.error,
             stop_signal=self._stop_signal,
             lost_output=self._lost_output,
             lost_log=self._lost_log,
+            lost_ledger=self._lost_ledger,
             seconds=trio.current_time() - self._started,
         )
 

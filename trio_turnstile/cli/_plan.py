@@ -11,6 +11,8 @@ from trio_turnstile import Halt, Limiter, Phase
 
 from ._inputs import Inputs
 from ._joblog import JobLog
+from ._keeping import Keeping
+from ._resume import Resumed
 from ._template import Template
 from ._units import Duration
 
@@ -38,5 +40,9 @@ class Plan:
     """After which failures to stop; ``None`` for none."""
     joblog: JobLog | None
     """Where to log operations."""
+    keeping: Keeping | None
+    """How to keep the run in a ledger."""
+    resumed: Resumed | None
+    """What need not be done again, by the job log."""
     quiet: bool
     """Whether to show errors alone, and no progress."""

@@ -34,6 +34,8 @@ class ProgressSnapshot:
     """How many operations have completed."""
     failed: int
     """How many have failed."""
+    skipped: int
+    """How many an earlier run had ended."""
     total: int | None
     """How many inputs there are; ``None`` while that is unknown."""
     state: str
@@ -42,7 +44,7 @@ class ProgressSnapshot:
     @property
     def ended(self) -> int:
         """How many operations have ended."""
-        return self.completed + self.failed
+        return self.completed + self.failed + self.skipped
 
 
 @final
@@ -86,6 +88,7 @@ def describe(snapshot: ProgressSnapshot, rate: float) -> str:
         f"running {snapshot.running}",
         f"done {snapshot.completed} of {'?' if total is None else total}",
         f"failed {snapshot.failed}",
+        f"skipped {snapshot.skipped}" if snapshot.skipped else "",
         format_rate(rate),
         # A run that is being ended does not come to its last input.
         "" if snapshot.state else f"ETA {left}",

@@ -15,7 +15,7 @@ import attrs
 import trio
 from trio.lowlevel import checkpoint
 
-from trio_turnstile import Channels, ConcurrentError, Phase, Scalable
+from trio_turnstile import Channels, ConcurrentError, LedgerEntry, Phase, Scalable
 
 from ._joblog import Entry, JobLog
 from ._launcher import Launcher
@@ -84,10 +84,14 @@ class ShellOperation(Scalable):
       context: what the operations of the run share.
       seq: the number of the input, from 1.
       text: the input.
+      left: what the ledger knows of it, if an earlier run was killed amid it.
     """
 
-    def __init__(self, context: RunContext, seq: int, text: str) -> None:
+    def __init__(
+        self, context: RunContext, seq: int, text: str, left: LedgerEntry | None = None
+    ) -> None:
         self.seq = seq
+        self._left = left
         self.text = text
         self._context = context
         self._attempt = 0
@@ -102,6 +106,11 @@ class ShellOperation(Scalable):
     def identifiers(self) -> tuple[str, ...]:
         """The input."""
         return (self.text,)
+
+    @property
+    def identity(self) -> str:
+        """What a ledger knows it by: the input. No input is a NUL, so one stands for none."""
+        return self.text or "\0"
 
     @property
     def started(self) -> bool:
@@ -119,6 +128,7 @@ class ShellOperation(Scalable):
 
     async def prepare(self, channels: Channels) -> None:
         """Begin an attempt, as soon as there are files for it."""
+        self.seq = channels.number or self.seq
         try:
             await self._context.launcher.open_streams(self._streams)
         except OSError as error:
@@ -142,6 +152,8 @@ class ShellOperation(Scalable):
 
     async def cleanup(self, channels: Channels) -> None:
         """Run the clean-up command, then log the operation and print its output."""
+        if self._left is not None:
+            return await self._clean_up_left()
         self._context.on_cleanup()
         if not self.started and self.failure is None:
             return await checkpoint()
@@ -152,6 +164,21 @@ class ShellOperation(Scalable):
             if exit_before is None or not exit_before.ok:
                 self._exit = exit_before  # the log shows the first failure
             self._finish()
+
+    async def _clean_up_left(self) -> None:
+        """Clean up after a run that was killed, and log the operation if its outcome is known."""
+        assert self._left is not None
+        left, self._left = self._left, None
+        self._attempt, self._date = left.attempt, left.began
+        try:
+            await self._clean_up()
+        finally:
+            if left.outcome is None:
+                self._close_streams()
+            else:
+                self._exit = Exit(0 if left.outcome == "completed" else 1)
+                self._finish()
+            self._attempt = 0
 
     async def _clean_up(self) -> None:
         if "cleanup" not in self._context.commands or not self.started:

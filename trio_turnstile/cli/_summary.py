@@ -26,6 +26,8 @@ class Summary:
 
     total: int | None
     """How many inputs there were; ``None`` if they were not read to the end."""
+    skipped: int
+    """How many inputs an earlier run had ended."""
     started: int
     """How many operations started."""
     completed: int
@@ -44,6 +46,8 @@ class Summary:
     """Whether some output of operations could not be printed."""
     lost_log: bool
     """Whether the job log could not be written."""
+    lost_ledger: bool
+    """Whether the ledger could not be written."""
     seconds: float
     """How long the run took."""
 
@@ -51,11 +55,12 @@ class Summary:
     def status(self) -> int:
         """The exit status."""
         failures = self.failed + (self.input_error is not None) + self.lost_log
+        failures += self.lost_ledger
         if failures:
             return min(failures, MOST_FAILURES)
         if self.lost_output:
             return status_of_signal(signal.SIGPIPE)
-        if self.stop_signal is not None and self.completed != self.total:
+        if self.stop_signal is not None and self.completed + self.skipped != self.total:
             return status_of_signal(self.stop_signal)
         return 0
 
@@ -66,8 +71,10 @@ class Summary:
             left -= 1
             yield describe_input_error(self.input_error)
         for error in self.errors:
-            if error.phase != "source":
-                left -= 1
+            if error.phase == "source":
+                continue
+            left -= 1
+            if error.phase != "ledger":  # the user was told when it happened
                 yield _describe(error)
         if left > 0:
             yield f"and {left} more {'error' if left == 1 else 'errors'}"
@@ -76,10 +83,12 @@ class Summary:
         cancelled = self.started - self.completed - self.failed
         counts = f"{self.completed} completed, {self.failed} failed"
         counts += f", {cancelled} cancelled" if cancelled else ""
+        counts += f", {self.skipped} skipped" if self.skipped else ""
         if self.total is None:
             rest = "; not all inputs were read"
         else:
-            rest = f"; {self.total - self.started} not started" if self.total > self.started else ""
+            left = self.total - self.started - self.skipped
+            rest = f"; {left} not started" if left > 0 else ""
         return f"{counts} in {format_clock(self.seconds)}{rest}"
 
 

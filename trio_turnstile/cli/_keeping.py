@@ -1,0 +1,121 @@
+"""What a run keeps of its operations, so that a later run can go on: a ledger, or the job log."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import final
+
+import attrs
+
+from trio_turnstile import Ledger, LedgerError, Phase, open_ledger, read_ledger
+
+from ._arguments import UsageError
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Keeping:
+    """How a run is kept in a ledger."""
+
+    path: Path
+    """The file."""
+    fingerprint: Mapping[str, str]
+    """The commands, by phase."""
+    retry_failed: bool
+    """Whether to do again what has failed."""
+    accept_changes: bool
+    """Whether to go on with other commands."""
+    fresh: bool
+    """Whether to forget what the ledger knows."""
+
+
+def make_keeping(
+    path: Path | None,
+    commands: Mapping[Phase, str | None],
+    *,
+    retry_failed: bool,
+    accept_changes: bool,
+    fresh: bool,
+) -> Keeping | None:
+    """Return how to keep a run, if it is to be kept.
+
+    Raises:
+      UsageError: for options without a ledger, or if the user does not want to forget it.
+    """
+    if path is None:
+        for name, given in (("--retry-failed", retry_failed), ("--fresh", fresh)):
+            if given:
+                raise UsageError(f"{name} is about a ledger: give --ledger FILE too")
+        return None
+    if fresh:
+        _ask(path)
+    return Keeping(
+        path=path,
+        fingerprint={phase: text for phase, text in commands.items() if text is not None},
+        retry_failed=retry_failed,
+        accept_changes=accept_changes,
+        fresh=fresh,
+    )
+
+
+def _ask(path: Path) -> None:
+    """Ask on a terminal whether to forget a ledger that knows something."""
+    if not (path.exists() and sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    known = _count(path)
+    if not known:
+        return
+    print(f"turnstile: forget {known} operations in {path}? [y/N] ", end="", file=sys.stderr)
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise UsageError(f"{path} was left as it is")
+
+
+def _count(path: Path) -> int:
+    try:
+        with read_ledger(path) as entries:
+            return sum(1 for _ in entries)
+    except LedgerError as error:
+        raise UsageError(str(error)) from None
+
+
+@asynccontextmanager
+async def open_kept(keeping: Keeping | None) -> AsyncIterator[Ledger | None]:
+    """Open the ledger of a run, if it has one.
+
+    Raises:
+      UsageError: if it cannot be opened.
+    """
+    if keeping is None:
+        yield None
+        return
+    opening = open_ledger(
+        keeping.path,
+        fingerprint=keeping.fingerprint,
+        accept_changes=keeping.accept_changes,
+        fresh=keeping.fresh,
+    )
+    async with AsyncExitStack() as stack:
+        try:
+            ledger = await stack.enter_async_context(opening)
+        except LedgerError as error:
+            raise UsageError(_advice(error)) from None
+        yield ledger
+
+
+def _advice(error: LedgerError) -> str:
+    if not error.differences:
+        return str(error)
+    before_and_now = [
+        f"--{name}\n  was {'absent' if before is None else before}\n"
+        f"  and is {'absent' if now is None else now}"
+        for name, (before, now) in error.differences.items()
+    ]
+    return (
+        "the ledger is of a run with other commands:\n"
+        + "\n".join(before_and_now)
+        + "\nGo on with --accept-changes, begin again with --fresh, or give another --ledger"
+    )

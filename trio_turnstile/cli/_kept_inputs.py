@@ -1,0 +1,87 @@
+"""The inputs of a run that goes on: without those that an earlier run has dealt with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from typing import final
+
+from trio_turnstile import Ledger, LedgerEntry, LedgerError, Report
+
+from ._inputs import InputError
+from ._plan import Plan
+from ._shell import ShellOperation
+
+_AT_ONCE = 1000
+"""How many inputs that are left are noted at once."""
+
+
+def text_of(entry: LedgerEntry) -> str:
+    """Return the input of an operation in a ledger."""
+    return entry.identity.strip("\0")
+
+
+@final
+class KeptInputs:
+    """Gives the number and the text of each input that was not dealt with.
+
+    Args:
+      plan: what the user asks for.
+      ledger: what earlier runs have done, if that is kept.
+    """
+
+    def __init__(self, plan: Plan, ledger: Ledger | None) -> None:
+        self.skipped = 0
+        """How many inputs the job log says are done, or came before as interrupted ones."""
+        self.error: InputError | None = None
+        """Why the run cannot go on from the job log."""
+        self._plan = plan
+        self._ledger = ledger
+        self._again: set[str] = set()
+
+    async def interrupted(self) -> Sequence[LedgerEntry]:
+        """Return what an earlier run was killed amid: it comes first, whatever the inputs are."""
+        if self._ledger is None:
+            return ()
+        entries = await self._ledger.interrupted()
+        self._again = {entry.identity for entry in entries}
+        return entries
+
+    async def __aiter__(self) -> AsyncIterator[tuple[int, str]]:
+        inputs = self._plan.inputs
+        async for text in inputs:
+            if not self._is_done(inputs.taken, text):
+                yield inputs.taken, text
+
+    def _is_done(self, number: int, text: str) -> bool:
+        if text in self._again:
+            self._again.remove(text)
+            return True
+        resumed, work = self._plan.resumed, self._plan.commands["work"]
+        if resumed is None:
+            return False
+        try:
+            done = resumed.is_done(number, lambda: work.fill(text, number))
+        except ValueError as error:
+            self.error = error
+            raise
+        self.skipped += done
+        return done
+
+    async def leave(self, report: Report) -> None:
+        """Note in the ledger the inputs that are not begun, as far as they are at hand."""
+        if self._ledger is None:
+            return
+        left = [
+            each.identity
+            for each in report.cut_off
+            if isinstance(each, ShellOperation) and not each.started
+        ]
+        with suppress(LedgerError, OSError, ValueError):  # the user was told
+            if self._plan.inputs.total is not None:
+                async for _, text in self:
+                    left.append(text or "\0")
+                    if len(left) >= _AT_ONCE:
+                        await self._ledger.leave(left)
+                        left.clear()
+            await self._ledger.leave(left)
