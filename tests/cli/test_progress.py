@@ -25,7 +25,9 @@ from trio_turnstile.cli._progress import (
 )
 from trio_turnstile.cli._writer import Writer
 
-SNAPSHOT = ProgressSnapshot(limit=4, running=3, completed=20, failed=1, total=None, state="")
+SNAPSHOT = ProgressSnapshot(
+    limit=4, running=3, completed=20, failed=1, skipped=0, total=None, state=""
+)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from trio_turnstile.cli._summary import Summary
 def summary(**changes: Any) -> Summary:
     whole: dict[str, Any] = {
         "total": 9,
+        "skipped": 0,
         "started": 9,
         "completed": 9,
         "failed": 0,
@@ -23,6 +24,7 @@ def summary(**changes: Any) -> Summary:
         "stop_signal": None,
         "lost_output": False,
         "lost_log": False,
+        "lost_ledger": False,
         "seconds": 61.0,
     }
     return Summary(**{**whole, **changes})

@@ -203,9 +203,7 @@ async def test_functions_of_a_batch_and_keys_see_the_items() -> None:
         seen.append(members)
 
     told = Told()
-    batch = Batch(
-        weight=lambda item: item, max_weight=100, key=parity, until=lambda n: n > 4
-    )
+    batch = Batch(weight=lambda item: item, max_weight=100, key=parity, until=lambda n: n > 4)
     await (
         Producer(range(8), on_settled=told.append)
         | Processor(unchanged, key=parity)

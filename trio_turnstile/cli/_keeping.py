@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -46,7 +47,12 @@ def make_keeping(
       UsageError: for options without a ledger, or if the user does not want to forget it.
     """
     if path is None:
-        for name, given in (("--retry-failed", retry_failed), ("--fresh", fresh)):
+        options = {
+            "--retry-failed": retry_failed,
+            "--accept-changes": accept_changes,
+            "--fresh": fresh,
+        }
+        for name, given in options.items():
             if given:
                 raise UsageError(f"{name} is about a ledger: give --ledger FILE too")
         return None
@@ -63,14 +69,16 @@ def make_keeping(
 
 def _ask(path: Path) -> None:
     """Ask on a terminal whether to forget a ledger that knows something."""
-    if not (path.exists() and sys.stdin.isatty() and sys.stderr.isatty()):
+    if not (path.exists() and os.isatty(0) and os.isatty(2)):
         return
     known = _count(path)
     if not known:
         return
     print(f"turnstile: forget {known} operations in {path}? [y/N] ", end="", file=sys.stderr)
     sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    with open(0, closefd=False, encoding="utf-8") as terminal:
+        answer = terminal.readline()
+    if answer.strip().lower() not in ("y", "yes"):
         raise UsageError(f"{path} was left as it is")
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import final
+from typing import Self, final
 
 from trio_turnstile import Ledger, LedgerEntry, LedgerError, Report
 
@@ -47,11 +47,15 @@ class KeptInputs:
         self._again = {entry.identity for entry in entries}
         return entries
 
-    async def __aiter__(self) -> AsyncIterator[tuple[int, str]]:
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> tuple[int, str]:
         inputs = self._plan.inputs
-        async for text in inputs:
+        while True:
+            text = await anext(inputs)
             if not self._is_done(inputs.taken, text):
-                yield inputs.taken, text
+                return inputs.taken, text
 
     def _is_done(self, number: int, text: str) -> bool:
         if text in self._again:
