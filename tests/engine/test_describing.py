@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import pickle
 from collections.abc import Iterator
@@ -17,12 +18,14 @@ from trio_turnstile import (
     Consumer,
     DeadLetter,
     Fail,
+    PhaseTimeouts,
     Processor,
     Producer,
     Retry,
     RetryIn,
     Scalable,
     Skip,
+    retry,
     run_phases,
 )
 from trio_turnstile.testing import assert_conserved, no_backoff
@@ -35,6 +38,13 @@ class Broken(Exception):
         raise AttributeError("no code")
 
     __str__ = __repr__
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    """An error that takes neither a note nor a traceback."""
+
+    code: int = 0
 
 
 class Unshown:
@@ -259,3 +269,40 @@ async def test_groups_and_chains_of_kept_errors_keep_no_tracebacks() -> None:
     assert report.errors[-1].__traceback__ is None
     phases = await run_phases([Reports() for _ in range(30)], limiter=1)
     assert phases.errors[-1].notes == ()
+
+
+@pytest.mark.parametrize("seconds", [None, 10])
+async def test_a_frozen_error_is_kept_as_others_are(seconds: float | None) -> None:
+    """Policies know it by its class, with a timeout too, and its traceback is dropped in time."""
+
+    async def call(number: int) -> None:
+        raise Frozen(number)
+
+    consumer = Consumer(call, limiter=1, timeout=seconds, on_error=Skip(on=Frozen))
+    report = await (Producer(range(30)) | consumer).run()
+    assert [error.__cause__ for error in report.errors] == [Frozen(n) for n in range(30)]
+    assert [bool(e.__cause__ and e.__cause__.__traceback__) for e in report.errors] == (
+        [True] * 20 + [False] * 10
+    )
+
+
+async def test_a_frozen_error_of_a_phase_is_itself() -> None:
+    """Policies know it by its class, in a phase that has a timeout too."""
+
+    class Gone(Scalable):
+        async def work(self, channels: Any) -> None:
+            raise Frozen(410)
+
+    timeouts = PhaseTimeouts(work=10)
+    report = await run_phases([Gone()], limiter=1, timeouts=timeouts, on_error=Skip(on=Frozen))
+    assert report.errors[0].__cause__ == Frozen(410)
+
+
+async def test_a_frozen_error_comes_out_of_retry() -> None:
+    """It is what the caller sees, and not that no note could be added."""
+
+    async def call() -> None:
+        raise Frozen(410)
+
+    with no_backoff(), pytest.raises(Frozen):
+        await retry(Retry(1), call)

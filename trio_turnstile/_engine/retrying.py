@@ -15,6 +15,7 @@ import trio
 
 from trio_turnstile._errors import describe
 from trio_turnstile._limiting.either import AnyLimiter
+from trio_turnstile._texts import add_note, shown_error
 
 from .attempts import _BACKS_OFF, since
 from .budget import RetryBalance, RetryBudget
@@ -70,7 +71,7 @@ async def retry(
         except Exception as error:
             verdict = _verdict(asked, error, args, name, attempt=attempts, began=began)
             if not isinstance(verdict, RetryIn):
-                error.add_note(f"attempts made: {attempts}")
+                add_note(error, f"attempts made: {attempts}")
                 raise
         else:
             _earn(asked)
@@ -93,7 +94,7 @@ def _verdict(
     try:
         return decide(policies, failed)
     except Exception as bug:
-        error.add_note(f"the error policies could not decide: {bug!r}")
+        add_note(error, f"the error policies could not decide: {shown_error(bug)}")
         return None
 
 

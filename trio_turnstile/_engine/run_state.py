@@ -124,7 +124,7 @@ def _drop_tracebacks(error: ConcurrentError) -> None:
         if part is None or id(part) in seen:
             continue
         seen.add(id(part))
-        part.__traceback__ = None
+        BaseException.with_traceback(part, None)  # an exception may be a frozen value
         pending += [part.__cause__, part.__context__]
         if isinstance(part, BaseExceptionGroup):
             pending += part.exceptions

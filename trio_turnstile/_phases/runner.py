@@ -151,8 +151,11 @@ class _Runner:
 async def _within(
     seconds: float, phase: Callable[[Channels], Awaitable[None]], channels: Channels
 ) -> None:
-    with trio.fail_after(seconds):
+    # `trio.fail_after` sets the traceback of an error that passes, which some errors refuse.
+    with trio.move_on_after(seconds) as scope:
         await phase(channels)
+    if scope.cancelled_caught:
+        raise trio.TooSlowError
 
 
 def _describe(error: Exception, operation: Scalable, slot: Slot) -> ConcurrentError:
