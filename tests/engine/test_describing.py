@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import pickle
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from trio_turnstile import (
     RetryIn,
     Scalable,
     Skip,
+    dead_letter_to_dict,
     retry,
     run_phases,
 )
@@ -45,6 +46,13 @@ class Frozen(Exception):
     """An error that takes neither a note nor a traceback."""
 
     code: int = 0
+
+
+class Empty(Exception):
+    """An error that is a collection as well, with nothing in it, and so counts as false."""
+
+    def __len__(self) -> int:
+        return 0
 
 
 class Unshown:
@@ -306,3 +314,35 @@ async def test_a_frozen_error_comes_out_of_retry() -> None:
 
     with no_backoff(), pytest.raises(Frozen):
         await retry(Retry(1), call)
+
+
+async def test_an_error_that_is_false_is_an_error() -> None:
+    """It is kept with the place where it was raised, and a dead letter tells of it."""
+
+    async def call(number: int) -> None:
+        raise Empty(number)
+
+    letters: list[ConcurrentError] = []
+
+    async def keep(letter: ConcurrentError) -> None:
+        letters.append(letter)
+
+    report = await (Producer(range(30)) | Consumer(call, limiter=1, on_error=Skip())).run()
+    assert "raised in " in report.errors[-1].notes[0]
+    await (Producer([1]) | Consumer(call, on_error=DeadLetter(keep))).run()
+    assert dead_letter_to_dict(letters[0])["error"] == "Empty(1)"
+
+
+async def test_a_source_may_fail_with_an_error_that_is_false() -> None:
+    """It ends the run, as its cause."""
+
+    async def source() -> AsyncIterator[int]:
+        yield 1
+        raise Empty("source")
+
+    async def call(number: int) -> None:
+        await trio.lowlevel.checkpoint()
+
+    with pytest.raises(Aborted) as caught:
+        await (Producer(source()) | Consumer(call)).run()
+    assert isinstance(caught.value.exceptions[0].__cause__, Empty)
