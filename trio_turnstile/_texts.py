@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from reprlib import Repr
 
 _ITEMS = Repr()
@@ -54,3 +55,9 @@ def any_text(value: object) -> str:
 def notes_of(error: BaseException | None) -> tuple[str, ...]:
     """Return the :pep:`678` notes of an error, which other code may have set to anything."""
     return texts(getattr(error, "__notes__", ()))
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Add a :pep:`678` note to an error of the user's, unless its class allows none."""
+    with suppress(Exception):
+        error.add_note(note)

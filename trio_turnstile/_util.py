@@ -236,7 +236,8 @@ async def hold(
             failure = error
             live.cancel()
     if aborted is not None:
-        aborted.__context__ = failure or aborted.__context__
+        if failure is not None:
+            aborted.__context__ = failure
         raise aborted
     if failure is not None:
         raise failure

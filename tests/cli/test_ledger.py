@@ -141,8 +141,7 @@ def test_a_killed_run_is_cleaned_up_and_goes_on(
     first.watch.wait_until(lambda: len(lines("done")) == 4)
     assert sorted(lines("cleaned")) == ["a:1", "b:1"]
     (here / "cleaned").unlink()
-    options = ("--accept-changes", "--cleanup", CLEAN, "-j1")
-    second = run(call, *"eba", options=options)
+    second = run(call, *"eba", options=("--accept-changes", "--cleanup", CLEAN, "-j1"))
     assert second.status == 0
     assert "3 completed, 0 failed, 2 skipped" in second.err
     cleaned = lines("cleaned")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import pickle
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,15 @@ from trio_turnstile import (
     Consumer,
     DeadLetter,
     Fail,
+    PhaseTimeouts,
     Processor,
     Producer,
     Retry,
     RetryIn,
     Scalable,
     Skip,
+    dead_letter_to_dict,
+    retry,
     run_phases,
 )
 from trio_turnstile.testing import assert_conserved, no_backoff
@@ -35,6 +39,20 @@ class Broken(Exception):
         raise AttributeError("no code")
 
     __str__ = __repr__
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    """An error that takes neither a note nor a traceback."""
+
+    code: int = 0
+
+
+class Empty(Exception):
+    """An error that is a collection as well, with nothing in it, and so counts as false."""
+
+    def __len__(self) -> int:
+        return 0
 
 
 class Unshown:
@@ -259,3 +277,72 @@ async def test_groups_and_chains_of_kept_errors_keep_no_tracebacks() -> None:
     assert report.errors[-1].__traceback__ is None
     phases = await run_phases([Reports() for _ in range(30)], limiter=1)
     assert phases.errors[-1].notes == ()
+
+
+@pytest.mark.parametrize("seconds", [None, 10])
+async def test_a_frozen_error_is_kept_as_others_are(seconds: float | None) -> None:
+    """Policies know it by its class, with a timeout too, and its traceback is dropped in time."""
+
+    async def call(number: int) -> None:
+        raise Frozen(number)
+
+    consumer = Consumer(call, limiter=1, timeout=seconds, on_error=Skip(on=Frozen))
+    report = await (Producer(range(30)) | consumer).run()
+    assert [error.__cause__ for error in report.errors] == [Frozen(n) for n in range(30)]
+    assert [bool(e.__cause__ and e.__cause__.__traceback__) for e in report.errors] == (
+        [True] * 20 + [False] * 10
+    )
+
+
+async def test_a_frozen_error_of_a_phase_is_itself() -> None:
+    """Policies know it by its class, in a phase that has a timeout too."""
+
+    class Gone(Scalable):
+        async def work(self, channels: Any) -> None:
+            raise Frozen(410)
+
+    timeouts = PhaseTimeouts(work=10)
+    report = await run_phases([Gone()], limiter=1, timeouts=timeouts, on_error=Skip(on=Frozen))
+    assert report.errors[0].__cause__ == Frozen(410)
+
+
+async def test_a_frozen_error_comes_out_of_retry() -> None:
+    """It is what the caller sees, and not that no note could be added."""
+
+    async def call() -> None:
+        raise Frozen(410)
+
+    with no_backoff(), pytest.raises(Frozen):
+        await retry(Retry(1), call)
+
+
+async def test_an_error_that_is_false_is_an_error() -> None:
+    """It is kept with the place where it was raised, and a dead letter tells of it."""
+
+    async def call(number: int) -> None:
+        raise Empty(number)
+
+    letters: list[ConcurrentError] = []
+
+    async def keep(letter: ConcurrentError) -> None:
+        letters.append(letter)
+
+    report = await (Producer(range(30)) | Consumer(call, limiter=1, on_error=Skip())).run()
+    assert "raised in " in report.errors[-1].notes[0]
+    await (Producer([1]) | Consumer(call, on_error=DeadLetter(keep))).run()
+    assert dead_letter_to_dict(letters[0])["error"] == "Empty(1)"
+
+
+async def test_a_source_may_fail_with_an_error_that_is_false() -> None:
+    """It ends the run, as its cause."""
+
+    async def source() -> AsyncIterator[int]:
+        yield 1
+        raise Empty("source")
+
+    async def call(number: int) -> None:
+        await trio.lowlevel.checkpoint()
+
+    with pytest.raises(Aborted) as caught:
+        await (Producer(source()) | Consumer(call)).run()
+    assert isinstance(caught.value.exceptions[0].__cause__, Empty)

@@ -6,6 +6,7 @@ import gc
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -146,6 +147,25 @@ async def test_a_policy_that_fails_decides_nothing() -> None:
         "the error policies could not decide: ZeroDivisionError()",
         "attempts made: 1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("policies", "function", "limiter", "message"),
+    [
+        (3, fails(), None, "policies must be an error policy or several.*not 3"),
+        ([Skip], fails(), None, "policies must be an error policy or several.*not .*Skip"),
+        (Retry(3), "fetch", None, "function must be an async function, not 'fetch': give its"),
+        (Retry(3), fails(), 3, "limiter must be a Limiter or a trio.CapacityLimiter.*not 3"),
+        (Retry(3), fails(), Limiter, "limiter must be a Limiter or .*not .*Limiter"),
+    ],
+)
+async def test_wrong_arguments_are_refused_before_any_attempt(
+    policies: Any, function: Any, limiter: Any, message: str
+) -> None:
+    """They are no errors of the call, to be tried again for."""
+    with pytest.raises(TypeError, match=message) as caught:
+        await retry(policies, function, limiter=limiter)
+    assert not hasattr(caught.value, "__notes__")
 
 
 async def test_retry_after_is_waited_for(autojump_clock: MockClock) -> None:

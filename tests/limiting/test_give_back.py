@@ -109,6 +109,25 @@ async def test_a_predicate_that_raises_hides_no_error(caplog: pytest.LogCaptureF
     assert len(caplog.records) == 1
 
 
+async def test_a_predicate_may_raise_what_cannot_be_shown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The log has a text for it all the same."""
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise AttributeError("code")
+
+    def overload(error: BaseException) -> bool:
+        raise Mute
+
+    api = Limiter("api", 1, overload=overload)
+    with pytest.raises(ConnectionError, match="reset"):
+        async with api:
+            raise ConnectionError("reset")
+    assert "cannot tell whether ConnectionError('reset') means overload: Mute" in caplog.text
+
+
 async def test_a_predicate_may_return_anything_true() -> None:
     """It is asked for its truth, as Python does."""
     async with open_turnstile() as turnstile:

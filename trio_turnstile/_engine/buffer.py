@@ -59,7 +59,8 @@ class Buffer(Generic[T]):
 
     def close(self, failure: Exception | None = None) -> None:
         """Say that no more will come; receivers get the first failure after the last item."""
-        self._failure = self._failure or failure
+        if self._failure is None:
+            self._failure = failure
         self.closed = True
         self.receivers.unpark_all()
         self._wake_readers()

@@ -9,7 +9,7 @@ from typing import Any, final
 
 import trio
 
-from trio_turnstile._errors import ConcurrentError
+from trio_turnstile._errors import ConcurrentError, cause_of
 from trio_turnstile._texts import notes_of, shown, shown_error
 
 from .files import append_once
@@ -23,7 +23,7 @@ def dead_letter_to_dict(error: ConcurrentError) -> dict[str, Any]:
         "step": error.phase,
         "attempt": error.attempt,
         "notes": [*error.notes, *notes_of(error.__cause__)],
-        "error": shown_error(error.__cause__ or error),
+        "error": shown_error(cause_of(error)),
     }
 
 

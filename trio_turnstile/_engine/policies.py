@@ -48,8 +48,10 @@ class ErrorPolicy(Protocol):
         ...
 
 
-def as_policies(on_error: ErrorPolicy | Iterable[ErrorPolicy]) -> tuple[ErrorPolicy, ...]:
-    """Return the policies; one alone may be given as it is.
+def as_policies(
+    on_error: ErrorPolicy | Iterable[ErrorPolicy], name: str = "on_error"
+) -> tuple[ErrorPolicy, ...]:
+    """Return the policies that were given as ``name``; one alone may be given as it is.
 
     Raises:
       TypeError: for anything that is no policy.
@@ -60,7 +62,7 @@ def as_policies(on_error: ErrorPolicy | Iterable[ErrorPolicy]) -> tuple[ErrorPol
     for policy in policies:
         if not _is_policy(policy):
             raise TypeError(
-                "on_error must be an error policy or several, such as [Retry(3), Skip()], not "
+                f"{name} must be an error policy or several, such as [Retry(3), Skip()], not "
                 f"{shown(policy)}"
             )
     return policies

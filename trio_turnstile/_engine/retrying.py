@@ -15,10 +15,11 @@ import trio
 
 from trio_turnstile._errors import describe
 from trio_turnstile._limiting.either import AnyLimiter
+from trio_turnstile._texts import add_note, shown, shown_error
 
 from .attempts import _BACKS_OFF, since
 from .budget import RetryBalance, RetryBudget
-from .policies import ErrorPolicy, decide
+from .policies import ErrorPolicy, as_policies, decide
 from .verdicts import RetryIn, Verdict
 
 T = TypeVar("T")
@@ -51,14 +52,19 @@ async def retry(
       What the function returns.
 
     Raises:
+      TypeError: for an argument of a wrong type, before any attempt.
       Exception: the error of the last attempt, unwrapped, with a note that says how many
         attempts were made. An error of the limiter counts as one of the attempt.
 
     Cancellation:
       It cancels the attempt or the back-off. It is no error, and no policy is asked.
     """
-    asked = tuple(policies) if isinstance(policies, Iterable) else (policies,)
-    held: AbstractAsyncContextManager[object] = nullcontext() if limiter is None else limiter
+    asked, held = as_policies(policies, "policies"), _held(limiter)
+    if not callable(function):
+        raise TypeError(
+            f"function must be an async function, not {shown(function)}: give its arguments after "
+            "it, as in retry(policies, fetch, url)"
+        )
     name = str(getattr(function, "__name__", type(function).__name__))
     attempts, began = 0, trio.current_time()
     while True:
@@ -70,12 +76,23 @@ async def retry(
         except Exception as error:
             verdict = _verdict(asked, error, args, name, attempt=attempts, began=began)
             if not isinstance(verdict, RetryIn):
-                error.add_note(f"attempts made: {attempts}")
+                add_note(error, f"attempts made: {attempts}")
                 raise
         else:
             _earn(asked)
             return result
         await _back_off(verdict)
+
+
+def _held(limiter: AnyLimiter | None) -> AbstractAsyncContextManager[object]:
+    if limiter is None:
+        return nullcontext()
+    if not isinstance(limiter, AnyLimiter):
+        raise TypeError(
+            "limiter must be a Limiter or a trio.CapacityLimiter that other calls share, not "
+            f"{shown(limiter)}"
+        )
+    return limiter
 
 
 def _verdict(
@@ -93,7 +110,7 @@ def _verdict(
     try:
         return decide(policies, failed)
     except Exception as bug:
-        error.add_note(f"the error policies could not decide: {bug!r}")
+        add_note(error, f"the error policies could not decide: {shown_error(bug)}")
         return None
 
 

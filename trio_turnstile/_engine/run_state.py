@@ -7,7 +7,7 @@ from typing import Literal, TypeVar, final
 
 import trio
 
-from trio_turnstile._errors import Aborted, ConcurrentError
+from trio_turnstile._errors import Aborted, ConcurrentError, cause_of
 from trio_turnstile._util import check_whole
 
 R = TypeVar("R")
@@ -115,8 +115,7 @@ class RunState:
 
 def _drop_tracebacks(error: ConcurrentError) -> None:
     """Keep of the tracebacks, here and in all that led to the error, only where it was raised."""
-    origin = error.__cause__ or error
-    place = _raised_at(origin)
+    place = _raised_at(cause_of(error))
     seen = set[int]()
     pending: list[BaseException | None] = [error]
     while pending:
@@ -124,7 +123,7 @@ def _drop_tracebacks(error: ConcurrentError) -> None:
         if part is None or id(part) in seen:
             continue
         seen.add(id(part))
-        part.__traceback__ = None
+        BaseException.with_traceback(part, None)  # an exception may be a frozen value
         pending += [part.__cause__, part.__context__]
         if isinstance(part, BaseExceptionGroup):
             pending += part.exceptions

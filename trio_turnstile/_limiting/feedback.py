@@ -10,7 +10,7 @@ import logging
 from typing import final
 
 from trio_turnstile._errors import On, as_on, cause_of, retry_after
-from trio_turnstile._texts import shown_error
+from trio_turnstile._texts import any_text, shown_error
 from trio_turnstile.limits import Outcome
 
 from .sampling import outcome_of
@@ -39,7 +39,9 @@ class Feedback:
         try:
             outcome = outcome_of(cause_of(error), self._overload)
         except Exception as bug:
-            self._log("cannot tell whether %s means overload: %s", shown_error(error), bug)
+            self._log(
+                "cannot tell whether %s means overload: %s", shown_error(error), any_text(bug)
+            )
             return Outcome.IGNORED, None
         if outcome is not Outcome.OVERLOADED:
             return outcome, None

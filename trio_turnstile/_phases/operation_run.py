@@ -147,8 +147,11 @@ async def within(
     Raises:
       trio.TooSlowError: if it takes longer.
     """
-    with trio.fail_after(seconds):
+    # `trio.fail_after` sets the traceback of an error that passes, which some errors refuse.
+    with trio.move_on_after(seconds) as scope:
         await phase(channels)
+    if scope.cancelled_caught:
+        raise trio.TooSlowError
 
 
 def defines(operation: Scalable, phase: Phase) -> bool:

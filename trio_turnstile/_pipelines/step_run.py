@@ -115,7 +115,9 @@ def _attempt(function: Function) -> Attempt:
 
 def _in_time(function: Function, timeout: float) -> Function:
     async def call(item: Any) -> Any:
-        with trio.fail_after(timeout):
+        # `trio.fail_after` sets the traceback of an error that passes, which some errors refuse.
+        with trio.move_on_after(timeout):
             return await function(item)
+        raise trio.TooSlowError
 
     return call
