@@ -11,10 +11,12 @@ from collections.abc import Sequence
 
 from ._printable import printable
 
-_FLAGS = frozenset({"--null", "-0", "--dry-run", "--quiet", "-q", "--help", "-h", "--version"})
-"""The options that take no value."""
+_FLAGS = frozenset(
+    {"--null", "--dry-run", "--quiet", "--keep-order", "--help", "--version"},
+)
+"""The long options that take no value."""
 
-_FLAG_LETTERS = "0qh"
+_FLAG_LETTERS = "0hkq"
 _HELP = frozenset({"--help", "-h", "--version"})
 _OF_PARALLEL = frozenset({":::", "::::", ":::+", "::::+"})
 

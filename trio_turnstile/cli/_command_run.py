@@ -27,8 +27,8 @@ from ._decisions import note_decision
 from ._launcher import Launcher
 from ._leftovers import Leftovers
 from ._open_progress import open_progress
-from ._output import Printer
 from ._plan import Plan
+from ._printer import Printer
 from ._progress import Progress, ProgressSnapshot
 from ._shell import CommandFailed, RunContext, ShellOperation
 from ._signals import STOPS, heeded, leave
@@ -106,7 +106,7 @@ class CommandRun:
         self.leftovers = Leftovers()
         self._plan = plan
         self._progress = progress
-        self._printer = Printer(progress)
+        self._printer = Printer(progress, plan.output.make_order())
         self._launcher = Launcher(progress.note)
         self._stopping = Stopping()
         self._started = trio.current_time()

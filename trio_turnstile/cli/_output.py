@@ -1,33 +1,21 @@
-"""The output of commands: collected for each operation, and printed in one piece.
+"""The output of commands, collected for each operation.
 
 A command writes into pipes. Files would be simpler, but a command that opens
 ``/dev/stderr`` would truncate such a file. What comes out of a pipe is kept in memory,
 or in a temporary file if there is much of it.
-
-Printing waits for the reader of our output, for example a pager, so it has a task and a
-thread of its own. No operation starts while much output waits to be printed: that is the
-back-pressure from the reader to the commands.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import select
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Protocol, TypeVar, final
+from typing import final
 
 import trio
-from trio.lowlevel import checkpoint
 
 from ._spool import Spool
-from ._threads import in_thread
-
-T = TypeVar("T")
-
-MOST_WAITING = 32
-"""While the output of so many operations waits to be printed, no operation starts."""
 
 
 @final
@@ -86,10 +74,9 @@ class Stream:
         self._spool.clear()
         self._failed, self._error = False, None
 
-    def copy_to(self, fd: int) -> None:
-        """Write all that was collected to ``fd``. Blocks as long as that takes."""
-        for data in self._spool.read():
-            write_all(fd, data)
+    def pieces(self) -> Iterator[bytes]:
+        """Yield all that was collected, in pieces."""
+        yield from self._spool.read()
 
     def close_pipe(self, leave: Callable[[int], object] = os.close) -> None:
         """Close the pipe, and keep what was collected.
@@ -124,111 +111,3 @@ def write_all(fd: int, data: bytes) -> None:
             rest = rest[os.write(fd, rest) :]
         except BlockingIOError:
             select.select([], [fd], [])
-
-
-class Screen(Protocol):
-    """Something that draws at the bottom of the terminal and must give way to output."""
-
-    def hide(self) -> None:
-        """Draw nothing until `show`, as others write to the terminal."""
-
-    def flush(self) -> None:
-        """Wait until it is hidden."""
-
-    def show(self, *, mid_line: bool) -> None:
-        """Draw again; ``mid_line`` says whether others have left a line unfinished."""
-
-
-@final
-class Printer:
-    """Prints the outputs of operations, one operation at a time.
-
-    Args:
-      screen: is hidden while output is printed.
-    """
-
-    def __init__(self, screen: Screen) -> None:
-        self.ended = trio.Event()
-        """Set by `end`."""
-        self._screen = screen
-        self._lost = False
-        self._put, self._waiting = trio.open_memory_channel[Sequence[Stream]](math.inf)
-        self._room = trio.lowlevel.ParkingLot()
-
-    async def wait_for_room(self) -> None:
-        """Wait until less than `MOST_WAITING` outputs wait to be printed."""
-        await checkpoint()
-        while self._put.statistics().current_buffer_used >= MOST_WAITING:
-            await self._room.park()
-
-    def put(self, streams: Sequence[Stream]) -> None:
-        """Have two streams, standard output and standard error, printed and closed."""
-        if any(stream.size for stream in streams):
-            self._put.send_nowait(streams)
-        else:
-            _close(streams)
-
-    def end(self) -> None:
-        """Let `run` return once everything is printed."""
-        self._put.close()
-        self.ended.set()
-
-    async def run(self, on_lost: Callable[[OSError], object]) -> None:
-        """Print until `end` is called and nothing is left.
-
-        Args:
-          on_lost: called once, with the reason, if standard output takes no more. The rest
-            of standard output is dropped; standard error is still printed.
-
-        Cancellation:
-          What has not been printed is dropped.
-        """
-        try:
-            async for streams in self._waiting:
-                self._room.unpark()
-                mid_line = _stops_in_mid_line(streams)
-                self._screen.hide()
-                await self._print(streams, on_lost)
-                self._screen.show(mid_line=mid_line)
-        finally:
-            for streams in _left_in(self._waiting):
-                _close(streams)
-
-    async def _print(self, streams: Sequence[Stream], on_lost: Callable[[OSError], object]) -> None:
-        error = await in_thread(_print, streams, self._lost, self._screen.flush)
-        if error is not None:
-            self._lost = True
-            on_lost(error)
-
-
-def _print(
-    streams: Sequence[Stream], stderr_only: bool, clear_screen: Callable[[], object]
-) -> OSError | None:
-    lost: OSError | None = None
-    if any(stream.size and os.isatty(fd) for fd, stream in enumerate(streams, 1)):
-        clear_screen()
-    try:
-        if not stderr_only:
-            streams[0].copy_to(1)
-    except OSError as error:
-        lost = error
-    with suppress(OSError):  # there is no place left to report it
-        streams[1].copy_to(2)
-    _close(streams)
-    return lost
-
-
-def _close(streams: Sequence[Stream]) -> None:
-    for stream in streams:
-        stream.close()
-
-
-def _left_in(channel: trio.MemoryReceiveChannel[T]) -> Iterator[T]:
-    with suppress(trio.WouldBlock, trio.EndOfChannel):
-        while True:
-            yield channel.receive_nowait()
-
-
-def _stops_in_mid_line(streams: Sequence[Stream]) -> bool:
-    shown = [stream for fd, stream in enumerate(streams, 1) if stream.size and os.isatty(fd)]
-    return bool(shown) and shown[-1].last_byte() != b"\n"

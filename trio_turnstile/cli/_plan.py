@@ -11,6 +11,7 @@ from trio_turnstile import Halt, Limiter, Phase
 
 from ._inputs import Inputs
 from ._joblog import JobLog
+from ._output_options import OutputOptions
 from ._template import Template
 from ._units import Duration
 
@@ -38,5 +39,7 @@ class Plan:
     """After which failures to stop; ``None`` for none."""
     joblog: JobLog | None
     """Where to log operations."""
+    output: OutputOptions
+    """How to print the outputs of operations."""
     quiet: bool
     """Whether to show errors alone, and no progress."""

@@ -22,7 +22,8 @@ from ._command_run import run_plan
 from ._dry_run import print_commands
 from ._inputs import FileInputs, GivenInputs, Inputs
 from ._joblog import JobLog
-from ._options import Cmd, Seconds, to_duration
+from ._options import OUTPUT, Cmd, Seconds, to_duration
+from ._output_options import OutputOptions
 from ._plan import Plan
 from ._template import Template
 from ._units import Duration, parse_halt
@@ -37,9 +38,10 @@ _COMMANDS = Group("Commands", sort_key=1)
 _INPUTS = Group("Inputs", sort_key=2)
 _LIMIT = Group("Limit", sort_key=3)
 _FAILURES = Group("Failures", sort_key=4)
-_OUTPUT = Group("Output", sort_key=5)
 
 _HALF_A_MINUTE, _FIVE_SECONDS = Duration(30), Duration(5)
+
+_DEFAULT_OUTPUT = OutputOptions()
 
 _NONE_OR_MORE = Number(gte=0)
 _ONE_OR_MORE = Number(gte=1)
@@ -72,9 +74,10 @@ def run(
     kill_after: Annotated[Seconds, Parameter(group=_FAILURES)] = _FIVE_SECONDS,
     retries: Annotated[int, Parameter(validator=_NONE_OR_MORE, group=_FAILURES)] = 0,
     halt: Annotated[str, Parameter(group=_FAILURES)] = "never",
-    joblog: Annotated[Path | None, Parameter(group=_OUTPUT)] = None,
-    dry_run: Annotated[bool, Parameter(negative=(), group=_OUTPUT)] = False,
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=(), group=_OUTPUT)] = False,
+    joblog: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
+    dry_run: Annotated[bool, Parameter(negative=(), group=OUTPUT)] = False,
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=(), group=OUTPUT)] = False,
+    output: OutputOptions = _DEFAULT_OUTPUT,
     rest: Annotated[Sequence[str] | None, Parameter(parse=False)] = None,
 ) -> int:
     r"""Run shell commands for many inputs, several at a time, under a limit.
@@ -152,6 +155,7 @@ def run(
       dry_run: Print the commands instead of running them. Control characters of inputs
         are written by printf, so that a terminal can show them.
       quiet: Do not show the progress and the final counts.
+      output: How to print the outputs.
       rest: The inputs after --.
     """
     texts: dict[Phase, str | None] = {
@@ -178,6 +182,7 @@ def run(
         retries=retries,
         halt=_parse_halt(halt),
         quiet=quiet,
+        output=output,
         joblog=None if joblog is None else _open_joblog(joblog),
     )
     return trio.run(run_plan, plan)

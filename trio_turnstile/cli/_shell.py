@@ -20,7 +20,9 @@ from trio_turnstile import Channels, ConcurrentError, Phase, Scalable
 from ._joblog import Entry, JobLog
 from ._launcher import Launcher
 from ._leftovers import Leftovers
-from ._output import Printer, Stream
+from ._output import Stream
+from ._printer import Printer
+from ._printout import Printout
 from ._process import Exit, run_shell
 from ._stopping import Stopping
 from ._template import Template
@@ -73,7 +75,7 @@ class RunContext:
                 self.joblog.add(entry)
             except OSError as error:
                 self.joblog_failed(error)
-        self.printer.put(streams)
+        self.printer.put(Printout(entry.seq, streams))
 
 
 @final

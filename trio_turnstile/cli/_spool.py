@@ -14,7 +14,8 @@ KEPT_IN_MEMORY = 1 << 18
 LACKS = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 """The errors of a system that lacks something which is given back later."""
 
-_CHUNK = 1 << 16
+CHUNK = 1 << 16
+"""How many bytes to read at a time."""
 
 
 @final
@@ -47,7 +48,7 @@ class Spool:
         if self._file is None:
             self._memory += data
             return
-        _write_at(self._file.fileno(), data, self._in_file)
+        write_at(self._file.fileno(), data, self._in_file)
         self._in_file += len(data)
 
     def read(self, start: int = 0) -> Iterator[bytes]:
@@ -72,11 +73,8 @@ class Spool:
 
     def _piece(self, start: int) -> bytes:
         if self._file is None:
-            return bytes(self._memory[start : start + _CHUNK])
-        piece = os.pread(self._file.fileno(), min(_CHUNK, self._in_file - start), start)
-        if not piece:
-            raise OSError(errno.EIO, "a temporary file has lost what was in it")
-        return piece
+            return bytes(self._memory[start : start + CHUNK])
+        return read_piece(self._file.fileno(), min(CHUNK, self._in_file - start), start)
 
     def _make_room(self) -> None:
         try:
@@ -90,7 +88,7 @@ class Spool:
         if self._file is None:
             file = TemporaryFile(buffering=0)  # noqa: SIM115 (see `close`)
             try:
-                _write_at(file.fileno(), self._memory, 0)
+                write_at(file.fileno(), self._memory, 0)
             except OSError:
                 file.close()
                 raise
@@ -98,7 +96,24 @@ class Spool:
             self._memory = bytearray()
 
 
-def _write_at(fd: int, data: bytes | bytearray, position: int) -> None:
+def read_piece(fd: int, size: int, position: int) -> bytes:
+    """Read from a file at a position where there is something.
+
+    Raises:
+      OSError: if it cannot be read, or is shorter.
+    """
+    piece = os.pread(fd, size, position)
+    if not piece:
+        raise OSError(errno.EIO, "a temporary file has lost what was in it")
+    return piece
+
+
+def write_at(fd: int, data: bytes | bytearray, position: int) -> None:
+    """Write all of ``data`` to a file at a position.
+
+    Raises:
+      OSError: if it cannot be written.
+    """
     rest = memoryview(data)
     try:
         while rest:
