@@ -12,7 +12,16 @@ from collections.abc import Sequence
 from ._printable import printable
 
 _FLAGS = frozenset(
-    {"--null", "--dry-run", "--quiet", "--keep-order", "--help", "--version"},
+    {
+        "--null",
+        "--dry-run",
+        "--quiet",
+        "--keep-order",
+        "--line-buffer",
+        "--lb",
+        "--help",
+        "--version",
+    },
 )
 """The long options that take no value."""
 

@@ -106,7 +106,9 @@ class CommandRun:
         self.leftovers = Leftovers()
         self._plan = plan
         self._progress = progress
-        self._printer = Printer(progress, plan.output.make_order())
+        order = plan.output.make_order()
+        self._printer = Printer(progress, order)
+        self._outlet = plan.output.make_outlet(self._printer, order)
         self._launcher = Launcher(progress.note)
         self._stopping = Stopping()
         self._started = trio.current_time()
@@ -179,7 +181,7 @@ class CommandRun:
             launcher=self._launcher,
             leftovers=self.leftovers,
             stopping=self._stopping,
-            printer=self._printer,
+            outlet=self._outlet,
             joblog=plan.joblog,
             joblog_failed=self._log_lost,
             on_cleanup=self._halt_if_due,

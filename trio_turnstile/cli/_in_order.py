@@ -42,6 +42,10 @@ class InOrder:
         """How many outputs it holds that take memory or files."""
         return len(self._held)
 
+    def is_turn(self, seq: int) -> bool:
+        """Return whether all operations before this one have ended."""
+        return seq == self._next
+
     def put(self, printout: Printout) -> Iterator[Printout]:
         """Take the output of an operation that has ended; yield those whose turn has come."""
         if printout.seq != self._next:
@@ -61,9 +65,9 @@ class InOrder:
         self._held.clear()
 
     def _keep(self, printout: Printout) -> Printout:
-        if printout.is_empty:
+        if not printout.written:
             return printout
-        size = sum(output.size for output in printout.outputs)
+        size = sum(output.left for output in printout.outputs)
         if len(self._held) >= _AS_THEY_ARE and size <= _MOST_MOVED:
             with suppress(OSError):  # a full disk, or no file is left: it stays as it is
                 return self._shelf.take(printout)
@@ -158,8 +162,8 @@ class _Part:
         self._start, self._end = start, end
 
     @property
-    def size(self) -> int:
-        """How many bytes there are."""
+    def left(self) -> int:
+        """How many bytes there are to print."""
         return self._end - self._start
 
     def pieces(self) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TypeVar, final
@@ -71,15 +71,23 @@ class Launcher:
         self._reserve: list[int] = []
         self._fill_reserve()
 
-    async def open_streams(self, streams: list[Stream], *, cleanup: bool = False) -> None:
-        """Open the pipes of two streams, which are made if there are none.
+    async def open_streams(
+        self, streams: list[Stream], make: Callable[[], Iterable[Stream]], *, cleanup: bool = False
+    ) -> None:
+        """Open the pipes of two streams.
+
+        Args:
+          streams: the streams, or none so far.
+          make: makes them if there are none.
+          cleanup: whether that is for a clean-up, which comes before others.
 
         Raises:
           OSError: if there are no files for them, and nothing runs that could give some back.
         """
         if _are_open(streams):
             return await checkpoint()
-        await self._when_possible(partial(_open, streams), lambda: self._holders, cleanup=cleanup)
+        opening = partial(_open, streams, make)
+        await self._when_possible(opening, lambda: self._holders, cleanup=cleanup)
         self._holders += 1
 
     def close_streams(self, streams: Sequence[Stream], leave: Callable[[int], object]) -> None:
@@ -232,10 +240,10 @@ def open_shell(
     )
 
 
-async def _open(streams: list[Stream]) -> None:
+async def _open(streams: list[Stream], make: Callable[[], Iterable[Stream]]) -> None:
+    if not streams:
+        return streams.extend(make())
     try:
-        while len(streams) < 2:
-            streams.append(Stream())
         for stream in streams:
             stream.open_pipe()
     except OSError:

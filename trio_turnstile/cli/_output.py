@@ -22,12 +22,18 @@ from ._spool import Spool
 class Stream:
     """One output stream of an operation: a pipe to write to, and what came out of it.
 
+    Args:
+      on_lines: called with this when there are more whole lines, for output that is
+        printed as it comes; ``None`` to print it at the end.
+
     Raises:
       OSError: if there are no file descriptors for the pipe.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_lines: Callable[[Stream], object] | None = None) -> None:
         self._spool = Spool()
+        self._on_lines = on_lines
+        self._size = self._printed = self._lines_end = 0
         self._failed = False
         self._error: OSError | None = None  # why, until somebody is told
         self._read_end = self.write_end = -1
@@ -36,7 +42,17 @@ class Stream:
     @property
     def size(self) -> int:
         """How many bytes were collected."""
-        return self._spool.size
+        return self._size
+
+    @property
+    def left(self) -> int:
+        """How many of them are not printed."""
+        return self._spool.size - self._printed
+
+    @property
+    def lines_end(self) -> int:
+        """Up to where there are whole lines; 0 if they are printed."""
+        return self._lines_end
 
     def open_pipe(self) -> None:
         """Open the pipe, unless it is open."""
@@ -67,16 +83,27 @@ class Stream:
 
     def last_byte(self) -> bytes:
         """Return the last byte that was collected, if there is one."""
-        return b"".join(self._spool.read(max(self.size - 1, 0)))
+        return b"".join(self._spool.read(max(self._spool.size - 1, self._printed)))
 
     def clear(self) -> None:
-        """Drop what was collected."""
-        self._spool.clear()
+        """Drop what was collected, unless it is printed as it comes."""
+        if self._on_lines is None:
+            self._spool.clear()
+        self._size = 0
         self._failed, self._error = False, None
 
-    def pieces(self) -> Iterator[bytes]:
-        """Yield all that was collected, in pieces."""
-        yield from self._spool.read()
+    def pieces(self, end: int | None = None) -> Iterator[bytes]:
+        """Yield what is not printed, up to ``end``, in pieces."""
+        yield from self._spool.read(self._printed, end)
+
+    def mark_printed(self, end: int) -> None:
+        """Take note that all up to ``end`` is printed."""
+        self._printed = end
+        if self._lines_end == end:
+            self._lines_end = 0
+        if not self.left:  # or the file of an operation that goes on for ever would grow
+            self._spool.clear()
+            self._printed = 0
 
     def close_pipe(self, leave: Callable[[int], object] = os.close) -> None:
         """Close the pipe, and keep what was collected.
@@ -101,6 +128,11 @@ class Stream:
             self._spool.write(data)
         except OSError as error:  # a full disk; the command should not stop half-way for it
             self._failed, self._error = True, error
+            return
+        self._size += len(data)
+        if self._on_lines is not None and (newline := data.rfind(b"\n") + 1):
+            self._lines_end = self._spool.size - len(data) + newline
+            self._on_lines(self)
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -17,7 +17,7 @@ import trio
 from trio.lowlevel import checkpoint
 
 from ._output import write_all
-from ._printout import Printout
+from ._printout import Printable, Printout
 from ._threads import in_thread
 
 T = TypeVar("T")
@@ -47,6 +47,10 @@ class Order(Protocol):
         """How many outputs it holds that take memory or files."""
         ...
 
+    def is_turn(self, seq: int) -> bool:
+        """Return whether output of a running operation may be printed."""
+        ...
+
     def put(self, printout: Printout) -> Iterator[Printout]:
         """Take the output of an operation that has ended; yield those whose turn has come."""
         ...
@@ -61,6 +65,10 @@ class AsTheyEnd:
     """The order in which operations end."""
 
     held = 0
+
+    def is_turn(self, seq: int) -> bool:
+        """Return that it is."""
+        return True
 
     def put(self, printout: Printout) -> Iterator[Printout]:
         """Yield the output at once."""
@@ -86,7 +94,7 @@ class Printer:
         self._screen = screen
         self._order = order
         self._lost = False
-        self._put, self._waiting = trio.open_memory_channel[Printout](math.inf)
+        self._put, self._waiting = trio.open_memory_channel[Printable](math.inf)
         self._room = trio.lowlevel.ParkingLot()
 
     async def wait_for_room(self) -> None:
@@ -96,8 +104,12 @@ class Printer:
             await self._room.park()
 
     def put(self, printout: Printout) -> None:
-        """Have the output of an operation that has ended printed and closed."""
+        """Have the output of an operation that has ended printed and closed, in its turn."""
         self._enqueue(self._order.put(printout))
+
+    def send(self, printable: Printable) -> None:
+        """Have something printed, after all that waits."""
+        self._put.send_nowait(printable)
 
     def end(self) -> None:
         """Let `run` return once everything is printed."""
@@ -116,50 +128,51 @@ class Printer:
           What has not been printed is dropped.
         """
         try:
-            async for printout in self._waiting:
+            async for printable in self._waiting:
                 self._room.unpark()
-                mid_line = _stops_in_mid_line(printout)
+                mid_line = _stops_in_mid_line(printable)
                 self._screen.hide()
-                await self._print(printout, on_lost)
+                await self._print(printable, on_lost)
                 self._screen.show(mid_line=mid_line)
         finally:
-            for printout in _left_in(self._waiting):
-                printout.close()
+            for printable in _left_in(self._waiting):
+                printable.close()
 
     def _enqueue(self, printouts: Iterator[Printout]) -> None:
         for printout in printouts:
-            if printout.is_empty:
-                printout.close()
-            else:
+            if printout.written:
                 self._put.send_nowait(printout)
+            else:
+                printout.close()
         self._room.unpark()
 
-    async def _print(self, printout: Printout, on_lost: Callable[[OSError], object]) -> None:
-        error = await in_thread(_print, printout, self._lost, self._screen.flush)
+    async def _print(self, printable: Printable, on_lost: Callable[[OSError], object]) -> None:
+        error = await in_thread(_print, printable, self._lost, self._screen.flush)
+        printable.note_printed()
         if error is not None:
             self._lost = True
             on_lost(error)
 
 
 def _print(
-    printout: Printout, stderr_only: bool, clear_screen: Callable[[], object]
+    printable: Printable, stderr_only: bool, clear_screen: Callable[[], object]
 ) -> OSError | None:
     lost: OSError | None = None
-    if any(os.isatty(fd) for fd in printout.written):
+    if any(os.isatty(fd) for fd in printable.written):
         clear_screen()
     try:
         if not stderr_only:
-            _write(1, printout)
+            _write(1, printable)
     except OSError as error:
         lost = error
     with suppress(OSError):  # there is no place left to report it
-        _write(2, printout)
-    printout.close()  # here, since a cancelled run leaves this thread alone
+        _write(2, printable)
+    printable.close()  # here, since a cancelled run leaves this thread alone
     return lost
 
 
-def _write(fd: int, printout: Printout) -> None:
-    for data in printout.pieces(fd):
+def _write(fd: int, printable: Printable) -> None:
+    for data in printable.pieces(fd):
         write_all(fd, data)
 
 
@@ -169,6 +182,6 @@ def _left_in(channel: trio.MemoryReceiveChannel[T]) -> Iterator[T]:
             yield channel.receive_nowait()
 
 
-def _stops_in_mid_line(printout: Printout) -> bool:
-    shown = [fd for fd in printout.written if os.isatty(fd)]
-    return bool(shown) and printout.last_byte(shown[-1]) != b"\n"
+def _stops_in_mid_line(printable: Printable) -> bool:
+    shown = [fd for fd in printable.written if os.isatty(fd)]
+    return bool(shown) and printable.last_byte(shown[-1]) != b"\n"

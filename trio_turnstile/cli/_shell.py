@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import final
 
 import attrs
@@ -20,9 +21,8 @@ from trio_turnstile import Channels, ConcurrentError, Phase, Scalable
 from ._joblog import Entry, JobLog
 from ._launcher import Launcher
 from ._leftovers import Leftovers
+from ._outlet import Outlet
 from ._output import Stream
-from ._printer import Printer
-from ._printout import Printout
 from ._process import Exit, run_shell
 from ._stopping import Stopping
 from ._template import Template
@@ -57,8 +57,8 @@ class RunContext:
     """Reads what comes after the end of an operation."""
     stopping: Stopping
     """Shields the commands from a run that is stopped."""
-    printer: Printer
-    """Prints the outputs of operations."""
+    outlet: Outlet
+    """Where the output of operations goes."""
     joblog: JobLog | None
     """Where to log operations."""
     joblog_failed: Callable[[OSError], object]
@@ -75,7 +75,7 @@ class RunContext:
                 self.joblog.add(entry)
             except OSError as error:
                 self.joblog_failed(error)
-        self.printer.put(Printout(entry.seq, streams))
+        self.outlet.finish(entry.seq, streams)
 
 
 @final
@@ -122,7 +122,7 @@ class ShellOperation(Scalable):
     async def prepare(self, channels: Channels) -> None:
         """Begin an attempt, as soon as there are files for it."""
         try:
-            await self._context.launcher.open_streams(self._streams)
+            await self._open_streams()
         except OSError as error:
             self.failure = ("prepare", self._attempt + 1, error)
             raise
@@ -158,7 +158,7 @@ class ShellOperation(Scalable):
     async def _clean_up(self) -> None:
         if "cleanup" not in self._context.commands or not self.started:
             return await checkpoint()
-        await self._context.launcher.open_streams(self._streams, cleanup=True)
+        await self._open_streams(cleanup=True)
         await self._run("cleanup")
 
     async def _attempt_phase(self, phase: Phase) -> None:
@@ -205,6 +205,10 @@ class ShellOperation(Scalable):
 
     def _note_exit(self, exit_: Exit) -> None:
         self._exit = exit_
+
+    async def _open_streams(self, *, cleanup: bool = False) -> None:
+        make = partial(self._context.outlet.open_streams, self.seq)
+        await self._context.launcher.open_streams(self._streams, make, cleanup=cleanup)
 
     def _close_streams(self) -> None:
         self._context.launcher.close_streams(self._streams, self._context.leftovers.add)

@@ -51,10 +51,14 @@ class Spool:
         write_at(self._file.fileno(), data, self._in_file)
         self._in_file += len(data)
 
-    def read(self, start: int = 0) -> Iterator[bytes]:
-        """Yield what there is from ``start`` on, in pieces."""
-        while start < self.size:
-            piece = self._piece(start)
+    def read(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Yield what there is from ``start`` to ``end``, in pieces.
+
+        A thread may do that while another one writes.
+        """
+        end = self.size if end is None else end
+        while start < end:
+            piece = self._piece(start, min(CHUNK, end - start))
             yield piece
             start += len(piece)
 
@@ -71,10 +75,11 @@ class Spool:
         if self._file is not None:
             self._file.close()
 
-    def _piece(self, start: int) -> bytes:
+    def _piece(self, start: int, size: int) -> bytes:
+        memory = self._memory  # first, as it may move to the file meanwhile
         if self._file is None:
-            return bytes(self._memory[start : start + CHUNK])
-        return read_piece(self._file.fileno(), min(CHUNK, self._in_file - start), start)
+            return bytes(memory[start : start + size])
+        return read_piece(self._file.fileno(), size, start)
 
     def _make_room(self) -> None:
         try:
