@@ -126,3 +126,53 @@ def test_a_cancelled_operation_prints_the_rest(call: Call, gate: Any, stop: int)
     work = f"echo line; printf rest; {gate.wait}"
     result = call("run", "--lb", "--work", work, "--", "a", operator=operate)
     assert (result.status, result.out) == (128 + stop, "line\nrest")
+
+
+# ---- ungrouped ----
+
+
+@pytest.mark.parametrize("option", ["--ungroup", "-u"])
+def test_commands_can_write_themselves(option: str, call: Call, gate: Any, read_pipe: Any) -> None:
+    """With --ungroup parts of lines come at once, and the commands see where they go."""
+    out, stdout = read_pipe
+    work = f"printf half; echo err >&2; {gate.wait}; echo {{}}"
+
+    def operate(watch: Any) -> None:
+        out.wait_for("half")
+        watch.err.wait_for("err\n")
+        gate.let(1)
+
+    result = call("run", option, "--work", work, "--", "a", stdout=stdout, operator=operate)
+    assert (result.status, out.all()) == (0, "halfa\n")
+
+
+def test_ungrouped_commands_see_the_terminal(call: Call) -> None:
+    """With --ungroup a command is at the terminal, and no live line gets in its way."""
+    result = call("run", "-u", "--work", "test -t 1 && echo yes {}", "--", "a", terminal=True)
+    assert (result.status, "yes a" in result.err, "limit" in result.err) == (0, True, False)
+
+
+def test_ungrouped_commands_keep_their_clean_up_and_retries(call: Call) -> None:
+    """Retries and clean-ups write to the same place."""
+    options = ("-u", "--retries", "1", "--work", "echo $TURNSTILE_ATTEMPT; false")
+    result = call("run", *options, "--cleanup", "echo cleanup", "--", "a", "b")
+    assert (result.status, sorted(result.lines)) == (2, ["1", "1", "2", "2", "cleanup", "cleanup"])
+
+
+def test_ungrouped_commands_without_a_reader_end_the_run(call: Call) -> None:
+    """If nobody reads standard output, no more operations start."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    work = "trap '' PIPE; echo {} 2>/dev/null; true"
+    result = call("run", "-u", "-j1", "--work", work, "--", *range(50), stdout=write_end)
+    assert result.status == 141
+    assert "standard output cannot be written: Broken pipe" in result.err
+    assert "not started" in result.err
+
+
+@pytest.mark.parametrize("option", ["--keep-order", "--line-buffer"])
+def test_what_needs_collected_output_is_refused(option: str, call: Call) -> None:
+    """Options that contradict --ungroup are a usage error that names both."""
+    result = call("run", "-u", option, "--work", "echo", "--", "a")
+    assert (result.status, result.out) == (2, "")
+    assert f"--ungroup and {option} do not go together" in result.err

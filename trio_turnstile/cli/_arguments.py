@@ -12,20 +12,11 @@ from collections.abc import Sequence
 from ._printable import printable
 
 _FLAGS = frozenset(
-    {
-        "--null",
-        "--dry-run",
-        "--quiet",
-        "--keep-order",
-        "--line-buffer",
-        "--lb",
-        "--help",
-        "--version",
-    },
+    "--null --dry-run --quiet --keep-order --line-buffer --lb --ungroup --help --version".split()
 )
 """The long options that take no value."""
 
-_FLAG_LETTERS = "0hkq"
+_FLAG_LETTERS = "0hkqu"
 _HELP = frozenset({"--help", "-h", "--version"})
 _OF_PARALLEL = frozenset({":::", "::::", ":::+", "::::+"})
 

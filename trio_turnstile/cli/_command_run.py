@@ -51,7 +51,7 @@ State: TypeAlias = Literal["", "draining", "halting", "cancelling"]
 
 async def run_plan(plan: Plan) -> int:
     """Run a plan, report to standard error, and return the exit status."""
-    progress = open_progress(quiet=plan.quiet)
+    progress = open_progress(quiet=plan.quiet, live=not plan.output.ungroup)
     run = CommandRun(plan, progress)
     observer = partial(note_decision, progress)
     with trio.open_signal_receiver(*_signals()) as signals, run.opened():
@@ -108,7 +108,7 @@ class CommandRun:
         self._progress = progress
         order = plan.output.make_order()
         self._printer = Printer(progress, order)
-        self._outlet = plan.output.make_outlet(self._printer, order)
+        self._outlet = plan.output.make_outlet(self._printer, order, self._output_lost)
         self._launcher = Launcher(progress.note)
         self._stopping = Stopping()
         self._started = trio.current_time()

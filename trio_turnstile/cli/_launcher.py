@@ -22,7 +22,7 @@ from typing import TypeVar, final
 import trio
 from trio.lowlevel import checkpoint
 
-from ._output import Stream
+from ._output import Pipe
 from ._spool import LACKS
 from ._threads import lacks_thread
 
@@ -72,7 +72,7 @@ class Launcher:
         self._fill_reserve()
 
     async def open_streams(
-        self, streams: list[Stream], make: Callable[[], Iterable[Stream]], *, cleanup: bool = False
+        self, streams: list[Pipe], make: Callable[[], Iterable[Pipe]], *, cleanup: bool = False
     ) -> None:
         """Open the pipes of two streams.
 
@@ -90,7 +90,7 @@ class Launcher:
         await self._when_possible(opening, lambda: self._holders, cleanup=cleanup)
         self._holders += 1
 
-    def close_streams(self, streams: Sequence[Stream], leave: Callable[[int], object]) -> None:
+    def close_streams(self, streams: Sequence[Pipe], leave: Callable[[int], object]) -> None:
         """Close the pipes of streams, if they are open."""
         self._holders -= _are_open(streams)
         for stream in streams:
@@ -101,7 +101,7 @@ class Launcher:
         self,
         command: str,
         *,
-        streams: Sequence[Stream],
+        streams: Sequence[Pipe],
         env: Mapping[str, str],
         cleanup: bool = False,
     ) -> subprocess.Popen[bytes]:
@@ -227,7 +227,7 @@ class Launcher:
 
 
 def open_shell(
-    command: str, streams: Sequence[Stream], env: Mapping[str, str]
+    command: str, streams: Sequence[Pipe], env: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
     """Start a command in a session of its own."""
     return subprocess.Popen(
@@ -240,7 +240,7 @@ def open_shell(
     )
 
 
-async def _open(streams: list[Stream], make: Callable[[], Iterable[Stream]]) -> None:
+async def _open(streams: list[Pipe], make: Callable[[], Iterable[Pipe]]) -> None:
     if not streams:
         return streams.extend(make())
     try:
@@ -252,5 +252,5 @@ async def _open(streams: list[Stream], make: Callable[[], Iterable[Stream]]) -> 
         raise
 
 
-def _are_open(streams: Sequence[Stream]) -> bool:
+def _are_open(streams: Sequence[Pipe]) -> bool:
     return any(stream.write_end >= 0 for stream in streams)

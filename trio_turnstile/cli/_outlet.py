@@ -6,12 +6,15 @@ they come, and `PassedOn` leaves our own standard streams to the commands.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import errno
+import os
+import select
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Protocol, final
 
-from ._output import Stream
+from ._output import OwnDescriptor, Pipe, Stream
 from ._printer import Order, Printer
 from ._printout import Lines, Printout
 
@@ -19,7 +22,7 @@ from ._printout import Lines, Printout
 class Outlet(Protocol):
     """Where the output of operations goes."""
 
-    def open_streams(self, seq: int) -> list[Stream]:
+    def open_streams(self, seq: int) -> Sequence[Pipe]:
         """Return streams for the standard output and the standard error of an operation.
 
         Raises:
@@ -27,9 +30,8 @@ class Outlet(Protocol):
         """
         ...
 
-    def finish(self, seq: int, streams: Sequence[Stream]) -> None:
-        """Take over the streams of an operation that has ended."""
-        ...
+    def finish(self, seq: int) -> None:
+        """Take note that an operation has ended, and its streams are closed."""
 
 
 @final
@@ -38,17 +40,19 @@ class Collected:
 
     def __init__(self, printer: Printer) -> None:
         self._printer = printer
+        self._running: dict[int, list[Stream]] = {}
 
     def open_streams(self, seq: int) -> list[Stream]:
         """Return streams that collect."""
         with _all_or_none() as streams:
             while len(streams) < 2:
                 streams.append(Stream())
+        self._running[seq] = streams
         return streams
 
-    def finish(self, seq: int, streams: Sequence[Stream]) -> None:
+    def finish(self, seq: int) -> None:
         """Have the output printed."""
-        self._printer.put(Printout(seq, streams))
+        self._printer.put(Printout(seq, self._running.pop(seq, ())))
 
 
 @final
@@ -74,10 +78,9 @@ class LineByLine:
         self._running[seq] = streams
         return streams
 
-    def finish(self, seq: int, streams: Sequence[Stream]) -> None:
+    def finish(self, seq: int) -> None:
         """Have the rest printed, and what waited for that."""
-        self._running.pop(seq, None)
-        self._printer.put(Printout(seq, streams))
+        self._printer.put(Printout(seq, self._running.pop(seq, ())))
         for other, theirs in self._running.items():
             for fd, stream in enumerate(theirs, 1):
                 self._print_lines(other, fd, stream)
@@ -92,6 +95,36 @@ class LineByLine:
         self._sent.discard(stream)
         if seq in self._running:
             self._print_lines(seq, fd, stream)
+
+
+@final
+class PassedOn:
+    """Lets the commands write to our own standard output and standard error.
+
+    Args:
+      on_lost: called once, with the reason, if our standard output has no reader any more.
+        The commands that meet it are ended by SIGPIPE; others need not start.
+    """
+
+    def __init__(self, on_lost: Callable[[OSError], object]) -> None:
+        self._on_lost = on_lost
+        self._lost = False
+
+    def open_streams(self, seq: int) -> list[OwnDescriptor]:
+        """Return our own."""
+        return [OwnDescriptor(1), OwnDescriptor(2)]
+
+    def finish(self, seq: int) -> None:
+        """See whether our standard output still has a reader."""
+        if not self._lost and _has_no_reader(1):
+            self._lost = True
+            self._on_lost(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
+
+
+def _has_no_reader(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 @contextmanager

@@ -11,11 +11,45 @@ import os
 import select
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import final
+from typing import Protocol, final
 
 import trio
 
 from ._spool import Spool
+
+
+class Pipe(Protocol):
+    """What a command writes its standard output or its standard error to."""
+
+    write_end: int
+    """The descriptor to write to; -1 while it is closed."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes were collected."""
+        ...
+
+    def open_pipe(self) -> None:
+        """Open the pipe, unless it is open."""
+
+    async def collect(self) -> None:
+        """Collect what is written, until cancelled."""
+
+    def take_in(self) -> object:
+        """Collect what is in the pipe now."""
+
+    def check(self) -> None:
+        """Raise an `OSError` if some output could not be kept and nobody was told so far."""
+
+    def clear(self) -> None:
+        """Forget what was collected, as another attempt follows."""
+
+    def close_pipe(self, leave: Callable[[int], object] = os.close) -> None:
+        """Close the pipe, and keep what was collected.
+
+        Args:
+          leave: gets the read end if a process in the background still has the other.
+        """
 
 
 @final
@@ -133,6 +167,42 @@ class Stream:
         if self._on_lines is not None and (newline := data.rfind(b"\n") + 1):
             self._lines_end = self._spool.size - len(data) + newline
             self._on_lines(self)
+
+
+@final
+class OwnDescriptor:
+    """A standard stream of our own, as a pipe that nothing is collected from.
+
+    Args:
+      fd: its descriptor.
+    """
+
+    size = 0
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self.write_end = fd
+
+    def open_pipe(self) -> None:
+        """Let commands write again."""
+        self.write_end = self._fd
+
+    async def collect(self) -> None:
+        """Wait until cancelled."""
+        await trio.sleep_forever()
+
+    def take_in(self) -> None:
+        """Do nothing."""
+
+    def check(self) -> None:
+        """Do nothing."""
+
+    def clear(self) -> None:
+        """Do nothing: what was written is gone."""
+
+    def close_pipe(self, leave: Callable[[int], object] = os.close) -> None:
+        """Let no more commands write; the descriptor stays open."""
+        self.write_end = -1
 
 
 def write_all(fd: int, data: bytes) -> None:

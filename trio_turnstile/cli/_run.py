@@ -158,6 +158,7 @@ def run(
       output: How to print the outputs.
       rest: The inputs after --.
     """
+    output.check()
     texts: dict[Phase, str | None] = {
         "prepare": prepare,
         "work": work,

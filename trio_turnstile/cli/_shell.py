@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import final
 
@@ -22,7 +22,7 @@ from ._joblog import Entry, JobLog
 from ._launcher import Launcher
 from ._leftovers import Leftovers
 from ._outlet import Outlet
-from ._output import Stream
+from ._output import Pipe
 from ._process import Exit, run_shell
 from ._stopping import Stopping
 from ._template import Template
@@ -68,14 +68,14 @@ class RunContext:
     environment: Mapping[str, str] = attrs.field(factory=lambda: dict(os.environ))
     """The environment of the commands, without the variables of the operation."""
 
-    def finish(self, entry: Entry, streams: Sequence[Stream]) -> None:
+    def finish(self, entry: Entry) -> None:
         """Log an operation that has ended, and print its output."""
         if self.joblog is not None:
             try:
                 self.joblog.add(entry)
             except OSError as error:
                 self.joblog_failed(error)
-        self.outlet.finish(entry.seq, streams)
+        self.outlet.finish(entry.seq)
 
 
 @final
@@ -95,7 +95,7 @@ class ShellOperation(Scalable):
         self._attempt = 0
         self._date = 0.0  # when the attempt began, in seconds since 1970
         self._began = self._ended = 0.0  # the attempt without clean-up, on trio's clock
-        self._streams: list[Stream] = []
+        self._streams: list[Pipe] = []
         self._exit: Exit | None = None
         self.failure: tuple[Phase, int, Exception] | None = None
         """Phase, attempt and error of the last attempt, if it failed."""
@@ -233,4 +233,4 @@ class ShellOperation(Scalable):
             signal=0 if self._exit is None else self._exit.signal,
             command=self._context.commands["work"].fill(self.text, self.seq),
         )
-        self._context.finish(entry, self._streams)
+        self._context.finish(entry)
