@@ -152,6 +152,13 @@ def log_entries(here: Path) -> Callable[[], list[list[str]]]:
 
 
 @pytest.fixture
+def read_pipe() -> tuple[Lines, int]:
+    """A pipe whose text is read as it comes, and its write end, which `call` closes."""
+    read_end, write_end = os.pipe()
+    return Lines(read_end), write_end
+
+
+@pytest.fixture
 def streams() -> Iterator[list[Stream]]:
     """Two streams, for standard output and standard error."""
     pair = [Stream(), Stream()]

@@ -269,3 +269,12 @@ def test_any_number_of_kills_loses_nothing(spawn: Any, call: Any, here: Path, se
     assert {path.name for path in (here / "out").iterdir()} == set(inputs)
     assert {entry.outcome for entry in entries().values()} == {"completed"}
     assert set(lines("cleaned")) == set(inputs)
+
+
+def test_outputs_in_order_do_not_wait_for_what_is_skipped(
+    call: Any, gate: Any, here: Path
+) -> None:
+    """With --keep-order, the output after skipped inputs is printed as soon as it is there."""
+    run(call, 1, 2, 4, work="echo {}")
+    options = ("--keep-order", "-j2")
+    assert run(call, 5, 1, 3, 2, 4, 6, options=options, work="echo {}").lines == ["5", "3", "6"]

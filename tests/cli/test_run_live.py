@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from trio_turnstile import Retry
-from trio_turnstile.cli._output import MOST_WAITING
+from trio_turnstile.cli._printer import MOST_WAITING
 
 Call = Callable[..., Any]
 

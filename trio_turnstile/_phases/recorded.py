@@ -82,15 +82,15 @@ class RecordedRunner:
             return  # noqa: ASYNC910 (not begun: the slot's fate is still "cancelled")
         try:
             beginning = await self._begin(operation)
+            if beginning.standing == "done":
+                slot.release_cancelled()  # no call of the service: no policy should learn of it
+                slot.fate = Fate.SKIPPED
+                return operation.skipped()
         except LedgerError as error:
             return self._lost(error, operation)
-        except Exception as error:  # of the identity
+        except Exception as error:  # of its identity or of `skipped`
             slot.fate = Fate.FAILED
             return self._runner.attempts.fail(describe_failure(error, operation, slot))
-        if beginning.standing == "done":
-            slot.release_cancelled()  # no call of the service, so no policy should learn of it
-            slot.fate = Fate.SKIPPED
-            return
         channels = attrs.evolve(
             self._runner.channels,
             number=beginning.number,

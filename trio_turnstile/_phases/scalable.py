@@ -115,6 +115,9 @@ class Scalable:
         """
         return "prepare"
 
+    def skipped(self) -> None:
+        """Learn that an earlier run has ended the operation, so that no phase is called."""
+
     async def prepare(self, channels: Channels) -> None:
         """Get ready, for example fetch inputs."""
 

@@ -13,14 +13,14 @@ from ._printable import printable
 
 _FLAGS = frozenset(
     {
-        *("--null", "-0", "--dry-run", "--quiet", "-q"),
+        *("--null", "--dry-run", "--quiet", "--keep-order", "--line-buffer", "--lb", "--ungroup"),
         *("--resume", "--resume-failed", "--retry-failed", "--accept-changes", "--fresh"),
-        *("--help", "-h", "--version"),
+        *("--help", "--version"),
     }
 )
-"""The options that take no value."""
+"""The long options that take no value."""
 
-_FLAG_LETTERS = "0qh"
+_FLAG_LETTERS = "0hkqu"
 _HELP = frozenset({"--help", "-h", "--version"})
 _OF_PARALLEL = frozenset({":::", "::::", ":::+", "::::+"})
 

@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import count
 from tempfile import gettempdir
 from typing import Literal, TypeAlias, final
 
@@ -30,8 +31,8 @@ from ._kept_inputs import KeptInputs, text_of
 from ._launcher import Launcher
 from ._leftovers import Leftovers
 from ._open_progress import open_progress
-from ._output import Printer
 from ._plan import Plan
+from ._printer import Printer
 from ._progress import Progress, ProgressSnapshot
 from ._shell import CommandFailed, RunContext, ShellOperation
 from ._signals import STOPS, heeded, leave
@@ -63,7 +64,7 @@ async def run_plan(plan: Plan) -> int:
 
 
 async def _run(plan: Plan, ledger: Ledger | None) -> int:
-    progress = open_progress(quiet=plan.quiet)
+    progress = open_progress(quiet=plan.quiet, live=not plan.output.ungroup)
     run = CommandRun(plan, progress, ledger)
     observer = partial(note_decision, progress)
     with trio.open_signal_receiver(*_signals()) as signals, run.opened():
@@ -121,7 +122,9 @@ class CommandRun:
         self._ledger = ledger
         self._inputs = KeptInputs(plan, ledger)
         self._progress = progress
-        self._printer = Printer(progress)
+        order = plan.output.make_order()
+        self._printer = Printer(progress, order)
+        self._outlet = plan.output.make_outlet(self._printer, order, self._output_lost)
         self._launcher = Launcher(progress.note)
         self._stopping = Stopping()
         self._started = trio.current_time()
@@ -180,11 +183,12 @@ class CommandRun:
         # Back-pressure from whatever reads our output. It comes before an input is taken, so
         # that none is lost, and not in `prepare`: a run that stops meanwhile begins nothing.
         await self._printer.wait_for_room()
+        places = count(1)
         for left in await self._inputs.interrupted():
-            yield ShellOperation(context, left.number, text_of(left), left)
+            yield ShellOperation(context, left.number, text_of(left), next(places), left)
             await self._printer.wait_for_room()
         async for number, text in self._inputs:
-            yield ShellOperation(context, number, text)
+            yield ShellOperation(context, number, text, next(places))
             await self._printer.wait_for_room()
 
     def _context(self) -> RunContext:
@@ -201,7 +205,7 @@ class CommandRun:
             launcher=self._launcher,
             leftovers=self.leftovers,
             stopping=self._stopping,
-            printer=self._printer,
+            outlet=self._outlet,
             joblog=plan.joblog,
             joblog_failed=self._log_lost,
             on_cleanup=self._halt_if_due,

@@ -11,7 +11,7 @@ from typing import final
 
 import attrs
 
-from trio_turnstile import Ledger, LedgerError, Phase, open_ledger, read_ledger
+from trio_turnstile import Ledger, LedgerError, open_ledger, read_ledger
 
 from ._arguments import UsageError
 
@@ -33,42 +33,12 @@ class Keeping:
     """Whether to forget what the ledger knows."""
 
 
-def make_keeping(
-    path: Path | None,
-    commands: Mapping[Phase, str | None],
-    *,
-    retry_failed: bool,
-    accept_changes: bool,
-    fresh: bool,
-) -> Keeping | None:
-    """Return how to keep a run, if it is to be kept.
+def ask_to_forget(path: Path) -> None:
+    """Ask on a terminal whether to forget a ledger that knows something.
 
     Raises:
-      UsageError: for options without a ledger, or if the user does not want to forget it.
+      UsageError: if not, or if it is no ledger.
     """
-    if path is None:
-        options = {
-            "--retry-failed": retry_failed,
-            "--accept-changes": accept_changes,
-            "--fresh": fresh,
-        }
-        for name, given in options.items():
-            if given:
-                raise UsageError(f"{name} is about a ledger: give --ledger FILE too")
-        return None
-    if fresh:
-        _ask(path)
-    return Keeping(
-        path=path,
-        fingerprint={phase: text for phase, text in commands.items() if text is not None},
-        retry_failed=retry_failed,
-        accept_changes=accept_changes,
-        fresh=fresh,
-    )
-
-
-def _ask(path: Path) -> None:
-    """Ask on a terminal whether to forget a ledger that knows something."""
     if not (path.exists() and os.isatty(0) and os.isatty(2)):
         return
     known = _count(path)

@@ -14,7 +14,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TypeVar, final
@@ -22,7 +22,7 @@ from typing import TypeVar, final
 import trio
 from trio.lowlevel import checkpoint
 
-from ._output import Stream
+from ._output import Pipe
 from ._spool import LACKS
 from ._threads import lacks_thread
 
@@ -71,18 +71,26 @@ class Launcher:
         self._reserve: list[int] = []
         self._fill_reserve()
 
-    async def open_streams(self, streams: list[Stream], *, cleanup: bool = False) -> None:
-        """Open the pipes of two streams, which are made if there are none.
+    async def open_streams(
+        self, streams: list[Pipe], make: Callable[[], Iterable[Pipe]], *, cleanup: bool = False
+    ) -> None:
+        """Open the pipes of two streams.
+
+        Args:
+          streams: the streams, or none so far.
+          make: makes them if there are none.
+          cleanup: whether that is for a clean-up, which comes before others.
 
         Raises:
           OSError: if there are no files for them, and nothing runs that could give some back.
         """
         if _are_open(streams):
             return await checkpoint()
-        await self._when_possible(partial(_open, streams), lambda: self._holders, cleanup=cleanup)
+        opening = partial(_open, streams, make)
+        await self._when_possible(opening, lambda: self._holders, cleanup=cleanup)
         self._holders += 1
 
-    def close_streams(self, streams: Sequence[Stream], leave: Callable[[int], object]) -> None:
+    def close_streams(self, streams: Sequence[Pipe], leave: Callable[[int], object]) -> None:
         """Close the pipes of streams, if they are open."""
         self._holders -= _are_open(streams)
         for stream in streams:
@@ -93,7 +101,7 @@ class Launcher:
         self,
         command: str,
         *,
-        streams: Sequence[Stream],
+        streams: Sequence[Pipe],
         env: Mapping[str, str],
         cleanup: bool = False,
     ) -> subprocess.Popen[bytes]:
@@ -219,7 +227,7 @@ class Launcher:
 
 
 def open_shell(
-    command: str, streams: Sequence[Stream], env: Mapping[str, str]
+    command: str, streams: Sequence[Pipe], env: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
     """Start a command in a session of its own."""
     return subprocess.Popen(
@@ -232,10 +240,10 @@ def open_shell(
     )
 
 
-async def _open(streams: list[Stream]) -> None:
+async def _open(streams: list[Pipe], make: Callable[[], Iterable[Pipe]]) -> None:
+    if not streams:
+        return streams.extend(make())
     try:
-        while len(streams) < 2:
-            streams.append(Stream())
         for stream in streams:
             stream.open_pipe()
     except OSError:
@@ -244,5 +252,5 @@ async def _open(streams: list[Stream]) -> None:
         raise
 
 
-def _are_open(streams: Sequence[Stream]) -> bool:
+def _are_open(streams: Sequence[Pipe]) -> bool:
     return any(stream.write_end >= 0 for stream in streams)

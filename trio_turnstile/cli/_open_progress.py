@@ -10,10 +10,15 @@ from ._writer import Writer
 _DUMB = ("dumb", "unknown")
 
 
-def open_progress(*, quiet: bool) -> Progress:
-    """Return the way to show progress that suits standard error."""
+def open_progress(*, quiet: bool, live: bool = True) -> Progress:
+    """Return the way to show progress that suits standard error.
+
+    Args:
+      quiet: whether to show notes alone.
+      live: whether a live line is possible: it is not if others write to the terminal.
+    """
     writer = Writer(2)
-    if quiet or not os.isatty(2) or os.environ.get("TERM", "").lower() in _DUMB:
+    if quiet or not live or not os.isatty(2) or os.environ.get("TERM", "").lower() in _DUMB:
         return PlainLines(writer, quiet=quiet)
     from ._live_line import LiveLine, open_console
 

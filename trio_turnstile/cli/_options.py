@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeAlias, final
 
-from cyclopts import Parameter, Token
+from cyclopts import Group, Parameter, Token
 
 from ._units import Duration
+
+OUTPUT = Group("Output", sort_key=5)
+"""Options for the output."""
+
+RECORDS = Group("Records, and going on from them", sort_key=6)
+"""Options for what is kept of a run."""
 
 
 @final

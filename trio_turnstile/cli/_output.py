@@ -1,45 +1,73 @@
-"""The output of commands: collected for each operation, and printed in one piece.
+"""The output of commands, collected for each operation.
 
 A command writes into pipes. Files would be simpler, but a command that opens
 ``/dev/stderr`` would truncate such a file. What comes out of a pipe is kept in memory,
 or in a temporary file if there is much of it.
-
-Printing waits for the reader of our output, for example a pager, so it has a task and a
-thread of its own. No operation starts while much output waits to be printed: that is the
-back-pressure from the reader to the commands.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import select
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Protocol, TypeVar, final
+from typing import Protocol, final
 
 import trio
-from trio.lowlevel import checkpoint
 
 from ._spool import Spool
-from ._threads import in_thread
 
-T = TypeVar("T")
 
-MOST_WAITING = 32
-"""While the output of so many operations waits to be printed, no operation starts."""
+class Pipe(Protocol):
+    """What a command writes its standard output or its standard error to."""
+
+    write_end: int
+    """The descriptor to write to; -1 while it is closed."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes were collected."""
+        ...
+
+    def open_pipe(self) -> None:
+        """Open the pipe, unless it is open."""
+
+    async def collect(self) -> None:
+        """Collect what is written, until cancelled."""
+
+    def take_in(self) -> object:
+        """Collect what is in the pipe now."""
+
+    def check(self) -> None:
+        """Raise an `OSError` if some output could not be kept and nobody was told so far."""
+
+    def clear(self) -> None:
+        """Forget what was collected, as another attempt follows."""
+
+    def close_pipe(self, leave: Callable[[int], object] = os.close) -> None:
+        """Close the pipe, and keep what was collected.
+
+        Args:
+          leave: gets the read end if a process in the background still has the other.
+        """
 
 
 @final
 class Stream:
     """One output stream of an operation: a pipe to write to, and what came out of it.
 
+    Args:
+      on_lines: called with this when there are more whole lines, for output that is
+        printed as it comes; ``None`` to print it at the end.
+
     Raises:
       OSError: if there are no file descriptors for the pipe.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_lines: Callable[[Stream], object] | None = None) -> None:
         self._spool = Spool()
+        self._on_lines = on_lines
+        self._size = self._printed = self._lines_end = 0
         self._failed = False
         self._error: OSError | None = None  # why, until somebody is told
         self._read_end = self.write_end = -1
@@ -48,7 +76,17 @@ class Stream:
     @property
     def size(self) -> int:
         """How many bytes were collected."""
-        return self._spool.size
+        return self._size
+
+    @property
+    def left(self) -> int:
+        """How many of them are not printed."""
+        return self._spool.size - self._printed
+
+    @property
+    def lines_end(self) -> int:
+        """Up to where there are whole lines; 0 if they are printed."""
+        return self._lines_end
 
     def open_pipe(self) -> None:
         """Open the pipe, unless it is open."""
@@ -79,17 +117,27 @@ class Stream:
 
     def last_byte(self) -> bytes:
         """Return the last byte that was collected, if there is one."""
-        return b"".join(self._spool.read(max(self.size - 1, 0)))
+        return b"".join(self._spool.read(max(self._spool.size - 1, self._printed)))
 
     def clear(self) -> None:
-        """Drop what was collected."""
-        self._spool.clear()
+        """Drop what was collected, unless it is printed as it comes."""
+        if self._on_lines is None:
+            self._spool.clear()
+        self._size = 0
         self._failed, self._error = False, None
 
-    def copy_to(self, fd: int) -> None:
-        """Write all that was collected to ``fd``. Blocks as long as that takes."""
-        for data in self._spool.read():
-            write_all(fd, data)
+    def pieces(self, end: int | None = None) -> Iterator[bytes]:
+        """Yield what is not printed, up to ``end``, in pieces."""
+        yield from self._spool.read(self._printed, end)
+
+    def mark_printed(self, end: int) -> None:
+        """Take note that all up to ``end`` is printed."""
+        self._printed = end
+        if self._lines_end == end:
+            self._lines_end = 0
+        if not self.left:  # or the file of an operation that goes on for ever would grow
+            self._spool.clear()
+            self._printed = 0
 
     def close_pipe(self, leave: Callable[[int], object] = os.close) -> None:
         """Close the pipe, and keep what was collected.
@@ -114,6 +162,47 @@ class Stream:
             self._spool.write(data)
         except OSError as error:  # a full disk; the command should not stop half-way for it
             self._failed, self._error = True, error
+            return
+        self._size += len(data)
+        if self._on_lines is not None and (newline := data.rfind(b"\n") + 1):
+            self._lines_end = self._spool.size - len(data) + newline
+            self._on_lines(self)
+
+
+@final
+class OwnDescriptor:
+    """A standard stream of our own, as a pipe that nothing is collected from.
+
+    Args:
+      fd: its descriptor.
+    """
+
+    size = 0
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self.write_end = fd
+
+    def open_pipe(self) -> None:
+        """Let commands write again."""
+        self.write_end = self._fd
+
+    async def collect(self) -> None:
+        """Wait until cancelled."""
+        await trio.sleep_forever()
+
+    def take_in(self) -> None:
+        """Do nothing."""
+
+    def check(self) -> None:
+        """Do nothing."""
+
+    def clear(self) -> None:
+        """Do nothing: what was written is gone."""
+
+    def close_pipe(self, leave: Callable[[int], object] = os.close) -> None:
+        """Let no more commands write; the descriptor stays open."""
+        self.write_end = -1
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -124,111 +213,3 @@ def write_all(fd: int, data: bytes) -> None:
             rest = rest[os.write(fd, rest) :]
         except BlockingIOError:
             select.select([], [fd], [])
-
-
-class Screen(Protocol):
-    """Something that draws at the bottom of the terminal and must give way to output."""
-
-    def hide(self) -> None:
-        """Draw nothing until `show`, as others write to the terminal."""
-
-    def flush(self) -> None:
-        """Wait until it is hidden."""
-
-    def show(self, *, mid_line: bool) -> None:
-        """Draw again; ``mid_line`` says whether others have left a line unfinished."""
-
-
-@final
-class Printer:
-    """Prints the outputs of operations, one operation at a time.
-
-    Args:
-      screen: is hidden while output is printed.
-    """
-
-    def __init__(self, screen: Screen) -> None:
-        self.ended = trio.Event()
-        """Set by `end`."""
-        self._screen = screen
-        self._lost = False
-        self._put, self._waiting = trio.open_memory_channel[Sequence[Stream]](math.inf)
-        self._room = trio.lowlevel.ParkingLot()
-
-    async def wait_for_room(self) -> None:
-        """Wait until less than `MOST_WAITING` outputs wait to be printed."""
-        await checkpoint()
-        while self._put.statistics().current_buffer_used >= MOST_WAITING:
-            await self._room.park()
-
-    def put(self, streams: Sequence[Stream]) -> None:
-        """Have two streams, standard output and standard error, printed and closed."""
-        if any(stream.size for stream in streams):
-            self._put.send_nowait(streams)
-        else:
-            _close(streams)
-
-    def end(self) -> None:
-        """Let `run` return once everything is printed."""
-        self._put.close()
-        self.ended.set()
-
-    async def run(self, on_lost: Callable[[OSError], object]) -> None:
-        """Print until `end` is called and nothing is left.
-
-        Args:
-          on_lost: called once, with the reason, if standard output takes no more. The rest
-            of standard output is dropped; standard error is still printed.
-
-        Cancellation:
-          What has not been printed is dropped.
-        """
-        try:
-            async for streams in self._waiting:
-                self._room.unpark()
-                mid_line = _stops_in_mid_line(streams)
-                self._screen.hide()
-                await self._print(streams, on_lost)
-                self._screen.show(mid_line=mid_line)
-        finally:
-            for streams in _left_in(self._waiting):
-                _close(streams)
-
-    async def _print(self, streams: Sequence[Stream], on_lost: Callable[[OSError], object]) -> None:
-        error = await in_thread(_print, streams, self._lost, self._screen.flush)
-        if error is not None:
-            self._lost = True
-            on_lost(error)
-
-
-def _print(
-    streams: Sequence[Stream], stderr_only: bool, clear_screen: Callable[[], object]
-) -> OSError | None:
-    lost: OSError | None = None
-    if any(stream.size and os.isatty(fd) for fd, stream in enumerate(streams, 1)):
-        clear_screen()
-    try:
-        if not stderr_only:
-            streams[0].copy_to(1)
-    except OSError as error:
-        lost = error
-    with suppress(OSError):  # there is no place left to report it
-        streams[1].copy_to(2)
-    _close(streams)
-    return lost
-
-
-def _close(streams: Sequence[Stream]) -> None:
-    for stream in streams:
-        stream.close()
-
-
-def _left_in(channel: trio.MemoryReceiveChannel[T]) -> Iterator[T]:
-    with suppress(trio.WouldBlock, trio.EndOfChannel):
-        while True:
-            yield channel.receive_nowait()
-
-
-def _stops_in_mid_line(streams: Sequence[Stream]) -> bool:
-    shown = [stream for fd, stream in enumerate(streams, 1) if stream.size and os.isatty(fd)]
-    return bool(shown) and shown[-1].last_byte() != b"\n"

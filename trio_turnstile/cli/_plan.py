@@ -12,6 +12,7 @@ from trio_turnstile import Halt, Limiter, Phase
 from ._inputs import Inputs
 from ._joblog import JobLog
 from ._keeping import Keeping
+from ._output_options import OutputOptions
 from ._resume import Resumed
 from ._template import Template
 from ._units import Duration
@@ -44,5 +45,7 @@ class Plan:
     """How to keep the run in a ledger."""
     resumed: Resumed | None
     """What need not be done again, by the job log."""
+    output: OutputOptions
+    """How to print the outputs of operations."""
     quiet: bool
     """Whether to show errors alone, and no progress."""

@@ -18,7 +18,7 @@ import attrs
 import trio
 
 from ._launcher import Launcher
-from ._output import Stream
+from ._output import Pipe
 
 _POLL = 0.02
 """Seconds between two looks at whether a process group is gone: no event says so."""
@@ -64,7 +64,7 @@ async def run_shell(
     command: str,
     *,
     launcher: Launcher,
-    streams: Sequence[Stream],
+    streams: Sequence[Pipe],
     env: Mapping[str, str],
     seconds: float | None,
     kill_after: float,
@@ -122,7 +122,7 @@ async def run_shell(
     return exit_
 
 
-async def _collect(streams: Sequence[Stream], scope: trio.CancelScope) -> None:
+async def _collect(streams: Sequence[Pipe], scope: trio.CancelScope) -> None:
     with scope:
         async with trio.open_nursery() as nursery:
             for stream in streams:

@@ -14,7 +14,7 @@ from typing import Protocol, final
 import attrs
 import trio
 
-from ._output import Screen
+from ._printer import Screen
 from ._units import format_clock
 from ._writer import Writer
 

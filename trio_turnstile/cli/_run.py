@@ -21,11 +21,10 @@ from ._arguments import UsageError
 from ._command_run import run_plan
 from ._dry_run import print_commands
 from ._inputs import FileInputs, GivenInputs, Inputs
-from ._joblog import JobLog
-from ._keeping import make_keeping
-from ._options import Cmd, Seconds, to_duration
+from ._options import OUTPUT, Cmd, Seconds, to_duration
+from ._output_options import OutputOptions
 from ._plan import Plan
-from ._resume import Resumed
+from ._record_options import RecordOptions
 from ._template import Template
 from ._units import Duration, parse_halt
 
@@ -39,10 +38,10 @@ _COMMANDS = Group("Commands", sort_key=1)
 _INPUTS = Group("Inputs", sort_key=2)
 _LIMIT = Group("Limit", sort_key=3)
 _FAILURES = Group("Failures", sort_key=4)
-_OUTPUT = Group("Output", sort_key=5)
-_RESUME = Group("Records, and going on", sort_key=6)
 
 _HALF_A_MINUTE, _FIVE_SECONDS = Duration(30), Duration(5)
+
+_DEFAULT_OUTPUT, _DEFAULT_RECORDS = OutputOptions(), RecordOptions()
 
 _NONE_OR_MORE = Number(gte=0)
 _ONE_OR_MORE = Number(gte=1)
@@ -75,15 +74,10 @@ def run(
     kill_after: Annotated[Seconds, Parameter(group=_FAILURES)] = _FIVE_SECONDS,
     retries: Annotated[int, Parameter(validator=_NONE_OR_MORE, group=_FAILURES)] = 0,
     halt: Annotated[str, Parameter(group=_FAILURES)] = "never",
-    joblog: Annotated[Path | None, Parameter(group=_RESUME)] = None,
-    resume: Annotated[bool, Parameter(negative=(), group=_RESUME)] = False,
-    resume_failed: Annotated[bool, Parameter(negative=(), group=_RESUME)] = False,
-    ledger: Annotated[Path | None, Parameter(group=_RESUME)] = None,
-    retry_failed: Annotated[bool, Parameter(negative=(), group=_RESUME)] = False,
-    accept_changes: Annotated[bool, Parameter(negative=(), group=_RESUME)] = False,
-    fresh: Annotated[bool, Parameter(negative=(), group=_RESUME)] = False,
-    dry_run: Annotated[bool, Parameter(negative=(), group=_OUTPUT)] = False,
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=(), group=_OUTPUT)] = False,
+    dry_run: Annotated[bool, Parameter(negative=(), group=OUTPUT)] = False,
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=(), group=OUTPUT)] = False,
+    output: OutputOptions = _DEFAULT_OUTPUT,
+    records: RecordOptions = _DEFAULT_RECORDS,
     rest: Annotated[Sequence[str] | None, Parameter(parse=False)] = None,
 ) -> int:
     r"""Run shell commands for many inputs, several at a time, under a limit.
@@ -156,22 +150,14 @@ def run(
       halt: After how many failures to stop. soon,fail=3: after three failures start no more
         operations, and let the running ones finish. now,fail=10%: cancel the running ones
         too, once a tenth of those that ended, and at least three, have failed.
-      joblog: Append a line for each operation to this file. The columns are those of GNU
-        parallel: Seq, Host, Starttime, JobRuntime, Send, Receive, Exitval, Signal, Command.
-      resume: Skip the operations whose numbers are in the job log. The inputs have to be the
-        same, in the same order.
-      resume_failed: The same, but do those again that failed.
-      ledger: Keep what becomes of each input in this file, and skip what it says has ended:
-        the run can be killed, and goes on when it is started again, with its inputs in any
-        order. What was interrupted is cleaned up first. See turnstile ledger --help.
-      retry_failed: Do inputs again that the ledger says have failed.
-      accept_changes: Go on with a ledger though the commands have changed.
-      fresh: Forget what the ledger knows.
       dry_run: Print the commands instead of running them. Control characters of inputs
         are written by printf, so that a terminal can show them.
       quiet: Do not show the progress and the final counts.
+      output: How to print the outputs.
+      records: What is kept of the run.
       rest: The inputs after --.
     """
+    output.check()
     texts: dict[Phase, str | None] = {
         "prepare": prepare,
         "work": work,
@@ -196,11 +182,10 @@ def run(
         retries=retries,
         halt=_parse_halt(halt),
         quiet=quiet,
-        keeping=make_keeping(
-            ledger, texts, retry_failed=retry_failed, accept_changes=accept_changes, fresh=fresh
-        ),
-        resumed=_resume(joblog, failed_again=resume_failed) if resume or resume_failed else None,
-        joblog=None if joblog is None else _open_joblog(joblog),
+        output=output,
+        keeping=records.make_keeping(texts),
+        resumed=records.read_joblog(),
+        joblog=records.open_joblog(),
     )
     return trio.run(run_plan, plan)
 
@@ -280,19 +265,3 @@ def _parse_halt(rule: str) -> Halt | None:
         return parse_halt(rule)
     except ValueError as error:
         raise UsageError(f"--halt: {error}") from None
-
-
-def _resume(path: Path | None, *, failed_again: bool) -> Resumed:
-    if path is None:
-        raise UsageError("--resume reads the job log: give --joblog FILE too")
-    try:
-        return Resumed(path, failed_again=failed_again)
-    except OSError as error:
-        raise UsageError(f"--joblog: {error}") from None
-
-
-def _open_joblog(path: Path) -> JobLog:
-    try:
-        return JobLog(path)
-    except OSError as error:
-        raise UsageError(f"--joblog: {error}") from None

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import final
 
 import attrs
@@ -20,7 +21,8 @@ from trio_turnstile import Channels, ConcurrentError, LedgerEntry, Phase, Scalab
 from ._joblog import Entry, JobLog
 from ._launcher import Launcher
 from ._leftovers import Leftovers
-from ._output import Printer, Stream
+from ._outlet import Outlet
+from ._output import Pipe
 from ._process import Exit, run_shell
 from ._stopping import Stopping
 from ._template import Template
@@ -55,8 +57,8 @@ class RunContext:
     """Reads what comes after the end of an operation."""
     stopping: Stopping
     """Shields the commands from a run that is stopped."""
-    printer: Printer
-    """Prints the outputs of operations."""
+    outlet: Outlet
+    """Where the output of operations goes."""
     joblog: JobLog | None
     """Where to log operations."""
     joblog_failed: Callable[[OSError], object]
@@ -66,14 +68,14 @@ class RunContext:
     environment: Mapping[str, str] = attrs.field(factory=lambda: dict(os.environ))
     """The environment of the commands, without the variables of the operation."""
 
-    def finish(self, entry: Entry, streams: Sequence[Stream]) -> None:
+    def finish(self, entry: Entry, place: int) -> None:
         """Log an operation that has ended, and print its output."""
         if self.joblog is not None:
             try:
                 self.joblog.add(entry)
             except OSError as error:
                 self.joblog_failed(error)
-        self.printer.put(streams)
+        self.outlet.finish(place)
 
 
 @final
@@ -84,20 +86,27 @@ class ShellOperation(Scalable):
       context: what the operations of the run share.
       seq: the number of the input, from 1.
       text: the input.
+      place: the place of its output among those of the run, from 1.
       left: what the ledger knows of it, if an earlier run was killed amid it.
     """
 
     def __init__(
-        self, context: RunContext, seq: int, text: str, left: LedgerEntry | None = None
+        self,
+        context: RunContext,
+        seq: int,
+        text: str,
+        place: int,
+        left: LedgerEntry | None = None,
     ) -> None:
         self.seq = seq
+        self._place = place
         self._left = left
         self.text = text
         self._context = context
         self._attempt = 0
         self._date = 0.0  # when the attempt began, in seconds since 1970
         self._began = self._ended = 0.0  # the attempt without clean-up, on trio's clock
-        self._streams: list[Stream] = []
+        self._streams: list[Pipe] = []
         self._exit: Exit | None = None
         self.failure: tuple[Phase, int, Exception] | None = None
         """Phase, attempt and error of the last attempt, if it failed."""
@@ -126,11 +135,15 @@ class ShellOperation(Scalable):
         error.__cause__ = cause
         return error
 
+    def skipped(self) -> None:
+        """Have no output, so that those after it may be printed."""
+        self._context.outlet.finish(self._place)
+
     async def prepare(self, channels: Channels) -> None:
         """Begin an attempt, as soon as there are files for it."""
         self.seq = channels.number or self.seq
         try:
-            await self._context.launcher.open_streams(self._streams)
+            await self._open_streams()
         except OSError as error:
             self.failure = ("prepare", self._attempt + 1, error)
             raise
@@ -183,7 +196,7 @@ class ShellOperation(Scalable):
     async def _clean_up(self) -> None:
         if "cleanup" not in self._context.commands or not self.started:
             return await checkpoint()
-        await self._context.launcher.open_streams(self._streams, cleanup=True)
+        await self._open_streams(cleanup=True)
         await self._run("cleanup")
 
     async def _attempt_phase(self, phase: Phase) -> None:
@@ -231,6 +244,10 @@ class ShellOperation(Scalable):
     def _note_exit(self, exit_: Exit) -> None:
         self._exit = exit_
 
+    async def _open_streams(self, *, cleanup: bool = False) -> None:
+        make = partial(self._context.outlet.open_streams, self._place)
+        await self._context.launcher.open_streams(self._streams, make, cleanup=cleanup)
+
     def _close_streams(self) -> None:
         self._context.launcher.close_streams(self._streams, self._context.leftovers.add)
 
@@ -254,4 +271,4 @@ class ShellOperation(Scalable):
             signal=0 if self._exit is None else self._exit.signal,
             command=self._context.commands["work"].fill(self.text, self.seq),
         )
-        self._context.finish(entry, self._streams)
+        self._context.finish(entry, self._place)

@@ -14,7 +14,8 @@ KEPT_IN_MEMORY = 1 << 18
 LACKS = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 """The errors of a system that lacks something which is given back later."""
 
-_CHUNK = 1 << 16
+CHUNK = 1 << 16
+"""How many bytes to read at a time."""
 
 
 @final
@@ -47,13 +48,17 @@ class Spool:
         if self._file is None:
             self._memory += data
             return
-        _write_at(self._file.fileno(), data, self._in_file)
+        write_at(self._file.fileno(), data, self._in_file)
         self._in_file += len(data)
 
-    def read(self, start: int = 0) -> Iterator[bytes]:
-        """Yield what there is from ``start`` on, in pieces."""
-        while start < self.size:
-            piece = self._piece(start)
+    def read(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Yield what there is from ``start`` to ``end``, in pieces.
+
+        A thread may do that while another one writes.
+        """
+        end = self.size if end is None else end
+        while start < end:
+            piece = self._piece(start, min(CHUNK, end - start))
             yield piece
             start += len(piece)
 
@@ -70,13 +75,11 @@ class Spool:
         if self._file is not None:
             self._file.close()
 
-    def _piece(self, start: int) -> bytes:
+    def _piece(self, start: int, size: int) -> bytes:
+        memory = self._memory  # first, as it may move to the file meanwhile
         if self._file is None:
-            return bytes(self._memory[start : start + _CHUNK])
-        piece = os.pread(self._file.fileno(), min(_CHUNK, self._in_file - start), start)
-        if not piece:
-            raise OSError(errno.EIO, "a temporary file has lost what was in it")
-        return piece
+            return bytes(memory[start : start + size])
+        return read_piece(self._file.fileno(), size, start)
 
     def _make_room(self) -> None:
         try:
@@ -90,7 +93,7 @@ class Spool:
         if self._file is None:
             file = TemporaryFile(buffering=0)  # noqa: SIM115 (see `close`)
             try:
-                _write_at(file.fileno(), self._memory, 0)
+                write_at(file.fileno(), self._memory, 0)
             except OSError:
                 file.close()
                 raise
@@ -98,7 +101,24 @@ class Spool:
             self._memory = bytearray()
 
 
-def _write_at(fd: int, data: bytes | bytearray, position: int) -> None:
+def read_piece(fd: int, size: int, position: int) -> bytes:
+    """Read from a file at a position where there is something.
+
+    Raises:
+      OSError: if it cannot be read, or is shorter.
+    """
+    piece = os.pread(fd, size, position)
+    if not piece:
+        raise OSError(errno.EIO, "a temporary file has lost what was in it")
+    return piece
+
+
+def write_at(fd: int, data: bytes | bytearray, position: int) -> None:
+    """Write all of ``data`` to a file at a position.
+
+    Raises:
+      OSError: if it cannot be written.
+    """
     rest = memoryview(data)
     try:
         while rest:

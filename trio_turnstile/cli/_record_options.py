@@ -1,0 +1,107 @@
+"""The options of ``turnstile run`` that say what is kept of a run, and how a later one goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, final
+
+import attrs
+from cyclopts import Parameter
+
+from trio_turnstile import Phase
+
+from ._arguments import UsageError
+from ._joblog import JobLog
+from ._keeping import Keeping, ask_to_forget
+from ._options import RECORDS
+from ._resume import Resumed
+
+_FLAG = Parameter(negative=(), show_default=False)
+
+
+@Parameter(name="*", group=RECORDS)
+@final
+@attrs.frozen(kw_only=True)
+class RecordOptions:
+    """What is kept of a run, and how a later one goes on."""
+
+    joblog: Path | None = None
+    """Append a line for each operation to this file. The columns are those of GNU
+    parallel: Seq, Host, Starttime, JobRuntime, Send, Receive, Exitval, Signal, Command."""
+
+    resume: Annotated[bool, _FLAG] = False
+    """Skip the operations whose numbers are in the job log. The inputs have to be the same, in
+    the same order."""
+
+    resume_failed: Annotated[bool, _FLAG] = False
+    """The same, but do those again that failed."""
+
+    ledger: Path | None = None
+    """Keep what becomes of each input in this file, and skip what it says has ended: the run can
+    be killed, and goes on when it is started again, with its inputs in any order. What was
+    interrupted is cleaned up first. See turnstile ledger --help."""
+
+    retry_failed: Annotated[bool, _FLAG] = False
+    """Do inputs again that the ledger says have failed."""
+
+    accept_changes: Annotated[bool, _FLAG] = False
+    """Go on with a ledger though the commands have changed."""
+
+    fresh: Annotated[bool, _FLAG] = False
+    """Forget what the ledger knows."""
+
+    def make_keeping(self, commands: Mapping[Phase, str | None]) -> Keeping | None:
+        """Return how to keep the run in a ledger, if that is asked for.
+
+        Raises:
+          UsageError: for options without a ledger, or if the user does not want to forget it.
+        """
+        if self.ledger is None:
+            self._refuse_without_ledger()
+            return None
+        if self.fresh:
+            ask_to_forget(self.ledger)
+        return Keeping(
+            path=self.ledger,
+            fingerprint={phase: text for phase, text in commands.items() if text is not None},
+            retry_failed=self.retry_failed,
+            accept_changes=self.accept_changes,
+            fresh=self.fresh,
+        )
+
+    def _refuse_without_ledger(self) -> None:
+        options = {
+            "--retry-failed": self.retry_failed,
+            "--accept-changes": self.accept_changes,
+            "--fresh": self.fresh,
+        }
+        for name, given in options.items():
+            if given:
+                raise UsageError(f"{name} is about a ledger: give --ledger FILE too")
+
+    def read_joblog(self) -> Resumed | None:
+        """Return what the job log says is done, if the run is to go on from there.
+
+        Raises:
+          UsageError: if there is no job log, or it cannot be read.
+        """
+        if not (self.resume or self.resume_failed):
+            return None
+        if self.joblog is None:
+            raise UsageError("--resume reads the job log: give --joblog FILE too")
+        try:
+            return Resumed(self.joblog, failed_again=self.resume_failed)
+        except OSError as error:
+            raise UsageError(f"--joblog: {error}") from None
+
+    def open_joblog(self) -> JobLog | None:
+        """Open the job log, if there is to be one.
+
+        Raises:
+          UsageError: if it cannot be opened.
+        """
+        try:
+            return None if self.joblog is None else JobLog(self.joblog)
+        except OSError as error:
+            raise UsageError(f"--joblog: {error}") from None
