@@ -32,6 +32,7 @@ from ._plan import Plan
 from ._progress import Progress, ProgressSnapshot
 from ._shell import CommandFailed, RunContext, ShellOperation
 from ._signals import STOPS, heeded, leave
+from ._slots import Slots
 from ._stopping import Stopping, UnlessStopping
 from ._summary import Summary
 from ._threads import in_thread
@@ -55,7 +56,7 @@ async def run_plan(plan: Plan) -> int:
     run = CommandRun(plan, progress)
     observer = partial(note_decision, progress)
     with trio.open_signal_receiver(*_signals()) as signals, run.opened():
-        async with open_turnstile(observers=[observer]) as turnstile:
+        async with open_turnstile(observers=[observer, run.slots.look_again]) as turnstile:
             turnstile.add(plan.limiter)
             async with trio.open_nursery() as services:
                 async with trio.open_nursery() as nursery:
@@ -107,7 +108,8 @@ class CommandRun:
         self._plan = plan
         self._progress = progress
         self._printer = Printer(progress)
-        self._launcher = Launcher(progress.note)
+        self._launcher = Launcher(progress.note, plan.shell)
+        self.slots = Slots(plan.limiter)
         self._stopping = Stopping()
         self._started = trio.current_time()
         self._state: State = ""
@@ -160,10 +162,15 @@ class CommandRun:
         context, inputs = self._context(), self._plan.inputs
         # Back-pressure from whatever reads our output. It comes before an input is taken, so
         # that none is lost, and not in `prepare`: a run that stops meanwhile begins nothing.
+        await self._wait_for_room(context)
+        async for given in inputs:
+            yield ShellOperation(context, inputs.taken, given)
+            await self._wait_for_room(context)
+
+    async def _wait_for_room(self, context: RunContext) -> None:
         await self._printer.wait_for_room()
-        async for text in inputs:
-            yield ShellOperation(context, inputs.taken, text)
-            await self._printer.wait_for_room()
+        if context.slots is not None:
+            await context.slots.wait_free()
 
     def _context(self) -> RunContext:
         plan = self._plan
@@ -183,6 +190,7 @@ class CommandRun:
             joblog=plan.joblog,
             joblog_failed=self._log_lost,
             on_cleanup=self._halt_if_due,
+            slots=self.slots if any(each.uses_slot for each in plan.commands.values()) else None,
         )
 
     async def print_outputs(self) -> None:

@@ -17,11 +17,13 @@ from trio.lowlevel import checkpoint
 
 from trio_turnstile import Channels, ConcurrentError, Phase, Scalable
 
+from ._columns import Input
 from ._joblog import Entry, JobLog
 from ._launcher import Launcher
 from ._leftovers import Leftovers
 from ._output import Printer, Stream
 from ._process import Exit, run_shell
+from ._slots import Slots
 from ._stopping import Stopping
 from ._template import Template
 
@@ -36,6 +38,12 @@ class CommandFailed(Exception):
 
     def __init__(self, ending: Exit) -> None:
         super().__init__(str(ending))
+
+
+def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what a run round this one has put there for its inputs."""
+    ours = ("TURNSTILE_INPUT_", "TURNSTILE_SLOT")
+    return {name: value for name, value in environment.items() if not name.startswith(ours)}
 
 
 @final
@@ -63,7 +71,9 @@ class RunContext:
     """Is told if that fails."""
     on_cleanup: Callable[[], object]
     """Is called when the attempts of an operation are over."""
-    environment: Mapping[str, str] = attrs.field(factory=lambda: dict(os.environ))
+    slots: Slots | None = None
+    """Numbers for the operations, if a command mentions its own."""
+    environment: Mapping[str, str] = attrs.field(factory=lambda: _inherited(os.environ))
     """The environment of the commands, without the variables of the operation."""
 
     def finish(self, entry: Entry, streams: Sequence[Stream]) -> None:
@@ -83,13 +93,15 @@ class ShellOperation(Scalable):
     Args:
       context: what the operations of the run share.
       seq: the number of the input, from 1.
-      text: the input.
+      given: the input.
     """
 
-    def __init__(self, context: RunContext, seq: int, text: str) -> None:
+    def __init__(self, context: RunContext, seq: int, given: Input) -> None:
         self.seq = seq
-        self.text = text
+        self.text = given.text
+        self._given = given
         self._context = context
+        self._slot = None if context.slots is None else context.slots.take()
         self._attempt = 0
         self._date = 0.0  # when the attempt began, in seconds since 1970
         self._began = self._ended = 0.0  # the attempt without clean-up, on trio's clock
@@ -143,6 +155,13 @@ class ShellOperation(Scalable):
     async def cleanup(self, channels: Channels) -> None:
         """Run the clean-up command, then log the operation and print its output."""
         self._context.on_cleanup()
+        try:
+            await self._clean_up_and_finish()
+        finally:
+            if self._context.slots is not None and self._slot is not None:
+                self._context.slots.give_back(self._slot)
+
+    async def _clean_up_and_finish(self) -> None:
         if not self.started and self.failure is None:
             return await checkpoint()
         exit_before = self._exit
@@ -177,7 +196,7 @@ class ShellOperation(Scalable):
         self._exit = None
         try:
             exit_ = await run_shell(
-                template.fill(self.text, self.seq),
+                self._fill(template),
                 launcher=self._context.launcher,
                 streams=self._streams,
                 env=self._environment(phase),
@@ -207,9 +226,16 @@ class ShellOperation(Scalable):
     def _close_streams(self) -> None:
         self._context.launcher.close_streams(self._streams, self._context.leftovers.add)
 
+    def _fill(self, template: Template) -> str:
+        return template.fill(self._given, self.seq, self._slot or 1)
+
     def _environment(self, phase: Phase) -> dict[str, str]:
+        slot = {} if self._slot is None else {"TURNSTILE_SLOT": str(self._slot)}
+        columns = enumerate(self._given.columns, 1)
         return {
             **self._context.environment,
+            **slot,
+            **{f"TURNSTILE_INPUT_{number}": column for number, column in columns},
             "TURNSTILE_INPUT": self.text,
             "TURNSTILE_SEQ": str(self.seq),
             "TURNSTILE_ATTEMPT": str(self._attempt),
@@ -225,6 +251,6 @@ class ShellOperation(Scalable):
             received=self._streams[0].size if self._streams else 0,
             exitval=-1 if self._exit is None else self._exit.status,
             signal=0 if self._exit is None else self._exit.signal,
-            command=self._context.commands["work"].fill(self.text, self.seq),
+            command=self._fill(self._context.commands["work"]),
         )
         self._context.finish(entry, self._streams)
