@@ -14,7 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 from trio_turnstile.cli._inputs import LONGEST, FileInputs, GivenInputs, Inputs
 
 
-async def everything(inputs: Inputs) -> list[str]:
+async def everything(inputs: Inputs[str]) -> list[str]:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(inputs.read)
         return [text async for text in inputs]
@@ -51,7 +51,7 @@ async def test_a_file_holds_an_input_a_line(
     data: bytes, null: bool, texts: list[str], tmp_path: Path
 ) -> None:
     """Each line is an input, or each text before a NUL; bytes that are not text are kept."""
-    inputs = FileInputs(file_of(data, tmp_path / "file"), null=null)
+    inputs = FileInputs(file_of(data, tmp_path / "file"), end=b"\0" if null else b"\n")
     assert await everything(inputs) == texts
     assert (inputs.taken, inputs.total) == (len(texts), len(texts))
 

@@ -271,9 +271,7 @@ def test_any_number_of_kills_loses_nothing(spawn: Any, call: Any, here: Path, se
     assert set(lines("cleaned")) == set(inputs)
 
 
-def test_outputs_in_order_do_not_wait_for_what_is_skipped(
-    call: Any, gate: Any, here: Path
-) -> None:
+def test_outputs_in_order_do_not_wait_for_what_is_skipped(call: Any, gate: Any, here: Path) -> None:
     """With --keep-order, the output after skipped inputs is printed as soon as it is there."""
     run(call, 1, 2, 4, work="echo {}")
     options = ("--keep-order", "-j2")

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from trio_turnstile.cli._columns import Columns, Input
 from trio_turnstile.cli._template import Template, quote, quote_visibly
 
-SHELLS = ["/bin/sh", *([f"{bash} --posix"] if (bash := shutil.which("bash")) else [])]
+SHELLS = ["/bin/sh", *([f"{bash} --posix", bash] if (bash := shutil.which("bash")) else [])]
 
 INPUTS = st.binary(max_size=40).map(lambda data: os.fsdecode(data.replace(b"\0", b"")))
 """Any input: bytes other than NUL, whether they are text or not."""
@@ -44,6 +45,11 @@ NASTY = [
 real_shells = settings(
     deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+
+
+def one(text: str) -> Input:
+    """An input of one column."""
+    return Input(text, (text,))
 
 
 def printed(command: str, shell: str = "/bin/sh", **more: object) -> str:
@@ -76,7 +82,7 @@ def test_what_the_placeholders_stand_for(
     text: str, plain: str, stem: str, base: str, folder: str, base_stem: str
 ) -> None:
     """Placeholders stand for the same parts of the input as in GNU parallel."""
-    filled = Template.parse("x {} {.} {/} {//} {/.} {#}").fill(text, 12)
+    filled = Template.parse("x {} {.} {/} {//} {/.} {#}").fill(one(text), 12)
     words = [plain, stem, base, folder, base_stem]
     assert filled == f"x {' '.join(map(quote, words))} 12"
 
@@ -87,13 +93,13 @@ def test_what_the_placeholders_stand_for(
 @real_shells
 def test_a_shell_gives_back_exactly_the_input(shell: str, text: str) -> None:
     """An input of any bytes is one word for the shell, and unchanged."""
-    assert printed(Template.parse("printf %s {}").fill(text, 1), shell) == text
+    assert printed(Template.parse("printf %s {}").fill(one(text), 1), shell) == text
 
 
 @pytest.mark.parametrize("text", NASTY)
 def test_an_input_put_at_the_end_is_one_word(text: str) -> None:
     """A command without a placeholder gets the input as its last argument."""
-    command = Template.parse("printf '[%s]' x", append=True).fill(text, 1)
+    command = Template.parse("printf '[%s]' x", append=True).fill(one(text), 1)
     assert printed(command) == f"[x][{text}]"
 
 
@@ -119,7 +125,7 @@ def test_an_input_put_at_the_end_is_one_word(text: str) -> None:
 )
 def test_placeholders_may_stand_wherever_a_word_may(command: str, output: str) -> None:
     """Quotes, comments, escapes and expansions beside a placeholder do no harm."""
-    filled = Template.parse(command).fill("a b", 7)
+    filled = Template.parse(command).fill(one("a b"), 7)
     assert printed(filled, env={"HOME": "/home"}) == output
 
 
@@ -175,17 +181,17 @@ def test_an_input_is_not_put_at_an_end_that_is_no_place_for_it(command: str) -> 
 @pytest.mark.parametrize("command", ["echo $TURNSTILE_INPUT", "echo {#}", "sleep 1 & echo {}"])
 def test_a_command_that_asks_for_the_input_gets_no_other(command: str) -> None:
     """A command that uses a placeholder or variable does not get the input at its end."""
-    assert Template.parse(command, append=True).fill("", 1).endswith(("INPUT", "1", "''"))
+    assert Template.parse(command, append=True).fill(one(""), 1).endswith(("INPUT", "1", "''"))
 
 
 def test_only_where_it_is_wanted_is_an_input_put_at_the_end() -> None:
     """Without ``append``, a command such as ``rm -rf scratch`` does not get the input."""
-    assert Template.parse("rm -rf scratch").fill("precious", 1) == "rm -rf scratch"
+    assert Template.parse("rm -rf scratch").fill(one("precious"), 1) == "rm -rf scratch"
 
 
 def test_newlines_at_the_end_of_a_command_do_not_part_it_from_its_input() -> None:
     """Trailing newlines, as of a command from a file, are dropped."""
-    assert printed(Template.parse("printf %s\n\n", append=True).fill("a", 1)) == "a"
+    assert printed(Template.parse("printf %s\n\n", append=True).fill(one("a"), 1)) == "a"
 
 
 @pytest.mark.parametrize("command", ["", "  ", "\n"])
@@ -273,12 +279,12 @@ def test_an_input_is_not_put_at_the_end_of_a_command_that_would_evaluate_it() ->
 @pytest.mark.parametrize("command", ["n=$(printf %d {}); echo $((n + 1))", "[ {} = 5 ] || echo {}"])
 def test_the_way_out_is_safe(command: str, trap: Path) -> None:
     """What the error proposes evaluates nothing in bash."""
-    filled = Template.parse(command).fill("a[$(pwned 1)]", 1)
+    filled = Template.parse(command).fill(one("a[$(pwned 1)]"), 1)
     printed(filled, SHELLS[-1], cwd=trap / "here", env={"PATH": str(trap / "bin")})
     assert not (trap / "trace").exists()
 
 
-@pytest.mark.parametrize("placeholder", ["{1}", "{2/.}", "{%}", "{..}", "{+/}", "{=s/a/b/=}"])
+@pytest.mark.parametrize("placeholder", ["{..}", "{+/}", "{=s/a/b/=}"])
 def test_other_placeholders_of_parallel_are_refused(placeholder: str) -> None:
     """They would be taken for text in silence; in quotes or with a backslash they are text."""
     with pytest.raises(ValueError, match="is a placeholder of GNU parallel"):
@@ -294,8 +300,97 @@ def test_a_visible_quote_is_the_same_word(text: str) -> None:
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", quoted)
 
 
+SEVERAL = Columns(2)
+TWO = Input("d/a.x d/b.y", ("d/a.x", "d/b c.y"))
+
+
+@pytest.mark.parametrize(
+    ("command", "filled"),
+    [
+        ("x {1} {2}", "x 'd/a.x' 'd/b c.y'"),
+        ("x {2.}{1/}{1//}{2/.}", "x 'd/b c''a.x''d''b c'"),
+        ("x {-1} {-2/}", "x 'd/b c.y' 'a.x'"),
+        ("x {} {/} -- {#}{%}", "x 'd/a.x' 'd/b c.y' 'a.x' 'b c.y' -- 74"),
+        ("x", "x 'd/a.x' 'd/b c.y'"),
+        ("for f in {}; do x; done", "for f in 'd/a.x' 'd/b c.y'; do x; done"),
+        ("x user@{1} 'a{3}' \\{1}", "x user@'d/a.x' 'a{3}' \\{1}"),
+    ],
+)
+def test_what_the_placeholders_of_columns_stand_for(command: str, filled: str) -> None:
+    """A number is a column, a negative one counts from the last, and {} is all as words."""
+    assert Template.parse(command, SEVERAL, append=True).fill(TWO, 7, 4) == filled
+
+
+def test_a_column_has_a_name() -> None:
+    """Any text can be a name; the longest that fits is meant, and a part of it can be taken."""
+    columns = Columns(3, ("f", "f 2", ""))
+    given = Input("", ("a/b.c", "d/e.f", "g"))
+    filled = Template.parse("x {f} {f 2} {f/} {f 2.} {3} ${f}", columns).fill(given, 1)
+    assert filled == "x 'a/b.c' 'd/e.f' 'b.c' 'd/e' 'g' ${f}"
+
+
+def test_a_column_that_an_input_lacks_is_empty() -> None:
+    """It is still one word."""
+    template = Template.parse("x {1} {2} {-2} {7/}", Columns(None))
+    assert template.fill(one("a"), 1) == "x 'a' '' '' ''"
+
+
+@pytest.mark.parametrize(
+    ("command", "columns", "hint"),
+    [
+        ("x {3}", SEVERAL, "{3} is no column: inputs have 2"),
+        ("x {-3/}", SEVERAL, "{-3/} is no column: inputs have 2"),
+        ("x {0}", Columns(None), "{0} is no column"),
+        ("x {2}", Columns(), "further ones come from several sources (:::, -a), --colsep"),
+        ("x {foo}", Columns(), "names come with --header"),
+        ("x {foo.}", Columns(2, ("a", "b")), "{foo.} is no column, as the names are a, b"),
+        ("x {a}>{b}", Columns(1, ("a",)), "{b} is no column"),
+        ("x '{1}'", SEVERAL, "{1} is in quotes"),
+        ('x "{a}"', Columns(2, ("a", "b")), "{a} is in quotes"),
+        ("cat <<E\n{1}\nE", SEVERAL, "only the shell can tell"),
+        ("x out/{}", SEVERAL, "'out/{}' joins several words to one"),
+        ("x={}", SEVERAL, "joins several words to one"),
+        ("x >{}", SEVERAL, "joins several words to one"),
+        ("x {}{}", SEVERAL, "joins several words to one"),
+        ("test {1} {2}", SEVERAL, "an operand of test, beside another"),
+        ("test {}", SEVERAL, "an operand of test, beside another"),
+        ('[ {1} "$TURNSTILE_INPUT_2" ]', SEVERAL, "an operand of [, beside another"),
+        ("printf {} x", Columns(), "an option of printf"),
+        ("printf -v x {1}", SEVERAL, "an option of printf"),
+        ("declare -n x={}", Columns(), "declare"),
+        ("echo $((TURNSTILE_INPUT_2))", SEVERAL, "the variable TURNSTILE_INPUT_2"),
+    ],
+)
+def test_what_is_no_placeholder_for_these_columns_is_refused(
+    command: str, columns: Columns, hint: str
+) -> None:
+    """The error says which there are, or what else to write."""
+    with pytest.raises(ValueError, match=re.escape(hint)):
+        Template.parse(command, columns)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "x {a,b} {a..c} ${x} ${1}",
+        "awk '{print}' x",
+        "awk {print} x",
+        "git show HEAD@{u}",
+        "exec {fd}>x",
+        "{ x; }",
+        "f() { x; }",
+        "grep -E 'a{2}' x",
+        "x \\{foo} '{foo}'",
+        'x "${foo}"',
+    ],
+)
+def test_braces_of_the_shell_are_text(command: str) -> None:
+    """What is no placeholder of ours, nor looks like one, goes to the shell as it is."""
+    assert Template.parse(command).fill(one("a"), 1) == command
+
+
 FRAGMENTS = [
-    *("{}", "{.}", "{/}", "{//}", "{/.}", "{#}"),
+    *("{}", "{.}", "{/}", "{//}", "{/.}", "{#}", "{%}", "{1}", "{2}", "{2/.}", "{-1}"),
     *("'", '"', "\\", "`", "$", "#", "(", ")", "{", "}", "[", "]", ";", "&", "|", "<", ">"),
     *(" ", "\n", "\t", "\r", "\xa0", "a", ":", "=", "!", "*", "~", "%", "-"),
     *(
@@ -315,10 +410,14 @@ FRAGMENTS = [
         "&>",
         "<>",
     ),
+    *("[ ", "test ", "printf ", "export ", " -v ", "--"),
     *("[[ ", " -gt ", " ]]", "let ", "x=", "$((x))", "a[", "unset ", "declare -i "),
     *("\\\n", " #", "''", '""', "'a'", '"a"', '"$(', ')"', "echo ", "E\n", "if ", "fi"),
 ]
 HOSTILE = ["'", '"', "`", "$(", ")", "\\", "\n", ";", "|", "&", "#", "${x:-", "}", " ", "x", "{}"]
+WORDS = ["-v", "-gt", "-n", "-va[$(pwned 1)]", "="]
+"""What is no code itself, but makes some shells evaluate the word beside it."""
+
 CODE = [
     "a[$(pwned 1)]",
     "pwned 1",
@@ -346,17 +445,21 @@ def trap(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("shell", SHELLS)
 @given(
     command=st.lists(st.sampled_from(FRAGMENTS), max_size=10).map("".join),
-    text=st.lists(st.sampled_from(HOSTILE + CODE), max_size=6).map("".join),
+    texts=st.lists(st.sampled_from(HOSTILE + CODE + WORDS), max_size=6),
     code=st.sampled_from(CODE),
+    several=st.booleans(),
     append=st.booleans(),
 )
 @real_shells
 def test_no_input_is_ever_code(
-    shell: str, command: str, text: str, code: str, append: bool, trap: Path
+    shell: str, command: str, texts: list[str], code: str, several: bool, append: bool, trap: Path
 ) -> None:
     """Any command is either refused, or an input in it is only an argument."""
+    text = "".join(texts)
+    given = Input(text, (*texts, code, text)) if several else one(f"{text}{code}{text}")
+    columns = Columns(None if several else 1)
     try:
-        filled = Template.parse(f": {command}", append=append).fill(f"{text}{code}{text}", 1)
+        filled = Template.parse(f": {command}", columns, append=append).fill(given, 1)
     except ValueError:
         return
     printed(filled, shell, cwd=trap / "here", env={"PATH": str(trap / "bin")})

@@ -9,7 +9,7 @@ from typing import Any
 
 from cyclopts import App, CycloptsError
 
-from ._arguments import UsageError, check_arguments
+from ._arguments import MARKS, UsageError, check_arguments
 from ._exit_status import USAGE
 from ._printable import printable_lines
 
@@ -19,18 +19,19 @@ _COMMANDS = ("run", "ledger", "simulate")
 def launch(arguments: list[str]) -> int:
     """Run the command of a command line, and return its exit status.
 
-    The parser does not see what comes after ``--``: it is slow with many arguments, and
+    The parser does not see what comes after ``--`` or ``:::``: it is slow with many arguments, and
     does not report a ``--`` that has nothing after it.
     """
-    end = arguments.index("--") if "--" in arguments else len(arguments)
     name = arguments[0] if arguments and arguments[0] in _COMMANDS else ""
+    ends = {"--", *MARKS} if name == "run" else {"--"}
+    end = next((at for at, each in enumerate(arguments) if each in ends), len(arguments))
     app = _make_app(name)
     try:
         if name == "run":
             check_arguments(arguments[1:end], ended=end < len(arguments))
         command, bound, unparsed = _parse(app, arguments[:end])
         if "rest" in unparsed:
-            bound.arguments["rest"] = arguments[end + 1 :] if end < len(arguments) else None
+            bound.arguments["rest"] = arguments[end:] if end < len(arguments) else None
         elif end < len(arguments):
             command, bound, _ = _parse(app, arguments)
         return command(*bound.args, **bound.kwargs) or 0

@@ -14,15 +14,17 @@ from ._printable import printable
 _FLAGS = frozenset(
     {
         *("--null", "--dry-run", "--quiet", "--keep-order", "--line-buffer", "--lb", "--ungroup"),
-        *("--resume", "--resume-failed", "--retry-failed", "--accept-changes", "--fresh"),
-        *("--help", "--version"),
+        *("--header", "--shuf", "--resume", "--resume-failed", "--retry-failed"),
+        *("--accept-changes", "--fresh", "--help", "--version"),
     }
 )
 """The long options that take no value."""
 
 _FLAG_LETTERS = "0hkqu"
 _HELP = frozenset({"--help", "-h", "--version"})
-_OF_PARALLEL = frozenset({":::", "::::", ":::+", "::::+"})
+
+MARKS = frozenset({":::", "::::", ":::+", "::::+"})
+"""What begins a source of inputs; the options end there."""
 
 
 class UsageError(Exception):
@@ -30,16 +32,16 @@ class UsageError(Exception):
 
 
 def check_arguments(arguments: Sequence[str], *, ended: bool) -> None:
-    """Check the arguments before the ``--``.
+    """Check the arguments before the ``--`` or the first mark.
 
     Args:
       arguments: what comes after ``run``.
-      ended: whether there is a ``--``.
+      ended: whether there is a ``--`` or a mark.
 
     Raises:
       UsageError: if an option may be the name of a file, or ``--work`` is missing.
     """
-    options, first_input = _split(arguments)
+    options = _split(arguments)
     names = {option.partition("=")[0] for option in options}
     if names & _HELP:
         return
@@ -51,15 +53,10 @@ def check_arguments(arguments: Sequence[str], *, ended: bool) -> None:
             )
     if "--work" not in names:
         raise UsageError("--work is missing: the command to run for each input")
-    if first_input in _OF_PARALLEL:
-        raise UsageError(
-            f"{first_input} is of GNU parallel: write -- before the inputs, or name a file of "
-            "them by --arg-file"
-        )
 
 
-def _split(arguments: Sequence[str]) -> tuple[list[str], str | None]:
-    """Return the options, without values that stand apart, and the first input."""
+def _split(arguments: Sequence[str]) -> list[str]:
+    """Return the options, without values that stand apart."""
     options: list[str] = []
     first_input: str | None = None
     rest = iter(arguments)
@@ -75,7 +72,7 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], str | None]:
         options.append(argument)
         if _takes_next(argument):
             next(rest, None)
-    return options, first_input
+    return options
 
 
 def _takes_next(option: str) -> bool:

@@ -14,12 +14,15 @@ sees what stands in the command. It does not see what a script does that the com
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import final
 
 HOLE = "\0"
 """Stands for a placeholder in a word."""
+
+WORDS = "\1"
+"""Stands for a placeholder that is any number of words."""
 
 _EVALUATE = frozenset(
     {
@@ -41,26 +44,33 @@ _COMPARISONS = frozenset({"-eq", "-ne", "-lt", "-le", "-gt", "-ge"})
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)\+?=", re.ASCII)
 _INDEX = re.compile(r"(?:[A-Za-z_]\w*)?\[[^\]]*\0", re.ASCII)
 _ARITHMETIC = re.compile(r"\(\(.*?\)\)|\$\[.*?\]|\blet\b.*|\[\[.*?\]\]", re.DOTALL)
-_FOREIGN = re.compile(r"\{(?:\d+[./]*|%|\.\.+|/\.\.+|[+=].*)\}", re.ASCII)
+_DESCRIPTOR = re.compile(r"\{[A-Za-z_]\w*\}", re.ASCII)  # as in exec {fd}>file of bash
 
 
 @final
 class Guard:
-    """Reads the tokens of a command, and refuses what would be evaluated."""
+    """Reads the tokens of a command, and refuses what would be evaluated.
 
-    def __init__(self) -> None:
+    Args:
+      refuse_unknown: checks what is not quoted of a word.
+    """
+
+    def __init__(self, refuse_unknown: Callable[[str], object]) -> None:
+        self._refuse_unknown = refuse_unknown
         self._words: list[str] = []
         self._word = ""  # as the shell sees it, without quotes
         self._plain = ""  # what of it was not quoted
         self._is_target = False  # of a redirection
         self._in_test = False  # between [[ and ]]
-        self._holders = {"TURNSTILE_INPUT"}  # variables that may hold an input
+        self._holders = {r"TURNSTILE_INPUT(?:_\d+)?"}  # variables that may hold an input
         self._evaluated: list[str] = []
         self._integers = False
 
     def read(self, kind: str, text: str) -> None:
         """Take in the next token."""
         if kind in ("space", "operator", "redirection", "comment"):
+            if kind == "redirection" and _DESCRIPTOR.fullmatch(self._plain):
+                self._plain = ""
             self._end_word()
             self._is_target = kind == "redirection" and "&" not in text
             if kind == "operator" and not self._in_test:
@@ -81,14 +91,16 @@ class Guard:
         self._end_command()
         for text in self._evaluated:
             for name in sorted(self._holders):
-                if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text):
-                    raise ValueError(_refusal(f"the variable {name} in {_short(text)!r}"))
+                if found := re.search(rf"(?<!\w){name}(?!\w)", text):
+                    raise ValueError(_refusal(f"the variable {found[0]} in {_short(text)!r}"))
 
     def _read_part(self, kind: str, text: str) -> None:
         if text == "\\\n":
             return
         if kind == "placeholder":
             text = HOLE
+        elif kind == "placeholders":
+            text = WORDS
         elif kind == "escape":
             text = text[1:]
         elif kind == "quoted":
@@ -102,10 +114,13 @@ class Guard:
     def _end_word(self) -> None:
         word, self._word = self._word, ""
         plain, self._plain = self._plain, ""
-        foreign = _FOREIGN.search(plain)
-        if foreign:
-            raise ValueError(_foreign(foreign[0]))
+        self._refuse_unknown(plain)
+        if WORDS in word and (word != WORDS or self._is_target):
+            raise ValueError(_part_of_a_word(word.replace(WORDS, "{}").replace(HOLE, "..")))
         if not word or self._is_target:
+            return
+        if word == WORDS:
+            self._words += [HOLE, HOLE]
             return
         if _INDEX.match(word):
             raise ValueError(_refusal("an index of an array"))
@@ -128,13 +143,13 @@ class Guard:
                 self._holders.add(assigned[1])
                 self._refuse_if(self._integers, "the value of an integer")
         if len(words) > 3 and "for" in words[:2] and any(map(self._holds_input, words[3:])):
-            self._holders.add(words[words.index("for") + 1])
+            self._holders.add(re.escape(words[words.index("for") + 1]))
         if words[:1] == ["set"] and any(map(self._holds_input, words)):
-            self._holders.update("123456789@*")
+            self._holders.update(("[1-9]", "@", r"\*"))
 
     def _holds_input(self, word: str) -> bool:
         return HOLE in word or any(
-            re.search(rf"\$\{{?{re.escape(name)}(?!\w)", word) for name in self._holders
+            re.search(rf"\$\{{?{name}(?!\w)", word) for name in self._holders
         )
 
     def _check_command(self, command: str, words: Sequence[str]) -> None:
@@ -147,13 +162,17 @@ class Guard:
             self._refuse_if(any(HOLE in word for word in words), "an operand of [[ ]]")
             self._evaluated += _operands(words)
         elif command in ("[", "test"):
+            # Whatever stands beside an operand may be an operator, such as -v or -gt.
+            pairs = pairwise(map(self._holds_input, words))
+            self._refuse_if(any(map(all, pairs)), f"an operand of {command}, beside another")
             compared = [*_operands(words), *_after("-v", words), *_after("-t", words)]
             self._refuse_if(any(HOLE in word for word in compared), f"an operand of {command}")
         elif command == "printf":
             self._refuse_if(any(HOLE in word for word in _after("-v", words)), "a name")
+            self._refuse_if(_may_be_option(words), "an option of printf")
 
     def _check_declaration(self, command: str, words: Sequence[str]) -> None:
-        integers = any(re.match(r"[-+]\w*i", word) for word in words)
+        integers = any(re.match(r"[-+]\w*[in]", word) for word in words)
         self._integers = self._integers or integers
         for word in words:
             name = word.partition("=")[0]
@@ -188,6 +207,19 @@ def _after(option: str, words: Sequence[str]) -> list[str]:
     return [word for before, word in pairwise(words) if before == option]
 
 
+def _may_be_option(words: Sequence[str]) -> bool:
+    """Tell whether an input stands where printf looks for its options."""
+    before = ""
+    for word in words:
+        if before != "-v":
+            if word.startswith(HOLE) or (word.startswith("-") and HOLE in word):
+                return True
+            if word == "--" or not word.startswith("-"):
+                return False
+        before = "" if before == "-v" else word
+    return False
+
+
 def _short(text: str) -> str:
     return text if len(text) < 40 else text[:40] + "..."
 
@@ -199,8 +231,8 @@ def _refusal(place: str) -> str:
     )
 
 
-def _foreign(placeholder: str) -> str:
+def _part_of_a_word(word: str) -> str:
     return (
-        f"{placeholder} is a placeholder of GNU parallel that turnstile does not have: {{}} is the "
-        f"input, {{#}} its number; for the text itself write '{placeholder}' with quotes"
+        f"{word!r} joins several words to one: {{}} is each column of an input as a word of its "
+        "own. Name the column, as in {1}, or put blanks round {}"
     )

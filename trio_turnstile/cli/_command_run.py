@@ -27,7 +27,7 @@ from trio_turnstile import (
 
 from ._decisions import note_decision
 from ._keeping import open_kept
-from ._kept_inputs import KeptInputs, text_of
+from ._kept_inputs import KeptInputs, input_of
 from ._launcher import Launcher
 from ._leftovers import Leftovers
 from ._open_progress import open_progress
@@ -36,6 +36,7 @@ from ._printer import Printer
 from ._progress import Progress, ProgressSnapshot
 from ._shell import CommandFailed, RunContext, ShellOperation
 from ._signals import STOPS, heeded, leave
+from ._slots import Slots
 from ._stopping import Stopping, UnlessStopping
 from ._summary import Summary
 from ._threads import in_thread
@@ -68,7 +69,7 @@ async def _run(plan: Plan, ledger: Ledger | None) -> int:
     run = CommandRun(plan, progress, ledger)
     observer = partial(note_decision, progress)
     with trio.open_signal_receiver(*_signals()) as signals, run.opened():
-        async with open_turnstile(observers=[observer]) as turnstile:
+        async with open_turnstile(observers=[observer, run.slots.look_again]) as turnstile:
             turnstile.add(plan.limiter)
             async with trio.open_nursery() as services:
                 async with trio.open_nursery() as nursery:
@@ -125,7 +126,8 @@ class CommandRun:
         order = plan.output.make_order()
         self._printer = Printer(progress, order)
         self._outlet = plan.output.make_outlet(self._printer, order, self._output_lost)
-        self._launcher = Launcher(progress.note)
+        self._launcher = Launcher(progress.note, plan.shell)
+        self.slots = Slots(plan.limiter)
         self._stopping = Stopping()
         self._started = trio.current_time()
         self._state: State = ""
@@ -185,10 +187,10 @@ class CommandRun:
         await self._printer.wait_for_room()
         places = count(1)
         for left in await self._inputs.interrupted():
-            yield ShellOperation(context, left.number, text_of(left), next(places), left)
+            yield ShellOperation(context, left.number, input_of(left), next(places), left)
             await self._printer.wait_for_room()
-        async for number, text in self._inputs:
-            yield ShellOperation(context, number, text, next(places))
+        async for number, given in self._inputs:
+            yield ShellOperation(context, number, given, next(places))
             await self._printer.wait_for_room()
 
     def _context(self) -> RunContext:
@@ -209,6 +211,7 @@ class CommandRun:
             joblog=plan.joblog,
             joblog_failed=self._log_lost,
             on_cleanup=self._halt_if_due,
+            slots=self.slots if any(each.uses_slot for each in plan.commands.values()) else None,
         )
 
     async def print_outputs(self) -> None:

@@ -11,13 +11,14 @@ import trio
 
 from trio_turnstile import Phase
 
+from ._columns import Input
 from ._exit_status import status_of_signal
 from ._inputs import Inputs, describe_input_error
 from ._output import write_all
 from ._template import Template, quote_visibly
 
 
-async def print_commands(commands: Mapping[Phase, Template], inputs: Inputs) -> int:
+async def print_commands(commands: Mapping[Phase, Template], inputs: Inputs[Input]) -> int:
     """Print the commands for each input, and return the exit status."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(inputs.read)
@@ -26,11 +27,12 @@ async def print_commands(commands: Mapping[Phase, Template], inputs: Inputs) -> 
     return status
 
 
-async def _print_each(commands: Mapping[Phase, Template], inputs: Inputs) -> int:
+async def _print_each(commands: Mapping[Phase, Template], inputs: Inputs[Input]) -> int:
     try:
-        async for text in inputs:
+        async for given in inputs:
             lines = [
-                template.fill(text, inputs.taken, quote_visibly) for template in commands.values()
+                template.fill(given, inputs.taken, quoted=quote_visibly)
+                for template in commands.values()
             ]
             try:
                 write_all(1, os.fsencode("\n".join(lines) + "\n"))

@@ -16,8 +16,9 @@ import stat
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, Self, TypeAlias, final
+from typing import Protocol, Self, TypeAlias, TypeVar, final
 
+import attrs
 from trio.lowlevel import ParkingLot, checkpoint
 
 from ._threads import in_thread
@@ -30,16 +31,26 @@ InputError: TypeAlias = OSError | ValueError
 
 _CHUNK = 1 << 16
 
+T_co = TypeVar("T_co", covariant=True)
 
-class Inputs(Protocol):
+
+class Inputs(Protocol[T_co]):
     """An async iterator of inputs, which keeps count of them."""
 
-    taken: int
-    """How many were taken so far."""
-    total: int | None
-    """How many there are; ``None`` while that is unknown."""
-    error: InputError | None
-    """What `__anext__` has raised in place of an input, if it has."""
+    @property
+    def taken(self) -> int:
+        """How many were taken so far."""
+        ...
+
+    @property
+    def total(self) -> int | None:
+        """How many there are; ``None`` while that is unknown."""
+        ...
+
+    @property
+    def error(self) -> InputError | None:
+        """What `__anext__` has raised in place of an input, if it has."""
+        ...
 
     async def read(self) -> None:
         """Read the inputs ahead of `__anext__`; must run in a task of its own."""
@@ -48,7 +59,7 @@ class Inputs(Protocol):
         """Return itself."""
         ...
 
-    async def __anext__(self) -> str:
+    async def __anext__(self) -> T_co:
         """Wait for an input and take it.
 
         Raises:
@@ -84,17 +95,27 @@ class GivenInputs:
 
 
 @final
+@attrs.frozen
+class OpenFile:
+    """A file that was read from already."""
+
+    fd: int
+    ahead: bytes
+    """What was read of the inputs."""
+
+
+@final
 class FileInputs:
     """Inputs from a file, one per line. Bytes that are not text are kept as they are.
 
     Args:
-      path: the file; ``None`` for standard input.
-      null: whether inputs end with NULs instead of newlines.
+      file: its path, or the file if it is open already; ``None`` for standard input.
+      end: what an input ends with.
     """
 
-    def __init__(self, path: Path | None, *, null: bool = False) -> None:
-        self._path = path
-        self._end = b"\0" if null else b"\n"
+    def __init__(self, file: Path | OpenFile | None, *, end: bytes = b"\n") -> None:
+        self._file = file
+        self._end = end
         self._records: deque[bytes] = deque()
         self._ahead = 0  # bytes in the records, and one for the end of each
         self._rest = b""
@@ -109,10 +130,7 @@ class FileInputs:
     async def read(self) -> None:
         """Read to the end, only a little ahead of what is taken."""
         try:
-            # Opening a named pipe waits for its writer, so a thread does it. We never close
-            # the file: when the run ends, a thread may still be reading it.
-            fd = 0 if self._path is None else await in_thread(os.open, self._path, os.O_RDONLY)
-            await self._read_from(fd)
+            await self._read_from(await self._open())
         except (OSError, ValueError) as error:
             self._failure = error
         self._at_end = True
@@ -136,29 +154,43 @@ class FileInputs:
         self.taken += 1
         return os.fsdecode(record)
 
-    async def _read_from(self, fd: int) -> None:
+    async def _open(self) -> OpenFile:
+        if isinstance(self._file, OpenFile):
+            return self._file
+        # Opening a named pipe waits for its writer, so a thread does it. We never close the
+        # file: when the run ends, a thread may still be reading it.
+        fd = 0 if self._file is None else await in_thread(os.open, self._file, os.O_RDONLY)
+        return OpenFile(fd, b"")
+
+    async def _read_from(self, file: OpenFile) -> None:
+        fd = file.fd
         regular = stat.S_ISREG(os.fstat(fd).st_mode)
-        start = os.lseek(fd, 0, os.SEEK_CUR) if regular else 0
-        while chunk := await in_thread(_read, fd):
+        start = os.lseek(fd, 0, os.SEEK_CUR) - len(file.ahead) if regular else 0
+        self._split(file.ahead)
+        while chunk := await in_thread(read_chunk, fd):
             self._split(chunk)
             if regular and self.total is None:
                 self.total = await in_thread(_count, fd, start, self._end)
             while self._ahead >= _CHUNK:
                 await self._reader.park()
         if self._rest:
-            self._split(self._end)
+            self._keep(self._rest)
+            self._taker.unpark()
         self.total = self.taken + len(self._records)
 
     def _split(self, chunk: bytes) -> None:
         *records, self._rest = (self._rest + chunk).split(self._end)
         for record in records:
-            if b"\0" in record:
-                raise ValueError(self._unusable())
-            self._records.append(record)
-            self._ahead += len(record) + 1
+            self._keep(record)
         if len(self._rest) > LONGEST:
             raise ValueError(self._unusable())
         self._taker.unpark()
+
+    def _keep(self, record: bytes) -> None:
+        if b"\0" in record:
+            raise ValueError(self._unusable())
+        self._records.append(record)
+        self._ahead += len(record) + 1
 
     def _unusable(self) -> str:
         return (
@@ -172,7 +204,7 @@ def describe_input_error(error: InputError) -> str:
     return f"cannot read the rest of the inputs: {error}"
 
 
-def _read(fd: int) -> bytes:
+def read_chunk(fd: int) -> bytes:
     """Read from ``fd``, even if another process has made it non-blocking."""
     while True:
         try:
@@ -182,7 +214,10 @@ def _read(fd: int) -> bytes:
 
 
 def _count(fd: int, offset: int, end: bytes) -> int:
-    count, last = 0, end
+    count, rest = 0, b""
     while chunk := os.pread(fd, 1 << 20, offset):
-        count, last, offset = count + chunk.count(end), chunk[-1:], offset + len(chunk)
-    return count + (last != end)
+        offset += len(chunk)
+        *ended, rest = (rest + chunk).rsplit(end, 1)
+        count += len(ended) and ended[0].count(end) + 1
+        rest = rest[-len(end) :]  # an end of several bytes may lie across two chunks
+    return count + bool(rest)

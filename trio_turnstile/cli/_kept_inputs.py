@@ -8,6 +8,7 @@ from typing import Self, final
 
 from trio_turnstile import Ledger, LedgerEntry, LedgerError, Report
 
+from ._columns import Input
 from ._inputs import InputError
 from ._plan import Plan
 from ._shell import ShellOperation
@@ -16,14 +17,14 @@ _AT_ONCE = 1000
 """How many inputs that are left are noted at once."""
 
 
-def text_of(entry: LedgerEntry) -> str:
+def input_of(entry: LedgerEntry) -> Input:
     """Return the input of an operation in a ledger."""
-    return entry.identity.strip("\0")
+    return Input.of_identity(entry.identity)
 
 
 @final
 class KeptInputs:
-    """Gives the number and the text of each input that was not dealt with.
+    """Gives each input that was not dealt with, with its number.
 
     Args:
       plan: what the user asks for.
@@ -50,22 +51,22 @@ class KeptInputs:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> tuple[int, str]:
+    async def __anext__(self) -> tuple[int, Input]:
         inputs = self._plan.inputs
         while True:
-            text = await anext(inputs)
-            if not self._is_done(inputs.taken, text):
-                return inputs.taken, text
+            given = await anext(inputs)
+            if not self._is_done(inputs.taken, given):
+                return inputs.taken, given
 
-    def _is_done(self, number: int, text: str) -> bool:
-        if text in self._again:
-            self._again.remove(text)
+    def _is_done(self, number: int, given: Input) -> bool:
+        if given.identity in self._again:
+            self._again.remove(given.identity)
             return True
         resumed, work = self._plan.resumed, self._plan.commands["work"]
         if resumed is None:
             return False
         try:
-            done = resumed.is_done(number, lambda: work.fill(text, number))
+            done = resumed.is_done(number, lambda: work.fill(given, number))
         except ValueError as error:
             self.error = error
             raise
@@ -83,8 +84,8 @@ class KeptInputs:
         ]
         with suppress(LedgerError, OSError, ValueError):  # the user was told
             if self._plan.inputs.total is not None:
-                async for _, text in self:
-                    left.append(text or "\0")
+                async for _, given in self:
+                    left.append(given.identity)
                     if len(left) >= _AT_ONCE:
                         await self._ledger.leave(left)
                         left.clear()

@@ -56,10 +56,12 @@ class Launcher:
 
     Args:
       note: shows a line to the user.
+      shell: runs the commands.
     """
 
-    def __init__(self, note: Callable[[str], object]) -> None:
+    def __init__(self, note: Callable[[str], object], shell: str = "/bin/sh") -> None:
         self._note = note
+        self._shell = shell
         self._noted: set[int | None] = set()
         self._running: set[int] = set()
         self._starting: set[object] = set()  # of a set, threads may share the changes
@@ -105,12 +107,12 @@ class Launcher:
         env: Mapping[str, str],
         cleanup: bool = False,
     ) -> subprocess.Popen[bytes]:
-        """Start a command with ``/bin/sh``, as the head of a session; `ended` must follow.
+        """Start a command with the shell, as the head of a session; `ended` must follow.
 
         Raises:
           OSError: if it cannot be started.
         """
-        popen = partial(open_shell, command, streams, env)
+        popen = partial(open_shell, command, streams, env, self._shell)
         return await self._when_possible(
             partial(self._start, popen), lambda: self._running or self._starting, cleanup=cleanup
         )
@@ -227,11 +229,11 @@ class Launcher:
 
 
 def open_shell(
-    command: str, streams: Sequence[Pipe], env: Mapping[str, str]
+    command: str, streams: Sequence[Pipe], env: Mapping[str, str], shell: str
 ) -> subprocess.Popen[bytes]:
     """Start a command in a session of its own."""
     return subprocess.Popen(
-        ["/bin/sh", "-c", command],
+        [shell, "-c", command],
         stdin=subprocess.DEVNULL,
         stdout=streams[0].write_end,
         stderr=streams[1].write_end,

@@ -14,6 +14,7 @@ from cyclopts import Parameter
 from trio_turnstile import LedgerEntry, LedgerError, read_ledger
 
 from ._arguments import UsageError
+from ._columns import Input
 from ._printable import printable
 from ._units import format_clock
 
@@ -79,7 +80,8 @@ def _print_json(entries: Iterable[LedgerEntry]) -> None:
 def _as_dict(entry: LedgerEntry) -> dict[str, object]:
     return {
         "number": entry.number,
-        "input": entry.identity,
+        "input": Input.of_identity(entry.identity).text,
+        "columns": Input.of_identity(entry.identity).columns,
         "outcome": "open" if entry.is_open else entry.outcome,
         "phase": entry.phase,
         "attempt": entry.attempt,
@@ -105,7 +107,7 @@ def _columns(entry: LedgerEntry) -> Iterator[str]:
     yield f"{_standing(entry):<15}"
     yield f"{datetime.fromtimestamp(entry.began):%Y-%m-%d %H:%M:%S}" if began else " " * 19
     yield f"{'' if took is None else format_clock(took):>8}"
-    yield f"{printable(entry.identity)}"
+    yield printable(Input.of_identity(entry.identity).text)
     if entry.error is not None and not entry.is_open:
         yield f" ({printable(_reason(entry.error))})"
 

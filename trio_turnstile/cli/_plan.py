@@ -9,6 +9,7 @@ import attrs
 
 from trio_turnstile import Halt, Limiter, Phase
 
+from ._columns import Input
 from ._inputs import Inputs
 from ._joblog import JobLog
 from ._keeping import Keeping
@@ -23,10 +24,12 @@ from ._units import Duration
 class Plan:
     """What the user asks of a run."""
 
-    inputs: Inputs
+    inputs: Inputs[Input]
     """What to run the commands for."""
     commands: Mapping[Phase, Template]
     """The commands by phase."""
+    shell: str
+    """The path of the shell that runs them."""
     limiter: Limiter
     """Bounds how many operations run at a time."""
     timeout: float | None

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import resource
-import stat
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated
 
 import trio
@@ -18,13 +16,15 @@ from cyclopts.validators import Number
 from trio_turnstile import Halt, Limiter, Phase, Throttle
 
 from ._arguments import UsageError
+from ._columns import Columns
 from ._command_run import run_plan
 from ._dry_run import print_commands
-from ._inputs import FileInputs, GivenInputs, Inputs
+from ._input_options import INPUTS, InputOptions
 from ._options import OUTPUT, Cmd, Seconds, to_duration
 from ._output_options import OutputOptions
 from ._plan import Plan
 from ._record_options import RecordOptions
+from ._shells import find_shell
 from ._template import Template
 from ._units import Duration, parse_halt
 
@@ -35,29 +35,26 @@ _FEW_FILES, _FEW_FILES_EACH = 25, 5
 """The same if the output of the operations is short."""
 
 _COMMANDS = Group("Commands", sort_key=1)
-_INPUTS = Group("Inputs", sort_key=2)
 _LIMIT = Group("Limit", sort_key=3)
 _FAILURES = Group("Failures", sort_key=4)
 
 _HALF_A_MINUTE, _FIVE_SECONDS = Duration(30), Duration(5)
 
 _DEFAULT_OUTPUT, _DEFAULT_RECORDS = OutputOptions(), RecordOptions()
+_DEFAULTS = InputOptions()
 
 _NONE_OR_MORE = Number(gte=0)
 _ONE_OR_MORE = Number(gte=1)
 
 
 def run(
-    *inputs: Annotated[str, Parameter(group=_INPUTS)],
+    *inputs: Annotated[str, Parameter(group=INPUTS)],
     work: Annotated[Cmd, Parameter(group=_COMMANDS)],
     prepare: Annotated[Cmd | None, Parameter(group=_COMMANDS)] = None,
     monitor: Annotated[Cmd | None, Parameter(group=_COMMANDS)] = None,
     cleanup: Annotated[Cmd | None, Parameter(group=_COMMANDS)] = None,
-    arg_file: Annotated[
-        Path | None,
-        Parameter(name=["--arg-file", "-a"], allow_leading_hyphen=True, group=_INPUTS),
-    ] = None,
-    null: Annotated[bool, Parameter(name=["--null", "-0"], negative=(), group=_INPUTS)] = False,
+    shell: Annotated[str, Parameter(group=_COMMANDS)] = "/bin/sh",
+    source: InputOptions = _DEFAULTS,
     limit: Annotated[
         int | None, Parameter(name=["--limit", "-j"], validator=_ONE_OR_MORE, group=_LIMIT)
     ] = None,
@@ -82,7 +79,7 @@ def run(
 ) -> int:
     r"""Run shell commands for many inputs, several at a time, under a limit.
 
-    For each input, /bin/sh runs the commands that you give to prepare, work, monitor and
+    For each input, a shell runs the commands that you give to prepare, work, monitor and
     clean up, one after the other. If a command exits with a status other than 0, the
     operation has failed: its later commands are skipped, except for the clean-up, which
     always runs. The standard input of the commands is empty. The output of an operation is
@@ -91,12 +88,18 @@ def run(
 
     A command can contain placeholders: {} is the input, {.} the input without its
     extension, {/} its base name, {//} its directory, {/.} its base name without the
-    extension, and {#} its number. They are quoted for you: write {}, not "{}". If --work
-    contains none of them, the input is added at its end. A placeholder is refused where some
-    shells would evaluate it in spite of quotes, as in let x={}. Commands also find the input
-    in the environment, as TURNSTILE_INPUT, beside TURNSTILE_SEQ, TURNSTILE_ATTEMPT and
-    TURNSTILE_PHASE. A program may take an input that starts with a dash for an option, so
-    write for example gzip -k -- {}.
+    extension, and {#} the number of the operation. If inputs have columns, {2} is the second,
+    {-1} the last, {2/} a base name, {name} the column of that name, and {} all of them, each a
+    word of its own. {%} is the slot of the operation, the lowest free number from 1 to the
+    limit: one GPU or port for each.
+
+    Placeholders are quoted for you: write {}, not "{}". If --work contains none of them, the
+    input is added at its end. A placeholder is refused where some shells would evaluate it in
+    spite of quotes, as in let x={}. Commands also find the input in the environment, as
+    TURNSTILE_INPUT, and its columns as TURNSTILE_INPUT_1 and so on, beside TURNSTILE_SEQ,
+    TURNSTILE_ATTEMPT and TURNSTILE_PHASE; and TURNSTILE_SLOT, if a command mentions it. A
+    program may take an input that starts with a dash for an option, so write for example
+    gzip -k -- {}.
 
     You can send signals to the command while it runs:
 
@@ -120,19 +123,22 @@ def run(
 
         turnstile run --limit 8 --joblog gzip.log --work 'gzip -k -- {}' -- *.txt
 
+        turnstile run --work 'train --rate {1} --seed {2}' ::: 0.1 0.01 ::: 1 2 3
+
     Args:
       inputs: The inputs to run the commands for. Without inputs and without --arg-file,
         they are read from standard input, one per line. Options come before the inputs.
         Put -- between them if an input may start with a dash, as names of files may, or if
-        there may be no input.
+        there may be no input. Or write ::: A B ::: C D for all combinations; :::+ links a
+        source to the one before. :::: and ::::+ name files of inputs instead.
       work: The command that does the work.
       prepare: The command that runs before --work.
       monitor: The command that waits for work that --work has handed over, for example to
         a cluster. Meanwhile the operation counts against the limit.
       cleanup: The command that cleans up. It runs once, after the last attempt, and does
         not count against the limit.
-      arg_file: Read the inputs from this file, one per line. A dash (-) is standard input.
-      null: Inputs end with NUL instead of newline, as find -print0 writes them.
+      shell: The shell that runs the commands: sh, bash, dash, ksh or mksh, or its path.
+      source: How the inputs are read.
       limit: How many operations may run at a time, at the start. The default is the number
         of cores that may be used, within --min and --max.
       max: The maximum to which SIGUSR1 can raise the limit. The default is --limit, so
@@ -155,7 +161,7 @@ def run(
       quiet: Do not show the progress and the final counts.
       output: How to print the outputs.
       records: What is kept of the run.
-      rest: The inputs after --.
+      rest: The inputs from -- or ::: on.
     """
     output.check()
     texts: dict[Phase, str | None] = {
@@ -164,17 +170,19 @@ def run(
         "monitor": monitor,
         "cleanup": cleanup,
     }
+    opened, columns = source.open(inputs, rest)
     commands: Mapping[Phase, Template] = {
-        phase: _parse_command(phase, text) for phase, text in texts.items() if text is not None
+        phase: _parse_command(phase, text, columns)
+        for phase, text in texts.items()
+        if text is not None
     }
-    given = None if rest is None and not inputs else (*inputs, *(rest or ()))
-    source = _open_inputs(given, arg_file, null=null)
     if dry_run:
-        return trio.run(print_commands, commands, source)
+        return trio.run(print_commands, commands, opened)
     throttle = Throttle(up=up, down=down, min=min, hold=hold)
     plan = Plan(
-        inputs=source,
+        inputs=opened,
         commands=commands,
+        shell=_find_shell(shell),
         limiter=_make_limiter(limit, max, throttle),
         timeout=timeout,
         grace=grace,
@@ -190,36 +198,19 @@ def run(
     return trio.run(run_plan, plan)
 
 
-def _parse_command(phase: Phase, command: str) -> Template:
+def _find_shell(name: str) -> str:
+    try:
+        return find_shell(name)
+    except ValueError as error:
+        raise UsageError(f"--shell: {error}") from None
+
+
+def _parse_command(phase: Phase, command: str, columns: Columns) -> Template:
     try:
         # Only for the work: a clean-up such as rm -rf scratch must not get the input.
-        return Template.parse(command, append=phase == "work")
+        return Template.parse(command, columns, append=phase == "work")
     except ValueError as error:
         raise UsageError(f"--{phase}: {error}") from None
-
-
-def _open_inputs(given: Sequence[str] | None, path: Path | None, *, null: bool) -> Inputs:
-    if given is not None and path is not None:
-        raise UsageError("give inputs as arguments or by --arg-file, not both")
-    if given is not None:
-        return GivenInputs(given)
-    if path is None or str(path) == "-":
-        if os.isatty(0):
-            print("turnstile: reading inputs, one per line; Ctrl-D ends them", file=sys.stderr)
-        return FileInputs(None, null=null)
-    _check_readable(path)
-    return FileInputs(path, null=null)
-
-
-def _check_readable(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode
-        if not stat.S_ISFIFO(mode):  # opening one would wait for its writer
-            with path.open("rb"):
-                pass
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"--arg-file: cannot read {str(path)!r}: {why}") from None
 
 
 def _make_limiter(limit: int | None, maximum: int | None, throttle: Throttle) -> Limiter:

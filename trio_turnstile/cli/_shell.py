@@ -18,12 +18,14 @@ from trio.lowlevel import checkpoint
 
 from trio_turnstile import Channels, ConcurrentError, LedgerEntry, Phase, Scalable
 
+from ._columns import Input
 from ._joblog import Entry, JobLog
 from ._launcher import Launcher
 from ._leftovers import Leftovers
 from ._outlet import Outlet
 from ._output import Pipe
 from ._process import Exit, run_shell
+from ._slots import Slots
 from ._stopping import Stopping
 from ._template import Template
 
@@ -38,6 +40,12 @@ class CommandFailed(Exception):
 
     def __init__(self, ending: Exit) -> None:
         super().__init__(str(ending))
+
+
+def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what a run round this one has put there for its inputs."""
+    ours = ("TURNSTILE_INPUT_", "TURNSTILE_SLOT")
+    return {name: value for name, value in environment.items() if not name.startswith(ours)}
 
 
 @final
@@ -65,7 +73,9 @@ class RunContext:
     """Is told if that fails."""
     on_cleanup: Callable[[], object]
     """Is called when the attempts of an operation are over."""
-    environment: Mapping[str, str] = attrs.field(factory=lambda: dict(os.environ))
+    slots: Slots | None = None
+    """Numbers for the operations, if a command mentions its own."""
+    environment: Mapping[str, str] = attrs.field(factory=lambda: _inherited(os.environ))
     """The environment of the commands, without the variables of the operation."""
 
     def finish(self, entry: Entry, place: int) -> None:
@@ -85,7 +95,7 @@ class ShellOperation(Scalable):
     Args:
       context: what the operations of the run share.
       seq: the number of the input, from 1.
-      text: the input.
+      given: the input.
       place: the place of its output among those of the run, from 1.
       left: what the ledger knows of it, if an earlier run was killed amid it.
     """
@@ -94,15 +104,17 @@ class ShellOperation(Scalable):
         self,
         context: RunContext,
         seq: int,
-        text: str,
+        given: Input,
         place: int,
         left: LedgerEntry | None = None,
     ) -> None:
         self.seq = seq
+        self.text = given.text
+        self._given = given
         self._place = place
         self._left = left
-        self.text = text
         self._context = context
+        self._slot: int | None = None
         self._attempt = 0
         self._date = 0.0  # when the attempt began, in seconds since 1970
         self._began = self._ended = 0.0  # the attempt without clean-up, on trio's clock
@@ -118,8 +130,8 @@ class ShellOperation(Scalable):
 
     @property
     def identity(self) -> str:
-        """What a ledger knows it by: the input. No input is a NUL, so one stands for none."""
-        return self.text or "\0"
+        """What a ledger knows it by."""
+        return self._given.identity
 
     @property
     def started(self) -> bool:
@@ -142,6 +154,7 @@ class ShellOperation(Scalable):
     async def prepare(self, channels: Channels) -> None:
         """Begin an attempt, as soon as there are files for it."""
         self.seq = channels.number or self.seq
+        await self._take_slot()
         try:
             await self._open_streams()
         except OSError as error:
@@ -168,6 +181,12 @@ class ShellOperation(Scalable):
         if self._left is not None:
             return await self._clean_up_left()
         self._context.on_cleanup()
+        try:
+            await self._clean_up_and_finish()
+        finally:
+            self._give_back_slot()
+
+    async def _clean_up_and_finish(self) -> None:
         if not self.started and self.failure is None:
             return await checkpoint()
         exit_before = self._exit
@@ -178,14 +197,25 @@ class ShellOperation(Scalable):
                 self._exit = exit_before  # the log shows the first failure
             self._finish()
 
+    async def _take_slot(self) -> None:
+        if self._context.slots is not None and self._slot is None:
+            self._slot = await self._context.slots.take()
+
+    def _give_back_slot(self) -> None:
+        if self._context.slots is not None and self._slot is not None:
+            self._context.slots.give_back(self._slot)
+            self._slot = None
+
     async def _clean_up_left(self) -> None:
         """Clean up after a run that was killed, and log the operation if its outcome is known."""
         assert self._left is not None
         left, self._left = self._left, None
         self._attempt, self._date = left.attempt, left.began
         try:
+            await self._take_slot()
             await self._clean_up()
         finally:
+            self._give_back_slot()
             if left.outcome is None:
                 self._close_streams()
             else:
@@ -217,7 +247,7 @@ class ShellOperation(Scalable):
         self._exit = None
         try:
             exit_ = await run_shell(
-                template.fill(self.text, self.seq),
+                self._fill(template),
                 launcher=self._context.launcher,
                 streams=self._streams,
                 env=self._environment(phase),
@@ -251,9 +281,16 @@ class ShellOperation(Scalable):
     def _close_streams(self) -> None:
         self._context.launcher.close_streams(self._streams, self._context.leftovers.add)
 
+    def _fill(self, template: Template) -> str:
+        return template.fill(self._given, self.seq, self._slot or 1)
+
     def _environment(self, phase: Phase) -> dict[str, str]:
+        slot = {} if self._slot is None else {"TURNSTILE_SLOT": str(self._slot)}
+        columns = enumerate(self._given.columns, 1)
         return {
             **self._context.environment,
+            **slot,
+            **{f"TURNSTILE_INPUT_{number}": column for number, column in columns},
             "TURNSTILE_INPUT": self.text,
             "TURNSTILE_SEQ": str(self.seq),
             "TURNSTILE_ATTEMPT": str(self._attempt),
@@ -269,6 +306,6 @@ class ShellOperation(Scalable):
             received=self._streams[0].size if self._streams else 0,
             exitval=-1 if self._exit is None else self._exit.status,
             signal=0 if self._exit is None else self._exit.signal,
-            command=self._context.commands["work"].fill(self.text, self.seq),
+            command=self._fill(self._context.commands["work"]),
         )
         self._context.finish(entry, self._place)

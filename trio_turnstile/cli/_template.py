@@ -8,7 +8,9 @@ placeholder stands for                          for ``a/b c.tar.gz``
 ``{/}``     its base name                       ``b c.tar.gz``
 ``{//}``    its directory                       ``a``
 ``{/.}``    its base name without the extension ``b c.tar``
-``{#}``     the number of the input, from 1     ``1``
+``{#}``     the number of the operation, from 1 ``1``
+``{%}``     its slot, from 1 to the limit       ``1``
+``{2}``     the second column                   (its text)
 =========== =================================== ====================
 
 They are those of GNU parallel. The difference is that an input can never become code.
@@ -21,7 +23,6 @@ after anything that only a complete shell can parse, such as a here-document.
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Callable, Iterator
 from typing import final
@@ -29,9 +30,11 @@ from typing import final
 import attrs
 
 from ._arithmetic import Guard
+from ._columns import Columns, Input
+from ._placeholders import Placeholder, Placeholders
 
-_PLACEHOLDER = re.compile(r"\{(?:|\.|/|//|/\.)\}")
-_NUMBER = re.compile(r"(?<![$\\])\{#\}")  # a number is safe anywhere
+_NUMBER = re.compile(r"(?<![$\\])\{[#%]\}")  # a number is safe anywhere
+_ONE_COLUMN = Columns()
 
 # Expansions without anything nested in them, so that they end at the first closing bracket.
 _PARAMETER = r"\$\{[^'\"`\\${}]+\}"
@@ -47,7 +50,6 @@ _TOKEN = re.compile(
     | (?P<expansion> {_PARAMETER} | {_ARITHMETIC} )
     | (?P<redirection> [<>]&[ \t]*(?:[0-9]+|-)(?=[ \t\n;&|()<>]|\Z) | [<>](?![<&]|\\\n) )
     | (?P<unread> ['"`\\] | \$[{{'"[] | \(\( | << | [<>]& | [$(<>]\\\n )
-    | (?P<placeholder> {_PLACEHOLDER.pattern} )
     | (?P<space> [ \t] )
     | (?P<operator> [;&|()\n] )
     | (?P<hash> [#] )
@@ -62,15 +64,19 @@ _TOKEN = re.compile(
 class Template:
     """A command that inputs can be put into safely; made by `parse`."""
 
-    _parts: tuple[str, ...]
-    """Text and placeholders alternately, with text first and last."""
+    _texts: tuple[str, ...]
+    """What stands before, between and after the placeholders."""
+    _placeholders: tuple[Placeholder, ...]
 
     @classmethod
-    def parse(cls, command: str, *, append: bool = False) -> Template:
+    def parse(
+        cls, command: str, columns: Columns = _ONE_COLUMN, *, append: bool = False
+    ) -> Template:
         """Read a command.
 
         Args:
-          command: what ``/bin/sh`` will run.
+          command: what the shell will run.
+          columns: the columns that it may name.
           append: whether to put the input at the end of a command that has no
             placeholder and does not mention the variables ``TURNSTILE_...``.
 
@@ -80,50 +86,60 @@ class Template:
         """
         if not command.strip():
             raise ValueError("a command must not be blank")
-        parts, end, guard = [""], "", Guard()
-        for kind, text in _tokens(command.rstrip("\n")):
+        known = Placeholders(columns)
+        texts, placeholders, end, guard = [""], list[Placeholder](), "", Guard(known.refuse_unknown)
+        for kind, text in _tokens(command.rstrip("\n"), known):
             guard.read(kind, text)
-            if kind == "placeholder":
-                parts += [text, ""]
+            if kind in ("placeholder", "placeholders"):
+                placeholders.append(known.read(text))
+                texts.append("")
                 continue
-            misplaced = _PLACEHOLDER.search(text)
-            if misplaced:
-                raise ValueError(_misplaced(misplaced[0], kind, text))
-            parts[-1] += text
+            misplaced = known.misplaced(text)
+            if misplaced is not None:
+                raise ValueError(_misplaced(misplaced, kind, text))
+            texts[-1] += text
             end = end if kind == "space" else kind
-        template = cls(tuple(parts))
+        template = cls(tuple(texts), tuple(placeholders))
         if append and not template._uses_input:
             template = template._with_input_last(end)
             guard.read("space", " ")
-            guard.read("placeholder", "{}")
+            guard.read("placeholders" if columns.are_several else "placeholder", "{}")
         guard.finish()
         return template
 
-    def fill(self, text: str, number: int, quoted: Callable[[str], str] | None = None) -> str:
-        """Return the command for the input ``text``, the ``number``-th from 1.
+    def fill(
+        self, given: Input, number: int, slot: int = 1, quoted: Callable[[str], str] | None = None
+    ) -> str:
+        """Return the command for an input.
 
         Args:
-          text: the input.
-          number: its number.
+          given: the input.
+          number: the number of the operation, from 1.
+          slot: its slot, from 1.
           quoted: makes one word for the shell of a text; `quote` by default.
         """
-        filled = [_NUMBER.sub(str(number), part) for part in self._parts]
-        values = (_value(placeholder, text) for placeholder in self._parts[1::2])
-        filled[1::2] = map(quoted or quote, values)
-        return "".join(filled)
+        quoted, numbers = quoted or quote, {"{#}": str(number), "{%}": str(slot)}
+        texts = [_NUMBER.sub(lambda found: numbers[found[0]], text) for text in self._texts]
+        words = [" ".join(map(quoted, each.texts(given))) for each in self._placeholders]
+        return "".join(map("".join, zip(texts, [*words, ""], strict=True)))
+
+    @property
+    def uses_slot(self) -> bool:
+        """Whether the command mentions its slot."""
+        return any("{%}" in text or "TURNSTILE_SLOT" in text for text in self._texts)
 
     @property
     def _uses_input(self) -> bool:
         """Whether the command uses its input in any way."""
-        text = self._parts[0]
-        return len(self._parts) > 1 or bool(_NUMBER.search(text)) or "TURNSTILE_" in text
+        text = self._texts[0]
+        return bool(self._placeholders or _NUMBER.search(text)) or "TURNSTILE_" in text
 
     def _with_input_last(self, end: str) -> Template:
         if end in ("comment", "unread", "operator"):
             raise ValueError(
                 "the input cannot be put at the end of this command: write {} where it should go"
             )
-        return Template((self._parts[0] + " ", "{}", ""))
+        return Template((self._texts[0] + " ", ""), (Placeholder(None, ""),))
 
 
 def quote(text: str) -> str:
@@ -144,20 +160,16 @@ def _print_octal(text: str) -> str:
     return f"\"$(printf '{octal}')\""
 
 
-def _value(placeholder: str, text: str) -> str:
-    if placeholder == "{//}":
-        return posixpath.dirname(text.rstrip("/")) or ("/" if text.startswith("/") else ".")
-    if "/" in placeholder:
-        text = posixpath.basename(text)
-    return re.sub(r"\.[^/.]*\Z", "", text) if "." in placeholder else text
-
-
-def _tokens(command: str) -> Iterator[tuple[str, str]]:
+def _tokens(command: str, known: Placeholders) -> Iterator[tuple[str, str]]:
     """Yield the kinds and texts of the tokens that matter for what is quoted."""
     position, new_word = 0, True
     while match := _TOKEN.match(command, position):
         kind, text = str(match.lastgroup), match[0]
-        if kind == "hash" and new_word:
+        placeholder = known.match(command, position) if text == "{" else None
+        if placeholder is not None:
+            text = placeholder[0]
+            kind = "placeholders" if known.stands_for_words(text) else "placeholder"
+        elif kind == "hash" and new_word:
             kind, text = "comment", command[position:].partition("\n")[0]
         elif kind == "unread":
             text = command[position:]

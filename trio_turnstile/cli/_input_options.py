@@ -1,0 +1,119 @@
+"""The options of ``turnstile run`` about its inputs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, TypeAlias, final
+
+import attrs
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+
+from ._arguments import MARKS, UsageError
+from ._columns import Columns, Input, Separator
+from ._combinations import Groups, Shuffled
+from ._inputs import Inputs
+from ._sources import Source, open_sources, parse_marks
+
+INPUTS = Group("Inputs", sort_key=2)
+
+_ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|x([0-9A-Fa-f]{1,2})|(.))", re.DOTALL)
+_LETTERS = dict(zip(b"abfnrtv\\", b"\a\b\f\n\r\t\v\\", strict=True))
+
+OpenInputs: TypeAlias = tuple[Inputs[Input], Columns]
+
+
+@final
+@Parameter(name="*", group=INPUTS)
+@attrs.frozen(kw_only=True)
+class InputOptions:
+    r"""How inputs are read and put together.
+
+    Attributes:
+      arg_file: Read the inputs from this file, one per line. A dash (-) is standard input.
+        Several files are combined as by ::::.
+      null: Inputs end with NUL instead of newline, as find -print0 writes them.
+      delimiter: Inputs in files end with this text instead of newline. It may have escapes
+        such as \t, \0 and \x1e.
+      colsep: Split each input into columns at this regular expression. Blanks round a column
+        are dropped. A column that an input lacks is empty.
+      header: The first input of each source names its columns: {name} stands for the column.
+      max_args: Take so many inputs for one operation. {} is all of them, each a word of its
+        own, and {1} the first.
+      shuf: Run the inputs in random order. All are read before the first operation starts.
+    """
+
+    arg_file: Annotated[
+        Sequence[Path] | None,
+        Parameter(name=["--arg-file", "-a"], allow_leading_hyphen=True, negative=()),
+    ] = None
+    null: Annotated[bool, Parameter(name=["--null", "-0"], negative=())] = False
+    delimiter: Annotated[
+        str | None, Parameter(name=["--delimiter", "-d"], allow_leading_hyphen=True)
+    ] = None
+    colsep: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None
+    header: Annotated[bool, Parameter(negative=())] = False
+    max_args: Annotated[
+        int | None, Parameter(name=["--max-args", "-N"], validator=Number(gte=1))
+    ] = None
+    shuf: Annotated[bool, Parameter(negative=())] = False
+
+    def open(self, inputs: Sequence[str], rest: Sequence[str] | None) -> OpenInputs:
+        """Open the inputs.
+
+        Args:
+          inputs: the arguments before a ``--``.
+          rest: the arguments from the ``--`` or the first mark on, if there is one.
+        """
+        sources = self._sources(inputs, rest)
+        made, columns = open_sources(
+            sources, end=self._end(), separator=self._separator(), header=self.header
+        )
+        if self.shuf:
+            made = Shuffled(made)
+        if self.max_args is None:
+            return made, columns
+        if len(sources) > 1 or self.colsep is not None:
+            raise UsageError("--max-args goes with neither several sources nor --colsep")
+        return Groups(made, self.max_args), Columns(self.max_args)
+
+    def _sources(self, inputs: Sequence[str], rest: Sequence[str] | None) -> list[Source]:
+        files = [Source.of_file(path) for path in self.arg_file or ()]
+        if rest is not None and rest[0] in MARKS:
+            if inputs:
+                raise UsageError(f"give inputs before -- or after {rest[0]}, not both")
+            return _with_files(files, rest)
+        given = None if rest is None and not inputs else (*inputs, *(rest or ())[1:])
+        if given is not None and files:
+            raise UsageError("give inputs as arguments or by --arg-file, not both")
+        return [Source(given)] if given is not None else files or [Source.of_file(None)]
+
+    def _end(self) -> bytes:
+        if self.delimiter is None:
+            return b"\0" if self.null else b"\n"
+        if self.null or not self.delimiter:
+            raise UsageError("--delimiter must not be empty, and does not go with --null")
+        return _ESCAPE.sub(_unescaped, os.fsencode(self.delimiter))
+
+    def _separator(self) -> Separator | None:
+        try:
+            return None if self.colsep is None else Separator.parse(self.colsep)
+        except ValueError as error:
+            raise UsageError(f"--colsep: {error}") from None
+
+
+def _with_files(files: list[Source], rest: Sequence[str]) -> list[Source]:
+    if files and rest[0].endswith("+"):
+        first, *others = parse_marks([rest[0].removesuffix("+"), *rest[1:]])
+        return [*files, attrs.evolve(first, is_linked=True), *others]
+    return [*files, *parse_marks(rest)]
+
+
+def _unescaped(found: re.Match[bytes]) -> bytes:
+    octal, hexadecimal, letter = found.groups()
+    if letter is not None:
+        return bytes([_LETTERS.get(letter[0], letter[0])])
+    return bytes([int(octal, 8) & 255 if octal else int(hexadecimal, 16)])

@@ -1,0 +1,25 @@
+"""The shells that can run the commands: those whose quotes the template reader knows."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+_KNOWN = ("sh", "bash", "dash", "ksh", "mksh")
+
+
+def find_shell(name: str) -> str:
+    """Return the path of a shell.
+
+    Args:
+      name: its name or path.
+
+    Raises:
+      ValueError: if it is not there, or reads quotes in a way of its own, as fish does.
+    """
+    if Path(name).name not in _KNOWN:
+        raise ValueError(f"it must be one of {', '.join(_KNOWN)}, not {name!r}: quotes differ")
+    path = shutil.which(name)
+    if path is None:
+        raise ValueError(f"there is no {name!r}")
+    return path
