@@ -144,9 +144,10 @@ def test_a_killed_run_is_cleaned_up_and_goes_on(
     second = run(call, *"eba", options=("--accept-changes", "--cleanup", CLEAN, "-j1"))
     assert second.status == 0
     assert "3 completed, 0 failed, 2 skipped" in second.err
-    cleaned = lines("cleaned")
-    assert sorted(cleaned[:4]) == ["c:1", "c:1", "d:1", "d:1"]
-    assert cleaned[4:] == ["e:1"]
+    cleaned = lines("cleaned")  # the second clean-up of one may run beside the next one's work
+    assert cleaned[0] == "c:1"
+    assert set(cleaned[:3]) == {"c:1", "d:1"}
+    assert sorted(cleaned) == ["c:1", "c:1", "d:1", "d:1", "e:1"]
     assert {entry.outcome for entry in entries().values()} == {"completed"}
 
 
