@@ -236,6 +236,7 @@ def merge_sources(sources: Sequence[RunSource[T]]) -> ReadAhead[T]:
     """Return a source that reads several, each in a task of its own when a worker waits."""
     failures: list[Exception] = []
 
+    @enable_ki_protection
     async def read_one(source: RunSource[T], buffer: Buffer[T]) -> None:
         try:
             while await buffer.wait_wanted():

@@ -51,6 +51,7 @@ class Grace:
             scope.shield = False
             self._ends.pop(scope, None)
 
+    @enable_ki_protection
     async def watch(self) -> None:
         """Cancel the scopes whose grace runs out, until `dismiss` is called."""
         with self._watch:

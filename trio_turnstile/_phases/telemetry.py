@@ -65,6 +65,7 @@ class Telemetry:
         self.failed += more
 
 
+@enable_ki_protection
 async def _take_in_all(
     receive: trio.MemoryReceiveChannel[Any], take_in: Callable[[Any], object]
 ) -> None:

@@ -17,6 +17,7 @@ from typing import Generic, TypeVar, final
 
 import attrs
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._engine.buffer import Buffer
 from trio_turnstile._engine.counts import Counts, Fate
@@ -170,6 +171,7 @@ class BatchInbox(Generic[T]):
 
     stop = close
 
+    @enable_ki_protection
     async def end_old_batches(self) -> None:
         """End batches when they are old enough, until the inbox is closed."""
         while not self._buffer.closed:
