@@ -1,0 +1,314 @@
+"""Pipelines with a ledger: a run goes on where the last one has ended, however that was.
+
+The clock of the tests may jump while a thread writes the ledger, so these tests use the real one.
+What has to wait waits for an event.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from testkit.pipelines import into, takes, unchanged
+from trio_turnstile import (
+    DISCARD,
+    Abort,
+    Aborted,
+    Batch,
+    BatchError,
+    ConcurrentError,
+    Consumer,
+    DeadLetter,
+    LedgerError,
+    Many,
+    Pipeline,
+    PipelineReport,
+    Processor,
+    Producer,
+    Retry,
+    Settled,
+    Skip,
+    commit_token,
+    commit_tokens,
+    open_ledger,
+    read_ledger,
+)
+from trio_turnstile.testing import assert_conserved, no_backoff
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the ledger is."""
+    return tmp_path / "ledger"
+
+
+async def run(pipeline: Pipeline, path: Path, **options: Any) -> PipelineReport:
+    """Run a pipeline with a ledger, and check its books."""
+    async with open_ledger(path) as ledger:
+        report = await pipeline.run(ledger=ledger, **options)
+    assert_conserved(report)
+    return report
+
+
+async def aborted(pipeline: Pipeline, path: Path, **options: Any) -> Aborted:
+    """Run a pipeline that is going to be aborted, and check its books."""
+    with pytest.raises(Aborted) as caught:
+        await run(pipeline, path, **options)
+    assert_conserved(caught.value.report)
+    return caught.value
+
+
+def outcomes(path: Path) -> dict[str, str | None]:
+    """Return what the ledger says of each item."""
+    with read_ledger(path) as entries:
+        return {entry.identity: entry.outcome for entry in entries}
+
+
+class Store:
+    """A step that keeps the items that it was called with, and fails for some."""
+
+    def __init__(self, *bad: str) -> None:
+        self.items: list[Any] = []
+        self.bad = set(bad)
+
+    async def __call__(self, item: Any) -> None:
+        await trio.lowlevel.checkpoint()
+        self.items.append(item)
+        if item in self.bad:
+            raise ValueError(item)
+
+
+async def keep(letter: ConcurrentError) -> None:
+    """Keep a dead letter, it does not matter where."""
+    await trio.lowlevel.checkpoint()
+
+
+# ---- what is skipped, and what is done again ----
+
+
+async def test_what_is_settled_well_is_skipped(path: Path) -> None:
+    """A second run of the same items does nothing, and its books say so."""
+    store = Store()
+    pipeline = Producer("abc") | Consumer(store)
+    first = await run(pipeline, path)
+    second = await run(pipeline, path)
+    assert sorted(store.items) == ["a", "b", "c"]
+    assert (first.steps[0].skipped, first.steps[0].completed) == (0, 3)
+    assert (second.steps[0].skipped, second.steps[0].completed) == (3, 0)
+    assert second.steps[0].received == 3
+
+
+@pytest.mark.parametrize(
+    ("policies", "outcome", "again"),
+    [
+        ([Skip()], "failed", True),
+        ([DeadLetter(keep)], "diverted", False),
+        ([Retry(2, backoff=no_backoff), Skip()], "failed", True),
+        ([Abort()], "failed", True),
+    ],
+)
+async def test_the_outcome_says_whether_an_item_is_done_again(
+    path: Path, policies: list[Any], outcome: str, again: bool
+) -> None:
+    """What has failed is done again; a dead letter is somebody else's from then on."""
+    store = Store("b")
+    pipeline = Producer("ab") | Consumer(store, limiter=1, on_error=policies)
+    try:
+        await run(pipeline, path)
+    except Aborted:
+        pass
+    assert outcomes(path) == {"a": "completed", "b": outcome}
+    store.items.clear()
+    store.bad.clear()
+    report = await run(pipeline, path)
+    assert store.items == (["b"] if again else [])
+    assert report.steps[0].skipped == (1 if again else 2)
+    assert outcomes(path) == {"a": "completed", "b": "completed" if again else "diverted"}
+
+
+async def test_what_was_discarded_is_settled(path: Path) -> None:
+    """An item that a step dropped, and one of which nothing was made, are skipped."""
+
+    async def drops(item: str) -> Any:
+        await trio.lowlevel.checkpoint()
+        return DISCARD if item == "a" else Many([])
+
+    pipeline = Producer("ab") | Processor(drops) | Consumer(unchanged)
+    await run(pipeline, path)
+    report = await run(pipeline, path)
+    assert report.steps[0].skipped == 2
+
+
+async def test_what_was_cut_off_is_done_again(path: Path) -> None:
+    """A run that is cancelled notes what was in hand as cancelled, and not what it never read."""
+    begun: list[str] = []
+
+    async def hangs(item: str) -> None:
+        begun.append(item)
+        await trio.sleep(0 if item == "a" else 1000)
+
+    async with open_ledger(path) as ledger:
+        pipeline = Producer("abcd") | Consumer(hangs, limiter=1, window=1)
+        async with pipeline.start(ledger=ledger) as live:
+            while begun != ["a", "b"]:
+                await trio.sleep(0)
+            live.cancel()
+    assert_conserved(live)
+    cut_off = dict.fromkeys(live.steps[0].cut_off, "cancelled")
+    assert outcomes(path) == {"a": "completed"} | cut_off
+    assert "b" in cut_off
+    store = Store()
+    report = await run(Producer("abcd") | Consumer(store), path)
+    assert sorted(store.items) == ["b", "c", "d"]
+    assert report.steps[0].skipped == 1
+
+
+async def test_a_cancellation_from_outside_loses_nothing(path: Path) -> None:
+    """What has completed before is on disk, and the rest is done by the next run."""
+    stored: list[str] = []
+
+    async def work(item: str) -> None:
+        if item == "c":
+            scope.cancel()
+        await trio.lowlevel.checkpoint()
+        stored.append(item)
+
+    with trio.CancelScope() as scope:
+        await run(Producer("abcde") | Consumer(work, limiter=1), path)
+    assert outcomes(path)["a"] == outcomes(path)["b"] == "completed"
+    await run(Producer("abcde") | Consumer(into(stored)), path)
+    assert sorted(stored) == list("abcde")
+
+
+async def test_an_aborted_run_goes_on(path: Path) -> None:
+    """Each run is aborted by one item, and nothing is lost or done twice but that item."""
+    store = Store("b", "d")
+    items = list("abcdef")
+    pipeline = Producer(items) | Consumer(store, limiter=1)
+    for bad in ("b", "d"):
+        error = await aborted(pipeline, path)
+        assert [each.item for each in error.exceptions] == [bad]
+        store.bad.remove(bad)
+    await run(pipeline, path)
+    assert Counter(store.items) == Counter("abbcddef")
+
+
+async def test_inputs_are_known_by_identity_and_not_by_position(path: Path) -> None:
+    """They may be shuffled, added to and taken away between runs."""
+    store = Store()
+    items = [str(number) for number in range(30)]
+    draw = random.Random(1)
+    for count in (10, 20, 30):
+        given = draw.sample(items[:count], count)
+        report = await run(Producer(given) | Consumer(store, limiter=3), path)
+        assert report.steps[0].skipped == count - 10
+    report = await run(Producer(items[5:15]) | Consumer(store), path)
+    assert report.steps[0].skipped == 10
+    assert sorted(store.items) == sorted(items)
+
+
+async def test_an_error_is_in_the_ledger(path: Path) -> None:
+    """The first error that ended a part of the item, as text."""
+    await run(Producer("a") | Consumer(Store("a"), on_error=Skip()), path)
+    with read_ledger(path) as entries:
+        (entry,) = entries
+    assert (entry.outcome, entry.error) == ("failed", "ValueError('a')")
+
+
+async def test_names_keep_the_runs_of_one_file_apart(path: Path) -> None:
+    """What one run has done, another of the same ledger has not."""
+    for name in ("first", "second"):
+        store = Store()
+        async with open_ledger(path, run=name) as ledger:
+            await (Producer("ab") | Consumer(store)).run(ledger=ledger)
+        assert len(store.items) == 2
+
+
+# ---- identities ----
+
+
+@pytest.mark.parametrize(
+    ("items", "identity", "message"),
+    [
+        ([7], None, "the identity of 7 is 7, and must be a text: .* run(ledger=..., identity=...)"),
+        ([7], lambda item: "", "the identity of 7 is '', and must be a text: "),
+        ([""], None, "the identity of '' is '', and must be a text: "),
+        ([7], lambda item: None, "the identity of 7 is None, and must be a text: "),
+        (["a", "b", "a"], None, "identity 'a' came before in this run, .* an identity of its own"),
+        ([1, 2], lambda item: "x", "identity 'x' came before in this run, "),
+    ],
+)
+async def test_identities_that_name_nothing_end_the_run(
+    path: Path, items: list[Any], identity: Callable[[Any], str] | None, message: str
+) -> None:
+    """A clear error of the source names the item; what was read before goes through."""
+    store = Store()
+    error = await aborted(Producer(items) | Consumer(store), path, identity=identity)
+    (reason,) = error.exceptions
+    assert reason.phase == "source"
+    assert isinstance(reason.__cause__, ValueError)
+    parts = message.split(".*")
+    assert all(part.strip() in str(reason.__cause__) for part in parts)
+    assert outcomes(path) == {
+        str(identity(item) if identity else item): "completed" for item in store.items
+    }
+
+
+async def test_a_doubled_identity_is_found_among_what_is_skipped(path: Path) -> None:
+    """The second item may be another one, so it is no less an error in the runs to come."""
+    await run(Producer("abc") | Consumer(unchanged), path)
+    for _ in range(2):
+        error = await aborted(Producer("abcb") | Consumer(unchanged), path)
+        assert "identity 'b' came before" in str(error.exceptions[0].__cause__)
+
+
+async def test_an_identity_function_that_fails_is_a_fault_of_the_source(path: Path) -> None:
+    """Its error is the cause."""
+
+    def name(item: dict[str, str]) -> str:
+        return item["id"]
+
+    error = await aborted(Producer([{"no": "id"}]) | Consumer(unchanged), path, identity=name)
+    assert isinstance(error.exceptions[0].__cause__, KeyError)
+
+
+async def test_items_of_any_kind_have_an_identity(path: Path) -> None:
+    """A function makes it of the item: texts that no file system would like, too."""
+    rows = [{"id": text} for text in ("a\0b", "\ud800", "é", "x" * 10_000, "'; DROP TABLE")]
+    for skipped in (0, 5):
+        report = await run(Producer(rows) | Consumer(unchanged), path, identity=itemgetter("id"))
+        assert report.steps[0].skipped == skipped
+    assert list(outcomes(path)) == [row["id"] for row in rows]
+
+
+async def test_identity_needs_a_ledger() -> None:
+    """Alone it would do nothing, so it is refused before anything begins."""
+    with pytest.raises(TypeError, match="identity is for a ledger: give a ledger too"):
+        await (Producer("a") | Consumer(unchanged)).run(identity=str)
+
+
+async def test_two_live_runs_may_not_do_the_same_item(path: Path) -> None:
+    """One ledger, two runs side by side: an item that the first has in hand is refused."""
+    begun, let_go = trio.Event(), trio.Event()
+
+    async def hold(item: str) -> None:
+        begun.set()
+        await let_go.wait()
+
+    async with open_ledger(path) as ledger, trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: (Producer("a") | Consumer(hold)).run(ledger=ledger))
+        await begun.wait()
+        with pytest.raises(Aborted) as caught:
+            await (Producer("a") | Consumer(hold)).run(ledger=ledger)
+        assert "identity 'a' came before" in str(caught.value.exceptions[0].__cause__)
+        let_go.set()
