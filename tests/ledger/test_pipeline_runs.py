@@ -312,3 +312,321 @@ async def test_two_live_runs_may_not_do_the_same_item(path: Path) -> None:
             await (Producer("a") | Consumer(hold)).run(ledger=ledger)
         assert "identity 'a' came before" in str(caught.value.exceptions[0].__cause__)
         let_go.set()
+
+
+# ---- parts, batches, dead letters ----
+
+
+async def split(item: str) -> Many[str]:
+    """Make parts of an item: 'ab' becomes 'ab.0' and 'ab.1'."""
+    await trio.lowlevel.checkpoint()
+    return Many(f"{item}.{index}" for index in range(len(item)))
+
+
+async def test_an_item_is_done_again_if_one_of_its_parts_has_failed(path: Path) -> None:
+    """All its parts are made again then; those of other items are not."""
+    store = Store("bb.1")
+    items = Producer(["aa", "bb", "cc"])
+    pipeline = items | Processor(split) | Consumer(store, limiter=2, on_error=Skip())
+    await run(pipeline, path)
+    assert outcomes(path) == {"aa": "completed", "bb": "failed", "cc": "completed"}
+    store.items.clear()
+    store.bad.clear()
+    await run(pipeline, path)
+    assert sorted(store.items) == ["bb.0", "bb.1"]
+    assert set(outcomes(path).values()) == {"completed"}
+
+
+async def test_an_item_is_not_settled_before_its_last_part(path: Path) -> None:
+    """A run that is cut off between two parts leaves the item to the next run."""
+    stored: list[str] = []
+
+    async def store(part: str) -> None:
+        await trio.lowlevel.checkpoint()
+        stored.append(part)
+        if part == "abc.1":
+            live.cancel()
+            await trio.sleep_forever()
+
+    async with open_ledger(path) as ledger:
+        pipeline = Producer(["abc"]) | Processor(split) | Consumer(store, limiter=1)
+        async with pipeline.start(ledger=ledger) as live:
+            pass
+    assert_conserved(live)
+    assert outcomes(path) == {"abc": "cancelled"}
+
+
+async def test_members_of_a_batch_are_settled_one_by_one(path: Path) -> None:
+    """Only the members that have failed are in a batch of the next run."""
+    batches: list[list[str]] = []
+
+    async def store(members: list[str]) -> None:
+        await trio.lowlevel.checkpoint()
+        batches.append(members)
+        bad = {index: ValueError(m) for index, m in enumerate(members) if m in "be"}
+        if bad and len(batches) <= 2:
+            raise BatchError(bad)
+
+    pipeline = Producer("abcdef") | Consumer(store, batch=Batch(3), limiter=1, on_error=Skip())
+    await run(pipeline, path)
+    await run(pipeline, path)
+    assert batches == [["a", "b", "c"], ["d", "e", "f"], ["b", "e"]]
+
+
+async def test_what_a_batch_was_made_into_settles_all_members(path: Path) -> None:
+    """If the sum of three fails, the next run has all three again."""
+    store = Store("abc")
+
+    async def join(members: Sequence[str]) -> str:
+        await trio.lowlevel.checkpoint()
+        return "".join(members)
+
+    pipeline = (
+        Producer("abcde")
+        | Processor(join, batch=Batch(3), limiter=1)
+        | Consumer(store, on_error=Skip())
+    )
+    await run(pipeline, path)
+    store.bad.clear()
+    await run(pipeline, path)
+    assert store.items == ["abc", "de", "abc"]
+
+
+async def test_a_letter_that_cannot_be_sent_leaves_its_item(path: Path) -> None:
+    """The dead letter has got nowhere, so the item has failed, and is done again."""
+
+    async def refuses(letter: ConcurrentError) -> None:
+        raise OSError("full")
+
+    store = Store("a")
+    pipeline = Producer("a") | Consumer(store, on_error=DeadLetter(refuses))
+    await aborted(pipeline, path)
+    assert outcomes(path) == {"a": "failed"}
+    store.bad.clear()
+    await run(pipeline, path)
+    assert outcomes(path) == {"a": "completed"}
+
+
+# ---- all kinds of sources ----
+
+
+async def generated(items: Sequence[str]) -> AsyncIterator[str]:
+    for item in items:
+        await trio.lowlevel.checkpoint()
+        yield item
+
+
+def channelled(items: Sequence[str]) -> Any:
+    send, receive = trio.open_memory_channel[str](len(items))
+    with send:
+        for item in items:
+            send.send_nowait(item)
+    return receive
+
+
+@asynccontextmanager
+async def opened(items: Sequence[str]) -> AsyncIterator[Sequence[str]]:
+    await trio.lowlevel.checkpoint()
+    yield items
+
+
+def paged(items: Sequence[str]) -> Producer[str]:
+    async def fetch_page(at: int) -> tuple[Sequence[str], int | None]:
+        await trio.lowlevel.checkpoint()
+        return items[at : at + 4], at + 4 if at + 4 < len(items) else None
+
+    return Producer.pages(fetch_page, 0)
+
+
+def merged(items: Sequence[str]) -> Producer[str]:
+    return Producer.merge(
+        Producer(items[::3]), Producer(generated(items[1::3])), paged(items[2::3])
+    )
+
+
+SOURCES: dict[str, Callable[[Sequence[str]], Producer[str]]] = {
+    "iterable": Producer,
+    "generator": lambda items: Producer(generated(items)),
+    "channel": lambda items: Producer(channelled(items)),
+    "opened": lambda items: Producer(opened(items)),
+    "pages": paged,
+    "merge": merged,
+}
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+@pytest.mark.parametrize(
+    "options", [{}, {"limiter": 3}, {"ordered": True}, {"key": len}, {"batch": Batch(4)}], ids=str
+)
+async def test_any_source_can_go_on(
+    path: Path, source: Callable[[Sequence[str]], Producer[str]], options: dict[str, Any]
+) -> None:
+    """The first run has half of the items, the second all of them, shuffled."""
+    store: list[Any] = []
+    items = [str(number) for number in range(40)]
+    steps = Processor(unchanged, **options) | Consumer(into(store), limiter=1)
+    if "batch" in options:
+        steps = Consumer(into(store), **options)
+    shuffled = random.Random(0).sample(items, len(items))
+    for given, skipped in [(items[:20], 0), (shuffled, 20), (items, 40)]:
+        report = await run(source(given) | steps, path)
+        assert report.steps[0].skipped == skipped
+        assert report.steps[0].received == len(given)
+    stored = [each for part in store for each in part] if "batch" in options else store
+    assert sorted(stored) == sorted(items)
+    if "ordered" in options and source is not merged:
+        assert stored == items[:20] + [item for item in shuffled if int(item) >= 20]
+
+
+async def test_a_source_that_fails_ends_the_run_after_what_it_gave(path: Path) -> None:
+    """What it gave before is done and noted, and what was skipped is in the books."""
+
+    async def breaks(items: Sequence[str]) -> AsyncIterator[str]:
+        for item in items:
+            await trio.lowlevel.checkpoint()
+            yield item
+        raise OSError("gone")
+
+    await run(Producer("abc") | Consumer(unchanged), path)
+    error = await aborted(Producer(breaks("abcde")) | Consumer(unchanged), path)
+    assert isinstance(error.exceptions[0].__cause__, OSError)
+    assert error.exceptions[0].phase == "source"
+    assert outcomes(path) == dict.fromkeys("abcde", "completed")
+    assert error.report.steps[0].skipped == 3
+
+
+async def test_a_source_without_end_is_left_open_while_items_are_through(path: Path) -> None:
+    """A generator that holds open what its items need is closed after the last one."""
+    events: list[str] = []
+
+    async def lends() -> AsyncIterator[str]:
+        try:
+            await trio.lowlevel.checkpoint()
+            yield "a"
+            yield "b"
+            await trio.sleep_forever()
+        finally:
+            events.append("closed")
+
+    async def store(item: str) -> None:
+        if item == "b":
+            live.drain()
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+        events.append(item)
+
+    async with open_ledger(path) as ledger:
+        async with (Producer(lends) | Consumer(store, limiter=1)).start(ledger=ledger) as live:
+            pass
+    assert events == ["a", "b", "closed"]
+    assert outcomes(path) == {"a": "completed", "b": "completed"}
+
+
+# ---- a drain, and the books ----
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+async def test_a_drained_run_goes_on(
+    path: Path, source: Callable[[Sequence[str]], Producer[str]]
+) -> None:
+    """A run is drained after some items: it cuts nothing off, and the next does the rest."""
+    store: list[str] = []
+    items = [str(number) for number in range(40)]
+
+    async def work(item: str) -> None:
+        await trio.lowlevel.checkpoint()
+        store.append(item)
+        if len(store) == 10:
+            live.drain()
+
+    async with open_ledger(path) as ledger:
+        pipeline = source(items) | Consumer(work, limiter=2)
+        async with pipeline.start(ledger=ledger) as live:
+            pass
+    report = live.report()
+    assert_conserved(report)
+    assert 10 <= report.steps[0].completed < 40
+    assert report.steps[0].cut_off == ()
+    assert outcomes(path) == dict.fromkeys(store, "completed")
+    await run(source(items) | Consumer(into(store)), path)
+    assert sorted(store) == sorted(items)
+
+
+async def test_a_drain_while_all_is_skipped(path: Path) -> None:
+    """No item is begun after it, and the run ends though its source does not."""
+    items = [str(number) for number in range(300)]
+    await run(Producer(items) | Consumer(unchanged), path)
+    given = 0
+
+    async def endless() -> AsyncIterator[str]:
+        nonlocal given
+        for item in items:
+            await trio.lowlevel.checkpoint()
+            given += 1
+            yield item
+            if given == 200:
+                live.drain()
+        await trio.sleep_forever()
+
+    async with open_ledger(path) as ledger:
+        async with (Producer(endless) | Consumer(unchanged)).start(ledger=ledger) as live:
+            pass
+    assert_conserved(live)
+    assert 0 < live.steps[0].skipped <= 201
+    assert set(outcomes(path).values()) == {"completed"}
+
+
+async def test_the_books_balance_at_every_moment(path: Path) -> None:
+    """Skipped items are in them while the run goes on, too."""
+    await run(Producer("ace") | Consumer(unchanged), path)
+    seen: list[int] = []
+
+    async def look(item: str) -> str:
+        await trio.lowlevel.checkpoint()
+        assert_conserved(live)
+        seen.append(live.steps[0].skipped)
+        return item
+
+    async with open_ledger(path) as ledger:
+        pipeline = Producer("abcdef") | Processor(look, limiter=1) | Consumer(look, batch=Batch(2))
+        async with pipeline.start(ledger=ledger) as live:
+            pass
+    assert_conserved(live)
+    first, second = live.steps
+    assert (first.received, first.completed, first.skipped) == (6, 3, 3)
+    assert (second.received, second.skipped) == (3, 0)
+    assert seen[0] >= 1
+    assert seen[-1] == 3
+
+
+async def test_a_listener_is_told_what_was_skipped(path: Path) -> None:
+    """A message that an earlier run has settled is acknowledged all the same, and only once."""
+    told: list[Settled[str]] = []
+    store = Store("b")
+    pipeline = Producer("abc", on_settled=told.append) | Consumer(store, on_error=Skip())
+    await run(pipeline, path)
+    assert {each.item: each.outcome for each in told} == {
+        "a": "completed",
+        "b": "failed",
+        "c": "completed",
+    }
+    told.clear()
+    store.bad.clear()
+    await run(pipeline, path)
+    assert sorted((each.item, each.outcome, each.error) for each in told) == [
+        ("a", "skipped", None),
+        ("b", "completed", None),
+        ("c", "skipped", None),
+    ]
+
+
+async def test_producers_that_are_merged_tell_of_their_own_with_a_ledger(path: Path) -> None:
+    """The ledger knows all items, and each listener those of its producer."""
+    told: list[str] = []
+    producers = (
+        Producer("ab", on_settled=lambda settled: told.append(settled.item)),
+        Producer("cd"),
+    )
+    await run(Producer.merge(*producers) | Consumer(unchanged), path)
+    assert sorted(told) == ["a", "b"]
+    assert sorted(outcomes(path)) == ["a", "b", "c", "d"]

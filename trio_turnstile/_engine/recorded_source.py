@@ -48,7 +48,7 @@ def read_recorded(
             ahead.buffer.close(failure)
             # What the items came from stays open until the last one is through.
 
-    return ReadAhead(read, reads_ahead=False, lingers=True, beneath=(source,))
+    return ReadAhead(read, reads_ahead=source.reads_ahead, lingers=True, beneath=(source,))
 
 
 async def _read_all(source: RunSource[Any], known: _Known, ahead: ReadAhead[Any]) -> None:
