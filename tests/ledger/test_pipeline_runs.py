@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import trio.lowlevel
 
-from testkit.pipelines import into, takes, unchanged
+from testkit.ledgers import Store, aborted, outcomes, run, split
+from testkit.pipelines import into, unchanged
 from trio_turnstile import (
     DISCARD,
     Abort,
@@ -31,61 +31,23 @@ from trio_turnstile import (
     DeadLetter,
     LedgerError,
     Many,
-    Pipeline,
-    PipelineReport,
     Processor,
     Producer,
     Retry,
     Settled,
     Skip,
-    commit_token,
-    commit_tokens,
     open_ledger,
     read_ledger,
 )
-from trio_turnstile.testing import assert_conserved, no_backoff
+from trio_turnstile._engine.recording import Beginning
+from trio_turnstile._engine.tracing import Tracer
+from trio_turnstile.testing import assert_conserved
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Where the ledger is."""
     return tmp_path / "ledger"
-
-
-async def run(pipeline: Pipeline, path: Path, **options: Any) -> PipelineReport:
-    """Run a pipeline with a ledger, and check its books."""
-    async with open_ledger(path) as ledger:
-        report = await pipeline.run(ledger=ledger, **options)
-    assert_conserved(report)
-    return report
-
-
-async def aborted(pipeline: Pipeline, path: Path, **options: Any) -> Aborted:
-    """Run a pipeline that is going to be aborted, and check its books."""
-    with pytest.raises(Aborted) as caught:
-        await run(pipeline, path, **options)
-    assert_conserved(caught.value.report)
-    return caught.value
-
-
-def outcomes(path: Path) -> dict[str, str | None]:
-    """Return what the ledger says of each item."""
-    with read_ledger(path) as entries:
-        return {entry.identity: entry.outcome for entry in entries}
-
-
-class Store:
-    """A step that keeps the items that it was called with, and fails for some."""
-
-    def __init__(self, *bad: str) -> None:
-        self.items: list[Any] = []
-        self.bad = set(bad)
-
-    async def __call__(self, item: Any) -> None:
-        await trio.lowlevel.checkpoint()
-        self.items.append(item)
-        if item in self.bad:
-            raise ValueError(item)
 
 
 async def keep(letter: ConcurrentError) -> None:
@@ -113,7 +75,7 @@ async def test_what_is_settled_well_is_skipped(path: Path) -> None:
     [
         ([Skip()], "failed", True),
         ([DeadLetter(keep)], "diverted", False),
-        ([Retry(2, backoff=no_backoff), Skip()], "failed", True),
+        ([Retry(2, backoff=lambda failures: 0), Skip()], "failed", True),
         ([Abort()], "failed", True),
     ],
 )
@@ -123,10 +85,8 @@ async def test_the_outcome_says_whether_an_item_is_done_again(
     """What has failed is done again; a dead letter is somebody else's from then on."""
     store = Store("b")
     pipeline = Producer("ab") | Consumer(store, limiter=1, on_error=policies)
-    try:
+    with suppress(Aborted):
         await run(pipeline, path)
-    except Aborted:
-        pass
     assert outcomes(path) == {"a": "completed", "b": outcome}
     store.items.clear()
     store.bad.clear()
@@ -161,7 +121,7 @@ async def test_what_was_cut_off_is_done_again(path: Path) -> None:
         pipeline = Producer("abcd") | Consumer(hangs, limiter=1, window=1)
         async with pipeline.start(ledger=ledger) as live:
             while begun != ["a", "b"]:
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
             live.cancel()
     assert_conserved(live)
     cut_off = dict.fromkeys(live.steps[0].cut_off, "cancelled")
@@ -315,12 +275,6 @@ async def test_two_live_runs_may_not_do_the_same_item(path: Path) -> None:
 
 
 # ---- parts, batches, dead letters ----
-
-
-async def split(item: str) -> Many[str]:
-    """Make parts of an item: 'ab' becomes 'ab.0' and 'ab.1'."""
-    await trio.lowlevel.checkpoint()
-    return Many(f"{item}.{index}" for index in range(len(item)))
 
 
 async def test_an_item_is_done_again_if_one_of_its_parts_has_failed(path: Path) -> None:
@@ -515,9 +469,9 @@ async def test_a_source_without_end_is_left_open_while_items_are_through(path: P
             await trio.lowlevel.checkpoint()
         events.append(item)
 
-    async with open_ledger(path) as ledger:
-        async with (Producer(lends) | Consumer(store, limiter=1)).start(ledger=ledger) as live:
-            pass
+    pipeline = Producer(lends) | Consumer(store, limiter=1)
+    async with open_ledger(path) as ledger, pipeline.start(ledger=ledger) as live:
+        pass
     assert events == ["a", "b", "closed"]
     assert outcomes(path) == {"a": "completed", "b": "completed"}
 
@@ -568,9 +522,9 @@ async def test_a_drain_while_all_is_skipped(path: Path) -> None:
                 live.drain()
         await trio.sleep_forever()
 
-    async with open_ledger(path) as ledger:
-        async with (Producer(endless) | Consumer(unchanged)).start(ledger=ledger) as live:
-            pass
+    pipeline = Producer(endless) | Consumer(unchanged)
+    async with open_ledger(path) as ledger, pipeline.start(ledger=ledger) as live:
+        pass
     assert_conserved(live)
     assert 0 < live.steps[0].skipped <= 201
     assert set(outcomes(path).values()) == {"completed"}
@@ -630,3 +584,132 @@ async def test_producers_that_are_merged_tell_of_their_own_with_a_ledger(path: P
     await run(Producer.merge(*producers) | Consumer(unchanged), path)
     assert sorted(told) == ["a", "b"]
     assert sorted(outcomes(path)) == ["a", "b", "c", "d"]
+
+
+# ---- a ledger that cannot be written any more ----
+
+
+def move_away(path: Path) -> None:
+    """Move the files of a ledger, as an operator may who tidies up."""
+    for file in path.parent.glob("ledger*"):
+        file.rename(file.with_name(file.name.replace("ledger", "ledger-moved")))
+
+
+@pytest.mark.parametrize("options", [{}, {"limiter": 2}, {"batch": Batch(3, within=0.01)}], ids=str)
+async def test_a_ledger_that_fails_ends_the_run_once(path: Path, options: dict[str, Any]) -> None:
+    """Its error is the one reason. What is in hand goes through, and nothing new begins."""
+    store: list[Any] = []
+
+    async def work(item: Any) -> None:
+        await trio.lowlevel.checkpoint()
+        store.append(item)
+        if len(store) == 3:
+            move_away(path)
+
+    items = [str(number) for number in range(100)]
+    told: list[Settled[str]] = []
+    pipeline = Producer(items, on_settled=told.append) | Consumer(work, **options)
+    error = await aborted(pipeline, path)
+    (reason,) = error.exceptions
+    assert isinstance(reason.__cause__, LedgerError)
+    assert f"the ledger {path} cannot be written any more: " in str(reason)
+    (step,) = error.report.steps
+    assert len(error.report.errors) == 1
+    assert step.completed < 100
+    assert step.failed == 0
+    assert len(told) == step.received
+
+
+async def test_a_ledger_that_failed_is_not_torn(path: Path) -> None:
+    """It is as it was after the last commit, so the next run goes on from there."""
+    moved = path.with_name("ledger-moved")
+    store: list[str] = []
+
+    async def work(item: str) -> None:
+        await trio.lowlevel.checkpoint()
+        store.append(item)
+        if len(store) == 20:
+            move_away(path)
+
+    items = [str(number) for number in range(50)]
+    await aborted(Producer(items) | Consumer(work, limiter=1), path)
+    known = outcomes(moved)
+    done = [item for item, outcome in known.items() if outcome == "completed"]
+    assert 0 < len(done) <= len(store)
+    assert set(done) <= set(store)
+    report = await run(Producer(items) | Consumer(unchanged), moved)
+    assert report.steps[0].skipped == len(done)
+
+
+async def test_a_ledger_that_fails_at_the_end_is_told(path: Path) -> None:
+    """The run has done its work, and says that it is not noted."""
+
+    async def work(item: str) -> None:
+        await trio.lowlevel.checkpoint()
+        move_away(path)
+
+    error = await aborted(Producer("a") | Consumer(work), path)
+    assert [each.phase for each in error.exceptions] == ["ledger"]
+    assert error.report.steps[0].completed == 1
+
+
+async def test_a_ledger_that_was_closed_says_so(path: Path) -> None:
+    """It would not be written, so the run does not begin."""
+    async with open_ledger(path) as ledger:
+        pass
+    with trio.fail_after(10), pytest.raises(LedgerError, match="is closed"):
+        await (Producer("a") | Consumer(unchanged)).run(ledger=ledger)
+
+
+# ---- what it costs ----
+
+
+class CountingLedger:
+    """A ledger of nothing, which counts how often it is asked, and for how many items."""
+
+    def __init__(self, done: bool) -> None:
+        self.done = done
+        self.asked: list[int] = []
+
+    @asynccontextmanager
+    async def recording(self) -> AsyncIterator[Any]:
+        await trio.lowlevel.checkpoint()
+        yield self
+
+    async def begin(self, identities: Sequence[str], phase: str, done: object) -> list[Any]:
+        await trio.lowlevel.checkpoint()
+        self.asked.append(len(identities))
+        return [Beginning("done" if self.done else "new", 1) for _ in identities]
+
+    def note_end(self, number: int, outcome: object, error: str | None) -> None:
+        """Note nothing."""
+
+    async def flush(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("done", [True, False])
+async def test_what_is_skipped_is_looked_up_in_bulk(done: bool) -> None:
+    """What has to be done is looked up one by one, as workers want it."""
+    ledger = CountingLedger(done)
+    items = [str(number) for number in range(1000)]
+    report = await (Producer(items) | Consumer(unchanged, limiter=1)).run(ledger=ledger)
+    assert sum(ledger.asked) == 1000
+    assert max(ledger.asked) == (64 if done else 1)
+    assert (len(ledger.asked) < 30) == done
+    assert report.steps[0].skipped == (1000 if done else 0)
+
+
+async def test_nothing_is_traced_where_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipeline without a ledger and a listener never comes by what traces items."""
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("an item is traced")
+
+    for name in ("trace", "end", "derive", "pass_on"):
+        monkeypatch.setattr(Tracer, name, refuse)
+    steps = Processor(split) | Processor(unchanged, ordered=True)
+    report = await (
+        Producer(["ab", "c"]) | steps | Consumer(unchanged, batch=Batch(2), on_error=Skip())
+    ).run()
+    assert report.steps[-1].completed == 3
