@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,8 +22,10 @@ if sys.platform != "win32":
 else:  # these need named pipes, resource limits, or the command, which is for POSIX systems
     collect_ignore = [
         "cli",
+        "ledger/test_sinks.py",
         "pipelines/test_jsonlines_files.py",
         "soak/test_kills.py",
+        "soak/test_sinks.py",
         "test_cookbook.py",
         "test_recipes.py",
     ]
@@ -35,3 +37,12 @@ def interrupted() -> Callable[..., bool]:
     from testkit.interrupts import interrupted
 
     return interrupted
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A string that connects to a PostgreSQL server, which is there for all tests that ask."""
+    from testkit.postgres import postgres_server
+
+    with postgres_server() as conninfo:
+        yield conninfo

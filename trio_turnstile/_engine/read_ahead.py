@@ -16,7 +16,7 @@ from collections.abc import (
 )
 from contextlib import suppress
 from functools import partial
-from typing import Generic, TypeAlias, TypeVar, cast, final
+from typing import Generic, TypeAlias, TypeVar, final
 
 import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
@@ -48,8 +48,8 @@ class ReadAhead(Generic[T]):
       reads_ahead: whether a worker should wait for an item while all tokens are in use.
       aclose: closes the source.
       lingers: whether it lingers. If not, `stop` gives up a read that is under way.
-      beneath: the sources that are read, which may have read ahead themselves.
-      hands_out: whether what those have read is still given after `stop`, as it is.
+      beneath: the sources that are read, which may have read ahead themselves. What those have
+        read is still given after `stop`: they are read until they end, which is soon.
     """
 
     has_booked = False
@@ -65,7 +65,6 @@ class ReadAhead(Generic[T]):
         aclose: Callable[[], Awaitable[object]] | None = None,
         lingers: bool = False,
         beneath: Sequence[RunSource[T]] = (),
-        hands_out: bool = False,
     ) -> None:
         self.reads_ahead = reads_ahead
         self.buffer = Buffer[T]()
@@ -73,7 +72,6 @@ class ReadAhead(Generic[T]):
         self._aclose = aclose
         self._lingers = lingers
         self._beneath = beneath
-        self._hands_out = hands_out
         self._reading = trio.CancelScope()
         self._awaits_source = False
         self._finished = trio.Event()
@@ -91,8 +89,8 @@ class ReadAhead(Generic[T]):
     def stop(self) -> None:
         for source in self._beneath:
             source.stop()
-            for item in source.abandon() if self._hands_out else ():
-                self.buffer.put(cast("T", item))
+        if self._beneath:
+            return
         self.buffer.close()
         if not self._lingers:
             self._give_up()
@@ -260,7 +258,7 @@ def merge_sources(sources: Sequence[RunSource[T]]) -> ReadAhead[T]:
             ahead.buffer.close(failures[0] if failures else None)
             # What the items came from stays open until the last one is through.
 
-    return ReadAhead(read, reads_ahead=True, lingers=True, beneath=sources, hands_out=True)
+    return ReadAhead(read, reads_ahead=True, lingers=True, beneath=sources)
 
 
 class SourceEnded(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias, final
@@ -11,12 +12,12 @@ import trio
 
 from trio_turnstile._texts import shown, shown_error
 
-from .buffer import failure_of
+from .buffer import Buffer, failure_of
 from .counts import Fate
 from .read_ahead import ReadAhead, SourceEnded, receive_from
 from .recording import Beginning, Recorder
 from .source import RunSource
-from .tracing import Settled, Traced, Tracer, untraced
+from .tracing import Settled, Traced, Tracer, token_of, untraced
 
 Identity: TypeAlias = Callable[[Any], str]
 """What a ledger knows an item by."""
@@ -48,7 +49,7 @@ def read_recorded(
             ahead.buffer.close(failure)
             # What the items came from stays open until the last one is through.
 
-    return ReadAhead(read, reads_ahead=False, lingers=True, beneath=(source,))
+    return ReadAhead(read, reads_ahead=source.reads_ahead, lingers=True, beneath=(source,))
 
 
 async def _read_all(source: RunSource[Any], known: _Known, ahead: ReadAhead[Any]) -> None:
@@ -59,9 +60,14 @@ async def _read_all(source: RunSource[Any], known: _Known, ahead: ReadAhead[Any]
     """
     at_once = 1
     while await ahead.buffer.wait_wanted():
-        left = await known.look_up(await _receive(source, at_once))
-        for item in left:
-            ahead.buffer.put(item)
+        items = deque(await _receive(source, at_once))
+        try:
+            left = await known.look_up(items, ahead.buffer)
+        except Exception as error:
+            ahead.buffer.close(failure_of(error))
+            for item in items:
+                ahead.buffer.put(item)  # nobody works on it, and the books have it as cut off
+            return
         at_once = 1 if left else min(2 * at_once, _AT_ONCE)
 
 
@@ -85,12 +91,22 @@ class _Known:
     _identity: Identity
     _tracer: Tracer
 
-    async def look_up(self, items: list[Any]) -> list[Traced]:
-        """Note that items begin, and return those that are not settled."""
+    async def look_up(self, items: deque[Any], buffer: Buffer[Traced]) -> int:
+        """Note that items begin, and put those into the buffer that are not settled.
+
+        Returns:
+          How many those are. After an error, ``items`` are those of which nothing is known.
+        """
         names = [self._name(item) for item in items]
         beginnings = await self._recorder.begin(names, "work", _DONE)
-        traced = map(self._trace, items, names, beginnings)
-        return [each for each in traced if each is not None]
+        left = 0
+        for name, beginning in zip(names, beginnings, strict=True):
+            traced = self._trace(items[0], name, beginning)
+            del items[0]
+            if traced is not None:
+                buffer.put(traced)
+                left += 1
+        return left
 
     def _name(self, item: Any) -> str:
         name: object = self._identity(untraced(item))
@@ -107,7 +123,8 @@ class _Known:
                 f"identity {name!r} came before in this run, and a ledger knows items by it: "
                 "give each item an identity of its own"
             )
-        traced = self._tracer.trace(item, partial(self._settled, beginning.number), name)
+        token = token_of(name)
+        traced = self._tracer.trace(item, partial(self._settled, beginning.number), token)
         if beginning.standing != "done":
             return traced
         self._tracer.skip(traced)

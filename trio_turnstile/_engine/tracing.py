@@ -135,7 +135,7 @@ class Tracer:
         for origin in origins:
             origin.parts += len(results)
         token = _join([member.token for member in traced])
-        made = [Traced(result, origins, f"{token}/{index}") for index, result in enumerate(results)]
+        made = [Traced(result, origins, f"{token}#{index}") for index, result in enumerate(results)]
         for member in traced:
             self.end(member, Fate.COMPLETED)
         return tuple(made)
@@ -166,10 +166,19 @@ class Tracer:
                 self._state.stop(describe(error, item=origin.item, phase="on_settled"), "soon")
 
 
+def token_of(identity: str) -> str:
+    """Return the token of an item of the source.
+
+    A part of it has a ``#`` and its place after that, so those in the identity are doubled: part 0
+    of ``a`` is not the item ``a#0``.
+    """
+    return identity.replace("#", "##")
+
+
 def _join(tokens: Sequence[str]) -> str:
     if len(tokens) == 1:
         return tokens[0]
-    return sha256("\0".join(tokens).encode("utf-8", "surrogatepass")).hexdigest()
+    return sha256(repr(tokens).encode()).hexdigest()
 
 
 _TOKENS: ContextVar[tuple[str, ...]] = ContextVar("commit_tokens", default=())

@@ -31,8 +31,12 @@ class Store:
     def __init__(self, connection: sqlite3.Connection, run: int) -> None:
         self.connection = connection
         self.run = run
-        self._live: set[int] = set()
-        """The sessions of this process that have not ended."""
+        self._live: dict[int, bytearray] = {}
+        """The sessions of this process that have not ended.
+
+        Each has a byte for each operation, by its number: whether it has met it as done. A set
+        of the numbers would take fifty times as much.
+        """
 
     # ---- sessions ----
 
@@ -44,12 +48,12 @@ class Store:
         )
         session = cursor.lastrowid
         assert session is not None
-        self._live.add(session)
+        self._live[session] = bytearray()
         return session
 
     def end_session(self, session: int) -> None:
         """Note that it has ended. What it has left open was given up, and is no longer live."""
-        self._live.discard(session)
+        self._live.pop(session, None)
         self.connection.execute(
             "UPDATE sessions SET ended = ? WHERE session = ?", (time(), session)
         )
@@ -73,6 +77,8 @@ class Store:
         standing = self._standing(session, last, ended)
         if standing == "done" and text not in done:
             standing = "new"
+        if standing == "done" and self._has_met(session, number):
+            standing = "doubled"
         outcome = None if text is None or standing == "new" else Fate(text)
         if standing == "new":
             self._begin_again(session, number, phase)
@@ -85,6 +91,13 @@ class Store:
         if last == session or (ended is None and last in self._live):
             return "doubled"
         return "interrupted" if ended is None else "done"
+
+    def _has_met(self, session: int, number: int) -> bool:
+        """Return whether a run has met an operation before that is done, and note that it has."""
+        met = self._live[session]
+        met.extend(bytes(max(0, number + 1 - len(met))))
+        before, met[number] = met[number], 1
+        return bool(before)
 
     def _begin_again(self, session: int, number: int, phase: str) -> None:
         self.forget(number)

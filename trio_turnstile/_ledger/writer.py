@@ -52,6 +52,7 @@ class Writer:
         self._jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
         """What is to be done; ``None`` is the last."""
         self._failure: LedgerError | None = None
+        self._closed = False
         self._trio = trio.lowlevel.current_trio_token()
         self._ended = trio.Event()
         Thread(target=self._write_all, name=f"ledger {path}", daemon=True).start()
@@ -63,8 +64,12 @@ class Writer:
         It is shielded from cancellation: what was begun is noted, or an error says that not.
 
         Raises:
-          LedgerError: if the ledger cannot be written, now or since some time ago.
+          LedgerError: if the ledger cannot be written, now or since some time ago, or is closed.
         """
+        if self._closed:  # nobody would ever come by the job
+            raise LedgerError(
+                f"the ledger {self._path} is closed: use it inside of the block of open_ledger"
+            )
         done = trio.Event()
         job = _Job(function, done)
         self._jobs.put(job)
@@ -80,6 +85,7 @@ class Writer:
 
     async def close(self) -> None:
         """Wait until all is written. It cannot be cancelled."""
+        self._closed = True
         self._jobs.put(None)
         with trio.CancelScope(shield=True):
             await self._ended.wait()
