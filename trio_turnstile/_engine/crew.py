@@ -1,0 +1,137 @@
+"""`Crew`: the workers of one pool, counted by what they do, and the foreman who hires them.
+
+Workers are hired one by one, by the *foreman*, when there is a token free and nobody looking
+for an item. A foreman would have to look at every token given back; instead the foreman looks
+once a scheduling round while items flow, and queues at the limiter like everyone else when
+they do not. So a raised limit, or a token given back by another user of the limiter, is noticed
+at once, and the queue of a busy limiter stays empty, which keeps the non-blocking way in open.
+
+While another worker would be of no use, the foreman rests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import final
+
+import trio
+from trio.lowlevel import checkpoint, enable_ki_protection
+
+from trio_turnstile._limiting.either import Tokens
+
+from .window import Window
+
+
+@final
+class Crew:
+    """The workers of a pool: how many they are, and what they do.
+
+    Args:
+      tokens: an item needs one before it is handled.
+      window: how many items, and so how many workers, there may be.
+      reads_ahead: whether one worker more than there are tokens should wait for an item.
+    """
+
+    def __init__(self, tokens: Tokens, window: Window, *, reads_ahead: bool) -> None:
+        self._tokens = tokens
+        self._window = window
+        self._reads_ahead = reads_ahead
+        self.received = 0
+        """How many items the workers have received."""
+        self.queueing = 0
+        """Workers that wait for a token with an item in hand."""
+        self.short_of_room = False
+        """Whether the foreman rests because there is no room in the window for a worker."""
+        self._size = 0
+        self._idle = 0
+        """Workers beside which another one would be of no use: they wait for an item or a rate."""
+        self._foreman = trio.CancelScope()
+        self._lot = trio.lowlevel.ParkingLot()
+        self._rests = False
+
+    # ---- the foreman ----
+
+    @enable_ki_protection
+    async def hire(self, start: Callable[[], object]) -> None:
+        """Have workers started, each as idle, until `close`."""
+        seen = -1
+        with self._foreman:
+            while True:
+                if not self._has_use():
+                    await self._rest()
+                elif self._tokens.available_tokens > 0 or self._may_read_ahead():
+                    self._take_on(start)
+                elif seen != self.received:
+                    # Items flow: those who give tokens back also take the next item.
+                    seen = self.received
+                    await checkpoint()
+                else:
+                    # Nothing moved for a round, so only the limiter's queue can tell of a
+                    # free token: it may be raised, or another user may give one back. The
+                    # wait is no call of the service, and a policy must not learn from it.
+                    await self._tokens.wait_free(self)
+                    # Hire before another look: a second foreman may have the token by now,
+                    # and two would pass it back and forth, each finding none.
+                    if not self.queueing and self._has_use():
+                        self._take_on(start)
+
+    def close(self) -> None:
+        """Hire nobody any more."""
+        self._foreman.cancel()
+
+    def wake(self) -> None:
+        """Have the foreman look again, if a worker more may be of use."""
+        if not self._rests:
+            return
+        self.short_of_room = not self._idle
+        if self._has_use():
+            self._rests = self.short_of_room = False
+            self._lot.unpark()
+
+    async def _rest(self) -> None:
+        self._rests = True
+        self.short_of_room = not self._idle
+        await self._lot.park()
+
+    def _has_use(self) -> bool:
+        return not self._idle and self._window.fits(self._size)
+
+    def _take_on(self, start: Callable[[], object]) -> None:
+        self._size += 1
+        self._idle += 1
+        start()
+
+    def _may_read_ahead(self) -> bool:
+        return self._reads_ahead and not self.queueing
+
+    # ---- the workers ----
+
+    def idle(self) -> None:
+        """Say that a worker waits, and another one beside it would have to wait as well."""
+        self._idle += 1
+
+    def no_longer_idle(self) -> None:
+        """Say that such a worker goes on, or begins."""
+        self._idle -= 1
+        self.wake()
+
+    def leave(self) -> None:
+        """Say that a worker ends."""
+        self._size -= 1
+        self.wake()
+
+    def is_needed(self) -> bool:
+        """Whether a worker receives another item while others queue with one each.
+
+        Not with more workers than tokens, as after the limit was lowered: the
+        queue would stay, and with it the slow way to a token.
+        """
+        return self.queueing <= self._reads_ahead or self._size <= self._tokens.total_tokens
+
+    def may_receive(self) -> bool:
+        """Whether a worker whose item gave its token back early may receive another one.
+
+        The token may be in use for the item of somebody else by now. Then no item is taken
+        from the source before there is a token for it: the foreman sees to that.
+        """
+        return self._tokens.available_tokens > 0 or self._may_read_ahead()
