@@ -1,17 +1,21 @@
 """`Crew`: the workers of one pool, counted by what they do, and the foreman who hires them.
 
 Workers are hired one by one, by the *foreman*, when there is a token free and nobody looking
-for an item. A foreman would have to look at every token given back; instead the foreman looks
-once a scheduling round while items flow, and queues at the limiter like everyone else when
-they do not. So a raised limit, or a token given back by another user of the limiter, is noticed
-at once, and the queue of a busy limiter stays empty, which keeps the non-blocking way in open.
+for an item. While another worker would be of no use, the foreman rests. That is so if a worker
+is idle; if there is no room; or if the crew *claims* all tokens: for each there is a worker who
+has it or queues for one. Then a token comes free for another worker only if one gives it back and
+goes on with its item, or if the limit is raised, and either wakes the foreman.
 
-While another worker would be of no use, the foreman rests.
+Else somebody else has tokens, and the foreman would have to look at every one given back.
+Instead the foreman looks once a scheduling round while items flow, and queues at the limiter like
+everyone else when they do not. So a token given back by another user of the limiter is noticed at
+once, and the queue of a busy limiter stays empty, which keeps the non-blocking way in open.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import final
 
 import trio
@@ -19,6 +23,7 @@ from trio.lowlevel import checkpoint, enable_ki_protection
 
 from trio_turnstile._limiting.either import Tokens
 
+from .slot import Slot
 from .window import Window
 
 
@@ -30,12 +35,18 @@ class Crew:
       tokens: an item needs one before it is handled.
       window: how many items, and so how many workers, there may be.
       reads_ahead: whether one worker more than there are tokens should wait for an item.
+      may_claim: whether an item waits for nothing but a rate before it queues for a token.
     """
 
-    def __init__(self, tokens: Tokens, window: Window, *, reads_ahead: bool) -> None:
+    def __init__(
+        self, tokens: Tokens, window: Window, *, reads_ahead: bool, may_claim: bool
+    ) -> None:
         self._tokens = tokens
         self._window = window
         self._reads_ahead = reads_ahead
+        self._may_claim = may_claim
+        self.slots: set[Slot] = set()
+        """What the workers have in hand."""
         self.received = 0
         """How many items the workers have received."""
         self.queueing = 0
@@ -55,12 +66,16 @@ class Crew:
     async def hire(self, start: Callable[[], object]) -> None:
         """Have workers started, each as idle, until `close`."""
         seen = -1
-        with self._foreman:
+        soon = trio.lowlevel.current_trio_token().run_sync_soon
+        wake = partial(soon, self.wake, idempotent=True)
+        with self._foreman, self._tokens.telling(wake):
             while True:
                 if not self._has_use():
                     await self._rest()
                 elif self._tokens.available_tokens > 0 or self._may_read_ahead():
                     self._take_on(start)
+                elif self._claims_all():
+                    await self._rest()
                 elif seen != self.received:
                     # Items flow: those who give tokens back also take the next item.
                     seen = self.received
@@ -83,18 +98,25 @@ class Crew:
         """Have the foreman look again, if a worker more may be of use."""
         if not self._rests:
             return
-        self.short_of_room = not self._idle
         if self._has_use():
             self._rests = self.short_of_room = False
             self._lot.unpark()
+        else:
+            self.short_of_room = not self._idle
 
     async def _rest(self) -> None:
         self._rests = True
-        self.short_of_room = not self._idle
+        self.short_of_room = not (self._idle or self._has_use())
         await self._lot.park()
 
     def _has_use(self) -> bool:
         return not self._idle and self._window.fits(self._size)
+
+    def _claims_all(self) -> bool:
+        if not (self._may_claim and self._tokens.tells and self._size):
+            return False
+        held = sum(slot.held is self._tokens for slot in self.slots)
+        return held + self.queueing >= self._tokens.total_tokens
 
     def _take_on(self, start: Callable[[], object]) -> None:
         self._size += 1
@@ -115,9 +137,10 @@ class Crew:
         self._idle -= 1
         self.wake()
 
-    def leave(self) -> None:
+    def leave(self, slot: Slot) -> None:
         """Say that a worker ends."""
         self._size -= 1
+        self.slots.discard(slot)
         self.wake()
 
     def is_needed(self) -> bool:

@@ -79,7 +79,9 @@ class WorkerPool(Generic[T]):
         self._state = state
         self._rate = rate
         self._turn = turn
-        self._crew = Crew(tokens, window, reads_ahead=source.reads_ahead)
+        self._crew = Crew(
+            tokens, window, reads_ahead=source.reads_ahead, may_claim=handler.admit is None
+        )
         self._source_has_failed = False
 
     @enable_ki_protection
@@ -110,13 +112,15 @@ class WorkerPool(Generic[T]):
     @enable_ki_protection
     async def _work(self) -> None:
         with trio.CancelScope() as scope:
-            self._crew.no_longer_idle()
+            crew = self._crew
+            crew.no_longer_idle()
+            slot = Slot(scope, crew.wake)
             try:
-                slot = Slot(scope)
+                crew.slots.add(slot)
                 slot.surround()
                 await self._go_round(slot)
             finally:
-                self._crew.leave()
+                crew.leave(slot)
 
     @enable_ki_protection
     async def _go_round(self, slot: Slot) -> None:  # noqa: PLR0912, PLR0915
