@@ -59,6 +59,8 @@ class Crew:
         self._foreman = trio.CancelScope()
         self._lot = trio.lowlevel.ParkingLot()
         self._rests = False
+        self._claims = False
+        """Whether the foreman rests because the crew claims all tokens, and nothing has changed."""
 
     # ---- the foreman ----
 
@@ -75,7 +77,9 @@ class Crew:
                 elif self._tokens.available_tokens > 0 or self._may_read_ahead():
                     self._take_on(start)
                 elif self._claims_all():
+                    self._claims = True
                     await self._rest()
+                    self._claims = False
                 elif seen != self.received:
                     # Items flow: those who give tokens back also take the next item.
                     seen = self.received
@@ -98,11 +102,17 @@ class Crew:
         """Have the foreman look again, if a worker more may be of use."""
         if not self._rests:
             return
+        self._claims = False
         if self._has_use():
             self._rests = self.short_of_room = False
             self._lot.unpark()
         else:
             self.short_of_room = not self._idle
+
+    def gave_back(self) -> None:
+        """Say that a worker gave its token back and goes on with its item."""
+        if self._claims:
+            self.wake()
 
     async def _rest(self) -> None:
         self._rests = True
@@ -135,7 +145,8 @@ class Crew:
     def no_longer_idle(self) -> None:
         """Say that such a worker goes on, or begins."""
         self._idle -= 1
-        self.wake()
+        if not self._claims:  # else it claims its token again
+            self.wake()
 
     def leave(self, slot: Slot) -> None:
         """Say that a worker ends."""

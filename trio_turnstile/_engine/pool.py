@@ -114,7 +114,7 @@ class WorkerPool(Generic[T]):
         with trio.CancelScope() as scope:
             crew = self._crew
             crew.no_longer_idle()
-            slot = Slot(scope, crew.wake)
+            slot = Slot(scope, crew.gave_back)
             try:
                 crew.slots.add(slot)
                 slot.surround()
