@@ -15,6 +15,7 @@ once, and the queue of a busy limiter stays empty, which keeps the non-blocking 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from functools import partial
 from typing import final
 
@@ -53,6 +54,8 @@ class Crew:
         """Workers that wait for a token with an item in hand."""
         self.short_of_room = False
         """Whether the foreman rests because there is no room in the window for a worker."""
+        self._start: Callable[[], object] = lambda: None
+        self._context = Context()
         self._size = 0
         self._idle = 0
         """Workers beside which another one would be of no use: they wait for an item or a rate."""
@@ -68,14 +71,15 @@ class Crew:
     async def hire(self, start: Callable[[], object]) -> None:
         """Have workers started, each as idle, until `close`."""
         seen = -1
+        self._start, self._context = start, copy_context()
         soon = trio.lowlevel.current_trio_token().run_sync_soon
         wake = partial(soon, self.wake, idempotent=True)
         with self._foreman, self._tokens.telling(wake):
             while True:
                 if not self._has_use():
                     await self._rest()
-                elif self._tokens.available_tokens > 0 or self._may_read_ahead():
-                    self._take_on(start)
+                elif self.may_receive():
+                    self._take_on()
                 elif self._claims_all():
                     self._claims = True
                     await self._rest()
@@ -92,10 +96,11 @@ class Crew:
                     # Hire before another look: a second foreman may have the token by now,
                     # and two would pass it back and forth, each finding none.
                     if not self.queueing and self._has_use():
-                        self._take_on(start)
+                        self._take_on()
 
     def close(self) -> None:
         """Hire nobody any more."""
+        self._rests = False
         self._foreman.cancel()
 
     def wake(self) -> None:
@@ -117,7 +122,10 @@ class Crew:
     async def _rest(self) -> None:
         self._rests = True
         self.short_of_room = not (self._idle or self._has_use())
-        await self._lot.park()
+        try:
+            await self._lot.park()
+        finally:
+            self._rests = False
 
     def _has_use(self) -> bool:
         return not self._idle and self._window.fits(self._size)
@@ -128,10 +136,10 @@ class Crew:
         held = sum(slot.held is self._tokens for slot in self.slots)
         return held + self.queueing >= self._tokens.total_tokens
 
-    def _take_on(self, start: Callable[[], object]) -> None:
+    def _take_on(self) -> None:
         self._size += 1
         self._idle += 1
-        start()
+        self._start()
 
     def _may_read_ahead(self) -> bool:
         return self._reads_ahead and not self.queueing
@@ -146,6 +154,19 @@ class Crew:
         """Say that such a worker goes on, or begins."""
         self._idle -= 1
         if not self._claims:  # else it claims its token again
+            self.wake()
+
+    def has_received(self) -> None:
+        """Say that a worker who waited for an item has one.
+
+        One more is hired here and now. When the foreman came to look, this worker would often
+        wait again, and a reader that reads for each who waits would have paused meanwhile.
+        """
+        self._idle -= 1
+        own = 0 if self._may_read_ahead() else 1  # this worker's token is among those free
+        if self._rests and self._has_use() and self._tokens.available_tokens > own:
+            self._context.run(self._take_on)  # not in what the worker's items have set
+        elif not self._claims:
             self.wake()
 
     def leave(self, slot: Slot) -> None:

@@ -217,9 +217,12 @@ class WorkerPool(Generic[T]):
     async def _wait_for_item(self) -> T:
         self._crew.idle()
         try:
-            return await self._source.receive()
-        finally:
+            item = await self._source.receive()
+        except BaseException:
             self._crew.no_longer_idle()
+            raise
+        self._crew.has_received()
+        return item
 
     async def _breathe(self, slot: Slot) -> None:
         """Let others run, if there may be no other chance to, at the end of a turn.

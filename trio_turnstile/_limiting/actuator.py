@@ -52,7 +52,7 @@ class LimitActuator:
         self._dispatcher: Dispatcher | None = None
         self._trio_token: trio.lowlevel.TrioToken | None = None
         self._assigned_in = LastRun()
-        self._listeners: set[Callable[[], object]] = set()
+        self._listeners: list[Callable[[], object]] = []
 
     # ---- for the limiter ----
 
@@ -125,7 +125,7 @@ class LimitActuator:
     @contextmanager
     def telling(self, listener: Callable[[], object]) -> Iterator[None]:
         """Have ``listener`` called when the limit has moved, while the block runs."""
-        self._listeners.add(listener)
+        self._listeners.append(listener)
         try:
             yield
         finally:
