@@ -234,12 +234,10 @@ class _ChannelOutlet:
 
     def __init__(self, channel: trio.MemorySendChannel[Any]) -> None:
         self._channel = channel
+        self.put = channel.send
 
     def put_nowait(self, item: Any) -> bool:
         return False
-
-    async def put(self, item: Any) -> None:
-        await self._channel.send(item)
 
     async def wait_for_room(self) -> None:
         """A channel cannot tell."""
