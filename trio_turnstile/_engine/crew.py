@@ -36,7 +36,8 @@ class Crew:
       tokens: an item needs one before it is handled.
       window: how many items, and so how many workers, there may be.
       reads_ahead: whether one worker more than there are tokens should wait for an item.
-      may_claim: whether an item waits for nothing but a rate before it queues for a token.
+      may_claim: whether an item waits for nothing but a rate before it queues for a token, and
+        mostly keeps that to its end.
     """
 
     def __init__(

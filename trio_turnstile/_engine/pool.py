@@ -79,9 +79,10 @@ class WorkerPool(Generic[T]):
         self._state = state
         self._rate = rate
         self._turn = turn
-        self._crew = Crew(
-            tokens, window, reads_ahead=source.reads_ahead, may_claim=handler.admit is None
-        )
+        # A handler with steps after the first gives each token back early: the foreman would
+        # be told of each.
+        keeps_tokens = handler.admit is None and handler.leave is None
+        self._crew = Crew(tokens, window, reads_ahead=source.reads_ahead, may_claim=keeps_tokens)
         self._source_has_failed = False
 
     @enable_ki_protection
