@@ -109,6 +109,18 @@ async def test_pipelines_behind_one_busy_limiter_all_begin(
     assert trio.current_time() == 9
 
 
+async def test_the_limit_of_a_limiter_of_trio_moves(autojump_clock: MockClock) -> None:
+    """A limiter of trio tells nobody that it was raised, and still that acts at once."""
+    limiter, gauge = trio.CapacityLimiter(1), Gauge(10)
+    async with trio.open_nursery() as nursery:
+        run = await nursery.start((Producer(range(99)) | Consumer(gauge, limiter=limiter)).run)
+        await trio.sleep(15)
+        limiter.total_tokens = 8
+        await trio.sleep(1)
+        assert gauge.running == 8
+        run.cancel()
+
+
 async def test_the_limit_moves_while_the_pipeline_runs(autojump_clock: MockClock) -> None:
     """A raised limit acts at once, a lowered one lets running items finish, and 0 pauses."""
     limiter = Limiter("api", 1, throttle=Throttle(min=0))

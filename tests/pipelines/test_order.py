@@ -220,3 +220,18 @@ async def test_a_key_that_fails_is_an_error_of_its_item(autojump_clock: MockCloc
         await (Producer(range(4)) | Consumer(work, key=picky)).run()
     assert {error.phase for error in caught.value.exceptions} == {"Work"}
     assert_conserved(caught.value.report)
+
+
+async def test_an_item_that_waits_for_its_key_keeps_no_token_unused(
+    autojump_clock: MockClock,
+) -> None:
+    """A worker whose next item waits for its key leaves its token to the item after that."""
+    begun: dict[str, float] = {}
+
+    async def work(item: str) -> None:
+        begun[item] = trio.current_time()
+        await trio.sleep(10 if item == "b1" else 1)
+
+    items = ["a1", "b1", "b2", "c1"]
+    await (Producer(items) | Consumer(work, limiter=2, key=lambda item: item[0])).run()
+    assert begun == {"a1": 0, "b1": 0, "c1": 1, "b2": 10}

@@ -6,12 +6,7 @@ end handle the item, which gives the token back before it waits for anything els
 how the item ended.
 
 Workers live on from item to item, as a worker that goes round costs a fourth of a
-new task for each item. They are hired one by one, by the *foreman*, when there is
-a token free and nobody looking for an item. A foreman would have to look at every
-token given back; instead the foreman looks once a scheduling round while items flow, and
-queues at the limiter like everyone else when they do not. So a raised limit, or a
-token given back by another user of the limiter, is noticed at once, and the queue of a
-busy limiter stays empty, which keeps the non-blocking way in open.
+new task for each item. When they are hired, the `Crew` knows.
 
 Two numbers bound a pool: tokens, for what runs; and the window, for what runs,
 waits for a token, backs off, cleans up, or is finished and not yet passed on.
@@ -20,6 +15,7 @@ waits for a token, backs off, cleans up, or is finished and not yet passed on.
 from __future__ import annotations
 
 from contextvars import Context, copy_context
+from functools import partial
 from time import perf_counter
 from typing import Generic, TypeVar, final
 
@@ -33,6 +29,7 @@ from trio_turnstile._util import stray
 
 from .buffer import failure_of
 from .counts import Counts, Fate
+from .crew import Crew
 from .handler import Books, Handler
 from .run_state import RunState
 from .slot import Slot
@@ -83,15 +80,10 @@ class WorkerPool(Generic[T]):
         self._state = state
         self._rate = rate
         self._turn = turn
-        self._received = 0
-        self._workers = 0
-        self._idle = 0
-        """Workers beside which another one would be of no use: they wait for an item or a rate."""
-        self._queueing = 0
-        """Workers that wait for a token with an item in hand."""
-        self._foreman = trio.CancelScope()
-        self._foreman_lot = trio.lowlevel.ParkingLot()
-        self._foreman_rests = False
+        # A handler with steps after the first gives each token back early: the foreman would
+        # be told of each.
+        keeps_tokens = handler.admit is None and handler.leave is None
+        self._crew = Crew(tokens, window, reads_ahead=source.reads_ahead, may_claim=keeps_tokens)
         self._source_has_failed = False
 
     @enable_ki_protection
@@ -101,7 +93,7 @@ class WorkerPool(Generic[T]):
         If cancelled, what is in hand is cancelled and booked.
         """
         async with trio.open_nursery() as nursery:
-            await self._hire(nursery)
+            await self._crew.hire(partial(nursery.start_soon, self._work))
 
     def close_books(self) -> None:
         """Book as cancelled what was read from the source and never reached a worker."""
@@ -115,62 +107,29 @@ class WorkerPool(Generic[T]):
         self._source.stop()
         # What a source read ahead is still given, and perhaps to a worker not yet hired.
         if not self._source.reads_ahead:
-            self._foreman.cancel()
-
-    # ---- the foreman ----
-
-    async def _hire(self, nursery: trio.Nursery) -> None:
-        seen = -1
-        with self._foreman:
-            while True:
-                if self._idle or not self._window.fits(self._workers):
-                    # A worker that is no longer idle, or ends, unparks the foreman.
-                    self._foreman_rests = True
-                    await self._foreman_lot.park()
-                    self._foreman_rests = False
-                elif self._tokens.available_tokens > 0 or self._may_read_ahead():
-                    self._take_on(nursery)
-                elif seen != self._received:
-                    # Items flow: those who give tokens back also take the next item.
-                    seen = self._received
-                    await checkpoint()
-                else:
-                    # Nothing moved for a round, so only the limiter's queue can tell of a
-                    # free token: it may be raised, or another user may give one back. The
-                    # wait is no call of the service, and a policy must not learn from it.
-                    await self._tokens.wait_free(self)
-                    # Hire before another look: a second foreman may have the token by now,
-                    # and two would pass it back and forth, each finding none.
-                    if not (self._queueing or self._idle) and self._window.fits(self._workers):
-                        self._take_on(nursery)
-
-    def _take_on(self, nursery: trio.Nursery) -> None:
-        self._workers += 1
-        self._idle += 1
-        nursery.start_soon(self._work)
-
-    def _may_read_ahead(self) -> bool:
-        return self._source.reads_ahead and not self._queueing
+            self._crew.close()
 
     # ---- the workers ----
 
     @enable_ki_protection
     async def _work(self) -> None:
         with trio.CancelScope() as scope:
-            self._no_longer_idle()
+            crew = self._crew
+            crew.no_longer_idle()
+            slot = Slot(scope, crew.gave_back)
             try:
-                slot = Slot(scope)
+                crew.slots.add(slot)
                 slot.surround()
                 await self._go_round(slot)
             finally:
-                self._workers -= 1
-                self._foreman_lot.unpark()
+                crew.leave(slot)
 
     @enable_ki_protection
     async def _go_round(self, slot: Slot) -> None:  # noqa: PLR0912, PLR0915
         # One long loop: this is all that is done for most items, and a coroutine for each
         # of its parts made a stage of no-ops 1.11 to 1.18 times as slow.
         source, tokens, rate, task = self._source, self._tokens, self._rate, slot.task
+        crew = self._crew
         has_booked, receive = source.has_booked, self._counts.receive
         settle = self._books.settle
         handler = self._handler
@@ -179,14 +138,14 @@ class WorkerPool(Generic[T]):
         acquire, release = tokens.acquire_nowait, tokens.release
         context = copy_context()
         item = result = rest = None
-        while not self._queueing or self._is_needed():
+        while not crew.queueing or crew.is_needed():
             try:
                 try:
                     item = source.receive_nowait()
                 except source.blocked:
                     item = await self._wait_for_item()
             except source.ended:
-                return self._foreman.cancel()
+                return crew.close()
             except Exception as error:
                 return self._source_failed(error)
             except trio.Cancelled as cancelled:
@@ -195,7 +154,7 @@ class WorkerPool(Generic[T]):
                     raise
                 return self._source_failed(error_of_source)
             # From here to the end of the `try`, the item is in the books and in this slot.
-            slot.number = self._received = self._received + 1
+            slot.number = crew.received = crew.received + 1
             if not has_booked:
                 receive()
             slot.fate = _CANCELLED
@@ -246,40 +205,26 @@ class WorkerPool(Generic[T]):
                     settle(slot.fate)
             # A worker that waits for its next item must not keep the last one alive.
             item = result = rest = None
-            if self._foreman_rests:
-                self._foreman_lot.unpark()
+            if crew.short_of_room:
+                crew.wake()
             if has_booked and source.waiting:
                 source.let_in()
-            if slot.cancelled or not (held_to_the_end or self._may_receive()):
+            if slot.cancelled or not (held_to_the_end or crew.may_receive()):
                 return
-            if slot.number == self._received:
+            if slot.number == crew.received:
                 await self._breathe(slot)
             if context != copy_context():  # a pointer is compared, while nobody sets a variable
                 await self._renew_context(context)
 
-    def _is_needed(self) -> bool:
-        """Whether to receive another item while other workers queue with one each.
-
-        Not with more workers than tokens, as after the limit was lowered: the
-        queue would stay, and with it the slow way to a token.
-        """
-        ahead = 1 if self._source.reads_ahead else 0
-        return self._queueing <= ahead or self._workers <= self._tokens.total_tokens
-
-    def _may_receive(self) -> bool:
-        """Whether a worker whose item gave its token back early may receive another one.
-
-        The token may be in use for the item of somebody else by now. Then no item is taken
-        from the source before there is a token for it: the foreman sees to that.
-        """
-        return self._tokens.available_tokens > 0 or self._may_read_ahead()
-
     async def _wait_for_item(self) -> T:
-        self._idle += 1
+        self._crew.idle()
         try:
-            return await self._source.receive()
-        finally:
-            self._no_longer_idle()
+            item = await self._source.receive()
+        except BaseException:
+            self._crew.no_longer_idle()
+            raise
+        self._crew.has_received()
+        return item
 
     async def _breathe(self, slot: Slot) -> None:
         """Let others run, if there may be no other chance to, at the end of a turn.
@@ -305,32 +250,27 @@ class WorkerPool(Generic[T]):
         await self._yield()
 
     async def _yield(self) -> None:
-        self._idle += 1
+        self._crew.idle()
         try:
             await checkpoint()
         finally:
-            self._no_longer_idle()
-
-    def _no_longer_idle(self) -> None:
-        self._idle -= 1
-        if self._foreman_rests:
-            self._foreman_lot.unpark()
+            self._crew.no_longer_idle()
 
     async def _wait_for_rate(self, rate: RateLimiter) -> None:
         # While one worker waits for the rate, another with another item could not pass
         # either, so this one counts as idle and the foreman hires nobody.
-        self._idle += 1
+        self._crew.idle()
         try:
             await rate.acquire()
         finally:
-            self._no_longer_idle()
+            self._crew.no_longer_idle()
 
     async def _wait_for_token(self, slot: Slot) -> None:
-        self._queueing += 1
+        self._crew.queueing += 1
         try:
             await slot.acquire(self._tokens)
         finally:
-            self._queueing -= 1
+            self._crew.queueing -= 1
 
     def _source_failed(self, error: Exception) -> None:
         if self._source_has_failed:  # all workers that wait for an item meet with it

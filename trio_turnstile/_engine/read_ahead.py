@@ -238,7 +238,8 @@ def merge_sources(sources: Sequence[RunSource[T]]) -> ReadAhead[T]:
     async def read_one(source: RunSource[T], buffer: Buffer[T]) -> None:
         try:
             while await buffer.wait_wanted():
-                await trio.lowlevel.checkpoint()
+                if source.feed is None:  # it may never make anyone wait
+                    await trio.lowlevel.checkpoint()
                 buffer.put(await receive_from(source))
         except SourceEnded:
             pass

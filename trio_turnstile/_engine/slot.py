@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import final
@@ -29,6 +29,7 @@ class Slot:
         "_surrounding",
         "cancelled",
         "fate",
+        "gave_back",
         "held",
         "item",
         "key",
@@ -41,9 +42,13 @@ class Slot:
         "unawaited",
     )
 
-    def __init__(self, scope: trio.CancelScope) -> None:
+    def __init__(
+        self, scope: trio.CancelScope, gave_back: Callable[[], object] = lambda: None
+    ) -> None:
         self.scope = scope
         """Surrounds all that the worker does; cancelling it ends the worker."""
+        self.gave_back = gave_back
+        """Is called when the token was given back while the item is still in hand."""
         self.task = trio.lowlevel.current_task()
         """The worker's task, and the borrower of its token."""
         self.fate = Fate.CANCELLED
@@ -82,6 +87,7 @@ class Slot:
         tokens, self.held = self.held, None
         if tokens is not None:
             tokens.release(self.task)
+            self.gave_back()
 
     @enable_ki_protection
     def release_after(self, error: BaseException) -> None:
@@ -89,6 +95,7 @@ class Slot:
         tokens, self.held = self.held, None
         if tokens is not None:
             tokens.release_after(self.task, error)
+            self.gave_back()
 
     @enable_ki_protection
     def release_cancelled(self) -> None:
@@ -96,6 +103,7 @@ class Slot:
         tokens, self.held = self.held, None
         if tokens is not None:
             tokens.release_cancelled(self.task)
+            self.gave_back()
 
     # ---- runs inside of a step ----
 

@@ -22,6 +22,9 @@ Size: TypeAlias = Callable[[], float]
 
 def following(limiters: Collection[AnyLimiter]) -> Size:
     """Return the default width: the limits, and a little more."""
+    first, *others = limiters
+    if not others:  # a sum costs twice as much, and a full window is asked for each item
+        return lambda: first.total_tokens + WINDOW_SLACK
     return lambda: sum(limiter.total_tokens for limiter in limiters) + WINDOW_SLACK
 
 

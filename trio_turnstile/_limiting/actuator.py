@@ -11,6 +11,8 @@ withheld: it has to leave the limit before it is given back, or the next waiter 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import final
 
 import trio
@@ -32,6 +34,7 @@ class LimitActuator:
         "_assigned_in",
         "_controller",
         "_dispatcher",
+        "_listeners",
         "_sack",
         "_trio_token",
         "closed",
@@ -49,6 +52,7 @@ class LimitActuator:
         self._dispatcher: Dispatcher | None = None
         self._trio_token: trio.lowlevel.TrioToken | None = None
         self._assigned_in = LastRun()
+        self._listeners: list[Callable[[], object]] = []
 
     # ---- for the limiter ----
 
@@ -64,7 +68,7 @@ class LimitActuator:
         self._check_thread("total_tokens")
         if isinstance(tokens, bool):
             raise TypeError("total_tokens must be an int or math.inf")
-        self._sack.total_tokens = tokens
+        self._move(tokens)
         now = -math.inf
         if trio.lowlevel.in_trio_run():
             self._assigned_in.has_changed(self, in_use=False)
@@ -106,7 +110,7 @@ class LimitActuator:
         # each waiter gets a token, finds that it was turned away, and gives the token back.
         # A borrower that was given a token before keeps it, even if it has not run since.
         holders = self._sack.statistics().borrowers
-        self._sack.total_tokens = math.inf
+        self._move(math.inf)
         self.turned_away = frozenset(self._sack.statistics().borrowers).difference(holders)
         if isinstance(self._controller.policy, GuardedPolicy):
             self._controller.policy.retire()
@@ -117,6 +121,15 @@ class LimitActuator:
     def closed_error(self) -> trio.ClosedResourceError:
         """Return the error to raise when the limiter is closed."""
         return trio.ClosedResourceError(f"limiter {self._controller.name!r} is closed")
+
+    @contextmanager
+    def telling(self, listener: Callable[[], object]) -> Iterator[None]:
+        """Have ``listener`` called when the limit has moved, while the block runs."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
 
     # ---- for the turnstile ----
 
@@ -159,11 +172,16 @@ class LimitActuator:
 
     # ---- inside ----
 
+    def _move(self, tokens: float) -> None:
+        self._sack.total_tokens = tokens
+        for tell in tuple(self._listeners):
+            tell()
+
     def _apply(self, decision: Decision | None) -> None:
         if decision is None or self.closed:
             return
         if decision.applied:
-            self._sack.total_tokens = self._controller.limit
+            self._move(self._controller.limit)
         self._record(decision)
 
     def _record(self, decision: Decision) -> None:

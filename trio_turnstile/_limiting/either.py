@@ -7,6 +7,7 @@ engine uses `Tokens`, which hides the difference.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeAlias, final
 
 import attrs
@@ -15,6 +16,7 @@ from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._util import check_whole
 
+from .actuator import LimitActuator
 from .limiter import Limiter
 from .throttle import Throttle
 
@@ -67,6 +69,16 @@ class Tokens:
     release_cancelled: Callable[[object], None]
     """Give back the token of a call that was cancelled; a policy learns nothing from it."""
     _inner: trio.CapacityLimiter
+    _actuator: LimitActuator | None = None
+
+    @property
+    def tells(self) -> bool:
+        """Whether a raised limit is told; `trio.CapacityLimiter` tells nobody."""
+        return self._actuator is not None
+
+    def telling(self, listener: Callable[[], object]) -> AbstractContextManager[None]:
+        """Have ``listener`` called, from any thread, when the limit moves, if it `tells`."""
+        return nullcontext() if self._actuator is None else self._actuator.telling(listener)
 
     @property
     def available_tokens(self) -> float:
@@ -110,6 +122,7 @@ def tokens_of(limiter: AnyLimiter) -> Tokens:
             sack.release_after,
             sack.release_cancelled,
             sack.inner,
+            limiter._actuator,
         )
     release = limiter.release_on_behalf_of
     return Tokens(

@@ -42,8 +42,9 @@ class Outlet(Protocol):
         """Put ``item`` in if there is room, and tell whether there was."""
         ...
 
-    async def put(self, item: Any) -> None:
-        """Put ``item`` in, waiting for room."""
+    @property
+    def put(self) -> Callable[[Any], Awaitable[object]]:
+        """Puts an item in, waiting for room."""
         ...
 
     async def wait_for_room(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar, final
 
-import attrs
 import trio
 
 from trio_turnstile._engine.counts import Fate
@@ -18,17 +17,18 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 @final
-@attrs.frozen(eq=False)
 class ChannelOutlet:
     """What comes out of a pipeline without a consumer goes into a memory channel."""
 
-    _channel: trio.MemorySendChannel[Any]
-    _tracer: Tracer
+    def __init__(self, channel: trio.MemorySendChannel[Any], tracer: Tracer) -> None:
+        self._channel = channel
+        self._tracer = tracer
+        self.put = self._put_traced if tracer.is_used else channel.send
 
     def put_nowait(self, item: Any) -> bool:
         return False
 
-    async def put(self, item: Any) -> None:
+    async def _put_traced(self, item: Any) -> None:
         await self._channel.send(untraced(item))
         self._tracer.end(item, Fate.COMPLETED)
 

@@ -107,7 +107,7 @@ async def run_steps(
     """
     state = RunState(max_errors)
     tracer = Tracer(state)
-    outlet = None if make_outlet is None else make_outlet(tracer)
+    outlet: Outlet | None = None
     stages: Sequence[Stage] = ()
     source: RunSource[Any] | None = None
     limiters = [step.limiter for step in steps if step.limiter is not None]
@@ -117,6 +117,8 @@ async def run_steps(
                 async with AsyncExitStack() as stack:
                     opening = Opening(stack, state, tracer)
                     source = await _open_source(open_source, opening, recorder, identity)
+                    if make_outlet is not None:
+                        outlet = make_outlet(tracer)
                     if steps and (steps[0].ordered or steps[0].key is not None):
                         source = in_order(source)
                     functions = [await open_step(step, opening) for step in steps]

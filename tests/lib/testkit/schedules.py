@@ -6,6 +6,7 @@ however it ended. The same seed gives the same schedule, tasks in the same order
 
 from __future__ import annotations
 
+import math
 import random
 import signal
 from abc import ABC, abstractmethod
@@ -34,6 +35,7 @@ from trio_turnstile import (
     Turnstile,
     open_turnstile,
 )
+from trio_turnstile._pipelines import run as pipeline_run
 from trio_turnstile.limits import AIMDLimit, VegasLimit
 from trio_turnstile.testing import assert_conserved
 
@@ -407,14 +409,19 @@ def _pressing(strike: Strike | None) -> Iterator[Press]:
 
 @contextmanager
 def _in_fixed_order(seed: int) -> Iterator[None]:
-    """Let trio run its tasks in an order that follows from the seed."""
+    """Let trio run its tasks in an order that follows from the seed.
+
+    A turn has a length on the clock of the processor, so here each ends at once or never.
+    """
     core: Any = trio._core._run
     before, state = core._ALLOW_DETERMINISTIC_SCHEDULING, core._r.getstate()
     core._ALLOW_DETERMINISTIC_SCHEDULING = True
     core._r.seed(seed)
+    turn, pipeline_run.TURN = pipeline_run.TURN, random.Random(seed).choice([0.0, math.inf])
     try:
         yield
     finally:
+        pipeline_run.TURN = turn
         core._ALLOW_DETERMINISTIC_SCHEDULING = before
         core._r.setstate(state)
 

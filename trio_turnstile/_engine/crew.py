@@ -1,0 +1,193 @@
+"""`Crew`: the workers of one pool, counted by what they do, and the foreman who hires them.
+
+Workers are hired one by one, by the *foreman*, when there is a token free and nobody looking
+for an item. While another worker would be of no use, the foreman rests. That is so if a worker
+is idle; if there is no room; or if the crew *claims* all tokens: for each there is a worker who
+has it or queues for one. Then a token comes free for another worker only if one gives it back and
+goes on with its item, or if the limit is raised, and either wakes the foreman.
+
+Else somebody else has tokens, and the foreman would have to look at every one given back.
+Instead the foreman looks once a scheduling round while items flow, and queues at the limiter like
+everyone else when they do not. So a token given back by another user of the limiter is noticed at
+once, and the queue of a busy limiter stays empty, which keeps the non-blocking way in open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from functools import partial
+from typing import final
+
+import trio
+from trio.lowlevel import checkpoint, enable_ki_protection
+
+from trio_turnstile._limiting.either import Tokens
+
+from .slot import Slot
+from .window import Window
+
+
+@final
+class Crew:
+    """The workers of a pool: how many they are, and what they do.
+
+    Args:
+      tokens: an item needs one before it is handled.
+      window: how many items, and so how many workers, there may be.
+      reads_ahead: whether one worker more than there are tokens should wait for an item.
+      may_claim: whether an item waits for nothing but a rate before it queues for a token, and
+        mostly keeps that to its end.
+    """
+
+    def __init__(
+        self, tokens: Tokens, window: Window, *, reads_ahead: bool, may_claim: bool
+    ) -> None:
+        self._tokens = tokens
+        self._window = window
+        self._reads_ahead = reads_ahead
+        self._may_claim = may_claim
+        self.slots: set[Slot] = set()
+        """What the workers have in hand."""
+        self.received = 0
+        """How many items the workers have received."""
+        self.queueing = 0
+        """Workers that wait for a token with an item in hand."""
+        self.short_of_room = False
+        """Whether the foreman rests because there is no room in the window for a worker."""
+        self._start: Callable[[], object] = lambda: None
+        self._context = Context()
+        self._size = 0
+        self._idle = 0
+        """Workers beside which another one would be of no use: they wait for an item or a rate."""
+        self._foreman = trio.CancelScope()
+        self._lot = trio.lowlevel.ParkingLot()
+        self._rests = False
+        self._claims = False
+        """Whether the foreman rests because the crew claims all tokens, and nothing has changed."""
+
+    # ---- the foreman ----
+
+    @enable_ki_protection
+    async def hire(self, start: Callable[[], object]) -> None:
+        """Have workers started, each as idle, until `close`."""
+        seen = -1
+        self._start, self._context = start, copy_context()
+        soon = trio.lowlevel.current_trio_token().run_sync_soon
+        wake = partial(soon, self.wake, idempotent=True)
+        with self._foreman, self._tokens.telling(wake):
+            while True:
+                if not self._has_use():
+                    await self._rest()
+                elif self.may_receive():
+                    self._take_on()
+                elif self._claims_all():
+                    self._claims = True
+                    await self._rest()
+                    self._claims = False
+                elif seen != self.received:
+                    # Items flow: those who give tokens back also take the next item.
+                    seen = self.received
+                    await checkpoint()
+                else:
+                    # Nothing moved for a round, so only the limiter's queue can tell of a
+                    # free token: it may be raised, or another user may give one back. The
+                    # wait is no call of the service, and a policy must not learn from it.
+                    await self._tokens.wait_free(self)
+                    # Hire before another look: a second foreman may have the token by now,
+                    # and two would pass it back and forth, each finding none.
+                    if not self.queueing and self._has_use():
+                        self._take_on()
+
+    def close(self) -> None:
+        """Hire nobody any more."""
+        self._rests = False
+        self._foreman.cancel()
+
+    def wake(self) -> None:
+        """Have the foreman look again, if a worker more may be of use."""
+        if not self._rests:
+            return
+        self._claims = False
+        if self._has_use():
+            self._rests = self.short_of_room = False
+            self._lot.unpark()
+        else:
+            self.short_of_room = not self._idle
+
+    def gave_back(self) -> None:
+        """Say that a worker gave its token back and goes on with its item."""
+        if self._claims:
+            self.wake()
+
+    async def _rest(self) -> None:
+        self._rests = True
+        self.short_of_room = not (self._idle or self._has_use())
+        try:
+            await self._lot.park()
+        finally:
+            self._rests = False
+
+    def _has_use(self) -> bool:
+        return not self._idle and self._window.fits(self._size)
+
+    def _claims_all(self) -> bool:
+        if not (self._may_claim and self._tokens.tells and self._size):
+            return False
+        held = sum(slot.held is self._tokens for slot in self.slots)
+        return held + self.queueing >= self._tokens.total_tokens
+
+    def _take_on(self) -> None:
+        self._size += 1
+        self._idle += 1
+        self._start()
+
+    def _may_read_ahead(self) -> bool:
+        return self._reads_ahead and not self.queueing
+
+    # ---- the workers ----
+
+    def idle(self) -> None:
+        """Say that a worker waits, and another one beside it would have to wait as well."""
+        self._idle += 1
+
+    def no_longer_idle(self) -> None:
+        """Say that such a worker goes on, or begins."""
+        self._idle -= 1
+        if not self._claims:  # else it claims its token again
+            self.wake()
+
+    def has_received(self) -> None:
+        """Say that a worker who waited for an item has one.
+
+        One more is hired here and now. When the foreman came to look, this worker would often
+        wait again, and a reader that reads for each who waits would have paused meanwhile.
+        """
+        self._idle -= 1
+        own = 0 if self._may_read_ahead() else 1  # this worker's token is among those free
+        if self._rests and self._has_use() and self._tokens.available_tokens > own:
+            self._context.run(self._take_on)  # not in what the worker's items have set
+        elif not self._claims:
+            self.wake()
+
+    def leave(self, slot: Slot) -> None:
+        """Say that a worker ends."""
+        self._size -= 1
+        self.slots.discard(slot)
+        self.wake()
+
+    def is_needed(self) -> bool:
+        """Whether a worker receives another item while others queue with one each.
+
+        Not with more workers than tokens, as after the limit was lowered: the
+        queue would stay, and with it the slow way to a token.
+        """
+        return self.queueing <= self._reads_ahead or self._size <= self._tokens.total_tokens
+
+    def may_receive(self) -> bool:
+        """Whether a worker whose item gave its token back early may receive another one.
+
+        The token may be in use for the item of somebody else by now. Then no item is taken
+        from the source before there is a token for it: the foreman sees to that.
+        """
+        return self._tokens.available_tokens > 0 or self._may_read_ahead()
