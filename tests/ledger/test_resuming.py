@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trio
 
-from testkit.ledgers import Noted, entries, run
+from testkit.ledgers import Noted, entries, holds, run
 from trio_turnstile import ConcurrentError, DeadLetter, Limiter, open_ledger, run_phases
 from trio_turnstile.testing import assert_conserved
 
@@ -124,9 +124,7 @@ async def test_cancelled_operations_are_done_again(tmp_path: Path) -> None:
 
     async with open_ledger(tmp_path / "run.db") as ledger, trio.open_nursery() as nursery:
         operations = [Waits("a", log), Noted("b", log)]
-        manager = await nursery.start(
-            partial(run_phases, operations, limiter=1, ledger=ledger)
-        )
+        manager = await nursery.start(partial(run_phases, operations, limiter=1, ledger=ledger))
     assert_conserved(manager)
     assert (manager.completed, manager.skipped) == (0, 0)
     assert log == ["a prepare", "a work", "a cleanup"]
@@ -176,13 +174,13 @@ async def test_skipping_takes_no_phase_and_gives_its_token_back(tmp_path: Path) 
 async def test_each_operation_is_cleaned_up_without_a_token(tmp_path: Path) -> None:
     """Clean-up holds no token, with a ledger as without one."""
     limiter = Limiter("api", 1)
-    held: list[float] = []
+    held: list[bool] = []
 
     class Looks(Noted):
         async def phase(self, name: str) -> None:
             await super().phase(name)
-            held.append(limiter.borrowed_tokens)
+            held.append(await holds(limiter))
 
     async with open_ledger(tmp_path / "run.db") as ledger:
         await run_phases([Looks("a", [])], limiter=limiter, ledger=ledger)
-    assert held == [1, 1, 1, 0]
+    assert held == [True, True, True, False]

@@ -47,8 +47,11 @@ class Ledger:
         Give them first to the next run, for it to clean up after them before it does anything
         else. An operation that no run is given any more stays interrupted.
         """
-        find = partial(open_entries, self._store.connection, self._store.run)
-        return tuple(await self._writer.do(find))
+        return await self._writer.do(self._interrupted)
+
+    def _interrupted(self) -> tuple[LedgerEntry, ...]:
+        store = self._store
+        return tuple(open_entries(store.connection, store.run, but_of=store.live))
 
     @asynccontextmanager
     @enable_ki_protection
@@ -81,8 +84,8 @@ class _Recorder:
     async def remember(self, number: int, facts: Mapping[str, str]) -> None:
         await self._writer.do(partial(self._store.remember, number, facts))
 
-    def forget(self, number: int) -> None:
-        self._writer.post(partial(self._store.forget, number))
+    async def forget(self, number: int) -> None:
+        await self._writer.do(partial(self._store.forget, number))
 
     async def end(self, number: int, outcome: Fate, error: str | None) -> None:
         await self._writer.do(partial(self._store.end, number, outcome, error))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, final
@@ -66,13 +66,16 @@ def _entry(connection: sqlite3.Connection, row: Any) -> LedgerEntry:
     )
 
 
-def open_entries(connection: sqlite3.Connection, run: int) -> list[LedgerEntry]:
-    """Return the operations of a run that are open."""
+def open_entries(
+    connection: sqlite3.Connection, run: int, *, but_of: Collection[int]
+) -> list[LedgerEntry]:
+    """Return the operations of a run that are open, but for those of some sessions."""
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM operations WHERE run = ? AND ended IS NULL ORDER BY number",
+        f"SELECT session, {_COLUMNS} FROM operations WHERE run = ? AND ended IS NULL "
+        "ORDER BY number",
         (run,),
     )
-    return [_entry(connection, row) for row in rows.fetchall()]
+    return [_entry(connection, row) for session, *row in rows.fetchall() if session not in but_of]
 
 
 @contextmanager

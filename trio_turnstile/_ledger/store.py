@@ -36,7 +36,7 @@ class Store:
     def __init__(self, connection: sqlite3.Connection, run: int) -> None:
         self.connection = connection
         self.run = run
-        self._live: set[int] = set()
+        self.live: set[int] = set()
         """The sessions of this process that have not ended."""
 
     # ---- sessions ----
@@ -49,12 +49,12 @@ class Store:
         )
         session = cursor.lastrowid
         assert session is not None
-        self._live.add(session)
+        self.live.add(session)
         return session
 
     def end_session(self, session: int) -> None:
         """Note that it has ended. What it has left open was given up, and is no longer live."""
-        self._live.discard(session)
+        self.live.discard(session)
         self.connection.execute(
             "UPDATE sessions SET ended = ? WHERE session = ?", (time(), session)
         )
@@ -87,7 +87,7 @@ class Store:
     def _standing(
         self, session: int, last: int, outcome: Fate | None, ended: float | None, *, retry: bool
     ) -> Standing:
-        if last == session or (ended is None and last in self._live):
+        if last == session or (ended is None and last in self.live):
             return "doubled"
         if ended is None:
             return "interrupted"

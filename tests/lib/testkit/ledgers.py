@@ -10,7 +10,16 @@ from typing import Any
 import trio
 
 from testkit.phases import EachPhase
-from trio_turnstile import Ledger, LedgerEntry, Phase, Report, open_ledger, read_ledger, run_phases
+from trio_turnstile import (
+    Ledger,
+    LedgerEntry,
+    Limiter,
+    Phase,
+    Report,
+    open_ledger,
+    read_ledger,
+    run_phases,
+)
 from trio_turnstile.testing import assert_conserved
 
 
@@ -63,3 +72,12 @@ def entries(path: Path, run: str | None = None) -> dict[str, LedgerEntry]:
     """Read a ledger; return its entries by their identity."""
     with read_ledger(path, run=run) as all_entries:
         return {entry.identity: entry for entry in all_entries}
+
+
+async def holds(limiter: Limiter) -> bool:
+    """Tell whether this task holds a token of the limiter."""
+    try:
+        async with limiter:
+            return False
+    except RuntimeError:  # nobody may hold two
+        return True
