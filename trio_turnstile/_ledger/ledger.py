@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -127,6 +127,8 @@ async def open_ledger(
     Cancellation:
       Leaving the block waits until all is on disk, shielded from cancellation.
     """
+    if not isinstance(run, str | None):
+        raise TypeError(f"run must be a name, not {run!r}")
     if synchronous not in _SETTINGS:
         raise ValueError(f"synchronous must be one of {', '.join(_SETTINGS)}, not {synchronous!r}")
     where, name = Path(path), run or ""
@@ -140,20 +142,26 @@ async def open_ledger(
             accept_changes=accept_changes,
         )
     )
-    try:
+    with ExitStack() as stack:
+        stack.callback(file.close)
         writer = Writer(file.store.connection, where)
-        try:
-            yield Ledger(where, name, file.store, writer)
-        finally:
-            await writer.close()
+        stack.pop_all()
+    try:
+        yield Ledger(where, name, file.store, writer)
     finally:
-        await _close(file)
+        writer.stop()
+        await _close(writer, file)
 
 
-async def _close(file: OpenFile) -> None:
-    limiter = trio.CapacityLimiter(1)  # who uses all threads of the default one may wait for us
+async def _close(writer: Writer, file: OpenFile) -> None:
+    with ExitStack() as stack:
+        stack.callback(file.close)
+        stack.callback(writer.join)
+        last = stack.pop_all()
+    # In a thread, where Ctrl-C does not reach. It is not one of the default limiter's: who uses
+    # all of those may be waiting for us.
     with trio.CancelScope(shield=True):
-        await trio.to_thread.run_sync(file.close, limiter=limiter)
+        await trio.to_thread.run_sync(last.close, limiter=trio.CapacityLimiter(1))
 
 
 def _as_mapping(fingerprint: Fingerprint | str | None) -> Fingerprint:

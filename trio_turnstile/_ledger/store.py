@@ -16,7 +16,7 @@ from typing import Any, final
 from trio_turnstile._engine.counts import Fate
 from trio_turnstile._engine.recording import Beginning, Standing
 
-from .schema import stored
+from .schema import loaded, stored
 
 _DONE = frozenset({Fate.COMPLETED, Fate.FAILED, Fate.DIVERTED})
 """The outcomes after which an operation is not begun again by itself."""
@@ -128,7 +128,7 @@ class Store:
         """Keep facts of an operation, each as JSON."""
         self.connection.executemany(
             "INSERT OR REPLACE INTO facts (number, name, value) VALUES (?, ?, ?)",
-            [(number, name, value) for name, value in facts.items()],
+            [(number, stored(name), value) for name, value in facts.items()],
         )
 
     def forget(self, number: int) -> None:
@@ -139,4 +139,4 @@ class Store:
 def facts_of(connection: sqlite3.Connection, number: int) -> dict[str, Any]:
     """Return the facts of an operation."""
     rows = connection.execute("SELECT name, value FROM facts WHERE number = ?", (number,))
-    return {name: json.loads(value) for name, value in rows}
+    return {loaded(name): json.loads(value) for name, value in rows}
