@@ -81,3 +81,13 @@ async def holds(limiter: Limiter) -> bool:
             return False
     except RuntimeError:  # nobody may hold two
         return True
+
+
+def files(folder: Path) -> set[str]:
+    """Return the names of what is in a folder."""
+    return {path.name for path in folder.iterdir()}
+
+
+def content(path: Path) -> bytes:
+    """Return what is in a file."""
+    return path.read_bytes()
