@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 
-from testkit.ledgers import Store, aborted, run, split
+from testkit.ledger_pipelines import Store, aborted, run, split
 from testkit.pipelines import unchanged
 from trio_turnstile import (
     Aborted,

@@ -18,7 +18,7 @@ import pytest
 import trio
 import trio.lowlevel
 
-from testkit.ledgers import Store, aborted, outcomes, run, split
+from testkit.ledger_pipelines import Store, aborted, outcomes, run, split
 from testkit.pipelines import into, unchanged
 from trio_turnstile import (
     DISCARD,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from testkit.ledgers import outcomes
+from testkit.ledger_pipelines import outcomes
 from testkit.soak import name_of, seeds
 from trio_turnstile import (
     Abort,

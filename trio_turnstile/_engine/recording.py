@@ -72,8 +72,8 @@ class Recorder(Protocol):
     async def remember(self, number: int, facts: Mapping[str, str]) -> None:
         """Note facts, each as JSON, durably."""
 
-    def forget(self, number: int) -> None:
-        """Forget the facts of an operation, without waiting for the disk."""
+    async def forget(self, number: int) -> None:
+        """Forget the facts of an operation, durably."""
 
     async def end(self, number: int, outcome: Fate, error: str | None) -> None:
         """Note durably how an operation ended."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -47,8 +47,11 @@ class Ledger:
         Give them first to the next run, for it to clean up after them before it does anything
         else. An operation that no run is given any more stays interrupted.
         """
-        find = partial(open_entries, self._store.connection, self._store.run)
-        return tuple(await self._writer.do(find))
+        return await self._writer.do(self._interrupted)
+
+    def _interrupted(self) -> tuple[LedgerEntry, ...]:
+        store = self._store
+        return tuple(open_entries(store.connection, store.run, but_of=store.live))
 
     async def leave(self, identities: Iterable[str]) -> None:
         """Note operations that will not begin now, so that `read_ledger` can name them.
@@ -92,8 +95,8 @@ class _Recorder:
     async def remember(self, number: int, facts: Mapping[str, str]) -> None:
         await self._writer.do(partial(self._store.remember, number, facts))
 
-    def forget(self, number: int) -> None:
-        self._writer.post(partial(self._store.forget, number))
+    async def forget(self, number: int) -> None:
+        await self._writer.do(partial(self._store.forget, number))
 
     async def end(self, number: int, outcome: Fate, error: str | None) -> None:
         await self._writer.do(partial(self._store.end, number, outcome, error))
@@ -143,6 +146,8 @@ async def open_ledger(
     Cancellation:
       Leaving the block waits until all is on disk, shielded from cancellation.
     """
+    if not isinstance(run, str | None):
+        raise TypeError(f"run must be a name, not {run!r}")
     if synchronous not in _SETTINGS:
         raise ValueError(f"synchronous must be one of {', '.join(_SETTINGS)}, not {synchronous!r}")
     where, name = Path(path), run or ""
@@ -157,20 +162,26 @@ async def open_ledger(
             fresh=fresh,
         )
     )
-    try:
+    with ExitStack() as stack:
+        stack.callback(file.close)
         writer = Writer(file.store.connection, where)
-        try:
-            yield Ledger(where, name, file.store, writer)
-        finally:
-            await writer.close()
+        stack.pop_all()
+    try:
+        yield Ledger(where, name, file.store, writer)
     finally:
-        await _close(file)
+        writer.stop()
+        await _close(writer, file)
 
 
-async def _close(file: OpenFile) -> None:
-    limiter = trio.CapacityLimiter(1)  # who uses all threads of the default one may wait for us
+async def _close(writer: Writer, file: OpenFile) -> None:
+    with ExitStack() as stack:
+        stack.callback(file.close)
+        stack.callback(writer.join)
+        last = stack.pop_all()
+    # In a thread, where Ctrl-C does not reach. It is not one of the default limiter's: who uses
+    # all of those may be waiting for us.
     with trio.CancelScope(shield=True):
-        await trio.to_thread.run_sync(file.close, limiter=limiter)
+        await trio.to_thread.run_sync(last.close, limiter=trio.CapacityLimiter(1))
 
 
 def _as_mapping(fingerprint: Fingerprint | str | None) -> Fingerprint:

@@ -25,8 +25,10 @@ def take_lock(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA busy_timeout = 0")
         connection.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:
         connection.close()
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
         raise LedgerError(
             f"the ledger {path} is in use: wait until the run that writes it has ended, "
             f"or give another name ({error})"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Literal, TypeAlias, final
 
@@ -17,7 +17,7 @@ import attrs
 from trio_turnstile._engine.recording import Differences, LedgerError
 
 from .lock import take_lock
-from .schema import SCHEMA, check_file, check_whole_file, connect
+from .schema import SCHEMA, check_file, check_whole_file, connect, stored
 from .store import Store
 
 Synchronous: TypeAlias = Literal["off", "normal", "full", "extra"]
@@ -65,15 +65,16 @@ def open_file(
             stack.callback(lock.close)
             if exists:
                 check_whole_file(path)
-            connection = connect(path, "rwc")
+            else:
+                _make_file(path)
+            connection = connect(path, "rw")
             stack.callback(connection.close)
-            if not exists:
-                connection.executescript(SCHEMA)
-            connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {synchronous}")
+            connection.execute("BEGIN IMMEDIATE")
             if fresh:
                 _forget_run(connection, run)
             number = _enter_run(connection, path, run, fingerprint, accept=accept_changes)
+            connection.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
             raise LedgerError(f"the ledger {path} cannot be opened: {error}") from error
         stack.pop_all()
@@ -82,11 +83,26 @@ def open_file(
 
 def _forget_run(connection: sqlite3.Connection, name: str) -> None:
     operations = "SELECT number FROM operations NATURAL JOIN runs WHERE name = ?"
-    connection.execute("BEGIN")
     connection.execute(f"DELETE FROM facts WHERE number IN ({operations})", (name,))
     connection.execute(f"DELETE FROM operations WHERE number IN ({operations})", (name,))
     connection.execute("DELETE FROM runs WHERE name = ?", (name,))
-    connection.execute("COMMIT")
+
+
+def _make_file(path: Path) -> None:
+    """Make an empty ledger, whole or not at all."""
+    target = path.resolve()
+    new = target.with_name(f"{target.name}-new")
+    try:
+        new.unlink(missing_ok=True)
+        with closing(connect(new, "rwc")) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(SCHEMA)
+        for end in ("-wal", "-shm"):  # of a ledger that was removed
+            target.with_name(target.name + end).unlink(missing_ok=True)
+        new.replace(target)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
 
 
 def _enter_run(
@@ -94,9 +110,10 @@ def _enter_run(
 ) -> int:
     """Return the number of the run of this name, with this fingerprint from now on."""
     text = json.dumps(dict(fingerprint), sort_keys=True)
-    row = connection.execute("SELECT run, fingerprint FROM runs WHERE name = ?", (name,)).fetchone()
+    key = stored(name)
+    row = connection.execute("SELECT run, fingerprint FROM runs WHERE name = ?", (key,)).fetchone()
     if row is None:
-        connection.execute("INSERT INTO runs (name, fingerprint) VALUES (?, ?)", (name, text))
+        connection.execute("INSERT INTO runs (name, fingerprint) VALUES (?, ?)", (key, text))
         return _enter_run(connection, path, name, fingerprint, accept=accept)
     number, before = row
     assert isinstance(number, int)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -68,13 +68,16 @@ def _entry(connection: sqlite3.Connection, row: Any) -> LedgerEntry:
     )
 
 
-def open_entries(connection: sqlite3.Connection, run: int) -> list[LedgerEntry]:
-    """Return the operations of a run that are open."""
+def open_entries(
+    connection: sqlite3.Connection, run: int, *, but_of: Collection[int]
+) -> list[LedgerEntry]:
+    """Return the operations of a run that are open, but for those of some sessions."""
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM operations WHERE run = ? AND ended IS NULL ORDER BY number",
+        f"SELECT session, {_COLUMNS} FROM operations WHERE run = ? AND ended IS NULL "
+        "ORDER BY number",
         (run,),
     )
-    return [_entry(connection, row) for row in rows.fetchall()]
+    return [_entry(connection, row) for session, *row in rows.fetchall() if session not in but_of]
 
 
 @contextmanager
@@ -94,17 +97,26 @@ def read_ledger(
       LedgerError: if there is no ledger, it is damaged, or it has no run of this name.
     """
     file = Path(path)
+    with ExitStack() as stack:
+        with _refusing(file):
+            if not check_file(file):
+                raise LedgerError(f"there is no ledger {file}")
+            connection = stack.enter_context(closing(connect(file, "ro")))
+            number = _number_of(connection, file, run or "")
+        yield _entries(connection, file, number)
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
     try:
-        if not check_file(file):
-            raise LedgerError(f"there is no ledger {file}")
-        with closing(connect(file, "ro")) as connection:
-            yield _entries(connection, _number_of(connection, file, run or ""))
+        yield
     except (sqlite3.Error, OSError) as error:
-        raise LedgerError(f"the ledger {file} cannot be read: {error}") from error
+        raise LedgerError(f"the ledger {path} cannot be read: {error}") from error
 
 
 def _number_of(connection: sqlite3.Connection, path: Path, name: str) -> int:
-    names = dict(connection.execute("SELECT name, run FROM runs"))
+    rows = connection.execute("SELECT name, run FROM runs")
+    names = {loaded(name): number for name, number in rows}
     if name not in names:
         known = ", ".join(map(repr, names))
         raise LedgerError(f"the ledger {path} has no run {name!r}: it has {known or 'none'}")
@@ -113,9 +125,14 @@ def _number_of(connection: sqlite3.Connection, path: Path, name: str) -> int:
     return number
 
 
-def _entries(connection: sqlite3.Connection, run: int) -> Iterator[LedgerEntry]:
-    rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM operations WHERE run = ? ORDER BY number", (run,)
-    )
-    for row in rows:
-        yield _entry(connection, row)
+def _entries(connection: sqlite3.Connection, path: Path, run: int) -> Iterator[LedgerEntry]:
+    query = f"SELECT {_COLUMNS} FROM operations WHERE run = ? ORDER BY number"
+    with _refusing(path):
+        rows = connection.execute(query, (run,))
+    while True:
+        with _refusing(path):
+            row = rows.fetchone()
+            entry = None if row is None else _entry(connection, row)
+        if entry is None:
+            return
+        yield entry

@@ -16,7 +16,7 @@ from typing import Any, final
 from trio_turnstile._engine.counts import Fate
 from trio_turnstile._engine.recording import Beginning, Standing
 
-from .schema import stored
+from .schema import loaded, stored
 
 
 @final
@@ -31,7 +31,7 @@ class Store:
     def __init__(self, connection: sqlite3.Connection, run: int) -> None:
         self.connection = connection
         self.run = run
-        self._live: dict[int, bytearray] = {}
+        self.live: dict[int, bytearray] = {}
         """The sessions of this process that have not ended.
 
         Each has a byte for each operation, by its number: whether it has met it as done. A set
@@ -48,12 +48,12 @@ class Store:
         )
         session = cursor.lastrowid
         assert session is not None
-        self._live[session] = bytearray()
+        self.live[session] = bytearray()
         return session
 
     def end_session(self, session: int) -> None:
         """Note that it has ended. What it has left open was given up, and is no longer live."""
-        self._live.pop(session, None)
+        self.live.pop(session, None)
         self.connection.execute(
             "UPDATE sessions SET ended = ? WHERE session = ?", (time(), session)
         )
@@ -88,13 +88,13 @@ class Store:
         return Beginning(standing, number, outcome)
 
     def _standing(self, session: int, last: int, ended: float | None) -> Standing:
-        if last == session or (ended is None and last in self._live):
+        if last == session or (ended is None and last in self.live):
             return "doubled"
         return "interrupted" if ended is None else "done"
 
     def _has_met(self, session: int, number: int) -> bool:
         """Return whether a run has met an operation before that is done, and note that it has."""
-        met = self._live[session]
+        met = self.live[session]
         met.extend(bytes(max(0, number + 1 - len(met))))
         before, met[number] = met[number], 1
         return bool(before)
@@ -143,7 +143,7 @@ class Store:
         """Keep facts of an operation, each as JSON."""
         self.connection.executemany(
             "INSERT OR REPLACE INTO facts (number, name, value) VALUES (?, ?, ?)",
-            [(number, name, value) for name, value in facts.items()],
+            [(number, stored(name), value) for name, value in facts.items()],
         )
 
     def forget(self, number: int) -> None:
@@ -154,4 +154,4 @@ class Store:
 def facts_of(connection: sqlite3.Connection, number: int) -> dict[str, Any]:
     """Return the facts of an operation."""
     rows = connection.execute("SELECT name, value FROM facts WHERE number = ?", (number,))
-    return {name: json.loads(value) for name, value in rows}
+    return {loaded(name): json.loads(value) for name, value in rows}

@@ -54,8 +54,8 @@ class Writer:
         self._failure: LedgerError | None = None
         self._closed = False
         self._trio = trio.lowlevel.current_trio_token()
-        self._ended = trio.Event()
-        Thread(target=self._write_all, name=f"ledger {path}", daemon=True).start()
+        self._thread = Thread(target=self._write_all, name=f"ledger {path}", daemon=True)
+        self._thread.start()
 
     @enable_ki_protection
     async def do(self, function: Callable[[], R]) -> R:
@@ -64,12 +64,12 @@ class Writer:
         It is shielded from cancellation: what was begun is noted, or an error says that not.
 
         Raises:
-          LedgerError: if the ledger cannot be written, now or since some time ago, or is closed.
+          LedgerError: if the ledger cannot be written, now or since some time ago; and if it
+            is closed.
         """
-        if self._closed:  # nobody would ever come by the job
-            raise LedgerError(
-                f"the ledger {self._path} is closed: use it inside of the block of open_ledger"
-            )
+        if self._closed:
+            await trio.lowlevel.checkpoint()
+            raise LedgerError(f"the ledger {self._path} is closed: stay in its block to use it")
         done = trio.Event()
         job = _Job(function, done)
         self._jobs.put(job)
@@ -83,12 +83,14 @@ class Writer:
         """Call ``function`` in the thread some time, before all that is asked for later."""
         self._jobs.put(_Job(function))
 
-    async def close(self) -> None:
-        """Wait until all is written. It cannot be cancelled."""
+    def stop(self) -> None:
+        """Take no more; what was asked for before is still done."""
         self._closed = True
         self._jobs.put(None)
-        with trio.CancelScope(shield=True):
-            await self._ended.wait()
+
+    def join(self) -> None:
+        """Wait until all is written. It blocks."""
+        self._thread.join()
 
     # ---- in the thread ----
 
@@ -99,7 +101,6 @@ class Writer:
             if jobs:
                 self._write(jobs)
                 self._trio.run_sync_soon(_tell, jobs)
-        self._trio.run_sync_soon(self._ended.set)
 
     def _take(self) -> tuple[list[_Job[Any]], bool]:
         """Wait for a job, and return all there are; and whether more may come."""

@@ -102,18 +102,22 @@ class OperationRunner:
 
     @enable_ki_protection
     async def clean_up(  # noqa: ASYNC910
-        self, operation: Scalable, slot: Slot, channels: Channels
+        self,
+        operation: Scalable,
+        slot: Slot,
+        channels: Channels,
+        on_failure: Callable[[Exception], object] = lambda _: None,
     ) -> None:
         """Run the clean-up of an operation, which must hold no token."""
         slot.phase, in_flight = "cleanup", sys.exception()
         try:
             await self._grace.shield(slot.scope, operation.cleanup, channels)
         except Exception as error:
-            self._cleanup_failed(error, operation, slot)
+            self._cleanup_failed(error, operation, slot, on_failure)
         except trio.Cancelled as cancelled:
             kept = stray(cancelled)
             if kept is not None:
-                self._cleanup_failed(kept, operation, slot)
+                self._cleanup_failed(kept, operation, slot, on_failure)
             elif in_flight is None or isinstance(in_flight, trio.Cancelled):
                 raise
             # Else an interrupt is on its way out. The end of the grace does not replace it.
@@ -121,7 +125,7 @@ class OperationRunner:
             if slot.scope.cancel_called:
                 slot.cancelled = True
                 too_slow = f"it took more than its {self._grace.seconds} seconds"
-                self._cleanup_failed(trio.TooSlowError(too_slow), operation, slot)
+                self._cleanup_failed(trio.TooSlowError(too_slow), operation, slot, on_failure)
 
     def reject(self, operation: object, slot: Slot) -> None:
         """Stop the run, as its source gives something that is no operation."""
@@ -133,7 +137,14 @@ class OperationRunner:
         )
         self.state.stop(error, "soon")
 
-    def _cleanup_failed(self, error: Exception, operation: Scalable, slot: Slot) -> None:
+    def _cleanup_failed(
+        self,
+        error: Exception,
+        operation: Scalable,
+        slot: Slot,
+        on_failure: Callable[[Exception], object],
+    ) -> None:
+        on_failure(error)
         if slot.fate is Fate.COMPLETED:
             slot.fate = Fate.FAILED
         self.attempts.fail(describe_failure(error, operation, slot))

@@ -39,21 +39,26 @@ class _Record:
     recorder: Recorder
     number: int
     channels: Channels
-    noted: Phase
-    """The phase that is noted already."""
+    noted: Phase | None
+    """The phase that is noted already, if that is known."""
     first: Phase = "prepare"
     """The phase at which the next attempt begins."""
     attempt: int = 0
     error: str | None = None
-    """What the last attempt raised."""
+    """What the last attempt raised, or else the clean-up."""
 
-    def begin_attempt(self) -> Phase:
+    async def begin_attempt(self) -> Phase:
         """Count an attempt, and return the phase at which it begins."""
         self.attempt += 1
+        self.error = None
         if self.attempt > 1:
-            self.recorder.forget(self.number)
+            await self.recorder.forget(self.number)
         first, self.first = self.first, "prepare"
         return first
+
+    def cleanup_failed(self, error: Exception) -> None:
+        """Keep an error of the clean-up, unless there is one that came before it."""
+        self.error = self.error or shown_error(error)
 
     def reach(self, phase: Phase, outcome: Fate | None = None) -> None:
         """Note that a phase begins, unless that is noted."""
@@ -78,7 +83,7 @@ class RecordedRunner:
         """Take the operation through its phases, unless that has been done before."""
         if not isinstance(operation, Scalable):
             return self._runner.reject(operation, slot)  # noqa: ASYNC910 (the worker goes on)
-        if self._runner.state.stopping:
+        if self._stopping():
             return  # noqa: ASYNC910 (not begun: the slot's fate is still "cancelled")
         try:
             beginning = await self._begin(operation)
@@ -91,18 +96,24 @@ class RecordedRunner:
         except Exception as error:  # of its identity or of `skipped`
             slot.fate = Fate.FAILED
             return self._runner.attempts.fail(describe_failure(error, operation, slot))
+        interrupted = beginning.standing == "interrupted"
+        if interrupted and self._stopping():
+            return  # it stays open, for the next run
         channels = attrs.evolve(
             self._runner.channels,
             number=beginning.number,
             memory=partial(self._remember, beginning.number),
         )
-        noted = _first_phase(operation)
+        noted = None if interrupted else _first_phase(operation)
         record = _Record(self._recorder, beginning.number, channels, noted)
         try:
             await self._carry_out(operation, slot, record, beginning)
         finally:
             give_back(slot)
             await self._end(operation, slot, record)
+
+    def _stopping(self) -> bool:
+        return self._runner.state.stopping
 
     async def _begin(self, operation: Scalable) -> Beginning:
         identity: object = operation.identity
@@ -129,6 +140,8 @@ class RecordedRunner:
     ) -> None:
         if beginning.standing == "interrupted":
             await self._restore(operation, slot, record, beginning)
+        elif self._stopping():
+            return  # told so while it waited for the disk
         try:
             if slot.fate is Fate.CANCELLED:  # no outcome yet
                 await self._try(operation, slot, record)
@@ -136,7 +149,10 @@ class RecordedRunner:
             if defines(operation, "cleanup"):
                 give_back(slot)
                 record.reach("cleanup", None if slot.fate is Fate.CANCELLED else slot.fate)
-                await self._runner.clean_up(operation, slot, record.channels)
+                await self._clean_up(operation, slot, record)
+
+    async def _clean_up(self, operation: Scalable, slot: Slot, record: _Record) -> None:
+        await self._runner.clean_up(operation, slot, record.channels, record.cleanup_failed)
 
     async def _restore(
         self, operation: Scalable, slot: Slot, record: _Record, beginning: Beginning
@@ -152,8 +168,19 @@ class RecordedRunner:
             self._runner.attempts.fail(describe_failure(error, operation, slot))
         else:
             if record.first == "prepare":
-                await self._runner.clean_up(operation, slot, record.channels)
-                self._recorder.forget(record.number)
+                await self._clean_up_first(operation, slot, record)
+
+    async def _clean_up_first(self, operation: Scalable, slot: Slot, record: _Record) -> None:
+        tokens = slot.held
+        assert tokens is not None
+        slot.release_cancelled()
+        try:
+            await self._clean_up(operation, slot, record)
+        finally:
+            if slot.cancelled:  # by its grace: nothing can follow
+                slot.fate = Fate.FAILED
+        await self._recorder.forget(record.number)
+        await slot.acquire(tokens)
 
     async def _try(self, operation: Scalable, slot: Slot, record: _Record) -> None:
         attempt = self._runner.timed(partial(self._attempt, record))
@@ -163,7 +190,7 @@ class RecordedRunner:
             slot.fate = await self._runner.attempts.recover(operation, slot, error, attempt)
 
     async def _attempt(self, record: _Record, operation: Scalable, slot: Slot) -> Fate:
-        first = record.begin_attempt()
+        first = await record.begin_attempt()
         try:
             for phase in PHASES[PHASES.index(first) : -1]:
                 if phase == "work" and self._runner.work_tokens is not None:

@@ -1,54 +1,93 @@
-"""Runs of pipelines with a ledger."""
+"""Operations for tests of ledgers, and runs that are killed without a kill."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
 import trio
 
-from trio_turnstile import Aborted, Many, Pipeline, PipelineReport, open_ledger, read_ledger
+from testkit.phases import EachPhase
+from trio_turnstile import (
+    Ledger,
+    LedgerEntry,
+    Limiter,
+    Phase,
+    Report,
+    open_ledger,
+    read_ledger,
+    run_phases,
+)
 from trio_turnstile.testing import assert_conserved
 
 
-async def run(pipeline: Pipeline, path: Path, **options: Any) -> PipelineReport:
-    """Run a pipeline with a ledger, and check its books."""
+class Noted(EachPhase):
+    """Writes the names of its phases into a log; the tests override what they need."""
+
+    def __init__(self, identity: str, log: list[str], *, first: Any = "prepare") -> None:
+        self._identity = identity
+        self.log = log
+        self.first = first
+        self.facts: Mapping[str, Any] | None = None
+
+    @property
+    def identity(self) -> str:
+        return self._identity
+
+    def recall(self, facts: Mapping[str, Any]) -> Phase:
+        self.facts = dict(facts)
+        return self.first  # type: ignore[no-any-return]
+
+    async def phase(self, name: str) -> None:
+        self.log.append(f"{self._identity} {name}")
+        await trio.lowlevel.checkpoint()
+
+
+async def run(path: Path, operations: Iterable[Any], **options: Any) -> Report:
+    """Run operations with the ledger at ``path``, and check the books."""
     async with open_ledger(path) as ledger:
-        report = await pipeline.run(ledger=ledger, **options)
+        report = await run_phases(operations, limiter=1, ledger=ledger, **options)
     assert_conserved(report)
     return report
 
 
-async def aborted(pipeline: Pipeline, path: Path, **options: Any) -> Aborted:
-    """Run a pipeline that is going to be aborted, and check its books."""
-    with pytest.raises(Aborted) as caught:
-        await run(pipeline, path, **options)
-    assert_conserved(caught.value.report)
-    return caught.value
+def copied(path: Path, to: Path) -> Path:
+    """Copy a ledger that is in use, as a kill would leave it at this moment."""
+    to.parent.mkdir(exist_ok=True)
+    for end in ("", "-wal"):
+        source = path.with_name(path.name + end)
+        if source.exists():
+            shutil.copy(source, to.with_name(to.name + end))
+    return to
 
 
-def outcomes(path: Path) -> dict[str, str | None]:
-    """Return what the ledger says of each item."""
-    with read_ledger(path) as entries:
-        return {entry.identity: entry.outcome for entry in entries}
+async def on_disk(ledger: Ledger) -> None:
+    """Wait until all is on disk that was noted so far."""
+    await ledger.interrupted()
 
 
-class Store:
-    """A step that keeps the items that it was called with, and fails for some."""
-
-    def __init__(self, *bad: str) -> None:
-        self.items: list[Any] = []
-        self.bad = set(bad)
-
-    async def __call__(self, item: Any) -> None:
-        await trio.lowlevel.checkpoint()
-        self.items.append(item)
-        if item in self.bad:
-            raise ValueError(item)
+def entries(path: Path, run: str | None = None) -> dict[str, LedgerEntry]:
+    """Read a ledger; return its entries by their identity."""
+    with read_ledger(path, run=run) as all_entries:
+        return {entry.identity: entry for entry in all_entries}
 
 
-async def split(item: str) -> Many[str]:
-    """Make parts of an item: 'ab' becomes 'ab.0' and 'ab.1'."""
-    await trio.lowlevel.checkpoint()
-    return Many(f"{item}.{index}" for index in range(len(item)))
+async def holds(limiter: Limiter) -> bool:
+    """Tell whether this task holds a token of the limiter."""
+    try:
+        async with limiter:
+            return False
+    except RuntimeError:  # nobody may hold two
+        return True
+
+
+def files(folder: Path) -> set[str]:
+    """Return the names of what is in a folder."""
+    return {path.name for path in folder.iterdir()}
+
+
+def content(path: Path) -> bytes:
+    """Return what is in a file."""
+    return path.read_bytes()

@@ -1,0 +1,37 @@
+"""Runs with a ledger that are killed at random moments: nothing is lost, or done again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from testkit.killed_runs import trial
+from testkit.soak import FACTOR, FULL, name_of, seeds
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL"),
+]
+
+
+@pytest.mark.parametrize("part", seeds(1), ids=name_of)
+def test_a_run_that_is_killed_time_and_again(part: range, tmp_path: Path) -> None:
+    """Shuffled and added to between runs, each operation is done, and never after it has ended.
+
+    What was interrupted is cleaned up before it is done again.
+    """
+    for seed in part:
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        runs = trial(folder, operations=500, more=20, kills=4, seed=seed)
+        # Work that is not idempotent is repeated for what was in flight at a kill, at most.
+        assert sum(runs.works.values()) <= 580 + 4 * 84
+
+
+@pytest.mark.skipif(FACTOR < FULL, reason="takes half a minute; TURNSTILE_SOAK=100 runs it")
+def test_ten_thousand_operations_that_are_killed_twenty_times(tmp_path: Path) -> None:
+    """It holds for as many as a batch may have."""
+    runs = trial(tmp_path, operations=10_000, more=100, kills=20, seed=1)
+    assert sum(runs.works.values()) <= 12_000 + 20 * 84
