@@ -129,7 +129,8 @@ def test_a_killed_run_is_cleaned_up_and_goes_on(
 ) -> None:
     """What was interrupted comes first, though its input is given last, or no more."""
     wait = f"{gate.wait}; echo {{}} >>done"
-    options = ("--cleanup", CLEAN, "-j2")
+    clean = f"echo clean >>order; {CLEAN}"
+    options = ("--cleanup", clean, "-j2")
     first = spawn("run", "--ledger", "db", *options, "--work", wait, "--", *"abcd")
     gate.arrivals(2)
     gate.let(2)
@@ -141,13 +142,13 @@ def test_a_killed_run_is_cleaned_up_and_goes_on(
     first.watch.wait_until(lambda: len(lines("done")) == 4)
     assert sorted(lines("cleaned")) == ["a:1", "b:1"]
     (here / "cleaned").unlink()
-    second = run(call, *"eba", options=("--accept-changes", "--cleanup", CLEAN, "-j1"))
+    (here / "order").unlink()
+    options = ("--accept-changes", "--cleanup", clean, "-j3")
+    second = run(call, *"eba", options=options, work=f"echo work >>order; {WORK}")
     assert second.status == 0
     assert "3 completed, 0 failed, 2 skipped" in second.err
-    cleaned = lines("cleaned")  # the second clean-up of one may run beside the next one's work
-    assert cleaned[0] == "c:1"
-    assert set(cleaned[:3]) == {"c:1", "d:1"}
-    assert sorted(cleaned) == ["c:1", "c:1", "d:1", "d:1", "e:1"]
+    assert lines("order")[:2] == ["clean", "clean"]  # before any work
+    assert sorted(lines("cleaned")) == ["c:1", "c:1", "d:1", "d:1", "e:1"]
     assert {entry.outcome for entry in entries().values()} == {"completed"}
 
 

@@ -25,6 +25,7 @@ def is_gnu_parallel() -> bool:
 pytestmark = pytest.mark.skipif(not is_gnu_parallel(), reason="GNU parallel is not installed")
 
 SHOW = "printf '[%s]'"
+"""With a blank before the ``;`` after it, or GNU parallel repeats the ``;`` for each input."""
 
 
 @pytest.fixture(autouse=True)
@@ -52,24 +53,23 @@ def _files(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("{2} {1} {3}", "", ":::: ab ::: x|y :::+ z|w"),
         ("{2} {1}", "-a ab -a cde", ""),
         ("{2} {1}", "-a ab", "::: x|y"),
-        ("{}", "-a empty", "::: x|y"),
         ("{}", "-a empty", ""),
         ("{1} {1.} {1/} {1//} {1/.}", "", "::: a/b.c/d.tar.gz|/x|y/|z."),
         ("{-1} {-2} {-1/} {-2.}", "", "::: a/b.c ::: d/e.f"),
         ("{.} {/} {//} {/.}", "", "::: a/b.c|d ::: e/f.g"),
         ("{#} {}", "", "::: a|b ::: c|d"),
-        ("{1} {2} {3} {4} {-1}", "--colsep , -a csv", ""),
+        ("x{1}:x{2}:x{3}:x{4}:x{-1}", "--colsep , -a csv", ""),
         ("{}", "--colsep , -a csv", ""),
         ("{1} {2}", "--colsep [,;]+ ", "::: a,;b|c;d"),
         ("{1} {2} {3}", "--colsep ,", "::: a,b|c,d ::: e,f"),
         ("{name} {size} {name.} {name/} {2}", "--colsep , --header -a table", ""),
         ("{f} {g} {f/.}", "--header", "::: f|d/a.x|b ::: g|c|d"),
         ("{}", "-N 2", "::: a|b c|d|e|f"),
-        ("{1} {2} {-1} {#}", "-N 2", "::: a|b c|d|e|f"),
+        ("x{1}:x{2}:x{-1} {#}", "-N 2", "::: a|b c|d|e|f"),
         ("{2.} {1/}", "--max-args 3", "::: a/b.c|d/e.f|g"),
         ("{}", "-N 2 -a cde", ""),
         ("{}", "-d , -a csv", ""),
-        ("{}", r"-d \x2c -a csv", ""),
+        ("{}", r"-d \t -a csv", ""),
         ("{}", r"-d \n -a ab", ""),
         ("{}", "-d ,5 -a csv", ""),
         ("{%}", "", "::: a|b|c"),
@@ -80,7 +80,7 @@ def test_the_same_options_give_the_same_bytes(
 ) -> None:
     """Inputs, their order, columns and placeholders are as with GNU parallel."""
     words = words_of(sources)
-    work = f"{SHOW} {command}; echo"
+    work = f"{SHOW} {command} ; echo"
     theirs = options.replace("--header", "--header :").split()
     parallel = subprocess.run(
         ["parallel", "--will-cite", "-j1", "-k", *theirs, work, *words],

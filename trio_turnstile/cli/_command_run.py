@@ -186,9 +186,15 @@ class CommandRun:
         # that none is lost, and not in `prepare`: a run that stops meanwhile begins nothing.
         await self._printer.wait_for_room()
         places = count(1)
-        for left in await self._inputs.interrupted():
-            yield ShellOperation(context, left.number, input_of(left), next(places), left)
+        interrupted = [
+            ShellOperation(context, left.number, input_of(left), next(places), left)
+            for left in await self._inputs.interrupted()
+        ]
+        for operation in interrupted:
+            yield operation
             await self._printer.wait_for_room()
+        for operation in interrupted:  # all of them, before anything else is begun
+            await operation.left_cleaned.wait()
         async for number, given in self._inputs:
             yield ShellOperation(context, number, given, next(places))
             await self._printer.wait_for_room()

@@ -113,6 +113,8 @@ class ShellOperation(Scalable):
         self._given = given
         self._place = place
         self._left = left
+        self.left_cleaned = trio.Event()
+        """Is set when what an earlier run has left is cleaned up."""
         self._context = context
         self._slot: int | None = None
         self._attempt = 0
@@ -215,6 +217,7 @@ class ShellOperation(Scalable):
             await self._take_slot()
             await self._clean_up()
         finally:
+            self.left_cleaned.set()
             self._give_back_slot()
             if left.outcome is None:
                 self._close_streams()
