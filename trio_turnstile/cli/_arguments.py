@@ -12,11 +12,23 @@ from collections.abc import Sequence
 from ._printable import printable
 
 _FLAGS = frozenset(
-    "--null --dry-run --quiet --keep-order --line-buffer --lb --ungroup --help --version".split()
+    {
+        "--null",
+        "--dry-run",
+        "--quiet",
+        "--keep-order",
+        "--line-buffer",
+        "--lb",
+        "--ungroup",
+        "--tag",
+        "--verbose",
+        "--help",
+        "--version",
+    }
 )
 """The long options that take no value."""
 
-_FLAG_LETTERS = "0hkqu"
+_FLAG_LETTERS = "0hkquv"
 _HELP = frozenset({"--help", "-h", "--version"})
 _OF_PARALLEL = frozenset({":::", "::::", ":::+", "::::+"})
 

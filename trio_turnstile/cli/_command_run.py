@@ -108,7 +108,9 @@ class CommandRun:
         self._progress = progress
         order = plan.output.make_order()
         self._printer = Printer(progress, order)
-        self._outlet = plan.output.make_outlet(self._printer, order, self._output_lost)
+        self._outlet = plan.output.make_outlet(
+            self._printer, order, plan.commands["work"], self._output_lost
+        )
         self._launcher = Launcher(progress.note)
         self._stopping = Stopping()
         self._started = trio.current_time()

@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Protocol, final
 
+import attrs
+
+from ._label import Label, Labels
 from ._output import OwnDescriptor, Pipe, Stream
 from ._printer import Order, Printer
 from ._printout import Lines, Printout
@@ -22,7 +25,7 @@ from ._printout import Lines, Printout
 class Outlet(Protocol):
     """Where the output of operations goes."""
 
-    def open_streams(self, seq: int) -> Sequence[Pipe]:
+    def open_streams(self, seq: int, text: str) -> Sequence[Pipe]:
         """Return streams for the standard output and the standard error of an operation.
 
         Raises:
@@ -36,23 +39,29 @@ class Outlet(Protocol):
 
 @final
 class Collected:
-    """Prints the output of an operation when it has ended."""
+    """Prints the output of an operation when it has ended.
 
-    def __init__(self, printer: Printer) -> None:
+    Args:
+      printer: prints it.
+      labels: what to print with it.
+    """
+
+    def __init__(self, printer: Printer, labels: Labels) -> None:
         self._printer = printer
-        self._running: dict[int, list[Stream]] = {}
+        self._labels = labels
+        self._running: dict[int, Printout] = {}
 
-    def open_streams(self, seq: int) -> list[Stream]:
+    def open_streams(self, seq: int, text: str) -> Sequence[Stream]:
         """Return streams that collect."""
         with _all_or_none() as streams:
             while len(streams) < 2:
                 streams.append(Stream())
-        self._running[seq] = streams
+        self._running[seq] = Printout(self._labels.make(seq, text), streams)
         return streams
 
     def finish(self, seq: int) -> None:
         """Have the output printed."""
-        self._printer.put(Printout(seq, self._running.pop(seq, ())))
+        self._printer.put(self._running.pop(seq, Printout(Label(seq))))
 
 
 @final
@@ -62,34 +71,47 @@ class LineByLine:
     Args:
       printer: prints them.
       order: the order of the printer.
+      labels: what to print with them.
     """
 
-    def __init__(self, printer: Printer, order: Order) -> None:
+    def __init__(self, printer: Printer, order: Order, labels: Labels) -> None:
         self._printer = printer
         self._order = order
-        self._running: dict[int, list[Stream]] = {}
+        self._labels = labels
+        self._running: dict[int, Label] = {}
+        self._streams: dict[int, list[Stream]] = {}
         self._sent: set[Stream] = set()
 
-    def open_streams(self, seq: int) -> list[Stream]:
+    def open_streams(self, seq: int, text: str) -> Sequence[Stream]:
         """Return streams that tell of their lines."""
         with _all_or_none() as streams:
             for fd in (1, 2):
                 streams.append(Stream(partial(self._print_lines, seq, fd)))
-        self._running[seq] = streams
+        self._running[seq] = self._labels.make(seq, text)
+        self._streams[seq] = streams
+        self._print_title(seq)
         return streams
 
     def finish(self, seq: int) -> None:
         """Have the rest printed, and what waited for that."""
-        self._printer.put(Printout(seq, self._running.pop(seq, ())))
-        for other, theirs in self._running.items():
-            for fd, stream in enumerate(theirs, 1):
+        label = self._running.pop(seq, Label(seq))
+        self._printer.put(Printout(label, self._streams.pop(seq, ())))
+        for other, streams in self._streams.items():
+            self._print_title(other)
+            for fd, stream in enumerate(streams, 1):
                 self._print_lines(other, fd, stream)
+
+    def _print_title(self, seq: int) -> None:
+        label = self._running[seq]
+        if label.title and self._order.is_turn(seq):
+            self._running[seq] = attrs.evolve(label, title=b"")
+            self._printer.send(Printout(label))
 
     def _print_lines(self, seq: int, fd: int, stream: Stream) -> None:
         if stream not in self._sent and stream.lines_end and self._order.is_turn(seq):
             self._sent.add(stream)
             again = partial(self._print_more, seq, fd, stream)
-            self._printer.send(Lines(stream, fd, stream.lines_end, again))
+            self._printer.send(Lines(self._running[seq], fd, stream, stream.lines_end, again))
 
     def _print_more(self, seq: int, fd: int, stream: Stream) -> None:
         self._sent.discard(stream)
@@ -102,16 +124,25 @@ class PassedOn:
     """Lets the commands write to our own standard output and standard error.
 
     Args:
+      printer: prints the titles, perhaps a moment after a command has started.
+      labels: their titles.
       on_lost: called once, with the reason, if our standard output has no reader any more.
         The commands that meet it are ended by SIGPIPE; others need not start.
     """
 
-    def __init__(self, on_lost: Callable[[OSError], object]) -> None:
+    def __init__(
+        self, printer: Printer, labels: Labels, on_lost: Callable[[OSError], object]
+    ) -> None:
+        self._printer = printer
+        self._labels = labels
         self._on_lost = on_lost
         self._lost = False
 
-    def open_streams(self, seq: int) -> list[OwnDescriptor]:
+    def open_streams(self, seq: int, text: str) -> Sequence[OwnDescriptor]:
         """Return our own."""
+        title = Printout(self._labels.make(seq, text))
+        if title.written:
+            self._printer.send(title)
         return [OwnDescriptor(1), OwnDescriptor(2)]
 
     def finish(self, seq: int) -> None:

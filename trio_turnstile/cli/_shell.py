@@ -207,7 +207,7 @@ class ShellOperation(Scalable):
         self._exit = exit_
 
     async def _open_streams(self, *, cleanup: bool = False) -> None:
-        make = partial(self._context.outlet.open_streams, self.seq)
+        make = partial(self._context.outlet.open_streams, self.seq, self.text)
         await self._context.launcher.open_streams(self._streams, make, cleanup=cleanup)
 
     def _close_streams(self) -> None:

@@ -60,7 +60,7 @@ _TOKEN = re.compile(
 @final
 @attrs.frozen
 class Template:
-    """A command that inputs can be put into safely; made by `parse`."""
+    """A command that inputs can be put into safely; made by `parse` or `of_text`."""
 
     _parts: tuple[str, ...]
     """Text and placeholders alternately, with text first and last."""
@@ -98,6 +98,11 @@ class Template:
             guard.read("placeholder", "{}")
         guard.finish()
         return template
+
+    @classmethod
+    def of_text(cls, text: str) -> Template:
+        """Read a text that no shell will see, so that a placeholder may be anywhere in it."""
+        return cls(tuple(re.split(f"({_PLACEHOLDER.pattern})", text)))
 
     def fill(self, text: str, number: int, quoted: Callable[[str], str] | None = None) -> str:
         """Return the command for the input ``text``, the ``number``-th from 1.
