@@ -12,6 +12,7 @@ import select
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Protocol, final
 
 import attrs
@@ -20,6 +21,7 @@ from ._label import Label, Labels
 from ._output import OwnDescriptor, Pipe, Stream
 from ._printer import Order, Printer
 from ._printout import Lines, Printout
+from ._results import Results
 
 
 class Outlet(Protocol):
@@ -44,18 +46,20 @@ class Collected:
     Args:
       printer: prints it.
       labels: what to print with it.
+      results: where to copy it, if anywhere.
     """
 
-    def __init__(self, printer: Printer, labels: Labels) -> None:
+    def __init__(self, printer: Printer, labels: Labels, results: Results | None = None) -> None:
         self._printer = printer
         self._labels = labels
+        self._results = results
         self._running: dict[int, Printout] = {}
 
     def open_streams(self, seq: int, text: str) -> Sequence[Stream]:
         """Return streams that collect."""
         with _all_or_none() as streams:
-            while len(streams) < 2:
-                streams.append(Stream())
+            for copy in _copies(self._results, seq, text):
+                streams.append(Stream(copy=copy))
         self._running[seq] = Printout(self._labels.make(seq, text), streams)
         return streams
 
@@ -72,12 +76,16 @@ class LineByLine:
       printer: prints them.
       order: the order of the printer.
       labels: what to print with them.
+      results: where to copy the output, if anywhere.
     """
 
-    def __init__(self, printer: Printer, order: Order, labels: Labels) -> None:
+    def __init__(
+        self, printer: Printer, order: Order, labels: Labels, results: Results | None = None
+    ) -> None:
         self._printer = printer
         self._order = order
         self._labels = labels
+        self._results = results
         self._running: dict[int, Label] = {}
         self._streams: dict[int, list[Stream]] = {}
         self._sent: set[Stream] = set()
@@ -85,8 +93,8 @@ class LineByLine:
     def open_streams(self, seq: int, text: str) -> Sequence[Stream]:
         """Return streams that tell of their lines."""
         with _all_or_none() as streams:
-            for fd in (1, 2):
-                streams.append(Stream(partial(self._print_lines, seq, fd)))
+            for fd, copy in enumerate(_copies(self._results, seq, text), 1):
+                streams.append(Stream(partial(self._print_lines, seq, fd), copy))
         self._running[seq] = self._labels.make(seq, text)
         self._streams[seq] = streams
         self._print_title(seq)
@@ -150,6 +158,10 @@ class PassedOn:
         if not self._lost and _has_no_reader(1):
             self._lost = True
             self._on_lost(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
+
+
+def _copies(results: Results | None, seq: int, text: str) -> tuple[Path | None, Path | None]:
+    return (None, None) if results is None else results.open(seq, text)
 
 
 def _has_no_reader(fd: int) -> bool:

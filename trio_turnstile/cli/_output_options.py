@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, final
 
 import attrs
@@ -14,6 +15,7 @@ from ._label import Labels
 from ._options import OUTPUT
 from ._outlet import Collected, LineByLine, Outlet, PassedOn
 from ._printer import AsTheyEnd, Order, Printer
+from ._results import Results
 from ._template import Template
 
 
@@ -52,6 +54,10 @@ class OutputOptions:
     ] = False
     """Print the command of --work before its output, to standard output."""
 
+    results: Path | None = None
+    """Also write the output into this folder, as it comes. Each operation has a folder in
+    it, named by its input, with the files stdout, stderr and seq."""
+
     def check(self) -> None:
         """Check that the options go together.
 
@@ -63,6 +69,7 @@ class OutputOptions:
             "--line-buffer": self.line_buffer,
             "--tag": self.tag,
             "--tagstring": self.tagstring is not None,
+            "--results": self.results is not None,
         }
         for name, given in others.items():
             if self.ungroup and given:
@@ -101,6 +108,17 @@ class OutputOptions:
         )
         if self.ungroup:
             return PassedOn(printer, labels, on_lost)
+        results = None if self.results is None else _open_results(self.results)
         if self.line_buffer:
-            return LineByLine(printer, order, labels)
-        return Collected(printer, labels)
+            return LineByLine(printer, order, labels, results)
+        return Collected(printer, labels, results)
+
+
+def _open_results(folder: Path) -> Results:
+    try:
+        return Results(folder)
+    except OSError as error:
+        raise UsageError(
+            f"--results must name a folder that can be written to, as in --results out, and "
+            f"{str(folder)!r} is none: {error.strerror}"
+        ) from None

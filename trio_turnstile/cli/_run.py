@@ -28,7 +28,7 @@ from ._plan import Plan
 from ._template import Template
 from ._units import Duration, parse_halt
 
-_OPEN_FILES, _OPEN_FILES_EACH = 100, 8
+_OPEN_FILES, _OPEN_FILES_EACH = 100, 10
 """How many open files a run needs itself, and how many it needs for each operation."""
 
 _FEW_FILES, _FEW_FILES_EACH = 25, 5
