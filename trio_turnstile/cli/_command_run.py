@@ -148,6 +148,7 @@ class CommandRun:
             await run_phases(
                 self._operations(),
                 limiter=plan.limiter,
+                rate=plan.pace.make_rate(),
                 on_error=[
                     UnlessStopping(retry, self._stopping),
                     Skip() if plan.halt is None else plan.halt,

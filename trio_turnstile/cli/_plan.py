@@ -12,6 +12,7 @@ from trio_turnstile import Halt, Limiter, Phase
 from ._inputs import Inputs
 from ._joblog import JobLog
 from ._output_options import OutputOptions
+from ._pace_options import PaceOptions
 from ._template import Template
 from ._units import Duration
 
@@ -39,6 +40,8 @@ class Plan:
     """After which failures to stop; ``None`` for none."""
     joblog: JobLog | None
     """Where to log operations."""
+    pace: PaceOptions
+    """When operations may start."""
     output: OutputOptions
     """How to print the outputs of operations."""
     quiet: bool

@@ -24,6 +24,7 @@ from ._inputs import FileInputs, GivenInputs, Inputs
 from ._joblog import JobLog
 from ._options import OUTPUT, Cmd, Seconds, to_duration
 from ._output_options import OutputOptions
+from ._pace_options import PaceOptions
 from ._plan import Plan
 from ._template import Template
 from ._units import Duration, parse_halt
@@ -41,7 +42,7 @@ _FAILURES = Group("Failures", sort_key=4)
 
 _HALF_A_MINUTE, _FIVE_SECONDS = Duration(30), Duration(5)
 
-_DEFAULT_OUTPUT = OutputOptions()
+_DEFAULT_OUTPUT, _DEFAULT_PACE = OutputOptions(), PaceOptions()
 
 _NONE_OR_MORE = Number(gte=0)
 _ONE_OR_MORE = Number(gte=1)
@@ -77,6 +78,7 @@ def run(
     joblog: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
     dry_run: Annotated[bool, Parameter(negative=(), group=OUTPUT)] = False,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=(), group=OUTPUT)] = False,
+    pace: PaceOptions = _DEFAULT_PACE,
     output: OutputOptions = _DEFAULT_OUTPUT,
     rest: Annotated[Sequence[str] | None, Parameter(parse=False)] = None,
 ) -> int:
@@ -155,6 +157,7 @@ def run(
       dry_run: Print the commands instead of running them. Control characters of inputs
         are written by printf, so that a terminal can show them.
       quiet: Do not show the progress and the final counts.
+      pace: When operations may start.
       output: How to print the outputs.
       rest: The inputs after --.
     """
@@ -184,6 +187,7 @@ def run(
         halt=_parse_halt(halt),
         quiet=quiet,
         output=output,
+        pace=pace,
         joblog=None if joblog is None else _open_joblog(joblog),
     )
     return trio.run(run_plan, plan)
