@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from trio_turnstile.cli._rates import Rate
+from trio_turnstile.cli import _room
+from trio_turnstile.cli._rates import Load, Rate, Size
 
 Call = Callable[..., Any]
 
@@ -64,3 +67,75 @@ def test_what_waits_for_the_rate_does_not_start_after_a_stop(call: Call, gate: A
     assert result.status == 130
     assert "1 completed, 0 failed" in result.err
     assert "2 not started" in result.err
+
+
+# ---- load and memory ----
+
+
+@pytest.mark.parametrize(("text", "average"), [("8", 8), ("2.5", 2.5), ("90%", 3.6), ("200%", 8)])
+def test_a_load_is_a_number_or_a_share_of_the_cores(text: str, average: float) -> None:
+    """A share is of the load that all cores can take."""
+    assert Load.parse(text, cores=4).average == pytest.approx(average)
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "much", "%", "1e3", "nan"])
+def test_anything_else_is_no_load(text: str) -> None:
+    """The error shows the text, and what a load looks like."""
+    with pytest.raises(ValueError, match="as in 8, or a share of the cores, as in 90%"):
+        Load.parse(text, cores=4)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("4096", 4096), ("64k", 1 << 16), ("500M", 500 << 20), ("1.5G", 3 << 29), ("2t", 2 << 40)],
+)
+def test_a_size_is_a_number_of_bytes(text: str, size: int) -> None:
+    """Units are powers of 1024, in either case."""
+    assert Size.parse(text).bytes == size
+
+
+@pytest.mark.parametrize("text", ["", "M", "-1", "1MB", "1 G", "nan"])
+def test_anything_else_is_no_size(text: str) -> None:
+    """The error shows the text, and what a size looks like."""
+    with pytest.raises(ValueError, match=r"like 4096, 64k, 500M or 1\.5G"):
+        Size.parse(text)
+
+
+def test_nothing_starts_while_the_load_is_high(
+    call: Call, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Operations wait, the user is told once, and they start when the load is low."""
+    load = 9.0
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+
+    def operate(watch: Any) -> None:
+        nonlocal load
+        watch.err.wait_for("as the load average is over --load 8")
+        assert not [*here.iterdir()]
+        load = 8.0
+
+    result = call("run", "--load", "8", "--work", "touch", "--", *"abc", operator=operate)
+    assert (result.status, len([*here.iterdir()])) == (0, 3)
+    assert result.err.count("--load") == 1
+
+
+def test_nothing_starts_while_memory_is_short(
+    call: Call, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory that is available counts; a stop signal ends the waiting."""
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 9999999 kB\nMemAvailable: 2047 kB\n")
+    monkeypatch.setattr(_room, "_MEMINFO", meminfo)
+
+    def operate(watch: Any) -> None:
+        watch.err.wait_for("less memory is free than --memfree 2M")
+        watch.signal(signal.SIGINT)
+
+    result = call("run", "--memfree", "2M", "--work", "touch", "--", *"abc", operator=operate)
+    assert (result.status, [*here.iterdir()]) == (130, [])
+    assert call("run", "--memfree", "2047k", "--work", "true", "--", "a").status == 0
+
+
+def test_this_machine_has_some_free_memory() -> None:
+    """The figure is the system's own, whether or not there is /proc/meminfo."""
+    assert _room.free_memory() > 1 << 20

@@ -181,6 +181,7 @@ class CommandRun:
                 "cleanup": plan.grace,
             },
             kill_after=plan.kill_after,
+            room=plan.pace.make_room(self._progress.note),
             launcher=self._launcher,
             leftovers=self.leftovers,
             stopping=self._stopping,

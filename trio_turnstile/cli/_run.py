@@ -19,6 +19,7 @@ from trio_turnstile import Halt, Limiter, Phase, Throttle
 
 from ._arguments import UsageError
 from ._command_run import run_plan
+from ._cores import usable_cores
 from ._dry_run import print_commands
 from ._inputs import FileInputs, GivenInputs, Inputs
 from ._joblog import JobLog
@@ -227,7 +228,7 @@ def _check_readable(path: Path) -> None:
 
 def _make_limiter(limit: int | None, maximum: int | None, throttle: Throttle) -> Limiter:
     if limit is None:
-        cores = _usable_cores() if maximum is None else min(_usable_cores(), maximum)
+        cores = usable_cores() if maximum is None else min(usable_cores(), maximum)
         limit = max(cores, throttle.min)
     maximum = limit if maximum is None else maximum
     if not throttle.min <= limit <= maximum:
@@ -238,12 +239,6 @@ def _make_limiter(limit: int | None, maximum: int | None, throttle: Throttle) ->
     limiter = Limiter("run", maximum, throttle=throttle)
     limiter.total_tokens = limit  # not in a turnstile yet, so that no hold begins
     return limiter
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _allow_open_files(limit: int, maximum: int) -> None:

@@ -24,6 +24,7 @@ from ._leftovers import Leftovers
 from ._outlet import Outlet
 from ._output import Pipe
 from ._process import Exit, run_shell
+from ._room import Room
 from ._stopping import Stopping
 from ._template import Template
 
@@ -51,6 +52,8 @@ class RunContext:
     """Seconds that a command may take, by phase; ``None`` for no limit."""
     kill_after: float
     """Seconds from a SIGTERM to a SIGKILL."""
+    room: Room
+    """Tells when the machine has room for an attempt."""
     launcher: Launcher
     """Starts the commands."""
     leftovers: Leftovers
@@ -120,7 +123,8 @@ class ShellOperation(Scalable):
         return error
 
     async def prepare(self, channels: Channels) -> None:
-        """Begin an attempt, as soon as there are files for it."""
+        """Begin an attempt, as soon as there are room and files for it."""
+        await self._context.room.wait()
         try:
             await self._open_streams()
         except OSError as error:
