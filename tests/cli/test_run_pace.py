@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from trio_turnstile.cli import _room
-from trio_turnstile.cli._rates import Load, Rate, Size
+from trio_turnstile.cli._rates import Load, Rate, Size, parse_limit
 
 Call = Callable[..., Any]
 
@@ -139,3 +139,51 @@ def test_nothing_starts_while_memory_is_short(
 def test_this_machine_has_some_free_memory() -> None:
     """The figure is the system's own, whether or not there is /proc/meminfo."""
     assert _room.free_memory() > 1 << 20
+
+
+# ---- the limit ----
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("8", 8),
+        ("50%", 2),
+        ("1%", 1),
+        ("150%", 6),
+        ("+1", 5),
+        ("-1", 3),
+        ("-9", 1),
+        ("0", 1000),
+        ("+0", 4),
+    ],
+)
+def test_a_limit_can_come_from_the_number_of_cores(text: str, limit: int) -> None:
+    """A limit is a number, or a share of the cores, or more or fewer than there are."""
+    assert parse_limit(text, cores=4) == limit
+
+
+@pytest.mark.parametrize("text", ["", "many", "0%", "%", "1.5", "++1", "1e3", "9" * 30, "-5%"])
+def test_anything_else_is_no_limit(text: str) -> None:
+    """The error shows the text, and what a limit looks like."""
+    with pytest.raises(ValueError, match=r"as in 8, .* as in 50%, \+1 or -1") as error_info:
+        parse_limit(text, cores=4)
+    assert repr(text) in str(error_info.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"), [(["-j", "-99"], 1), (["-j-99"], 1), (["--limit=3"], 3), (["-j0"], 8)]
+)
+def test_the_limit_bounds_how_many_run(
+    options: list[str], limit: int, call: Call, gate: Any
+) -> None:
+    """So many operations run at a time, and no more."""
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(limit)
+        watch.signal(signal.SIGINT)
+        watch.err.wait_for("starting nothing more")
+        gate.let(limit)
+
+    result = call("run", *options, "--work", gate.wait, "--", *range(8), operator=operate)
+    assert f"{limit} completed" in result.err

@@ -85,3 +85,27 @@ class Load:
                 f"not {text!r}"
             )
         return cls(average)
+
+
+_MOST_AT_A_TIME = 1000
+"""What a limit of 0 stands for."""
+
+
+def parse_limit(text: str, cores: int) -> int:
+    """Parse a limit: ``8``, ``50%`` of the cores, ``+1`` or ``-1`` beside them, ``0`` for many.
+
+    Raises:
+      ValueError: for anything else.
+    """
+    match = re.fullmatch(r"([+-]?)(\d{1,9})|(\d+\.?\d*)%", text.strip(), re.ASCII)
+    if not match or (match[3] and not 0 < float(match[3]) < math.inf):
+        raise ValueError(
+            "it must be a number, as in 8, or from the number of cores, as in 50%, +1 or -1, or "
+            f"0 for as many as possible, not {text!r}"
+        )
+    if match[3]:
+        return max(int(cores * float(match[3]) / 100), 1)
+    number = int(match[2])
+    if match[1]:
+        return max(cores + int(match[1] + match[2]), 1)
+    return number or _MOST_AT_A_TIME

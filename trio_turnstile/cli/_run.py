@@ -9,10 +9,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import trio
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from trio_turnstile import Halt, Limiter, Phase, Throttle
@@ -27,6 +27,7 @@ from ._options import OUTPUT, Cmd, Seconds, to_duration
 from ._output_options import OutputOptions
 from ._pace_options import PaceOptions
 from ._plan import Plan
+from ._rates import parse_limit
 from ._template import Template
 from ._units import Duration, parse_halt
 
@@ -49,6 +50,10 @@ _NONE_OR_MORE = Number(gte=0)
 _ONE_OR_MORE = Number(gte=1)
 
 
+def _to_limit(_: Any, tokens: Sequence[Token]) -> int:
+    return parse_limit(tokens[0].value, usable_cores())
+
+
 def run(
     *inputs: Annotated[str, Parameter(group=_INPUTS)],
     work: Annotated[Cmd, Parameter(group=_COMMANDS)],
@@ -61,7 +66,13 @@ def run(
     ] = None,
     null: Annotated[bool, Parameter(name=["--null", "-0"], negative=(), group=_INPUTS)] = False,
     limit: Annotated[
-        int | None, Parameter(name=["--limit", "-j"], validator=_ONE_OR_MORE, group=_LIMIT)
+        int | None,
+        Parameter(
+            name=["--limit", "-j"],
+            converter=_to_limit,
+            allow_leading_hyphen=True,
+            group=_LIMIT,
+        ),
     ] = None,
     max: Annotated[int | None, Parameter(validator=_ONE_OR_MORE, group=_LIMIT)] = None,
     min: Annotated[int, Parameter(validator=_NONE_OR_MORE, group=_LIMIT)] = 1,
@@ -137,7 +148,8 @@ def run(
       arg_file: Read the inputs from this file, one per line. A dash (-) is standard input.
       null: Inputs end with NUL instead of newline, as find -print0 writes them.
       limit: How many operations may run at a time, at the start. The default is the number
-        of cores that may be used, within --min and --max.
+        of cores that may be used, within --min and --max. 50% is half of the cores, +1 one
+        more than there are, -1 one less, and 0 as many as possible, at most 1000.
       max: The maximum to which SIGUSR1 can raise the limit. The default is --limit, so
         that SIGUSR1 only takes back what SIGUSR2 has done.
       min: The minimum to which SIGUSR2 can lower the limit. At 0 no operation starts; a
