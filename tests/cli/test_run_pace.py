@@ -141,6 +141,30 @@ def test_this_machine_has_some_free_memory() -> None:
     assert _room.free_memory() > 1 << 20
 
 
+# ---- when to stop ----
+
+
+def test_a_run_can_stop_after_a_success(call: Call, here: Path) -> None:
+    """now,success=1 cancels what runs, cleans it up, and starts nothing more."""
+    work = "test {} = b || exec sleep 1000"
+    options = ("-j2", "--halt", "now,success=1", "--cleanup", "touch cleaned-{}")
+    result = call("run", *options, "--work", work, "--", *"abcdef")
+    assert result.status == 0
+    assert "halting now: 1 of 1 operations completed" in result.err
+    assert "1 completed, 0 failed, " in result.err
+    cleaned = {each.name for each in here.iterdir()}
+    assert {"cleaned-a", "cleaned-b"} <= cleaned  # another may have begun meanwhile
+    assert "cleaned-f" not in cleaned
+
+
+def test_a_run_can_stop_after_a_number_of_operations(call: Call) -> None:
+    """soon,done=3 lets what runs finish; failed operations count."""
+    options = ("-j1", "--halt", "soon,done=3", "--work", "echo {}; test {} != b")
+    result = call("run", *options, "--", *"abcdef")
+    assert (result.status, result.lines) == (1, ["a", "b", "c"])
+    assert "halting soon: 2 of 3 operations completed" in result.err
+
+
 # ---- the limit ----
 
 

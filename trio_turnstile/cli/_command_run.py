@@ -115,6 +115,7 @@ class CommandRun:
         self._stopping = Stopping()
         self._started = trio.current_time()
         self._state: State = ""
+        self._ended = self._succeeded = 0
         self._cancelled = trio.Event()
         self._printing = trio.CancelScope()
         self._lost_output = self._lost_log = False
@@ -189,6 +190,7 @@ class CommandRun:
             joblog=plan.joblog,
             joblog_failed=self._log_lost,
             on_cleanup=self._halt_if_due,
+            on_end=self._halt_at_goal,
         )
 
     async def print_outputs(self) -> None:
@@ -280,6 +282,20 @@ class CommandRun:
         """Shield nothing any more if failures ask for that, perhaps while the run drains."""
         halt = self._plan.halt
         if halt is not None and halt.when == "now" and self.manager.stopped_by is not None:
+            self._stopping.cancel()
+
+    def _halt_at_goal(self, completed: bool) -> None:
+        self._ended += 1
+        self._succeeded += completed
+        goal = self._plan.goal
+        if goal is None or self._state or not goal.is_reached(self._succeeded, self._ended):
+            return
+        self._state = "halting"
+        self._progress.note(
+            f"halting {goal.when}: {self._succeeded} of {self._ended} operations completed"
+        )
+        self._stop()
+        if goal.when == "now":
             self._stopping.cancel()
 
     def _cancel(self) -> None:

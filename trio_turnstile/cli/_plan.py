@@ -14,7 +14,7 @@ from ._joblog import JobLog
 from ._output_options import OutputOptions
 from ._pace_options import PaceOptions
 from ._template import Template
-from ._units import Duration
+from ._units import Duration, Goal
 
 
 @final
@@ -38,6 +38,8 @@ class Plan:
     """How many times to retry an operation that failed."""
     halt: Halt | None
     """After which failures to stop; ``None`` for none."""
+    goal: Goal | None
+    """After which operations, failed or not, to stop; ``None`` for none."""
     joblog: JobLog | None
     """Where to log operations."""
     pace: PaceOptions

@@ -29,7 +29,7 @@ from ._pace_options import PaceOptions
 from ._plan import Plan
 from ._rates import parse_limit
 from ._template import Template
-from ._units import Duration, parse_halt
+from ._units import Duration, Goal, parse_halt
 
 _OPEN_FILES, _OPEN_FILES_EACH = 100, 10
 """How many open files a run needs itself, and how many it needs for each operation."""
@@ -165,6 +165,7 @@ def run(
       halt: After how many failures to stop. soon,fail=3: after three failures start no more
         operations, and let the running ones finish. now,fail=10%: cancel the running ones
         too, once a tenth of those that ended, and at least three, have failed.
+        now,success=1: stop once one has completed. soon,done=100: stop once 100 have ended.
       joblog: Append a line for each operation to this file. The columns are those of GNU
         parallel: Seq, Host, Starttime, JobRuntime, Send, Receive, Exitval, Signal, Command.
       dry_run: Print the commands instead of running them. Control characters of inputs
@@ -188,6 +189,7 @@ def run(
     source = _open_inputs(given, arg_file, null=null)
     if dry_run:
         return trio.run(print_commands, commands, source)
+    rule = _parse_halt(halt)
     throttle = Throttle(up=up, down=down, min=min, hold=hold)
     plan = Plan(
         inputs=source,
@@ -197,7 +199,8 @@ def run(
         grace=grace,
         kill_after=kill_after,
         retries=retries,
-        halt=_parse_halt(halt),
+        halt=rule if isinstance(rule, Halt) else None,
+        goal=rule if isinstance(rule, Goal) else None,
         quiet=quiet,
         output=output,
         pace=pace,
@@ -270,7 +273,7 @@ def _allow_open_files(limit: int, maximum: int) -> None:
         )
 
 
-def _parse_halt(rule: str) -> Halt | None:
+def _parse_halt(rule: str) -> Halt | Goal | None:
     try:
         return parse_halt(rule)
     except ValueError as error:

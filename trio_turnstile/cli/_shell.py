@@ -68,6 +68,8 @@ class RunContext:
     """Is told if that fails."""
     on_cleanup: Callable[[], object]
     """Is called when the attempts of an operation are over."""
+    on_end: Callable[[bool], object]
+    """Is called when an operation is over, with whether it completed."""
     environment: Mapping[str, str] = attrs.field(factory=lambda: dict(os.environ))
     """The environment of the commands, without the variables of the operation."""
 
@@ -238,3 +240,4 @@ class ShellOperation(Scalable):
             command=self._context.commands["work"].fill(self.text, self.seq),
         )
         self._context.finish(entry)
+        self._context.on_end(self._exit is not None and self._exit.ok and self.failure is None)
