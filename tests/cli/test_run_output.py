@@ -243,3 +243,29 @@ def test_a_command_is_shown_at_its_start_with_line_buffer(
 
     call("run", "-v", "--lb", "--work", gate.wait, "--", "a", stdout=stdout, operator=operate)
     assert out.all().count("\n") == 1
+
+
+# ---- at the end ----
+
+
+def test_a_command_runs_when_all_is_over(call: Call, here: Path) -> None:
+    """--on-finish is told how the run has ended, and does not change the exit status."""
+    tell = (
+        'echo "$TURNSTILE_COMPLETED $TURNSTILE_FAILED $TURNSTILE_STATUS"; '
+        'case $TURNSTILE_SECONDS in *.???) ;; *) echo "no: $TURNSTILE_SECONDS";; esac; exit 7'
+    )
+    options = ("-j1", "--on-finish", tell, "--work", "echo {}; test {} != b")
+    result = call("run", *options, "--", *"abc")
+    assert (result.status, result.lines) == (1, ["a", "b", "c", "2 1 1"])
+    assert "--on-finish: exit status 7" in result.err
+
+
+def test_a_stop_signal_ends_the_last_command(call: Call) -> None:
+    """A command of --on-finish that hangs does not keep the run from being ended."""
+
+    def operate(watch: Any) -> None:
+        watch.err.wait_for("hangs")
+        watch.signal(signal.SIGTERM)
+
+    options = ("--on-finish", "echo hangs >&2; sleep 1000", "--work", "true")
+    assert call("run", *options, "--", "a", operator=operate).status == 0

@@ -26,6 +26,7 @@ from trio_turnstile import (
 from ._decisions import note_decision
 from ._launcher import Launcher
 from ._leftovers import Leftovers
+from ._on_finish import run_unless_stopped
 from ._open_progress import open_progress
 from ._plan import Plan
 from ._printer import Printer
@@ -70,7 +71,9 @@ async def run_plan(plan: Plan) -> int:
                 services.cancel_scope.cancel()
         leave.over = True
         run.close_log()
-        status = _conclude(run.summary(), progress, quiet=plan.quiet)
+        summary = run.summary()
+        status = _conclude(summary, progress, quiet=plan.quiet)
+        await run_unless_stopped(plan.output.on_finish, summary, progress.note, signals)
         await _flush(progress, signals, run.patience)
     return status
 

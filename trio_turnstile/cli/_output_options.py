@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from ._arguments import UsageError
 from ._in_order import InOrder
 from ._label import Labels
-from ._options import OUTPUT
+from ._options import OUTPUT, Cmd
 from ._outlet import Collected, LineByLine, Outlet, PassedOn
 from ._printer import AsTheyEnd, Order, Printer
 from ._results import Results
@@ -57,6 +57,10 @@ class OutputOptions:
     results: Path | None = None
     """Also write the output into this folder, as it comes. Each operation has a folder in
     it, named by its input, with the files stdout, stderr and seq."""
+
+    on_finish: Cmd | None = None
+    """Run this command once, when all is over, with TURNSTILE_COMPLETED, TURNSTILE_FAILED,
+    TURNSTILE_STATUS and TURNSTILE_SECONDS. It does not change the exit status."""
 
     def check(self) -> None:
         """Check that the options go together.
