@@ -211,3 +211,17 @@ def test_the_limit_bounds_how_many_run(
 
     result = call("run", *options, "--work", gate.wait, "--", *range(8), operator=operate)
     assert f"{limit} completed" in result.err
+
+
+def test_commands_can_have_less_priority(spawn: Any) -> None:
+    """With --nice commands run with so much less priority; nothing else can be asked for."""
+    more = os.nice(0) + 3
+    result = spawn("run", "--nice", "3", "--work", "nice; true {}", "--", "a").finish()
+    assert result.out == f"{min(more, 19)}\n"
+
+
+@pytest.mark.parametrize("nice", ["0", "-5", "20", "x"])
+def test_priority_can_only_be_lowered(nice: str, call: Call) -> None:
+    """A value that is out of range is a usage error that names the option."""
+    result = call("run", f"--nice={nice}", "--work", "echo", "--", "a")
+    assert (result.status, "--nice" in result.err) == (2, True)

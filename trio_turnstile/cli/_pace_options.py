@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, final
 
 import attrs
 from cyclopts import Parameter, Token
+from cyclopts.validators import Number
 
 from trio_turnstile import RateLimiter
 
@@ -56,6 +58,14 @@ class PaceOptions:
         Size | None, Parameter(converter=_to_size, n_tokens=1, accepts_keys=False)
     ] = None
     """Start nothing while less memory is free: 500M or 2G. What runs goes on."""
+
+    nice: Annotated[int | None, Parameter(validator=Number(gte=1, lte=19))] = None
+    """Run the commands, and turnstile itself, with that much less priority, from 1 to 19."""
+
+    def lower_priority(self) -> None:
+        """Lower the priority of this process, from which the commands have theirs."""
+        if self.nice is not None:
+            os.nice(self.nice)
 
     def make_room(self, note: Callable[[str], object]) -> Room:
         """Return what waits until the machine has room.

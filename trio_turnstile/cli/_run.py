@@ -206,6 +206,7 @@ def run(
         pace=pace,
         joblog=None if joblog is None else _open_joblog(joblog),
     )
+    pace.lower_priority()
     return trio.run(run_plan, plan)
 
 
