@@ -184,7 +184,7 @@ class CommandRun:
                 "monitor": plan.timeout,
                 "cleanup": plan.grace,
             },
-            kill_after=plan.kill_after,
+            term_seq=plan.term_seq,
             room=plan.pace.make_room(self._progress.note),
             launcher=self._launcher,
             leftovers=self.leftovers,

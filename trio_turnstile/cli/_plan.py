@@ -14,6 +14,7 @@ from ._joblog import JobLog
 from ._output_options import OutputOptions
 from ._pace_options import PaceOptions
 from ._template import Template
+from ._term_seq import TermSeq
 from ._units import Duration, Goal
 
 
@@ -32,8 +33,8 @@ class Plan:
     """Seconds that each command but the clean-up may take; ``None`` for no limit."""
     grace: Duration
     """Seconds that a clean-up may take."""
-    kill_after: float
-    """Seconds from a SIGTERM to a SIGKILL."""
+    term_seq: TermSeq
+    """The signals that end a command."""
     retries: int
     """How many times to retry an operation that failed."""
     halt: Halt | None

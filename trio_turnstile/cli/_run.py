@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import stat
 import sys
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from ._pace_options import PaceOptions
 from ._plan import Plan
 from ._rates import parse_limit
 from ._template import Template
+from ._term_seq import TermSeq
 from ._units import Duration, Goal, parse_halt
 
 _OPEN_FILES, _OPEN_FILES_EACH = 100, 10
@@ -85,6 +87,7 @@ def run(
     ] = None,
     grace: Annotated[Seconds, Parameter(validator=Number(gt=0), group=_FAILURES)] = _HALF_A_MINUTE,
     kill_after: Annotated[Seconds, Parameter(group=_FAILURES)] = _FIVE_SECONDS,
+    termseq: Annotated[str | None, Parameter(group=_FAILURES)] = None,
     retries: Annotated[int, Parameter(validator=_NONE_OR_MORE, group=_FAILURES)] = 0,
     halt: Annotated[str, Parameter(group=_FAILURES)] = "never",
     joblog: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
@@ -160,6 +163,8 @@ def run(
       timeout: How long each command may take, except for the clean-up.
       grace: How long a clean-up may take.
       kill_after: The time between SIGTERM and SIGKILL when a command has to be ended.
+      termseq: The signals to end a command with, and the milliseconds between them, in
+        place of --kill-after: INT,200,TERM,1000,KILL. The last must be KILL.
       retries: How many times to retry a failed operation, starting again with --prepare.
         The output of a failed attempt is dropped if another one follows.
       halt: After how many failures to stop. soon,fail=3: after three failures start no more
@@ -197,7 +202,7 @@ def run(
         limiter=_make_limiter(limit, max, throttle),
         timeout=timeout,
         grace=grace,
-        kill_after=kill_after,
+        term_seq=_make_term_seq(termseq, kill_after),
         retries=retries,
         halt=rule if isinstance(rule, Halt) else None,
         goal=rule if isinstance(rule, Goal) else None,
@@ -272,6 +277,17 @@ def _allow_open_files(limit: int, maximum: int) -> None:
             "are allowed (see ulimit -n), so that fewer will run at a time",
             file=sys.stderr,
         )
+
+
+def _make_term_seq(text: str | None, kill_after: float) -> TermSeq:
+    if text is None:
+        return TermSeq(((signal.SIGTERM, kill_after),))
+    if kill_after != _FIVE_SECONDS:
+        raise UsageError("--termseq and --kill-after do not go together: leave out one of the two")
+    try:
+        return TermSeq.parse(text)
+    except ValueError as error:
+        raise UsageError(f"--termseq: {error}") from None
 
 
 def _parse_halt(rule: str) -> Halt | Goal | None:

@@ -27,6 +27,7 @@ from ._process import Exit, run_shell
 from ._room import Room
 from ._stopping import Stopping
 from ._template import Template
+from ._term_seq import TermSeq
 
 
 @final
@@ -50,8 +51,8 @@ class RunContext:
     """The commands by phase; a phase without a command does nothing."""
     timeouts: Mapping[Phase, float | None]
     """Seconds that a command may take, by phase; ``None`` for no limit."""
-    kill_after: float
-    """Seconds from a SIGTERM to a SIGKILL."""
+    term_seq: TermSeq
+    """The signals that end a command."""
     room: Room
     """Tells when the machine has room for an attempt."""
     launcher: Launcher
@@ -190,7 +191,7 @@ class ShellOperation(Scalable):
                 streams=self._streams,
                 env=self._environment(phase),
                 seconds=self._context.timeouts[phase],
-                kill_after=self._context.kill_after,
+                term_seq=self._context.term_seq,
                 cleanup=phase == "cleanup",
                 on_exit=self._note_exit,
             )
