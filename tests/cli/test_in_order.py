@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from trio_turnstile.cli._in_order import InOrder
+from trio_turnstile.cli._label import Label
 from trio_turnstile.cli._output import Stream
 from trio_turnstile.cli._printer import MOST_WAITING
 from trio_turnstile.cli._printout import Printout
@@ -23,7 +24,7 @@ def printout(seq: int, out: bytes | None = None) -> Printout:
         os.write(stream.write_end, data)
         stream.take_in()
         stream.close_pipe()
-    return Printout(seq, pair)
+    return Printout(Label(seq), pair)
 
 
 def text_of(each: Printout) -> bytes:
@@ -40,7 +41,7 @@ def open_files() -> int:
 def test_outputs_wait_for_those_before() -> None:
     """Whatever the order in which operations end, outputs come in the order of their inputs."""
     order = InOrder()
-    came = [each.seq for seq in (3, 1, 4, 2) for each in order.put(printout(seq))]
+    came = [each.label.seq for seq in (3, 1, 4, 2) for each in order.put(printout(seq))]
     assert came == [1, 2, 3, 4]
     assert order.held == 0
 

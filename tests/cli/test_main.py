@@ -127,7 +127,7 @@ def test_the_help_tells_what_an_operator_needs_to_know(call: Call) -> None:
         (["run", "--work", "x", "--hold", "soon"], "--hold"),
         (["run", "--work", "x", "--halt", "soon"], "--halt: it must be never, or like soon,fail=3"),
         (["run", "--work", "x", "--halt", "now,fail=0"], "--halt: fail must be at least 1"),
-        (["run", "--work", "x", "--limit", "0"], "--limit"),
+        (["run", "--work", "x", "--limit", "0%"], "--limit"),
         (["run", "--work", "x", "--limit", "many"], "--limit"),
         (["run", "--work", "x", "--retries", "-1"], "--retries"),
         (["run", "--work", "x", "--timeout", "0"], "--timeout"),

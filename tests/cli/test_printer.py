@@ -11,6 +11,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from trio_turnstile.cli._label import Label
 from trio_turnstile.cli._output import Stream
 from trio_turnstile.cli._printer import MOST_WAITING, AsTheyEnd, Printer
 from trio_turnstile.cli._printout import Printout
@@ -39,7 +40,7 @@ def output(out: bytes, err: bytes = b"", seq: int = 1) -> Printout:
         os.write(stream.write_end, data)
         stream.take_in()
         stream.close_pipe()
-    return Printout(seq, pair)
+    return Printout(Label(seq), pair)
 
 
 async def test_outputs_are_printed_one_after_the_other(capfd: pytest.CaptureFixture[str]) -> None:

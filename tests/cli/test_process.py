@@ -16,6 +16,7 @@ from trio_turnstile.cli._launcher import Launcher
 from trio_turnstile.cli._output import Stream
 from trio_turnstile.cli._process import Exit, run_shell
 from trio_turnstile.cli._spool import KEPT_IN_MEMORY
+from trio_turnstile.cli._term_seq import TermSeq
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ async def run(
         streams=streams,
         env=dict(os.environ),
         seconds=seconds,
-        kill_after=kill_after,
+        term_seq=TermSeq(((signal.SIGTERM, kill_after),)),
     )
 
 

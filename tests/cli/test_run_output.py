@@ -58,7 +58,7 @@ def test_lines_can_be_printed_as_they_come(call: Call, gate: Any, read_pipe: Any
         gate.let(2)
 
     options = ("--line-buffer", "-j2")
-    assert call("run", *options, "--work", work, "--", "a", "b", stdout=stdout, operator=operate)
+    call("run", *options, "--work", work, "--", "a", "b", stdout=stdout, operator=operate)
     assert sorted(out.all().replace("end", "").splitlines()) == [
         "halftwo a",
         "halftwo b",
@@ -170,9 +170,102 @@ def test_ungrouped_commands_without_a_reader_end_the_run(call: Call) -> None:
     assert "not started" in result.err
 
 
-@pytest.mark.parametrize("option", ["--keep-order", "--line-buffer"])
+@pytest.mark.parametrize("option", ["--keep-order", "--line-buffer", "--tag", "--tagstring=x"])
 def test_what_needs_collected_output_is_refused(option: str, call: Call) -> None:
     """Options that contradict --ungroup are a usage error that names both."""
     result = call("run", "-u", option, "--work", "echo", "--", "a")
     assert (result.status, result.out) == (2, "")
-    assert f"--ungroup and {option} do not go together" in result.err
+    assert f"--ungroup and {option.split('=')[0]} do not go together" in result.err
+
+
+# ---- tags and titles ----
+
+
+@pytest.mark.parametrize("more", [[], ["--line-buffer"], ["-k"]])
+def test_lines_can_have_the_input_before_them(more: list[str], call: Call) -> None:
+    """With --tag the input and a tab come before each line, on both streams."""
+    work = "printf '1\n\n2'; echo err {} >&2"
+    result = call("run", "--tag", *more, "--work", work, "--", "a b")
+    assert result.out == "a b\t1\na b\t\na b\t2"
+    assert "a b\terr a b\n" in result.err
+
+
+def test_the_text_before_the_lines_can_have_placeholders(call: Call) -> None:
+    """Placeholders in --tagstring are filled as they are, without quotes."""
+    options = ("-k", "--tagstring", "'{/.}' {#}:", "--work", "echo")
+    result = call("run", *options, "--", "d/a.txt", "it's")
+    assert result.lines == ["'a' 1:\td/a.txt", "'it's' 2:\tit's"]
+
+
+def test_long_output_has_a_tag_before_every_line(call: Call) -> None:
+    """Wherever long output is cut into pieces, each line has one tag."""
+    result = call("run", "--tagstring", "T", "--work", "seq 100000; true {}", "--", "")
+    assert result.lines == [f"T\t{number}" for number in range(1, 100_001)]
+
+
+def test_there_is_one_tag(call: Call) -> None:
+    """--tag and --tagstring contradict each other."""
+    result = call("run", "--tag", "--tagstring", "x", "--work", "echo", "--", "a")
+    assert (result.status, "--tag is short for --tagstring {}" in result.err) == (2, True)
+
+
+@pytest.mark.parametrize("more", [["-j1"], ["--lb", "-j1"], ["-k", "-j4"], ["-k", "--lb", "-j4"]])
+@pytest.mark.parametrize("option", ["-v", "--verbose"])
+def test_the_command_can_come_before_its_output(option: str, more: list[str], call: Call) -> None:
+    """With --verbose the work command is printed, even if there is no output."""
+    work = "test {} = b || echo out {}"
+    result = call("run", option, *more, "--work", work, "--", *"abc")
+    assert result.lines == [
+        "test 'a' = b || echo out 'a'",
+        "out a",
+        "test 'b' = b || echo out 'b'",
+        "test 'c' = b || echo out 'c'",
+        "out c",
+    ]
+
+
+def test_the_command_of_an_ungrouped_operation_is_shown(call: Call) -> None:
+    """With --ungroup the command is printed as well."""
+    result = call("run", "-uv", "--work", "echo out {}", "--", "a")
+    assert sorted(result.lines) == ["echo out 'a'", "out a"]
+
+
+def test_a_command_is_shown_at_its_start_with_line_buffer(
+    call: Call, gate: Any, read_pipe: Any
+) -> None:
+    """With --line-buffer a command is shown before it has written anything."""
+    out, stdout = read_pipe
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(1)
+        out.wait_for("read _")
+        gate.let(1)
+
+    call("run", "-v", "--lb", "--work", gate.wait, "--", "a", stdout=stdout, operator=operate)
+    assert out.all().count("\n") == 1
+
+
+# ---- at the end ----
+
+
+def test_a_command_runs_when_all_is_over(call: Call, here: Path) -> None:
+    """--on-finish is told how the run has ended, and does not change the exit status."""
+    tell = (
+        'echo "$TURNSTILE_COMPLETED $TURNSTILE_FAILED $TURNSTILE_STATUS"; '
+        'case $TURNSTILE_SECONDS in *.???) ;; *) echo "no: $TURNSTILE_SECONDS";; esac; exit 7'
+    )
+    options = ("-j1", "--on-finish", tell, "--work", "echo {}; test {} != b")
+    result = call("run", *options, "--", *"abc")
+    assert (result.status, result.lines) == (1, ["a", "b", "c", "2 1 1"])
+    assert "--on-finish: exit status 7" in result.err
+
+
+def test_a_stop_signal_ends_the_last_command(call: Call) -> None:
+    """A command of --on-finish that hangs does not keep the run from being ended."""
+
+    def operate(watch: Any) -> None:
+        watch.err.wait_for("hangs")
+        watch.signal(signal.SIGTERM)
+
+    options = ("--on-finish", "echo hangs >&2; sleep 1000", "--work", "true")
+    assert call("run", *options, "--", "a", operator=operate).status == 0

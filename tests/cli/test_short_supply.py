@@ -20,6 +20,7 @@ from trio_turnstile.cli._launcher import Launcher, open_shell
 from trio_turnstile.cli._output import Stream
 from trio_turnstile.cli._process import run_shell
 from trio_turnstile.cli._spool import KEPT_IN_MEMORY, Spool
+from trio_turnstile.cli._term_seq import TermSeq
 
 Call = Callable[..., Any]
 
@@ -77,7 +78,7 @@ async def run(command: str, launcher: Launcher, streams: list[Stream], cleanup: 
         streams=streams,
         env={},
         seconds=None,
-        kill_after=60,
+        term_seq=TermSeq(((signal.SIGTERM, 60.0),)),
         cleanup=cleanup,
     )
     return exit_.returncode

@@ -89,14 +89,14 @@ def test_a_signal_while_the_program_starts_ends_it_plainly(
 
 LATE = """
 import os, signal, sys
-from trio_turnstile.cli import _command_run, main
-conclude = _command_run._conclude
+from trio_turnstile.cli import _run_plan, main
+conclude = _run_plan._conclude
 
 def late(*args, **more):
     os.kill(os.getpid(), signal.SIGINT)
     return conclude(*args, **more)
 
-_command_run._conclude = late
+_run_plan._conclude = late
 main()
 """
 

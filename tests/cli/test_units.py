@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_turnstile import Halt
-from trio_turnstile.cli._units import Duration, format_clock, parse_halt
+from trio_turnstile.cli._units import Duration, Goal, format_clock, parse_halt
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,12 @@ def test_a_clock_shows_hours_only_if_there_are_any(seconds: float, shown: str) -
         ("soon,fail=3", Halt("soon", fail=3)),
         ("now,fail=10%", Halt("now", fail="10%")),
         ("now,fail=2.5%", Halt("now", fail="2.5%")),
+        ("now,success=1", Goal("now", "success", 1)),
+        ("soon,success=50%", Goal("soon", "success", 3, 0.5)),
+        ("soon,done=100", Goal("soon", "done", 100)),
     ],
 )
-def test_a_halting_rule_says_when_and_why(text: str, policy: Halt | None) -> None:
+def test_a_halting_rule_says_when_and_why(text: str, policy: Halt | Goal | None) -> None:
     """The text gives the policy that it describes; ``never`` gives none."""
     assert parse_halt(text) == policy
 
@@ -84,7 +87,7 @@ def test_a_halting_rule_says_when_and_why(text: str, policy: Halt | None) -> Non
         "soon,fail",
         "soon,fail=",
         "later,fail=3",
-        "now,done=3",
+        "now,ended=3",
         "now,fail=0",
         "now,fail=x",
         "now,fail=101%",
@@ -95,3 +98,25 @@ def test_anything_else_is_no_halting_rule(text: str) -> None:
     with pytest.raises(ValueError, match="fail") as error_info:
         parse_halt(text)
     assert repr(text) in str(error_info.value) or text.partition("=")[2] in str(error_info.value)
+
+
+@pytest.mark.parametrize("amount", ["0", "x", "", "0%", "101%", "-1", "1.5"])
+@pytest.mark.parametrize("of", ["success", "done"])
+def test_a_goal_has_a_number_or_a_share(of: str, amount: str) -> None:
+    """The error shows what a goal looks like."""
+    with pytest.raises(ValueError, match=r"success=|done="):
+        parse_halt(f"now,{of}={amount}")
+
+
+def test_all_that_ended_have_no_share() -> None:
+    """Every operation that ended has ended, so a share of them says nothing."""
+    with pytest.raises(ValueError, match="done= takes a number, as in done=100"):
+        parse_halt("soon,done=50%")
+
+
+def test_a_share_takes_three() -> None:
+    """A share of the first two operations says little."""
+    goal = Goal("now", "success", 3, 0.5)
+    assert not goal.is_reached(2, 2)
+    assert not goal.is_reached(3, 7)
+    assert goal.is_reached(3, 6)

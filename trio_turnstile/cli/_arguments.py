@@ -13,14 +13,29 @@ from ._printable import printable
 
 _FLAGS = frozenset(
     {
-        *("--null", "--dry-run", "--quiet", "--keep-order", "--line-buffer", "--lb", "--ungroup"),
-        *("--header", "--shuf", "--resume", "--resume-failed", "--retry-failed"),
-        *("--accept-changes", "--fresh", "--help", "--version"),
+        "--null",
+        "--header",
+        "--shuf",
+        "--dry-run",
+        "--quiet",
+        "--keep-order",
+        "--line-buffer",
+        "--lb",
+        "--ungroup",
+        "--tag",
+        "--verbose",
+        "--resume",
+        "--resume-failed",
+        "--retry-failed",
+        "--accept-changes",
+        "--fresh",
+        "--help",
+        "--version",
     }
 )
 """The long options that take no value."""
 
-_FLAG_LETTERS = "0hkqu"
+_FLAG_LETTERS = "0hkquv"
 _HELP = frozenset({"--help", "-h", "--version"})
 
 MARKS = frozenset({":::", "::::", ":::+", "::::+"})

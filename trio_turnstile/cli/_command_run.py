@@ -1,4 +1,4 @@
-"""One run of ``turnstile run``: from a `Plan` to the exit status."""
+"""`CommandRun`: the operations of one run of ``turnstile run``, and how they are ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from itertools import count
 from tempfile import gettempdir
 from typing import Literal, TypeAlias, final
@@ -21,25 +20,20 @@ from trio_turnstile import (
     Retry,
     Skip,
     Turnstile,
-    open_turnstile,
     run_phases,
 )
 
-from ._decisions import note_decision
-from ._keeping import open_kept
 from ._kept_inputs import KeptInputs, input_of
 from ._launcher import Launcher
 from ._leftovers import Leftovers
-from ._open_progress import open_progress
 from ._plan import Plan
 from ._printer import Printer
 from ._progress import Progress, ProgressSnapshot
 from ._shell import CommandFailed, RunContext, ShellOperation
-from ._signals import STOPS, heeded, leave
+from ._signals import heeded
 from ._slots import Slots
 from ._stopping import Stopping, UnlessStopping
 from ._summary import Summary
-from ._threads import in_thread
 
 ERRORS_SHOWN = 20
 """How many errors the summary shows."""
@@ -47,61 +41,8 @@ ERRORS_SHOWN = 20
 PRINT_TIMEOUT = 2.0
 """Seconds that a cancelled run may take to print its output, once all operations ended."""
 
-HURRY = 1.0
-"""The same after a stop signal that comes when the run is over."""
-
 State: TypeAlias = Literal["", "draining", "halting", "cancelling"]
 """How a run is being ended early; empty if it is not."""
-
-
-async def run_plan(plan: Plan) -> int:
-    """Run a plan, report to standard error, and return the exit status.
-
-    Raises:
-      UsageError: if the ledger cannot be opened.
-    """
-    async with open_kept(plan.keeping) as ledger:
-        return await _run(plan, ledger)
-
-
-async def _run(plan: Plan, ledger: Ledger | None) -> int:
-    progress = open_progress(quiet=plan.quiet, live=not plan.output.ungroup)
-    run = CommandRun(plan, progress, ledger)
-    observer = partial(note_decision, progress)
-    with trio.open_signal_receiver(*_signals()) as signals, run.opened():
-        async with open_turnstile(observers=[observer, run.slots.look_again]) as turnstile:
-            turnstile.add(plan.limiter)
-            async with trio.open_nursery() as services:
-                async with trio.open_nursery() as nursery:
-                    run.manager = await nursery.start(run.run_operations)
-                    nursery.start_soon(run.print_outputs)
-                    services.start_soon(plan.inputs.read)
-                    services.start_soon(progress.run, run.snapshot)
-                    services.start_soon(run.act_on_signals, signals, turnstile)
-                    services.start_soon(run.watch_for_halt)
-                    services.start_soon(run.limit_printing)
-                    services.start_soon(run.leftovers.run)
-                services.cancel_scope.cancel()
-        leave.over = True
-        run.close_log()
-        status = _conclude(run.summary(), progress, quiet=plan.quiet)
-        await _flush(progress, signals, run.patience)
-    return status
-
-
-async def _flush(progress: Progress, signals: AsyncIterator[int], patience: float) -> None:
-    """Wait until all is written; another stop signal cuts the wait short."""
-    async with trio.open_nursery() as nursery:
-        nursery.cancel_scope.deadline = trio.current_time() + patience
-        nursery.start_soon(_hurry_on_stop, signals, nursery.cancel_scope)
-        await in_thread(progress.flush)
-        nursery.cancel_scope.cancel()
-
-
-async def _hurry_on_stop(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    async for signum in signals:
-        if signum in STOPS:
-            scope.deadline = min(scope.deadline, trio.current_time() + HURRY)
 
 
 @final
@@ -125,12 +66,15 @@ class CommandRun:
         self._progress = progress
         order = plan.output.make_order()
         self._printer = Printer(progress, order)
-        self._outlet = plan.output.make_outlet(self._printer, order, self._output_lost)
+        self._outlet = plan.output.make_outlet(
+            self._printer, order, plan.columns, plan.commands["work"], self._output_lost
+        )
         self._launcher = Launcher(progress.note, plan.shell)
         self.slots = Slots(plan.limiter)
         self._stopping = Stopping()
         self._started = trio.current_time()
         self._state: State = ""
+        self._ended = self._succeeded = 0
         self._cancelled = trio.Event()
         self._printing = trio.CancelScope()
         self._lost_output = self._lost_log = self._lost_ledger = False
@@ -164,6 +108,7 @@ class CommandRun:
             await run_phases(
                 self._operations(),
                 limiter=plan.limiter,
+                rate=plan.pace.make_rate(),
                 on_error=[
                     UnlessStopping(retry, self._stopping),
                     Skip() if plan.halt is None else plan.halt,
@@ -209,7 +154,8 @@ class CommandRun:
                 "monitor": plan.timeout,
                 "cleanup": plan.grace,
             },
-            kill_after=plan.kill_after,
+            term_seq=plan.term_seq,
+            room=plan.pace.make_room(self._progress.note),
             launcher=self._launcher,
             leftovers=self.leftovers,
             stopping=self._stopping,
@@ -218,6 +164,7 @@ class CommandRun:
             joblog_failed=self._log_lost,
             on_cleanup=self._halt_if_due,
             slots=self.slots if any(each.uses_slot for each in plan.commands.values()) else None,
+            on_end=self._halt_at_goal,
         )
 
     async def print_outputs(self) -> None:
@@ -317,6 +264,20 @@ class CommandRun:
         if halt is not None and halt.when == "now" and self.manager.stopped_by is not None:
             self._stopping.cancel()
 
+    def _halt_at_goal(self, completed: bool) -> None:
+        self._ended += 1
+        self._succeeded += completed
+        goal = self._plan.goal
+        if goal is None or self._state or not goal.is_reached(self._succeeded, self._ended):
+            return
+        self._state = "halting"
+        self._progress.note(
+            f"halting {goal.when}: {self._succeeded} of {self._ended} operations completed"
+        )
+        self._stop()
+        if goal.when == "now":
+            self._stopping.cancel()
+
     def _cancel(self) -> None:
         self._state = "cancelling"
         cleanups = "cleanup" in self._plan.commands
@@ -348,15 +309,3 @@ class CommandRun:
         self._drain(
             f"starting nothing more, as standard output cannot be written: {error.strerror}"
         )
-
-
-def _conclude(summary: Summary, progress: Progress, *, quiet: bool) -> int:
-    for text in summary.describe_errors():
-        progress.note(text)
-    if not quiet:
-        progress.note(str(summary))
-    return summary.status
-
-
-def _signals() -> list[signal.Signals]:
-    return [*heeded(STOPS), signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD]

@@ -48,8 +48,8 @@ class InOrder:
 
     def put(self, printout: Printout) -> Iterator[Printout]:
         """Take the output of an operation that has ended; yield those whose turn has come."""
-        if printout.seq != self._next:
-            self._early[printout.seq] = self._keep(printout)
+        if printout.label.place != self._next:
+            self._early[printout.label.place] = self._keep(printout)
             return
         yield printout
         self._next += 1
@@ -71,7 +71,7 @@ class InOrder:
         if len(self._held) >= _AS_THEY_ARE and size <= _MOST_MOVED:
             with suppress(OSError):  # a full disk, or no file is left: it stays as it is
                 return self._shelf.take(printout)
-        self._held.add(printout.seq)
+        self._held.add(printout.label.place)
         return printout
 
 

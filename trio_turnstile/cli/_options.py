@@ -9,6 +9,9 @@ from cyclopts import Group, Parameter, Token
 
 from ._units import Duration
 
+PACE = Group("Pace", sort_key=3.5)
+"""Options for when operations start."""
+
 OUTPUT = Group("Output", sort_key=5)
 """Options for the output."""
 

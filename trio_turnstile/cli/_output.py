@@ -11,6 +11,7 @@ import os
 import select
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Protocol, final
 
 import trio
@@ -59,13 +60,19 @@ class Stream:
     Args:
       on_lines: called with this when there are more whole lines, for output that is
         printed as it comes; ``None`` to print it at the end.
+      copy: a file to write the output to as well, as it comes.
 
     Raises:
       OSError: if there are no file descriptors for the pipe.
     """
 
-    def __init__(self, on_lines: Callable[[Stream], object] | None = None) -> None:
+    def __init__(
+        self,
+        on_lines: Callable[[Stream], object] | None = None,
+        copy: Path | None = None,
+    ) -> None:
         self._spool = Spool()
+        self._copy, self._copy_fd = copy, -1
         self._on_lines = on_lines
         self._size = self._printed = self._lines_end = 0
         self._failed = False
@@ -90,9 +97,16 @@ class Stream:
 
     def open_pipe(self) -> None:
         """Open the pipe, unless it is open."""
-        if self._read_end < 0:
+        if self._read_end >= 0:
+            return
+        if self._copy is not None:
+            self._copy_fd = os.open(self._copy, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
             self._read_end, self.write_end = os.pipe()
-            os.set_blocking(self._read_end, False)
+        except OSError:
+            self._close_copy()
+            raise
+        os.set_blocking(self._read_end, False)
 
     async def collect(self) -> None:
         """Collect what is written, until cancelled."""
@@ -123,6 +137,8 @@ class Stream:
         """Drop what was collected, unless it is printed as it comes."""
         if self._on_lines is None:
             self._spool.clear()
+        if self._copy_fd >= 0:
+            os.truncate(self._copy_fd, 0)
         self._size = 0
         self._failed, self._error = False, None
 
@@ -149,17 +165,25 @@ class Stream:
             return
         os.close(self.write_end)
         (leave if self.take_in() else os.close)(self._read_end)
+        self._close_copy()
         self._read_end = self.write_end = -1
 
     def close(self) -> None:
         """Drop what was collected, with its temporary file."""
         self._spool.close()
 
+    def _close_copy(self) -> None:
+        if self._copy_fd >= 0:
+            os.close(self._copy_fd)
+            self._copy_fd = -1
+
     def _keep(self, data: bytes) -> None:
         if self._failed:
             return
         try:
             self._spool.write(data)
+            if self._copy_fd >= 0:
+                write_all(self._copy_fd, data)
         except OSError as error:  # a full disk; the command should not stop half-way for it
             self._failed, self._error = True, error
             return

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, final
 
 import attrs
 from cyclopts import Parameter
 
 from ._arguments import UsageError
+from ._columns import Columns
 from ._in_order import InOrder
-from ._options import OUTPUT
+from ._label import Labels
+from ._options import OUTPUT, Cmd
 from ._outlet import Collected, LineByLine, Outlet, PassedOn
 from ._printer import AsTheyEnd, Order, Printer
+from ._results import Results
+from ._template import Template
 
 
 @Parameter(name="*", group=OUTPUT)
@@ -39,34 +44,88 @@ class OutputOptions:
     """Let the commands write to standard output themselves. Outputs are mixed; commands see
     a terminal if there is one. The job log shows 0 bytes received."""
 
+    tag: Annotated[bool, Parameter(negative=(), show_default=False)] = False
+    """Put the input and a tab before each line of output."""
+
+    tagstring: str | None = None
+    """Put this text and a tab before each line of output. It can contain placeholders."""
+
+    verbose: Annotated[
+        bool, Parameter(name=["--verbose", "-v"], negative=(), show_default=False)
+    ] = False
+    """Print the command of --work before its output, to standard output."""
+
+    results: Path | None = None
+    """Also write the output into this folder, as it comes. Each operation has a folder in
+    it, named by its input, with the files stdout, stderr and seq."""
+
+    on_finish: Cmd | None = None
+    """Run this command once, when all is over, with TURNSTILE_COMPLETED, TURNSTILE_FAILED,
+    TURNSTILE_STATUS and TURNSTILE_SECONDS. It does not change the exit status."""
+
     def check(self) -> None:
         """Check that the options go together.
 
         Raises:
           UsageError: if they do not.
         """
-        others = {"--keep-order": self.keep_order, "--line-buffer": self.line_buffer}
+        others = {
+            "--keep-order": self.keep_order,
+            "--line-buffer": self.line_buffer,
+            "--tag": self.tag,
+            "--tagstring": self.tagstring is not None,
+            "--results": self.results is not None,
+        }
         for name, given in others.items():
             if self.ungroup and given:
                 raise UsageError(
                     f"--ungroup and {name} do not go together: with --ungroup the commands write "
                     "to standard output themselves, so leave out one of the two"
                 )
+        if self.tag and self.tagstring is not None:
+            raise UsageError(
+                "--tag and --tagstring do not go together: --tag is short for --tagstring {}"
+            )
 
     def make_order(self) -> Order:
         """Return the order in which to print."""
         return InOrder() if self.keep_order else AsTheyEnd()
 
     def make_outlet(
-        self, printer: Printer, order: Order, on_lost: Callable[[OSError], object]
+        self,
+        printer: Printer,
+        order: Order,
+        columns: Columns,
+        work: Template,
+        on_lost: Callable[[OSError], object],
     ) -> Outlet:
         """Return where the output of operations goes.
 
         Args:
           printer: prints it.
           order: the order of the printer.
+          columns: what is known of the columns of the inputs.
+          work: the command that --verbose shows.
           on_lost: called if standard output has no reader any more.
         """
+        tag = "{}" if self.tag else self.tagstring
+        labels = Labels(
+            tag=None if tag is None else Template.of_text(tag, columns),
+            command=work if self.verbose else None,
+        )
         if self.ungroup:
-            return PassedOn(on_lost)
-        return LineByLine(printer, order) if self.line_buffer else Collected(printer)
+            return PassedOn(printer, labels, on_lost)
+        results = None if self.results is None else _open_results(self.results)
+        if self.line_buffer:
+            return LineByLine(printer, order, labels, results)
+        return Collected(printer, labels, results)
+
+
+def _open_results(folder: Path) -> Results:
+    try:
+        return Results(folder)
+    except OSError as error:
+        raise UsageError(
+            f"--results must name a folder that can be written to, as in --results out, and "
+            f"{str(folder)!r} is none: {error.strerror}"
+        ) from None

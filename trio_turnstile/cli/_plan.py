@@ -9,14 +9,16 @@ import attrs
 
 from trio_turnstile import Halt, Limiter, Phase
 
-from ._columns import Input
+from ._columns import Columns, Input
 from ._inputs import Inputs
 from ._joblog import JobLog
 from ._keeping import Keeping
 from ._output_options import OutputOptions
+from ._pace_options import PaceOptions
 from ._resume import Resumed
 from ._template import Template
-from ._units import Duration
+from ._term_seq import TermSeq
+from ._units import Duration, Goal
 
 
 @final
@@ -26,6 +28,8 @@ class Plan:
 
     inputs: Inputs[Input]
     """What to run the commands for."""
+    columns: Columns
+    """What is known of their columns."""
     commands: Mapping[Phase, Template]
     """The commands by phase."""
     shell: str
@@ -36,18 +40,22 @@ class Plan:
     """Seconds that each command but the clean-up may take; ``None`` for no limit."""
     grace: Duration
     """Seconds that a clean-up may take."""
-    kill_after: float
-    """Seconds from a SIGTERM to a SIGKILL."""
+    term_seq: TermSeq
+    """The signals that end a command."""
     retries: int
     """How many times to retry an operation that failed."""
     halt: Halt | None
     """After which failures to stop; ``None`` for none."""
+    goal: Goal | None
+    """After which operations, failed or not, to stop; ``None`` for none."""
     joblog: JobLog | None
     """Where to log operations."""
     keeping: Keeping | None
     """How to keep the run in a ledger."""
     resumed: Resumed | None
     """What need not be done again, by the job log."""
+    pace: PaceOptions
+    """When operations may start."""
     output: OutputOptions
     """How to print the outputs of operations."""
     quiet: bool

@@ -7,6 +7,7 @@ from typing import Protocol, final
 
 import attrs
 
+from ._label import Label
 from ._output import Stream
 
 
@@ -58,24 +59,26 @@ class Printable(Protocol):
 class Printout:
     """What is printed at the end of an operation."""
 
-    seq: int
-    """The number of its input, from 1."""
-    outputs: Sequence[Output]
-    """Its standard output and its standard error."""
+    label: Label
+    """What is printed with it."""
+    outputs: Sequence[Output] = ()
+    """Its standard output and its standard error; nothing for the title alone."""
 
     @property
     def written(self) -> list[int]:
         """The descriptors, of 1 and 2, for which there is something."""
-        return [fd for fd, output in enumerate(self.outputs, 1) if output.left]
+        sizes = [len(self._title(fd)) + self._left(fd) for fd in (1, 2)]
+        return [fd for fd, size in enumerate(sizes, 1) if size]
 
     def pieces(self, fd: int) -> Iterator[bytes]:
         """Yield what goes to a descriptor, in pieces."""
+        yield self._title(fd)
         for output in self.outputs[fd - 1 : fd]:
-            yield from output.pieces()
+            yield from self.label.tagged(output.pieces())
 
     def last_byte(self, fd: int) -> bytes:
         """Return the last byte that goes to a descriptor, if there is one."""
-        return self.outputs[fd - 1].last_byte()
+        return self.outputs[fd - 1].last_byte() if self._left(fd) else self._title(fd)[-1:]
 
     def with_outputs(self, outputs: Sequence[Output]) -> Printout:
         """Return the same with outputs that are kept elsewhere."""
@@ -89,16 +92,24 @@ class Printout:
         for output in self.outputs:
             output.close()
 
+    def _left(self, fd: int) -> int:
+        return sum(output.left for output in self.outputs[fd - 1 : fd])
+
+    def _title(self, fd: int) -> bytes:
+        return self.label.title if fd == 1 else b""
+
 
 @final
 @attrs.frozen(eq=False)
 class Lines:
     """Whole lines that a running operation has written to one of its streams."""
 
-    stream: Stream
-    """Where they come from."""
+    label: Label
+    """What is printed with them."""
     fd: int
     """The descriptor that they go to."""
+    stream: Stream
+    """Where they come from."""
     end: int
     """Where they end in the stream."""
     then: Callable[[], object]
@@ -112,7 +123,7 @@ class Lines:
     def pieces(self, fd: int) -> Iterator[bytes]:
         """Yield the lines, in pieces."""
         if fd == self.fd:
-            yield from self.stream.pieces(self.end)
+            yield from self.label.tagged(self.stream.pieces(self.end))
 
     def last_byte(self, fd: int) -> bytes:
         """Return a newline."""

@@ -19,6 +19,7 @@ import trio
 
 from ._launcher import Launcher
 from ._output import Pipe
+from ._term_seq import TermSeq
 
 _POLL = 0.02
 """Seconds between two looks at whether a process group is gone: no event says so."""
@@ -67,7 +68,7 @@ async def run_shell(
     streams: Sequence[Pipe],
     env: Mapping[str, str],
     seconds: float | None,
-    kill_after: float,
+    term_seq: TermSeq,
     cleanup: bool = False,
     on_exit: Callable[[Exit], object] | None = None,
 ) -> Exit:
@@ -81,7 +82,7 @@ async def run_shell(
       streams: collect its standard output and its standard error.
       env: its environment.
       seconds: how long it may take; ``None`` for no limit.
-      kill_after: seconds from a SIGTERM to a SIGKILL.
+      term_seq: the signals that end it.
       cleanup: whether it is a clean-up, which is started before others.
       on_exit: is told how it ended, even if it was cancelled.
 
@@ -89,8 +90,8 @@ async def run_shell(
       OSError: if it cannot be started.
 
     Cancellation:
-      Sends SIGTERM to the process group of the command, and SIGKILL ``kill_after``
-      seconds later if a process of the group is still there.
+      Sends the signals of ``term_seq`` to the process group of the command, and at last
+      SIGKILL, as long as a process of the group is still there.
     """
     process = await launcher.start(command, streams=streams, env=env, cleanup=cleanup)
     late = over = False
@@ -110,7 +111,7 @@ async def run_shell(
                 over = process.poll() is not None
                 late = limit.cancelled_caught and not over
                 if not over:
-                    await _end_group(process, kill_after)
+                    await _end_group(process, term_seq)
                 collecting.cancel()
     finally:
         launcher.ended(process)
@@ -143,18 +144,22 @@ async def _wait(process: subprocess.Popen[bytes]) -> None:
         pause = min(2 * pause, _POLL)
 
 
-async def _end_group(process: subprocess.Popen[bytes], kill_after: float) -> None:
+async def _end_group(process: subprocess.Popen[bytes], term_seq: TermSeq) -> None:
     with trio.CancelScope(shield=True):
-        _signal_group(process, signal.SIGTERM)
-        with trio.move_on_after(kill_after):
-            await _wait(process)
-            while _signal_group(process, 0):
-                _reap_orphans(process)
-                await trio.sleep(_POLL)
-            return
+        for signum, seconds in term_seq.steps:
+            _signal_group(process, signum)
+            with trio.move_on_after(seconds):
+                return await _wait_for_group(process)
         _signal_group(process, signal.SIGKILL)
         with trio.move_on_after(_REAP):
             await _wait(process)
+
+
+async def _wait_for_group(process: subprocess.Popen[bytes]) -> None:
+    await _wait(process)
+    while _signal_group(process, 0):
+        _reap_orphans(process)
+        await trio.sleep(_POLL)
 
 
 def _signal_group(process: subprocess.Popen[bytes], signum: int) -> bool:

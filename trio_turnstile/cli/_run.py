@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-import os
 import resource
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 import trio
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from trio_turnstile import Halt, Limiter, Phase, Throttle
 
 from ._arguments import UsageError
 from ._columns import Columns
-from ._command_run import run_plan
+from ._cores import usable_cores
 from ._dry_run import print_commands
 from ._input_options import INPUTS, InputOptions
 from ._options import OUTPUT, Cmd, Seconds, to_duration
 from ._output_options import OutputOptions
+from ._pace_options import PaceOptions
 from ._plan import Plan
+from ._rates import parse_limit
 from ._record_options import RecordOptions
+from ._run_plan import run_plan
 from ._shells import find_shell
 from ._template import Template
-from ._units import Duration, parse_halt
+from ._term_seq import TermSeq
+from ._units import Duration, Goal, parse_halt
 
-_OPEN_FILES, _OPEN_FILES_EACH = 100, 8
+_OPEN_FILES, _OPEN_FILES_EACH = 100, 10
 """How many open files a run needs itself, and how many it needs for each operation."""
 
 _FEW_FILES, _FEW_FILES_EACH = 25, 5
@@ -40,11 +44,15 @@ _FAILURES = Group("Failures", sort_key=4)
 
 _HALF_A_MINUTE, _FIVE_SECONDS = Duration(30), Duration(5)
 
-_DEFAULT_OUTPUT, _DEFAULT_RECORDS = OutputOptions(), RecordOptions()
+_DEFAULT_OUTPUT, _DEFAULT_PACE, _DEFAULT_RECORDS = OutputOptions(), PaceOptions(), RecordOptions()
 _DEFAULTS = InputOptions()
 
 _NONE_OR_MORE = Number(gte=0)
 _ONE_OR_MORE = Number(gte=1)
+
+
+def _to_limit(_: Any, tokens: Sequence[Token]) -> int:
+    return parse_limit(tokens[0].value, usable_cores())
 
 
 def run(
@@ -56,7 +64,13 @@ def run(
     shell: Annotated[str, Parameter(group=_COMMANDS)] = "/bin/sh",
     source: InputOptions = _DEFAULTS,
     limit: Annotated[
-        int | None, Parameter(name=["--limit", "-j"], validator=_ONE_OR_MORE, group=_LIMIT)
+        int | None,
+        Parameter(
+            name=["--limit", "-j"],
+            converter=_to_limit,
+            allow_leading_hyphen=True,
+            group=_LIMIT,
+        ),
     ] = None,
     max: Annotated[int | None, Parameter(validator=_ONE_OR_MORE, group=_LIMIT)] = None,
     min: Annotated[int, Parameter(validator=_NONE_OR_MORE, group=_LIMIT)] = 1,
@@ -69,10 +83,12 @@ def run(
     ] = None,
     grace: Annotated[Seconds, Parameter(validator=Number(gt=0), group=_FAILURES)] = _HALF_A_MINUTE,
     kill_after: Annotated[Seconds, Parameter(group=_FAILURES)] = _FIVE_SECONDS,
+    termseq: Annotated[str | None, Parameter(group=_FAILURES)] = None,
     retries: Annotated[int, Parameter(validator=_NONE_OR_MORE, group=_FAILURES)] = 0,
     halt: Annotated[str, Parameter(group=_FAILURES)] = "never",
     dry_run: Annotated[bool, Parameter(negative=(), group=OUTPUT)] = False,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=(), group=OUTPUT)] = False,
+    pace: PaceOptions = _DEFAULT_PACE,
     output: OutputOptions = _DEFAULT_OUTPUT,
     records: RecordOptions = _DEFAULT_RECORDS,
     rest: Annotated[Sequence[str] | None, Parameter(parse=False)] = None,
@@ -140,7 +156,8 @@ def run(
       shell: The shell that runs the commands: sh, bash, dash, ksh or mksh, or its path.
       source: How the inputs are read.
       limit: How many operations may run at a time, at the start. The default is the number
-        of cores that may be used, within --min and --max.
+        of cores that may be used, within --min and --max. 50% is half of the cores, +1 one
+        more than there are, -1 one less, and 0 as many as possible, at most 1000.
       max: The maximum to which SIGUSR1 can raise the limit. The default is --limit, so
         that SIGUSR1 only takes back what SIGUSR2 has done.
       min: The minimum to which SIGUSR2 can lower the limit. At 0 no operation starts; a
@@ -151,14 +168,18 @@ def run(
       timeout: How long each command may take, except for the clean-up.
       grace: How long a clean-up may take.
       kill_after: The time between SIGTERM and SIGKILL when a command has to be ended.
+      termseq: The signals to end a command with, and the milliseconds between them, in
+        place of --kill-after: INT,200,TERM,1000,KILL. The last must be KILL.
       retries: How many times to retry a failed operation, starting again with --prepare.
         The output of a failed attempt is dropped if another one follows.
       halt: After how many failures to stop. soon,fail=3: after three failures start no more
         operations, and let the running ones finish. now,fail=10%: cancel the running ones
         too, once a tenth of those that ended, and at least three, have failed.
+        now,success=1: stop once one has completed. soon,done=100: stop once 100 have ended.
       dry_run: Print the commands instead of running them. Control characters of inputs
         are written by printf, so that a terminal can show them.
       quiet: Do not show the progress and the final counts.
+      pace: When operations may start.
       output: How to print the outputs.
       records: What is kept of the run.
       rest: The inputs from -- or ::: on.
@@ -178,23 +199,28 @@ def run(
     }
     if dry_run:
         return trio.run(print_commands, commands, opened)
+    rule = _parse_halt(halt)
     throttle = Throttle(up=up, down=down, min=min, hold=hold)
     plan = Plan(
         inputs=opened,
+        columns=columns,
         commands=commands,
         shell=_find_shell(shell),
         limiter=_make_limiter(limit, max, throttle),
         timeout=timeout,
         grace=grace,
-        kill_after=kill_after,
+        term_seq=_make_term_seq(termseq, kill_after),
         retries=retries,
-        halt=_parse_halt(halt),
+        halt=rule if isinstance(rule, Halt) else None,
+        goal=rule if isinstance(rule, Goal) else None,
         quiet=quiet,
         output=output,
+        pace=pace,
         keeping=records.make_keeping(texts),
         resumed=records.read_joblog(),
         joblog=records.open_joblog(),
     )
+    pace.lower_priority()
     return trio.run(run_plan, plan)
 
 
@@ -215,7 +241,7 @@ def _parse_command(phase: Phase, command: str, columns: Columns) -> Template:
 
 def _make_limiter(limit: int | None, maximum: int | None, throttle: Throttle) -> Limiter:
     if limit is None:
-        cores = _usable_cores() if maximum is None else min(_usable_cores(), maximum)
+        cores = usable_cores() if maximum is None else min(usable_cores(), maximum)
         limit = max(cores, throttle.min)
     maximum = limit if maximum is None else maximum
     if not throttle.min <= limit <= maximum:
@@ -226,12 +252,6 @@ def _make_limiter(limit: int | None, maximum: int | None, throttle: Throttle) ->
     limiter = Limiter("run", maximum, throttle=throttle)
     limiter.total_tokens = limit  # not in a turnstile yet, so that no hold begins
     return limiter
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _allow_open_files(limit: int, maximum: int) -> None:
@@ -251,7 +271,18 @@ def _allow_open_files(limit: int, maximum: int) -> None:
         )
 
 
-def _parse_halt(rule: str) -> Halt | None:
+def _make_term_seq(text: str | None, kill_after: float) -> TermSeq:
+    if text is None:
+        return TermSeq(((signal.SIGTERM, kill_after),))
+    if kill_after != _FIVE_SECONDS:
+        raise UsageError("--termseq and --kill-after do not go together: leave out one of the two")
+    try:
+        return TermSeq.parse(text)
+    except ValueError as error:
+        raise UsageError(f"--termseq: {error}") from None
+
+
+def _parse_halt(rule: str) -> Halt | Goal | None:
     try:
         return parse_halt(rule)
     except ValueError as error:

@@ -20,14 +20,17 @@ from trio_turnstile import Channels, ConcurrentError, LedgerEntry, Phase, Scalab
 
 from ._columns import Input
 from ._joblog import Entry, JobLog
+from ._label import Subject
 from ._launcher import Launcher
 from ._leftovers import Leftovers
 from ._outlet import Outlet
 from ._output import Pipe
 from ._process import Exit, run_shell
+from ._room import Room
 from ._slots import Slots
 from ._stopping import Stopping
 from ._template import Template
+from ._term_seq import TermSeq
 
 
 @final
@@ -57,8 +60,10 @@ class RunContext:
     """The commands by phase; a phase without a command does nothing."""
     timeouts: Mapping[Phase, float | None]
     """Seconds that a command may take, by phase; ``None`` for no limit."""
-    kill_after: float
-    """Seconds from a SIGTERM to a SIGKILL."""
+    term_seq: TermSeq
+    """The signals that end a command."""
+    room: Room
+    """Tells when the machine has room for an attempt."""
     launcher: Launcher
     """Starts the commands."""
     leftovers: Leftovers
@@ -73,6 +78,8 @@ class RunContext:
     """Is told if that fails."""
     on_cleanup: Callable[[], object]
     """Is called when the attempts of an operation are over."""
+    on_end: Callable[[bool], object]
+    """Is called when an operation is over, with whether it completed."""
     slots: Slots | None = None
     """Numbers for the operations, if a command mentions its own."""
     environment: Mapping[str, str] = attrs.field(factory=lambda: _inherited(os.environ))
@@ -154,8 +161,9 @@ class ShellOperation(Scalable):
         self._context.outlet.finish(self._place)
 
     async def prepare(self, channels: Channels) -> None:
-        """Begin an attempt, as soon as there are files for it."""
+        """Begin an attempt, as soon as there are room and files for it."""
         self.seq = channels.number or self.seq
+        await self._context.room.wait()
         await self._take_slot()
         try:
             await self._open_streams()
@@ -255,7 +263,7 @@ class ShellOperation(Scalable):
                 streams=self._streams,
                 env=self._environment(phase),
                 seconds=self._context.timeouts[phase],
-                kill_after=self._context.kill_after,
+                term_seq=self._context.term_seq,
                 cleanup=phase == "cleanup",
                 on_exit=self._note_exit,
             )
@@ -278,7 +286,8 @@ class ShellOperation(Scalable):
         self._exit = exit_
 
     async def _open_streams(self, *, cleanup: bool = False) -> None:
-        make = partial(self._context.outlet.open_streams, self._place)
+        subject = Subject(self._place, self.seq, self._given, self._slot or 1)
+        make = partial(self._context.outlet.open_streams, subject)
         await self._context.launcher.open_streams(self._streams, make, cleanup=cleanup)
 
     def _close_streams(self) -> None:
@@ -312,3 +321,4 @@ class ShellOperation(Scalable):
             command=self._fill(self._context.commands["work"]),
         )
         self._context.finish(entry, self._place)
+        self._context.on_end(self._exit is not None and self._exit.ok and self.failure is None)

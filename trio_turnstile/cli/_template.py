@@ -62,7 +62,7 @@ _TOKEN = re.compile(
 @final
 @attrs.frozen
 class Template:
-    """A command that inputs can be put into safely; made by `parse`."""
+    """A command that inputs can be put into safely; made by `parse` or `of_text`."""
 
     _texts: tuple[str, ...]
     """What stands before, between and after the placeholders."""
@@ -106,6 +106,22 @@ class Template:
             guard.read("placeholders" if columns.are_several else "placeholder", "{}")
         guard.finish()
         return template
+
+    @classmethod
+    def of_text(cls, text: str, columns: Columns) -> Template:
+        """Read a text that no shell will see, so that a placeholder may be anywhere in it."""
+        known, position = Placeholders(columns), 0
+        texts, placeholders = [""], list[Placeholder]()
+        while position < len(text):
+            found = known.match(text, position)
+            if found is None:
+                texts[-1] += text[position]
+                position += 1
+            else:
+                placeholders.append(known.read(found[0]))
+                texts.append("")
+                position = found.end()
+        return cls(tuple(texts), tuple(placeholders))
 
     def fill(
         self, given: Input, number: int, slot: int = 1, quoted: Callable[[str], str] | None = None

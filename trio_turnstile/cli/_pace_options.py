@@ -1,0 +1,86 @@
+"""The options of ``turnstile run`` that say when operations may start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, final
+
+import attrs
+from cyclopts import Parameter, Token
+from cyclopts.validators import Number
+
+from trio_turnstile import RateLimiter
+
+from ._cores import usable_cores
+from ._options import PACE, Seconds
+from ._rates import Load, Rate, Size
+from ._room import Room, free_memory_at_least, load_at_most
+from ._units import Duration
+
+_NO_DELAY = Duration(0)
+
+
+def _to_rate(_: Any, tokens: Sequence[Token]) -> Rate:
+    return Rate.parse(tokens[0].value)
+
+
+def _to_load(_: Any, tokens: Sequence[Token]) -> Load:
+    return Load.parse(tokens[0].value, usable_cores())
+
+
+def _to_size(_: Any, tokens: Sequence[Token]) -> Size:
+    return Size.parse(tokens[0].value)
+
+
+@Parameter(name="*", group=PACE)
+@final
+@attrs.frozen(kw_only=True)
+class PaceOptions:
+    """When operations may start."""
+
+    rate: Annotated[Rate | None, Parameter(converter=_to_rate, n_tokens=1, accepts_keys=False)] = (
+        None
+    )
+    """How many operations may start in a time: 5/s, 100/m or 1000/h. They are spread evenly,
+    and retries count."""
+
+    delay: Seconds = _NO_DELAY
+    """How long to wait between two starts."""
+
+    load: Annotated[Load | None, Parameter(converter=_to_load, n_tokens=1, accepts_keys=False)] = (
+        None
+    )
+    """Start nothing while the load average of the last minute is over this: 8, or 90% for
+    0.9 for each core. It follows slowly, so give --delay as well."""
+
+    memfree: Annotated[
+        Size | None, Parameter(converter=_to_size, n_tokens=1, accepts_keys=False)
+    ] = None
+    """Start nothing while less memory is free: 500M or 2G. What runs goes on."""
+
+    nice: Annotated[int | None, Parameter(validator=Number(gte=1, lte=19))] = None
+    """Run the commands, and turnstile itself, with that much less priority, from 1 to 19."""
+
+    def lower_priority(self) -> None:
+        """Lower the priority of this process, from which the commands have theirs."""
+        if self.nice is not None:
+            os.nice(self.nice)
+
+    def make_room(self, note: Callable[[str], object]) -> Room:
+        """Return what waits until the machine has room.
+
+        Args:
+          note: shows a line to the user.
+        """
+        load = [] if self.load is None else [load_at_most(self.load.average)]
+        memory = (
+            [] if self.memfree is None else [free_memory_at_least(*attrs.astuple(self.memfree))]
+        )
+        return Room([*load, *memory], note)
+
+    def make_rate(self) -> RateLimiter | None:
+        """Return what lets operations start, if they may not start at any time."""
+        rates = [self.rate.per_second] if self.rate is not None else []
+        rates += [1 / self.delay] if self.delay else []
+        return RateLimiter(min(rates)) if rates else None

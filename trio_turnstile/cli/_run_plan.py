@@ -1,0 +1,89 @@
+"""One run of ``turnstile run``: from a `Plan` to the exit status."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator
+from functools import partial
+
+import trio
+
+from trio_turnstile import Ledger, open_turnstile
+
+from ._command_run import CommandRun
+from ._decisions import note_decision
+from ._keeping import open_kept
+from ._on_finish import run_unless_stopped
+from ._open_progress import open_progress
+from ._plan import Plan
+from ._progress import Progress
+from ._signals import STOPS, heeded, leave
+from ._summary import Summary
+from ._threads import in_thread
+
+HURRY = 1.0
+"""Seconds to write what is left after a stop signal that comes when the run is over."""
+
+
+async def run_plan(plan: Plan) -> int:
+    """Run a plan, report to standard error, and return the exit status.
+
+    Raises:
+      UsageError: if the ledger cannot be opened.
+    """
+    async with open_kept(plan.keeping) as ledger:
+        return await _run(plan, ledger)
+
+
+async def _run(plan: Plan, ledger: Ledger | None) -> int:
+    progress = open_progress(quiet=plan.quiet, live=not plan.output.ungroup)
+    run = CommandRun(plan, progress, ledger)
+    observer = partial(note_decision, progress)
+    with trio.open_signal_receiver(*_signals()) as signals, run.opened():
+        async with open_turnstile(observers=[observer, run.slots.look_again]) as turnstile:
+            turnstile.add(plan.limiter)
+            async with trio.open_nursery() as services:
+                async with trio.open_nursery() as nursery:
+                    run.manager = await nursery.start(run.run_operations)
+                    nursery.start_soon(run.print_outputs)
+                    services.start_soon(plan.inputs.read)
+                    services.start_soon(progress.run, run.snapshot)
+                    services.start_soon(run.act_on_signals, signals, turnstile)
+                    services.start_soon(run.watch_for_halt)
+                    services.start_soon(run.limit_printing)
+                    services.start_soon(run.leftovers.run)
+                services.cancel_scope.cancel()
+        leave.over = True
+        run.close_log()
+        summary = run.summary()
+        status = _conclude(summary, progress, quiet=plan.quiet)
+        await run_unless_stopped(plan.output.on_finish, summary, progress.note, signals)
+        await _flush(progress, signals, run.patience)
+    return status
+
+
+async def _flush(progress: Progress, signals: AsyncIterator[int], patience: float) -> None:
+    """Wait until all is written; another stop signal cuts the wait short."""
+    async with trio.open_nursery() as nursery:
+        nursery.cancel_scope.deadline = trio.current_time() + patience
+        nursery.start_soon(_hurry_on_stop, signals, nursery.cancel_scope)
+        await in_thread(progress.flush)
+        nursery.cancel_scope.cancel()
+
+
+async def _hurry_on_stop(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for signum in signals:
+        if signum in STOPS:
+            scope.deadline = min(scope.deadline, trio.current_time() + HURRY)
+
+
+def _conclude(summary: Summary, progress: Progress, *, quiet: bool) -> int:
+    for text in summary.describe_errors():
+        progress.note(text)
+    if not quiet:
+        progress.note(str(summary))
+    return summary.status
+
+
+def _signals() -> list[signal.Signals]:
+    return [*heeded(STOPS), signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD]
