@@ -41,7 +41,7 @@ def open_files() -> int:
 def test_outputs_wait_for_those_before() -> None:
     """Whatever the order in which operations end, outputs come in the order of their inputs."""
     order = InOrder()
-    came = [each.label.seq for seq in (3, 1, 4, 2) for each in order.put(printout(seq))]
+    came = [each.label.place for seq in (3, 1, 4, 2) for each in order.put(printout(seq))]
     assert came == [1, 2, 3, 4]
     assert order.held == 0
 
