@@ -237,5 +237,5 @@ def _open_folders(path: Path) -> None:
     """Let any user into the folders of a test, and write into the last."""
     path.parent.chmod(0o777)
     for folder in path.parent.parents:
-        if folder.owner() == path.owner() and folder.name.startswith("pytest"):
+        if "pytest-of" in str(folder):
             folder.chmod(0o755)

@@ -24,7 +24,7 @@ from trio_turnstile._engine.recording import LedgerError
 R = TypeVar("R")
 
 _PATIENCE = 0.01
-"""Seconds for which a note that nobody waits for is kept, for others to come and share its commit."""
+"""Seconds for which a note that nobody waits for is kept, so that others share its commit."""
 
 
 @final
