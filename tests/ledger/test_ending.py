@@ -9,10 +9,19 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from testkit.interrupts import Started
 from testkit.ledgers import Noted, entries, run
-from trio_turnstile import Abort, Aborted, Manager, Scalable, open_ledger, run_phases
+from trio_turnstile import (
+    Abort,
+    Aborted,
+    Manager,
+    RateLimiter,
+    Scalable,
+    open_ledger,
+    run_phases,
+)
 from trio_turnstile.testing import assert_conserved
 
 NAMES = "abcdef"
@@ -146,3 +155,39 @@ async def test_ledgers_are_for_operations(tmp_path: Path) -> None:
     report = await run(tmp_path / "run.db", operations)
     assert report.received == 0
     assert entries(tmp_path / "run.db") == {}
+
+
+async def test_what_waits_for_the_rate_when_it_is_drained(
+    mock_clock: MockClock, tmp_path: Path
+) -> None:
+    """An operation that was received and waits for its turn is not begun, nor noted."""
+    started: Started[Manager] = Started()
+
+    class Drains(Noted):
+        async def phase(self, name: str) -> None:
+            if name == "work":
+                while started.values[0].received < 2:
+                    await trio.lowlevel.checkpoint()
+                started.values[0].drain()
+                mock_clock.jump(5000)
+
+    path, rate = tmp_path / "run.db", RateLimiter(0.001)
+    operations = [Drains(name, []) for name in NAMES]
+    async with open_ledger(path) as ledger:
+        report = await run_phases(
+            operations, limiter=4, ledger=ledger, rate=rate, task_status=started
+        )
+    assert_conserved(report)
+    assert (report.completed, report.cancelled) == (1, report.received - 1)
+    assert list(entries(path)) == ["a"]
+
+
+async def test_operations_that_do_nothing(tmp_path: Path) -> None:
+    """An operation without phases is noted like any other."""
+
+    class Nothing(Scalable):
+        identity = "nothing"
+
+    report = await run(tmp_path / "run.db", [Nothing()])
+    assert report.completed == 1
+    assert entries(tmp_path / "run.db")["nothing"].phase == "prepare"

@@ -129,6 +129,20 @@ async def test_another_process_holds_the_database(tmp_path: Path) -> None:
     assert "database is locked" in str(caught.value.exceptions[0])
 
 
+async def test_the_database_is_full(tmp_path: Path) -> None:
+    """What was amid a commit that fails is undone, and what was noted before is there."""
+    path = tmp_path / "run.db"
+    names = [500 * f"{number:02}" for number in range(50)]
+    async with open_ledger(path) as ledger:
+        ledger._store.connection.execute("PRAGMA max_page_count = 20")
+        with pytest.raises(Aborted) as caught:
+            await run_phases([Noted(name, []) for name in names], limiter=2, ledger=ledger)
+    assert "database or disk is full" in str(caught.value.exceptions[0])
+    report = await run(path, [Noted(name, []) for name in names])
+    assert (report.received, report.failed) == (50, 0)
+    assert report.skipped > 0
+
+
 FULL = """
 import json, resource, signal, sys, trio
 from pathlib import Path
