@@ -62,7 +62,7 @@ def _peak_of(kind: str, items: int) -> float:
     return float(child.stdout)
 
 
-def _peak() -> float:
+def peak() -> float:
     """Return the peak of this process, in MiB."""
     # Not getrusage(): there, a child starts from the peak of its parent.
     lines = STATUS.read_text().splitlines()
@@ -74,4 +74,4 @@ BENCHMARKS = (Benchmark("memory", "peak memory of items that are made one by one
 
 if __name__ == "__main__":
     trio.run(partial(KINDS[sys.argv[1]], int(sys.argv[2])))
-    print(_peak())
+    print(peak())

@@ -66,6 +66,13 @@ class Recorder(Protocol):
         """
         ...
 
+    async def is_done(self, identity: str, done: frozenset[Fate]) -> bool:
+        """Return whether an operation has ended in one of the ways in ``done``.
+
+        If this run asks for it once more, or begins it, it is doubled.
+        """
+        ...
+
     def note(self, number: int, phase: str, attempt: int, outcome: Fate | None = None) -> None:
         """Note how far an operation has come, without waiting for the disk."""
 
@@ -98,5 +105,15 @@ class RunLedger(Protocol):
 
 
 def recording(ledger: RunLedger | None) -> AbstractAsyncContextManager[Recorder | None]:
-    """Open a recorder for one run, if there is a ledger."""
-    return nullcontext() if ledger is None else ledger.recording()
+    """Open a recorder for one run, if there is a ledger.
+
+    Raises:
+      TypeError: if ``ledger`` is something else, such as the path of one.
+    """
+    if ledger is None:
+        return nullcontext()
+    if not hasattr(ledger, "recording"):
+        raise TypeError(
+            f"ledger must be a Ledger, such as open_ledger(path) gives to its block, not {ledger!r}"
+        )
+    return ledger.recording()

@@ -89,6 +89,9 @@ class _Recorder:
         begin = partial(self._store.begin, self._session, phase=phase, done=done)
         return await self._writer.do(lambda: [begin(identity) for identity in identities])
 
+    async def is_done(self, identity: str, done: frozenset[Fate]) -> bool:
+        return await self._writer.do(partial(self._store.is_done, self._session, identity, done))
+
     def note(self, number: int, phase: str, attempt: int, outcome: Fate | None = None) -> None:
         self._writer.post(partial(self._store.note, number, phase, attempt, outcome))
 

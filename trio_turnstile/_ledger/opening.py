@@ -125,8 +125,8 @@ def _enter_run(
             "Accept the changes, or give another name",
             differences,
         )
-    if differences:
-        connection.execute("UPDATE runs SET fingerprint = ? WHERE run = ?", (text, number))
+    # Also if nothing differs: SQLite opens a file that is read-only and finds out when it writes.
+    connection.execute("UPDATE runs SET fingerprint = ? WHERE run = ?", (text, number))
     return number
 
 

@@ -70,10 +70,7 @@ class Store:
         )
         if added.rowcount:
             return Beginning("new", added.lastrowid or 0)
-        number, last, text, ended = self.connection.execute(
-            "SELECT number, session, outcome, ended FROM operations WHERE run = ? AND identity = ?",
-            (self.run, key),
-        ).fetchone()
+        number, last, text, ended = self._find(key)
         standing = self._standing(session, last, ended)
         if standing == "done" and text not in done:
             standing = "new"
@@ -86,6 +83,21 @@ class Store:
         if standing == "interrupted":
             return self._take_over(session, number, outcome)
         return Beginning(standing, number, outcome)
+
+    def is_done(self, session: int, identity: str, done: frozenset[Fate]) -> bool:
+        """Return whether an operation has ended in one of these ways, and was not met before."""
+        found = self._find(stored(identity))
+        if found is None:
+            return False
+        number, last, text, ended = found
+        is_done = self._standing(session, last, ended) == "done" and text in done
+        return is_done and not self._has_met(session, number)
+
+    def _find(self, key: str | bytes) -> Any:
+        return self.connection.execute(
+            "SELECT number, session, outcome, ended FROM operations WHERE run = ? AND identity = ?",
+            (self.run, key),
+        ).fetchone()
 
     def _standing(self, session: int, last: int, ended: float | None) -> Standing:
         if last == session or (ended is None and last in self.live):

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Generic, TypeVar, cast, final
 
@@ -22,6 +22,9 @@ from trio.lowlevel import enable_ki_protection
 from trio_turnstile._engine.recording import LedgerError
 
 R = TypeVar("R")
+
+_PATIENCE = 0.01
+"""Seconds for which a note that nobody waits for is kept, so that others share its commit."""
 
 
 @final
@@ -105,12 +108,15 @@ class Writer:
     def _take(self) -> tuple[list[_Job[Any]], bool]:
         """Wait for a job, and return all there are; and whether more may come."""
         jobs: list[_Job[Any]] = []
+        awaited = False
         job = self._jobs.get()
         while job is not None:
             jobs.append(job)
-            if self._jobs.empty():
+            awaited = awaited or job.done is not None
+            try:
+                job = self._jobs.get(timeout=0 if awaited else _PATIENCE)
+            except Empty:
                 return jobs, True
-            job = self._jobs.get()
         return jobs, False
 
     def _write(self, jobs: list[_Job[Any]]) -> None:

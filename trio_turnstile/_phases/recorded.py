@@ -8,6 +8,7 @@ after what was interrupted, and then does it again, or goes on where it remember
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import final
 
@@ -25,10 +26,11 @@ from trio_turnstile._util import refuse_stray, unprotected
 from .operation_run import OperationRunner, defines, describe_failure, give_back, within
 from .scalable import PHASES, Channels, Phase, Scalable, encode_facts
 
-_DONE = frozenset({Fate.COMPLETED, Fate.FAILED, Fate.DIVERTED})
-"""The outcomes after which an operation is not begun again by itself."""
 
-_DONE_WELL = frozenset({Fate.COMPLETED})
+def outcomes_done(*, retry_failed: bool) -> frozenset[Fate]:
+    """Return the outcomes after which an operation is not begun again."""
+    others = () if retry_failed else (Fate.FAILED, Fate.DIVERTED)
+    return frozenset({Fate.COMPLETED, *others})
 
 
 @final
@@ -74,9 +76,19 @@ class RecordedRunner:
 
     _runner: OperationRunner
     _recorder: Recorder
-    _retry_failed: bool
+    _done: frozenset[Fate]
+    """The outcomes after which an operation is not begun again."""
+    _has_rate: bool
 
-    admit = recover = follow = leave = None
+    recover = follow = leave = None
+
+    @property
+    def admit(self) -> Callable[[object, Slot], Awaitable[bool]] | None:
+        """What comes before the rate and the token: what is skipped should not wait for either.
+
+        Without a rate it costs more than it saves, as an operation waits for the ledger twice.
+        """
+        return self._look_up if self._has_rate else None
 
     @enable_ki_protection
     async def handle(self, operation: object, slot: Slot) -> None:
@@ -87,15 +99,15 @@ class RecordedRunner:
             return  # noqa: ASYNC910 (not begun: the slot's fate is still "cancelled")
         try:
             beginning = await self._begin(operation)
-            if beginning.standing == "done":
-                slot.release_cancelled()  # no call of the service: no policy should learn of it
-                slot.fate = Fate.SKIPPED
-                return operation.skipped()
         except LedgerError as error:
             return self._lost(error, operation)
-        except Exception as error:  # of its identity or of `skipped`
-            slot.fate = Fate.FAILED
-            return self._runner.attempts.fail(describe_failure(error, operation, slot))
+        except Exception as error:  # of its identity
+            self._fail(error, operation, slot)
+            return self._pass_over(operation, slot)
+        if beginning.standing == "done":
+            slot.release_cancelled()  # no call of the service: no policy should learn of it
+            slot.fate = Fate.SKIPPED
+            return self._pass_over(operation, slot)
         interrupted = beginning.standing == "interrupted"
         if interrupted and self._stopping():
             return  # it stays open, for the next run
@@ -112,6 +124,27 @@ class RecordedRunner:
             give_back(slot)
             await self._end(operation, slot, record)
 
+    def _fail(self, error: Exception, operation: Scalable, slot: Slot) -> None:
+        slot.fate = Fate.FAILED
+        self._runner.attempts.fail(describe_failure(error, operation, slot))
+
+    def _pass_over(self, operation: Scalable, slot: Slot) -> None:
+        try:
+            operation.skipped()
+        except Exception as error:
+            self._fail(error, operation, slot)
+
+    async def _look_up(self, operation: object, slot: Slot) -> bool:
+        """Tell whether an operation has to wait for the rate: not if it has ended before."""
+        with suppress(Exception):  # of its identity or of the ledger: `handle` meets with it again
+            if isinstance(operation, Scalable):
+                identity: object = operation.identity
+                if isinstance(identity, str) and await self._recorder.is_done(identity, self._done):
+                    slot.fate = Fate.SKIPPED
+                    self._pass_over(operation, slot)
+                    return False
+        return True
+
     def _stopping(self) -> bool:
         return self._runner.state.stopping
 
@@ -122,9 +155,7 @@ class RecordedRunner:
                 f"{shown(operation)} has no identity, which must be a text: a ledger knows "
                 "operations by it. Define identifiers or identity"
             )
-        (beginning,) = await self._recorder.begin(
-            [identity], _first_phase(operation), _DONE_WELL if self._retry_failed else _DONE
-        )
+        (beginning,) = await self._recorder.begin([identity], _first_phase(operation), self._done)
         if beginning.standing == "doubled":
             raise ValueError(
                 f"identity {identity!r} came before in this run, and a ledger knows operations "

@@ -17,7 +17,7 @@ from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.counts import Counts
 from trio_turnstile._engine.policies import ErrorPolicy, Skip, as_policies
 from trio_turnstile._engine.pool import WorkerPool
-from trio_turnstile._engine.recording import RunLedger, recording
+from trio_turnstile._engine.recording import Recorder, RunLedger, recording
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import lent_tokens
 from trio_turnstile._engine.source import RunSource
@@ -30,7 +30,7 @@ from trio_turnstile._util import check_instance, check_seconds, hold, unwrapped_
 from .grace import Grace
 from .manager import Manager, Report
 from .operation_run import OperationRunner, describe_failure
-from .recorded import RecordedRunner
+from .recorded import RecordedRunner, outcomes_done
 from .scalable import PhaseTimeouts, Scalable
 from .telemetry import Telemetry
 
@@ -126,7 +126,7 @@ async def run_phases(
     async with lent_tokens(limiters), recording(ledger) as recorder:
         pool = WorkerPool[Any](
             source,
-            runner if recorder is None else RecordedRunner(runner, recorder, retry_failed),
+            _recorded(runner, recorder, retry_failed=retry_failed, has_rate=rate is not None),
             entry,
             counts=counts,
             window=Window(counts, window, following(limiters)),
@@ -148,6 +148,14 @@ async def run_phases(
         f"{report.failed} failed, {report.cancelled} were cancelled",
         report,
     )
+
+
+def _recorded(
+    runner: OperationRunner, recorder: Recorder | None, *, retry_failed: bool, has_rate: bool
+) -> OperationRunner | RecordedRunner:
+    if recorder is None:
+        return runner
+    return RecordedRunner(runner, recorder, outcomes_done(retry_failed=retry_failed), has_rate)
 
 
 class PhaseOptions(TypedDict, total=False):

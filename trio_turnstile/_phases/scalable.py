@@ -116,7 +116,10 @@ class Scalable:
         return "prepare"
 
     def skipped(self) -> None:
-        """Learn that an earlier run has ended the operation, so that no phase is called."""
+        """Learn that no phase is called, as the ledger of the run knows the operation already.
+
+        An earlier run has ended it, or its identity came before in this run.
+        """
 
     async def prepare(self, channels: Channels) -> None:
         """Get ready, for example fetch inputs."""

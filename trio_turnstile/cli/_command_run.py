@@ -129,20 +129,23 @@ class CommandRun:
         context = self._context()
         # Back-pressure from whatever reads our output. It comes before an input is taken, so
         # that none is lost, and not in `prepare`: a run that stops meanwhile begins nothing.
-        await self._printer.wait_for_room()
-        places = count(1)
-        interrupted = [
-            ShellOperation(context, left.number, input_of(left), next(places), left)
-            for left in await self._inputs.interrupted()
-        ]
-        for operation in interrupted:
+        await self._wait_for_room(context)
+        places, interrupted = count(1), list[ShellOperation]()
+        for left in await self._inputs.interrupted():
+            operation = ShellOperation(context, left.number, input_of(left), next(places), left)
+            interrupted.append(operation)
             yield operation
-            await self._printer.wait_for_room()
+            await self._wait_for_room(context)
         for operation in interrupted:  # all of them, before anything else is begun
             await operation.left_cleaned.wait()
         async for number, given in self._inputs:
             yield ShellOperation(context, number, given, next(places))
-            await self._printer.wait_for_room()
+            await self._wait_for_room(context)
+
+    async def _wait_for_room(self, context: RunContext) -> None:
+        await self._printer.wait_for_room()
+        if context.slots is not None:
+            await context.slots.wait_free()
 
     def _context(self) -> RunContext:
         plan = self._plan

@@ -123,7 +123,7 @@ class ShellOperation(Scalable):
         self.left_cleaned = trio.Event()
         """Is set when what an earlier run has left is cleaned up."""
         self._context = context
-        self._slot: int | None = None
+        self._slot = None if context.slots is None else context.slots.take()
         self._attempt = 0
         self._date = 0.0  # when the attempt began, in seconds since 1970
         self._began = self._ended = 0.0  # the attempt without clean-up, on trio's clock
@@ -157,14 +157,14 @@ class ShellOperation(Scalable):
         return error
 
     def skipped(self) -> None:
-        """Have no output, so that those after it may be printed."""
+        """Have no output and no slot, so that others may go on."""
         self._context.outlet.finish(self._place)
+        self._give_back_slot()
 
     async def prepare(self, channels: Channels) -> None:
         """Begin an attempt, as soon as there are room and files for it."""
         self.seq = channels.number or self.seq
         await self._context.room.wait()
-        await self._take_slot()
         try:
             await self._open_streams()
         except OSError as error:
@@ -207,10 +207,6 @@ class ShellOperation(Scalable):
                 self._exit = exit_before  # the log shows the first failure
             self._finish()
 
-    async def _take_slot(self) -> None:
-        if self._context.slots is not None and self._slot is None:
-            self._slot = await self._context.slots.take()
-
     def _give_back_slot(self) -> None:
         if self._context.slots is not None and self._slot is not None:
             self._context.slots.give_back(self._slot)
@@ -222,14 +218,13 @@ class ShellOperation(Scalable):
         left, self._left = self._left, None
         self._attempt, self._date = left.attempt, left.began
         try:
-            await self._take_slot()
             await self._clean_up()
         finally:
             self.left_cleaned.set()
-            self._give_back_slot()
             if left.outcome is None:
                 self._close_streams()
             else:
+                self._give_back_slot()
                 self._exit = Exit(0 if left.outcome == "completed" else 1)
                 self._finish()
             self._attempt = 0

@@ -1,7 +1,7 @@
 """Numbers for the operations that run: one GPU, port or folder for each.
 
-An operation has its slot from its first attempt until its clean-up ended. Then no operation
-that waits for another attempt can find that its slot was given away. So operations that clean
+An operation has its slot from before its first attempt until its clean-up ended: if it waited
+for one with a token in hand, those with a slot could wait for that token. So operations that clean
 up, or back off, hold up the next one, which they do not if there are no slots.
 """
 
@@ -29,11 +29,14 @@ class Slots:
         self._made = 0
         self._waiting = ParkingLot()
 
-    async def take(self) -> int:
-        """Take the lowest free number, as soon as fewer are taken than the limit allows."""
+    async def wait_free(self) -> None:
+        """Wait until fewer are taken than the limit allows."""
         await checkpoint()
         while self._made - len(self._free) >= self._limiter.total_tokens:
             await self._waiting.park()
+
+    def take(self) -> int:
+        """Take the lowest free number."""
         if self._free:
             return heapq.heappop(self._free)
         self._made += 1
