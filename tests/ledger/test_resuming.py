@@ -5,10 +5,19 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import pytest
 import trio
+from trio.testing import MockClock
 
 from testkit.ledgers import Noted, entries, holds, run
-from trio_turnstile import ConcurrentError, DeadLetter, Limiter, open_ledger, run_phases
+from trio_turnstile import (
+    ConcurrentError,
+    DeadLetter,
+    Limiter,
+    RateLimiter,
+    open_ledger,
+    run_phases,
+)
 from trio_turnstile.testing import assert_conserved
 
 
@@ -184,3 +193,37 @@ async def test_each_operation_is_cleaned_up_without_a_token(tmp_path: Path) -> N
     async with open_ledger(tmp_path / "run.db") as ledger:
         await run_phases([Looks("a", [])], limiter=limiter, ledger=ledger)
     assert held == [True, True, True, False]
+
+
+async def test_what_is_skipped_waits_for_no_rate(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """With a rate, operations that have ended before pass at once, and doubled ones are found."""
+    rate = RateLimiter(1, burst=1)
+    names = [str(number) for number in range(50)]
+    await run(tmp_path / "db", [Noted(name, []) for name in names])
+    began = trio.current_time()
+    again = [*names, "new", "0"]
+    report = await run(tmp_path / "db", [Noted(name, []) for name in again], rate=rate)
+    assert (report.skipped, report.completed, report.failed) == (50, 1, 1)
+    assert trio.current_time() - began <= 2
+
+
+async def test_a_path_is_no_ledger(tmp_path: Path) -> None:
+    """It is refused with the way out."""
+    with pytest.raises(TypeError, match="such as open_ledger"):
+        await run_phases([], limiter=1, ledger=str(tmp_path / "db"))  # type: ignore[arg-type]
+
+
+async def test_an_operation_learns_that_it_is_skipped(tmp_path: Path) -> None:
+    """Its hook is called in place of the phases; if that raises, the operation has failed."""
+
+    class Learns(Noted):
+        def skipped(self) -> None:
+            self.log.append(f"{self.identity} skipped")
+            if self.identity == "b":
+                raise ValueError("no")
+
+    log: list[str] = []
+    await run(tmp_path / "db", [Noted("a", []), Noted("b", [])])
+    report = await run(tmp_path / "db", [Learns("a", log), Learns("b", log), Learns("a", log)])
+    assert log == ["a skipped", "b skipped", "a skipped"]
+    assert (report.skipped, report.failed) == (1, 2)
