@@ -476,6 +476,35 @@ async def test_a_source_without_end_is_left_open_while_items_are_through(path: P
     assert outcomes(path) == {"a": "completed", "b": "completed"}
 
 
+@pytest.mark.parametrize("with_ledger", [True, False])
+async def test_a_ledger_changes_nothing_about_reading_ahead(path: Path, with_ledger: bool) -> None:
+    """A generator is one item ahead of the workers, and no more."""
+    given: list[str] = []
+    enough, let_go = trio.Event(), trio.Event()
+
+    async def counted() -> AsyncIterator[str]:
+        for item in "abcd":
+            await trio.lowlevel.checkpoint()
+            given.append(item)
+            if item == "b":
+                enough.set()
+            yield item
+
+    async def work(item: str) -> None:
+        with trio.fail_after(10):
+            await enough.wait()
+        if item == "a":
+            await let_go.wait()
+
+    async with open_ledger(path) as ledger:
+        pipeline = Producer(counted) | Consumer(work, limiter=1)
+        async with pipeline.start(ledger=ledger if with_ledger else None):
+            await enough.wait()
+            await trio.sleep(0.02)
+            assert given == ["a", "b"]
+            let_go.set()
+
+
 # ---- a drain, and the books ----
 
 
