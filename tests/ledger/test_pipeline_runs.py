@@ -729,6 +729,24 @@ async def test_what_is_skipped_is_looked_up_in_bulk(done: bool) -> None:
     assert report.steps[0].skipped == (1000 if done else 0)
 
 
+async def test_one_look_up_is_for_all_workers_that_wait() -> None:
+    """Each takes as long as a commit, so twenty workers must not wait for twenty of them."""
+    ledger, together = CountingLedger(done=False), trio.Event()
+    begun = 0
+
+    async def work(item: str) -> None:
+        nonlocal begun
+        begun += 1
+        if begun == 20:
+            together.set()
+        await together.wait()
+
+    items = [str(number) for number in range(200)]
+    await (Producer(items) | Consumer(work, limiter=20)).run(ledger=ledger)
+    assert sum(ledger.asked) == 200
+    assert 10 <= max(ledger.asked) <= 20
+
+
 async def test_nothing_is_traced_where_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipeline without a ledger and a listener never comes by what traces items."""
 

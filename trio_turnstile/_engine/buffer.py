@@ -93,9 +93,14 @@ class Buffer(Generic[T]):
                 # Whoever is woken looks again: a busy worker may have come first.
                 await self.receivers.park()
 
+    @property
+    def wanted(self) -> int:
+        """How many more receivers wait than there are items; 0 or less for none."""
+        return 0 if self.closed else len(self.receivers) - len(self.items)
+
     async def wait_wanted(self) -> bool:
         """Wait until more receivers wait than there are items; false once it is `dismissed`."""
-        while not self.dismissed and (self.closed or len(self.receivers) <= len(self.items)):
+        while not self.dismissed and self.wanted <= 0:
             await self._wait_taken()
         return not self.dismissed
 
