@@ -670,6 +670,25 @@ async def test_a_ledger_that_failed_is_not_torn(path: Path) -> None:
     assert report.steps[0].skipped == len(done)
 
 
+async def test_a_full_disk_leaves_the_ledger_whole(path: Path) -> None:
+    """The run says so once. When there is room again, the next run goes on."""
+    resource = pytest.importorskip("resource", reason="a limit on files stands for a full disk")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    items = [f"{number:01000}" for number in range(1000)]
+    pipeline = Producer(items) | Consumer(unchanged)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
+    try:
+        error = await aborted(pipeline, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (reason,) = error.exceptions
+    assert isinstance(reason.__cause__, LedgerError)
+    done = list(outcomes(path).values()).count("completed")
+    assert 0 < done < 1000
+    report = await run(pipeline, path)
+    assert (report.steps[0].skipped, report.steps[0].completed) == (done, 1000 - done)
+
+
 async def test_a_ledger_that_fails_at_the_end_is_told(path: Path) -> None:
     """The run has done its work, and says that it is not noted."""
 
