@@ -39,12 +39,14 @@ class Buffer(Generic[T]):
         """The items that nobody has received yet."""
         self.closed = False
         """Whether no more will come."""
-        self.receivers = trio.lowlevel.ParkingLot()
-        """Who waits for an item."""
+        self.receiving = 0
+        """How many wait for an item, or were woken for one and have not run since."""
         self.dismissed = False
         """Whether those who fill the buffer are to end."""
+        self._receivers = trio.lowlevel.ParkingLot()
         self._readers = trio.lowlevel.ParkingLot()
-        self._reader_waits = False
+        self._enough = -1
+        """A reader is woken when so few items are left."""
         self._failure: Exception | None = None
         self._late: list[T] = []
 
@@ -54,14 +56,15 @@ class Buffer(Generic[T]):
             self._late.append(item)
             return
         self.items.append(item)
-        if self.receivers:
-            self.receivers.unpark()
+        if self._receivers:
+            self._receivers.unpark()
 
     def close(self, failure: Exception | None = None) -> None:
         """Say that no more will come; receivers get the first failure after the last item."""
-        self._failure = self._failure or failure
+        if self._failure is None:
+            self._failure = failure
         self.closed = True
-        self.receivers.unpark_all()
+        self._receivers.unpark_all()
         self._wake_readers()
 
     def receive_nowait(self) -> T:
@@ -73,7 +76,7 @@ class Buffer(Generic[T]):
           ReadFailed: if the buffer was closed with a failure, once.
         """
         if self.items:
-            if self._reader_waits:
+            if len(self.items) <= self._enough + 1:
                 self._wake_readers()
             return self.items.popleft()
         if self._failure is not None:
@@ -85,41 +88,38 @@ class Buffer(Generic[T]):
 
     async def receive(self) -> T:
         """Wait for the next item, as `receive_nowait` returns it."""
-        while True:
-            try:
-                return self.receive_nowait()
-            except trio.WouldBlock:
-                self._wake_readers()
-                # Whoever is woken looks again: a busy worker may have come first.
-                await self.receivers.park()
-
-    @property
-    def wanted(self) -> int:
-        """How many more receivers wait than there are items; 0 or less for none."""
-        return 0 if self.closed else len(self.receivers) - len(self.items)
+        self.receiving += 1
+        try:
+            while True:
+                try:
+                    return self.receive_nowait()
+                except trio.WouldBlock:
+                    self._wake_readers()
+                    # Whoever is woken looks again: a busy worker may have come first.
+                    await self._receivers.park()
+        finally:
+            self.receiving -= 1
 
     async def wait_wanted(self) -> bool:
-        """Wait until more receivers wait than there are items; false once it is `dismissed`."""
-        while not self.dismissed and self.wanted <= 0:
-            await self._wait_taken()
+        """Wait until more wait to receive than there are items; false once it is `dismissed`."""
+        # Who comes to receive finds no item, and wakes the readers.
+        while not self.dismissed and (self.closed or self.receiving <= len(self.items)):
+            await self._readers.park()
         return not self.dismissed
 
     async def wait_left(self, most: int) -> None:
         """Wait until so many items are left at most, or the buffer is closed."""
         while not self.closed and len(self.items) > most:
-            await self._wait_taken()
+            self._enough = most
+            await self._readers.park()
 
     def dismiss(self) -> None:
         """Let those end who fill the buffer and wait until more is wanted."""
         self.dismissed = True
         self._wake_readers()
 
-    async def _wait_taken(self) -> None:
-        self._reader_waits = True
-        await self._readers.park()
-
     def _wake_readers(self) -> None:
-        self._reader_waits = False
+        self._enough = -1
         self._readers.unpark_all()
 
     def abandon(self) -> list[T]:
@@ -128,3 +128,8 @@ class Buffer(Generic[T]):
         self.items.clear()
         self._late.clear()
         return left
+
+    @property
+    def wanted(self) -> int:
+        """How many more wait to receive than there are items."""
+        return max(0, self.receiving - len(self.items))
