@@ -134,7 +134,11 @@ def soak(session: nox.Session) -> None:
     """Run the trials a hundred times as long: schedules, Ctrl-C at every point, kills, memory."""
     session.install("-e", ".[test]")
     environment = {"TURNSTILE_SOAK": "100"}
-    tests = session.posargs or ["tests/soak", "tests/pipelines/test_interrupts.py"]
+    tests = session.posargs or [
+        "tests/soak",
+        "tests/ledger/test_pipeline_schedules.py",
+        "tests/pipelines/test_interrupts.py",
+    ]
     session.run("python", "-m", "pytest", *SIDE_BY_SIDE, *tests, env=environment)
 
 

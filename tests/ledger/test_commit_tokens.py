@@ -21,6 +21,7 @@ from trio_turnstile import (
     Processor,
     Producer,
     Retry,
+    Settled,
     Skip,
     commit_token,
     commit_tokens,
@@ -146,7 +147,7 @@ async def test_what_a_batch_was_made_into_has_a_token_of_all_its_members(path: P
 
 
 async def test_tokens_are_at_hand_in_what_a_step_calls(path: Path) -> None:
-    """In tasks and threads of the step, and under a timeout; and each item has its own."""
+    """In tasks and threads of the step, and under a timeout; also if a listener is told."""
     seen: list[tuple[str, str, str]] = []
 
     async def child(item: str) -> None:
@@ -156,7 +157,9 @@ async def test_tokens_are_at_hand_in_what_a_step_calls(path: Path) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(child, item)
 
-    await run(Producer("abc") | Consumer(work, timeout=60), path)
+    told: list[Settled[str]] = []
+    await run(Producer("abc", on_settled=told.append) | Consumer(work, timeout=60), path)
+    assert len(told) == 3
     assert sorted(seen) == [("a", "a", "a"), ("b", "b", "b"), ("c", "c", "c")]
 
 

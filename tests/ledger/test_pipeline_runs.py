@@ -476,6 +476,35 @@ async def test_a_source_without_end_is_left_open_while_items_are_through(path: P
     assert outcomes(path) == {"a": "completed", "b": "completed"}
 
 
+@pytest.mark.parametrize("with_ledger", [True, False])
+async def test_a_ledger_changes_nothing_about_reading_ahead(path: Path, with_ledger: bool) -> None:
+    """A generator is one item ahead of the workers, and no more."""
+    given: list[str] = []
+    enough, let_go = trio.Event(), trio.Event()
+
+    async def counted() -> AsyncIterator[str]:
+        for item in "abcd":
+            await trio.lowlevel.checkpoint()
+            given.append(item)
+            if item == "b":
+                enough.set()
+            yield item
+
+    async def work(item: str) -> None:
+        with trio.fail_after(10):
+            await enough.wait()
+        if item == "a":
+            await let_go.wait()
+
+    async with open_ledger(path) as ledger:
+        pipeline = Producer(counted) | Consumer(work, limiter=1)
+        async with pipeline.start(ledger=ledger if with_ledger else None):
+            await enough.wait()
+            await trio.sleep(0.02)
+            assert given == ["a", "b"]
+            let_go.set()
+
+
 # ---- a drain, and the books ----
 
 
@@ -641,6 +670,25 @@ async def test_a_ledger_that_failed_is_not_torn(path: Path) -> None:
     assert report.steps[0].skipped == len(done)
 
 
+async def test_a_full_disk_leaves_the_ledger_whole(path: Path) -> None:
+    """The run says so once. When there is room again, the next run goes on."""
+    resource = pytest.importorskip("resource", reason="a limit on files stands for a full disk")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    items = [f"{number:01000}" for number in range(1000)]
+    pipeline = Producer(items) | Consumer(unchanged)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
+    try:
+        error = await aborted(pipeline, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (reason,) = error.exceptions
+    assert isinstance(reason.__cause__, LedgerError)
+    done = list(outcomes(path).values()).count("completed")
+    assert 0 < done < 1000
+    report = await run(pipeline, path)
+    assert (report.steps[0].skipped, report.steps[0].completed) == (done, 1000 - done)
+
+
 async def test_a_ledger_that_fails_at_the_end_is_told(path: Path) -> None:
     """The run has done its work, and says that it is not noted."""
 
@@ -698,6 +746,24 @@ async def test_what_is_skipped_is_looked_up_in_bulk(done: bool) -> None:
     assert max(ledger.asked) == (64 if done else 1)
     assert (len(ledger.asked) < 30) == done
     assert report.steps[0].skipped == (1000 if done else 0)
+
+
+async def test_one_look_up_is_for_all_workers_that_wait() -> None:
+    """Each takes as long as a commit, so twenty workers must not wait for twenty of them."""
+    ledger, together = CountingLedger(done=False), trio.Event()
+    begun = 0
+
+    async def work(item: str) -> None:
+        nonlocal begun
+        begun += 1
+        if begun == 20:
+            together.set()
+        await together.wait()
+
+    items = [str(number) for number in range(200)]
+    await (Producer(items) | Consumer(work, limiter=20)).run(ledger=ledger)
+    assert sum(ledger.asked) == 200
+    assert 10 <= max(ledger.asked) <= 20
 
 
 async def test_nothing_is_traced_where_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -289,6 +289,30 @@ async def test_merged_producers_tell_each_of_their_own() -> None:
     assert second.outcomes() == {4: "completed"}
 
 
+async def test_what_nobody_asks_about_goes_through_beside_what_is_asked_about() -> None:
+    """Also through steps that pass it on as it is, fail, or drop it."""
+
+    async def judge(item: int) -> int | Discard:
+        await trio.lowlevel.checkpoint()
+        if item % 3 == 0:
+            raise ValueError(item)
+        return DISCARD if item % 3 == 1 else item
+
+    told = Told()
+    report = await (
+        Producer.merge(Producer(range(1, 7), on_settled=told.append), Producer(range(11, 17)))
+        | Processor(unchanged, limiter=2)
+        | Processor(judge, on_error=[Retry(1, backoff=lambda failures: 0), Skip()])
+        | Consumer(takes(0))
+    ).run()
+    assert_conserved(report)
+    judged = report["judge"]
+    assert (judged.failed, judged.discarded, judged.completed) == (4, 4, 4)
+    assert told.outcomes() == {
+        number: "completed" if number % 3 else "failed" for number in range(1, 7)
+    }
+
+
 async def test_other_kinds_of_sources_tell_too() -> None:
     """Async generators, channels in order and opened sources."""
 

@@ -161,7 +161,7 @@ async def maps() -> None:
 # ---- sources and batches ----
 
 Producer(5)  # type: ignore[arg-type]
-Producer(["a"], ["b"])  # type: ignore[call-arg]
+Producer(["a"], ["b"])  # type: ignore[call-arg, arg-type]
 Producer(fetch)  # type: ignore[arg-type]
 Producer.pages(fetch_page, "start")  # type: ignore[arg-type]
 Producer.pages(fetch, "start")  # type: ignore[arg-type]

@@ -128,3 +128,8 @@ class Buffer(Generic[T]):
         self.items.clear()
         self._late.clear()
         return left
+
+    @property
+    def wanted(self) -> int:
+        """How many more wait to receive than there are items."""
+        return max(0, self.receiving - len(self.items))

@@ -55,12 +55,13 @@ def read_recorded(
 async def _read_all(source: RunSource[Any], known: _Known, ahead: ReadAhead[Any]) -> None:
     """Look items up as workers want them, until the end of the source.
 
-    While all are settled already, twice as many are looked up the next time. So what is skipped
-    is looked up in bulk, and an item is seldom begun long before its turn.
+    One look-up is for all workers that wait, as it takes as long as a commit. While all items are
+    settled already, twice as many are looked up the next time. So what is skipped is looked up in
+    bulk, and an item is seldom begun long before its turn.
     """
     at_once = 1
     while await ahead.buffer.wait_wanted():
-        items = deque(await _receive(source, at_once))
+        items = deque(await _receive(source, max(at_once, ahead.buffer.wanted)))
         try:
             left = await known.look_up(items, ahead.buffer)
         except Exception as error:

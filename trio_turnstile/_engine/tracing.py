@@ -218,7 +218,8 @@ def commit_token() -> str:
     It is a text that names the item: the same in each attempt, and in each run with the same
     ledger. A sink writes it in the transaction in which it writes the item, and writes nothing
     if the token is there already. So each item is there exactly once, though the process may be
-    killed between the commit and the note in the ledger.
+    killed between the commit and the note in the ledger. :ref:`exactly-once` has the whole
+    contract, and sinks for two databases.
 
     The token is made of the identity of the item of the source, and of the places in each `Many`
     on the way. So steps before the sink have to make the same of the same item. After a step that
