@@ -28,9 +28,11 @@ SIDE_BY_SIDE = ("-n", "2", "--dist", "worksteal")
 NO_CHECKPOINT = (
     "_engine/attempts",
     "_engine/buffer",
+    "_engine/crew",
     "_engine/pool",
     "_engine/read_ahead",
     "_engine/sources",
+    "_phases/recorded",
     "_pipelines/batch_step",
     "_pipelines/fused",
     "_pipelines/inbox",

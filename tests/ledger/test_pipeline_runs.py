@@ -512,7 +512,10 @@ async def test_a_ledger_changes_nothing_about_reading_ahead(path: Path, with_led
 async def test_a_drained_run_goes_on(
     path: Path, source: Callable[[Sequence[str]], Producer[str]]
 ) -> None:
-    """A run is drained after some items: it cuts nothing off, and the next does the rest."""
+    """A run is drained after some items: none is cut off that has begun, and the next run goes on.
+
+    An item may be cut off that was asked for before, and was given or looked up after the drain.
+    """
     store: list[str] = []
     items = [str(number) for number in range(40)]
 
@@ -529,8 +532,10 @@ async def test_a_drained_run_goes_on(
     report = live.report()
     assert_conserved(report)
     assert 10 <= report.steps[0].completed < 40
-    assert report.steps[0].cut_off == ()
-    assert outcomes(path) == dict.fromkeys(store, "completed")
+    late, noted = report.steps[0].cut_off, outcomes(path)
+    assert len(late) <= 2
+    assert {item: noted.pop(item) for item in store} == dict.fromkeys(store, "completed")
+    assert noted == {item: "cancelled" for item in late if item in noted}
     await run(source(items) | Consumer(into(store)), path)
     assert sorted(store) == sorted(items)
 

@@ -35,7 +35,7 @@ from trio_turnstile import (
     Turnstile,
     open_turnstile,
 )
-from trio_turnstile._pipelines import run as pipeline_run
+from trio_turnstile._pipelines import stages as pipeline_stages
 from trio_turnstile.limits import AIMDLimit, VegasLimit
 from trio_turnstile.testing import assert_conserved
 
@@ -417,11 +417,11 @@ def _in_fixed_order(seed: int) -> Iterator[None]:
     before, state = core._ALLOW_DETERMINISTIC_SCHEDULING, core._r.getstate()
     core._ALLOW_DETERMINISTIC_SCHEDULING = True
     core._r.seed(seed)
-    turn, pipeline_run.TURN = pipeline_run.TURN, random.Random(seed).choice([0.0, math.inf])
+    turn, pipeline_stages.TURN = pipeline_stages.TURN, random.Random(seed).choice([0.0, math.inf])
     try:
         yield
     finally:
-        pipeline_run.TURN = turn
+        pipeline_stages.TURN = turn
         core._ALLOW_DETERMINISTIC_SCHEDULING = before
         core._r.setstate(state)
 
