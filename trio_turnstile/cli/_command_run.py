@@ -34,6 +34,7 @@ from ._signals import heeded
 from ._slots import Slots
 from ._stopping import Stopping, UnlessStopping
 from ._summary import Summary
+from ._time_limit import make_time_limit
 
 ERRORS_SHOWN = 20
 """How many errors the summary shows."""
@@ -151,12 +152,8 @@ class CommandRun:
         plan = self._plan
         return RunContext(
             commands=plan.commands,
-            timeouts={
-                "prepare": plan.timeout,
-                "work": plan.timeout,
-                "monitor": plan.timeout,
-                "cleanup": plan.grace,
-            },
+            time_limit=make_time_limit(plan.timeout),
+            grace=make_time_limit(plan.grace),
             term_seq=plan.term_seq,
             room=plan.pace.make_room(self._progress.note),
             launcher=self._launcher,

@@ -18,7 +18,7 @@ from ._pace_options import PaceOptions
 from ._resume import Resumed
 from ._template import Template
 from ._term_seq import TermSeq
-from ._units import Duration, Goal
+from ._units import Duration, Goal, Multiple
 
 
 @final
@@ -36,8 +36,9 @@ class Plan:
     """The path of the shell that runs them."""
     limiter: Limiter
     """Bounds how many operations run at a time."""
-    timeout: float | None
-    """Seconds that each command but the clean-up may take; ``None`` for no limit."""
+    timeout: Duration | Multiple | None
+    """How long each command but the clean-up may take: a time, or a multiple of the median run
+    time; ``None`` for no limit."""
     grace: Duration
     """Seconds that a clean-up may take."""
     term_seq: TermSeq

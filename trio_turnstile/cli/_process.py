@@ -6,7 +6,6 @@ can let the commands finish.
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import subprocess
@@ -20,6 +19,7 @@ import trio
 from ._launcher import Launcher
 from ._output import Pipe
 from ._term_seq import TermSeq
+from ._time_limit import TimeLimit
 
 _POLL = 0.02
 """Seconds between two looks at whether a process group is gone: no event says so."""
@@ -67,7 +67,7 @@ async def run_shell(
     launcher: Launcher,
     streams: Sequence[Pipe],
     env: Mapping[str, str],
-    seconds: float | None,
+    time_limit: TimeLimit,
     term_seq: TermSeq,
     cleanup: bool = False,
     on_exit: Callable[[Exit], object] | None = None,
@@ -81,7 +81,7 @@ async def run_shell(
       launcher: starts it.
       streams: collect its standard output and its standard error.
       env: its environment.
-      seconds: how long it may take; ``None`` for no limit.
+      time_limit: how long it may take.
       term_seq: the signals that end it.
       cleanup: whether it is a clean-up, which is started before others.
       on_exit: is told how it ended, even if it was cancelled.
@@ -101,7 +101,7 @@ async def run_shell(
             # pipe if nobody reads it.
             collecting = trio.CancelScope(shield=True)
             nursery.start_soon(_collect, streams, collecting)
-            limit = trio.move_on_after(math.inf if seconds is None else seconds)
+            limit = time_limit.scope()
             try:
                 with limit:
                     await _wait(process)

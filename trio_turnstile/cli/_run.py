@@ -20,7 +20,7 @@ from ._columns import Columns
 from ._cores import usable_cores
 from ._dry_run import print_commands
 from ._input_options import INPUTS, InputOptions
-from ._options import OUTPUT, Cmd, Seconds, to_duration
+from ._options import OUTPUT, Cmd, Seconds
 from ._output_options import OutputOptions
 from ._pace_options import PaceOptions
 from ._plan import Plan
@@ -30,7 +30,7 @@ from ._run_plan import run_plan
 from ._shells import find_shell
 from ._template import Template
 from ._term_seq import TermSeq
-from ._units import Duration, Goal, parse_halt
+from ._units import Duration, Goal, Multiple, parse_halt, parse_timeout
 
 _OPEN_FILES, _OPEN_FILES_EACH = 100, 10
 """How many open files a run needs itself, and how many it needs for each operation."""
@@ -53,6 +53,10 @@ _ONE_OR_MORE = Number(gte=1)
 
 def _to_limit(_: Any, tokens: Sequence[Token]) -> int:
     return parse_limit(tokens[0].value, usable_cores())
+
+
+def _to_timeout(_: Any, tokens: Sequence[Token]) -> Duration | Multiple:
+    return parse_timeout(tokens[0].value)
 
 
 def run(
@@ -78,8 +82,14 @@ def run(
     down: Annotated[int, Parameter(validator=_ONE_OR_MORE, group=_LIMIT)] = 2,
     hold: Annotated[Seconds, Parameter(group=_LIMIT)] = _HALF_A_MINUTE,
     timeout: Annotated[
-        Duration | None,
-        Parameter(converter=to_duration, validator=Number(gt=0), group=_FAILURES),
+        Duration | Multiple | None,
+        Parameter(
+            converter=_to_timeout,
+            validator=Number(gt=0),
+            n_tokens=1,
+            accepts_keys=False,
+            group=_FAILURES,
+        ),
     ] = None,
     grace: Annotated[Seconds, Parameter(validator=Number(gt=0), group=_FAILURES)] = _HALF_A_MINUTE,
     kill_after: Annotated[Seconds, Parameter(group=_FAILURES)] = _FIVE_SECONDS,
@@ -165,7 +175,8 @@ def run(
       up: By how much one SIGUSR1 raises the limit.
       down: By how much one SIGUSR2 lowers the limit.
       hold: How long after a change of the limit further signals to change it are refused.
-      timeout: How long each command may take, except for the clean-up.
+      timeout: How long each command may take, except for the clean-up: 10m, or 300% for three
+        times the median run time of the operations that have completed, once three have.
       grace: How long a clean-up may take.
       kill_after: The time between SIGTERM and SIGKILL when a command has to be ended.
       termseq: The signals to end a command with, and the milliseconds between them, in

@@ -31,6 +31,7 @@ from ._slots import Slots
 from ._stopping import Stopping
 from ._template import Template
 from ._term_seq import TermSeq
+from ._time_limit import TimeLimit
 
 
 @final
@@ -58,8 +59,10 @@ class RunContext:
 
     commands: Mapping[Phase, Template]
     """The commands by phase; a phase without a command does nothing."""
-    timeouts: Mapping[Phase, float | None]
-    """Seconds that a command may take, by phase; ``None`` for no limit."""
+    time_limit: TimeLimit
+    """How long a command may take, except for the clean-up."""
+    grace: TimeLimit
+    """How long a clean-up may take."""
     term_seq: TermSeq
     """The signals that end a command."""
     room: Room
@@ -257,7 +260,7 @@ class ShellOperation(Scalable):
                 launcher=self._context.launcher,
                 streams=self._streams,
                 env=self._environment(phase),
-                seconds=self._context.timeouts[phase],
+                time_limit=self._context.time_limit if phase != "cleanup" else self._context.grace,
                 term_seq=self._context.term_seq,
                 cleanup=phase == "cleanup",
                 on_exit=self._note_exit,
@@ -316,4 +319,7 @@ class ShellOperation(Scalable):
             command=self._fill(self._context.commands["work"]),
         )
         self._context.finish(entry, self._place)
-        self._context.on_end(self._exit is not None and self._exit.ok and self.failure is None)
+        completed = self._exit is not None and self._exit.ok and self.failure is None
+        if completed and self._began:  # not one whose attempt an earlier run has made
+            self._context.time_limit.note_completed(entry.runtime)
+        self._context.on_end(completed)
