@@ -28,8 +28,9 @@ from ._launcher import Launcher
 from ._leftovers import Leftovers
 from ._plan import Plan
 from ._printer import Printer
+from ._process import CommandFailed
 from ._progress import Progress, ProgressSnapshot
-from ._shell import CommandFailed, RunContext, ShellOperation
+from ._shell import RunContext, ShellOperation
 from ._signals import heeded
 from ._slots import Slots
 from ._stopping import Stopping, UnlessStopping
@@ -222,7 +223,13 @@ class CommandRun:
             skipped=self.manager.skipped + self._inputs.skipped,
             total=self._plan.inputs.total,
             state=self._state,
+            why=self._why(),
         )
+
+    def _why(self) -> str:
+        """Return why an adaptive limit is what it is."""
+        bound = self._plan.limiter.statistics().bounds.get("policy")
+        return "" if bound is None else str(bound.why.get("reason", ""))
 
     def summary(self) -> Summary:
         """Return the result of the run, which must be over."""

@@ -36,6 +36,8 @@ class Plan:
     """The path of the shell that runs them."""
     limiter: Limiter
     """Bounds how many operations run at a time."""
+    limiter_note: str | None
+    """What to tell the user of the limiter, if anything."""
     timeout: Duration | Multiple | None
     """How long each command but the clean-up may take: a time, or a multiple of the median run
     time; ``None`` for no limit."""

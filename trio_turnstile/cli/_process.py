@@ -61,6 +61,19 @@ class Exit:
         return f"timed out, {ending}" if self.timed_out else ending
 
 
+@final
+class CommandFailed(Exception):
+    """A command did not end with exit status 0.
+
+    Args:
+      ending: how it ended.
+    """
+
+    def __init__(self, ending: Exit) -> None:
+        super().__init__(str(ending))
+        self.ending = ending
+
+
 async def run_shell(
     command: str,
     *,

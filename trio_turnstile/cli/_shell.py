@@ -25,25 +25,13 @@ from ._launcher import Launcher
 from ._leftovers import Leftovers
 from ._outlet import Outlet
 from ._output import Pipe
-from ._process import Exit, run_shell
+from ._process import CommandFailed, Exit, run_shell
 from ._room import Room
 from ._slots import Slots
 from ._stopping import Stopping
 from ._template import Template
 from ._term_seq import TermSeq
 from ._time_limit import TimeLimit
-
-
-@final
-class CommandFailed(Exception):
-    """A command did not end with exit status 0.
-
-    Args:
-      ending: how it ended.
-    """
-
-    def __init__(self, ending: Exit) -> None:
-        super().__init__(str(ending))
 
 
 def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
