@@ -71,6 +71,7 @@ class CommandRun:
         self._outlet = plan.output.make_outlet(
             self._printer, order, plan.columns, plan.commands["work"], self._output_lost
         )
+        self._table = plan.output.open_table(plan.columns)
         self._launcher = Launcher(progress.note, plan.shell)
         self.slots = Slots(plan.limiter)
         self._stopping = Stopping()
@@ -163,6 +164,8 @@ class CommandRun:
             outlet=self._outlet,
             joblog=plan.joblog,
             joblog_failed=self._log_lost,
+            table=self._table,
+            table_failed=self._table_lost,
             on_cleanup=self._halt_if_due,
             slots=self.slots if any(each.uses_slot for each in plan.commands.values()) else None,
             on_end=self._halt_at_goal,
@@ -300,7 +303,12 @@ class CommandRun:
         os.kill(os.getpid(), signum)
 
     def close_log(self) -> None:
-        """Close the job log."""
+        """Close the job log, and the table of results."""
+        try:
+            if self._table is not None:
+                self._table.close()
+        except OSError as error:
+            self._table_lost(error)
         try:
             if self._plan.joblog is not None:
                 self._plan.joblog.close()
@@ -310,6 +318,10 @@ class CommandRun:
     def _log_lost(self, error: OSError) -> None:
         self._lost_log = True
         self._progress.note(f"stopped writing the job log: {error.strerror}")
+
+    def _table_lost(self, error: OSError) -> None:
+        self._lost_log = True
+        self._progress.note(f"stopped writing --results: {error.strerror}")
 
     def _output_lost(self, error: OSError) -> None:
         self._lost_output = True

@@ -53,9 +53,15 @@ class Entry:
 
     def line(self) -> bytes:
         """Return the entry as a line of the log."""
-        times = f"{self.started:.3f}\t{self.runtime:10.3f}"
-        fields = (self.seq, ":", times, 0, self.received, self.exitval, self.signal, self.command)
-        return os.fsencode("\t".join(map(str, fields)).replace("\n", "\0")) + b"\n"
+        seq, host, started, runtime, *others = self.fields()
+        fields = (seq, host, started, runtime.rjust(10), *others)
+        return os.fsencode("\t".join(fields).replace("\n", "\0")) + b"\n"
+
+    def fields(self) -> list[str]:
+        """Return the values of the columns."""
+        times = (f"{self.started:.3f}", f"{self.runtime:.3f}")
+        ending = (self.received, self.exitval, self.signal, self.command)
+        return [str(self.seq), ":", *times, "0", *map(str, ending)]
 
 
 @final

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import final
 
@@ -24,8 +24,9 @@ from ._label import Subject
 from ._launcher import Launcher
 from ._leftovers import Leftovers
 from ._outlet import Outlet
-from ._output import Pipe
+from ._output import Pipe, Stream
 from ._process import CommandFailed, Exit, run_shell
+from ._results_table import ResultsTable
 from ._room import Room
 from ._slots import Slots
 from ._stopping import Stopping
@@ -67,6 +68,10 @@ class RunContext:
     """Where to log operations."""
     joblog_failed: Callable[[OSError], object]
     """Is told if that fails."""
+    table: ResultsTable | None
+    """Where to write rows of operations."""
+    table_failed: Callable[[OSError], object]
+    """Is told if that fails."""
     on_cleanup: Callable[[], object]
     """Is called when the attempts of an operation are over."""
     on_end: Callable[[bool], object]
@@ -76,8 +81,14 @@ class RunContext:
     environment: Mapping[str, str] = attrs.field(factory=lambda: _inherited(os.environ))
     """The environment of the commands, without the variables of the operation."""
 
-    def finish(self, entry: Entry, place: int) -> None:
+    def finish(self, entry: Entry, place: int, given: Input, streams: Sequence[Pipe]) -> None:
         """Log an operation that has ended, and print its output."""
+        if self.table is not None:
+            outputs = [stream.pieces() for stream in streams if isinstance(stream, Stream)]
+            try:
+                self.table.add(entry, given.columns, outputs)
+            except OSError as error:
+                self.table_failed(error)
         if self.joblog is not None:
             try:
                 self.joblog.add(entry)
@@ -306,7 +317,7 @@ class ShellOperation(Scalable):
             signal=0 if self._exit is None else self._exit.signal,
             command=self._fill(self._context.commands["work"]),
         )
-        self._context.finish(entry, self._place)
+        self._context.finish(entry, self._place, self._given, self._streams)
         completed = self._exit is not None and self._exit.ok and self.failure is None
         if completed and self._began:  # not one whose attempt an earlier run has made
             self._context.time_limit.note_completed(entry.runtime)
