@@ -16,6 +16,7 @@ _FLAGS = frozenset(
         "--null",
         "--header",
         "--shuf",
+        "--pipe",
         "--dry-run",
         "--quiet",
         "--keep-order",

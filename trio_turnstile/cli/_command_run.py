@@ -167,7 +167,7 @@ class CommandRun:
             table=self._table,
             table_failed=self._table_lost,
             on_cleanup=self._halt_if_due,
-            slots=self.slots if any(each.uses_slot for each in plan.commands.values()) else None,
+            slots=self.slots if plan.uses_slots else None,
             on_end=self._halt_at_goal,
         )
 

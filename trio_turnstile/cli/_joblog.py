@@ -42,6 +42,8 @@ class Entry:
     """When its last attempt began, in seconds since 1970."""
     runtime: float
     """How long that attempt took without the clean-up, in seconds."""
+    sent: int = 0
+    """How many bytes it got on its standard input."""
     received: int
     """How many bytes it wrote to its standard output."""
     exitval: int
@@ -61,7 +63,7 @@ class Entry:
         """Return the values of the columns."""
         times = (f"{self.started:.3f}", f"{self.runtime:.3f}")
         ending = (self.received, self.exitval, self.signal, self.command)
-        return [str(self.seq), ":", *times, "0", *map(str, ending)]
+        return [str(self.seq), ":", *times, str(self.sent), *map(str, ending)]
 
 
 @final

@@ -63,3 +63,9 @@ class Plan:
     """How to print the outputs of operations."""
     quiet: bool
     """Whether to show errors alone, and no progress."""
+
+    @property
+    def uses_slots(self) -> bool:
+        """Whether operations need slots: for a command, or to bound how many blocks there are."""
+        mentioned = any(command.uses_slot for command in self.commands.values())
+        return mentioned or not self.columns.in_commands

@@ -82,6 +82,7 @@ async def run_shell(
     env: Mapping[str, str],
     time_limit: TimeLimit,
     term_seq: TermSeq,
+    stdin: bytes | None = None,
     cleanup: bool = False,
     on_exit: Callable[[Exit], object] | None = None,
 ) -> Exit:
@@ -96,6 +97,7 @@ async def run_shell(
       env: its environment.
       time_limit: how long it may take.
       term_seq: the signals that end it.
+      stdin: what it reads from its standard input; ``None`` for nothing.
       cleanup: whether it is a clean-up, which is started before others.
       on_exit: is told how it ended, even if it was cancelled.
 
@@ -106,7 +108,7 @@ async def run_shell(
       Sends the signals of ``term_seq`` to the process group of the command, and at last
       SIGKILL, as long as a process of the group is still there.
     """
-    process = await launcher.start(command, streams=streams, env=env, cleanup=cleanup)
+    process = await launcher.start(command, streams=streams, env=env, stdin=stdin, cleanup=cleanup)
     late = over = False
     try:
         async with trio.open_nursery() as nursery:

@@ -20,6 +20,7 @@ from ._limit_options import LimitOptions
 from ._options import OUTPUT, Cmd, Seconds
 from ._output_options import OutputOptions
 from ._pace_options import PaceOptions
+from ._pipe_options import PipeOptions
 from ._plan import Plan
 from ._record_options import RecordOptions
 from ._run_plan import run_plan
@@ -34,7 +35,7 @@ _FAILURES = Group("Failures", sort_key=4)
 _HALF_A_MINUTE, _FIVE_SECONDS = Duration(30), Duration(5)
 
 _DEFAULT_OUTPUT, _DEFAULT_PACE, _DEFAULT_RECORDS = OutputOptions(), PaceOptions(), RecordOptions()
-_DEFAULTS, _DEFAULT_LIMITS = InputOptions(), LimitOptions()
+_DEFAULTS, _DEFAULT_LIMITS, _DEFAULT_BLOCKS = InputOptions(), LimitOptions(), PipeOptions()
 
 _NONE_OR_MORE = Number(gte=0)
 
@@ -51,6 +52,7 @@ def run(
     cleanup: Annotated[Cmd | None, Parameter(group=_COMMANDS)] = None,
     shell: Annotated[str, Parameter(group=_COMMANDS)] = "/bin/sh",
     source: InputOptions = _DEFAULTS,
+    blocks: PipeOptions = _DEFAULT_BLOCKS,
     limits: LimitOptions = _DEFAULT_LIMITS,
     timeout: Annotated[
         Duration | Multiple | None,
@@ -79,7 +81,7 @@ def run(
     For each input, a shell runs the commands that you give to prepare, work, monitor and
     clean up, one after the other. If a command exits with a status other than 0, the
     operation has failed: its later commands are skipped, except for the clean-up, which
-    always runs. The standard input of the commands is empty. The output of an operation is
+    always runs. The standard input of the commands is empty without --pipe. The output of an operation is
     printed when the operation has ended; what processes in the background write after that
     is dropped.
 
@@ -136,6 +138,7 @@ def run(
         not count against the limit.
       shell: The shell that runs the commands: sh, bash, dash, ksh or mksh, or its path.
       source: How the inputs are read.
+      blocks: How standard input is cut into blocks.
       limits: How many operations may run at a time.
       timeout: How long each command may take, except for the clean-up: 10m, or 300% for three
         times the median run time of the operations that have completed, once three have.
@@ -164,7 +167,9 @@ def run(
         "monitor": monitor,
         "cleanup": cleanup,
     }
-    opened, columns = source.open(inputs, rest)
+    if blocks.pipe and records.ledger is not None:
+        raise UsageError("--ledger knows inputs by their text, and --pipe has none: use --joblog")
+    opened, columns = blocks.open(source, inputs, rest)
     commands: Mapping[Phase, Template] = {
         phase: _parse_command(phase, text, columns)
         for phase, text in texts.items()
@@ -208,7 +213,7 @@ def _find_shell(name: str) -> str:
 def _parse_command(phase: Phase, command: str, columns: Columns) -> Template:
     try:
         # Only for the work: a clean-up such as rm -rf scratch must not get the input.
-        return Template.parse(command, columns, append=phase == "work")
+        return Template.parse(command, columns, append=phase == "work" and columns.in_commands)
     except ValueError as error:
         raise UsageError(f"--{phase}: {error}") from None
 

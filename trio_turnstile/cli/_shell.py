@@ -77,7 +77,7 @@ class RunContext:
     on_end: Callable[[bool], object]
     """Is called when an operation is over, with whether it completed."""
     slots: Slots | None = None
-    """Numbers for the operations, if a command mentions its own."""
+    """Numbers for the operations, if they need them."""
     environment: Mapping[str, str] = attrs.field(factory=lambda: _inherited(os.environ))
     """The environment of the commands, without the variables of the operation."""
 
@@ -197,6 +197,8 @@ class ShellOperation(Scalable):
             await self._clean_up_and_finish()
         finally:
             self._give_back_slot()
+            # Whoever keeps an operation, as one that has failed, need not keep its block.
+            self._given = attrs.evolve(self._given, block=None)
 
     async def _clean_up_and_finish(self) -> None:
         if not self.started and self.failure is None:
@@ -261,6 +263,7 @@ class ShellOperation(Scalable):
                 env=self._environment(phase),
                 time_limit=self._context.time_limit if phase != "cleanup" else self._context.grace,
                 term_seq=self._context.term_seq,
+                stdin=self._given.block if phase == "work" else None,
                 cleanup=phase == "cleanup",
                 on_exit=self._note_exit,
             )
@@ -312,6 +315,7 @@ class ShellOperation(Scalable):
             seq=self.seq,
             started=self._date,
             runtime=self._ended - self._began,
+            sent=len(self._given.block or b""),
             received=self._streams[0].size if self._streams else 0,
             exitval=-1 if self._exit is None else self._exit.status,
             signal=0 if self._exit is None else self._exit.signal,
