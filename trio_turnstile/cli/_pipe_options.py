@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Annotated, final
 
 import attrs
@@ -33,8 +34,16 @@ class PipeOptions:
         --recstart. With both, a record ends where the two follow one another.
     """
 
-    pipe: Annotated[bool, Parameter(negative=())] = False
-    block: Annotated[Size, Parameter(converter=to_size, n_tokens=1, accepts_keys=False)] = _BLOCK
+    pipe: Annotated[bool, Parameter(negative=(), show_default=False)] = False
+    block: Annotated[
+        Size,
+        Parameter(
+            converter=to_size,
+            n_tokens=1,
+            accepts_keys=False,
+            show_default=attrgetter("text"),
+        ),
+    ] = _BLOCK
     recstart: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None
     recend: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None
 

@@ -81,9 +81,9 @@ def run(
     For each input, a shell runs the commands that you give to prepare, work, monitor and
     clean up, one after the other. If a command exits with a status other than 0, the
     operation has failed: its later commands are skipped, except for the clean-up, which
-    always runs. The standard input of the commands is empty without --pipe. The output of an operation is
-    printed when the operation has ended; what processes in the background write after that
-    is dropped.
+    always runs. Without --pipe the standard input of the commands is empty. The output of an
+    operation is printed when the operation has ended; what processes in the background write
+    after that is dropped.
 
     A command can contain placeholders: {} is the input, {.} the input without its
     extension, {/} its base name, {//} its directory, {/.} its base name without the
