@@ -17,6 +17,7 @@ from trio_turnstile.cli._output import Stream
 from trio_turnstile.cli._process import Exit, run_shell
 from trio_turnstile.cli._spool import KEPT_IN_MEMORY
 from trio_turnstile.cli._term_seq import TermSeq
+from trio_turnstile.cli._time_limit import FixedTime
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ async def run(
         launcher=Launcher(lambda _: None),
         streams=streams,
         env=dict(os.environ),
-        seconds=seconds,
+        time_limit=FixedTime(seconds),
         term_seq=TermSeq(((signal.SIGTERM, kill_after),)),
     )
 

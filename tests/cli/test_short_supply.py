@@ -21,6 +21,7 @@ from trio_turnstile.cli._output import Stream
 from trio_turnstile.cli._process import run_shell
 from trio_turnstile.cli._spool import KEPT_IN_MEMORY, Spool
 from trio_turnstile.cli._term_seq import TermSeq
+from trio_turnstile.cli._time_limit import FixedTime
 
 Call = Callable[..., Any]
 
@@ -77,7 +78,7 @@ async def run(command: str, launcher: Launcher, streams: list[Stream], cleanup: 
         launcher=launcher,
         streams=streams,
         env={},
-        seconds=None,
+        time_limit=FixedTime(None),
         term_seq=TermSeq(((signal.SIGTERM, 60.0),)),
         cleanup=cleanup,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from cyclopts import App, CycloptsError
 
-from ._arguments import MARKS, UsageError, check_arguments
+from ._arguments import MARKS, UsageError, check_arguments, give_values
 from ._exit_status import USAGE
 from ._printable import printable_lines
 
@@ -28,6 +28,7 @@ def launch(arguments: list[str]) -> int:
     app = _make_app(name)
     try:
         if name == "run":
+            arguments[:end] = give_values(arguments[:end])
             check_arguments(arguments[1:end], ended=end < len(arguments))
         command, bound, unparsed = _parse(app, arguments[:end])
         if "rest" in unparsed:

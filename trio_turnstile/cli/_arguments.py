@@ -16,6 +16,7 @@ _FLAGS = frozenset(
         "--null",
         "--header",
         "--shuf",
+        "--pipe",
         "--dry-run",
         "--quiet",
         "--keep-order",
@@ -40,6 +41,10 @@ _HELP = frozenset({"--help", "-h", "--version"})
 
 MARKS = frozenset({":::", "::::", ":::+", "::::+"})
 """What begins a source of inputs; the options end there."""
+
+
+POLICIES = frozenset({"knee", "aimd", "vegas", "gradient2"})
+"""What can follow ``--adapt``; anything else is the next argument."""
 
 
 class UsageError(Exception):
@@ -68,6 +73,15 @@ def check_arguments(arguments: Sequence[str], *, ended: bool) -> None:
             )
     if "--work" not in names:
         raise UsageError("--work is missing: the command to run for each input")
+
+
+def give_values(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with a value for ``--adapt`` where it has none."""
+    following = [*arguments[1:], ""]
+    return [
+        "--adapt=knee" if argument == "--adapt" and after not in POLICIES else argument
+        for argument, after in zip(arguments, following, strict=True)
+    ]
 
 
 def _split(arguments: Sequence[str]) -> list[str]:

@@ -26,6 +26,8 @@ class Input:
     """The whole, as it was given."""
     columns: tuple[str, ...]
     """What ``{1}``, ``{2}`` and so on stand for."""
+    block: bytes | None = attrs.field(default=None, repr=False)
+    """What the work command reads from its standard input, if that is not empty."""
 
     @property
     def identity(self) -> str:
@@ -57,6 +59,8 @@ class Columns:
     """How many an input can have; ``None`` if nobody knows."""
     names: tuple[str, ...] = ()
     """Their names, if they have any; an empty one is none."""
+    in_commands: bool = True
+    """Whether commands get the inputs as arguments, and not as their standard input."""
 
     @property
     def are_several(self) -> bool:

@@ -28,12 +28,14 @@ from ._launcher import Launcher
 from ._leftovers import Leftovers
 from ._plan import Plan
 from ._printer import Printer
+from ._process import CommandFailed
 from ._progress import Progress, ProgressSnapshot
-from ._shell import CommandFailed, RunContext, ShellOperation
+from ._shell import RunContext, ShellOperation
 from ._signals import heeded
 from ._slots import Slots
 from ._stopping import Stopping, UnlessStopping
 from ._summary import Summary
+from ._time_limit import make_time_limit
 
 ERRORS_SHOWN = 20
 """How many errors the summary shows."""
@@ -69,6 +71,7 @@ class CommandRun:
         self._outlet = plan.output.make_outlet(
             self._printer, order, plan.columns, plan.commands["work"], self._output_lost
         )
+        self._table = plan.output.open_table(plan.columns)
         self._launcher = Launcher(progress.note, plan.shell)
         self.slots = Slots(plan.limiter)
         self._stopping = Stopping()
@@ -151,12 +154,8 @@ class CommandRun:
         plan = self._plan
         return RunContext(
             commands=plan.commands,
-            timeouts={
-                "prepare": plan.timeout,
-                "work": plan.timeout,
-                "monitor": plan.timeout,
-                "cleanup": plan.grace,
-            },
+            time_limit=make_time_limit(plan.timeout),
+            grace=make_time_limit(plan.grace),
             term_seq=plan.term_seq,
             room=plan.pace.make_room(self._progress.note),
             launcher=self._launcher,
@@ -165,8 +164,10 @@ class CommandRun:
             outlet=self._outlet,
             joblog=plan.joblog,
             joblog_failed=self._log_lost,
+            table=self._table,
+            table_failed=self._table_lost,
             on_cleanup=self._halt_if_due,
-            slots=self.slots if any(each.uses_slot for each in plan.commands.values()) else None,
+            slots=self.slots if plan.uses_slots else None,
             on_end=self._halt_at_goal,
         )
 
@@ -225,7 +226,13 @@ class CommandRun:
             skipped=self.manager.skipped + self._inputs.skipped,
             total=self._plan.inputs.total,
             state=self._state,
+            why=self._why(),
         )
+
+    def _why(self) -> str:
+        """Return why an adaptive limit is what it is."""
+        bound = self._plan.limiter.statistics().bounds.get("policy")
+        return "" if bound is None else str(bound.why.get("reason", ""))
 
     def summary(self) -> Summary:
         """Return the result of the run, which must be over."""
@@ -296,7 +303,12 @@ class CommandRun:
         os.kill(os.getpid(), signum)
 
     def close_log(self) -> None:
-        """Close the job log."""
+        """Close the job log, and the table of results."""
+        try:
+            if self._table is not None:
+                self._table.close()
+        except OSError as error:
+            self._table_lost(error)
         try:
             if self._plan.joblog is not None:
                 self._plan.joblog.close()
@@ -306,6 +318,10 @@ class CommandRun:
     def _log_lost(self, error: OSError) -> None:
         self._lost_log = True
         self._progress.note(f"stopped writing the job log: {error.strerror}")
+
+    def _table_lost(self, error: OSError) -> None:
+        self._lost_log = True
+        self._progress.note(f"stopped writing --results: {error.strerror}")
 
     def _output_lost(self, error: OSError) -> None:
         self._lost_output = True

@@ -1,20 +1,50 @@
-"""What signals do to the limit, in the words of the options."""
+"""What moves the limit, in the words of the options."""
 
 from __future__ import annotations
+
+import math
+from typing import final
 
 from trio_turnstile import Decision, Event, Reason
 
 from ._progress import Progress
 
+_EVERY = 10.0
+"""Seconds between two notes about an adaptive policy, which may move the limit all the time."""
 
-def note_decision(progress: Progress, event: Event) -> None:
-    """Tell the user what a signal has done."""
-    if isinstance(event, Decision) and event.signal is not None:
-        progress.note(describe_decision(event))
+
+@final
+class DecisionNotes:
+    """Tells the user what signals do, and now and then what an adaptive policy does.
+
+    Args:
+      progress: shows the notes.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._next = -math.inf
+
+    def note(self, event: Event) -> None:
+        """Tell the user of an event, if it is worth a line."""
+        if isinstance(event, Decision) and (event.signal is not None or self._is_due(event)):
+            self._progress.note(describe_decision(event))
+
+    def _is_due(self, decision: Decision) -> bool:
+        moved = decision.reason is Reason.POLICY and decision.before != decision.after
+        if not moved or decision.time < self._next:
+            return False
+        self._next = decision.time + _EVERY
+        return True
 
 
 def describe_decision(decision: Decision) -> str:
-    """Return what a signal has done to the limit, in the words of the options."""
+    """Return what has become of the limit, in the words of the options."""
+    if decision.reason is Reason.POLICY:
+        why = decision.evidence.get("reason", "")
+        return f"limit {decision.before} -> {decision.after}: {why}"
+    if decision.applied and decision.before == decision.after:  # an adaptive one is below that
+        return f"limit stays {decision.after}, and can become {decision.evidence['cap']}"
     if decision.applied:
         return f"limit {decision.before} -> {decision.after}"
     match decision.reason:

@@ -96,7 +96,7 @@ class InputOptions:
             return b"\0" if self.null else b"\n"
         if self.null or not self.delimiter:
             raise UsageError("--delimiter must not be empty, and does not go with --null")
-        return _ESCAPE.sub(_unescaped, os.fsencode(self.delimiter))
+        return unescape(self.delimiter)
 
     def _separator(self) -> Separator | None:
         try:
@@ -110,6 +110,11 @@ def _with_files(files: list[Source], rest: Sequence[str]) -> list[Source]:
         first, *others = parse_marks([rest[0].removesuffix("+"), *rest[1:]])
         return [*files, attrs.evolve(first, is_linked=True), *others]
     return [*files, *parse_marks(rest)]
+
+
+def unescape(text: str) -> bytes:
+    r"""Return a text with what its escapes, such as ``\t`` and ``\x1e``, stand for."""
+    return _ESCAPE.sub(_unescaped, os.fsencode(text))
 
 
 def _unescaped(found: re.Match[bytes]) -> bytes:

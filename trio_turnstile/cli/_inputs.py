@@ -204,11 +204,11 @@ def describe_input_error(error: InputError) -> str:
     return f"cannot read the rest of the inputs: {error}"
 
 
-def read_chunk(fd: int) -> bytes:
+def read_chunk(fd: int, size: int = _CHUNK) -> bytes:
     """Read from ``fd``, even if another process has made it non-blocking."""
     while True:
         try:
-            return os.read(fd, _CHUNK)
+            return os.read(fd, size)
         except BlockingIOError:
             select.select([fd], [], [])
 

@@ -42,6 +42,8 @@ class Entry:
     """When its last attempt began, in seconds since 1970."""
     runtime: float
     """How long that attempt took without the clean-up, in seconds."""
+    sent: int = 0
+    """How many bytes it got on its standard input."""
     received: int
     """How many bytes it wrote to its standard output."""
     exitval: int
@@ -53,9 +55,15 @@ class Entry:
 
     def line(self) -> bytes:
         """Return the entry as a line of the log."""
-        times = f"{self.started:.3f}\t{self.runtime:10.3f}"
-        fields = (self.seq, ":", times, 0, self.received, self.exitval, self.signal, self.command)
-        return os.fsencode("\t".join(map(str, fields)).replace("\n", "\0")) + b"\n"
+        seq, host, started, runtime, *others = self.fields()
+        fields = (seq, host, started, runtime.rjust(10), *others)
+        return os.fsencode("\t".join(fields).replace("\n", "\0")) + b"\n"
+
+    def fields(self) -> list[str]:
+        """Return the values of the columns."""
+        times = (f"{self.started:.3f}", f"{self.runtime:.3f}")
+        ending = (self.received, self.exitval, self.signal, self.command)
+        return [str(self.seq), ":", *times, str(self.sent), *map(str, ending)]
 
 
 @final

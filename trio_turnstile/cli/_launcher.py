@@ -17,7 +17,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TypeVar, final
+from tempfile import TemporaryFile
+from typing import IO, TypeVar, final
 
 import trio
 from trio.lowlevel import checkpoint
@@ -105,6 +106,7 @@ class Launcher:
         *,
         streams: Sequence[Pipe],
         env: Mapping[str, str],
+        stdin: bytes | None = None,
         cleanup: bool = False,
     ) -> subprocess.Popen[bytes]:
         """Start a command with the shell, as the head of a session; `ended` must follow.
@@ -112,7 +114,7 @@ class Launcher:
         Raises:
           OSError: if it cannot be started.
         """
-        popen = partial(open_shell, command, streams, env, self._shell)
+        popen = partial(open_shell, command, streams, env, self._shell, stdin)
         return await self._when_possible(
             partial(self._start, popen), lambda: self._running or self._starting, cleanup=cleanup
         )
@@ -229,17 +231,37 @@ class Launcher:
 
 
 def open_shell(
-    command: str, streams: Sequence[Pipe], env: Mapping[str, str], shell: str
+    command: str,
+    streams: Sequence[Pipe],
+    env: Mapping[str, str],
+    shell: str,
+    stdin: bytes | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a command in a session of its own."""
-    return subprocess.Popen(
-        [shell, "-c", command],
-        stdin=subprocess.DEVNULL,
-        stdout=streams[0].write_end,
-        stderr=streams[1].write_end,
-        env=env,
-        start_new_session=True,
-    )
+    with _standard_input(stdin) as file:
+        return subprocess.Popen(
+            [shell, "-c", command],
+            stdin=file,
+            stdout=streams[0].write_end,
+            stderr=streams[1].write_end,
+            env=env,
+            start_new_session=True,
+        )
+
+
+@contextmanager
+def _standard_input(data: bytes | None) -> Iterator[IO[bytes] | int]:
+    """Open what a command reads: nothing, or a file that is gone when nobody has it open.
+
+    A pipe would need somebody to write to it, for as long as the command runs.
+    """
+    if data is None:
+        yield subprocess.DEVNULL
+        return
+    with TemporaryFile() as file:
+        file.write(data)
+        file.seek(0)
+        yield file
 
 
 async def _open(streams: list[Pipe], make: Callable[[], Iterable[Pipe]]) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeAlias, final
 
 from cyclopts import Group, Parameter, Token
 
+from ._rates import Size
 from ._units import Duration
 
 PACE = Group("Pace", sort_key=3.5)
@@ -29,6 +30,11 @@ class Cmd(str):
 def to_duration(_: Any, tokens: Sequence[Token]) -> Duration:
     """Read an option that is a duration."""
     return Duration.parse(tokens[0].value)
+
+
+def to_size(_: Any, tokens: Sequence[Token]) -> Size:
+    """Read an option that is a number of bytes."""
+    return Size.parse(tokens[0].value)
 
 
 Seconds: TypeAlias = Annotated[Duration, Parameter(converter=to_duration)]

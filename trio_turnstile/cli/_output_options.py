@@ -17,6 +17,7 @@ from ._options import OUTPUT, Cmd
 from ._outlet import Collected, LineByLine, Outlet, PassedOn
 from ._printer import AsTheyEnd, Order, Printer
 from ._results import Results
+from ._results_table import ResultsTable
 from ._template import Template
 
 
@@ -57,7 +58,8 @@ class OutputOptions:
 
     results: Path | None = None
     """Also write the output into this folder, as it comes. Each operation has a folder in
-    it, named by its input, with the files stdout, stderr and seq."""
+    it, named by its input, with the files stdout, stderr and seq. If the name ends with .csv:
+    append a row to this table for each operation when it has ended."""
 
     on_finish: Cmd | None = None
     """Run this command once, when all is over, with TURNSTILE_COMPLETED, TURNSTILE_FAILED,
@@ -82,6 +84,11 @@ class OutputOptions:
                     f"--ungroup and {name} do not go together: with --ungroup the commands write "
                     "to standard output themselves, so leave out one of the two"
                 )
+        if self._has_table and self.line_buffer:
+            raise UsageError(
+                "--line-buffer and --results FILE.csv do not go together: a row has all the output "
+                "of an operation; use --results DIR"
+            )
         if self.tag and self.tagstring is not None:
             raise UsageError(
                 "--tag and --tagstring do not go together: --tag is short for --tagstring {}"
@@ -115,10 +122,31 @@ class OutputOptions:
         )
         if self.ungroup:
             return PassedOn(printer, labels, on_lost)
-        results = None if self.results is None else _open_results(self.results)
+        folder = None if self._has_table else self.results
+        results = None if folder is None else _open_results(folder)
         if self.line_buffer:
             return LineByLine(printer, order, labels, results)
         return Collected(printer, labels, results)
+
+    def open_table(self, columns: Columns) -> ResultsTable | None:
+        """Return where to write rows of operations, if anywhere.
+
+        Raises:
+          UsageError: if that cannot be written to.
+        """
+        if self.results is None or not self._has_table:
+            return None
+        try:
+            return ResultsTable(self.results, columns)
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise UsageError(
+                f"--results cannot append rows to {str(self.results)!r}: {why}; name another file"
+            ) from None
+
+    @property
+    def _has_table(self) -> bool:
+        return self.results is not None and self.results.suffix == ".csv"
 
 
 def _open_results(folder: Path) -> Results:

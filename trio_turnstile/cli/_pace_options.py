@@ -13,7 +13,7 @@ from cyclopts.validators import Number
 from trio_turnstile import RateLimiter
 
 from ._cores import usable_cores
-from ._options import PACE, Seconds
+from ._options import PACE, Seconds, to_size
 from ._rates import Load, Rate, Size
 from ._room import Room, free_memory_at_least, load_at_most
 from ._units import Duration
@@ -27,10 +27,6 @@ def _to_rate(_: Any, tokens: Sequence[Token]) -> Rate:
 
 def _to_load(_: Any, tokens: Sequence[Token]) -> Load:
     return Load.parse(tokens[0].value, usable_cores())
-
-
-def _to_size(_: Any, tokens: Sequence[Token]) -> Size:
-    return Size.parse(tokens[0].value)
 
 
 @Parameter(name="*", group=PACE)
@@ -55,7 +51,7 @@ class PaceOptions:
     0.9 for each core. It follows slowly, so give --delay as well."""
 
     memfree: Annotated[
-        Size | None, Parameter(converter=_to_size, n_tokens=1, accepts_keys=False)
+        Size | None, Parameter(converter=to_size, n_tokens=1, accepts_keys=False)
     ] = None
     """Start nothing while less memory is free: 500M or 2G. What runs goes on."""
 

@@ -18,7 +18,7 @@ from ._pace_options import PaceOptions
 from ._resume import Resumed
 from ._template import Template
 from ._term_seq import TermSeq
-from ._units import Duration, Goal
+from ._units import Duration, Goal, Multiple
 
 
 @final
@@ -36,8 +36,11 @@ class Plan:
     """The path of the shell that runs them."""
     limiter: Limiter
     """Bounds how many operations run at a time."""
-    timeout: float | None
-    """Seconds that each command but the clean-up may take; ``None`` for no limit."""
+    limiter_note: str | None
+    """What to tell the user of the limiter, if anything."""
+    timeout: Duration | Multiple | None
+    """How long each command but the clean-up may take: a time, or a multiple of the median run
+    time; ``None`` for no limit."""
     grace: Duration
     """Seconds that a clean-up may take."""
     term_seq: TermSeq
@@ -60,3 +63,9 @@ class Plan:
     """How to print the outputs of operations."""
     quiet: bool
     """Whether to show errors alone, and no progress."""
+
+    @property
+    def uses_slots(self) -> bool:
+        """Whether operations need slots: for a command, or to bound how many blocks there are."""
+        mentioned = any(command.uses_slot for command in self.commands.values())
+        return mentioned or not self.columns.in_commands

@@ -6,7 +6,6 @@ can let the commands finish.
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import subprocess
@@ -20,6 +19,7 @@ import trio
 from ._launcher import Launcher
 from ._output import Pipe
 from ._term_seq import TermSeq
+from ._time_limit import TimeLimit
 
 _POLL = 0.02
 """Seconds between two looks at whether a process group is gone: no event says so."""
@@ -61,14 +61,28 @@ class Exit:
         return f"timed out, {ending}" if self.timed_out else ending
 
 
+@final
+class CommandFailed(Exception):
+    """A command did not end with exit status 0.
+
+    Args:
+      ending: how it ended.
+    """
+
+    def __init__(self, ending: Exit) -> None:
+        super().__init__(str(ending))
+        self.ending = ending
+
+
 async def run_shell(
     command: str,
     *,
     launcher: Launcher,
     streams: Sequence[Pipe],
     env: Mapping[str, str],
-    seconds: float | None,
+    time_limit: TimeLimit,
     term_seq: TermSeq,
+    stdin: bytes | None = None,
     cleanup: bool = False,
     on_exit: Callable[[Exit], object] | None = None,
 ) -> Exit:
@@ -81,8 +95,9 @@ async def run_shell(
       launcher: starts it.
       streams: collect its standard output and its standard error.
       env: its environment.
-      seconds: how long it may take; ``None`` for no limit.
+      time_limit: how long it may take.
       term_seq: the signals that end it.
+      stdin: what it reads from its standard input; ``None`` for nothing.
       cleanup: whether it is a clean-up, which is started before others.
       on_exit: is told how it ended, even if it was cancelled.
 
@@ -93,7 +108,7 @@ async def run_shell(
       Sends the signals of ``term_seq`` to the process group of the command, and at last
       SIGKILL, as long as a process of the group is still there.
     """
-    process = await launcher.start(command, streams=streams, env=env, cleanup=cleanup)
+    process = await launcher.start(command, streams=streams, env=env, stdin=stdin, cleanup=cleanup)
     late = over = False
     try:
         async with trio.open_nursery() as nursery:
@@ -101,7 +116,7 @@ async def run_shell(
             # pipe if nobody reads it.
             collecting = trio.CancelScope(shield=True)
             nursery.start_soon(_collect, streams, collecting)
-            limit = trio.move_on_after(math.inf if seconds is None else seconds)
+            limit = time_limit.scope()
             try:
                 with limit:
                     await _wait(process)

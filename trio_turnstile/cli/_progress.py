@@ -41,6 +41,9 @@ class ProgressSnapshot:
     state: str
     """How the run is being ended early, such as ``"draining"``; empty if it is not."""
 
+    why: str = ""
+    """Why the limit is what it is, if it adapts."""
+
     @property
     def ended(self) -> int:
         """How many operations have ended."""
@@ -84,7 +87,7 @@ def describe(snapshot: ProgressSnapshot, rate: float) -> str:
         left = format_clock((total - snapshot.ended) / rate)
     parts = (
         snapshot.state,
-        f"limit {snapshot.limit}",
+        f"limit {snapshot.limit}{f' ({snapshot.why})' if snapshot.why else ''}",
         f"running {snapshot.running}",
         f"done {snapshot.completed} of {'?' if total is None else total}",
         f"failed {snapshot.failed}",
@@ -159,4 +162,5 @@ class PlainLines:
 
 def progress_line(snapshot: ProgressSnapshot, pace: Pace) -> str:
     """Return the progress line for now."""
-    return describe(snapshot, pace.rate(trio.current_time(), snapshot.ended, snapshot.limit))
+    limit = 0 if snapshot.why else snapshot.limit  # one that adapts changes all the time
+    return describe(snapshot, pace.rate(trio.current_time(), snapshot.ended, limit))

@@ -2,57 +2,46 @@
 
 from __future__ import annotations
 
-import resource
 import signal
-import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Annotated, Any
 
 import trio
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
-from trio_turnstile import Halt, Limiter, Phase, Throttle
+from trio_turnstile import Halt, Phase
 
 from ._arguments import UsageError
 from ._columns import Columns
-from ._cores import usable_cores
 from ._dry_run import print_commands
 from ._input_options import INPUTS, InputOptions
-from ._options import OUTPUT, Cmd, Seconds, to_duration
+from ._limit_options import LimitOptions
+from ._options import OUTPUT, Cmd, Seconds
 from ._output_options import OutputOptions
 from ._pace_options import PaceOptions
+from ._pipe_options import PipeOptions
 from ._plan import Plan
-from ._rates import parse_limit
 from ._record_options import RecordOptions
 from ._run_plan import run_plan
 from ._shells import find_shell
 from ._template import Template
 from ._term_seq import TermSeq
-from ._units import Duration, Goal, parse_halt
-
-_OPEN_FILES, _OPEN_FILES_EACH = 100, 10
-"""How many open files a run needs itself, and how many it needs for each operation."""
-
-_FEW_FILES, _FEW_FILES_EACH = 25, 5
-"""The same if the output of the operations is short."""
+from ._units import Duration, Goal, Multiple, parse_halt, parse_timeout
 
 _COMMANDS = Group("Commands", sort_key=1)
-_LIMIT = Group("Limit", sort_key=3)
 _FAILURES = Group("Failures", sort_key=4)
 
 _HALF_A_MINUTE, _FIVE_SECONDS = Duration(30), Duration(5)
 
 _DEFAULT_OUTPUT, _DEFAULT_PACE, _DEFAULT_RECORDS = OutputOptions(), PaceOptions(), RecordOptions()
-_DEFAULTS = InputOptions()
+_DEFAULTS, _DEFAULT_LIMITS, _DEFAULT_BLOCKS = InputOptions(), LimitOptions(), PipeOptions()
 
 _NONE_OR_MORE = Number(gte=0)
-_ONE_OR_MORE = Number(gte=1)
 
 
-def _to_limit(_: Any, tokens: Sequence[Token]) -> int:
-    return parse_limit(tokens[0].value, usable_cores())
+def _to_timeout(_: Any, tokens: Sequence[Token]) -> Duration | Multiple:
+    return parse_timeout(tokens[0].value)
 
 
 def run(
@@ -63,23 +52,17 @@ def run(
     cleanup: Annotated[Cmd | None, Parameter(group=_COMMANDS)] = None,
     shell: Annotated[str, Parameter(group=_COMMANDS)] = "/bin/sh",
     source: InputOptions = _DEFAULTS,
-    limit: Annotated[
-        int | None,
-        Parameter(
-            name=["--limit", "-j"],
-            converter=_to_limit,
-            allow_leading_hyphen=True,
-            group=_LIMIT,
-        ),
-    ] = None,
-    max: Annotated[int | None, Parameter(validator=_ONE_OR_MORE, group=_LIMIT)] = None,
-    min: Annotated[int, Parameter(validator=_NONE_OR_MORE, group=_LIMIT)] = 1,
-    up: Annotated[int, Parameter(validator=_ONE_OR_MORE, group=_LIMIT)] = 1,
-    down: Annotated[int, Parameter(validator=_ONE_OR_MORE, group=_LIMIT)] = 2,
-    hold: Annotated[Seconds, Parameter(group=_LIMIT)] = _HALF_A_MINUTE,
+    blocks: PipeOptions = _DEFAULT_BLOCKS,
+    limits: LimitOptions = _DEFAULT_LIMITS,
     timeout: Annotated[
-        Duration | None,
-        Parameter(converter=to_duration, validator=Number(gt=0), group=_FAILURES),
+        Duration | Multiple | None,
+        Parameter(
+            converter=_to_timeout,
+            validator=Number(gt=0),
+            n_tokens=1,
+            accepts_keys=False,
+            group=_FAILURES,
+        ),
     ] = None,
     grace: Annotated[Seconds, Parameter(validator=Number(gt=0), group=_FAILURES)] = _HALF_A_MINUTE,
     kill_after: Annotated[Seconds, Parameter(group=_FAILURES)] = _FIVE_SECONDS,
@@ -98,9 +81,9 @@ def run(
     For each input, a shell runs the commands that you give to prepare, work, monitor and
     clean up, one after the other. If a command exits with a status other than 0, the
     operation has failed: its later commands are skipped, except for the clean-up, which
-    always runs. The standard input of the commands is empty. The output of an operation is
-    printed when the operation has ended; what processes in the background write after that
-    is dropped.
+    always runs. Without --pipe the standard input of the commands is empty. The output of an
+    operation is printed when the operation has ended; what processes in the background write
+    after that is dropped.
 
     A command can contain placeholders: {} is the input, {.} the input without its
     extension, {/} its base name, {//} its directory, {/.} its base name without the
@@ -155,17 +138,10 @@ def run(
         not count against the limit.
       shell: The shell that runs the commands: sh, bash, dash, ksh or mksh, or its path.
       source: How the inputs are read.
-      limit: How many operations may run at a time, at the start. The default is the number
-        of cores that may be used, within --min and --max. 50% is half of the cores, +1 one
-        more than there are, -1 one less, and 0 as many as possible, at most 1000.
-      max: The maximum to which SIGUSR1 can raise the limit. The default is --limit, so
-        that SIGUSR1 only takes back what SIGUSR2 has done.
-      min: The minimum to which SIGUSR2 can lower the limit. At 0 no operation starts; a
-        graceful shutdown then gives up those that have not begun.
-      up: By how much one SIGUSR1 raises the limit.
-      down: By how much one SIGUSR2 lowers the limit.
-      hold: How long after a change of the limit further signals to change it are refused.
-      timeout: How long each command may take, except for the clean-up.
+      blocks: How standard input is cut into blocks.
+      limits: How many operations may run at a time.
+      timeout: How long each command may take, except for the clean-up: 10m, or 300% for three
+        times the median run time of the operations that have completed, once three have.
       grace: How long a clean-up may take.
       kill_after: The time between SIGTERM and SIGKILL when a command has to be ended.
       termseq: The signals to end a command with, and the milliseconds between them, in
@@ -191,7 +167,9 @@ def run(
         "monitor": monitor,
         "cleanup": cleanup,
     }
-    opened, columns = source.open(inputs, rest)
+    if blocks.pipe and records.ledger is not None:
+        raise UsageError("--ledger knows inputs by their text, and --pipe has none: use --joblog")
+    opened, columns = blocks.open(source, inputs, rest)
     commands: Mapping[Phase, Template] = {
         phase: _parse_command(phase, text, columns)
         for phase, text in texts.items()
@@ -200,13 +178,14 @@ def run(
     if dry_run:
         return trio.run(print_commands, commands, opened)
     rule = _parse_halt(halt)
-    throttle = Throttle(up=up, down=down, min=min, hold=hold)
+    limiter = limits.make_limiter()
     plan = Plan(
         inputs=opened,
         columns=columns,
         commands=commands,
         shell=_find_shell(shell),
-        limiter=_make_limiter(limit, max, throttle),
+        limiter=limiter,
+        limiter_note=limits.describe(limiter),
         timeout=timeout,
         grace=grace,
         term_seq=_make_term_seq(termseq, kill_after),
@@ -234,41 +213,9 @@ def _find_shell(name: str) -> str:
 def _parse_command(phase: Phase, command: str, columns: Columns) -> Template:
     try:
         # Only for the work: a clean-up such as rm -rf scratch must not get the input.
-        return Template.parse(command, columns, append=phase == "work")
+        return Template.parse(command, columns, append=phase == "work" and columns.in_commands)
     except ValueError as error:
         raise UsageError(f"--{phase}: {error}") from None
-
-
-def _make_limiter(limit: int | None, maximum: int | None, throttle: Throttle) -> Limiter:
-    if limit is None:
-        cores = usable_cores() if maximum is None else min(usable_cores(), maximum)
-        limit = max(cores, throttle.min)
-    maximum = limit if maximum is None else maximum
-    if not throttle.min <= limit <= maximum:
-        raise UsageError(
-            f"--limit must be from --min, {throttle.min}, to --max, {maximum}, not {limit}"
-        )
-    _allow_open_files(limit, maximum)
-    limiter = Limiter("run", maximum, throttle=throttle)
-    limiter.total_tokens = limit  # not in a turnstile yet, so that no hold begins
-    return limiter
-
-
-def _allow_open_files(limit: int, maximum: int) -> None:
-    number = _OPEN_FILES + _OPEN_FILES_EACH * maximum
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(OSError, ValueError):  # then fewer run at a time
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = _FEW_FILES + _FEW_FILES_EACH * limit
-    if allowed != resource.RLIM_INFINITY and allowed < needed:
-        print(
-            f"turnstile: --limit {limit} takes at least {needed} open files, but only {allowed} "
-            "are allowed (see ulimit -n), so that fewer will run at a time",
-            file=sys.stderr,
-        )
 
 
 def _make_term_seq(text: str | None, kill_after: float) -> TermSeq:

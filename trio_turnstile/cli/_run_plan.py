@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator
-from functools import partial
 
 import trio
 
 from trio_turnstile import Ledger, open_turnstile
 
 from ._command_run import CommandRun
-from ._decisions import note_decision
+from ._decisions import DecisionNotes
 from ._keeping import open_kept
 from ._on_finish import run_unless_stopped
 from ._open_progress import open_progress
@@ -38,7 +37,9 @@ async def run_plan(plan: Plan) -> int:
 async def _run(plan: Plan, ledger: Ledger | None) -> int:
     progress = open_progress(quiet=plan.quiet, live=not plan.output.ungroup)
     run = CommandRun(plan, progress, ledger)
-    observer = partial(note_decision, progress)
+    observer = DecisionNotes(progress).note
+    if plan.limiter_note is not None and not plan.quiet:
+        progress.note(plan.limiter_note)
     with trio.open_signal_receiver(*_signals()) as signals, run.opened():
         async with open_turnstile(observers=[observer, run.slots.look_again]) as turnstile:
             turnstile.add(plan.limiter)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import final
 
@@ -24,25 +24,15 @@ from ._label import Subject
 from ._launcher import Launcher
 from ._leftovers import Leftovers
 from ._outlet import Outlet
-from ._output import Pipe
-from ._process import Exit, run_shell
+from ._output import Pipe, Stream
+from ._process import CommandFailed, Exit, run_shell
+from ._results_table import ResultsTable
 from ._room import Room
 from ._slots import Slots
 from ._stopping import Stopping
 from ._template import Template
 from ._term_seq import TermSeq
-
-
-@final
-class CommandFailed(Exception):
-    """A command did not end with exit status 0.
-
-    Args:
-      ending: how it ended.
-    """
-
-    def __init__(self, ending: Exit) -> None:
-        super().__init__(str(ending))
+from ._time_limit import TimeLimit
 
 
 def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
@@ -58,8 +48,10 @@ class RunContext:
 
     commands: Mapping[Phase, Template]
     """The commands by phase; a phase without a command does nothing."""
-    timeouts: Mapping[Phase, float | None]
-    """Seconds that a command may take, by phase; ``None`` for no limit."""
+    time_limit: TimeLimit
+    """How long a command may take, except for the clean-up."""
+    grace: TimeLimit
+    """How long a clean-up may take."""
     term_seq: TermSeq
     """The signals that end a command."""
     room: Room
@@ -76,17 +68,27 @@ class RunContext:
     """Where to log operations."""
     joblog_failed: Callable[[OSError], object]
     """Is told if that fails."""
+    table: ResultsTable | None
+    """Where to write rows of operations."""
+    table_failed: Callable[[OSError], object]
+    """Is told if that fails."""
     on_cleanup: Callable[[], object]
     """Is called when the attempts of an operation are over."""
     on_end: Callable[[bool], object]
     """Is called when an operation is over, with whether it completed."""
     slots: Slots | None = None
-    """Numbers for the operations, if a command mentions its own."""
+    """Numbers for the operations, if they need them."""
     environment: Mapping[str, str] = attrs.field(factory=lambda: _inherited(os.environ))
     """The environment of the commands, without the variables of the operation."""
 
-    def finish(self, entry: Entry, place: int) -> None:
+    def finish(self, entry: Entry, place: int, given: Input, streams: Sequence[Pipe]) -> None:
         """Log an operation that has ended, and print its output."""
+        if self.table is not None:
+            outputs = [stream.pieces() for stream in streams if isinstance(stream, Stream)]
+            try:
+                self.table.add(entry, given.columns, outputs)
+            except OSError as error:
+                self.table_failed(error)
         if self.joblog is not None:
             try:
                 self.joblog.add(entry)
@@ -195,6 +197,8 @@ class ShellOperation(Scalable):
             await self._clean_up_and_finish()
         finally:
             self._give_back_slot()
+            # Whoever keeps an operation, as one that has failed, need not keep its block.
+            self._given = attrs.evolve(self._given, block=None)
 
     async def _clean_up_and_finish(self) -> None:
         if not self.started and self.failure is None:
@@ -257,8 +261,9 @@ class ShellOperation(Scalable):
                 launcher=self._context.launcher,
                 streams=self._streams,
                 env=self._environment(phase),
-                seconds=self._context.timeouts[phase],
+                time_limit=self._context.time_limit if phase != "cleanup" else self._context.grace,
                 term_seq=self._context.term_seq,
+                stdin=self._given.block if phase == "work" else None,
                 cleanup=phase == "cleanup",
                 on_exit=self._note_exit,
             )
@@ -310,10 +315,14 @@ class ShellOperation(Scalable):
             seq=self.seq,
             started=self._date,
             runtime=self._ended - self._began,
+            sent=len(self._given.block or b""),
             received=self._streams[0].size if self._streams else 0,
             exitval=-1 if self._exit is None else self._exit.status,
             signal=0 if self._exit is None else self._exit.signal,
             command=self._fill(self._context.commands["work"]),
         )
-        self._context.finish(entry, self._place)
-        self._context.on_end(self._exit is not None and self._exit.ok and self.failure is None)
+        self._context.finish(entry, self._place, self._given, self._streams)
+        completed = self._exit is not None and self._exit.ok and self.failure is None
+        if completed and self._began:  # not one whose attempt an earlier run has made
+            self._context.time_limit.note_completed(entry.runtime)
+        self._context.on_end(completed)

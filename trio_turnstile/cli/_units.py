@@ -40,6 +40,28 @@ class Duration(float):
         return f"{float(self):.10g}s"
 
 
+@final
+class Multiple(float):
+    """How many times something, written as a share such as ``300%``."""
+
+    __slots__ = ()
+
+
+def parse_timeout(text: str) -> Duration | Multiple:
+    """Parse a duration, or a share of the median run time such as ``300%``.
+
+    Raises:
+      ValueError: for anything else.
+    """
+    share = re.fullmatch(r"(\d{1,9}\.?\d*|\.\d+)%", text.strip(), re.ASCII)
+    if share:
+        return Multiple(float(share[1]) / 100)
+    try:
+        return Duration.parse(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; 300% is three times the median run time") from None
+
+
 def format_clock(seconds: float) -> str:
     """Return a time span as a clock shows it: ``0:07``, ``1:02:03``."""
     minutes, second = divmod(round(seconds), 60)

@@ -1,0 +1,147 @@
+"""The options of ``turnstile run`` about the limit, and the limiter that comes of them."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Annotated, Any, final
+
+import attrs
+from cyclopts import Group, Parameter, Token
+from cyclopts.validators import Number
+
+from trio_turnstile import Limiter, Throttle
+
+from ._adapting import Adapt, is_overload, make_policy
+from ._arguments import UsageError
+from ._cores import usable_cores
+from ._options import Seconds
+from ._rates import parse_limit
+from ._units import Duration
+
+LIMIT = Group("Limit", sort_key=3)
+
+_OPEN_FILES, _OPEN_FILES_EACH = 100, 10
+"""How many open files a run needs itself, and how many it needs for each operation."""
+
+_FEW_FILES, _FEW_FILES_EACH = 25, 5
+"""The same if the output of the operations is short."""
+
+_TIMES, _MOST = 10, 1000
+"""A limit that adapts may become so many times what it is at the start, but no more than that."""
+
+_HALF_A_MINUTE = Duration(30)
+_NONE_OR_MORE = Number(gte=0)
+_ONE_OR_MORE = Number(gte=1)
+
+
+def _to_limit(_: Any, tokens: Sequence[Token]) -> int:
+    return parse_limit(tokens[0].value, usable_cores())
+
+
+@Parameter(name="*", group=LIMIT)
+@final
+@attrs.frozen(kw_only=True)
+class LimitOptions:
+    """How many operations may run at a time, and what changes that.
+
+    Attributes:
+      limit: How many operations may run at a time, at the start. The default is the number
+        of cores that may be used, within --min and --max. 50% is half of the cores, +1 one
+        more than there are, -1 one less, and 0 as many as possible, at most 1000.
+      max: The maximum to which SIGUSR1 can raise the limit. The default is --limit, so
+        that SIGUSR1 only takes back what SIGUSR2 has done; ten times --limit with --adapt.
+      min: The minimum to which SIGUSR2 can lower the limit. At 0 no operation starts; a
+        graceful shutdown then gives up those that have not begun.
+      up: By how much one SIGUSR1 raises the limit.
+      down: By how much one SIGUSR2 lowers the limit.
+      hold: How long after a change of the limit further signals to change it are refused.
+      adapt: Find the limit between --min and --max that gives the most throughput: knee (which
+        --adapt alone means), aimd, vegas or gradient2. Signals then change what it may be at
+        most.
+      overload: With --adapt, an exit status by which a command says that there is too much
+        load; it lowers the limit. A command that times out says so too.
+    """
+
+    limit: Annotated[
+        int | None,
+        Parameter(
+            name=["--limit", "-j"],
+            converter=_to_limit,
+            n_tokens=1,
+            accepts_keys=False,
+            allow_leading_hyphen=True,
+        ),
+    ] = None
+    max: Annotated[int | None, Parameter(validator=_ONE_OR_MORE)] = None
+    min: Annotated[int, Parameter(validator=_NONE_OR_MORE)] = 1
+    up: Annotated[int, Parameter(validator=_ONE_OR_MORE)] = 1
+    down: Annotated[int, Parameter(validator=_ONE_OR_MORE)] = 2
+    hold: Seconds = _HALF_A_MINUTE
+    adapt: Adapt | None = None
+    overload: Annotated[
+        Sequence[int] | None, Parameter(negative=(), validator=Number(gte=1, lte=255))
+    ] = None
+
+    def make_limiter(self) -> Limiter:
+        """Return the limiter of a run.
+
+        Raises:
+          UsageError: if the options contradict each other.
+        """
+        if self.overload and self.adapt is None:
+            raise UsageError("--overload says when --adapt lowers the limit: give --adapt as well")
+        limit = self._start()
+        maximum = self._maximum(limit)
+        if not self.min <= limit <= maximum:
+            raise UsageError(
+                f"--limit must be from --min, {self.min}, to --max, {maximum}, not {limit}"
+            )
+        _allow_open_files(limit, maximum)
+        throttle = Throttle(up=self.up, down=self.down, min=self.min, hold=self.hold)
+        if self.adapt is not None:
+            return self._make_adaptive(self.adapt, limit, maximum, throttle)
+        limiter = Limiter("run", maximum, throttle=throttle)
+        limiter.total_tokens = limit  # not in a turnstile yet, so that no hold begins
+        return limiter
+
+    def describe(self, limiter: Limiter) -> str | None:
+        """Return what to tell the user of a maximum that nobody has chosen."""
+        if self.adapt is None or self.max is not None:
+            return None
+        return f"--adapt {self.adapt}: the limit can become {limiter.ceiling}; --max changes that"
+
+    def _start(self) -> int:
+        if self.limit is not None:
+            return self.limit
+        cores = usable_cores() if self.max is None else min(usable_cores(), self.max)
+        return max(cores, self.min)
+
+    def _maximum(self, limit: int) -> int:
+        if self.max is not None:
+            return self.max
+        return limit if self.adapt is None else max(limit, min(_TIMES * limit, _MOST))
+
+    def _make_adaptive(self, adapt: Adapt, limit: int, maximum: int, throttle: Throttle) -> Limiter:
+        policy = make_policy(adapt, limit, minimum=max(throttle.min, 1), maximum=maximum)
+        overload = is_overload(self.overload or ())
+        return Limiter("run", maximum, throttle=throttle, policy=policy, overload=overload)
+
+
+def _allow_open_files(limit: int, maximum: int) -> None:
+    number = _OPEN_FILES + _OPEN_FILES_EACH * maximum
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):  # then fewer run at a time
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _FEW_FILES + _FEW_FILES_EACH * limit
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
+        print(
+            f"turnstile: --limit {limit} takes at least {needed} open files, but only {allowed} "
+            "are allowed (see ulimit -n), so that fewer will run at a time",
+            file=sys.stderr,
+        )
