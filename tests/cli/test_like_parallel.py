@@ -161,14 +161,9 @@ def test_the_output_is_the_same(options: str, command: str, sources: str, call: 
     """Order, tags, commands above the output, dry runs and limits are as with GNU parallel."""
     words = words_of(sources)
     theirs = parallel(*options.split(), command, *words)
-    ours = call("run", "-q", *seconds(options).split(), "--work", command, *words)
+    ours = call("run", "-q", *options.split(), "--work", command, *words)
     assert ours.out == theirs.out
     assert ours.status == theirs.status == 0
-
-
-def seconds(options: str) -> str:
-    """Return options with a unit after durations, which GNU parallel gives in seconds."""
-    return re.sub(r"(--(?:delay|timeout) [0-9.]+)", r"\1s", options)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +186,7 @@ def test_the_same_failures_stop_the_run(options: str, inputs: str, call: Call) -
     words = words_of(f"::: {inputs}")
     theirs = parallel("-j1", *options.split(), FAILS, *words)
     ran = read_and_remove("ran")
-    ours = call("run", "-q", "-j1", *seconds(options).split(), "--work", FAILS, *words)
+    ours = call("run", "-q", "-j1", *options.split(), "--work", FAILS, *words)
     assert ours.out == theirs.out
     assert read_and_remove("ran") == ran
     assert ours.status == theirs.status
