@@ -213,7 +213,7 @@ def terminal(tmp_path: Path) -> partial[subprocess.CompletedProcess[str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["index.rst", "tutorial.rst", "command.rst"])
+@pytest.mark.parametrize("page", ["index.rst", "tutorial.rst", "command.rst", "parallel.rst"])
 def test_sessions(page: str, terminal: partial[subprocess.CompletedProcess[str]]) -> None:
     """Every command that a page shows succeeds and prints what the page says it does."""
     for command, output in sessions(DOCS / page):

@@ -1,4 +1,4 @@
-"""Inputs and placeholders beside GNU parallel: the same options give the same bytes."""
+"""The command beside GNU parallel: the same options give the same bytes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 Call = Callable[..., Any]
@@ -81,16 +82,29 @@ def test_the_same_options_give_the_same_bytes(
     """Inputs, their order, columns and placeholders are as with GNU parallel."""
     words = words_of(sources)
     work = f"{SHOW} {command} ; echo"
-    theirs = options.replace("--header", "--header :").split()
-    parallel = subprocess.run(
-        ["parallel", "--will-cite", "-j1", "-k", *theirs, work, *words],
+    theirs = parallel("-j1", "-k", *options.replace("--header", "--header :").split(), work, *words)
+    ours = call("run", "-q", "-j1", *options.split(), "--work", work, *words)
+    assert ours.out == theirs.out
+    assert ours.status == theirs.status == 0
+
+
+@attrs.frozen
+class Theirs:
+    """The exit status and the output of GNU parallel."""
+
+    status: int
+    out: str
+
+
+def parallel(*arguments: str) -> Theirs:
+    """Run GNU parallel."""
+    run = subprocess.run(
+        ["parallel", "--will-cite", *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
     )
-    ours = call("run", "-q", "-j1", *options.split(), "--work", work, *words)
-    assert ours.out.encode(errors="surrogateescape") == parallel.stdout
-    assert ours.status == parallel.returncode == 0
+    return Theirs(run.returncode, run.stdout.decode(errors="surrogateescape"))
 
 
 def words_of(sources: str) -> list[str]:
@@ -112,3 +126,125 @@ def test_a_shuffled_run_has_the_same_inputs(call: Call) -> None:
     assert list(numbers) == [str(number) for number in range(1, 51)]
     assert sorted(values, key=int) == inputs
     assert list(values) != inputs
+
+
+LATE = "[ {#} -gt 1 ] || sleep 0.3; echo {}"
+"""The first operation ends last."""
+
+FAILS = "echo {}; echo {} >>ran; case {} in bad*) exit 3;; esac"
+
+
+@pytest.mark.parametrize(
+    ("options", "command", "sources"),
+    [
+        ("-j3 -k", LATE, "::: a|b c|d"),
+        ("-j3", LATE, "::: a|b"),
+        ("-j2 -k --lb", "echo {}; echo {}; echo {} >&2", "::: a|b"),
+        ("-j1 --line-buffer", "printf %s {}", "::: a|b"),
+        ("-j1 -u", "echo {}; printf %s {}", "::: a|b"),
+        ("-j1 --tag", "printf '%s\\n' {1} '' {2}", "::: a ::: b c|d"),
+        ("-j1 --tag", "printf %s {}", "::: a|b"),
+        ("-j1 --tag", "true {}", "::: a|b"),
+        ("-j2 -k --tag --lb", "echo {}; echo {}", "::: a|b"),
+        ("-j1 --tagstring {#}-{/}", "echo {}", "::: a/b|c d"),
+        ("-j1 -v", "echo {}", "::: a b|$c|d;e"),
+        ("-j1 --dry-run", "echo {} | wc", "::: a b|$c|d;e"),
+        ("-j1 --dry-run", "echo {2} {1}", "::: a b ::: $c|d;e"),
+        ("-j50% -k", "echo {}", "::: a|b"),
+        ("-j+1 -k", "echo {}", "::: a|b"),
+        ("-j0 -k", "echo {}", "::: a|b"),
+        ("-j1", "printf 'a\\0\\377'; true {}", "::: a"),
+        ("-j1 --delay 0.1", "echo {}", "::: a|b"),
+    ],
+)
+def test_the_output_is_the_same(options: str, command: str, sources: str, call: Call) -> None:
+    """Order, tags, commands above the output, dry runs and limits are as with GNU parallel."""
+    words = words_of(sources)
+    theirs = parallel(*options.split(), command, *words)
+    ours = call("run", "-q", *options.split(), "--work", command, *words)
+    assert ours.out == theirs.out
+    assert ours.status == theirs.status == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "inputs"),
+    [
+        ("", "a|bad 1|b|bad 2|c"),
+        ("--halt never", "bad 1|b|bad 2"),
+        ("--halt soon,fail=2", "a|bad 1|bad 2|b|c"),
+        ("--halt now,fail=2", "a|bad 1|bad 2|b|c"),
+        ("--halt soon,success=1", "a|b"),
+        ("--halt now,success=2", "bad|a|b|c"),
+        ("--halt soon,success=3", "bad|a|b"),
+        ("--halt soon,done=2", "bad|a|c"),
+        ("--halt now,done=2", "a|bad|c"),
+        ("--halt soon,fail=9", "a|bad|c"),
+        ("--timeout 20", "a|bad|b"),
+    ],
+)
+def test_the_same_failures_stop_the_run(options: str, inputs: str, call: Call) -> None:
+    """The same operations run, and the exit status is the same."""
+    words = words_of(f"::: {inputs}")
+    theirs = parallel("-j1", *options.split(), FAILS, *words)
+    ran = read_and_remove("ran")
+    ours = call("run", "-q", "-j1", *options.split(), "--work", FAILS, *words)
+    assert ours.out == theirs.out
+    assert read_and_remove("ran") == ran
+    assert ours.status == theirs.status
+
+
+def read_and_remove(name: str) -> str:
+    text = Path(name).read_text()
+    Path(name).unlink()
+    return text
+
+
+def test_a_failing_operation_has_as_many_tries(call: Call) -> None:
+    """GNU parallel counts the tries, and we the tries after the first."""
+    theirs = parallel("-j1", "--retries", "3", FAILS, *words_of("::: a|bad"))
+    ran = read_and_remove("ran")
+    ours = call("run", "-q", "-j1", "--retries", 2, "--work", FAILS, *words_of("::: a|bad"))
+    assert read_and_remove("ran") == ran
+    assert ran.count("bad") == 3
+    assert ours.status == theirs.status == 1
+
+
+@pytest.mark.parametrize(
+    "command", [FAILS, "kill -9 $$; echo {}", "printf '1\\n2\\n'\n: {}", "printf '\\t'; : \t{}"]
+)
+def test_the_job_log_is_the_same(command: str, call: Call) -> None:
+    """All columns are, except for the two with times, and those have the same form."""
+    words = words_of("::: a b|bad $1|;c")
+    parallel("-j1", "--joblog", "theirs", command, *words)
+    call("run", "-q", "-j1", "--joblog", "ours", "--work", command, *words)
+    theirs, ours = (without_times(Path(name).read_text()) for name in ("theirs", "ours"))
+    assert ours == theirs
+    assert ours.count("TIMES") == 3
+
+
+def without_times(log: str) -> str:
+    return re.sub(r"\t\d+\.\d{3}\t +\d+\.\d{3}\t", "\tTIMES\t", log)
+
+
+@pytest.mark.parametrize("option", ["--resume", "--resume-failed"])
+def test_either_goes_on_from_the_log_of_the_other(option: str, call: Call) -> None:
+    """What the other has done is skipped, though only we quote inputs that need no quotes."""
+    words = words_of("::: a'b|bad|;c|d")
+    parallel("-j1", "--joblog", "theirs", FAILS, *words[:3])
+    call("run", "-q", "-j1", "--joblog", "ours", "--work", FAILS, *words[:3])
+    ours = call("run", "-q", "-j1", option, "--joblog", "theirs", "--work", FAILS, *words)
+    theirs = parallel("-j1", option, "--joblog", "ours", FAILS, *words)
+    assert ours.out == theirs.out
+    assert ours.lines == ["bad", ";c", "d"][option != "--resume-failed" :]
+
+
+def test_the_files_of_results_have_the_same_text(call: Call) -> None:
+    """Their folders have other names: ours are those of the inputs alone."""
+    words = words_of("::: a b|c")
+    command = "echo {}; echo {} >&2"
+    parallel("-j1", "--results", "theirs", command, *words)
+    call("run", "-q", "-j1", "--results", "ours", "--work", command, *words)
+    for name in ("a b", "c"):
+        for file in ("stdout", "stderr", "seq"):
+            ours, theirs = Path("ours", name, file), Path("theirs", "1", name, file)
+            assert ours.read_text().strip() == theirs.read_text().strip()

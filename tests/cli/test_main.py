@@ -160,6 +160,7 @@ def test_the_help_tells_what_an_operator_needs_to_know(call: Call) -> None:
         (["run", "--work", "x", "a", "--prepare=y"], "'--prepare=y' comes after the input 'a'"),
         (["run", "--work", "x", "a", "-q"], "write the options first, then --, then the inputs"),
         (["run", "--work", "x", "--bo\x1bgus"], "--bo\\x1bgus"),
+        (["run", "--bar", "--work", "x", "--", "a"], "Unknown option: --bar"),
     ],
 )
 def test_wrong_options_are_refused(

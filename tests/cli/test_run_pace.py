@@ -157,6 +157,18 @@ def test_a_run_can_stop_after_a_success(call: Call, here: Path) -> None:
     assert "cleaned-f" not in cleaned
 
 
+@pytest.mark.parametrize(("success", "status"), [(1, 0), (5, 2)])
+def test_failures_do_not_count_once_enough_have_completed(
+    success: int, status: int, call: Call
+) -> None:
+    """The exit status says whether the goal was reached; what failed is named all the same."""
+    work = "test {} != a && test {} != b"
+    options = ("-j1", "--halt", f"soon,success={success}", "--work", work)
+    result = call("run", *options, "--", *"abcd")
+    assert result.status == status
+    assert "1 'a': work: exit status 1" in result.err
+
+
 def test_a_run_can_stop_after_a_number_of_operations(call: Call) -> None:
     """soon,done=3 lets what runs finish; failed operations count."""
     options = ("-j1", "--halt", "soon,done=3", "--work", "echo {}; test {} != b")

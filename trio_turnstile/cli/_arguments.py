@@ -71,7 +71,7 @@ def check_arguments(arguments: Sequence[str], *, ended: bool) -> None:
                 f"{printable(option)!r} is an option, and there is a file of that name: write -- "
                 f"before the inputs, or the option with a file of that name elsewhere"
             )
-    if "--work" not in names:
+    if "--work" not in names.union(arguments):  # it may stand after an option that is unknown
         raise UsageError("--work is missing: the command to run for each input")
 
 

@@ -78,6 +78,7 @@ class CommandRun:
         self._started = trio.current_time()
         self._state: State = ""
         self._ended = self._succeeded = 0
+        self._at_goal = False
         self._cancelled = trio.Event()
         self._printing = trio.CancelScope()
         self._lost_output = self._lost_log = self._lost_ledger = False
@@ -255,6 +256,7 @@ class CommandRun:
             lost_log=self._lost_log,
             lost_ledger=self._lost_ledger,
             seconds=trio.current_time() - self._started,
+            succeeded=self._at_goal,
         )
 
     def _drain(self, why: str) -> None:
@@ -281,6 +283,7 @@ class CommandRun:
         if goal is None or self._state or not goal.is_reached(self._succeeded, self._ended):
             return
         self._state = "halting"
+        self._at_goal = goal.of == "success"
         self._progress.note(
             f"halting {goal.when}: {self._succeeded} of {self._ended} operations completed"
         )

@@ -7,6 +7,7 @@ same order; if a command in the log is not that of its number, the run ends.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import final
@@ -53,13 +54,18 @@ class Resumed:
           ValueError: if it had another command.
         """
         before = self._commands.pop(number, None)
-        if before is not None and before != command():
+        if before is not None and _unquoted(before) != _unquoted(command()):
             raise ValueError(
                 f"{self._path} has another command for number {number}: it was "
                 f"{printable(before)!r}, and now it is {printable(command())!r}. Give the inputs "
                 "in the same order, or use --ledger, which knows them by their texts"
             )
         return number < len(self._done) and bool(self._done[number])
+
+
+def _unquoted(command: str) -> str:
+    """Return a command without quotes: GNU parallel quotes an input only where it has to."""
+    return re.sub(r"[\\'\"]", "", command)
 
 
 def _read(path: Path) -> Iterator[tuple[int, int, int, str]]:

@@ -111,9 +111,11 @@ def run(
 
     The exit status is
 
-    - 0 if every input was read and its operation completed;
+    - 0 if every input was read and its operation completed, or if as many completed as
+      --halt asks for with success=;
     - otherwise the number of failed operations, at most 101. If the inputs cannot be read
-      to their end, or the job log cannot be written, that counts as one more failure;
+      to their end, or the job log or the ledger cannot be written, that counts as one more
+      failure;
     - if none failed: 128 plus the number of the signal that stopped the run early (130 for
       SIGINT, 143 for SIGTERM, 129 for SIGHUP), or 141 if standard output was closed;
     - also 2 if an option was wrong and nothing was run.

@@ -50,12 +50,14 @@ class Summary:
     """Whether the ledger could not be written."""
     seconds: float
     """How long the run took."""
+    succeeded: bool = False
+    """Whether as many operations completed as were asked for; then failed ones do not count."""
 
     @property
     def status(self) -> int:
         """The exit status."""
-        failures = self.failed + (self.input_error is not None) + self.lost_log
-        failures += self.lost_ledger
+        failures = 0 if self.succeeded else self.failed
+        failures += (self.input_error is not None) + self.lost_log + self.lost_ledger
         if failures:
             return min(failures, MOST_FAILURES)
         if self.lost_output:
