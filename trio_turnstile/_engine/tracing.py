@@ -88,7 +88,7 @@ class Tracer:
     """
 
     def __init__(self, state: RunState) -> None:
-        self.is_used = False
+        self.is_used: bool = False
         """Whether any item is traced."""
         self.skipped: int = 0
         """How many items of the source were skipped, as the ledger says that they are settled."""

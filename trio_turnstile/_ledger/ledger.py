@@ -93,7 +93,9 @@ class _Recorder:
         return await self._writer.do(partial(self._store.is_done, self._session, identity, done))
 
     def note(self, number: int, phase: str, attempt: int, outcome: Fate | None = None) -> None:
-        self._writer.post(partial(self._store.note, number, phase, attempt, outcome))
+        # An outcome at once: until it is on disk, a kill would have the operation done again.
+        note = partial(self._store.note, number, phase, attempt, outcome)
+        self._writer.post(note, at_once=outcome is not None)
 
     async def remember(self, number: int, facts: Mapping[str, str]) -> None:
         await self._writer.do(partial(self._store.remember, number, facts))

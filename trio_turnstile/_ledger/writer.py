@@ -35,6 +35,8 @@ class _Job(Generic[R]):
     function: Callable[[], R]
     done: trio.Event | None = None
     """Is set when it is on disk, if anyone waits for that."""
+    at_once: bool = True
+    """Whether it should not wait for others to share its commit."""
     result: R | None = None
     failure: LedgerError | None = None
 
@@ -82,9 +84,14 @@ class Writer:
             raise LedgerError(str(job.failure)) from job.failure.__cause__
         return cast("R", job.result)
 
-    def post(self, function: Callable[[], object]) -> None:
-        """Call ``function`` in the thread some time, before all that is asked for later."""
-        self._jobs.put(_Job(function))
+    def post(self, function: Callable[[], object], *, at_once: bool = False) -> None:
+        """Call ``function`` in the thread some time, before all that is asked for later.
+
+        Args:
+          function: what to call.
+          at_once: whether it should not wait for others to share its commit.
+        """
+        self._jobs.put(_Job(function, at_once=at_once))
 
     def stop(self) -> None:
         """Take no more; what was asked for before is still done."""
@@ -108,13 +115,13 @@ class Writer:
     def _take(self) -> tuple[list[_Job[Any]], bool]:
         """Wait for a job, and return all there are; and whether more may come."""
         jobs: list[_Job[Any]] = []
-        awaited = False
+        at_once = False
         job = self._jobs.get()
         while job is not None:
             jobs.append(job)
-            awaited = awaited or job.done is not None
+            at_once = at_once or job.at_once
             try:
-                job = self._jobs.get(timeout=0 if awaited else _PATIENCE)
+                job = self._jobs.get(timeout=0 if at_once else _PATIENCE)
             except Empty:
                 return jobs, True
         return jobs, False
