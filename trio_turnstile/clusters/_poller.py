@@ -1,0 +1,131 @@
+"""`Poller`: one task that asks a controller for all jobs at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, final
+
+import attrs
+import trio
+
+from ._calls import Calls
+from ._canceller import Canceller
+from ._engine import Engine, Sighting, Unreadable
+from ._script import Left, in_batches, parse_files, read_files
+from ._tracking import Interval, Seen, Tracked, Tracker
+
+_LOG: Final = logging.getLogger("trio_turnstile.clusters")
+
+_FILES_AT_ONCE: Final = 500
+"""The files of how many jobs one command reads."""
+
+_SEARCHING: Final = 1.0
+"""Seconds between two polls while a job is looked for."""
+
+
+@final
+@attrs.define(eq=False)
+class Poller:
+    """Asks a controller for all jobs at once, as often as need be, while any are watched."""
+
+    _engine: Engine
+    _directory: str
+    _calls: Calls
+    _tracker: Tracker
+    _interval: Interval
+    _canceller: Canceller
+    polls: int = attrs.field(init=False, default=0)
+    """How many polls have succeeded."""
+    failed: int = attrs.field(init=False, default=0)
+    """How many polls have failed."""
+    unreachable_since: float | None = attrs.field(init=False, default=None)
+    """Since when no poll has succeeded."""
+    _wake: trio.Event = attrs.field(init=False, factory=trio.Event)
+    _strange: set[str] = attrs.field(init=False, factory=set)
+
+    def look(self) -> None:
+        """Poll soon, as there is something new to look for."""
+        self._interval.seconds = self._interval.least
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Poll for ever."""
+        while True:
+            while not self._tracker.watching:
+                await self._wake.wait()
+                self._wake = trio.Event()
+            began = trio.current_time()
+            try:
+                news = await self._poll()
+            except Unreadable as error:
+                pause = self._fail(str(error), began)
+            else:
+                pause = self._succeed(news, trio.current_time() - began)
+            await self._pause(pause)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait; but after something new came, not longer than the shortest interval."""
+        ends = trio.current_time() + seconds
+        soonest = trio.current_time() + self._interval.least
+        self._wake = trio.Event()
+        with trio.move_on_at(ends):
+            await self._wake.wait()
+        if self.unreachable_since is None:
+            ends = min(ends, soonest) if seconds <= self._interval.seconds else ends
+        await trio.sleep_until(ends)
+
+    def _fail(self, reason: str, began: float) -> float:
+        self.failed += 1
+        if self.unreachable_since is None:
+            self.unreachable_since = began
+            _LOG.warning("the controller cannot be reached, jobs stay as they were: %s", reason)
+        return self._interval.after_failure()
+
+    def _succeed(self, news: Callable[[float], float], cost: float) -> float:
+        self.polls += 1
+        if self.unreachable_since is not None:
+            _LOG.info("the controller can be reached again")
+            self.unreachable_since = None
+        pause = news(cost)
+        return min(pause, _SEARCHING) if self._tracker.searching else pause
+
+    async def _poll(self) -> Callable[[float], float]:
+        reply = await self._calls.ask(self._engine.poll())
+        if reply is None:
+            raise Unreadable("it does not answer")
+        sightings = list(self._engine.read_poll(reply))
+        self._tell_strange(sightings)
+        seen = self._tracker.see(sightings, trio.current_time())
+        self._canceller.post(seen.stuck)
+        await self._ask(seen)
+        return self._interval.after_news if seen.news else self._interval.after_nothing
+
+    async def _ask(self, seen: Seen) -> None:
+        """Read the files of jobs, and the accounts for those that have none."""
+        for batch in in_batches(seen.ask, _FILES_AT_ONCE):
+            left = await self._read_files(batch)
+            missing = self._tracker.settle(batch, left, trio.current_time())
+            if missing:
+                accounts = await self._read_accounts(missing)
+                self._tracker.close(missing, accounts, trio.current_time())
+
+    async def _read_files(self, jobs: Sequence[Tracked]) -> Mapping[str, Left]:
+        reply = await self._calls.read(read_files(self._directory, [job.token for job in jobs]))
+        if reply is None:
+            raise Unreadable(f"the directory {self._directory} does not answer")
+        return parse_files(reply)
+
+    async def _read_accounts(self, jobs: Sequence[Tracked]) -> Sequence[Sighting]:
+        command = self._engine.account([(job.id, job.token) for job in jobs])
+        if command is None:
+            return ()
+        reply = await self._calls.ask(command)
+        if reply is None:
+            raise Unreadable("the accounts do not answer")
+        return list(self._engine.read_account(reply))
+
+    def _tell_strange(self, sightings: Sequence[Sighting]) -> None:
+        for word in {each.unknown for each in sightings} - self._strange - {""}:
+            self._strange.add(word)
+            _LOG.warning("the state %r of a job is not known; it counts as running", word)
