@@ -227,11 +227,13 @@ class Cluster:
             self._canceller.post([job.id, *job.doubles] if job.id else [])
 
     async def _close(self) -> None:
-        """Cancel the jobs that are not to go on."""
-        for job in self._tracker.jobs.values():
-            if not job.detached:
-                self._cancel(job)
-        await self._canceller.flush()
+        """Cancel the jobs that are not to go on, and wait for their ends."""
+        jobs = [job for job in self._tracker.jobs.values() if not job.detached]
+        for job in jobs:
+            self._cancel(job)
+        self._poller.look()
+        for job in jobs:
+            await job.ended.wait()
 
 
 @final
@@ -283,7 +285,8 @@ async def open_cluster(
 ) -> AsyncIterator[Cluster]:
     """Open a cluster, to submit jobs to it. One task polls for all of them.
 
-    When it is left, jobs that have not ended are cancelled, unless they are detached.
+    When it is left, jobs that have not ended are cancelled, unless they are detached. Leaving
+    waits for their ends, and for submissions under way.
 
     Args:
       engine: what kind of cluster it is.
@@ -295,7 +298,7 @@ async def open_cluster(
         default as often as need be.
       lost_after: for how many seconds the controller must not know a job, and no other trace of
         it be found, before it is lost. It should be longer than file systems and accounts lag.
-      grace: how many seconds leaving may take, for submissions under way and for cancelling.
+      grace: how many seconds leaving may take. Then what cannot be cancelled is left alone.
       run: runs the commands. By default they run on this machine.
 
     Raises:

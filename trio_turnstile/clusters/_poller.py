@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, final
 
 import attrs
@@ -46,7 +46,6 @@ class Poller:
 
     def look(self) -> None:
         """Poll soon, as there is something new to look for."""
-        self._interval.seconds = self._interval.least
         self._wake.set()
 
     async def run(self) -> None:
@@ -59,38 +58,40 @@ class Poller:
             try:
                 news = await self._poll()
             except Unreadable as error:
-                pause = self._fail(str(error), began)
+                self._fail(str(error), began)
             else:
-                pause = self._succeed(news, trio.current_time() - began)
-            await self._pause(pause)
+                self._succeed()
+                cost = trio.current_time() - began
+                (self._interval.after_news if news else self._interval.after_nothing)(cost)
+            await self._pause()
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait; but after something new came, not longer than the shortest interval."""
-        ends = trio.current_time() + seconds
-        soonest = trio.current_time() + self._interval.least
-        self._wake = trio.Event()
-        with trio.move_on_at(ends):
+    async def _pause(self) -> None:
+        """Wait; but when there is something new, not longer than need be."""
+        began = trio.current_time()
+        seconds = self._interval.seconds
+        if self._tracker.searching:
+            seconds = min(seconds, max(_SEARCHING, self._interval.soonest))
+        with trio.move_on_at(began + seconds):
             await self._wake.wait()
-        if self.unreachable_since is None:
-            ends = min(ends, soonest) if seconds <= self._interval.seconds else ends
-        await trio.sleep_until(ends)
+            self._wake = trio.Event()
+            self._interval.seconds = self._interval.soonest
+            await trio.sleep_until(began + self._interval.soonest)
 
-    def _fail(self, reason: str, began: float) -> float:
+    def _fail(self, reason: str, began: float) -> None:
         self.failed += 1
+        self._interval.after_failure()
         if self.unreachable_since is None:
             self.unreachable_since = began
             _LOG.warning("the controller cannot be reached, jobs stay as they were: %s", reason)
-        return self._interval.after_failure()
 
-    def _succeed(self, news: Callable[[float], float], cost: float) -> float:
+    def _succeed(self) -> None:
         self.polls += 1
         if self.unreachable_since is not None:
             _LOG.info("the controller can be reached again")
             self.unreachable_since = None
-        pause = news(cost)
-        return min(pause, _SEARCHING) if self._tracker.searching else pause
 
-    async def _poll(self) -> Callable[[float], float]:
+    async def _poll(self) -> bool:
+        """Take a poll; return whether there is news."""
         reply = await self._calls.ask(self._engine.poll())
         if reply is None:
             raise Unreadable("it does not answer")
@@ -99,7 +100,7 @@ class Poller:
         seen = self._tracker.see(sightings, trio.current_time())
         self._canceller.post(seen.stuck)
         await self._ask(seen)
-        return self._interval.after_news if seen.news else self._interval.after_nothing
+        return seen.news
 
     async def _ask(self, seen: Seen) -> None:
         """Read the files of jobs, and the accounts for those that have none."""

@@ -41,19 +41,17 @@ _WIDTHS: Final = {
 """The columns of a list, and how wide they are: one may be empty."""
 
 _PENDING: Final = frozenset(
-    [
-        "PENDING",
-        "CONFIGURING",
-        "REQUEUED",
-        "REQUEUE_HOLD",
-        "REQUEUE_FED",
-        "RESV_DEL_HOLD",
-        "SPECIAL_EXIT",
-    ]
+    {
+        *("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED"),
+        *("RESV_DEL_HOLD", "SPECIAL_EXIT"),
+    }
 )
 
 _RUNNING: Final = frozenset(
-    ["RUNNING", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED"]
+    {
+        *("RUNNING", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT"),
+        *("STOPPED", "SUSPENDED"),
+    }
 )
 
 _ENDED: Final = {

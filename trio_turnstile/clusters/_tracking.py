@@ -37,6 +37,12 @@ _BETWEEN_LOOKS: Final = 1.0
 _CANCEL_AGAIN: Final = 15.0
 """Seconds after which a job that still runs is cancelled again."""
 
+_BACK_OFF: Final = 15.0
+"""The longest time between two polls that fail, in seconds."""
+
+_COSTLY: Final = 60.0
+"""The longest time between two polls because they cost so much, in seconds."""
+
 _ENDED_BY_THE_CLUSTER: Final = frozenset(set(JobState) - {JobState.COMPLETED, JobState.FAILED})
 
 
@@ -242,25 +248,29 @@ class Interval:
     least: float
     most: float
     seconds: float = attrs.field(init=False)
+    """What to wait if nothing new comes."""
+    soonest: float = attrs.field(init=False)
+    """What to wait at least, whatever comes."""
     failures: int = attrs.field(init=False, default=0)
 
     def __attrs_post_init__(self) -> None:
-        self.seconds = self.least
+        self.seconds = self.soonest = self.least
 
-    def after_news(self, cost: float) -> float:
-        """Return the seconds to wait after a poll with news, which took ``cost`` seconds."""
-        self.failures, self.seconds = 0, self.least
-        return self._stretched(cost)
+    def after_news(self, cost: float) -> None:
+        """Note a poll with news, which took ``cost`` seconds."""
+        self._after(self.least, cost)
 
-    def after_nothing(self, cost: float) -> float:
-        """Return the seconds to wait after a poll without news."""
-        self.failures, self.seconds = 0, min(self.seconds * 1.5, self.most)
-        return self._stretched(cost)
+    def after_nothing(self, cost: float) -> None:
+        """Note a poll without news, which took ``cost`` seconds."""
+        self._after(min(self.seconds * 1.5, self.most), cost)
 
-    def _stretched(self, cost: float) -> float:
-        return max(self.seconds, min(4 * cost, max(self.most, 60.0)))
+    def _after(self, seconds: float, cost: float) -> None:
+        self.failures = 0
+        self.soonest = max(self.least, min(4 * cost, _COSTLY))
+        self.seconds = max(seconds, self.soonest)
 
-    def after_failure(self) -> float:
-        """Return the seconds to wait after a poll that failed."""
+    def after_failure(self) -> None:
+        """Note a poll that failed."""
         self.failures += 1
-        return float(min(15.0, max(1.0, self.least) * 2.0 ** min(self.failures - 1, 4)))
+        pause = max(1.0, self.least) * 2.0 ** min(self.failures - 1, 4)
+        self.seconds = self.soonest = min(_BACK_OFF, pause)
