@@ -40,6 +40,7 @@ async def run_command(command: Command) -> Reply:
             env={**os.environ, **command.environment},
         )
     except OSError as error:
+        await trio.lowlevel.checkpoint()
         return Reply(127, err=str(error))
     out, err = (text.decode(errors="replace") for text in (process.stdout, process.stderr))
     return Reply(process.returncode, out, err)

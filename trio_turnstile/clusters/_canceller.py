@@ -31,6 +31,7 @@ class Canceller:
     _calls: Calls
     _numbers: dict[str, None] = attrs.field(init=False, factory=dict)
     _posted: trio.Event = attrs.field(init=False, factory=trio.Event)
+    _calling: trio.Lock = attrs.field(init=False, factory=trio.Lock)
 
     def post(self, numbers: Iterable[str]) -> None:
         """Have jobs cancelled soon."""
@@ -46,12 +47,12 @@ class Canceller:
             await self.flush()
 
     async def flush(self) -> None:
-        """Cancel what has been posted, now."""
-        await trio.lowlevel.checkpoint()
-        while numbers := list(islice(self._numbers, _AT_ONCE)):
-            for number in numbers:
-                del self._numbers[number]
-            if await self._calls.ask(self._engine.cancel(numbers)) is None:
-                self.post(numbers)
-                await trio.sleep(_PAUSE)
-        self._posted = trio.Event()
+        """Cancel what has been posted, now; also wait for calls that are under way."""
+        async with self._calling:
+            while numbers := list(islice(self._numbers, _AT_ONCE)):
+                for number in numbers:
+                    del self._numbers[number]
+                if await self._calls.ask(self._engine.cancel(numbers)) is None:
+                    self.post(numbers)
+                    await trio.sleep(_PAUSE)
+            self._posted = trio.Event()

@@ -234,6 +234,7 @@ class Cluster:
         self._poller.look()
         for job in jobs:
             await job.ended.wait()
+        await self._canceller.flush()
 
 
 @final

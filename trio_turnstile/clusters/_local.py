@@ -51,7 +51,7 @@ class LocalEngine:
 
     job_id = "$$"
     supervises = False
-    reserved: frozenset[int] = frozenset()
+    reserved = frozenset[int]()
 
     def submit(self, token: str, wrapper: str, spec: JobSpec, output: str) -> Command:
         """Start a process that writes the wrapper to a file, and becomes the job."""

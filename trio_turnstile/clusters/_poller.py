@@ -104,6 +104,7 @@ class Poller:
 
     async def _ask(self, seen: Seen) -> None:
         """Read the files of jobs, and the accounts for those that have none."""
+        await trio.lowlevel.checkpoint()
         for batch in in_batches(seen.ask, _FILES_AT_ONCE):
             left = await self._read_files(batch)
             missing = self._tracker.settle(batch, left, trio.current_time())
@@ -120,6 +121,7 @@ class Poller:
     async def _read_accounts(self, jobs: Sequence[Tracked]) -> Sequence[Sighting]:
         command = self._engine.account([(job.id, job.token) for job in jobs])
         if command is None:
+            await trio.lowlevel.checkpoint()
             return ()
         reply = await self._calls.ask(command)
         if reply is None:

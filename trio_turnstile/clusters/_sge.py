@@ -59,7 +59,7 @@ class SgeEngine:
 
     job_id = '"$JOB_ID"'
     supervises = True
-    reserved: frozenset[int] = attrs.field(init=False, default=frozenset({99, 100}))
+    reserved = frozenset({99, 100})
 
     def submit(self, token: str, wrapper: str, spec: JobSpec, output: str) -> Command:
         """Call ``qsub``, with the wrapper on its standard input."""

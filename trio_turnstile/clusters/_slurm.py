@@ -97,7 +97,7 @@ class SlurmEngine:
 
     job_id = '"$SLURM_JOB_ID"'
     supervises = True
-    reserved: frozenset[int] = attrs.field(init=False, default=frozenset())
+    reserved = frozenset[int]()
 
     def submit(self, token: str, wrapper: str, spec: JobSpec, output: str) -> Command:
         """Call ``sbatch``, with the wrapper on its standard input."""
