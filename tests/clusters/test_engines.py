@@ -151,9 +151,9 @@ async def test_a_node_goes_down(slurm: Site, tmp_path: Path) -> None:
     """What is queued again is followed; what is not has failed with its node."""
     environment = {**os.environ, **getattr(slurm.engine, "environment", {})}
 
-    def node(state: str) -> None:
-        command = ["scontrol", "update", "nodename=n2", f"state={state}", "reason=test"]
+    def update(*what: str) -> None:
         # A node that answers comes back by itself, and cannot be resumed after that.
+        command = ["scontrol", "update", *what]
         subprocess.run(command, env=environment, check=False, capture_output=True)
 
     async with cluster_of(slurm, tmp_path) as cluster:
@@ -164,10 +164,14 @@ async def test_a_node_goes_down(slurm: Site, tmp_path: Path) -> None:
         ]
         while {kept.state, lost.state} != {JobState.RUNNING}:
             await trio.sleep(0.1)
-        await trio.to_thread.run_sync(node, "down")
+        await trio.to_thread.run_sync(update, "nodename=n2", "state=down", "reason=test")
         assert (await lost.wait()).state is JobState.NODE_FAILED
         (tmp_path / "again").touch()
-        await trio.to_thread.run_sync(node, "resume")
+        await trio.to_thread.run_sync(update, "nodename=n2", "state=resume")
+        while kept.state is not JobState.PENDING:
+            await trio.sleep(0.1)
+        # Slurm lets it begin two minutes later by itself.
+        await trio.to_thread.run_sync(update, f"jobid={kept.id}", "starttime=now")
         assert (await kept.wait()).exit_status == 6
 
 
