@@ -8,12 +8,13 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 
-from trio_turnstile import PhaseTimeouts, Retry, read_ledger, run_phases
+from trio_turnstile import Channels, PhaseTimeouts, Retry, open_ledger, read_ledger, run_phases
 from trio_turnstile.clusters import (
     Cluster,
     ClusterJob,
@@ -266,3 +267,34 @@ async def test_a_manager_that_is_killed_goes_on_with_its_jobs(tmp_path: Path) ->
     assert (outcomes.count("completed"), outcomes.count("failed")) == (10, 20)
     runs = [read(tmp_path / f"runs-{number}") for number in range(30)]
     assert runs == ["x\n"] * 30
+
+
+async def test_a_detached_job_is_recalled_by_the_next_run(tmp_path: Path) -> None:
+    """The run that is cancelled does not clean up after it, and the next one waits for it."""
+    cleaned: list[str] = []
+
+    class Cleans(ClusterJob):
+        async def cleanup(self, channels: Channels) -> None:
+            cleaned.append(self.identity)
+            await trio.lowlevel.checkpoint()
+
+    script = "echo x >>{0}/runs-{1}; sleep 1"
+    specs = [JobSpec(script.format(tmp_path, name), name) for name in ("kept", "left")]
+    async with cluster_of(tmp_path / "jobs") as cluster, open_ledger(tmp_path / "db") as ledger:
+        jobs = [Cleans(cluster, spec) for spec in specs]
+        with trio.move_on_after(20) as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(run_phases, jobs, limiter=2, ledger=ledger))
+                while not all(job.job and job.job.state is JobState.RUNNING for job in jobs):
+                    await trio.sleep(0.02)
+                assert jobs[0].job is not None
+                jobs[0].job.detach()
+                scope.cancel()
+        assert cleaned == ["left"]
+    async with cluster_of(tmp_path / "jobs") as cluster, open_ledger(tmp_path / "db") as ledger:
+        report = await run_phases(
+            [Cleans(cluster, spec) for spec in specs], limiter=2, ledger=ledger
+        )
+    assert report.completed == 2
+    assert sorted(cleaned) == ["kept", "left", "left"]
+    assert (read(tmp_path / "runs-kept"), read(tmp_path / "runs-left")) == ("x\n", "x\nx\n")

@@ -16,15 +16,16 @@ from ._jobs import JobResult, JobSpec
 class ClusterJob(Scalable):
     """An operation whose work is a job on a cluster.
 
-    It submits the job in `work`, and waits for it in `monitor`, while it holds its token. So the
-    limit is how many jobs are on the cluster at a time. Subclasses add `prepare` and `cleanup`.
+    It submits the job in ``work``, and waits for it in ``monitor``, while it holds its token. So
+    the limit is how many jobs are on the cluster at a time. Subclasses add ``prepare`` and
+    ``cleanup``.
 
     With a ledger, a run that was killed finds its jobs again, and submits none of them twice.
 
     Args:
       cluster: where the job is submitted.
       spec: what the job is to do. Its name is the identifier of the operation. It may be set
-        later, in `prepare`, if ``identifiers`` is defined.
+        later, in ``prepare``, if ``identifiers`` is defined.
 
     If the operation is cancelled or takes too long, the job is cancelled, unless it is detached.
     """
@@ -42,6 +43,11 @@ class ClusterJob(Scalable):
     def identifiers(self) -> tuple[str, ...]:
         """The name of the job."""
         return (self.spec.name,) if self.spec is not None and self.spec.name else ()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the job is detached, and has not ended."""
+        return self.job is not None and self.job.detached and not self.job.state.ended
 
     def recall(self, facts: Mapping[str, Any]) -> Phase:
         """Go on with the job that an earlier run has submitted, or was about to."""
