@@ -1,7 +1,5 @@
 """Count the letters of some texts, each in a job of its own."""
 
-from pathlib import Path
-
 import trio
 
 from trio_turnstile import Channels, open_ledger, run_phases
@@ -24,7 +22,8 @@ async def main() -> None:
         report = await run_phases(jobs, limiter=2, ledger=ledger)
     for text, operation in zip(texts, jobs, strict=True):
         if operation.job is not None:  # else an earlier run has done it
-            print(text, Path(operation.job.output).read_text().strip())
+            count = await trio.Path(operation.job.output).read_text()
+            print(text, count.strip())
     print(f"{report.completed} completed, {report.failed} failed, {report.skipped} skipped")
 
 

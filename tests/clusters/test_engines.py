@@ -63,7 +63,7 @@ async def test_exit_statuses_and_signals(site: Site, tmp_path: Path) -> None:
     numbers = [0, 1, 2, 3, 75, 99, 100, 126, 127, 128, 129, 137, 139, 143, 254, 255]
     signals = [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV, signal.SIGUSR1, signal.SIGINT]
     specs = [JobSpec(f"exit {number}") for number in numbers]
-    specs += [JobSpec(f"kill -{number.value} $$") for number in signals]
+    specs += [JobSpec(f"ulimit -c 0; kill -{number.value} $$") for number in signals]
     async with cluster_of(site, tmp_path) as cluster:
         results = await all_ends(cluster, specs)
     endings = [(result.state, result.exit_status, result.signal) for result in results]

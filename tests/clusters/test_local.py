@@ -78,7 +78,7 @@ async def until_gone(job: Job) -> None:
         ("exit 143", (JobState.FAILED, 143, None)),
         ("exit 255", (JobState.FAILED, 255, None)),
         ("kill -TERM $$", (JobState.FAILED, None, signal.SIGTERM)),
-        ("kill -SEGV $$", (JobState.FAILED, None, signal.SIGSEGV)),
+        ("ulimit -c 0; kill -SEGV $$", (JobState.FAILED, None, signal.SIGSEGV)),
         ("kill -KILL $$", (JobState.FAILED, None, signal.SIGKILL)),
         ("trap 'exit 7' TERM; kill -TERM $$; sleep 9", (JobState.FAILED, 7, None)),
         ("no-such-command", (JobState.FAILED, 127, None)),

@@ -67,6 +67,7 @@ esac
 {clear}
 if [ "${{status:-1}}" -gt 256 ]; then
     trap - TERM USR1 USR2
+    ulimit -c 0
     kill -$((status % 256)) $$
     exit $((128 + status % 256))
 fi
