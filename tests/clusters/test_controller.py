@@ -22,6 +22,7 @@ from trio_turnstile.clusters import (
     JobSpec,
     JobState,
     SlurmEngine,
+    new_token,
     open_cluster,
 )
 
@@ -310,3 +311,125 @@ async def test_a_cluster_that_cannot_be_reached_is_left_in_time(autojump_clock: 
             await cluster.submit(JobSpec("sleep 9999"))
         began = trio.current_time()
     assert trio.current_time() - began <= 31
+
+
+# ---- when nothing answers ----
+
+
+@pytest.mark.parametrize("program", ["squeue", "sbatch", "scancel", "sacct", "sh"])
+async def test_a_command_that_does_not_answer_holds_up_nothing_for_ever(
+    autojump_clock: MockClock, program: str
+) -> None:
+    """It is ended after half a minute; whatever it was, each job has one end, once it answers."""
+    slurm = FakeSlurm(files=program == "sh", accounts=True)
+    async with opened(slurm, grace=1000) as cluster:
+        first = await cluster.submit(JobSpec("sleep 100"))
+        forgotten = await cluster.submit(JobSpec("sleep 5"))
+        cancelled = await cluster.submit(JobSpec("sleep 9999"))
+        await trio.sleep(3)
+        slurm.gone.add(forgotten.token)
+        slurm.silent.add(program)
+        cancelled.cancel()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(all_ends, cluster, [JobSpec("sleep 1")])
+            await trio.sleep(100)
+            slurm.silent.clear()
+        assert (await first.wait()).state is JobState.COMPLETED
+        ended = JobState.COMPLETED if slurm.files else JobState.TIMED_OUT
+        assert (await forgotten.wait()).state is ended
+        assert (await cancelled.wait()).state is JobState.CANCELLED
+    assert len(slurm.jobs) == 4
+
+
+async def test_a_directory_that_cannot_be_read_changes_nothing(autojump_clock: MockClock) -> None:
+    """The jobs are not lost, as nobody knows what they have left there."""
+    slurm = FakeSlurm()
+    async with opened(slurm) as cluster:
+        job = await cluster.submit(JobSpec("sleep 5\nexit 7"))
+        slurm.gone.add(job.token)
+        slurm.directory = False
+        await trio.sleep(100)
+        assert not job.state.ended
+        assert cluster.statistics().unreachable_since is not None
+        slurm.directory = True
+        assert (await job.wait()).exit_status == 7
+
+
+async def test_a_cancellation_that_had_no_effect_is_repeated(autojump_clock: MockClock) -> None:
+    """If the job still runs some time later."""
+    slurm = FakeSlurm()
+    async with opened(slurm) as cluster:
+        job = await cluster.submit(JobSpec("sleep 9999"))
+        await trio.sleep(3)
+        slurm.jobs[0].state = "RUNNING"
+        job.cancel()
+        await until(lambda: slurm.calls["scancel"] == 2)
+        slurm.jobs[0].state = ""
+        assert (await job.wait()).state is JobState.CANCELLED
+
+
+async def test_a_refused_submission_that_was_given_up_is_forgotten(
+    autojump_clock: MockClock,
+) -> None:
+    """Nobody is left to tell."""
+    async with opened(FakeSlurm(latency=1.0)) as cluster:
+        with trio.move_on_after(0.5):
+            await cluster.submit(JobSpec("exit 0", options=["--partition=none"]))
+        await trio.sleep(5)
+        assert cluster.statistics().jobs == 0
+
+
+async def test_a_submission_that_was_given_up_goes_on_if_it_is_detached(
+    autojump_clock: MockClock,
+) -> None:
+    """As other jobs do."""
+    slurm = FakeSlurm(latency=1.0)
+    async with opened(slurm) as cluster:
+        with trio.move_on_after(0.5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(cluster.submit, JobSpec("sleep 9999"))
+                await trio.sleep(0.1)
+                cluster.detach()
+        await trio.sleep(5)
+    assert len(slurm.live()) == 1
+
+
+async def test_a_job_is_submitted_if_a_search_for_it_finds_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    """After four looks."""
+    slurm = FakeSlurm()
+    async with opened(slurm) as cluster:
+        job = await cluster.resubmit(JobSpec("exit 4"), new_token())
+        assert slurm.calls["squeue"] >= 4
+        assert (await job.wait()).exit_status == 4
+
+
+# ---- arguments ----
+
+
+async def test_arguments_are_checked(autojump_clock: MockClock) -> None:
+    """The message names the value and the rule."""
+    with pytest.raises(ValueError, match="the shortest and the longest time, not"):
+        async with opened(FakeSlurm(), poll=(2.0, 1.0)):
+            pass
+    with pytest.raises(OSError, match="the directory for jobs cannot be made: no such directory"):
+        async with opened(FakeSlurm(directory=False)):
+            pass
+    async with opened(FakeSlurm()) as cluster:
+        job = cluster.attach("tt-1", "1")
+        assert repr(job) == "<trio_turnstile.clusters.Job 1 pending>"
+        with pytest.raises(ValueError, match="job 'tt-1' is tracked already: attach it once"):
+            cluster.attach("tt-1", "1")
+        job.detach()
+
+
+async def test_an_operation_without_a_job_is_an_error(autojump_clock: MockClock) -> None:
+    """It has no name either, and begins anew whatever is remembered of its name."""
+    async with opened(FakeSlurm()) as cluster:
+        operation = ClusterJob(cluster)
+        assert (operation.identifiers, operation.goes_on) == ((), False)
+        assert operation.recall({"token": "tt-1"}) == "prepare"
+        assert ClusterJob(cluster, JobSpec("", "x")).recall({"token": "tt-1"}) == "work"
+        report = await run_phases([operation], limiter=1)
+    assert "there is no job to submit: set spec" in str(report.errors[0])

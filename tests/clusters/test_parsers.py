@@ -10,6 +10,7 @@ import pytest
 from trio_turnstile.clusters import (
     Answer,
     Busy,
+    Command,
     Engine,
     JobResult,
     JobSpec,
@@ -23,6 +24,7 @@ from trio_turnstile.clusters import (
     Unclear,
     Unreadable,
     result_of_wait,
+    run_command,
 )
 
 SLURM, SGE, LOCAL = SlurmEngine(), SgeEngine(), LocalEngine()
@@ -305,3 +307,38 @@ def test_a_status_of_wait(status: int, ending: tuple[int | None, int | None]) ->
     """An exit status or a signal; a core dump is neither."""
     result = result_of_wait(JobState.FAILED, status)
     assert (result.exit_status, result.signal) == ending
+
+
+async def test_a_program_that_is_not_there() -> None:
+    """It has exit status 127, as in a shell."""
+    reply = await run_command(Command(["/no/such/program"]))
+    assert reply.status == 127
+    assert "No such file" in reply.said
+
+
+def test_what_grid_engine_is_asked() -> None:
+    """Its commands may be in a directory of their own."""
+    engine = SgeEngine(programs="/usr/lib/gridengine")
+    assert engine.poll().arguments == ["/usr/lib/gridengine/qstat", "-xml", "-r"]
+    assert SGE.poll().arguments == ["qstat", "-xml", "-r"]
+    assert SGE.cancel(["1", "2"]).arguments == ["qdel", "1", "2"]
+    assert SGE.account([("5", "tt-1")]).arguments[4:] == ["-e", ":tt-1:5:"]
+    assert not list(LOCAL.read_account(Reply(0)))
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (JobResult(state=JobState.COMPLETED, exit_status=0), "completed"),
+        (
+            JobResult(state=JobState.FAILED, exit_status=3, node="n1"),
+            "failed with exit status 3 on n1",
+        ),
+        (JobResult(state=JobState.FAILED, signal=9), "failed by SIGKILL"),
+        (JobResult(state=JobState.FAILED, signal=40), "failed by signal 40"),
+        (JobResult(state=JobState.STUCK, reason="Eqw"), "stuck (Eqw)"),
+    ],
+)
+def test_the_text_of_a_result(result: JobResult, text: str) -> None:
+    """For people."""
+    assert str(result) == text

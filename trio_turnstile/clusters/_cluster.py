@@ -20,7 +20,7 @@ from trio_turnstile._util import check_seconds, open_background_nursery, open_pl
 from ._calls import Calls, Run, run_command, unlimited
 from ._canceller import Canceller
 from ._engine import Engine
-from ._jobs import JobResult, JobSpec, JobState
+from ._jobs import JobRefused, JobResult, JobSpec, JobState
 from ._poller import Poller
 from ._script import make_directory
 from ._submitting import Submission, Submitter
@@ -211,7 +211,7 @@ class Cluster:
             raise
         if submission.refusal is not None:
             del self._tracker.jobs[token]
-            submission.check()
+            raise JobRefused(submission.refusal)
         return Job(self, tracked)
 
     async def _give_up(self, submission: Submission) -> None:

@@ -9,7 +9,7 @@ import trio
 
 from ._calls import Calls
 from ._engine import Answer, Busy, Engine, Refused, Taken, Unclear
-from ._jobs import JobRefused, JobSpec
+from ._jobs import JobSpec
 from ._poller import Poller
 from ._script import wrap
 from ._tracking import Tracked
@@ -27,11 +27,6 @@ class Submission:
     over: trio.Event = attrs.field(factory=trio.Event)
     refusal: str | None = None
     """Why the job was refused."""
-
-    def check(self) -> None:
-        """Raise if the job was refused."""
-        if self.refusal is not None:
-            raise JobRefused(self.refusal)
 
 
 @final

@@ -55,6 +55,8 @@ class FakeSlurm:
     """Whether ``sacct`` knows the jobs."""
     files: bool = True
     """Whether ended jobs leave their files."""
+    directory: bool = True
+    """Whether the directory of the jobs can be read."""
     unclear: int = 0
     """How many submissions are answered with a time-out."""
     late: float | None = 1.5
@@ -69,12 +71,16 @@ class FakeSlurm:
     """When it was polled."""
     refused: int = 0
     """How many calls were refused, because they came too often."""
+    silent: set[str] = attrs.field(factory=set)
+    """Programs that do not answer."""
     hidden: list[tuple[float, Command]] = attrs.field(factory=list)
     bucket: float = 40.0
     filled: float = 0.0
 
     async def __call__(self, command: Command) -> Reply:
         program = command.arguments[0]
+        if program in self.silent:
+            await trio.sleep_forever()
         if program == "sh":
             await trio.lowlevel.checkpoint()
             return self.shell(command.arguments)
@@ -174,6 +180,8 @@ class FakeSlurm:
         return Reply(0, "".join(lines))
 
     def shell(self, arguments: Sequence[str]) -> Reply:
+        if not self.directory:
+            return Reply(2, err="no such directory")
         if "here" not in arguments:
             return Reply(0)
         now = trio.current_time()
