@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from testkit.slurm import FakeSlurm
+from testkit.slurm import FakeJob, FakeSlurm
 from trio_turnstile import Limiter, RateLimiter, run_phases
 from trio_turnstile.clusters import (
     Cluster,
@@ -140,6 +140,29 @@ async def test_what_the_controller_has_forgotten_is_told_by_the_files(
         assert (await job.wait()).exit_status == 7
 
 
+@pytest.mark.parametrize(
+    ("written", "exit_status", "number"),
+    [
+        (143, 143, None),
+        (271, None, 15),
+        (523, None, 11),
+        (15 / 256, None, 15),
+        (139 / 256, None, 11),
+    ],
+)
+async def test_what_awk_says_of_a_signal(
+    autojump_clock: MockClock, written: Any, exit_status: int | None, number: int | None
+) -> None:
+    """256 and its number; with a core dump, 512 and its number; old ones give a fraction."""
+    slurm = FakeSlurm()
+    async with opened(slurm) as cluster:
+        job = await cluster.submit(JobSpec("sleep 5"))
+        slurm.jobs[0].status = written
+        slurm.gone.add(job.token)
+        result = await job.wait()
+        assert (result.exit_status, result.signal) == (exit_status, number)
+
+
 async def test_then_the_accounts_are_asked(autojump_clock: MockClock) -> None:
     """If it has left no file."""
     slurm = FakeSlurm(files=False, accounts=True)
@@ -236,6 +259,34 @@ async def test_while_the_controller_is_away_nothing_is_submitted_twice(
         await trio.sleep(120)
         slurm.down = False
     assert len(slurm.jobs) == 1
+
+
+async def test_a_double_that_ends_at_once_is_not_the_job(autojump_clock: MockClock) -> None:
+    """The job is the one that has claimed the token."""
+    slurm = FakeSlurm()
+    async with opened(slurm) as cluster:
+        job = await cluster.submit(JobSpec("sleep 0\nexit 75"))
+        now = trio.current_time()
+        slurm.jobs[0].claimed_by = "2"
+        slurm.jobs.append(FakeJob("2", job.token, now, seconds=30.0, status=6))
+        assert (await job.wait()).exit_status == 6
+        assert job.id == "2"
+
+
+async def test_an_operation_looks_for_the_job_that_it_was_about_to_submit(
+    autojump_clock: MockClock,
+) -> None:
+    """If only its name is remembered, it may be there or not."""
+    slurm = FakeSlurm()
+    async with opened(slurm) as cluster, opened(slurm) as other:
+        there = await cluster.submit(JobSpec("sleep 10"))
+        tokens = [there.token, new_token()]
+        operations = [ClusterJob(other, JobSpec("sleep 10", token)) for token in tokens]
+        for operation, token in zip(operations, tokens, strict=True):
+            assert operation.recall({"token": token}) == "work"
+        report = await run_phases(operations, limiter=2)
+    assert report.completed == 2
+    assert sorted(job.token for job in slurm.jobs) == sorted(tokens)
 
 
 async def test_where_the_site_has_no_room_a_submission_waits(autojump_clock: MockClock) -> None:

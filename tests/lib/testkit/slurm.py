@@ -28,6 +28,8 @@ class FakeJob:
     """What it is said to be in, whatever the time is."""
     reason: str = "None"
     cancelled: bool = False
+    claimed_by: str = ""
+    """The job that has claimed its token before."""
 
     def word(self, now: float) -> str:
         if self.state:
@@ -192,7 +194,7 @@ class FakeSlurm:
             job = ended.get(token)
             if job is not None and self.files and not job.cancelled:
                 if kind == "claim":
-                    lines.append(f"{name}:{job.number}\n")
-                elif kind == "exit":
+                    lines.append(f"{name}:{job.claimed_by or job.number}\n")
+                elif kind == "exit" and not job.claimed_by:
                     lines.append(f"{name}:{job.status} 1 2 n1\n")
         return Reply(0, "".join(lines))
