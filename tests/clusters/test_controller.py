@@ -74,6 +74,8 @@ async def test_no_call_is_refused_within_a_budget_of_the_site(autojump_clock: Mo
     assert [result.exit_status for result in results] == [0, 1] * 250
     assert slurm.refused == 0
     assert slurm.calls["squeue"] < 150
+    pauses = [b - a for a, b in zip(slurm.looked, slurm.looked[1:], strict=False)]
+    assert max(pauses) < 100  # no poll waits for all of the submissions
 
 
 async def test_polls_are_frequent_after_news_and_rare_without(autojump_clock: MockClock) -> None:

@@ -51,7 +51,11 @@ class LocalEngine:
 
     job_id = "$$"
     supervises = False
-    reserved = frozenset[int]()
+
+    @property
+    def reserved(self) -> frozenset[int]:
+        """None."""
+        return frozenset()
 
     def submit(self, token: str, wrapper: str, spec: JobSpec, output: str) -> Command:
         """Start a process that writes the wrapper to a file, and becomes the job."""

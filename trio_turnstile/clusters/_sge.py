@@ -59,7 +59,11 @@ class SgeEngine:
 
     job_id = '"$JOB_ID"'
     supervises = True
-    reserved = frozenset({99, 100})
+
+    @property
+    def reserved(self) -> frozenset[int]:
+        """99 queues a job again, and 100 keeps it in the queue for ever."""
+        return frozenset({99, 100})
 
     def submit(self, token: str, wrapper: str, spec: JobSpec, output: str) -> Command:
         """Call ``qsub``, with the wrapper on its standard input."""

@@ -97,7 +97,11 @@ class SlurmEngine:
 
     job_id = '"$SLURM_JOB_ID"'
     supervises = True
-    reserved = frozenset[int]()
+
+    @property
+    def reserved(self) -> frozenset[int]:
+        """None: to Slurm, all exit statuses are alike."""
+        return frozenset()
 
     def submit(self, token: str, wrapper: str, spec: JobSpec, output: str) -> Command:
         """Call ``sbatch``, with the wrapper on its standard input."""
