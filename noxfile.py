@@ -145,6 +145,14 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def engines(session: nox.Session) -> None:
+    """Run the tests of clusters with a real Slurm and a real Grid Engine, on Debian, as root."""
+    session.install("-e", ".[test]")
+    environment = {"TURNSTILE_ENGINES": "1"}
+    session.run("python", "-m", "pytest", "tests/clusters", *session.posargs, env=environment)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Run the quick tests, and ask that they took every line and branch of the core."""
     install_wheel(session, "coverage[toml]>=7.6")

@@ -22,6 +22,7 @@ if sys.platform != "win32":
 else:  # these need named pipes, resource limits, or the command, which is for POSIX systems
     collect_ignore = [
         "cli",
+        "clusters",
         "ledger/test_sinks.py",
         "pipelines/test_jsonlines_files.py",
         "soak/test_kills.py",

@@ -23,6 +23,7 @@ import trio
 from trio.testing import MockClock
 
 import trio_turnstile
+import trio_turnstile.clusters
 import trio_turnstile.integrations.rich
 import trio_turnstile.limits
 import trio_turnstile.simulation
@@ -35,6 +36,7 @@ PACKAGE = Path(trio_turnstile.__file__).parent
 MODULES = [
     trio_turnstile,
     trio_turnstile.limits,
+    trio_turnstile.clusters,
     trio_turnstile.simulation,
     trio_turnstile.testing,
     trio_turnstile.integrations.rich,
@@ -213,7 +215,9 @@ def terminal(tmp_path: Path) -> partial[subprocess.CompletedProcess[str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["index.rst", "tutorial.rst", "command.rst", "parallel.rst"])
+@pytest.mark.parametrize(
+    "page", ["index.rst", "tutorial.rst", "clusters.rst", "command.rst", "parallel.rst"]
+)
 def test_sessions(page: str, terminal: partial[subprocess.CompletedProcess[str]]) -> None:
     """Every command that a page shows succeeds and prints what the page says it does."""
     for command, output in sessions(DOCS / page):

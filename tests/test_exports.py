@@ -40,6 +40,7 @@ def test_nothing_else_is_exported() -> None:
     modules = {name for name, value in vars(trio_turnstile).items() if inspect.ismodule(value)}
     assert {name for name in modules if not name.startswith("_")} <= {
         "limits",
+        "clusters",
         "simulation",
         "testing",
         "integrations",

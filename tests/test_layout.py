@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_pipelines": _ENGINE,
     "_ledger": _ENGINE,
     "__init__": _ENGINE | {"_phases", "_pipelines", "_ledger"},
+    "clusters": {"__init__", "_util"},
     "testing": _FACADE,
     "integrations": {"__init__"},
     "cli": {"__init__", "limits", "simulation"},

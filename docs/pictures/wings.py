@@ -21,6 +21,7 @@ WORDS = {
     "_phases": "operations in four phases",
     "_pipelines": "items through steps",
     "_util": "checks and small helpers",
+    "clusters": "jobs on Slurm, SGE, this machine",
     "cli": "the command turnstile",
     "integrations": "drawings by other libraries",
     "limits": "policies for adaptive limits",

@@ -177,7 +177,7 @@ class RecordedRunner:
             if slot.fate is Fate.CANCELLED:  # no outcome yet
                 await self._try(operation, slot, record)
         finally:
-            if defines(operation, "cleanup"):
+            if defines(operation, "cleanup") and not _goes_on(operation, slot):
                 give_back(slot)
                 record.reach("cleanup", None if slot.fate is Fate.CANCELLED else slot.fate)
                 await self._clean_up(operation, slot, record)
@@ -250,6 +250,8 @@ class RecordedRunner:
             raise
 
     async def _end(self, operation: Scalable, slot: Slot, record: _Record) -> None:
+        if _goes_on(operation, slot):
+            return await self._recorder.flush()
         error = None if slot.fate is Fate.COMPLETED else record.error
         try:
             await self._recorder.end(record.number, slot.fate, error)
@@ -260,6 +262,11 @@ class RecordedRunner:
         """Stop the run, once, as the ledger cannot be written."""
         if not any(isinstance(each.__cause__, LedgerError) for each in self._runner.state.fatal):
             self._runner.state.stop(describe(error, item=operation, phase="ledger"), "soon")
+
+
+def _goes_on(operation: Scalable, slot: Slot) -> bool:
+    """Whether the run leaves the operation to the next one, which recalls it."""
+    return slot.fate is Fate.CANCELLED and operation.goes_on
 
 
 def _recall(operation: Scalable, beginning: Beginning) -> Phase:

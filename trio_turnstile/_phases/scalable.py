@@ -103,6 +103,15 @@ class Scalable:
         """
         return "/".join(map(str, self.identifiers))
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether work that was submitted elsewhere is to go on though the run is cancelled.
+
+        With a ledger, the operation is then left as if the run had been killed: it is not cleaned
+        up, and the next run recalls it. By default it is not so.
+        """
+        return False
+
     def recall(self, facts: Mapping[str, Any]) -> Phase:
         """Return the phase to go on from, after a run that was killed amid this operation.
 

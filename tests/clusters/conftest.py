@@ -1,0 +1,109 @@
+"""Real engines for tests: a Slurm and a Grid Engine, started from a bare machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+from trio_turnstile.clusters import Engine, SgeEngine, SlurmEngine
+
+SCRIPTS = Path(__file__).parent / "engines"
+
+
+@attrs.frozen
+class Site:
+    """A cluster that runs on this machine, for tests."""
+
+    engine: Engine
+    prefix: Path
+    pid_file: Path
+    restart: Callable[[], object]
+
+    def signal_controller(self, number: signal.Signals) -> None:
+        os.kill(int(self.pid_file.read_text()), number)
+
+
+def free_port() -> int:
+    """Return a port that is free, as are some after it, in all likelihood."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def started(name: str, port: int) -> Iterator[Path]:
+    """Start an engine, and stop it at the end; skip the tests where it cannot be had."""
+    if not os.environ.get("TURNSTILE_ENGINES"):
+        pytest.skip(
+            f"to start {name} takes minutes: set TURNSTILE_ENGINES=1, or run nox -s engines"
+        )
+    if os.geteuid() or not shutil.which("apt-get"):
+        pytest.skip(f"to start {name}, its packages have to be installed by root, on Debian")
+    # Not under the directories of pytest, whose long paths are too long for sockets.
+    prefix = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    script = [SCRIPTS / f"{name}.sh"]
+    run = subprocess.run(
+        [*script, "up", prefix, str(port)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=(log := (prefix / "up.log").open("w+")),
+        check=False,
+    )
+    log.seek(0)
+    said = log.read()
+    log.close()
+    try:
+        if run.returncode:
+            pytest.skip(f"{name} cannot be started here: {said[-2000:]}")
+        yield prefix
+    finally:
+        subprocess.run([*script, "down", prefix, str(port)], check=False, capture_output=True)
+        shutil.rmtree(prefix, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Site]:
+    """A Slurm of three virtual nodes."""
+    for prefix in started("slurm", free_port()):
+        environment = {"SLURM_CONF": str(prefix / "etc" / "slurm.conf")}
+
+        def restart(environment: dict[str, str] = environment) -> None:
+            subprocess.run(["/usr/sbin/slurmctld"], env={**os.environ, **environment}, check=True)
+
+        engine = SlurmEngine(environment=environment)
+        yield Site(engine, prefix, prefix / "run" / "slurmctld.pid", restart)
+
+
+@pytest.fixture(scope="session")
+def sge() -> Iterator[Site]:
+    """A Grid Engine of one node."""
+    port = free_port()
+    for prefix in started("sge", port):
+        environment = {
+            "SGE_ROOT": str(prefix / "root"),
+            "SGE_CELL": "default",
+            "SGE_QMASTER_PORT": str(port),
+            "SGE_EXECD_PORT": str(port + 1),
+        }
+
+        def restart(prefix: Path = prefix) -> None:
+            subprocess.run([SCRIPTS / "sge.sh", "master", prefix, str(port)], check=True)
+
+        engine = SgeEngine(environment=environment, programs="/usr/lib/gridengine")
+        yield Site(engine, prefix, prefix / "qmaster" / "qmaster.pid", restart)
+
+
+@pytest.fixture(params=["slurm", "sge"])
+def site(request: pytest.FixtureRequest) -> Site:
+    """Each of the engines."""
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, Site)
+    return found

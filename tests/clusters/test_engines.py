@@ -1,0 +1,220 @@
+"""Jobs on a real Slurm and a real Grid Engine, which the tests start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from trio_turnstile import read_ledger
+from trio_turnstile.clusters import (
+    Cluster,
+    JobRefused,
+    JobResult,
+    JobSpec,
+    JobState,
+    SlurmEngine,
+    open_cluster,
+    run_command,
+)
+
+if TYPE_CHECKING:
+    from conftest import Site
+
+pytestmark = pytest.mark.slow
+
+COMPLETED, FAILED = JobState.COMPLETED, JobState.FAILED
+
+
+@asynccontextmanager
+async def cluster_of(site: Site, directory: Path, **options: Any) -> AsyncIterator[Cluster]:
+    with trio.fail_after(300):
+        async with open_cluster(site.engine, directory=directory, **options) as cluster:
+            yield cluster
+
+
+async def all_ends(cluster: Cluster, specs: list[JobSpec]) -> list[JobResult]:
+    """Submit jobs all at once, and wait for them."""
+    results: dict[int, JobResult] = {}
+
+    async def one(index: int, spec: JobSpec) -> None:
+        results[index] = await (await cluster.submit(spec)).wait()
+
+    async with trio.open_nursery() as nursery:
+        for index, spec in enumerate(specs):
+            nursery.start_soon(one, index, spec)
+    return [results[index] for index in range(len(specs))]
+
+
+def texts(directory: Path, pattern: str) -> list[str]:
+    return [path.read_text() for path in directory.glob(pattern)]
+
+
+async def test_exit_statuses_and_signals(site: Site, tmp_path: Path) -> None:
+    """All of them are right, also those that mean something to the engine or to shells."""
+    numbers = [0, 1, 2, 3, 75, 99, 100, 126, 127, 128, 129, 137, 139, 143, 254, 255]
+    signals = [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV, signal.SIGUSR1, signal.SIGINT]
+    specs = [JobSpec(f"exit {number}") for number in numbers]
+    specs += [JobSpec(f"ulimit -c 0; kill -{number.value} $$") for number in signals]
+    async with cluster_of(site, tmp_path) as cluster:
+        results = await all_ends(cluster, specs)
+    endings = [(result.state, result.exit_status, result.signal) for result in results]
+    assert endings == [
+        *((FAILED if number else COMPLETED, number, None) for number in numbers),
+        *((FAILED, None, number) for number in signals),
+    ]
+    assert all(result.node and result.started and result.ended for result in results)
+
+
+async def test_output_name_and_resources(site: Site, tmp_path: Path) -> None:
+    """The output is in the directory, and the options reach the engine."""
+    async with cluster_of(site, tmp_path) as cluster:
+        job = await cluster.submit(JobSpec("echo here; echo there >&2", "nice name", seconds=90))
+        assert (await job.wait()).state is COMPLETED
+        assert (texts(tmp_path, "*.out"), texts(tmp_path, "*.err")) == (["here\n"], ["there\n"])
+        with pytest.raises(JobRefused):
+            await cluster.submit(JobSpec("exit 0", options=["--no-such-option"]))
+
+
+async def test_a_job_is_cancelled_whether_it_waits_or_runs(site: Site, tmp_path: Path) -> None:
+    """And a job that catches SIGTERM is cancelled all the same."""
+    async with cluster_of(site, tmp_path) as cluster:
+        running = await cluster.submit(JobSpec("sleep 300"))
+        hold = ["--hold"] if isinstance(site.engine, SlurmEngine) else ["-h"]
+        waiting = await cluster.submit(JobSpec("sleep 300", options=hold))
+        while running.state is not JobState.RUNNING:
+            await trio.sleep(0.1)
+        assert waiting.state is JobState.PENDING
+        running.cancel()
+        waiting.cancel()
+        for job in (running, waiting):
+            assert (await job.wait()).state is JobState.CANCELLED
+
+
+async def test_a_time_limit(site: Site, tmp_path: Path) -> None:
+    """It is told from a signal that somebody sent. Slurm rounds it up to a minute."""
+    async with cluster_of(site, tmp_path) as cluster:
+        result = (await all_ends(cluster, [JobSpec("sleep 300", seconds=2)]))[0]
+    assert result.state is JobState.TIMED_OUT
+
+
+async def test_the_controller_is_stopped_for_a_while(site: Site, tmp_path: Path) -> None:
+    """60 jobs run and 10 are submitted meanwhile: each has one end, and it is the right one."""
+    specs = [JobSpec(f"sleep {2 + n % 12}; exit {n % 5}") for n in range(70)]
+    results: dict[int, JobResult] = {}
+
+    async def one(number: int) -> None:
+        results[number] = await (await cluster.submit(specs[number])).wait()
+
+    async with cluster_of(site, tmp_path) as cluster, trio.open_nursery() as nursery:
+        for number in range(60):
+            nursery.start_soon(one, number)
+        await trio.sleep(4)
+        site.signal_controller(signal.SIGTERM)
+        for number in range(60, 70):
+            nursery.start_soon(one, number)
+        await trio.sleep(20)
+        assert cluster.statistics().unreachable_since is not None
+        await trio.to_thread.run_sync(site.restart)
+    assert [results[number].exit_status for number in range(70)] == [n % 5 for n in range(70)]
+    assert len(texts(tmp_path, "*.claim")) == 70
+
+
+async def test_the_controller_hangs_during_submissions(site: Site, tmp_path: Path) -> None:
+    """For longer than the commands wait: no job is there twice, and none is lost."""
+    specs = [JobSpec(f"echo x >>{tmp_path}/runs-{n}; exit {n}") for n in range(5)]
+    async with cluster_of(site, tmp_path / "jobs") as cluster:
+        async with trio.open_nursery() as nursery:
+            site.signal_controller(signal.SIGSTOP)
+            results: list[JobResult] = []
+
+            async def jobs() -> None:
+                results.extend(await all_ends(cluster, specs))
+
+            nursery.start_soon(jobs)
+            await trio.sleep(15)
+            site.signal_controller(signal.SIGCONT)
+        await trio.sleep(3)
+    assert [result.exit_status for result in results] == list(range(5))
+    assert texts(tmp_path, "runs-*") == ["x\n"] * 5
+
+
+async def test_a_node_goes_down(slurm: Site, tmp_path: Path) -> None:
+    """What is queued again is followed; what is not has failed with its node."""
+    environment = {**os.environ, **getattr(slurm.engine, "environment", {})}
+
+    def update(*what: str) -> None:
+        # A node that answers comes back by itself, and cannot be resumed after that.
+        command = ["scontrol", "update", *what]
+        subprocess.run(command, env=environment, check=False, capture_output=True)
+
+    async with cluster_of(slurm, tmp_path) as cluster:
+        script = f"[ -e {tmp_path}/again ] || sleep 300; exit 6"
+        kept, lost = [
+            await cluster.submit(JobSpec(script, options=["--nodelist=n2", option]))
+            for option in ("--requeue", "--no-requeue")
+        ]
+        while {kept.state, lost.state} != {JobState.RUNNING}:
+            await trio.sleep(0.1)
+        await trio.to_thread.run_sync(update, "nodename=n2", "state=down", "reason=test")
+        assert (await lost.wait()).state is JobState.NODE_FAILED
+        (tmp_path / "again").touch()
+        await trio.to_thread.run_sync(update, "nodename=n2", "state=resume")
+        while kept.state is not JobState.PENDING:
+            await trio.sleep(0.1)
+        # Slurm lets it begin two minutes later by itself.
+        await trio.to_thread.run_sync(update, f"jobid={kept.id}", "starttime=now")
+        assert (await kept.wait()).exit_status == 6
+
+
+async def test_a_job_in_an_error_state(sge: Site, tmp_path: Path) -> None:
+    """Grid Engine would keep it for ever; it is taken out of the queue."""
+    async with cluster_of(sge, tmp_path) as cluster:
+        options = ["-o", "/no/such/directory/out"]
+        job = await cluster.submit(JobSpec("exit 0", options=options))
+        assert (await job.wait()).state is JobState.STUCK
+    with trio.fail_after(20):
+        while job.token in (await run_command(sge.engine.poll())).out:
+            await trio.sleep(0.5)
+
+
+MANAGER = """
+import sys, trio
+from trio_turnstile import open_ledger, run_phases
+from trio_turnstile.clusters import ClusterJob, JobSpec, SgeEngine, SlurmEngine, open_cluster
+
+async def main(folder, engine):
+    script = "echo x >>{}/runs-{}; sleep {}; exit {}"
+    async with open_cluster(engine, directory=f"{folder}/jobs") as cluster:
+        specs = [JobSpec(script.format(folder, n, n % 4, n % 3), f"job-{n}") for n in range(60)]
+        async with open_ledger(f"{folder}/run.db") as ledger:
+            jobs = [ClusterJob(cluster, spec) for spec in specs]
+            report = await run_phases(jobs, limiter=30, ledger=ledger)
+    print(report.completed, report.failed, report.skipped)
+
+trio.run(main, sys.argv[1], eval(sys.argv[2]))
+"""
+
+
+async def test_the_manager_is_killed(site: Site, tmp_path: Path) -> None:
+    """Started again with its ledger, it finds its jobs: each has run once, and has one outcome."""
+    command = [sys.executable, "-c", MANAGER, str(tmp_path), repr(site.engine)]
+    for seconds in (1.0, 1.7, 2.5):
+        process = await trio.lowlevel.open_process(command, stdout=subprocess.DEVNULL)
+        await trio.sleep(seconds)
+        process.kill()
+        await process.wait()
+    with trio.fail_after(200):
+        await trio.run_process(command, capture_stdout=True)
+    with read_ledger(tmp_path / "run.db") as entries:
+        outcomes = [entry.outcome for entry in entries]
+    assert (outcomes.count("completed"), outcomes.count("failed")) == (20, 40)
+    assert texts(tmp_path, "runs-*") == ["x\n"] * 60

@@ -1,0 +1,81 @@
+"""Jobs on clusters: Slurm, Grid Engine, and this machine.
+
+`open_cluster` gives a `Cluster`, to which jobs are submitted; `ClusterJob` is an operation for
+`trio_turnstile.run_phases` that submits a job and waits for it. One task polls for all jobs. What
+differs between kinds of clusters is an `Engine`.
+"""
+
+from trio_turnstile._util import fixup_module_metadata
+
+from ._calls import run_command
+from ._cluster import Cluster, ClusterStatistics, Job, new_token, open_cluster
+from ._engine import (
+    Answer,
+    Busy,
+    Command,
+    Engine,
+    Refused,
+    Reply,
+    Sighting,
+    Taken,
+    Unclear,
+    Unreadable,
+    result_of_wait,
+)
+from ._jobs import (
+    JobCancelled,
+    JobError,
+    JobFailed,
+    JobLost,
+    JobNodeFailed,
+    JobOutOfMemory,
+    JobRefused,
+    JobResult,
+    JobSpec,
+    JobState,
+    JobStuck,
+    JobTimedOut,
+)
+from ._local import LocalEngine
+from ._operation import ClusterJob
+from ._sge import SgeEngine
+from ._slurm import SlurmEngine
+
+__all__ = [
+    "Answer",
+    "Busy",
+    "Cluster",
+    "ClusterJob",
+    "ClusterStatistics",
+    "Command",
+    "Engine",
+    "Job",
+    "JobCancelled",
+    "JobError",
+    "JobFailed",
+    "JobLost",
+    "JobNodeFailed",
+    "JobOutOfMemory",
+    "JobRefused",
+    "JobResult",
+    "JobSpec",
+    "JobState",
+    "JobStuck",
+    "JobTimedOut",
+    "LocalEngine",
+    "Refused",
+    "Reply",
+    "SgeEngine",
+    "Sighting",
+    "SlurmEngine",
+    "Taken",
+    "Unclear",
+    "Unreadable",
+    "new_token",
+    "open_cluster",
+    "result_of_wait",
+    "run_command",
+]
+
+fixup_module_metadata(globals())
+del fixup_module_metadata

@@ -1,0 +1,186 @@
+"""What an engine is: the commands of one kind of cluster, and how to read what they print.
+
+An engine does nothing itself. It returns commands, and it reads the replies to them; all of its
+functions are pure. The cluster runs the commands, so that the polls, the budget of calls, the
+tokens and the batches are the same for every engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, TypeAlias, final
+
+import attrs
+
+from ._jobs import JobResult, JobSpec, JobState
+
+
+@final
+@attrs.frozen
+class Command:
+    """A command to run."""
+
+    arguments: Sequence[str]
+    """The program and its arguments."""
+    stdin: str = ""
+    """What it is given to read."""
+    environment: Mapping[str, str] = attrs.field(factory=dict)
+    """Variables to set beside those that are set."""
+
+
+@final
+@attrs.frozen
+class Reply:
+    """What a command has printed, and how it ended."""
+
+    status: int
+    """The exit status."""
+    out: str = ""
+    """What it wrote to its standard output."""
+    err: str = ""
+    """What it wrote to its standard error."""
+
+    @property
+    def said(self) -> str:
+        """What it wrote, in one line, for people."""
+        return " ".join((self.err or self.out).split()) or f"exit status {self.status}"
+
+
+@final
+@attrs.frozen
+class Sighting:
+    """What a controller says of one job."""
+
+    id: str
+    """The number that the controller gave it."""
+    token: str
+    """The name that we gave it."""
+    result: JobResult
+    """Its state, and more if it has ended."""
+    unknown: str = ""
+    """The word for a state that the engine does not know. Such a job counts as running."""
+
+
+@final
+@attrs.frozen
+class Taken:
+    """A job was taken."""
+
+    id: str
+    """The number that the controller gave it."""
+
+
+@final
+@attrs.frozen
+class Unclear:
+    """The controller did not answer well, so the job may have been taken or not."""
+
+    reason: str
+    """What was said instead."""
+
+
+@final
+@attrs.frozen
+class Busy:
+    """A limit of the site is reached, so the job is to be submitted again later."""
+
+    reason: str
+    """What the controller says."""
+
+
+@final
+@attrs.frozen
+class Refused:
+    """The job will not be taken, now or later."""
+
+    reason: str
+    """What the controller says."""
+
+
+Answer: TypeAlias = Taken | Unclear | Busy | Refused
+"""What became of a submission."""
+
+
+class Unreadable(Exception):
+    """Raised by an engine for a reply that tells nothing, as the controller cannot be reached."""
+
+
+class Engine(Protocol):
+    """One kind of cluster: commands, and how to read the replies to them. All of it is pure.
+
+    The cluster submits a *wrapper* of the script under a name that is a *token*, by which it
+    knows the job.
+    """
+
+    @property
+    def job_id(self) -> str:
+        """What stands for the number of a job in its shell, such as ``"$SLURM_JOB_ID"``."""
+        ...
+
+    @property
+    def supervises(self) -> bool:
+        """Whether the cluster ends jobs that run too long, and what jobs leave running.
+
+        Else the wrapper does it.
+        """
+        ...
+
+    @property
+    def reserved(self) -> frozenset[int]:
+        """Exit statuses that mean something to the cluster, and are hidden from it."""
+        ...
+
+    def submit(self, token: str, wrapper: str, spec: JobSpec, output: str) -> Command:
+        """Return the command that submits a job.
+
+        Args:
+          token: the name to give to the job.
+          wrapper: the shell script to submit.
+          spec: what the job needs.
+          output: the path for its output, to which ``.out`` and ``.err`` are to be added.
+        """
+        ...
+
+    def read_submitted(self, reply: Reply) -> Answer:
+        """Return what became of a submission."""
+        ...
+
+    def poll(self) -> Command:
+        """Return the command that lists our jobs."""
+        ...
+
+    def read_poll(self, reply: Reply) -> Iterable[Sighting]:
+        """Return all jobs of the list; those of others do no harm.
+
+        Raises:
+          Unreadable: if the reply is no list.
+        """
+        ...
+
+    def cancel(self, ids: Sequence[str]) -> Command:
+        """Return the command that cancels jobs, up to 1,000 at once."""
+        ...
+
+    def account(self, jobs: Sequence[tuple[str, str]]) -> Command | None:
+        """Return the command that looks for ended jobs in the accounts; ``None`` if none are kept.
+
+        Args:
+          jobs: the number and the token of each.
+        """
+        ...
+
+    def read_account(self, reply: Reply) -> Iterable[Sighting]:
+        """Return how jobs ended, of those that the accounts have.
+
+        Raises:
+          Unreadable: if the accounts cannot be read just now.
+        """
+        ...
+
+
+def result_of_wait(state: JobState, wait_status: int, reason: str = "") -> JobResult:
+    """Return the end of a job from the status that ``wait`` gives of its process."""
+    number = wait_status & 127
+    if number:
+        return JobResult(state=state, signal=number, reason=reason)
+    return JobResult(state=state, exit_status=wait_status >> 8 & 255, reason=reason)

@@ -1,0 +1,215 @@
+"""`SlurmEngine`: jobs on a cluster that is run by Slurm.
+
+``squeue`` lists ended jobs as well, for as long as ``MinJobAge`` says (300 seconds by default),
+with the status that ``wait`` gives of the script. One call lists them all.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Final, final
+
+import attrs
+
+from ._engine import (
+    Answer,
+    Busy,
+    Command,
+    Refused,
+    Reply,
+    Sighting,
+    Taken,
+    Unclear,
+    Unreadable,
+    result_of_wait,
+)
+from ._jobs import JobResult, JobSpec, JobState
+
+_WIDTHS: Final = {
+    "JobArrayID": 24,
+    "Name": 24,
+    "State": 24,
+    "exit_code": 12,
+    "Reason": 40,
+    "StartTime": 24,
+    "EndTime": 24,
+    "NodeList": 64,
+}
+"""The columns of a list, and how wide they are: one may be empty."""
+
+_PENDING: Final = frozenset(
+    {
+        *("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED"),
+        *("RESV_DEL_HOLD", "SPECIAL_EXIT"),
+    }
+)
+
+_RUNNING: Final = frozenset(
+    {
+        *("RUNNING", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT"),
+        *("STOPPED", "SUSPENDED"),
+    }
+)
+
+_ENDED: Final = {
+    "COMPLETED": JobState.COMPLETED,
+    "FAILED": JobState.FAILED,
+    "TIMEOUT": JobState.TIMED_OUT,
+    "DEADLINE": JobState.TIMED_OUT,
+    "OUT_OF_MEMORY": JobState.OUT_OF_MEMORY,
+    "NODE_FAIL": JobState.NODE_FAILED,
+    "BOOT_FAIL": JobState.NODE_FAILED,
+    "PREEMPTED": JobState.NODE_FAILED,
+    "CANCELLED": JobState.CANCELLED,
+}
+
+_NEVER: Final = frozenset(
+    {"DependencyNeverSatisfied", "launch_failed_requeued_held", "JobHoldMaxRequeue"}
+)
+"""Reasons to wait that will not pass."""
+
+_UNCLEAR: Final = re.compile(
+    r"unable to contact|timed out|connection refused|zero bytes|communication|unexpected message"
+    r"|transport endpoint|try again later|broken pipe|connection reset",
+    re.IGNORECASE,
+)
+
+_BUSY: Final = re.compile(
+    r"MaxSubmit|MaxJobCount|temporarily unable to accept|RPC rate", re.IGNORECASE
+)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class SlurmEngine:
+    """Submits jobs to Slurm, with ``sbatch``, ``squeue`` and ``scancel``.
+
+    Args:
+      options: arguments of ``sbatch`` for every job, such as ``"--partition=long"``.
+      environment: variables for the commands, such as ``SLURM_CONF``.
+    """
+
+    options: Sequence[str] = ()
+    environment: Mapping[str, str] = attrs.field(factory=dict)
+
+    job_id = '"$SLURM_JOB_ID"'
+    supervises = True
+
+    @property
+    def reserved(self) -> frozenset[int]:
+        """None: to Slurm, all exit statuses are alike."""
+        return frozenset()
+
+    def submit(self, token: str, wrapper: str, spec: JobSpec, output: str) -> Command:
+        """Call ``sbatch``, with the wrapper on its standard input."""
+        arguments = ["sbatch", "--parsable", f"--job-name={token}"]
+        arguments += [f"--output={output}.out", f"--error={output}.err"]
+        if spec.name:
+            arguments.append(f"--comment={spec.name}")
+        if spec.cpus is not None:
+            arguments.append(f"--cpus-per-task={spec.cpus}")
+        if spec.memory is not None:
+            arguments.append(f"--mem={spec.memory}M")
+        if spec.seconds is not None:
+            minutes, seconds = divmod(math.ceil(spec.seconds), 60)
+            arguments.append(f"--time={minutes}:{seconds:02}")
+        return self._command([*arguments, *self.options, *spec.options], wrapper)
+
+    def read_submitted(self, reply: Reply) -> Answer:
+        """Read the number of the job, or why there is none."""
+        number = reply.out.strip().partition(";")[0]
+        if reply.status == 0:
+            return Taken(number) if number.isdecimal() else Unclear(reply.said)
+        if _BUSY.search(reply.err):
+            return Busy(reply.said)
+        if reply.status < 0 or _UNCLEAR.search(reply.err):
+            return Unclear(reply.said)
+        return Refused(reply.said)
+
+    def poll(self) -> Command:
+        """Call ``squeue`` for all our jobs, also those that have ended."""
+        columns = ",".join(f"{name}:{width}" for name, width in _WIDTHS.items())
+        return self._command(["squeue", "-h", "-r", "-t", "all", "--me", "-O", columns])
+
+    def read_poll(self, reply: Reply) -> Iterable[Sighting]:
+        """Read the columns of ``squeue``."""
+        if reply.status:
+            raise Unreadable(reply.said)
+        return [_sighting(_columns(line)) for line in reply.out.splitlines() if line.strip()]
+
+    def cancel(self, ids: Sequence[str]) -> Command:
+        """Call ``scancel``."""
+        return self._command(["scancel", "-Q", *ids])
+
+    def account(self, jobs: Sequence[tuple[str, str]]) -> Command:
+        """Call ``sacct``."""
+        numbers = ",".join(number for number, _ in jobs)
+        fields = "JobIDRaw,JobName,State,ExitCode,Start,End,NodeList"
+        return self._command(["sacct", "-n", "-P", "-X", "-j", numbers, "-o", fields])
+
+    def read_account(self, reply: Reply) -> Iterable[Sighting]:
+        """Read the lines of ``sacct``; there are none where the site keeps no accounts."""
+        if "accounting storage is disabled" in reply.err or reply.status == 127:
+            return ()
+        if reply.status:
+            raise Unreadable(reply.said)
+        return [_accounted(line.split("|")) for line in reply.out.splitlines()]
+
+    def _command(self, arguments: Sequence[str], stdin: str = "") -> Command:
+        return Command(arguments, stdin, self.environment)
+
+
+def _columns(line: str) -> dict[str, str]:
+    found, start = {}, 0
+    for name, width in _WIDTHS.items():
+        found[name] = line[start : start + width].strip()
+        start += width
+    return found
+
+
+def _sighting(columns: Mapping[str, str]) -> Sighting:
+    word, reason = columns["State"], columns["Reason"]
+    number, token = columns["JobArrayID"], columns["Name"]
+    reason = "" if reason == "None" else reason
+    if word in _ENDED:
+        return Sighting(number, token, _end(_ENDED[word], columns, reason))
+    if word not in _PENDING:
+        running = JobResult(state=JobState.RUNNING, reason=reason)
+        return Sighting(number, token, running, "" if word in _RUNNING else word)
+    state = JobState.STUCK if reason in _NEVER else JobState.PENDING
+    return Sighting(number, token, JobResult(state=state, reason=reason))
+
+
+def _end(state: JobState, columns: Mapping[str, str], reason: str) -> JobResult:
+    wait_status = columns["exit_code"]
+    result = result_of_wait(state, int(wait_status) if wait_status.isdecimal() else 0, reason)
+    return attrs.evolve(
+        result,
+        started=_time(columns["StartTime"]),
+        ended=_time(columns["EndTime"]),
+        node=columns["NodeList"],
+    )
+
+
+def _accounted(fields: Sequence[str]) -> Sighting:
+    number, token, words, ending, started, ended, node = fields[:7]
+    state = _ENDED.get(words.split()[0], JobState.RUNNING)
+    exit_status, _, ended_by = ending.partition(":")
+    wait_status = int(exit_status) << 8 | int(ended_by or 0)
+    result = result_of_wait(state, wait_status)
+    return Sighting(
+        number,
+        token,
+        attrs.evolve(result, started=_time(started), ended=_time(ended), node=node),
+    )
+
+
+def _time(text: str) -> float | None:
+    """Return the Unix time of a local time; ``None`` for "N/A" and the like."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None

@@ -1,0 +1,276 @@
+"""`Tracker`: what is known of each job, and what a poll says about it. Nothing here does I/O.
+
+A poll is taken in steps, as each may need another command:
+
+1. `see`: what the controller lists. A job that has ended, or that is missing, has its files read.
+2. `settle`: what the files say. A job that stays missing is looked for in the accounts.
+3. `close`: what the accounts say. What nobody knows of is lost, but not before some seconds.
+
+A poll that fails is not taken at all, so it changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Final, final
+
+import attrs
+import trio
+
+from ._engine import Sighting
+from ._jobs import JobResult, JobState
+from ._script import Left
+
+_YOUNG: Final = 2.0
+"""Seconds in which a controller may not yet list a job that it has taken."""
+
+_MISSES: Final = 3
+"""Polls in a row that a job has to be missing from."""
+
+_LOOKS: Final = 4
+"""Looks for a job after an unclear answer. With one, jobs of a backlog came after it."""
+
+_BETWEEN_LOOKS: Final = 1.0
+"""Seconds between two of these looks."""
+
+_CANCEL_AGAIN: Final = 15.0
+"""Seconds after which a job that still runs is cancelled again."""
+
+_BACK_OFF: Final = 15.0
+"""The longest time between two polls that fail, in seconds."""
+
+_COSTLY: Final = 60.0
+"""The longest time between two polls because they cost so much, in seconds."""
+
+_ENDED_BY_THE_CLUSTER: Final = frozenset(set(JobState) - {JobState.COMPLETED, JobState.FAILED})
+
+
+@final
+@attrs.define(eq=False)
+class Tracked:
+    """What is known of one job."""
+
+    token: str
+    id: str = ""
+    """The number at the controller; empty as long as it is not known."""
+    born: float = 0.0
+    """When it was taken or attached."""
+    state: JobState = JobState.PENDING
+    result: JobResult | None = None
+    """How it ended."""
+    ended: trio.Event = attrs.field(factory=trio.Event)
+    found: trio.Event = attrs.field(factory=trio.Event)
+    """Set when a search is over; then `id` is the number, or empty if there is no such job."""
+    searched: bool = False
+    """Whether it is being looked for, after an unclear answer."""
+    looks: int = 0
+    looked: float = -math.inf
+    missing: int = 0
+    missed: float = math.inf
+    """Since when it is missing."""
+    ending: JobResult | None = None
+    """The end that the controller tells of."""
+    cancelled: float | None = None
+    """When we last cancelled it."""
+    detached: bool = False
+    """Whether it goes on when the program ends."""
+    doubles: tuple[str, ...] = ()
+    """Other jobs with this token that are there."""
+
+    def take(self, number: str, now: float) -> None:
+        """Note the number of the job."""
+        self.id, self.born = number, now
+        self.searched, self.missing, self.missed, self.ending = False, 0, math.inf, None
+        self.found.set()
+
+    def look_for(self) -> trio.Event:
+        """Begin a search, and return the event that is set at its end."""
+        self.searched, self.looks, self.looked = True, 0, -math.inf
+        self.found = trio.Event()
+        return self.found
+
+    def end(self, result: JobResult) -> None:
+        """Note the end of the job."""
+        if self.cancelled is not None and result.state in (JobState.FAILED, JobState.LOST):
+            result = attrs.evolve(result, state=JobState.CANCELLED)
+        self.state, self.result = result.state, result
+        self.ended.set()
+
+
+@final
+@attrs.frozen
+class Seen:
+    """What is to be done after a list was read."""
+
+    news: bool
+    """Whether the state of a job has changed."""
+    ask: list[Tracked]
+    """The jobs whose files are to be read."""
+    stuck: list[str]
+    """The numbers of jobs to cancel: they never end, or go on though they were cancelled."""
+
+
+@final
+@attrs.define(eq=False)
+class Tracker:
+    """Knows the jobs that have not ended."""
+
+    lost_after: float
+    """For how many seconds a job has to be missing before it is lost."""
+    jobs: dict[str, Tracked] = attrs.field(init=False, factory=dict)
+    """By token."""
+
+    @property
+    def searching(self) -> bool:
+        """Whether any job is being looked for."""
+        return any(job.searched for job in self.jobs.values())
+
+    @property
+    def watching(self) -> bool:
+        """Whether there is anything to poll for."""
+        return any(job.id or job.searched for job in self.jobs.values())
+
+    def add(self, job: Tracked) -> None:
+        """Begin to track a job."""
+        if job.token in self.jobs:
+            raise ValueError(f"job {job.token!r} is tracked already: attach it once")
+        self.jobs[job.token] = job
+
+    def see(self, sightings: Iterable[Sighting], now: float) -> Seen:
+        """Take in what the controller lists."""
+        listed: dict[str, list[Sighting]] = {}
+        for sighting in sightings:
+            if sighting.token in self.jobs:
+                listed.setdefault(sighting.token, []).append(sighting)
+        seen = Seen(False, [], [])
+        changed = False
+        for job in self.jobs.values():
+            if not job.id and not job.searched:
+                continue  # it is being submitted
+            before = job.state
+            _see_one(job, listed.get(job.token, []), now, seen)
+            changed = changed or job.state is not before
+        return attrs.evolve(seen, news=changed or bool(seen.ask))
+
+    def settle(
+        self, asked: Iterable[Tracked], left: Mapping[str, Left], now: float
+    ) -> list[Tracked]:
+        """Take in what files say; return the jobs to look for in the accounts."""
+        return [job for job in asked if self._settle_one(job, left.get(job.token, Left()), now)]
+
+    def _settle_one(self, job: Tracked, left: Left, now: float) -> bool:
+        if job.searched:
+            self._search(job, left, now)
+        elif left.result is not None:
+            self._end(job, merged(job.ending, left.result))
+        elif job.ending is not None:
+            if left.claim and left.claim != job.id:
+                job.take(left.claim, now)  # ours was the double that ended at once
+            else:
+                self._end(job, job.ending)
+        else:
+            return job.missing >= _MISSES
+        return False
+
+    def close(self, missing: Iterable[Tracked], accounts: Iterable[Sighting], now: float) -> None:
+        """Take in what the accounts say; give up what has been missing for long."""
+        ends = {(each.token, each.id): each.result for each in accounts if each.result.state.ended}
+        for job in missing:
+            if result := ends.get((job.token, job.id)):
+                self._end(job, result)
+            elif now - job.missed >= self.lost_after or job.cancelled is not None:
+                self._end(job, JobResult(state=JobState.LOST, reason="no trace of it is left"))
+
+    def _search(self, job: Tracked, left: Left, now: float) -> None:
+        if left.claim:
+            job.take(left.claim, now)
+        elif now - job.looked >= _BETWEEN_LOOKS:
+            job.looks, job.looked = job.looks + 1, now
+            if job.looks >= _LOOKS:
+                job.searched = False
+                job.found.set()
+
+    def _end(self, job: Tracked, result: JobResult) -> None:
+        job.end(result)
+        del self.jobs[job.token]
+
+
+def _see_one(job: Tracked, listed: list[Sighting], now: float, seen: Seen) -> None:
+    if not listed:
+        if not job.searched and now - job.born >= _YOUNG:
+            job.missing, job.missed = job.missing + 1, min(job.missed, now)
+        seen.ask.append(job)
+        return
+    ours = [each for each in listed if each.id == job.id] or listed
+    live = [each for each in ours if not each.result.state.ended] or ours
+    sighting = live[0]
+    if sighting.id != job.id:
+        job.take(sighting.id, now)
+    job.missing, job.missed, job.ending = 0, math.inf, None
+    job.doubles = tuple(each.id for each in listed if each.id != job.id)
+    if sighting.result.state.ended:
+        job.ending = sighting.result
+        seen.ask.append(job)
+        if sighting.result.state is JobState.STUCK:
+            seen.stuck.append(job.id)
+        return
+    job.state = sighting.result.state
+    if job.cancelled is not None and now - job.cancelled >= _CANCEL_AGAIN:
+        job.cancelled = now
+        seen.stuck.extend([job.id, *job.doubles])
+
+
+def merged(told: JobResult | None, left: JobResult) -> JobResult:
+    """Return an end from what the controller tells and what the job has left.
+
+    The job knows what it exited with, and the controller why it was ended. If a node failed just
+    after the job, the job has ended well all the same.
+    """
+    if told is None:
+        return left
+    survived = told.state is JobState.NODE_FAILED and left.state is JobState.COMPLETED
+    by_cluster = told.state in _ENDED_BY_THE_CLUSTER and not survived
+    state = told.state if by_cluster else left.state
+    return attrs.evolve(left, state=state, reason=told.reason)
+
+
+@final
+@attrs.define(eq=False)
+class Interval:
+    """How long to wait before the next poll.
+
+    The shortest time after news, and half as long again after each poll without any. What a poll
+    costs, be it time or a turn in the budget, may be a fifth of the time at most. After a poll
+    that failed, it is doubled, up to fifteen seconds.
+    """
+
+    least: float
+    most: float
+    seconds: float = attrs.field(init=False)
+    """What to wait if nothing new comes."""
+    soonest: float = attrs.field(init=False)
+    """What to wait at least, whatever comes."""
+    failures: int = attrs.field(init=False, default=0)
+
+    def __attrs_post_init__(self) -> None:
+        self.seconds = self.soonest = self.least
+
+    def after_news(self, cost: float) -> None:
+        """Note a poll with news, which took ``cost`` seconds."""
+        self._after(self.least, cost)
+
+    def after_nothing(self, cost: float) -> None:
+        """Note a poll without news, which took ``cost`` seconds."""
+        self._after(min(self.seconds * 1.5, self.most), cost)
+
+    def _after(self, seconds: float, cost: float) -> None:
+        self.failures = 0
+        self.soonest = max(self.least, min(4 * cost, _COSTLY))
+        self.seconds = max(seconds, self.soonest)
+
+    def after_failure(self) -> None:
+        """Note a poll that failed."""
+        self.failures += 1
+        pause = max(1.0, self.least) * 2.0 ** min(self.failures - 1, 4)
+        self.seconds = self.soonest = min(_BACK_OFF, pause)
