@@ -342,3 +342,9 @@ def test_what_grid_engine_is_asked() -> None:
 def test_the_text_of_a_result(result: JobResult, text: str) -> None:
     """For people."""
     assert str(result) == text
+
+
+def test_statuses_that_an_engine_keeps_for_itself() -> None:
+    """A Grid Engine queues a job again that exits with 99, and stops one that exits with 100."""
+    assert SGE.reserved == {99, 100}
+    assert SLURM.reserved == LOCAL.reserved == frozenset()

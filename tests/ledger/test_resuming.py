@@ -11,6 +11,7 @@ from trio.testing import MockClock
 
 from testkit.ledgers import Noted, entries, holds, run
 from trio_turnstile import (
+    Aborted,
     ConcurrentError,
     DeadLetter,
     Limiter,
@@ -225,3 +226,43 @@ async def test_an_operation_learns_that_it_is_skipped(tmp_path: Path) -> None:
     report = await run(tmp_path / "db", [Learns("a", log), Learns("b", log), Learns("a", log)])
     assert log == ["a skipped", "b skipped", "a skipped"]
     assert (report.skipped, report.failed) == (1, 2)
+
+
+async def test_a_fresh_ledger_forgets(tmp_path: Path) -> None:
+    """All is done again, with any fingerprint, and what other runs in the file have done stays."""
+    path, log = tmp_path / "db", list[str]()
+    async with open_ledger(path, run="other") as ledger:
+        await run_phases([Noted("a", [])], limiter=1, ledger=ledger)
+    await run(path, [Noted("a", [])])
+    async with open_ledger(path, fresh=True, fingerprint="changed") as ledger:
+        report = await run_phases([Noted("a", log)], limiter=1, ledger=ledger)
+    assert_conserved(report)
+    assert (report.completed, log) == (1, of("a"))
+    assert entries(path, "other").keys() == {"a"}
+
+
+async def test_what_is_left_is_named_and_begun_later(tmp_path: Path) -> None:
+    """Operations that were left are entries of the ledger; known ones stay as they are."""
+    path = tmp_path / "db"
+    await run(path, [Noted("a", [])])
+    async with open_ledger(path) as ledger:
+        await ledger.leave(["a", "b"])
+    found = entries(path)
+    assert {name: found[name].outcome for name in found} == {"a": "completed", "b": "left"}
+    report = await run(path, [Noted("a", []), Noted("b", [])])
+    assert (report.skipped, report.completed) == (1, 1)
+
+
+async def test_with_a_rate_wrong_operations_are_refused_too(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """Looking them up before the rate hides no error."""
+
+    class Numbered(Noted):
+        identity = 3  # type: ignore[assignment]
+
+    rate = RateLimiter(10)
+    report = await run(tmp_path / "db", [Numbered("", []), Noted("a", [])], rate=rate)
+    assert (report.failed, report.completed) == (1, 1)
+    with pytest.raises(Aborted):
+        await run(tmp_path / "db", ["b"], rate=rate)

@@ -480,3 +480,24 @@ def test_any_pipeline_tells_of_each_item_once_and_truly(seed: int, with_batch: b
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
     assert told.outcomes() == {item: planned.outcome(item) for item in planned.items}
+
+
+async def test_an_item_that_succeeds_at_last_is_completed(autojump_clock: MockClock) -> None:
+    """The errors of attempts before the one that went well are nothing to be told of."""
+    attempts: Counter[int] = Counter()
+
+    async def works_later(item: int) -> int:
+        await trio.lowlevel.checkpoint()
+        attempts[item] += 1
+        if attempts[item] < 3:
+            raise ValueError(item)
+        return item
+
+    told = Told()
+    await (
+        Producer([1, 2], on_settled=told.append)
+        | Processor(works_later, on_error=Retry(5), limiter=1)
+        | Consumer(takes(0), limiter=1)
+    ).run()
+    assert told.outcomes() == {1: "completed", 2: "completed"}
+    assert [settled.error for settled in told] == [None, None]

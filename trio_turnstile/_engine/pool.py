@@ -14,6 +14,7 @@ waits for a token, backs off, cleans up, or is finished and not yet passed on.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from functools import partial
 from time import perf_counter
@@ -56,6 +57,7 @@ class WorkerPool(Generic[T]):
       rate: if given, how many items may be begun each second.
       books: where to book how items end, if not in ``counts``.
       turn: for how many seconds a worker goes on that need not wait for anything.
+      admits_in_turn: whether no item is received while another one is being admitted.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class WorkerPool(Generic[T]):
         rate: RateLimiter | None = None,
         books: Books[T] | None = None,
         turn: float = 0.0,
+        admits_in_turn: bool = False,
     ) -> None:
         self._source = source
         self._handler = handler
@@ -80,6 +83,7 @@ class WorkerPool(Generic[T]):
         self._state = state
         self._rate = rate
         self._turn = turn
+        self._admits_in_turn = admits_in_turn
         # A handler with steps after the first gives each token back early: the foreman would
         # be told of each.
         keeps_tokens = handler.admit is None and handler.leave is None
@@ -134,6 +138,8 @@ class WorkerPool(Generic[T]):
         settle = self._books.settle
         handler = self._handler
         admit, handle = handler.admit, handler.handle
+        if admit is not None and self._admits_in_turn:
+            admit = partial(self._admit_in_turn, admit)
         follow, leave = handler.follow, handler.leave
         acquire, release = tokens.acquire_nowait, tokens.release
         context = copy_context()
@@ -215,6 +221,15 @@ class WorkerPool(Generic[T]):
                 await self._breathe(slot)
             if context != copy_context():  # a pointer is compared, while nobody sets a variable
                 await self._renew_context(context)
+
+    async def _admit_in_turn(
+        self, admit: Callable[[T, Slot], Awaitable[bool]], item: T, slot: Slot
+    ) -> bool:
+        self._crew.idle()
+        try:
+            return await admit(item, slot)
+        finally:
+            self._crew.no_longer_idle()
 
     async def _wait_for_item(self) -> T:
         self._crew.idle()

@@ -132,6 +132,7 @@ async def run_phases(
             window=Window(counts, window, following(limiters)),
             state=state,
             rate=rate,
+            admits_in_turn=True,
         )
         state.at_drain(pool.stop_source)
         await _carry_out(
