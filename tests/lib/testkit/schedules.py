@@ -35,6 +35,7 @@ from trio_turnstile import (
     Turnstile,
     open_turnstile,
 )
+from trio_turnstile._pipelines import run as pipeline_run
 from trio_turnstile._pipelines import stages as pipeline_stages
 from trio_turnstile.limits import AIMDLimit, VegasLimit
 from trio_turnstile.testing import assert_conserved
@@ -407,6 +408,11 @@ def _pressing(strike: Strike | None) -> Iterator[Press]:
         yield press
 
 
+def _set_turn(seconds: float) -> None:
+    for module in (pipeline_stages, pipeline_run):  # a constant of the one, imported by the other
+        vars(module)["TURN"] = seconds
+
+
 @contextmanager
 def _in_fixed_order(seed: int) -> Iterator[None]:
     """Let trio run its tasks in an order that follows from the seed.
@@ -417,11 +423,12 @@ def _in_fixed_order(seed: int) -> Iterator[None]:
     before, state = core._ALLOW_DETERMINISTIC_SCHEDULING, core._r.getstate()
     core._ALLOW_DETERMINISTIC_SCHEDULING = True
     core._r.seed(seed)
-    turn, pipeline_stages.TURN = pipeline_stages.TURN, random.Random(seed).choice([0.0, math.inf])
+    turn, never_or_at_once = pipeline_stages.TURN, random.Random(seed).choice([0.0, math.inf])
+    _set_turn(never_or_at_once)
     try:
         yield
     finally:
-        pipeline_stages.TURN = turn
+        _set_turn(turn)
         core._ALLOW_DETERMINISTIC_SCHEDULING = before
         core._r.setstate(state)
 
