@@ -147,10 +147,12 @@ async def test_leaving_the_cluster_cancels_what_is_not_detached(tmp_path: Path) 
     """What is detached goes on, and can be attached later by its name and number."""
     async with cluster_of(tmp_path) as cluster:
         left = await cluster.submit(JobSpec("sleep 99"))
-        kept = await cluster.submit(JobSpec("sleep 1; exit 4"))
+        wait = f"until [ -e {tmp_path}/go ]; do sleep 0.1; done"
+        kept = await cluster.submit(JobSpec(f"{wait}; exit 4"))
         kept.detach()
     await until_gone(left)
     assert going_on(kept)
+    (tmp_path / "go").touch()
     async with cluster_of(tmp_path) as cluster:
         again = cluster.attach(kept.token, kept.id)
         assert (await again.wait()).exit_status == 4
