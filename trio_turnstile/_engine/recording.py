@@ -8,7 +8,10 @@ from typing import Any, Literal, Protocol, TypeAlias, final
 
 import attrs
 
+from trio_turnstile._errors import describe
+
 from .counts import Fate
+from .run_state import RunState
 
 Differences: TypeAlias = Mapping[str, tuple[str | None, str | None]]
 """For each name in a fingerprint that differs, the text before and now; ``None`` for no text."""
@@ -117,3 +120,9 @@ def recording(ledger: RunLedger | None) -> AbstractAsyncContextManager[Recorder 
             f"ledger must be a Ledger, such as open_ledger(path) gives to its block, not {ledger!r}"
         )
     return ledger.recording()
+
+
+def stop_for_ledger(state: RunState, error: LedgerError, item: object = None) -> None:
+    """Stop a run soon, as its ledger cannot be written. All who meet with that may call it."""
+    if not any(isinstance(each.__cause__, LedgerError) for each in state.fatal):
+        state.stop(describe(error, item=item, phase="ledger"), "soon")

@@ -17,9 +17,8 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._engine.counts import Fate
-from trio_turnstile._engine.recording import Beginning, LedgerError, Recorder
+from trio_turnstile._engine.recording import Beginning, LedgerError, Recorder, stop_for_ledger
 from trio_turnstile._engine.slot import Slot
-from trio_turnstile._errors import describe
 from trio_turnstile._texts import shown, shown_error
 from trio_turnstile._util import refuse_stray, unprotected
 
@@ -250,18 +249,18 @@ class RecordedRunner:
             raise
 
     async def _end(self, operation: Scalable, slot: Slot, record: _Record) -> None:
-        if _goes_on(operation, slot):
-            return await self._recorder.flush()
         error = None if slot.fate is Fate.COMPLETED else record.error
         try:
-            await self._recorder.end(record.number, slot.fate, error)
+            if _goes_on(operation, slot):
+                await self._recorder.flush()
+            else:
+                await self._recorder.end(record.number, slot.fate, error)
         except LedgerError as lost:
             self._lost(lost, operation)
 
     def _lost(self, error: LedgerError, operation: Scalable) -> None:
         """Stop the run, once, as the ledger cannot be written."""
-        if not any(isinstance(each.__cause__, LedgerError) for each in self._runner.state.fatal):
-            self._runner.state.stop(describe(error, item=operation, phase="ledger"), "soon")
+        stop_for_ledger(self._runner.state, error, operation)
 
 
 def _goes_on(operation: Scalable, slot: Slot) -> bool:

@@ -15,7 +15,13 @@ from trio.lowlevel import enable_ki_protection
 from trio_turnstile._engine.buffer import failure_of
 from trio_turnstile._engine.read_ahead import SourceEnded, receive_from
 from trio_turnstile._engine.recorded_source import Identity, read_recorded
-from trio_turnstile._engine.recording import LedgerError, Recorder, RunLedger, recording
+from trio_turnstile._engine.recording import (
+    LedgerError,
+    Recorder,
+    RunLedger,
+    recording,
+    stop_for_ledger,
+)
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import lent_tokens
 from trio_turnstile._engine.source import RunSource
@@ -183,8 +189,7 @@ async def _flush(recorder: Recorder, state: RunState) -> None:
     try:
         await recorder.flush()
     except LedgerError as error:
-        if not any(isinstance(each.__cause__, LedgerError) for each in state.fatal):
-            state.stop(describe(error, item=None, phase="ledger"), "soon")
+        stop_for_ledger(state, error)
 
 
 def _figures(report: PipelineReport) -> str:
