@@ -17,7 +17,7 @@ from trio_turnstile.cli._template import Template, quote, quote_visibly
 
 BASH = shutil.which("bash")
 SHELLS = ["/bin/sh", *([f"{BASH} --posix", BASH] if BASH else [])]
-SHELLS += filter(None, map(shutil.which, ("mksh", "ksh93")))
+SHELLS += [mksh] if (mksh := shutil.which("mksh")) else []
 
 INPUTS = st.binary(max_size=40).map(lambda data: os.fsdecode(data.replace(b"\0", b"")))
 """Any input: bytes other than NUL, whether they are text or not."""
