@@ -24,6 +24,7 @@ from trio_turnstile.limits import LimitPolicy
 
 from .actions import Action, check_action
 from .actuator import LimitActuator
+from .breaking import CallBound
 from .census import Census
 from .dispatcher import Dispatcher
 from .events import Decision, Signal
@@ -106,6 +107,7 @@ class Turnstile:
         policy: LimitPolicy | None = None,
         enforce: bool = True,
         overload: On = OVERLOAD,
+        breaker: CallBound | None = None,
         max_waiting: int | None = None,
     ) -> Limiter:
         """Make a limiter in this turnstile; for the arguments see `Limiter`.
@@ -121,6 +123,7 @@ class Turnstile:
                 policy=policy,
                 enforce=enforce,
                 overload=overload,
+                breaker=breaker,
                 max_waiting=max_waiting,
             )
         )
