@@ -40,12 +40,15 @@ if TYPE_CHECKING:
         Reason,
         Signal,
         Snapshot,
+        Totals,
         log_decisions,
     )
     from ._limiting.history import History
     from ._limiting.instant import Instant
     from ._limiting.limiter import Limiter
     from ._limiting.live_run import (
+        CallOutcome,
+        DurationObserver,
         ErrorNoted,
         LiveRun,
         RunClosed,
@@ -87,6 +90,7 @@ __all__ = [
     "Bound",
     "Breaker",
     "BreakerState",
+    "CallOutcome",
     "Channels",
     "ConcurrentError",
     "Consumer",
@@ -94,6 +98,7 @@ __all__ = [
     "Decision",
     "Discard",
     "Divert",
+    "DurationObserver",
     "ErrorNoted",
     "ErrorPolicy",
     "Event",
@@ -153,6 +158,7 @@ __all__ = [
     "StepReport",
     "Stop",
     "Throttle",
+    "Totals",
     "Turnstile",
     "Verdict",
     "Watcher",
@@ -190,13 +196,14 @@ if not TYPE_CHECKING:  # pragma: no branch
         "._limiting.alarms": "alarm cpu_alarm load_alarm loop_lag_alarm memory_alarm",
         "._limiting.events": (
             "Bound Decision Event LimiterClosed LimiterOpened LimiterStatistics Load "
-            "Reason Signal Snapshot log_decisions"
+            "Reason Signal Snapshot Totals log_decisions"
         ),
         "._limiting.history": "History",
         "._limiting.instant": "Instant",
         "._limiting.limiter": "Limiter",
         "._limiting.live_run": (
-            "ErrorNoted LiveRun RunClosed RunKind RunOpened RunReport RunStage"
+            "CallOutcome DurationObserver ErrorNoted LiveRun RunClosed RunKind RunOpened RunReport "
+            "RunStage"
         ),
         "._limiting.observers": "Observation Observer",
         "._limiting.override": "Override",

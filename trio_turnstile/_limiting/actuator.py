@@ -217,7 +217,7 @@ class LimitActuator:
         """Let time pass; return when to call again, on trio's clock."""
         if self.closed:
             return math.inf
-        if self._controller.has_to_do(now):
+        if now >= self._controller.next_tick or self._controller.stale:
             tokens = self._sack.statistics()
             self._apply(self._controller.tick(now, tokens.borrowed_tokens, tokens.tasks_waiting))
         return self._controller.next_tick

@@ -9,7 +9,7 @@ The limit is the least of *named bounds*:
   minimum;
 - ``override``, while somebody has set the limit past every rule, stands in place of the two;
 - ``pause`` is 0 while the limiter is paused;
-- ``breaker``, if there is one that is not closed, is what it allows in an outage;
+- ``breaker``, while one is not closed, is what it allows;
 - ``withheld`` is the least of the others, less the tokens that are withheld. A call that is
   refused with a time to wait keeps its token out of use for so long. So one caller who is
   always refused costs one token, and an outage stops everybody.
@@ -83,9 +83,8 @@ class LimitController:
         if self.policy is not None and self.enforce:
             self._set("policy", self._proposed(self.policy), {"reason": "initial"})
         self.limit = self._least()
-        self._shadow = (
-            self.ceiling if self.policy is None else min(self.ceiling, self._proposed(self.policy))
-        )
+        proposed = math.inf if self.policy is None else self._proposed(self.policy)
+        self._shadow = min(self.ceiling, proposed)
 
     @property
     def cap(self) -> float:
@@ -105,13 +104,22 @@ class LimitController:
         if cap == self.cap:
             end = Reason.AT_CEILING if signal is Signal.UP else Reason.AT_MINIMUM
             return self._decide(end, now, signal, asker=asker)
-        hold_left = self._changed_at + self.throttle.hold - now
+        hold_left = self.hold_left(now)
         if hold_left > 0:
             return self._decide(Reason.HOLDING, now, signal, {"hold_left": hold_left}, asker)
         self._changed_at = now
         why = {"reason": "signal", "signal": signal.value, "time": now, **asker.why}
         self._set("cap", cap, why)
         return self._decide(Reason.SIGNAL, now, signal, asker=asker)
+
+    def hold_left(self, now: float) -> float:
+        """Return for how many seconds signals are refused yet; 0 for none."""
+        return max(0.0, self._changed_at + self.throttle.hold - now)
+
+    @property
+    def proposal(self) -> float | None:
+        """What the policy proposes, in whole tokens; ``None`` if there is no policy."""
+        return None if self.policy is None else self._proposed(self.policy)
 
     def assign(self, tokens: float, now: float) -> Decision:
         """Set the limit as the program says: at once, past every rule, ending all that holds it.
@@ -177,9 +185,8 @@ class LimitController:
         if tokens == self._broken_to:
             return None
         why = self.breaker.why()
-        if tokens == math.inf:
-            del self._bounds["breaker"]
-        else:
+        self._bounds.pop("breaker", None)
+        if tokens < math.inf:
             self._set("breaker", tokens, why)
         return self._decide(Reason.BREAKER, now, evidence=why)
 
@@ -216,8 +223,8 @@ class LimitController:
             return self._use_again(now)
         if self.breaker is not None:
             self.breaker.tick(now)
-            if (decision := self.heed_breaker(now)) is not None:
-                return decision
+            if self.breaker.tokens != self._broken_to:
+                return self.heed_breaker(now)
         if self.override is not None and now >= self.override.until:
             return self.release(now)
         if self.policy is None:
@@ -238,11 +245,6 @@ class LimitController:
         others = (b.tokens for name, b in self._bounds.items() if name not in _DERIVED)
         return max(0, min(proposed, *others) - len(self._withheld)) != self.limit
 
-    def has_to_do(self, now: float) -> bool:
-        """Whether `tick` has something to do by now."""
-        is_behind = self.breaker is not None and self.breaker.tokens != self._broken_to
-        return now >= self.next_tick or self.stale or is_behind
-
     @property
     def _broken_to(self) -> float:
         bound = self._bounds.get("breaker")
@@ -255,8 +257,11 @@ class LimitController:
         use_again_at = self._withheld[0] if self._withheld else math.inf
         policy_at = math.inf if self.policy is None else self._next_policy_tick
         release_at = math.inf if self.override is None else self.override.until
-        probe_at = math.inf if self.breaker is None else self.breaker.next_tick
-        return min(resume_at, use_again_at, policy_at, release_at, probe_at)
+        breaker_at = math.inf
+        if self.breaker is not None:
+            is_heeded = self.breaker.tokens == self._broken_to
+            breaker_at = self.breaker.next_tick if is_heeded else -math.inf
+        return min(resume_at, use_again_at, policy_at, release_at, breaker_at)
 
     # ---- inside ----
 
