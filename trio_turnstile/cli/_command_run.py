@@ -30,7 +30,8 @@ from ._plan import Plan
 from ._printer import Printer
 from ._process import CommandFailed
 from ._progress import Progress, ProgressSnapshot
-from ._shell import RunContext, ShellOperation
+from ._run_context import RunContext
+from ._shell import ShellOperation
 from ._signals import heeded
 from ._slots import Slots
 from ._stopping import Stopping, UnlessStopping
