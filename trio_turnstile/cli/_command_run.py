@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from tempfile import gettempdir
-from typing import Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Literal, TypeAlias, final
 
 import trio
 
@@ -38,6 +38,9 @@ from ._stopping import Stopping, UnlessStopping
 from ._summary import Summary
 from ._time_limit import make_time_limit
 
+if TYPE_CHECKING:
+    from ._jobs import Jobs
+
 ERRORS_SHOWN = 20
 """How many errors the summary shows."""
 
@@ -60,6 +63,8 @@ class CommandRun:
 
     manager: Manager
     """The run itself; `run_operations` gives it."""
+    jobs: Jobs | None = None
+    """The jobs that do the work, while the cluster is open, if that is asked for."""
 
     def __init__(self, plan: Plan, progress: Progress, ledger: Ledger | None) -> None:
         self.leftovers = Leftovers()
@@ -171,6 +176,7 @@ class CommandRun:
             on_cleanup=self._halt_if_due,
             slots=self.slots if plan.uses_slots else None,
             on_end=self._halt_at_goal,
+            jobs=self.jobs,
         )
 
     async def print_outputs(self) -> None:
@@ -196,12 +202,19 @@ class CommandRun:
                 turnstile.down()
             elif self._stop_signal is None:
                 self._stop_signal = signal.Signals(signum)
-                self._drain(
-                    f"{self._stop_signal.name}: starting nothing more, "
-                    "and letting running operations finish; a second signal cancels them"
-                )
+                self._drain(f"{self._stop_signal.name}: {self._rest()}")
             else:
                 self._cancel()
+
+    def _rest(self) -> str:
+        """Leave jobs running if that is asked for; return what becomes of operations that run."""
+        if self._plan.jobs is not None and self._plan.jobs.detach:
+            self._stopping.leave_jobs()
+            return "leaving the jobs running; the same command goes on with them"
+        return (
+            "starting nothing more, and letting running operations finish; a second signal "
+            "cancels them"
+        )
 
     async def watch_for_halt(self) -> None:
         """Stop, and tell the user, when failures halt the run."""
@@ -228,6 +241,7 @@ class CommandRun:
             skipped=self.manager.skipped + self._inputs.skipped,
             total=self._plan.inputs.total,
             state=self._state,
+            cluster="" if self.jobs is None else self.jobs.describe(),
             why=self._why(),
         )
 
@@ -246,6 +260,7 @@ class CommandRun:
         return Summary(
             completed=report.completed,
             failed=report.failed + len(given_up),
+            left_running=sum(each.goes_on for each in cut_off),
             skipped=report.skipped + self._inputs.skipped,
             started=report.received - len(not_started) - report.skipped,
             total=inputs.total,

@@ -85,15 +85,18 @@ class LimitOptions:
         Sequence[int] | None, Parameter(negative=(), validator=Number(gte=1, lte=255))
     ] = None
 
-    def make_limiter(self) -> Limiter:
+    def make_limiter(self, usual: int) -> Limiter:
         """Return the limiter of a run.
+
+        Args:
+          usual: the limit at the start if none is given.
 
         Raises:
           UsageError: if the options contradict each other.
         """
         if self.overload and self.adapt is None:
             raise UsageError("--overload says when --adapt lowers the limit: give --adapt as well")
-        limit = self._start()
+        limit = self._start(usual)
         maximum = self._maximum(limit)
         if not self.min <= limit <= maximum:
             raise UsageError(
@@ -113,11 +116,10 @@ class LimitOptions:
             return None
         return f"--adapt {self.adapt}: the limit can become {limiter.ceiling}; --max changes that"
 
-    def _start(self) -> int:
+    def _start(self, usual: int) -> int:
         if self.limit is not None:
             return self.limit
-        cores = usable_cores() if self.max is None else min(usable_cores(), self.max)
-        return max(cores, self.min)
+        return max(usual if self.max is None else min(usual, self.max), self.min)
 
     def _maximum(self, limit: int) -> int:
         if self.max is not None:

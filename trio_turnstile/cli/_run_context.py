@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import attrs
 
@@ -23,6 +23,9 @@ from ._stopping import Stopping
 from ._template import Template
 from ._term_seq import TermSeq
 from ._time_limit import TimeLimit
+
+if TYPE_CHECKING:
+    from ._jobs import Jobs
 
 
 def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
@@ -66,6 +69,8 @@ class RunContext:
     """Is called when the attempts of an operation are over."""
     on_end: Callable[[bool], object]
     """Is called when an operation is over, with whether it completed."""
+    jobs: Jobs | None = None
+    """The jobs on a cluster that do the work, if any do."""
     slots: Slots | None = None
     """Numbers for the operations, if they need them."""
     environment: Mapping[str, str] = attrs.field(factory=lambda: _inherited(os.environ))
