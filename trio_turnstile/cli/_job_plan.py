@@ -6,6 +6,7 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, final
 
@@ -102,7 +103,9 @@ def read_memory(text: str) -> int:
     Raises:
       ValueError: if it is none, or has no unit.
     """
-    size = Size.parse(text).bytes if text[-1:].isalpha() else 0
+    size = 0
+    with suppress(ValueError):
+        size = Size.parse(text).bytes if text[-1:].isalpha() else 0
     if not size:
         raise ValueError(f"memory is written with its unit, as in 500M or 8G, not {text!r}")
     return math.ceil(size / (1 << 20))
@@ -114,17 +117,22 @@ def read_time(text: str) -> float:
     Raises:
       ValueError: if it is none, or has no unit.
     """
-    clock = _CLOCK.fullmatch(text)
-    if clock:
-        days, hours, minutes, seconds = (int(part or 0) for part in clock.groups())
-        time = float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
-    else:
-        time = float(Duration.parse(text)) if text[-1:].isalpha() else 0.0
+    time = 0.0
+    with suppress(ValueError):
+        time = float(Duration.parse(text)) if text[-1:].isalpha() else _seconds_of_clock(text)
     if not time:
         raise ValueError(
             f"a time is written with its unit, as in 30m or 2h, or as 1-12:00:00, not {text!r}"
         )
     return time
+
+
+def _seconds_of_clock(text: str) -> float:
+    clock = _CLOCK.fullmatch(text)
+    if clock is None:
+        return 0.0
+    days, hours, minutes, seconds = (int(part or 0) for part in clock.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
 def read_arguments(text: str, columns: Columns) -> tuple[Template, ...]:
