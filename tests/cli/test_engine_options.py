@@ -57,8 +57,8 @@ def test_jobs_ask_for_what_they_need(call: Any, sbatch: Path) -> None:
         *("--comment=x y", "--cpus-per-task=8", "--mem=1536M", "--time=1560:00"),
         *("--qos", "a b", "--gres=x y"),
     ]
-    options = ("--colsep", ",", "--header", "--cpus", "{cores}", "--mem", "{mem}")
-    slurm(call, *options, "--work", "true {1}", "--", "name,cores,mem", "a,,2G")
+    columns = ("--colsep", ",", "--header", "--cpus", "{cores}", "--mem", "{mem}")
+    slurm(call, *columns, "--work", "true {1}", "--", "name,cores,mem", "a,,2G")
     assert sbatch.read_text().splitlines()[5:] == ["--mem=2048M"]
 
 

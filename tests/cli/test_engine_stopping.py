@@ -136,8 +136,9 @@ def test_detached_jobs_go_on_and_the_next_run_takes_them_over(
     call: Any, spawn: Any, gate: Any, here: Path
 ) -> None:
     """The first signal leaves them; they are not cleaned up."""
-    command = (*RUN, "--ledger", "db", "--detach", "-j2", "--cleanup", "echo clean {}")
-    command += ("--work", f"echo {{}} >>ran; {gate.wait}; echo end {{}}", "--")
+    work = f"echo {{}} >>ran; {gate.wait}; echo end {{}}"
+    options = ("--ledger", "db", "--detach", "-j2", "--cleanup", "echo clean {}", "--work", work)
+    command = (*RUN, *options, "--")
     first = spawn(*command, *"abc")
     gate.arrivals(2)
     first.watch.signal(signal.SIGTERM)
