@@ -30,6 +30,7 @@ from ._plan import Plan
 from ._printer import Printer
 from ._process import CommandFailed
 from ._progress import Progress, ProgressSnapshot
+from ._records import Records
 from ._run_context import RunContext
 from ._shell import ShellOperation
 from ._signals import heeded
@@ -77,7 +78,8 @@ class CommandRun:
         self._outlet = plan.output.make_outlet(
             self._printer, order, plan.columns, plan.commands["work"], self._output_lost
         )
-        self._table = plan.output.open_table(plan.columns)
+        table = plan.output.open_table(plan.columns)
+        self.records = Records(plan.joblog, table, progress.note)
         self._launcher = Launcher(progress.note, plan.shell)
         self.slots = Slots(plan.limiter)
         self._stopping = Stopping()
@@ -87,7 +89,7 @@ class CommandRun:
         self._at_goal = False
         self._cancelled = trio.Event()
         self._printing = trio.CancelScope()
-        self._lost_output = self._lost_log = self._lost_ledger = False
+        self._lost_output = self._lost_ledger = False
         self._stop_signal: signal.Signals | None = None
 
     @property
@@ -169,10 +171,7 @@ class CommandRun:
             leftovers=self.leftovers,
             stopping=self._stopping,
             outlet=self._outlet,
-            joblog=plan.joblog,
-            joblog_failed=self._log_lost,
-            table=self._table,
-            table_failed=self._table_lost,
+            records=self.records,
             on_cleanup=self._halt_if_due,
             slots=self.slots if plan.uses_slots else None,
             on_end=self._halt_at_goal,
@@ -269,7 +268,7 @@ class CommandRun:
             input_error=inputs.error or self._inputs.error,
             stop_signal=self._stop_signal,
             lost_output=self._lost_output,
-            lost_log=self._lost_log,
+            lost_log=self.records.lost,
             lost_ledger=self._lost_ledger,
             seconds=trio.current_time() - self._started,
             succeeded=self._at_goal,
@@ -320,27 +319,6 @@ class CommandRun:
         self._launcher.kill_all()
         signal.signal(signum, signal.SIG_DFL)
         os.kill(os.getpid(), signum)
-
-    def close_log(self) -> None:
-        """Close the job log, and the table of results."""
-        try:
-            if self._table is not None:
-                self._table.close()
-        except OSError as error:
-            self._table_lost(error)
-        try:
-            if self._plan.joblog is not None:
-                self._plan.joblog.close()
-        except OSError as error:
-            self._log_lost(error)
-
-    def _log_lost(self, error: OSError) -> None:
-        self._lost_log = True
-        self._progress.note(f"stopped writing the job log: {error.strerror}")
-
-    def _table_lost(self, error: OSError) -> None:
-        self._lost_log = True
-        self._progress.note(f"stopped writing --results: {error.strerror}")
 
     def _output_lost(self, error: OSError) -> None:
         self._lost_output = True

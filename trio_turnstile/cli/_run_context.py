@@ -11,12 +11,12 @@ import attrs
 from trio_turnstile import Phase
 
 from ._columns import Input
-from ._joblog import Entry, JobLog
+from ._joblog import Entry
 from ._launcher import Launcher
 from ._leftovers import Leftovers
 from ._outlet import Outlet
-from ._output import Pipe, Stream
-from ._results_table import ResultsTable
+from ._output import Pipe
+from ._records import Records
 from ._room import Room
 from ._slots import Slots
 from ._stopping import Stopping
@@ -57,14 +57,8 @@ class RunContext:
     """Shields the commands from a run that is stopped."""
     outlet: Outlet
     """Where the output of operations goes."""
-    joblog: JobLog | None
-    """Where to log operations."""
-    joblog_failed: Callable[[OSError], object]
-    """Is told if that fails."""
-    table: ResultsTable | None
-    """Where to write rows of operations."""
-    table_failed: Callable[[OSError], object]
-    """Is told if that fails."""
+    records: Records
+    """Where to write operations that have ended."""
     on_cleanup: Callable[[], object]
     """Is called when the attempts of an operation are over."""
     on_end: Callable[[bool], object]
@@ -78,15 +72,5 @@ class RunContext:
 
     def finish(self, entry: Entry, place: int, given: Input, streams: Sequence[Pipe]) -> None:
         """Log an operation that has ended, and print its output."""
-        if self.table is not None:
-            outputs = [stream.pieces() for stream in streams if isinstance(stream, Stream)]
-            try:
-                self.table.add(entry, given.columns, outputs)
-            except OSError as error:
-                self.table_failed(error)
-        if self.joblog is not None:
-            try:
-                self.joblog.add(entry)
-            except OSError as error:
-                self.joblog_failed(error)
+        self.records.add(entry, given.columns, streams)
         self.outlet.finish(place)

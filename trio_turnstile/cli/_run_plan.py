@@ -64,7 +64,7 @@ async def _run(plan: Plan, ledger: Ledger | None) -> int:
                     services.start_soon(run.leftovers.run)
                 services.cancel_scope.cancel()
         leave.over = True
-        run.close_log()
+        run.records.close()
         summary = run.summary()
         status = _conclude(summary, progress, quiet=plan.quiet)
         await run_unless_stopped(plan.output.on_finish, summary, progress.note, signals)
