@@ -104,6 +104,7 @@ def test_a_column_that_asks_for_nonsense_fails_its_operation(
         (("-u",), "--engine slurm and --ungroup do not go together: a job cannot write to this"),
         (("--cleanup", "rm {%}"), "--engine slurm and {%} do not go together: two machines may"),
         (("--job-dir", "/dev/null/x"), "--job-dir must name a folder that can be written to"),
+        (("--job-dir", "of: me"), "clusters take ':' in the path of an output for something else"),
         (("--calls", "often"), "a rate is a number over 0 and a unit"),
     ],
 )
@@ -166,9 +167,10 @@ def test_a_dry_run_needs_no_cluster(call: Any, here: Path) -> None:
 
 
 def test_a_hundred_jobs_are_on_a_cluster_by_default(call: Any, sbatch: Path, gate: Any) -> None:
-    """And as many as there are cores run on this machine."""
+    """The run says so at its start."""
 
     def operate(watch: Any) -> None:
+        watch.err.wait_for("turnstile: up to 100 jobs at a time; --limit changes that")
         gate.arrivals(1)
         watch.err.wait_for("jobs 0 (0 running), limit 100, running 1")
         gate.let(1)

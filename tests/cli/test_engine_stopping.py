@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sqlite3
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from trio_turnstile import LedgerEntry, read_ledger
+from trio_turnstile.cli import _job_run
 
 TERMINAL = (
     "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
@@ -186,26 +188,30 @@ def test_a_job_of_another_engine_is_not_done_again(
 # ---- when the controller is away ----
 
 
-def test_without_word_from_the_controller_the_run_waits(
-    call: Any, gate: Any, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The progress says since when; nothing is lost."""
-    bin_ = here / "bin"
-    bin_.mkdir()
-    ps = shutil.which("ps")
-    (bin_ / "ps").write_text(
-        f'#!/bin/sh\nif [ -e {here}/down ]; then echo no route >&2; exit 1; fi\nexec {ps} "$@"\n'
+@pytest.fixture
+def away(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file: while it is there, polls fail."""
+    folder, down = here / "bin", here / "down"
+    folder.mkdir()
+    (folder / "ps").write_text(
+        f"#!/bin/sh\nif [ -e {down} ]; then echo no route >&2; exit 1; fi\n"
+        f'exec {shutil.which("ps")} "$@"\n'
     )
-    (bin_ / "ps").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{bin_}:{Path('/usr/bin')}:{Path('/bin')}")
+    (folder / "ps").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return down
+
+
+def test_without_word_from_the_controller_the_run_waits(call: Any, gate: Any, away: Path) -> None:
+    """The progress says since when; nothing is lost."""
 
     def operate(watch: Any) -> None:
         gate.arrivals(1)
-        (here / "down").touch()
+        away.touch()
         watch.err.wait_for("the controller cannot be reached, jobs stay as they were: no route")
         watch.err.wait_for("controller unreachable since ")
         gate.let(1)
-        (here / "down").unlink()
+        away.unlink()
         watch.err.wait_for("the controller can be reached again")
 
     result = call(
@@ -215,3 +221,36 @@ def test_without_word_from_the_controller_the_run_waits(
     )
     assert result.status == 0
     assert "end a" in result.err
+
+
+def test_a_job_that_cannot_be_cancelled_is_left_to_the_next_run(
+    call: Any, gate: Any, away: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user is told, and it is not cleaned up: it may go on."""
+    monkeypatch.setattr(_job_run, "_CANCEL", 0.3)
+
+    def operate(watch: Any) -> None:
+        gate.arrivals(1)
+        away.touch()
+        watch.err.wait_for("the controller cannot be reached")
+        watch.signal(signal.SIGTERM)
+        watch.err.wait_for("SIGTERM")
+        watch.signal(signal.SIGTERM)
+
+    options = (
+        "--ledger",
+        "db",
+        "--cleanup",
+        "echo clean {}",
+        "--work",
+        f"trap : TERM; {gate.wait}",
+    )
+    result = call(*RUN, *options, "--", "a", operator=operate)
+    assert (result.status, result.out) == (143, "")
+    assert " could not be cancelled, and may go on" in result.err
+    assert "1 left running" in result.err
+    assert entries()["a"].is_open
+    away.unlink()
+    gate.let(1)
+    again = call(*RUN, *options, "--", "a")
+    assert again.out == "clean a\n"

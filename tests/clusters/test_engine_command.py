@@ -178,6 +178,23 @@ def test_ctrl_c_at_a_terminal(command: Command) -> None:
     assert command.lines("begun") == ["a", "b"]
 
 
+def test_the_controller_is_stopped_for_a_while(command: Command) -> None:
+    """The run says so, and waits; what is submitted meanwhile is submitted once."""
+    inputs = [str(number) for number in range(12)]
+    work = "echo {} >>ran-{}; sleep 5; exit $((TURNSTILE_SEQ % 2))"
+    process = command.start("-j", "8", "--work", work, "--", *inputs)
+    until(lambda: sum(bool(command.lines(f"ran-{number}")) for number in inputs) >= 4)
+    command.site.signal_controller(signal.SIGTERM)
+    time.sleep(25)
+    command.site.restart()
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 6, err
+    assert "turnstile: the controller cannot be reached, jobs stay as they were: " in err
+    assert "turnstile: the controller can be reached again" in err
+    assert err.count("with exit status 1 on ") == 6
+    assert [command.lines(f"ran-{number}") for number in inputs] == [[number] for number in inputs]
+
+
 def test_a_killed_run_goes_on_with_its_jobs(command: Command) -> None:
     """Killed again and again, it submits nothing twice, and each input has one outcome."""
     inputs = [str(number) for number in range(40)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -28,8 +29,8 @@ T = TypeVar("T")
 
 CLUSTER = Group("Jobs on a cluster", sort_key=2.5)
 
-JOBS_AT_A_TIME = 100
-"""How many jobs are on a cluster at a time by default; sites tend to allow some thousands."""
+_PATTERNS = re.compile(r"[%:$\\]")
+"""What clusters replace in paths of outputs."""
 
 _PROGRAMS: Mapping[EngineName, tuple[str, ...]] = {
     "slurm": ("sbatch", "squeue", "scancel"),
@@ -85,8 +86,7 @@ class EngineOptions:
     Attributes:
       engine: Submit --work as a job for each input, to Slurm, to Grid Engine (sge), or to this
         machine (local), and print its output here. The other commands run where turnstile
-        runs. --limit is then how many jobs are in the queue or running; its default is 100, but
-        for local the number of cores.
+        runs. --limit is then how many jobs are in the queue or running.
       submit_args: Further arguments of sbatch or qsub, as in --submit-args='--partition=long'.
         They can contain placeholders, as can --cpus, --mem and --time.
       cpus: How many CPUs a job needs: 8, or {cpus} for what the column of that name says. What
@@ -167,6 +167,12 @@ def check_site(plan: JobPlan) -> None:
                 f"--engine {plan.engine} calls {program}, which is not in PATH: start turnstile "
                 "where jobs can be submitted, such as a login node; --engine local runs them here"
             )
+    odd = _PATTERNS.search(str(plan.directory))
+    if odd is not None and plan.on_cluster:
+        raise UsageError(
+            f"--job-dir is {str(plan.directory)!r}, and clusters take {odd[0]!r} in the path of an "
+            "output for something else: give another folder"
+        )
     try:
         plan.directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -85,6 +85,11 @@ class JobPlan:
     detach: bool = False
     """Whether a stop signal leaves jobs running."""
 
+    @property
+    def on_cluster(self) -> bool:
+        """Whether they run elsewhere, or at least wait in a queue."""
+        return self.engine != "local"
+
 
 def read_cpus(text: str) -> int:
     """Return a number of CPUs.

@@ -14,9 +14,8 @@ from trio_turnstile import Halt, Phase
 
 from ._arguments import UsageError
 from ._columns import Columns
-from ._cores import usable_cores
 from ._dry_run import print_commands
-from ._engine_options import JOBS_AT_A_TIME, EngineOptions, check_site
+from ._engine_options import EngineOptions, check_site
 from ._input_options import INPUTS, InputOptions
 from ._limit_options import LimitOptions
 from ._options import OUTPUT, Cmd, Seconds
@@ -202,8 +201,7 @@ def run(
     if dry_run:
         return trio.run(print_commands, commands, opened)
     rule = _parse_halt(halt)
-    on_cluster = jobs is not None and jobs.engine != "local"
-    limiter = limits.make_limiter(JOBS_AT_A_TIME if on_cluster else usable_cores())
+    limiter = limits.make_limiter(jobs)
     if jobs is not None:
         check_site(jobs)
     plan = Plan(
@@ -212,7 +210,7 @@ def run(
         commands=commands,
         shell=_find_shell(shell),
         limiter=limiter,
-        limiter_note=limits.describe(limiter),
+        limiter_note=limits.describe(limiter, jobs),
         timeout=timeout,
         grace=grace,
         term_seq=_make_term_seq(termseq, kill_after),
