@@ -37,7 +37,11 @@ async def run_plan(plan: Plan) -> int:
       UsageError: if the ledger cannot be opened.
     """
     async with open_kept(plan.keeping) as ledger:
-        return await _run(plan, ledger)
+        status = await _run(plan, ledger)
+    # trio closes the socket by which signals wake it, and then says that they should not. A signal
+    # between these two would print a traceback.
+    signal.set_wakeup_fd(-1)
+    return status
 
 
 async def _run(plan: Plan, ledger: Ledger | None) -> int:
