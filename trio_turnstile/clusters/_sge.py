@@ -48,7 +48,7 @@ class SgeEngine:
       programs: the directory of the commands, if they are not on the path. Debian has them in
         ``/usr/lib/gridengine``; those on its path take 85 ms longer.
       parallel_environment: what gives a job several CPUs of one node at this site.
-      memory_resource: what limits the memory of a job at this site.
+      memory_resource: what limits the memory of a job at this site, for each of its CPUs.
     """
 
     options: Sequence[str] = ()
@@ -73,7 +73,8 @@ class SgeEngine:
         if spec.cpus is not None:
             arguments += ["-pe", self.parallel_environment, str(spec.cpus)]
         if spec.memory is not None:
-            arguments += ["-l", f"{self.memory_resource}={spec.memory}M"]
+            each = math.ceil(spec.memory / (spec.cpus or 1))  # it is given out for each CPU
+            arguments += ["-l", f"{self.memory_resource}={each}M"]
         if spec.seconds is not None:
             arguments += ["-l", f"h_rt={math.ceil(spec.seconds)}"]
         return self._command("qsub", [*arguments, *self.options, *spec.options], wrapper)
