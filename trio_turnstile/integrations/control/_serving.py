@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
@@ -19,6 +19,7 @@ from trio_turnstile import Turnstile
 
 from ._access import LOOPBACK, Access
 from ._bridge import Bridge
+from ._rules import DEFAULT_RULES, Rule
 from ._server import Listener, serve_in_thread
 from .sockets import bind_socket, make_socket_folder
 
@@ -45,13 +46,15 @@ class Served:
 class Control:
     """The control API of a turnstile, from which applications are made; by `open_control`."""
 
-    def __init__(self, turnstile: Turnstile) -> None:
+    def __init__(self, turnstile: Turnstile, rules: Sequence[Rule]) -> None:
         from ._board import Board
         from ._desk import Desk
         from ._feed import Feed
+        from ._messages import Messages
 
         board = Board(turnstile)
-        self._desk: Desk = Desk(turnstile, board, Feed(board))
+        messages = Messages(turnstile, board, rules)
+        self._desk: Desk = Desk(turnstile, board, Feed(board), messages)
         self._bridge = Bridge()
 
     def app(
@@ -81,10 +84,16 @@ class Control:
 
 
 @asynccontextmanager
-async def open_control(turnstile: Turnstile) -> AsyncIterator[Control]:
+async def open_control(
+    turnstile: Turnstile, *, rules: Iterable[Rule] = DEFAULT_RULES
+) -> AsyncIterator[Control]:
     """Open the control API of a turnstile, to mount it in an application of your own.
 
     When the block is left, or the turnstile, the API answers 410 to all that is asked.
+
+    Args:
+      turnstile: what is to be seen and steered.
+      rules: what alerts do to its limiters. Each rule that fits is followed.
 
     Raises:
       ImportError: if the extra ``control`` is not installed.
@@ -92,7 +101,7 @@ async def open_control(turnstile: Turnstile) -> AsyncIterator[Control]:
     """
     check_installed()
     await trio.lowlevel.checkpoint()
-    control = Control(turnstile)
+    control = Control(turnstile, tuple(rules))
     with control._listening():
         yield control
 
@@ -104,6 +113,7 @@ async def serve_control(
     port: int | None = None,
     token: str | None = None,
     read_only: bool = False,
+    rules: Iterable[Rule] = DEFAULT_RULES,
     page: MakeApp | None = None,
     metrics: MakeApp | None = None,
     task_status: trio.TaskStatus[Served] = trio.TASK_STATUS_IGNORED,
@@ -121,6 +131,7 @@ async def serve_control(
         ``None`` for none.
       token: the secret that each request at the port has to bring, to read and to change.
       read_only: whether nothing can be changed.
+      rules: what alerts do to its limiters; see `open_control`.
       page: makes an ASGI application that is served at ``/`` and under it, without a token. It
         is called in the thread.
       metrics: makes an ASGI application that is served at ``/metrics``, in the same way.
@@ -141,7 +152,7 @@ async def serve_control(
             "a port needs a token, since every user of the machine can reach it: "
             "token=secrets.token_urlsafe()"
         )
-    async with open_control(turnstile) as control:
+    async with open_control(turnstile, rules=rules) as control:
         with ExitStack() as stack:
             own = Path(path) if path is not None else make_socket_folder() / f"{os.getpid()}.sock"
             bound = bind_socket(own)
