@@ -270,7 +270,8 @@ async def test_a_run_that_is_not_there(running: Program) -> None:
     [
         (b"{", 400, "this is no JSON"),
         (b"\xff", 400, "this is no JSON"),
-        (b"[" * 40_000, 400, "this is no JSON"),
+        (b"[" * 40_000, 422, "Expected `object`, got `array`"),
+        (b'{"x":' + b"[" * 40_000, 422, "Object contains unknown field `x`"),
         ({"limit": "many"}, 422, "Expected `int`, got `str` - at `$.limit`"),
         ({"limit": -1}, 422, "Expected `int` >= 0 - at `$.limit`"),
         ({"limits": 3}, 422, "Object contains unknown field `limits`"),
@@ -284,6 +285,13 @@ async def test_a_wrong_order(running: Program, body: object, status: int, error:
     answer = await running.owner.ask("PATCH", "/api/v1/limiters/work", body)
     assert (answer.status, answer.body) == (status, {"error": error})
     assert running.limits["work"] == 10
+
+
+async def test_a_message_that_is_nested_deeply(running: Program) -> None:
+    """It is no JSON that anybody needs."""
+    body = b'{"version": "4", "alerts": [], "more": ' + b"[" * 100_000
+    answer = await running.owner.ask("POST", "/api/v1/messages/alertmanager", body)
+    assert (answer.status, answer.body) == (400, {"error": "this is no JSON"})
 
 
 async def test_a_wrong_query(running: Program) -> None:
