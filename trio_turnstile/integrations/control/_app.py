@@ -86,7 +86,7 @@ def _starlette(routes: list[BaseRoute]) -> Starlette:
 
 async def _not_routed(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    path = request.url.path
+    path = request.scope["path"][:200]
     if error.status_code == 405:
         return problem(405, f"{request.method} is nothing that can be asked of {path!r}")
     return problem(error.status_code, f"there is nothing at {path!r}; see /openapi.json")
