@@ -182,7 +182,7 @@ async def test_who_does_not_read_is_hung_up_on(
     """After some seconds; the others are answered meanwhile."""
     monkeypatch.setattr(_guard, "SEND_SECONDS", 0.2)
     before = open_files()
-    for number in range(500):
+    for number in range(150):
         running.turnstile.limiter(f"host {number}", 1)
     clients = await stalled(running.owner, 10)
     assert (await running.owner.get("/limiters/db"))["limit"] == 5
@@ -226,7 +226,7 @@ async def test_stalled_clients_do_not_hold_up_the_end(tmp_path: Path) -> None:
     """200 clients read nothing, others listen, and the program is cancelled at once."""
     before = open_files()
     async with program(tmp_path, port=0, token=TOKEN) as running:
-        for number in range(500):
+        for number in range(150):
             running.turnstile.limiter(f"host {number}", 1)
         await running.owner.get("/")
         clients = [*await stalled(running.owner, 105), *await stalled(running.operator, 95)]
