@@ -28,7 +28,7 @@ __all__ = [
 
 # A command that only looks for sockets imports nothing of what serves there. For a type
 # checker, a name that is not there has to stay an error.
-if not TYPE_CHECKING:
+if not TYPE_CHECKING:  # pragma: no branch
 
     def __getattr__(name: str) -> object:
         if name not in __all__:
