@@ -112,6 +112,7 @@ def test_a_name_that_is_not_there() -> None:
     """It is an error, as in any module."""
     with pytest.raises(AttributeError, match="has no attribute 'serve'"):
         _ = control_module.serve
+    assert set(control_module.__all__) <= set(dir(control_module))
 
 
 async def test_a_page_and_metrics(tmp_path: Path) -> None:

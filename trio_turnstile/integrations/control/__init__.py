@@ -38,3 +38,6 @@ if not TYPE_CHECKING:  # pragma: no branch
         home = {"Access": "._access", "DEFAULT_RULES": "._rules", "Rule": "._rules"}
         home["read_rules"] = "._rules"
         return getattr(import_module(home.get(name, "._serving"), __name__), name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
