@@ -8,14 +8,16 @@ server on the same trio run needs no bridge, and the function is simply called.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import attrs
 import trio
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -59,6 +61,8 @@ class Bridge:
         """As `call`, for a function that only waits for something, and so needs no turn."""
         if trio.lowlevel.in_trio_run():
             return await self._call_here(bound, patience)
+        import asyncio
+
         loop = asyncio.get_running_loop()
         job = _Job(bound, loop, loop.create_future())
         try:

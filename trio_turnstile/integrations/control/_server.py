@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
@@ -13,6 +12,8 @@ import attrs
 import trio
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ._guard import ASGIApp, Gate
 
 FAREWELL_SECONDS = 0.01
@@ -79,6 +80,8 @@ class _ServerThread:
 
     def run(self) -> None:
         try:
+            import asyncio
+
             from ._guard import Gate
 
             gates = [Gate(listener.make_app()) for listener in self._listeners]
@@ -93,6 +96,8 @@ class _ServerThread:
                 self._trio_token.run_sync_soon(self.ended.set)
 
     async def _serve(self, gates: Sequence[Gate]) -> None:
+        import asyncio
+
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         loop.set_exception_handler(_log_quietly)
