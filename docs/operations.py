@@ -58,7 +58,7 @@ def shown(schema: dict[str, Any]) -> str:
         case {"$ref": reference}:
             return str(reference).rpartition("/")[2]
         case {"anyOf": kinds}:
-            return " or ".join(shown(kind) for kind in kinds)
+            return " or ".join(sorted(map(shown, kinds), key="null".__eq__))
         case {"enum": values}:
             return " or ".join(f'"{value}"' for value in values)
         case {"type": "array", "items": kind}:
