@@ -26,20 +26,14 @@ def report(
         the name of a run of phases or of a pipeline, or by how its id begins.
       html: Write a page to this file, with charts, in place of the tables. It needs no network.
     """
-    from trio_turnstile.integrations.statistics import StatisticsError
+    from trio_turnstile.integrations.statistics import StatisticsError, read_statistics
 
-    try:
-        from sqlalchemy.exc import SQLAlchemyError
-
-        from trio_turnstile.integrations.statistics import read_statistics
-    except ModuleNotFoundError as error:
-        raise UsageError(f"{error}: pip install 'trio-turnstile[stats]'") from None
     try:
         session = read_statistics(_address(database), run=run)
-    except (ValueError, StatisticsError, ModuleNotFoundError) as error:
+    except (ValueError, StatisticsError) as error:
         raise UsageError(str(error)) from None
-    except SQLAlchemyError as error:
-        raise UsageError(f"the database cannot be read: {getattr(error, 'orig', error)}") from None
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{error}: pip install 'trio-turnstile[stats,postgres]'") from None
     if html is not None:
         from ._report_page import page
 

@@ -105,9 +105,7 @@ def _axes(frame: Frame) -> Iterator[str]:
 
 
 def _path(frame: Frame, curve: Curve, *, is_area: bool) -> str:
-    places = [
-        (frame.x(time), frame.y(value)) for time, value in curve.points if value < math.inf
-    ]
+    places = [(frame.x(time), frame.y(value)) for time, value in curve.points if value < math.inf]
     if not places:
         return ""
     steps = [f"M{places[0][0]:.1f} {places[0][1]:.1f}"]

@@ -13,7 +13,7 @@ from trio_turnstile.integrations.statistics import (
     SessionRecord,
 )
 
-from ._duration import format_clock
+from ._durations import format_clock
 from ._report_chart import Curve, Mark, chart
 from ._report_findings import bottleneck, outcome, remarks
 from ._report_style import STYLE

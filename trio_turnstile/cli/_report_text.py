@@ -12,7 +12,7 @@ from rich.text import Text
 
 from trio_turnstile.integrations.statistics import LimiterRecord, RunRecord, SessionRecord
 
-from ._duration import format_clock
+from ._durations import format_clock
 from ._printable import printable
 from ._report_findings import bottleneck, outcome, remarks
 
@@ -82,7 +82,9 @@ def sparkline(values: list[float], bars: str = BARS) -> str:
     """Return a curve of so many cells, or of one for each value."""
     cells = min(CELLS, len(values))
     top = max(values, default=0) or 1
-    groups = [values[i * len(values) // cells : (i + 1) * len(values) // cells] for i in range(cells)]
+    groups = [
+        values[i * len(values) // cells : (i + 1) * len(values) // cells] for i in range(cells)
+    ]
     return "".join(bars[int((len(bars) - 1) * max(group) / top)] for group in groups)
 
 

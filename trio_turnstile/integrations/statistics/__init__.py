@@ -7,7 +7,32 @@
 from __future__ import annotations
 
 from ._errors import StatisticsError
+from ._read import read_statistics
 from ._recorder import RecorderStatistics
 from ._recording import Recording, record_statistics
+from ._records import (
+    DecisionRecord,
+    ErrorRecord,
+    LimiterRecord,
+    Point,
+    Progress,
+    RunRecord,
+    SessionRecord,
+    StepRecord,
+)
 
-__all__ = ["RecorderStatistics", "Recording", "StatisticsError", "record_statistics"]
+__all__ = [
+    "DecisionRecord",
+    "ErrorRecord",
+    "LimiterRecord",
+    "Point",
+    "Progress",
+    "RecorderStatistics",
+    "Recording",
+    "RunRecord",
+    "SessionRecord",
+    "StatisticsError",
+    "StepRecord",
+    "read_statistics",
+    "record_statistics",
+]

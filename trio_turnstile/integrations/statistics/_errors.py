@@ -7,4 +7,10 @@ from typing import final
 
 @final
 class StatisticsError(Exception):
-    """A database cannot be used for statistics: it is no database, or of a newer version."""
+    """A database cannot be used: it is not there, has no statistics, or those of a newer version."""
+
+
+def reason(error: Exception) -> str:
+    """Return what is wrong with a database, without the statement that failed."""
+    cause = getattr(error, "orig", None) or error
+    return f"{type(cause).__name__}: {' '.join(str(cause).split())[:500]}"

@@ -1,4 +1,4 @@
-"""`read_statistics`: what was recorded, for reports. It blocks."""
+"""Reads what was recorded of one session. It blocks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from . import _schema as schema
 from ._database import connect_to_read, shown, transaction, version_of
-from ._errors import StatisticsError
+from ._errors import StatisticsError, reason
 from ._minutes import MINUTE
 from ._records import (
     DecisionRecord,
@@ -28,30 +28,16 @@ POINTS, LIMITERS, RUNS, EVENTS = 240, 12, 12, 50
 """How many points of a curve, limiters, runs, and decisions or errors of each are read."""
 
 
-def read_statistics(
-    url: str = "sqlite:///turnstile.db", *, run: str | None = None
-) -> SessionRecord:
-    """Return what `record_statistics` has stored of one turnstile.
-
-    It blocks: in a trio program, call it in a thread. Of what is long, a part is returned: the
-    busiest limiters, and the newest runs, decisions and errors.
-
-    Args:
-      url: the database, as for `record_statistics`.
-      run: which one, if not the newest: by the name of the turnstile, by the name of a run of
-        phases or of a pipeline in it, or by how its id begins.
-
-    Raises:
-      ValueError: if the address is none.
-      StatisticsError: if there are no statistics, or none of that run.
-      sqlalchemy.exc.SQLAlchemyError: if the database cannot be read.
-    """
+def read(url: str, run: str | None) -> SessionRecord:
+    """Return what is stored; for `read_statistics`, which see."""
     engine = connect_to_read(url)
     try:
         with transaction(engine) as connection:
             if version_of(connection) is None:
                 raise StatisticsError(f"there are no statistics in {shown(engine)}")
             return _Reader(connection, _session(connection, run, shown(engine))).read()
+    except sa.exc.SQLAlchemyError as error:
+        raise StatisticsError(f"{shown(engine)} cannot be read: {reason(error)}") from error
     finally:
         engine.dispose()
 

@@ -28,7 +28,7 @@ from trio_turnstile import (
 
 from ._batch import Batch, Decided, Ended, Failed, Recorded
 from ._buffer import Buffer
-from ._errors import StatisticsError
+from ._errors import StatisticsError, reason
 from ._rows import Clock, Row, count_rows, error_row, run_row, timed
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Recorder:
             dropped_samples=self._buffer.samples.dropped,
             dropped_events=self._buffer.events.dropped,
             failures=self._failures,
-            last_error=None if self._error is None else shown(self._error),
+            last_error=None if self._error is None else reason(self._error),
         )
 
     # ---- events ----
@@ -217,7 +217,7 @@ class Recorder:
         except Exception as error:  # of the database, whatever driver it has
             self._failures += 1
             if self._error is None:
-                _LOG.warning(_AWAY, shown(error))
+                _LOG.warning(_AWAY, reason(error))
             self._error = error
             return False
         if self._error is not None:
@@ -231,9 +231,3 @@ _AWAY = (
     "the work goes on as it did"
 )
 _LOST = "%d samples, decisions and errors could not be stored: %s"
-
-
-def shown(error: Exception) -> str:
-    """Return what is wrong with the database, without the statement that failed."""
-    cause = getattr(error, "orig", None) or error
-    return f"{type(cause).__name__}: {' '.join(str(cause).split())[:500]}"
