@@ -7,7 +7,7 @@ from typing import final
 
 @final
 class StatisticsError(Exception):
-    """A database cannot be used: it is not there, has no statistics, or those of a newer version."""
+    """A database cannot be used: it is not there, or its tables are none that are known."""
 
 
 def reason(error: Exception) -> str:
