@@ -141,6 +141,7 @@ class Recorder:
         """
         await self.flush()
         if isinstance(self._error, StatisticsError):
+            self._writer.close()
             raise self._error
 
     async def run(self, every: float) -> None:
