@@ -1,0 +1,297 @@
+"""Metrics for Prometheus: ``pip install 'trio-turnstile[prometheus]'``.
+
+The numbers are read in the trio run, in small portions, and put into Prometheus' format in a
+thread: a scrape of thousands of limiters holds up no task.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final
+
+import attrs
+import trio
+
+from trio_turnstile import (
+    Event,
+    Limiter,
+    PipelineReport,
+    Report,
+    RunClosed,
+    RunReport,
+    StepReport,
+    Turnstile,
+)
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+__all__ = ["METRICS", "TurnstileCollector", "metrics_text"]
+
+PORTION = 250
+"""So many limiters are read before other tasks get their turn."""
+
+RUNS = 100
+"""The counts of so many runs that have ended are kept."""
+
+METRICS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
+    "turnstile_limiter_limit": (
+        "gauge",
+        "Tokens: how many may run at a time; +Inf for any number.",
+        ("limiter",),
+    ),
+    "turnstile_limiter_running": ("gauge", "Tokens that are borrowed.", ("limiter",)),
+    "turnstile_limiter_waiting": ("gauge", "Tasks that wait for a token.", ("limiter",)),
+    "turnstile_limiter_cap": (
+        "gauge",
+        "Where signals and assignments have put the limit.",
+        ("limiter",),
+    ),
+    "turnstile_limiter_ceiling": ("gauge", "The most that signals allow.", ("limiter",)),
+    "turnstile_limiter_floor": ("gauge", "The least that signals allow.", ("limiter",)),
+    "turnstile_limiter_paused": ("gauge", "1 while the limiter is paused.", ("limiter",)),
+    "turnstile_limiter_decisions_total": (
+        "counter",
+        "Changes of the limit and refusals, by reason.",
+        ("limiter", "reason"),
+    ),
+    "turnstile_step_items_received_total": (
+        "counter",
+        "Items that the step was given.",
+        ("run", "step"),
+    ),
+    "turnstile_step_items_total": (
+        "counter",
+        "Items by what became of them.",
+        ("run", "step", "outcome"),
+    ),
+    "turnstile_step_items_in_flight": ("gauge", "Items in hand.", ("run", "step")),
+    "turnstile_step_retries_total": ("counter", "Attempts made again.", ("run", "step")),
+    "turnstile_run_items_expected": (
+        "gauge",
+        "Items that the source has, if it tells.",
+        ("run",),
+    ),
+}
+"""The metrics: of which type they are, what they say, and their labels."""
+
+T = TypeVar("T")
+
+Key: TypeAlias = tuple[str, ...]
+"""The name of a metric, and the values of its labels."""
+
+
+@final
+class TurnstileCollector:
+    """Gives the metrics of a turnstile to Prometheus.
+
+    It can be registered with a registry of ``prometheus_client``, whatever serves it::
+
+        REGISTRY.register(TurnstileCollector(turnstile))
+
+    Or ``await collector.text()`` gives what is to be sent; `app` is an ASGI application. It has
+    to be made in the trio run of the turnstile.
+
+    Args:
+      turnstile: whose metrics.
+      detail: whether to tell the cap, the ceiling and the floor of each limiter, and whether it
+        is paused, beside its limit, and how many are running and waiting.
+      group: returns the name under which a limiter is shown. Limiters with the same name are
+        summed up, as those of one kind that are made for each customer.
+
+    Raises:
+      trio.ClosedResourceError: if the turnstile was left.
+    """
+
+    def __init__(
+        self, turnstile: Turnstile, *, detail: bool = False, group: Callable[[str], str] = str
+    ) -> None:
+        self._reader = _Reader(turnstile, group, detail)
+        self._trio = trio.lowlevel.current_trio_token()
+        self._past: dict[str, Counter[Key]] = {}
+        """The counts of runs that have ended, by name: those of the next of that name go on."""
+        turnstile.observe(self._hear)
+
+    def describe(self) -> Iterable[Metric]:
+        """Return nothing: registering need not collect."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the metrics, in any thread; once the trio run is over, those that stay."""
+        yield from _families(self._in_trio(self._read))
+
+    async def text(self) -> bytes:
+        """Return the metrics in Prometheus' text format."""
+        numbers = await self._reader.read_in_portions()
+        self._add_past(numbers)
+        return await _as_text(numbers)
+
+    def app(self) -> Any:
+        """Return an ASGI application that serves the metrics, also in another thread."""
+        from prometheus_client import CollectorRegistry, make_asgi_app
+
+        registry = CollectorRegistry()
+        registry.register(self)
+        return make_asgi_app(registry)
+
+    # ---- inside ----
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, RunClosed):
+            name = event.run.name
+            counts = self._past.pop(name, Counter())
+            counts.update(_counts_of(name, event.report))
+            self._past[name] = counts
+            if len(self._past) > RUNS:
+                del self._past[next(iter(self._past))]
+
+    def _in_trio(self, read: Callable[[], T]) -> T:
+        """Call a function in the trio run: elsewhere, what it reads may be changing."""
+        if _current_run() is self._trio:
+            return read()
+        try:
+            return trio.from_thread.run_sync(read, trio_token=self._trio)
+        except trio.RunFinishedError:
+            return read()
+
+    def _read(self) -> Counter[Key]:
+        numbers = self._reader.read()
+        self._add_past(numbers)
+        return numbers
+
+    def _add_past(self, numbers: Counter[Key]) -> None:
+        for counts in self._past.values():
+            numbers.update(counts)
+
+
+async def metrics_text(turnstile: Turnstile, *, detail: bool = False) -> bytes:
+    """Return the metrics of a turnstile at this moment, in Prometheus' text format.
+
+    Runs that have ended are not in it: a `TurnstileCollector`, made once, remembers them.
+
+    Args:
+      turnstile: whose metrics.
+      detail: as for `TurnstileCollector`.
+
+    Raises:
+      ModuleNotFoundError: if prometheus_client is not installed.
+    """
+    return await _as_text(await _Reader(turnstile, str, detail).read_in_portions())
+
+
+@final
+@attrs.frozen
+class _Reader:
+    """Reads the numbers of a turnstile, in its trio run."""
+
+    turnstile: Turnstile
+    group: Callable[[str], str]
+    detail: bool
+
+    def read(self) -> Counter[Key]:
+        numbers: Counter[Key] = Counter()
+        self._add_limiters(numbers, self.turnstile.limiters.items())
+        self._add_runs(numbers)
+        return numbers
+
+    async def read_in_portions(self) -> Counter[Key]:
+        numbers: Counter[Key] = Counter()
+        limiters = tuple(self.turnstile.limiters.items())
+        for start in range(0, len(limiters) + 1, PORTION):
+            await trio.lowlevel.checkpoint()
+            self._add_limiters(numbers, limiters[start : start + PORTION])
+        self._add_runs(numbers)
+        return numbers
+
+    def _add_limiters(self, numbers: Counter[Key], limiters: Iterable[tuple[str, Limiter]]) -> None:
+        for name, limiter in limiters:
+            shown, load = self.group(name), limiter.load()
+            numbers["turnstile_limiter_limit", shown] += load.limit
+            numbers["turnstile_limiter_running", shown] += load.running
+            numbers["turnstile_limiter_waiting", shown] += load.waiting
+            if self.detail:
+                _add_details(numbers, shown, limiter)
+
+    def _add_runs(self, numbers: Counter[Key]) -> None:
+        for name, run in self.turnstile.runs.items():
+            report = run.report()
+            numbers.update(_counts_of(name, report))
+            for step, in_flight in _in_flight(report):
+                numbers["turnstile_step_items_in_flight", name, step] += in_flight
+            if run.total is not None:
+                numbers["turnstile_run_items_expected", name] += run.total
+
+
+async def _as_text(numbers: Counter[Key]) -> bytes:
+    from prometheus_client import generate_latest
+
+    return await trio.to_thread.run_sync(generate_latest, _Fixed(numbers))
+
+
+def _current_run() -> trio.lowlevel.TrioToken | None:
+    """Return the trio run of this thread, if there is one."""
+    try:
+        return trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        return None
+
+
+def _add_details(numbers: Counter[Key], shown: str, limiter: Limiter) -> None:
+    state = limiter.statistics()
+    numbers["turnstile_limiter_cap", shown] += state.cap
+    numbers["turnstile_limiter_ceiling", shown] += state.ceiling
+    numbers["turnstile_limiter_floor", shown] += state.minimum
+    numbers["turnstile_limiter_paused", shown] += state.paused
+
+
+_OUTCOMES = ("completed", "discarded", "failed", "diverted", "cancelled", "skipped")
+
+
+def _steps(report: RunReport) -> Iterator[tuple[str, Report | StepReport]]:
+    if isinstance(report, PipelineReport):
+        yield from ((step.name, step) for step in report.steps)
+    elif isinstance(report, Report):
+        yield "operations", report
+
+
+def _counts_of(run: str, report: RunReport) -> dict[Key, int]:
+    """Return what a run has counted so far."""
+    counts: dict[Key, int] = {}
+    for name, step in _steps(report):
+        counts["turnstile_step_items_received_total", run, name] = step.received
+        counts["turnstile_step_retries_total", run, name] = step.retried
+        for outcome in _OUTCOMES:
+            number = getattr(step, outcome, 0)
+            counts["turnstile_step_items_total", run, name, outcome] = number
+    return counts
+
+
+def _in_flight(report: RunReport) -> Iterator[tuple[str, int]]:
+    for name, step in _steps(report):
+        yield name, step.working if isinstance(step, Report) else step.in_flight
+
+
+@final
+@attrs.frozen
+class _Fixed:
+    """Gives numbers that were read before."""
+
+    numbers: Mapping[Key, float]
+
+    def collect(self) -> Iterator[Metric]:
+        return _families(self.numbers)
+
+
+def _families(numbers: Mapping[Key, float]) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    families = {
+        name: (CounterMetricFamily if kind == "counter" else GaugeMetricFamily)(
+            name.removesuffix("_total"), text, labels=labels
+        )
+        for name, (kind, text, labels) in METRICS.items()
+    }
+    for (name, *labels), value in numbers.items():
+        families[name].add_metric(labels, value)
+    return (family for family in families.values() if family.samples)
