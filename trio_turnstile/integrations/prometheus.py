@@ -1,13 +1,16 @@
 """Metrics for Prometheus: ``pip install 'trio-turnstile[prometheus]'``.
 
 The numbers are read in the trio run, in small portions, and put into Prometheus' format in a
-thread: a scrape of thousands of limiters holds up no task.
+thread: a scrape of thousands of limiters holds up no task. Only a collector that is registered
+with a registry of the package ``prometheus_client`` needs that package.
 """
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final
 
 import attrs
@@ -81,6 +84,13 @@ T = TypeVar("T")
 Key: TypeAlias = tuple[str, ...]
 """The name of a metric, and the values of its labels."""
 
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Of the text."""
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
 
 @final
 class TurnstileCollector:
@@ -127,13 +137,20 @@ class TurnstileCollector:
         self._add_past(numbers)
         return await _as_text(numbers)
 
-    def app(self) -> Any:
-        """Return an ASGI application that serves the metrics, also in another thread."""
-        from prometheus_client import CollectorRegistry, make_asgi_app
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the metrics: an ASGI application, for a server in this trio run or on asyncio.
 
-        registry = CollectorRegistry()
-        registry.register(self)
-        return make_asgi_app(registry)
+        A server on asyncio may be in another thread; nothing of it waits for the trio run.
+        """
+        if scope["type"] != "http":
+            return
+        if _current_run() is self._trio:
+            body = await self.text()
+        else:
+            body = await asyncio.to_thread(trio.from_thread.run, self.text, trio_token=self._trio)
+        headers = [(b"content-type", CONTENT_TYPE.encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
     # ---- inside ----
 
@@ -174,8 +191,6 @@ async def metrics_text(turnstile: Turnstile, *, detail: bool = False) -> bytes:
       turnstile: whose metrics.
       detail: as for `TurnstileCollector`.
 
-    Raises:
-      ModuleNotFoundError: if prometheus_client is not installed.
     """
     return await _as_text(await _Reader(turnstile, str, detail).read_in_portions())
 
@@ -223,10 +238,36 @@ class _Reader:
                 numbers["turnstile_run_items_expected", name] += run.total
 
 
-async def _as_text(numbers: Counter[Key]) -> bytes:
-    from prometheus_client import generate_latest
+async def _as_text(numbers: Mapping[Key, float]) -> bytes:
+    return await trio.to_thread.run_sync(_format, numbers)
 
-    return await trio.to_thread.run_sync(generate_latest, _Fixed(numbers))
+
+def _format(numbers: Mapping[Key, float]) -> bytes:
+    """Return numbers in Prometheus' text format.
+
+    The package's own function makes five objects of each number. With 10,000 limiters it took ten
+    times as long, and made the garbage collector stop all threads for a tenth of a second.
+    """
+    lines: dict[str, list[str]] = {name: [] for name in METRICS}
+    for (name, *values), number in numbers.items():
+        pairs = zip(METRICS[name][2], values, strict=True)
+        labels = ",".join([f'{label}="{_escape(value)}"' for label, value in pairs])
+        lines[name].append(f"{name}{{{labels}}} {_shown(number)}\n")
+    parts = [
+        f"# HELP {name} {text}\n# TYPE {name} {kind}\n{''.join(lines[name])}"
+        for name, (kind, text, _) in METRICS.items()
+        if lines[name]
+    ]
+    return "".join(parts).encode()
+
+
+def _escape(value: str) -> str:
+    value = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return value.encode("utf-8", "replace").decode()
+
+
+def _shown(number: float) -> str:
+    return "+Inf" if number == math.inf else repr(number)
 
 
 def _current_run() -> trio.lowlevel.TrioToken | None:
@@ -270,17 +311,6 @@ def _counts_of(run: str, report: RunReport) -> dict[Key, int]:
 def _in_flight(report: RunReport) -> Iterator[tuple[str, int]]:
     for name, step in _steps(report):
         yield name, step.working if isinstance(step, Report) else step.in_flight
-
-
-@final
-@attrs.frozen
-class _Fixed:
-    """Gives numbers that were read before."""
-
-    numbers: Mapping[Key, float]
-
-    def collect(self) -> Iterator[Metric]:
-        return _families(self.numbers)
 
 
 def _families(numbers: Mapping[Key, float]) -> Iterator[Metric]:
