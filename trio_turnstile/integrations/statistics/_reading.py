@@ -197,7 +197,7 @@ class _Reader:
     def _tally(self, column: sa.Column[str], where: sa.ColumnElement[bool]) -> dict[str, int]:
         number = sa.func.count().label("number")
         query = sa.select(column, number).where(where).group_by(column)
-        return dict(self._connection.execute(query.order_by(number.desc())).tuples().all())
+        return dict(self._connection.execute(query.order_by(number.desc())).all())
 
     # ---- runs ----
 

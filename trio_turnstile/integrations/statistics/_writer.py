@@ -120,7 +120,7 @@ class Writer:
         rows = [{"session": session, "name": text(name)} for name in new]
         add(connection, table, rows)
         query = sa.select(table.c.name, table.c.id).where(table.c.session == session)
-        numbers = dict(connection.execute(query).tuples().all())
+        numbers = dict(connection.execute(query).all())
         self._known.limiters |= {name: numbers[text(name)] for name in new}
 
     def _store_runs(self, connection: sa.Connection, session: int, runs: Sequence[Row]) -> None:
@@ -133,7 +133,7 @@ class Writer:
             query = sa.select(table.c.uuid, table.c.id).where(
                 table.c.session == session, table.c.uuid.in_(told)
             )
-            self._known.runs = dict(connection.execute(query).tuples().all())
+            self._known.runs = dict(connection.execute(query).all())
 
     def _decision_row(self, session: int, decided: Decided) -> Row:
         decision = decided.decision
