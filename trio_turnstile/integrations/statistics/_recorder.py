@@ -155,7 +155,8 @@ class Recorder:
         self._session["ended"] = self._clock(trio.current_time())
         try:
             await self.flush()
-            await self._in_thread(self._writer.close)
+            close = self._writer.close
+            await trio.to_thread.run_sync(close, limiter=self._thread, abandon_on_cancel=True)
         finally:
             if self._buffer:
                 _LOG.warning(_LOST, len(self._buffer), self.statistics().last_error)
