@@ -31,7 +31,9 @@ The SDK keeps 2,000 series of an instrument by default, and says nothing of thos
 OTHERS = "(others)"
 """Names the sum of all other limiters."""
 
-P, R, T = ParamSpec("P"), TypeVar("R"), TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
 
 Series: TypeAlias = Iterator[tuple[float, dict[str, str]]]
 

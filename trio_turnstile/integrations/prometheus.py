@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final
 
@@ -84,6 +84,8 @@ T = TypeVar("T")
 Key: TypeAlias = tuple[str, ...]
 """The name of a metric, and the values of its labels."""
 
+Numbers: TypeAlias = defaultdict[Key, float]
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Of the text."""
 
@@ -119,7 +121,7 @@ class TurnstileCollector:
     ) -> None:
         self._reader = _Reader(turnstile, group, detail)
         self._trio = trio.lowlevel.current_trio_token()
-        self._past: dict[str, Counter[Key]] = {}
+        self._past: dict[str, Numbers] = {}
         """The counts of runs that have ended, by name: those of the next of that name go on."""
         turnstile.observe(self._hear)
 
@@ -147,7 +149,7 @@ class TurnstileCollector:
         if _current_run() is self._trio:
             body = await self.text()
         else:
-            body = await asyncio.to_thread(trio.from_thread.run, self.text, trio_token=self._trio)
+            body = await asyncio.to_thread(self._text_from_thread)
         headers = [(b"content-type", CONTENT_TYPE.encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -157,8 +159,8 @@ class TurnstileCollector:
     def _hear(self, event: Event) -> None:
         if isinstance(event, RunClosed):
             name = event.run.name
-            counts = self._past.pop(name, Counter())
-            counts.update(_counts_of(name, event.report))
+            counts = self._past.pop(name, defaultdict(float))
+            _add(counts, _counts_of(name, event.report))
             self._past[name] = counts
             if len(self._past) > RUNS:
                 del self._past[next(iter(self._past))]
@@ -172,14 +174,17 @@ class TurnstileCollector:
         except trio.RunFinishedError:
             return read()
 
-    def _read(self) -> Counter[Key]:
+    def _text_from_thread(self) -> bytes:
+        return trio.from_thread.run(self.text, trio_token=self._trio)
+
+    def _read(self) -> Numbers:
         numbers = self._reader.read()
         self._add_past(numbers)
         return numbers
 
-    def _add_past(self, numbers: Counter[Key]) -> None:
+    def _add_past(self, numbers: Numbers) -> None:
         for counts in self._past.values():
-            numbers.update(counts)
+            _add(numbers, counts)
 
 
 async def metrics_text(turnstile: Turnstile, *, detail: bool = False) -> bytes:
@@ -204,14 +209,14 @@ class _Reader:
     group: Callable[[str], str]
     detail: bool
 
-    def read(self) -> Counter[Key]:
-        numbers: Counter[Key] = Counter()
+    def read(self) -> Numbers:
+        numbers: Numbers = defaultdict(float)
         self._add_limiters(numbers, self.turnstile.limiters.items())
         self._add_runs(numbers)
         return numbers
 
-    async def read_in_portions(self) -> Counter[Key]:
-        numbers: Counter[Key] = Counter()
+    async def read_in_portions(self) -> Numbers:
+        numbers: Numbers = defaultdict(float)
         limiters = tuple(self.turnstile.limiters.items())
         for start in range(0, len(limiters) + 1, PORTION):
             await trio.lowlevel.checkpoint()
@@ -219,7 +224,7 @@ class _Reader:
         self._add_runs(numbers)
         return numbers
 
-    def _add_limiters(self, numbers: Counter[Key], limiters: Iterable[tuple[str, Limiter]]) -> None:
+    def _add_limiters(self, numbers: Numbers, limiters: Iterable[tuple[str, Limiter]]) -> None:
         for name, limiter in limiters:
             shown, load = self.group(name), limiter.load()
             numbers["turnstile_limiter_limit", shown] += load.limit
@@ -228,10 +233,10 @@ class _Reader:
             if self.detail:
                 _add_details(numbers, shown, limiter)
 
-    def _add_runs(self, numbers: Counter[Key]) -> None:
+    def _add_runs(self, numbers: Numbers) -> None:
         for name, run in self.turnstile.runs.items():
             report = run.report()
-            numbers.update(_counts_of(name, report))
+            _add(numbers, _counts_of(name, report))
             for step, in_flight in _in_flight(report):
                 numbers["turnstile_step_items_in_flight", name, step] += in_flight
             if run.total is not None:
@@ -267,7 +272,7 @@ def _escape(value: str) -> str:
 
 
 def _shown(number: float) -> str:
-    return "+Inf" if number == math.inf else repr(number)
+    return "+Inf" if number == math.inf else f"{number:.15g}"
 
 
 def _current_run() -> trio.lowlevel.TrioToken | None:
@@ -278,7 +283,12 @@ def _current_run() -> trio.lowlevel.TrioToken | None:
         return None
 
 
-def _add_details(numbers: Counter[Key], shown: str, limiter: Limiter) -> None:
+def _add(numbers: Numbers, more: Mapping[Key, float]) -> None:
+    for key, number in more.items():
+        numbers[key] += number
+
+
+def _add_details(numbers: Numbers, shown: str, limiter: Limiter) -> None:
     state = limiter.statistics()
     numbers["turnstile_limiter_cap", shown] += state.cap
     numbers["turnstile_limiter_ceiling", shown] += state.ceiling
@@ -296,9 +306,9 @@ def _steps(report: RunReport) -> Iterator[tuple[str, Report | StepReport]]:
         yield "operations", report
 
 
-def _counts_of(run: str, report: RunReport) -> dict[Key, int]:
+def _counts_of(run: str, report: RunReport) -> dict[Key, float]:
     """Return what a run has counted so far."""
-    counts: dict[Key, int] = {}
+    counts: dict[Key, float] = {}
     for name, step in _steps(report):
         counts["turnstile_step_items_received_total", run, name] = step.received
         counts["turnstile_step_retries_total", run, name] = step.retried

@@ -61,7 +61,8 @@ class Share(Generic[T]):
     """The number of the first of them."""
 
 
-S, E = TypeVar("S"), TypeVar("E")
+S = TypeVar("S")
+E = TypeVar("E")
 
 
 @final

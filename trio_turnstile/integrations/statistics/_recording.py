@@ -96,7 +96,7 @@ async def record_statistics(
       At the end of the block, for whatever reason, what was recorded is stored; that is
       given up after five seconds, and logged.
     """
-    _check(every=every, keep_samples=keep_samples, keep_minutes=keep_minutes, buffer=buffer)
+    _check(buffer, every=every, keep_samples=keep_samples, keep_minutes=keep_minutes)
     recorder = await _open(turnstile, url, keep_samples, keep_minutes, buffer)
     scope = trio.CancelScope()
 
@@ -170,8 +170,7 @@ def _session(turnstile: Turnstile, started: int) -> Row:
     }
 
 
-def _check(*, every: float, keep_samples: float, keep_minutes: float, buffer: int) -> None:
-    seconds = {"every": every, "keep_samples": keep_samples, "keep_minutes": keep_minutes}
+def _check(buffer: object, **seconds: object) -> None:
     for name, value in seconds.items():
         if not (isinstance(value, int | float) and 0 < value < math.inf):
             raise ValueError(f"{name} must be more than 0 seconds, not {value!r}")
