@@ -106,6 +106,11 @@ class WorkerPool(Generic[T]):
                 self._counts.receive()
             self._books.cancel(item)  # type: ignore[arg-type]
 
+    @property
+    def waiting(self) -> int:
+        """How many workers wait for a token, with an item in hand that has not begun."""
+        return self._crew.queueing
+
     def stop_source(self) -> None:
         """Receive no more items."""
         self._source.stop()
