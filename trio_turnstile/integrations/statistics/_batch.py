@@ -7,9 +7,9 @@ from typing import TypeAlias, final
 
 import attrs
 
-from trio_turnstile import Decision, Snapshot
+from trio_turnstile import Decision
 
-from ._rows import Row
+from ._rows import Row, Sample
 
 
 @final
@@ -51,7 +51,7 @@ class Batch:
 
     session: Row
     """The row of the session at this moment."""
-    samples: Sequence[Snapshot] = ()
+    samples: Sequence[Sample] = ()
     events: Sequence[Recorded] = ()
     runs: Sequence[Row] = ()
     """Rows of runs, none of them twice: of all that is told of here."""

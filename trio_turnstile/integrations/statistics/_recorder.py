@@ -29,15 +29,15 @@ from trio_turnstile import (
 from ._batch import Batch, Decided, Ended, Failed, Recorded
 from ._buffer import Buffer
 from ._errors import StatisticsError, reason
-from ._rows import Clock, Row, count_rows, error_row, run_row, timed
+from ._rows import Clock, Row, Sample, count_rows, error_row, run_row, sample_of, timed
 
 if TYPE_CHECKING:
     from ._writer import Writer
 
 _LOG = logging.getLogger("trio_turnstile.statistics")
 
-SAMPLES_AT_ONCE, EVENTS_AT_ONCE = 20_000, 5_000
-"""How many are stored in one transaction at most."""
+EVENTS_AT_ONCE, SAMPLES_AT_ONCE, SAMPLES_BESIDE_EVENTS = 5_000, 20_000, 1_000
+"""How many are stored in one transaction at most: what must not be lost does not wait."""
 
 LIMITERS_AT_ONCE = 100
 """So many limiters are asked for their averages before other tasks get their turn."""
@@ -84,12 +84,13 @@ class Recorder:
         self._writer = writer
         self._session = session
         self._clock = clock
-        self._buffer = Buffer[Snapshot, Recorded](most)
+        self._buffer = Buffer[Sample, Recorded](most)
         self._decisions, self._errors = count(), count()
         self._runs: dict[str, tuple[LiveRun, Row]] = {}
         self._turn = trio.Lock()
         self._thread = trio.CapacityLimiter(1)  # a write that was left behind keeps its turn
         self._stored, self._failures = 0, 0
+        self._got_on: Callable[[], None] = _nothing
         self._error: Exception | None = None
 
     def statistics(self) -> RecorderStatistics:
@@ -108,7 +109,7 @@ class Recorder:
     def hear(self, event: Event) -> None:
         """Record an event."""
         if isinstance(event, Snapshot):
-            self._buffer.add_sample(event)
+            self._buffer.add_sample(sample_of(event))
         elif isinstance(event, Decision):
             self._buffer.add_event(Decided(next(self._decisions), event))
         elif isinstance(event, ErrorNoted):
@@ -150,8 +151,13 @@ class Recorder:
             await trio.sleep(every)
             await self.flush()
 
-    async def finish(self) -> None:
-        """Store all that is left, and that the session has ended."""
+    async def finish(self, got_on: Callable[[], None]) -> None:
+        """Store all that is left, and that the session has ended.
+
+        Args:
+          got_on: is called each time that some of it was stored.
+        """
+        self._got_on = got_on
         self._session["ended"] = self._clock(trio.current_time())
         try:
             await self.flush()
@@ -166,20 +172,22 @@ class Recorder:
         async with self._turn:
             averages = await self._averages()
             # What comes while it is being stored waits for the next time.
-            rounds = 1 + len(self._buffer) // min(SAMPLES_AT_ONCE, EVENTS_AT_ONCE)
+            rounds = 1 + len(self._buffer) // SAMPLES_BESIDE_EVENTS
             while rounds and await self._store(averages):
                 averages, rounds = {}, rounds - 1 if self._buffer else 0
 
     async def _store(self, averages: Averages) -> bool:
         """Store one batch, and tell whether it was stored."""
-        samples = self._buffer.samples.first(SAMPLES_AT_ONCE)
         events = self._buffer.events.first(EVENTS_AT_ONCE)
+        most = SAMPLES_BESIDE_EVENTS if events.entries else SAMPLES_AT_ONCE
+        samples = self._buffer.samples.first(most)
         batch = self._batch(samples.entries, events.entries, averages)
         if not await self._in_thread(partial(self._writer.write, batch)):
             return False
         self._buffer.samples.settle(samples)
         self._buffer.events.settle(events)
         self._stored += len(samples.entries) + len(events.entries)
+        self._got_on()
         return True
 
     async def _averages(self) -> Averages:
@@ -192,7 +200,7 @@ class Recorder:
         return found
 
     def _batch(
-        self, samples: Sequence[Snapshot], events: Sequence[Recorded], averages: Averages
+        self, samples: Sequence[Sample], events: Sequence[Recorded], averages: Averages
     ) -> Batch:
         now = self._clock(trio.current_time())
         ended = [event for event in events if isinstance(event, Ended)]
@@ -226,6 +234,10 @@ class Recorder:
             _LOG.info("statistics can be stored again")
         self._error = None
         return True
+
+
+def _nothing() -> None:
+    """Nobody needs to know."""
 
 
 _AWAY = (

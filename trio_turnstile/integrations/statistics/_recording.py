@@ -7,16 +7,15 @@ import os
 import shlex
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from functools import partial
-from threading import Timer
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, final
 
 import trio
 
 from trio_turnstile import Turnstile
 
+from ._patience import Patience
 from ._recorder import Recorder, RecorderStatistics
 from ._rows import Row, text
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 DAY = 86_400.0
 
 GRACE = 5.0
-"""Seconds for which the end of a recording waits for the database."""
+"""Seconds after which the end of a recording gives up a database that takes nothing."""
 
 
 @final
@@ -93,8 +92,8 @@ async def record_statistics(
       ``trio_turnstile.statistics``; that is so at the beginning, too.
 
     Cancellation:
-      At the end of the block, for whatever reason, what was recorded is stored; that is
-      given up after five seconds, and logged.
+      At the end of the block, for whatever reason, what was recorded is stored. That is given
+      up, and logged, if the database fails, or takes nothing for five seconds.
     """
     _check(buffer, every=every, keep_samples=keep_samples, keep_minutes=keep_minutes)
     recorder = await _open(turnstile, url, keep_samples, keep_minutes, buffer)
@@ -113,26 +112,9 @@ async def record_statistics(
     finally:
         observation.close()
         scope.cancel()
-        with _real_seconds(GRACE):
-            await recorder.finish()
-
-
-@contextmanager
-def _real_seconds(seconds: float) -> Iterator[None]:
-    """Shield a block from cancellation for so long, by the clock of the world.
-
-    What is waited for is a thread. On a clock that jumps while all tasks wait, as tests have it,
-    the thread would have no time at all.
-    """
-    scope = trio.CancelScope(shield=True)
-    give_up = partial(trio.lowlevel.current_trio_token().run_sync_soon, scope.cancel)
-    timer = Timer(seconds, give_up)
-    timer.start()
-    try:
-        with scope:
-            yield
-    finally:
-        timer.cancel()
+        patience = Patience(GRACE)
+        with patience:
+            await recorder.finish(patience.renew)
 
 
 async def _open(

@@ -29,6 +29,13 @@ TEXT = 4000
 LARGEST = 2**63 - 1
 """The largest integer that a database takes."""
 
+Sample: TypeAlias = tuple[str, float, float, int, int]
+"""Limiter, time, limit, running and waiting of a `Snapshot`.
+
+A tuple of such is nothing to the garbage collector: with 100,000 objects in its place, it would
+stop all threads for a quarter of a second now and then.
+"""
+
 Clock: TypeAlias = Callable[[float], int]
 """Returns the Unix time in milliseconds of a time on trio's clock."""
 
@@ -75,14 +82,20 @@ def whole(number: int) -> int:
     return min(number, LARGEST)
 
 
-def sample_row(sample: Snapshot, limiter: int, taken: int) -> Row:
+def sample_of(event: Snapshot) -> Sample:
+    """Return what is kept of a snapshot."""
+    return event.limiter, event.time, event.limit, event.running, event.waiting
+
+
+def sample_row(sample: Sample, limiter: int, taken: int) -> Row:
     """Return the row of a sample."""
+    _, _, limit, running, waiting = sample
     return {
         "limiter": limiter,
         "taken": taken,
-        "tokens": tokens(sample.limit),
-        "running": sample.running,
-        "waiting": sample.waiting,
+        "tokens": tokens(limit),
+        "running": running,
+        "waiting": waiting,
     }
 
 

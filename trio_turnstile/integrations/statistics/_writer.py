@@ -94,7 +94,7 @@ class Writer:
         session = self._store_session(connection, batch.session)
         decided = [event for event in batch.events if isinstance(event, Decided)]
         failed = [event for event in batch.events if isinstance(event, Failed)]
-        names = {sample.limiter: None for sample in batch.samples}
+        names = {name: None for name, *_ in batch.samples}
         names |= {each.decision.limiter: None for each in decided}
         self._know_limiters(connection, session, [*names, *batch.averages])
         self._store_runs(connection, session, batch.runs)
@@ -165,8 +165,7 @@ class Writer:
     def _store_samples(self, connection: sa.Connection, batch: Batch) -> list[Row]:
         known = self._known.limiters
         rows = [
-            sample_row(sample, known[sample.limiter], self._clock(sample.time))
-            for sample in batch.samples
+            sample_row(sample, known[sample[0]], self._clock(sample[1])) for sample in batch.samples
         ]
         add(connection, schema.SAMPLES, rows)
         minutes = self._minutes.touched(rows)
