@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Reason,
         Signal,
         Snapshot,
+        Totals,
         log_decisions,
     )
     from ._limiting.history import History
@@ -150,6 +151,7 @@ __all__ = [
     "StepReport",
     "Stop",
     "Throttle",
+    "Totals",
     "Turnstile",
     "Verdict",
     "Watcher",
@@ -187,7 +189,7 @@ if not TYPE_CHECKING:  # pragma: no branch
         "._limiting.alarms": "alarm cpu_alarm load_alarm loop_lag_alarm memory_alarm",
         "._limiting.events": (
             "Bound Decision Event LimiterClosed LimiterOpened LimiterStatistics Load "
-            "Reason Signal Snapshot log_decisions"
+            "Reason Signal Snapshot Totals log_decisions"
         ),
         "._limiting.history": "History",
         "._limiting.instant": "Instant",
