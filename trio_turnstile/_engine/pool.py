@@ -220,7 +220,9 @@ class WorkerPool(Generic[T]):
                 crew.wake()
             if has_booked and source.waiting:
                 source.let_in()
-            if slot.cancelled or not (held_to_the_end or crew.may_receive()):
+            if slot.cancelled:
+                return
+            if not (held_to_the_end or crew.may_receive() or await crew.stand_by()):
                 return
             if slot.number == crew.received:
                 await self._breathe(slot)
