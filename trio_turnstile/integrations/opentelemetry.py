@@ -76,6 +76,8 @@ def observe_metrics(
         (gauge, "limiter.limit", numbers.limit, "{token}", "How many may run at a time."),
         (level, "limiter.active", numbers.active, "{token}", "Tokens that are borrowed."),
         (level, "limiter.queued", numbers.queued, "{task}", "Tasks that wait for a token."),
+        (counter, "limiter.requests", numbers.requests, "{request}", "Tokens asked for."),
+        (counter, "limiter.decisions", numbers.decisions, "{decision}", "Changes and refusals."),
         (counter, "step.received", numbers.received, "{item}", "Items that a step was given."),
         (counter, "step.items", numbers.items, "{item}", "Items by what became of them."),
         (counter, "step.retries", numbers.retries, "{attempt}", "Attempts made again."),
@@ -91,6 +93,12 @@ def _callback(read: Callable[[], Series]) -> Callable[[CallbackOptions], Iterabl
         return [Observation(value, attributes) for value, attributes in read()]
 
     return callback
+
+
+_RESULTS: Mapping[str, Callable[[Limiter], float]] = {
+    "acquired": lambda limiter: limiter.totals().admitted,
+    "rejected": lambda limiter: limiter.totals().turned_away,
+}
 
 
 @final
@@ -112,6 +120,20 @@ class _Numbers:
 
     def queued(self) -> Series:
         return self._sums(lambda limiter: limiter.load().waiting)
+
+    def requests(self) -> Series:
+        for result, read in _RESULTS.items():
+            for value, attributes in self._sums(read):
+                yield value, attributes | {"result": result}
+
+    def decisions(self) -> Series:
+        sums: dict[tuple[str, str], int] = {}
+        for name, limiter in snapshot(self._turnstile.limiters):
+            shown = self._shown(name)
+            for reason, number in limiter.totals().decisions.items():
+                sums[shown, reason.value] = sums.get((shown, reason.value), 0) + number
+        for (shown, reason_name), number in sums.items():
+            yield number, {"turnstile.limiter": shown, "reason": reason_name}
 
     def received(self) -> Series:
         return self._of_steps("received")

@@ -24,6 +24,7 @@ from trio_turnstile import (
     RunClosed,
     RunReport,
     StepReport,
+    Totals,
     Turnstile,
 )
 
@@ -54,6 +55,12 @@ METRICS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "turnstile_limiter_ceiling": ("gauge", "The most that signals allow.", ("limiter",)),
     "turnstile_limiter_floor": ("gauge", "The least that signals allow.", ("limiter",)),
     "turnstile_limiter_paused": ("gauge", "1 while the limiter is paused.", ("limiter",)),
+    "turnstile_limiter_admitted_total": ("counter", "Tokens that were borrowed.", ("limiter",)),
+    "turnstile_limiter_turned_away_total": (
+        "counter",
+        "Callers that were refused, as too many were waiting.",
+        ("limiter",),
+    ),
     "turnstile_limiter_decisions_total": (
         "counter",
         "Changes of the limit and refusals, by reason.",
@@ -230,6 +237,7 @@ class _Reader:
             numbers["turnstile_limiter_limit", shown] += load.limit
             numbers["turnstile_limiter_running", shown] += load.running
             numbers["turnstile_limiter_waiting", shown] += load.waiting
+            _add_totals(numbers, shown, limiter.totals())
             if self.detail:
                 _add_details(numbers, shown, limiter)
 
@@ -286,6 +294,14 @@ def _current_run() -> trio.lowlevel.TrioToken | None:
 def _add(numbers: Numbers, more: Mapping[Key, float]) -> None:
     for key, number in more.items():
         numbers[key] += number
+
+
+def _add_totals(numbers: Numbers, shown: str, totals: Totals) -> None:
+    numbers["turnstile_limiter_admitted_total", shown] += totals.admitted
+    if totals.turned_away:
+        numbers["turnstile_limiter_turned_away_total", shown] += totals.turned_away
+    for reason, number in totals.decisions.items():
+        numbers["turnstile_limiter_decisions_total", shown, reason.value] += number
 
 
 def _add_details(numbers: Numbers, shown: str, limiter: Limiter) -> None:

@@ -125,6 +125,7 @@ async def test_a_run_of_phases_is_one_step(database: Recorded, autojump_clock: M
         record_statistics(turnstile, database.url),
     ):
         await run_phases([Job()], limiter=turnstile.limiter("jobs", 2), name="night")
+    assert database.rows("SELECT step, limiter FROM turnstile_counters") == [("operations", "jobs")]
     ((name, kind, total),) = database.rows("SELECT name, kind, total FROM turnstile_runs")
     assert (name, kind, total) == ("night", "phases", 1)
     (run,) = read_statistics(database.url, run="night").runs

@@ -130,7 +130,7 @@ class Recorder:
         run, ended = event.run, self._clock(event.time)
         row = self.know(run) | {"state": "ended", "ended": ended}
         del self._runs[run.id]
-        self._buffer.add_event(Ended(row, timed(count_rows(event.report), ended)))
+        self._buffer.add_event(Ended(row, timed(count_rows(run, event.report), ended)))
 
     # ---- writing ----
 
@@ -210,7 +210,7 @@ class Recorder:
         live = [
             (uuid, row)
             for uuid, (run, _) in self._runs.items()
-            for row in timed(count_rows(run.report()), now)
+            for row in timed(count_rows(run, run.report()), now)
         ]
         last = [(event.run["uuid"], row) for event in ended for row in event.counts]
         dropped = {

@@ -13,9 +13,12 @@ from typing import Any, TypeAlias
 from trio_turnstile import (
     ConcurrentError,
     Decision,
+    Limiter,
     LiveRun,
+    Manager,
     PipelineReport,
     Report,
+    RunReport,
     Snapshot,
     StepReport,
     dead_letter_to_dict,
@@ -156,22 +159,27 @@ def timed(rows: Iterable[Row], taken: int) -> list[Row]:
     return [row | {"taken": taken} for row in rows]
 
 
-def count_rows(report: object) -> Iterator[Row]:
+def count_rows(run: LiveRun, report: RunReport) -> Iterator[Row]:
     """Give a row of counts for each step of a run, but for its run and the time."""
     if isinstance(report, Report):
-        yield {**_counts(report), "step": "operations", "place": 0, "limiter": None}
+        counts = _counts(report) | {"discarded": 0, "waiting": 0, "queued": 0}
+        counts["in_flight"] = report.working
+        yield {**counts, "step": "operations", "place": 0, "limiter": _limiter_of(run)}
     elif isinstance(report, PipelineReport):
         for place, step in enumerate(report.steps):
-            yield {**_counts(step), "step": text(step.name), "place": place, "limiter": None}
+            counts = _counts(step) | {name: whole(getattr(step, name)) for name in _OF_STEPS}
+            limiter = None if step.limiter is None else text(step.limiter)
+            yield {**counts, "step": text(step.name), "place": place, "limiter": limiter}
 
 
-_FATES = ("completed", "failed", "diverted", "cancelled", "skipped")
+def _limiter_of(run: LiveRun) -> str | None:
+    limiter = run.limiter if isinstance(run, Manager) else None
+    return text(limiter.name) if isinstance(limiter, Limiter) else None
+
+
+_COUNTS = ("received", "completed", "failed", "diverted", "cancelled", "skipped", "retried")
+_OF_STEPS = ("discarded", "in_flight", "waiting", "queued")
 
 
 def _counts(report: Report | StepReport) -> Row:
-    in_flight = report.working if isinstance(report, Report) else report.in_flight
-    counts = {"received": report.received, "in_flight": in_flight, "retried": report.retried}
-    counts |= {fate: getattr(report, fate) for fate in _FATES}
-    counts["discarded"] = getattr(report, "discarded", 0)
-    counts |= {"waiting": 0, "queued": 0}
-    return {name: whole(number) for name, number in counts.items()}
+    return {name: whole(getattr(report, name)) for name in _COUNTS}
