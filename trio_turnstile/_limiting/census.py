@@ -57,11 +57,14 @@ class Census:
         self.history.forget(tick)
 
     async def _tell(self, tick: int, observers: Observers) -> None:
-        # In portions: with 10,000 limiters it takes longer than a task should compute.
+        # In portions: with 10,000 limiters it takes longer than a task should compute. And by
+        # name: so many pairs would bring the garbage collector to look at all there is.
         time = self.history.time(tick)
-        for number, (name, entry) in enumerate(tuple(self._tracks.items()), 1):
-            _, track = entry
-            if self._tracks.get(name) is entry:  # it may be closed by now
+        for number, name in enumerate(list(self._tracks), 1):
+            entry = self._tracks.get(name)
+            # It may be closed by now, and another one may have taken its name.
+            if entry is not None and entry[1].tick == tick:
+                track = entry[1]
                 observers(Snapshot(name, time, track.limit, track.running, track.waiting))
             if number % PORTION == 0:
                 await trio.lowlevel.checkpoint()

@@ -39,52 +39,38 @@ PORTION = 250
 RUNS = 100
 """The counts of so many runs that have ended are kept."""
 
-METRICS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
-    "turnstile_limiter_limit": (
-        "gauge",
-        "Tokens: how many may run at a time; +Inf for any number.",
-        ("limiter",),
-    ),
-    "turnstile_limiter_running": ("gauge", "Tokens that are borrowed.", ("limiter",)),
-    "turnstile_limiter_waiting": ("gauge", "Tasks that wait for a token.", ("limiter",)),
-    "turnstile_limiter_cap": (
-        "gauge",
-        "Where signals and assignments have put the limit.",
-        ("limiter",),
-    ),
-    "turnstile_limiter_ceiling": ("gauge", "The most that signals allow.", ("limiter",)),
-    "turnstile_limiter_floor": ("gauge", "The least that signals allow.", ("limiter",)),
-    "turnstile_limiter_paused": ("gauge", "1 while the limiter is paused.", ("limiter",)),
-    "turnstile_limiter_admitted_total": ("counter", "Tokens that were borrowed.", ("limiter",)),
+_OF_LIMITER, _OF_RUN, _OF_STEP = ("limiter",), ("run",), ("run", "step")
+
+METRICS: Mapping[str, tuple[str, tuple[str, ...], str]] = {
+    "turnstile_limiter_limit": ("gauge", _OF_LIMITER, "How many may run at a time; +Inf for any."),
+    "turnstile_limiter_running": ("gauge", _OF_LIMITER, "Tokens that are borrowed."),
+    "turnstile_limiter_waiting": ("gauge", _OF_LIMITER, "Tasks that wait for a token."),
+    "turnstile_limiter_admitted_total": ("counter", _OF_LIMITER, "Tokens that were borrowed."),
     "turnstile_limiter_turned_away_total": (
         "counter",
+        _OF_LIMITER,
         "Callers that were refused, as too many were waiting.",
-        ("limiter",),
     ),
     "turnstile_limiter_decisions_total": (
         "counter",
-        "Changes of the limit and refusals, by reason.",
         ("limiter", "reason"),
+        "Changes of the limit and refusals, by reason.",
     ),
-    "turnstile_step_items_received_total": (
-        "counter",
-        "Items that the step was given.",
-        ("run", "step"),
-    ),
+    "turnstile_limiter_cap": ("gauge", _OF_LIMITER, "Where signals have put the limit."),
+    "turnstile_limiter_ceiling": ("gauge", _OF_LIMITER, "The most that signals allow."),
+    "turnstile_limiter_floor": ("gauge", _OF_LIMITER, "The least that signals allow."),
+    "turnstile_limiter_paused": ("gauge", _OF_LIMITER, "1 while the limiter is paused."),
+    "turnstile_step_items_received_total": ("counter", _OF_STEP, "Items that a step was given."),
     "turnstile_step_items_total": (
         "counter",
-        "Items by what became of them.",
         ("run", "step", "outcome"),
+        "Items by what became of them.",
     ),
-    "turnstile_step_items_in_flight": ("gauge", "Items in hand.", ("run", "step")),
-    "turnstile_step_retries_total": ("counter", "Attempts made again.", ("run", "step")),
-    "turnstile_run_items_expected": (
-        "gauge",
-        "Items that the source has, if it tells.",
-        ("run",),
-    ),
+    "turnstile_step_items_in_flight": ("gauge", _OF_STEP, "Items in hand."),
+    "turnstile_step_retries_total": ("counter", _OF_STEP, "Attempts that were made again."),
+    "turnstile_run_items_expected": ("gauge", _OF_RUN, "Items that the source has, if it tells."),
 }
-"""The metrics: of which type they are, what they say, and their labels."""
+"""The metrics: of which type they are, their labels, and what they say."""
 
 T = TypeVar("T")
 
@@ -218,22 +204,26 @@ class _Reader:
 
     def read(self) -> Numbers:
         numbers: Numbers = defaultdict(float)
-        self._add_limiters(numbers, self.turnstile.limiters.items())
+        self._add_limiters(numbers, self.turnstile.limiters)
         self._add_runs(numbers)
         return numbers
 
     async def read_in_portions(self) -> Numbers:
         numbers: Numbers = defaultdict(float)
-        limiters = tuple(self.turnstile.limiters.items())
-        for start in range(0, len(limiters) + 1, PORTION):
+        names = list(self.turnstile.limiters)
+        for start in range(0, len(names) + 1, PORTION):
             await trio.lowlevel.checkpoint()
-            self._add_limiters(numbers, limiters[start : start + PORTION])
+            self._add_limiters(numbers, names[start : start + PORTION])
         self._add_runs(numbers)
         return numbers
 
-    def _add_limiters(self, numbers: Numbers, limiters: Iterable[tuple[str, Limiter]]) -> None:
-        for name, limiter in limiters:
-            shown, load = self.group(name), limiter.load()
+    def _add_limiters(self, numbers: Numbers, names: Iterable[str]) -> None:
+        limiters = self.turnstile.limiters
+        for name in names:
+            if name not in limiters:  # it was closed meanwhile
+                continue
+            limiter, shown = limiters[name], self.group(name)
+            load = limiter.load()
             numbers["turnstile_limiter_limit", shown] += load.limit
             numbers["turnstile_limiter_running", shown] += load.running
             numbers["turnstile_limiter_waiting", shown] += load.waiting
@@ -263,12 +253,12 @@ def _format(numbers: Mapping[Key, float]) -> bytes:
     """
     lines: dict[str, list[str]] = {name: [] for name in METRICS}
     for (name, *values), number in numbers.items():
-        pairs = zip(METRICS[name][2], values, strict=True)
+        pairs = zip(METRICS[name][1], values, strict=True)
         labels = ",".join([f'{label}="{_escape(value)}"' for label, value in pairs])
         lines[name].append(f"{name}{{{labels}}} {_shown(number)}\n")
     parts = [
         f"# HELP {name} {text}\n# TYPE {name} {kind}\n{''.join(lines[name])}"
-        for name, (kind, text, _) in METRICS.items()
+        for name, (kind, _, text) in METRICS.items()
         if lines[name]
     ]
     return "".join(parts).encode()
@@ -346,7 +336,7 @@ def _families(numbers: Mapping[Key, float]) -> Iterator[Metric]:
         name: (CounterMetricFamily if kind == "counter" else GaugeMetricFamily)(
             name.removesuffix("_total"), text, labels=labels
         )
-        for name, (kind, text, labels) in METRICS.items()
+        for name, (kind, labels, text) in METRICS.items()
     }
     for (name, *labels), value in numbers.items():
         families[name].add_metric(labels, value)
