@@ -34,6 +34,10 @@ from trio_turnstile.integrations.statistics import (
 )
 
 
+WINDOWS = (10, 20, 40, 60, 120, 180, 300, 600, 1200, 2400, 3600, 7200)
+AVERAGES = "turnstile_averages"
+
+
 async def fails_on_multiples_of_ten(number: int) -> int:
     await trio.sleep(1)
     if number % 10 == 0:
@@ -159,7 +163,7 @@ async def test_the_averages_are_what_a_plain_model_says(
     heard = Heard()
     async with (
         open_turnstile(observers=[heard]) as turnstile,
-        record_statistics(turnstile, sqlite.url, every=1e6),
+        record_statistics(turnstile, sqlite.url, every=1e6) as recording,
     ):
         api = turnstile.limiter("api", 7)
         async with trio.open_nursery() as nursery:
@@ -168,13 +172,12 @@ async def test_the_averages_are_what_a_plain_model_says(
             await trio.sleep(7201)
             nursery.cancel_scope.cancel()
         running = [count for _, count, _ in heard.samples]
-    windows = (10, 20, 40, 60, 120, 180, 300, 600, 1200, 2400, 3600, 7200)
-    columns = ", ".join(f"s{window}" for window in windows)
-    ((*averages,),) = sqlite.rows(f"SELECT {columns} FROM turnstile_averages")
+        await recording.flush()
+        averages = sqlite.rows(f"SELECT {', '.join(f's{w}' for w in WINDOWS)} FROM {AVERAGES}")
     assert averages == [
-        pytest.approx(sum(running[-window // 2 :]) / (window // 2)) for window in windows
+        tuple(pytest.approx(sum(running[-w // 2 :]) / (w // 2)) for w in WINDOWS),
     ]
-    assert len(set(averages)) > 8
+    assert len(set(averages[0])) > 8
 
 
 async def hold(limiter: Limiter, period: float) -> None:

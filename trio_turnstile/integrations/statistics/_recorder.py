@@ -151,15 +151,18 @@ class Recorder:
             await trio.sleep(every)
             await self.flush()
 
-    async def finish(self, got_on: Callable[[], None]) -> None:
+    async def finish(self, got_on: Callable[[], None], close: Callable[[], None]) -> None:
         """Store all that is left, and that the session has ended.
 
         Args:
           got_on: is called each time that some of it was stored.
+          close: ends the observation.
         """
         self._got_on = got_on
-        self._session["ended"] = self._clock(trio.current_time())
         try:
+            await self.flush()  # meanwhile, what was asked of limiters before is decided
+            close()
+            self._session["ended"] = self._clock(trio.current_time())
             await self.flush()
             close = self._writer.close
             await trio.to_thread.run_sync(close, limiter=self._thread, abandon_on_cancel=True)

@@ -110,11 +110,10 @@ async def record_statistics(
         turnstile.watch(write)
         yield Recording(recorder)
     finally:
-        observation.close()
         scope.cancel()
         patience = Patience(GRACE)
-        with patience:
-            await recorder.finish(patience.renew)
+        with patience, observation:
+            await recorder.finish(patience.renew, observation.close)
 
 
 async def _open(
