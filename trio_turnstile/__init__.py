@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from ._limiting.instant import Instant
     from ._limiting.limiter import Limiter
     from ._limiting.live_run import (
+        CallOutcome,
+        DurationObserver,
         ErrorNoted,
         LiveRun,
         RunClosed,
@@ -85,6 +87,7 @@ __all__ = [
     "Batch",
     "BatchError",
     "Bound",
+    "CallOutcome",
     "Channels",
     "ConcurrentError",
     "Consumer",
@@ -92,6 +95,7 @@ __all__ = [
     "Decision",
     "Discard",
     "Divert",
+    "DurationObserver",
     "ErrorNoted",
     "ErrorPolicy",
     "Event",
@@ -195,7 +199,8 @@ if not TYPE_CHECKING:  # pragma: no branch
         "._limiting.instant": "Instant",
         "._limiting.limiter": "Limiter",
         "._limiting.live_run": (
-            "ErrorNoted LiveRun RunClosed RunKind RunOpened RunReport RunStage"
+            "CallOutcome DurationObserver ErrorNoted LiveRun RunClosed RunKind RunOpened RunReport "
+            "RunStage"
         ),
         "._limiting.observers": "Observation Observer",
         "._limiting.override": "Override",
