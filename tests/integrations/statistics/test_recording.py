@@ -33,7 +33,6 @@ from trio_turnstile.integrations.statistics import (
     record_statistics,
 )
 
-
 WINDOWS = (10, 20, 40, 60, 120, 180, 300, 600, 1200, 2400, 3600, 7200)
 AVERAGES = "turnstile_averages"
 
