@@ -11,14 +11,26 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, final
 
-from trio_turnstile import Channels, Limiter, Phase, PipelineReport, Report, Scalable, Turnstile
+from trio_turnstile import (
+    CallOutcome,
+    Channels,
+    Limiter,
+    LiveRun,
+    Observation,
+    Phase,
+    PipelineReport,
+    Report,
+    Scalable,
+    Turnstile,
+)
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
-    from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+    from opentelemetry.metrics import CallbackOptions, MeterProvider
+    from opentelemetry.metrics import Observation as Measured
     from opentelemetry.trace import Span, Tracer, TracerProvider
 
-__all__ = ["TracedOperation", "observe_metrics", "traced"]
+__all__ = ["TracedOperation", "observe_durations", "observe_metrics", "traced"]
 
 NAME = "trio_turnstile"
 
@@ -86,11 +98,42 @@ def observe_metrics(
         create(f"turnstile.{name}", [_callback(read)], unit=unit, description=text)
 
 
-def _callback(read: Callable[[], Series]) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    from opentelemetry.metrics import Observation
+def observe_durations(
+    turnstile: Turnstile, meter_provider: MeterProvider | None = None
+) -> Observation:
+    """Record how long the calls of steps and phases take, as ``turnstile.step.duration``.
 
-    def callback(options: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(value, attributes) for value, attributes in read()]
+    It is for runs that begin from now on. The SDK takes some microseconds for each call.
+
+    Args:
+      turnstile: whose runs.
+      meter_provider: the provider; by default the global one.
+
+    Returns:
+      What ends it: by its ``close()``, or at the end of a ``with`` block.
+
+    Raises:
+      ModuleNotFoundError: if OpenTelemetry is not installed.
+      trio.ClosedResourceError: if the turnstile was left.
+    """
+    from opentelemetry import metrics
+
+    histogram = metrics.get_meter(NAME, meter_provider=meter_provider).create_histogram(
+        "turnstile.step.duration", unit="s", description="How long a call of a step or phase took."
+    )
+
+    def record(run: LiveRun, part: str, seconds: float, outcome: CallOutcome, /) -> None:
+        attributes = {"turnstile.run": run.name, "turnstile.step": part, "outcome": outcome}
+        histogram.record(seconds, attributes)
+
+    return turnstile.observe_durations(record)
+
+
+def _callback(read: Callable[[], Series]) -> Callable[[CallbackOptions], Iterable[Measured]]:
+    from opentelemetry.metrics import Observation as Measured
+
+    def callback(options: CallbackOptions) -> Iterable[Measured]:
+        return [Measured(value, attributes) for value, attributes in read()]
 
     return callback
 
