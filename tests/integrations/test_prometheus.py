@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import socket
+import subprocess
 from functools import partial
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+from urllib.request import urlopen
 
 import pytest
 import trio
@@ -27,6 +33,7 @@ from trio_turnstile import (
     run_phases,
 )
 from trio_turnstile.integrations.prometheus import METRICS, TurnstileCollector, metrics_text
+from trio_turnstile.integrations.prometheus._text import CONTENT_TYPE
 
 Key = tuple[str, frozenset[tuple[str, str]]]
 
@@ -278,3 +285,67 @@ async def test_promtool_has_nothing_against_any_metric(autojump_clock: MockClock
         check=False,
     )
     assert (check.returncode, check.stdout, check.stderr) == (0, b"", b"")
+
+
+CONFIG = """
+global: {{scrape_interval: 250ms, scrape_timeout: 250ms}}
+scrape_configs:
+  - job_name: turnstile
+    static_configs: [{{targets: ["127.0.0.1:{port}"]}}]
+"""
+
+
+async def serve(collector: TurnstileCollector, stream: trio.SocketStream) -> None:
+    """Answer any request with the metrics, and close the connection."""
+    async with stream:
+        await stream.receive_some()
+        body = await collector.text()
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+        await stream.send_all(f"{head}Content-Type: {CONTENT_TYPE}\r\n\r\n".encode() + body)
+
+
+def query(port: int, expression: str) -> list[float]:
+    """Return the values that a Prometheus knows for an expression; none while it starts."""
+    address = f"http://127.0.0.1:{port}/api/v1/query?query={quote(expression)}"
+    try:
+        with urlopen(address, timeout=5) as answer:
+            found = json.load(answer)
+    except OSError:
+        return []
+    return [float(result["value"][1]) for result in found["data"]["result"]]
+
+
+@pytest.mark.slow
+async def test_a_real_prometheus_scrapes_them(tmp_path: Path) -> None:
+    """And sees a limit that moves."""
+    if shutil.which("prometheus") is None:
+        pytest.skip("Prometheus is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
+        api = turnstile.limiter("api", 9, throttle=Throttle(hold=0))
+        answer = partial(serve, TurnstileCollector(turnstile))
+        (listener,) = await nursery.start(partial(trio.serve_tcp, answer, 0, host="127.0.0.1"))
+        config = tmp_path / "prometheus.yml"
+        own = listener.socket.getsockname()[1]
+        await trio.Path(config).write_text(CONFIG.format(port=own))
+        command = [
+            "prometheus",
+            f"--config.file={config}",
+            f"--storage.tsdb.path={tmp_path / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+        ]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        await nursery.start(partial(trio.run_process, command, check=False, **quiet))
+
+        async def wait_for(limit: float) -> None:
+            expression = 'turnstile_limiter_limit{limiter="api"}'
+            while await trio.to_thread.run_sync(query, port, expression) != [limit]:
+                await trio.sleep(0.1)
+
+        with trio.fail_after(60):
+            await wait_for(9)
+            api.down()
+            await wait_for(7)
+        nursery.cancel_scope.cancel()

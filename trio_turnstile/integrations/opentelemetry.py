@@ -273,11 +273,11 @@ def traced(
 
 @final
 class TracedOperation(Scalable):
-    """An operation with a span for each attempt, and in it one for each phase.
+    """An operation with a span, and in it one for each phase, in each attempt.
 
-    ``run_phases(map(TracedOperation, operations), limiter=8)``. The span of an attempt ends with
-    its clean-up; it has the identifiers of the operation as ``turnstile.identifiers``, and the
-    status *error* if a phase has failed.
+    ``run_phases(map(TracedOperation, operations), limiter=8)``. The span of the operation ends
+    with its clean-up; it has the identifiers as ``turnstile.identifiers``, and the status *error*
+    if the last attempt has failed.
 
     Args:
       operation: what is done.
@@ -292,6 +292,8 @@ class TracedOperation(Scalable):
         """What is done."""
         self._tracer = _tracer(tracer_provider)
         self._span: Span | None = None
+        self._failure: str | None = None
+        """How the last attempt has failed."""
 
     def __repr__(self) -> str:
         return f"TracedOperation({self.operation!r})"
@@ -332,26 +334,26 @@ class TracedOperation(Scalable):
         await self._phase("monitor", self.operation.monitor, channels)
 
     async def cleanup(self, channels: Channels) -> None:
-        """Clean up, in a span, and end the span of the attempt."""
+        """Clean up, in a span, and end the span of the operation."""
         try:
             await self._phase("cleanup", self.operation.cleanup, channels)
         finally:
-            if self._span is not None:
-                self._span.end()
-            self._span = None
+            self._end()
 
     async def _phase(
         self, name: Phase, phase: Callable[[Channels], Awaitable[object]], channels: Channels
     ) -> None:
+        if name == "prepare":
+            self._failure = None
         with self._tracer.start_as_current_span(name, context=self._context()):
             try:
                 await phase(channels)
             except Exception as error:
-                self._fail(f"{name}: {type(error).__name__}: {error}")
+                self._failure = f"{name}: {type(error).__name__}: {error}"
                 raise
 
     def _context(self) -> Context:
-        """Return the context of the span of this attempt, which is begun if need be."""
+        """Return the context of the span of the operation, which is begun if need be."""
         from opentelemetry import trace
 
         if self._span is None:
@@ -361,11 +363,14 @@ class TracedOperation(Scalable):
             )
         return trace.set_span_in_context(self._span)
 
-    def _fail(self, what: str) -> None:
+    def _end(self) -> None:
         from opentelemetry.trace import Status, StatusCode
 
         if self._span is not None:
-            self._span.set_status(Status(StatusCode.ERROR, what))
+            if self._failure is not None:
+                self._span.set_status(Status(StatusCode.ERROR, self._failure))
+            self._span.end()
+        self._span = self._failure = None
 
 
 def _tracer(provider: TracerProvider | None) -> Tracer:
