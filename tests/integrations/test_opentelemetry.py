@@ -34,9 +34,9 @@ from trio_turnstile.integrations.opentelemetry import (
     TracedOperation,
     observe_durations,
     observe_metrics,
-    snapshot,
     traced,
 )
+from trio_turnstile.integrations.opentelemetry._metrics import snapshot
 
 Key = tuple[str, frozenset[tuple[str, Any]]]
 

@@ -16,6 +16,7 @@ p{margin:.3rem 0}
 margin:1rem 0}
 svg{width:100%;height:auto;display:block}
 svg text{font:11px system-ui,sans-serif;fill:var(--soft)}
+@media(max-width:40rem){svg text{font-size:20px}}
 .grid{stroke:var(--line);stroke-width:1}
 .line{fill:none;stroke:currentColor;stroke-width:1.6;stroke-linejoin:round}
 .area{fill:currentColor;opacity:.15;stroke:none}
