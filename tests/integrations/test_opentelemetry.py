@@ -30,13 +30,12 @@ from trio_turnstile import (
     run_phases,
 )
 from trio_turnstile.integrations.opentelemetry import (
-    OTHERS,
     TracedOperation,
     observe_durations,
     observe_metrics,
     traced,
 )
-from trio_turnstile.integrations.opentelemetry._metrics import snapshot
+from trio_turnstile.integrations.opentelemetry._metrics import OTHERS, snapshot
 
 Key = tuple[str, frozenset[tuple[str, Any]]]
 

@@ -32,7 +32,8 @@ from trio_turnstile import (
     open_turnstile,
     run_phases,
 )
-from trio_turnstile.integrations.prometheus import METRICS, TurnstileCollector, metrics_text
+from trio_turnstile.integrations.prometheus import TurnstileCollector, metrics_text
+from trio_turnstile.integrations.prometheus._metrics import METRICS
 from trio_turnstile.integrations.prometheus._text import CONTENT_TYPE
 
 Key = tuple[str, frozenset[tuple[str, str]]]

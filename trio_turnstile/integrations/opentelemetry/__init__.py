@@ -6,7 +6,7 @@ choice. Names follow the nearest conventions there are, those of rate limiters i
 
 from __future__ import annotations
 
-from ._metrics import OTHERS, observe_durations, observe_metrics
+from ._metrics import observe_durations, observe_metrics
 from ._spans import TracedOperation, traced
 
-__all__ = ["OTHERS", "TracedOperation", "observe_durations", "observe_metrics", "traced"]
+__all__ = ["TracedOperation", "observe_durations", "observe_metrics", "traced"]

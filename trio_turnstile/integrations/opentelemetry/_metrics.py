@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NAME = "trio_turnstile"
 
-MOST = 1000
+MOST = 900
 """For so many limiters there are series of their own by default.
 
 The SDK keeps 2,000 series of an instrument by default, and says nothing of those beyond.

@@ -8,6 +8,5 @@ with a registry of the package ``prometheus_client`` needs that package.
 from __future__ import annotations
 
 from ._collector import TurnstileCollector, metrics_text
-from ._metrics import METRICS
 
-__all__ = ["METRICS", "TurnstileCollector", "metrics_text"]
+__all__ = ["TurnstileCollector", "metrics_text"]
