@@ -13,7 +13,7 @@ from ._arguments import MARKS, UsageError, check_arguments, give_values
 from ._exit_status import USAGE
 from ._printable import printable_lines
 
-_COMMANDS = ("run", "ledger", "simulate")
+_COMMANDS = ("run", "ledger", "report", "simulate")
 
 
 def launch(arguments: list[str]) -> int:
@@ -60,6 +60,10 @@ def _make_app(name: str) -> App:
         from ._ledger import ledger
 
         app.command(ledger)
+    if name in ("", "report"):
+        from ._report import report
+
+        app.command(report)
     if name in ("", "simulate"):
         from ._simulate import simulate
 

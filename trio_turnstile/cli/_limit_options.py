@@ -17,10 +17,10 @@ from trio_turnstile import Limiter, Throttle
 from ._adapting import Adapt, is_overload, make_policy
 from ._arguments import UsageError
 from ._cores import usable_cores
+from ._durations import Duration
 from ._job_plan import JobPlan
 from ._options import Seconds
 from ._rates import parse_limit
-from ._units import Duration
 
 LIMIT = Group("Limit", sort_key=3)
 

@@ -10,6 +10,7 @@ import attrs
 from trio_turnstile import Halt, Limiter, Phase
 
 from ._columns import Columns, Input
+from ._durations import Duration, Multiple
 from ._inputs import Inputs
 from ._job_plan import JobPlan
 from ._joblog import JobLog
@@ -19,7 +20,7 @@ from ._pace_options import PaceOptions
 from ._resume import Resumed
 from ._template import Template
 from ._term_seq import TermSeq
-from ._units import Duration, Goal, Multiple
+from ._units import Goal
 
 
 @final

@@ -15,6 +15,7 @@ from trio_turnstile import Halt, Phase
 from ._arguments import UsageError
 from ._columns import Columns
 from ._dry_run import print_commands
+from ._durations import Duration, Multiple, parse_timeout
 from ._engine_options import EngineOptions, check_site
 from ._input_options import INPUTS, InputOptions
 from ._limit_options import LimitOptions
@@ -28,7 +29,7 @@ from ._run_plan import run_plan
 from ._shells import find_shell
 from ._template import Template
 from ._term_seq import TermSeq
-from ._units import Duration, Goal, Multiple, parse_halt, parse_timeout
+from ._units import Goal, parse_halt
 
 _COMMANDS = Group("Commands", sort_key=1)
 _FAILURES = Group("Failures", sort_key=4)

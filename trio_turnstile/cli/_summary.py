@@ -10,11 +10,11 @@ import attrs
 
 from trio_turnstile import ConcurrentError
 
+from ._durations import format_clock
 from ._exit_status import MOST_FAILURES, status_of_signal
 from ._inputs import InputError, describe_input_error
 from ._printable import printable
 from ._shell import ShellOperation
-from ._units import format_clock
 
 _LONGEST_NAME = 100
 
