@@ -34,6 +34,8 @@ ctl = App(
     For example:
 
         turnstile ctl set work 20 --for 8h --note night
+
+        turnstile ctl why work
     """,
 )
 
@@ -126,12 +128,12 @@ def set_(
     change: Change = _CHANGE,
     asking: Asking = _ASKING,
 ) -> int:
-    """Set a limit, past every rule. It sticks.
+    """Set a limit past every rule: it sticks, and no signal moves it until resume ends it.
 
     Args:
       limiter: The name of the limiter.
       limit: How many may run at a time.
-      for_: How long it holds, as 10m; then what held before holds again.
+      for_: How long it holds, as 10m; without it until turnstile ctl resume.
       change: What goes with the change.
       asking: Which process is asked, and how its answer is printed.
     """
@@ -167,7 +169,7 @@ def resume(
     change: Change = _CHANGE,
     asking: Asking = _ASKING,
 ) -> int:
-    """End a pause.
+    """End a pause, or what set has set: then signals and policies move the limit again.
 
     Args:
       limiter: The name of the limiter; without it, all of them.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, final
@@ -63,8 +65,16 @@ class Change:
 
     def body(self, **more: object) -> dict[str, object]:
         """Return what to send to the process; what is ``None`` is left out."""
-        given = {**more, "note": self.note, "dry_run": self.dry_run or None}
+        given = {**more, "by": author(), "note": self.note, "dry_run": self.dry_run or None}
         return {name: value for name, value in given.items() if value is not None}
+
+
+def author() -> str:
+    """Return who asks: the name of the user, or the number of one without a name."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"user {os.getuid()}"
 
 
 For = Annotated[Seconds | None, Parameter(name="--for", validator=Number(gt=0), group=CHANGE)]

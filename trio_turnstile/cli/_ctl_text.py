@@ -10,6 +10,7 @@ from ._client import Document
 from ._durations import format_clock
 
 _LIMITERS = ("limiter", "limit", "running", "waiting", "max", "")
+_TOKENS = ("limit", "cap", "ceiling")
 _STEPS = ("step", "received", "done", "failed", "in hand", "retried")
 
 
@@ -23,7 +24,8 @@ def limiter_lines(limiters: Sequence[Document]) -> Iterator[str]:
 
 def limiter_details(limiter: Document) -> Iterator[str]:
     """Yield all that is known of one limiter, a line for each figure."""
-    yield from table([(name, _shown(value)) for name, value in limiter.items()], right=())
+    rows = [(name.replace("_", " "), _shown(name, value)) for name, value in limiter.items()]
+    yield from table(rows, right=())
 
 
 def decision_line(decision: Document) -> str:
@@ -70,9 +72,10 @@ def step_row(step: Document) -> tuple[str, ...]:
     return (str(step["name"]), *map(str, counts))
 
 
-def error_text(error: Any) -> str:
+def error_text(error: Document) -> str:
     """Return an error in one line."""
-    return str(error.get("message", error)) if isinstance(error, dict) else str(error)
+    where = f"{error['step']}: " if error.get("step") else ""
+    return f"{where}{error['text']}"
 
 
 def event_line(kind: str, document: Document) -> str | None:
@@ -81,7 +84,7 @@ def event_line(kind: str, document: Document) -> str | None:
         case "decision":
             return decision_line(document)
         case "error":
-            return f"{clock(document['time'])} {document['run']}: {error_text(document)}"
+            return f"{clock(document['time'] or time.time())} {document['run']}: {error_text(document)}"
         case "run":
             return f"{clock(document['time'])} {document['id']}: {document['state']}"
         case "bye":
@@ -112,11 +115,27 @@ def clock(unix_time: float) -> str:
 
 
 def remark(limiter: Document) -> str:
-    """Return what is special about a limiter now."""
-    if not limiter["paused"]:
-        return ""
-    left = limiter.get("paused_for")
-    return "paused" if left is None else f"paused for {format_clock(left)}"
+    """Return what holds a limit where it is, if that is special."""
+    return ", ".join(_remarks(limiter))
+
+
+def _remarks(limiter: Document) -> Iterator[str]:
+    if limiter["paused"]:
+        left = limiter["paused_for"]
+        yield "paused" if left is None else f"paused for {format_clock(left)}"
+    override = limiter["override"]
+    if override is not None:
+        yield override_text(override)
+    elif limiter["policy"] is not None:
+        yield f"adapted by {limiter['policy']}"
+
+
+def override_text(override: Document) -> str:
+    """Return who has set a limit, until when, and why."""
+    by = f" by {override['by']}" if override["by"] else ""
+    until = "" if override["until"] is None else f" until {clock(override['until'])}"
+    note = f": {override['note']}" if override["note"] else ""
+    return f"set{by}{until}{note}"
 
 
 def _limiter_row(limiter: Document) -> tuple[str, ...]:
@@ -137,9 +156,11 @@ def _ended(run: Document) -> int:
     return int(last["received"] - last["in_flight"])
 
 
-def _shown(value: object) -> str:
+def _shown(name: str, value: Any) -> str:
+    if name == "override" and value is not None:
+        return f"{tokens(value['limit'])}, {override_text(value)}"
     if value is None:
-        return "none"
+        return "inf" if name in _TOKENS else "no"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
