@@ -49,8 +49,7 @@ class Client:
           UsageError: if there is none, as for the name of a limiter that is not there.
           NotDone: if the process refuses, or does not answer.
         """
-        given = {name: value for name, value in query.items() if value is not None}
-        return self._ask("GET", f"{path}?{urlencode(given)}" if given else path, None)
+        return self._ask("GET", with_query(path, query), None)
 
     def post(self, path: str, body: Mapping[str, object]) -> Any:
         """Ask for something to be done, and return the answer; raises what `get` does."""
@@ -65,12 +64,14 @@ class Client:
 
         It ends with the connection. Raises what `get` does.
         """
-        given = {name: value for name, value in query.items() if value is not None}
-        with self._answer("GET", f"/events?{urlencode(given)}", None) as (response, connection):
+        with self._answer("GET", with_query("/events", query), None) as (response, connection):
             if response.status >= 400:
                 self._complain(response)
             connection.settimeout(None)
-            yield from parse_events(line.decode() for line in response)
+            parser = EventParser()
+            for line in response:
+                if event := parser.take(line.decode()):
+                    yield event
 
     def _ask(self, method: str, path: str, body: Mapping[str, object] | None) -> Any:
         with self._answer(method, path, body) as (response, _):
@@ -113,6 +114,12 @@ class Client:
         raise NotDone(text, REFUSED if response.status in _REFUSALS else UNANSWERED)
 
 
+def with_query(path: str, query: Mapping[str, object]) -> str:
+    """Return a path with those parts of a query that are given."""
+    given = {name: value for name, value in query.items() if value is not None}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
 def limiter_path(name: str, *rest: str) -> str:
     """Return the path of a limiter, whatever its name contains."""
     return "/".join(["/limiters", quote(name, safe=""), *rest])
@@ -123,16 +130,23 @@ def run_path(name: str, *rest: str) -> str:
     return "/".join(["/runs", quote(name, safe=""), *rest])
 
 
-def parse_events(lines: Iterator[str]) -> Iterator[tuple[str, Document]]:
-    """Yield kind and document of each event of a stream of server-sent events."""
-    kind, data = "message", list[str]()
-    for line in lines:
+@final
+class EventParser:
+    """Makes events of the lines of a stream of server-sent events."""
+
+    def __init__(self) -> None:
+        self._kind, self._data = "message", list[str]()
+
+    def take(self, line: str) -> tuple[str, Document] | None:
+        """Take a line; return the kind and the document of the event that ends with it."""
         name, _, value = line.rstrip("\r\n").partition(":")
         value = value.removeprefix(" ")
         if name == "event":
-            kind = value
+            self._kind = value
         elif name == "data":
-            data.append(value)
-        elif not name and not value and data:
-            yield kind, json.loads("\n".join(data))
-            kind, data = "message", []
+            self._data.append(value)
+        elif not name and not value and self._data:
+            event = self._kind, json.loads("\n".join(self._data))
+            self._kind, self._data = "message", []
+            return event
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
@@ -226,7 +227,7 @@ def watch(*limiters: str, asking: Asking = _ASKING) -> int:
     """
     client = asking.client()
     for kind, document in client.events(limiters=",".join(limiters) or None):
-        line = event_line(kind, document)
+        line = event_line(kind, document, time.time())
         if line is not None:
             asking.print({"event": kind, **document}, [line])
         if kind == "bye":

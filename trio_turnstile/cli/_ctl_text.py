@@ -61,8 +61,16 @@ def run_standing(run: Document, now: float) -> str:
     if run.get("started") is not None:
         parts.append(format_clock(max(0.0, now - run["started"])))
     if run.get("total") is not None:
-        parts.append(f"{_ended(run)} of {run['total']}")
+        parts.append(f"{ended_items(run)} of {run['total']}")
     return ", ".join(parts)
+
+
+def ended_items(run: Document) -> int:
+    """Return how many items of a run have come to their end."""
+    if not run["steps"]:
+        return 0
+    last = run["steps"][-1]
+    return int(last["received"] - last["in_flight"])
 
 
 def step_row(step: Document) -> tuple[str, ...]:
@@ -78,17 +86,17 @@ def error_text(error: Document) -> str:
     return f"{where}{error['text']}"
 
 
-def event_line(kind: str, document: Document) -> str | None:
-    """Return the line for an event of a process, if it is worth one."""
+def event_line(kind: str, document: Document, now: float) -> str | None:
+    """Return the line for an event of a process that comes now, if it is worth one."""
     match kind:
         case "decision":
             return decision_line(document)
         case "error":
-            return f"{clock(document['time'] or time.time())} {document['run']}: {error_text(document)}"
+            return f"{clock(now)} {document['run']}: {error_text(document)}"
         case "run":
-            return f"{clock(document['time'])} {document['id']}: {document['state']}"
+            return f"{clock(now)} {document['id']}: {document['state']}"
         case "bye":
-            return "the process has ended"
+            return f"{clock(now)} the process has ended"
     return None
 
 
@@ -147,13 +155,6 @@ def _limiter_row(limiter: Document) -> tuple[str, ...]:
         tokens(limiter["ceiling"]),
         remark(limiter),
     )
-
-
-def _ended(run: Document) -> int:
-    if not run["steps"]:
-        return 0
-    last = run["steps"][-1]
-    return int(last["received"] - last["in_flight"])
 
 
 def _shown(name: str, value: Any) -> str:

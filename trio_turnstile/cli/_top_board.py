@@ -1,0 +1,84 @@
+"""`Board`: what is known of one running process from its events. No I/O, and no clock."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import final
+
+from ._client import Document
+from ._ctl_text import ended_items
+
+_KEPT = 120
+"""How many ticks are kept: what a sparkline shows at most."""
+
+_DECISIONS = 100
+
+
+@final
+class Board:
+    """What is known of one process.
+
+    Args:
+      pid: the number of the process.
+      name: what it calls itself.
+    """
+
+    def __init__(self, pid: int, name: str) -> None:
+        self.pid = pid
+        self.name = name
+        self.limiters: dict[str, Document] = {}
+        """The limiters by name, in the order in which they came."""
+        self.runs: dict[str, Document] = {}
+        self.decisions: deque[Document] = deque(maxlen=_DECISIONS)
+        self.now = 0.0
+        """The latest time that was told, as a Unix time."""
+        self.lost = ""
+        """Why nothing more comes; empty while something may."""
+        self._running: dict[str, deque[int]] = {}
+        self._ended: dict[str, deque[tuple[float, int]]] = {}
+
+    def take(self, kind: str, document: Document) -> None:
+        """Take note of an event of the process."""
+        match kind:
+            case "state":
+                self._take_state(document)
+            case "decision":
+                self.decisions.append(document)
+            case "run":
+                self.runs[document["id"]] = document
+            case "bye":
+                self.lost = "ended"
+
+    def tick(self, now: float) -> None:
+        """Keep what runs now, at a steady pace, for the sparklines and the rates."""
+        self.now = max(self.now, now)
+        for name, limiter in self.limiters.items():
+            self._running.setdefault(name, deque(maxlen=_KEPT)).append(limiter["running"])
+        for name, run in self.runs.items():
+            kept = self._ended.setdefault(name, deque(maxlen=_KEPT))
+            kept.append((self.now, ended_items(run)))
+
+    def running(self, limiter: str) -> tuple[int, ...]:
+        """Return how many ran at each tick, oldest first."""
+        return tuple(self._running.get(limiter, ()))
+
+    def seconds_left(self, run: Document) -> float | None:
+        """Return how long the rest of a run takes at the pace so far; ``None`` if unknown."""
+        kept, total = self._ended.get(run["id"]), run["total"]
+        if total is None or not kept:
+            return None
+        (since, before), (until, ended) = kept[0], kept[-1]
+        if ended == before or until <= since:
+            return None
+        left: int = max(0, total - ended)
+        return left * (until - since) / (ended - before)
+
+    def _take_state(self, state: Document) -> None:
+        self.now = state["time"]
+        for limiter in state.get("limiters", ()):
+            self.limiters[limiter["name"]] = limiter
+        for run in state.get("runs", ()):
+            self.runs[run["id"]] = run
+        for name in state.get("gone", ()):
+            for known in (self.limiters, self._running):
+                known.pop(name, None)
