@@ -13,7 +13,7 @@ from ._arguments import MARKS, UsageError, check_arguments, give_values
 from ._exit_status import USAGE, NotDone
 from ._printable import printable_lines
 
-_COMMANDS = ("run", "ctl", "ledger", "simulate")
+_COMMANDS = ("run", "ctl", "top", "ledger", "simulate")
 
 
 def launch(arguments: list[str]) -> int:
@@ -63,6 +63,10 @@ def _make_app(name: str) -> App:
         from ._ctl import ctl
 
         app.command(ctl)
+    if name in ("", "top"):
+        from ._top import top
+
+        app.command(top)
     if name in ("", "ledger"):
         from ._ledger import ledger
 

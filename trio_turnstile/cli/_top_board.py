@@ -23,7 +23,7 @@ class Board:
       name: what it calls itself.
     """
 
-    def __init__(self, pid: int, name: str) -> None:
+    def __init__(self, pid: str, name: str) -> None:
         self.pid = pid
         self.name = name
         self.limiters: dict[str, Document] = {}

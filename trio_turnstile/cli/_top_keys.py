@@ -7,7 +7,8 @@ from typing import final
 
 import attrs
 
-from ._client import limiter_path, run_path
+from ._client import Client, limiter_path, run_path
+from ._ctl_options import author
 from ._top_board import Board
 from ._top_view import Choice
 
@@ -36,12 +37,22 @@ class Order:
 
     board: Board
     """The process."""
-    method: str
-    """``POST`` or ``PATCH``."""
     path: str
-    """Of what."""
+    """What it is asked for."""
     limit: int | None = None
     """The limit to set, if one is to be set."""
+
+    def send(self, client: Client) -> None:
+        """Ask the process.
+
+        Raises:
+          UsageError, NotDone: if it does not do it.
+        """
+        body: dict[str, object] = {} if self.path.endswith("/drain") else {"by": author()}
+        if self.limit is None:
+            client.post(self.path, body)
+        else:
+            client.patch(self.path, {**body, "limit": self.limit})
 
 
 @final
@@ -89,15 +100,15 @@ class Hand:
     ) -> tuple[Hand, Order | None]:
         idle = Hand(chosen)
         if self.to_drain and key == "y":
-            return idle, Order(chosen.board, "POST", run_path(self.to_drain, "drain"))
+            return idle, Order(chosen.board, run_path(self.to_drain, "drain"))
         if key in _DIGITS or (key == "\x7f" and self.digits):
             digits = self.digits[:-1] if key == "\x7f" else self.digits + key
             return attrs.evolve(idle, digits=digits[:_MOST_DIGITS]), None
         if key == "\n" and self.digits:
             path = limiter_path(chosen.limiter)
-            return idle, Order(chosen.board, "PATCH", path, int(self.digits))
+            return idle, Order(chosen.board, path, int(self.digits))
         if key in _STEPS:
-            return idle, Order(chosen.board, "POST", limiter_path(chosen.limiter, _STEPS[key]))
+            return idle, Order(chosen.board, limiter_path(chosen.limiter, _STEPS[key]))
         if key == "d":
             return attrs.evolve(idle, to_drain=_run_of(chosen)), None
         return attrs.evolve(idle, chosen=_moved(key, chosen, there)), None
