@@ -260,7 +260,7 @@ def _end(how: str, run: str | None, seconds: float | None, asking: Asking) -> in
 
 
 def _only_run(client: Client) -> str:
-    names = [str(run["id"]) for run in client.get("/runs")]
+    names = [str(run["id"]) for run in client.get("/runs") if run["state"] != "ended"]
     if len(names) == 1:
         return names[0]
     if not names:

@@ -10,6 +10,7 @@ from ._client import Document
 from ._durations import format_clock
 
 _LIMITERS = ("limiter", "limit", "running", "waiting", "max", "")
+_BOUNDS = {"policy": "by the policy", "withheld": "as tokens are withheld"}
 _TOKENS = ("limit", "cap", "ceiling")
 _STEPS = ("step", "received", "done", "failed", "in hand", "retried")
 
@@ -39,8 +40,9 @@ def answer_line(answer: Document) -> str:
 
 
 def sentence(decision: Document) -> str:
-    """Return a decision in a sentence, with who asked for it, and why."""
-    return str(decision["text"])
+    """Return a decision in a sentence, with who asked for it, why, and how often it was made."""
+    times = f" ({decision['repeated'] + 1} times)" if decision["repeated"] else ""
+    return f"{decision['text']}{times}"
 
 
 def run_lines(runs: Sequence[Document], now: float) -> Iterator[str]:
@@ -51,8 +53,8 @@ def run_lines(runs: Sequence[Document], now: float) -> Iterator[str]:
         yield f"{run['id']}: {run_standing(run, now)}"
         yield from (f"  {line}" for line in table([_STEPS, *map(step_row, run["steps"])]))
         yield from (f"  {error_text(error)}" for error in run["errors"])
-        if run["errors_omitted"]:
-            yield f"  and {run['errors_omitted']} more errors"
+        if more := run["errors_omitted"]:
+            yield f"  and {more} more error{'s' if more > 1 else ''}"
 
 
 def run_standing(run: Document, now: float) -> str:
@@ -134,8 +136,8 @@ def _remarks(limiter: Document) -> Iterator[str]:
     override = limiter["override"]
     if override is not None:
         yield override_text(override)
-    elif limiter["policy"] is not None:
-        yield f"adapted by {limiter['policy']}"
+    elif limiter["limited_by"] in _BOUNDS:
+        yield _BOUNDS[limiter["limited_by"]]
 
 
 def override_text(override: Document) -> str:

@@ -10,7 +10,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from ._client import Document
-from ._ctl_text import clock, ended_items, remark, tokens
+from ._ctl_text import clock, decision_line, ended_items, remark, tokens
 from ._durations import format_clock
 from ._printable import printable
 from ._top_board import Board
@@ -194,8 +194,7 @@ def _step_row(cells: Sequence[object], screen: Screen, style: str) -> Text:
 
 
 def _decision_line(decision: Document) -> Text:
-    text = f"{clock(decision['time'])} {decision['limiter']}: {decision['text']}"
-    return Text(printable(text), "" if decision["applied"] else "dim")
+    return Text(printable(decision_line(decision)), "" if decision["applied"] else "dim")
 
 
 def _last_decisions(boards: Iterable[Board]) -> list[Document]:
