@@ -193,6 +193,7 @@ def test_another_server_than_ours_is_no_harm(call: Any, serve: Serve, text: str)
         (["pause", "work"], "POST /limiters/work/pause", {}),
         (["resume", "work"], "POST /limiters/work/resume", {}),
         (["resume"], "POST /resume", {}),
+        (["release", "work"], "POST /limiters/work/release", {}),
     ],
 )
 def test_a_change_is_sent_with_its_author(
@@ -290,6 +291,14 @@ def test_a_part_of_the_list_can_be_asked_for(call: Any, serve: Serve) -> None:
     assert len(call("ctl", "list", "wo").lines) == 2
 
 
+def test_a_long_list_comes_in_pages(call: Any, serve: Serve) -> None:
+    """And is one list."""
+    pages = [[limiter(f"{number:04}") for number in range(at, at + 100)] for at in (0, 100)]
+    after = {f"GET /limiters?after={page[-1]['name']}": [] for page in pages}
+    serve({**after, "GET /limiters": pages[0], "GET /limiters?after=0099": pages[1]})
+    assert len(json.loads(call("ctl", "list", "--json").out)) == 200
+
+
 def test_one_limiter_is_shown_with_all_that_is_known(call: Any, serve: Serve) -> None:
     """A line for each figure."""
     serve({"GET /limiters/work": limiter(override=override())})
@@ -380,7 +389,7 @@ def test_help_is_for_each_command(call: Any) -> None:
     """All of them are named; each has its own."""
     text = call("ctl", "--help").out
     for name in (
-        *("list", "show", "up", "down", "set", "pause", "resume"),
+        *("list", "show", "up", "down", "set", "pause", "resume", "release"),
         *("drain", "cancel", "why", "runs", "watch"),
     ):
         assert f" {name} " in text

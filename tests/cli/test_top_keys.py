@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from testkit.documents import limiter, run, state, step
+from testkit.documents import limiter, override, run, state, step
 from trio_turnstile.cli._top_board import Board
 from trio_turnstile.cli._top_keys import Hand, Order, parse_keys
 from trio_turnstile.cli._top_view import choices
@@ -49,6 +49,15 @@ def keyboard() -> Keyboard:
 def test_a_key_changes_the_limiter_that_is_marked(keyboard: Keyboard, keys: str, path: str) -> None:
     """The first one at first; the arrows mark another one."""
     assert keyboard.press(keys)[1] == [Order(keyboard.first, path)]
+
+
+def test_the_key_that_resumes_also_takes_back_what_was_set(keyboard: Keyboard) -> None:
+    """A pause first."""
+    paused = limiter("work", override=override(), paused=True)
+    keyboard.first.take("state", state(limiters=[paused]))
+    assert keyboard.press("r")[1] == [Order(keyboard.first, "/limiters/work/resume")]
+    keyboard.first.take("state", state(limiters=[{**paused, "paused": False}]))
+    assert keyboard.press("r")[1] == [Order(keyboard.first, "/limiters/work/release")]
 
 
 def test_the_arrows_go_through_all_processes(keyboard: Keyboard) -> None:

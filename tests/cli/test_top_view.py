@@ -15,6 +15,8 @@ from trio_turnstile.cli._top_view import Choice, Screen, bottleneck, choices, dr
 
 def board_of(*limiters: Any, runs: Any = (), ticks: int = 1, pid: str = "71") -> Board:
     board = Board(pid, "turnstile run")
+    for each in runs:
+        board.take("run", each)
     for tick in range(ticks):
         board.take("state", state(float(tick), limiters=list(limiters), runs=list(runs)))
         board.tick(float(tick))
@@ -43,6 +45,7 @@ def test_a_paused_limiter_and_one_without_a_limit_say_so() -> None:
 def test_steps_have_their_counts_and_the_run_an_eta() -> None:
     """The ETA is that of the pace since the view was opened."""
     board = Board("71", "turnstile run")
+    board.take("run", run("work", step()))
     for tick in range(11):
         counts = step(received=tick + 4, completed=tick, failed=1, in_flight=3)
         board.take("state", state(float(tick), runs=[run("work", counts, total=101)]))
@@ -70,6 +73,20 @@ def test_the_last_error_of_a_run_is_shown() -> None:
     assert any(
         "last error: work: exit status 3" in line for line in shown(board_of(runs=[failing]))
     )
+
+
+def test_an_error_that_comes_later_is_the_last_one() -> None:
+    """It is told when it happens."""
+    board = board_of(runs=[run("work", step(), errors=[error("first")])])
+    board.take("error", error("later"))
+    assert any("last error: later" in line for line in shown(board))
+
+
+def test_a_run_of_the_same_name_begins_anew() -> None:
+    """The pace and the errors of the one before are forgotten."""
+    board = board_of(runs=[run("work", step(), total=9, errors=[error("old")])], ticks=3)
+    board.take("run", run("work", step(), total=9, started=1.0))
+    assert not any("old" in line for line in shown(board))
 
 
 def test_the_last_decisions_are_shown_with_their_reasons() -> None:

@@ -22,6 +22,9 @@ PREFIX = "/api/v1"
 TIMEOUT = 10.0
 """Seconds to wait for an answer."""
 
+_PAGE = 100
+"""How many limiters are told at a time, at least, if there are more."""
+
 Document: TypeAlias = dict[str, Any]
 """A JSON object."""
 
@@ -112,6 +115,16 @@ class Client:
         if response.status in _OF_THE_CALLER:
             raise UsageError(text)
         raise NotDone(text, REFUSED if response.status in _REFUSALS else UNANSWERED)
+
+
+def all_limiters(client: Client, like: str | None = None) -> list[Document]:
+    """Return the documents of all limiters, or of those whose names contain a text."""
+    found: list[Document] = []
+    while page := client.get("/limiters", like=like, after=found[-1]["name"] if found else None):
+        found += page
+        if len(page) < _PAGE:
+            break
+    return found
 
 
 def with_query(path: str, query: Mapping[str, object]) -> str:

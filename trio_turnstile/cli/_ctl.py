@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from ._arguments import UsageError
-from ._client import Client, Document, limiter_path, run_path
+from ._client import Client, Document, all_limiters, limiter_path, run_path
 from ._ctl_options import Asking, Change, For
 from ._ctl_text import (
     answer_line,
@@ -51,7 +51,7 @@ def list_(like: str = "", /, *, asking: Asking = _ASKING) -> int:
       like: List only those whose names contain this.
       asking: Which process is asked, and how its answer is printed.
     """
-    limiters = asking.client().get("/limiters", like=like or None)
+    limiters = all_limiters(asking.client(), like or None)
     asking.print(limiters, limiter_lines(limiters))
     return 0
 
@@ -129,12 +129,12 @@ def set_(
     change: Change = _CHANGE,
     asking: Asking = _ASKING,
 ) -> int:
-    """Set a limit past every rule: it sticks, and no signal moves it until resume ends it.
+    """Set a limit past every rule: it sticks, and no signal moves it until release ends it.
 
     Args:
       limiter: The name of the limiter.
       limit: How many may run at a time.
-      for_: How long it holds, as 10m; without it until turnstile ctl resume.
+      for_: How long it holds, as 10m; without it until turnstile ctl release.
       change: What goes with the change.
       asking: Which process is asked, and how its answer is printed.
     """
@@ -170,7 +170,7 @@ def resume(
     change: Change = _CHANGE,
     asking: Asking = _ASKING,
 ) -> int:
-    """End a pause, or what set has set: then signals and policies move the limit again.
+    """End a pause.
 
     Args:
       limiter: The name of the limiter; without it, all of them.
@@ -178,6 +178,18 @@ def resume(
       asking: Which process is asked, and how its answer is printed.
     """
     return _move("resume", limiter, change.body(), asking)
+
+
+@ctl.command
+def release(limiter: str, /, *, change: Change = _CHANGE, asking: Asking = _ASKING) -> int:
+    """End what set has set: signals and policies move the limit again.
+
+    Args:
+      limiter: The name of the limiter.
+      change: What goes with the change.
+      asking: Which process is asked, and how its answer is printed.
+    """
+    return _move("release", limiter, change.body(), asking)
 
 
 @ctl.command

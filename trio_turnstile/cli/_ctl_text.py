@@ -59,10 +59,8 @@ def run_lines(runs: Sequence[Document], now: float) -> Iterator[str]:
 
 def run_standing(run: Document, now: float) -> str:
     """Return the state of a run, how long it has taken, and how much of it is done."""
-    parts = [str(run["state"])]
-    if run.get("started") is not None:
-        parts.append(format_clock(max(0.0, now - run["started"])))
-    if run.get("total") is not None:
+    parts = [str(run["state"]), format_clock(max(0.0, now - run["started"]))]
+    if run["total"] is not None:
         parts.append(f"{ended_items(run)} of {run['total']}")
     return ", ".join(parts)
 

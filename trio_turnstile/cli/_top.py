@@ -11,7 +11,7 @@ import trio
 from cyclopts import Parameter
 from rich.console import Console
 
-from ._client import Client
+from ._client import Client, all_limiters, limiter_path
 from ._ctl_options import WHICH
 from ._processes import Process, choose_process, find_processes, wait_for_processes
 from ._terminal import Terminal, can_be_taken, shows_ascii_alone
@@ -73,10 +73,12 @@ def _print_once(console: Console, processes: Sequence[Process], *, plain: bool) 
 def _board_of(client: Client) -> Board:
     service = client.get("/")
     board = Board(str(service["run"]["pid"]), service["run"]["name"])
-    limiters, runs = client.get("/limiters"), client.get("/runs")
-    board.take("state", {"time": service["now"], "limiters": limiters, "runs": runs})
+    limiters = all_limiters(client)
+    board.take("state", {"time": service["now"], "limiters": limiters})
+    for run in client.get("/runs"):
+        board.take("run", run)
     for limiter in limiters[:_MOST_ASKED]:
-        for decision in client.get(f"/limiters/{limiter['name']}/decisions"):
+        for decision in client.get(limiter_path(limiter["name"], "decisions")):
             board.take("decision", decision)
     board.tick(time.time())
     return board

@@ -13,6 +13,15 @@ _KEPT = 120
 
 _DECISIONS = 100
 
+_CHANGING = ("id", "state", "total", "steps")
+_UNKNOWN_RUN: Document = {
+    "state": "",
+    "total": None,
+    "steps": [],
+    "started": None,
+    "last_error": "",
+}
+
 
 @final
 class Board:
@@ -29,6 +38,7 @@ class Board:
         self.limiters: dict[str, Document] = {}
         """The limiters by name, in the order in which they came."""
         self.runs: dict[str, Document] = {}
+        """What is known of each run: of some only what changes all the time."""
         self.decisions: deque[Document] = deque(maxlen=_DECISIONS)
         self.now = 0.0
         """The latest time that was told, as a Unix time."""
@@ -44,8 +54,10 @@ class Board:
                 self._take_state(document)
             case "decision":
                 self.decisions.append(document)
+            case "error":
+                self._merge_run({"id": document["run"], "last_error": document["text"]})
             case "run":
-                self.runs[document["id"]] = document
+                self._take_run(document)
             case "bye":
                 self.lost = "ended"
 
@@ -73,12 +85,24 @@ class Board:
         left: int = max(0, total - ended)
         return left * (until - since) / (ended - before)
 
+    def _take_run(self, run: Document) -> None:
+        if run["id"] in self.runs and self.runs[run["id"]]["started"] != run["started"]:
+            del self.runs[run["id"]]  # an earlier one of the same name
+            self._ended.pop(run["id"], None)
+        last = [error["text"] for error in run["errors"]][-1:]
+        told = {name: run[name] for name in (*_CHANGING, "started")}
+        self._merge_run({**told, **({"last_error": last[0]} if last else {})})
+
+    def _merge_run(self, news: Document) -> None:
+        known = self.runs.get(news["id"], _UNKNOWN_RUN)
+        self.runs[news["id"]] = {**known, **news}
+
     def _take_state(self, state: Document) -> None:
         self.now = state["time"]
         for limiter in state.get("limiters", ()):
             self.limiters[limiter["name"]] = limiter
         for run in state.get("runs", ()):
-            self.runs[run["id"]] = run
+            self._merge_run({name: run[name] for name in _CHANGING})
         for name in state.get("gone", ()):
             for known in (self.limiters, self._running):
                 known.pop(name, None)

@@ -24,7 +24,7 @@ _NAMED = {
 }
 """Keys that mean the same as others."""
 
-_STEPS = {"+": "up", "-": "down", "p": "pause", "r": "resume"}
+_CHANGES = {"+": "up", "-": "down", "p": "pause", "r": "resume"}
 
 _DIGITS = frozenset("0123456789")
 _MOST_DIGITS = 9
@@ -107,8 +107,8 @@ class Hand:
         if key == "\n" and self.digits:
             path = limiter_path(chosen.limiter)
             return idle, Order(chosen.board, path, int(self.digits))
-        if key in _STEPS:
-            return idle, Order(chosen.board, limiter_path(chosen.limiter, _STEPS[key]))
+        if key in _CHANGES:
+            return idle, Order(chosen.board, limiter_path(chosen.limiter, _change(key, chosen)))
         if key == "d":
             return attrs.evolve(idle, to_drain=_run_of(chosen)), None
         return attrs.evolve(idle, chosen=_moved(key, chosen, there)), None
@@ -121,6 +121,13 @@ def parse_keys(text: str) -> list[str]:
     if text.startswith("\x1b") and len(text) > 1:  # another key that sends several characters
         return []
     return list(text)
+
+
+def _change(key: str, chosen: Choice) -> str:
+    """Return what a key asks for; resuming takes back what was set, if nothing is paused."""
+    limiter = chosen.board.limiters[chosen.limiter]
+    is_set = key == "r" and limiter["override"] is not None and not limiter["paused"]
+    return "release" if is_set else _CHANGES[key]
 
 
 def _moved(key: str, chosen: Choice, there: Sequence[Choice]) -> Choice:

@@ -83,10 +83,7 @@ class LiveView:
     async def _follow(self, process: Process) -> None:
         board = self._boards[process]
         try:
-            service = await trio.to_thread.run_sync(
-                process.client().get, "/", abandon_on_cancel=True
-            )
-            board.name = service["run"]["name"]
+            await trio.to_thread.run_sync(_introduce, board, process, abandon_on_cancel=True)
 
             def take(kind: str, document: dict[str, object]) -> None:
                 board.take(kind, document)
@@ -153,3 +150,11 @@ class LiveView:
 
     def _show(self) -> None:
         self._news.set()
+
+
+def _introduce(board: Board, process: Process) -> None:
+    """Ask a process for what its events do not tell."""
+    client = process.client()
+    board.name = client.get("/")["run"]["name"]
+    for run in client.get("/runs"):
+        board.take("run", run)

@@ -177,13 +177,15 @@ def _run_lines(board: Board, run: Document, screen: Screen) -> Iterator[Text]:
 
 
 def _standing(board: Board, run: Document) -> str:
-    parts = [str(run["state"]), format_clock(max(0.0, board.now - run["started"]))]
+    parts = [str(run["state"])]
+    if run["started"] is not None:
+        parts.append(format_clock(max(0.0, board.now - run["started"])))
     if run["total"] is not None:
         left = board.seconds_left(run)
         parts.append(f"{ended_items(run)} of {run['total']}")
         parts.append(f"ETA {'?' if left is None else format_clock(left)}")
-    if run["errors"]:
-        parts.append(f"last error: {printable(str(run['errors'][-1]['text']))}")
+    if run["last_error"]:
+        parts.append(f"last error: {printable(run['last_error'])}")
     return ", ".join(parts)
 
 
