@@ -32,6 +32,9 @@ _FEW_FILES, _FEW_FILES_EACH = 25, 5
 _TIMES, _MOST = 10, 1000
 """A limit that adapts may become so many times what it is at the start, but no more than that."""
 
+LIMITER = "work"
+"""What the limiter of a run is called by those who steer it."""
+
 _HALF_A_MINUTE = Duration(30)
 _NONE_OR_MORE = Number(gte=0)
 _ONE_OR_MORE = Number(gte=1)
@@ -103,7 +106,7 @@ class LimitOptions:
         throttle = Throttle(up=self.up, down=self.down, min=self.min, hold=self.hold)
         if self.adapt is not None:
             return self._make_adaptive(self.adapt, limit, maximum, throttle)
-        limiter = Limiter("run", maximum, throttle=throttle)
+        limiter = Limiter(LIMITER, maximum, throttle=throttle)
         limiter.total_tokens = limit  # not in a turnstile yet, so that no hold begins
         return limiter
 
@@ -127,7 +130,7 @@ class LimitOptions:
     def _make_adaptive(self, adapt: Adapt, limit: int, maximum: int, throttle: Throttle) -> Limiter:
         policy = make_policy(adapt, limit, minimum=max(throttle.min, 1), maximum=maximum)
         overload = is_overload(self.overload or ())
-        return Limiter("run", maximum, throttle=throttle, policy=policy, overload=overload)
+        return Limiter(LIMITER, maximum, throttle=throttle, policy=policy, overload=overload)
 
 
 def _allow_open_files(limit: int, maximum: int) -> None:

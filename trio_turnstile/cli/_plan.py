@@ -10,6 +10,7 @@ import attrs
 from trio_turnstile import Halt, Limiter, Phase
 
 from ._columns import Columns, Input
+from ._control_options import ControlOptions
 from ._durations import Duration, Multiple
 from ._inputs import Inputs
 from ._joblog import JobLog
@@ -62,6 +63,8 @@ class Plan:
     """When operations may start."""
     output: OutputOptions
     """How to print the outputs of operations."""
+    control: ControlOptions
+    """How the run can be reached while it goes on."""
     quiet: bool
     """Whether to show errors alone, and no progress."""
 

@@ -10,6 +10,7 @@ import trio
 from trio_turnstile import Ledger, open_turnstile
 
 from ._command_run import CommandRun
+from ._control import serve
 from ._decisions import DecisionNotes
 from ._keeping import open_kept
 from ._on_finish import run_unless_stopped
@@ -17,6 +18,7 @@ from ._open_progress import open_progress
 from ._plan import Plan
 from ._progress import Progress
 from ._signals import STOPS, heeded, leave
+from ._steered import SteeredRun
 from ._summary import Summary
 from ._threads import in_thread
 
@@ -53,6 +55,10 @@ async def _run(plan: Plan, ledger: Ledger | None) -> int:
                     services.start_soon(run.watch_for_halt)
                     services.start_soon(run.limit_printing)
                     services.start_soon(run.leftovers.run)
+                    if not plan.control.no_control:
+                        steered = SteeredRun(run, plan.inputs)
+                        services.start_soon(steered.keep_deadline)
+                        services.start_soon(serve, turnstile, steered, progress.note)
                 services.cancel_scope.cancel()
         leave.over = True
         run.close_log()
