@@ -70,11 +70,10 @@ Serve = Callable[..., Service]
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of control sockets that is empty at first, and is looked into once."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setattr(processes, "_SOON", 0.0)
-    folder = tmp_path / "turnstile"
+    folder = runtime / "turnstile"
     folder.mkdir()
     return folder
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib import import_module
-from types import ModuleType
 
 import trio
 
@@ -27,23 +26,19 @@ async def serve(turnstile: Turnstile, run: SteeredRun, note: Callable[[str], obj
       note: shows a line to the user.
     """
     await trio.sleep(_A_MOMENT)
-    control = await in_thread(_load)
-    if control is None:
-        return
     try:
-        await control.serve_control(turnstile, as_seen=run.instead_of)
+        serve_control = await in_thread(_load)
+        await serve_control(turnstile, as_seen=run.instead_of)
+    except ImportError:
+        return  # the extra "control" is not installed
     except OSError as error:
         note(f"turnstile ctl cannot reach this run, as it has no control socket: {error}")
 
 
-def _load() -> ModuleType | None:
-    """Import what serves, which takes a while; ``None`` if the extra is not installed."""
-    try:
-        for name in ("asyncio", "msgspec"):  # else they were imported in the trio run
-            import_module(name)
-        from trio_turnstile.integrations import control
+def _load() -> Callable[..., Awaitable[None]]:
+    """Import what serves, which takes a while."""
+    for name in ("asyncio", "msgspec"):  # else they were imported in the trio run
+        import_module(name)
+    from trio_turnstile.integrations.control import serve_control
 
-        assert control.serve_control
-    except ImportError:
-        return None
-    return control
+    return serve_control

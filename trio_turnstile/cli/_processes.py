@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from pathlib import Path
 from typing import final
 
 import attrs
 
+from trio_turnstile.integrations.control.sockets import live_sockets, socket_folder
+
 from ._arguments import UsageError
 from ._client import Client, Document
 from ._exit_status import UNANSWERED, NotDone
 
-_SOON = 2.0
+_SOON = 3.0
 """Seconds in which a process that has just been started may begin to answer."""
 
 _LOOK_AGAIN = 0.05
@@ -35,18 +35,6 @@ class Process:
     def pid(self) -> str:
         """Its number, which is the name of its socket."""
         return self.path.stem
-
-    def is_there(self) -> bool:
-        """Tell whether anything listens at the socket: one that was killed leaves its file."""
-        with socket.socket(socket.AF_UNIX) as tried:
-            tried.settimeout(_PROMPT)
-            try:
-                tried.connect(str(self.path))
-            except BlockingIOError:  # it is there, and too busy to let us in
-                return True
-            except OSError:
-                return False
-        return True
 
     def client(self) -> Client:
         """Return what asks it."""
@@ -72,7 +60,7 @@ def choose_process(pid: int | None, path: Path | None) -> Process:
     if path is not None:
         return Process(path)
     if pid is not None:
-        return _process_of(pid)
+        return Process(socket_folder() / f"{pid}.sock")
     found = wait_for_processes()
     if len(found) > 1:
         lines = "\n".join(f"  --pid {each.describe()}" for each in found)
@@ -89,9 +77,8 @@ def wait_for_processes() -> list[Process]:
     deadline = time.monotonic() + _SOON
     while not (found := find_processes()):
         if time.monotonic() >= deadline:
-            folders = " or ".join(map(str, socket_folders()))
             raise NotDone(
-                f"nobody answers: no process of yours has a control socket in {folders}",
+                f"nobody answers: no process of yours has a control socket in {socket_folder()}",
                 UNANSWERED,
             )
         time.sleep(_LOOK_AGAIN)
@@ -99,24 +86,13 @@ def wait_for_processes() -> list[Process]:
 
 
 def find_processes() -> list[Process]:
-    """Return the processes of this user that listen, by their numbers."""
-    paths = [path for folder in socket_folders() for path in folder.glob("*.sock")]
-    found = [process for path in paths if (process := Process(path)).is_there()]
+    """Return the processes of this user that listen, by their numbers.
+
+    Raises:
+      NotDone: if another user has made the folder in which they ought to be.
+    """
+    try:
+        found = [Process(path) for path in live_sockets()]
+    except PermissionError as error:
+        raise NotDone(f"{error.filename}: {error.strerror}", UNANSWERED) from None
     return sorted(found, key=lambda process: (len(process.pid), process.pid))
-
-
-def socket_folders() -> list[Path]:
-    """Return where the control sockets of this user are."""
-    from tempfile import gettempdir
-
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    shared = Path(gettempdir()) / f"turnstile-{os.getuid()}"
-    return [*([Path(runtime) / "turnstile"] if runtime else []), shared]
-
-
-def _process_of(pid: int) -> Process:
-    for folder in socket_folders():
-        process = Process(folder / f"{pid}.sock")
-        if process.is_there():
-            return process
-    raise NotDone(f"nobody answers: process {pid} has no control socket", UNANSWERED)

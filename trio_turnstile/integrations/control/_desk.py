@@ -171,7 +171,7 @@ class Desk:
         await trio.lowlevel.checkpoint()
         run, order = self._run(asked.path["id"]), asked.order
         seconds = order.seconds if isinstance(order, EndOrder) else None
-        run.drain(None if seconds is None else trio.current_time() + seconds)
+        self.board.as_seen(run).drain(None if seconds is None else trio.current_time() + seconds)
         return self.board.run(run)
 
     async def cancel(self, asked: Asked) -> RunDoc:
@@ -181,7 +181,7 @@ class Desk:
             return await self.drain(asked)
         await trio.lowlevel.checkpoint()
         run = self._run(asked.path["id"])
-        run.cancel()
+        self.board.as_seen(run).cancel()
         return self.board.run(run)
 
     # ---- inside ----

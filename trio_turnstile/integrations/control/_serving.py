@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, final
 import attrs
 import trio
 
-from trio_turnstile import Turnstile
+from trio_turnstile import LiveRun, Turnstile
 
 from ._access import LOOPBACK, Access
 from ._bridge import Bridge
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ._desk import Desk
 
 MakeApp = Callable[[], Any]
+AsSeen = Callable[[LiveRun], LiveRun]
 
 
 @final
@@ -45,12 +46,12 @@ class Served:
 class Control:
     """The control API of a turnstile, from which applications are made; by `open_control`."""
 
-    def __init__(self, turnstile: Turnstile) -> None:
+    def __init__(self, turnstile: Turnstile, as_seen: AsSeen | None = None) -> None:
         from ._board import Board
         from ._desk import Desk
         from ._feed import Feed
 
-        board = Board(turnstile)
+        board = Board(turnstile) if as_seen is None else Board(turnstile, as_seen)
         self._desk: Desk = Desk(turnstile, board, Feed(board))
         self._bridge = Bridge()
 
@@ -81,10 +82,17 @@ class Control:
 
 
 @asynccontextmanager
-async def open_control(turnstile: Turnstile) -> AsyncIterator[Control]:
+async def open_control(
+    turnstile: Turnstile, *, as_seen: AsSeen | None = None
+) -> AsyncIterator[Control]:
     """Open the control API of a turnstile, to mount it in an application of your own.
 
     When the block is left, or the turnstile, the API answers 410 to all that is asked.
+
+    Args:
+      turnstile: what is to be seen and steered.
+      as_seen: returns what is seen, drained and cancelled in the place of a run, for a program
+        that knows more of the run or ends it otherwise; by default the run itself.
 
     Raises:
       ImportError: if the extra ``control`` is not installed.
@@ -92,7 +100,7 @@ async def open_control(turnstile: Turnstile) -> AsyncIterator[Control]:
     """
     check_installed()
     await trio.lowlevel.checkpoint()
-    control = Control(turnstile)
+    control = Control(turnstile, as_seen)
     with control._listening():
         yield control
 
@@ -106,6 +114,7 @@ async def serve_control(
     read_only: bool = False,
     page: MakeApp | None = None,
     metrics: MakeApp | None = None,
+    as_seen: AsSeen | None = None,
     task_status: trio.TaskStatus[Served] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve the control API of a turnstile, until cancelled.
@@ -124,6 +133,7 @@ async def serve_control(
       page: makes an ASGI application that is served at ``/`` and under it, without a token. It
         is called in the thread.
       metrics: makes an ASGI application that is served at ``/metrics``, in the same way.
+      as_seen: as for `open_control`.
       task_status: is given the `Served`.
 
     Raises:
@@ -141,7 +151,7 @@ async def serve_control(
             "a port needs a token, since every user of the machine can reach it: "
             "token=secrets.token_urlsafe()"
         )
-    async with open_control(turnstile) as control:
+    async with open_control(turnstile, as_seen=as_seen) as control:
         with ExitStack() as stack:
             own = Path(path) if path is not None else make_socket_folder() / f"{os.getpid()}.sock"
             bound = bind_socket(own)
