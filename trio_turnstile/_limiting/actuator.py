@@ -18,11 +18,14 @@ from typing import final
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from .actions import Action, carry_out
 from .controller import LimitController
 from .decisions import Decisions
-from .dispatcher import Action, Dispatcher
+from .dispatcher import Dispatcher, Posted
 from .events import Decision, LimiterClosed, Signal
 from .guarded import GuardedPolicy
+from .override import Asker
+from .runs import Runs
 from .trio_runs import LastRun
 
 
@@ -61,6 +64,11 @@ class LimitActuator:
         """The name of the limiter; a turnstile may have added a number."""
         return self._controller.name
 
+    @property
+    def runs(self) -> Runs | None:
+        """The runs of the turnstile that the limiter is in, if it is in one."""
+        return None if self._dispatcher is None or self.closed else self._dispatcher.runs
+
     def assign(self, tokens: float) -> None:
         """Set the limit now, as the operator says; for `Limiter.total_tokens`."""
         if self.closed:
@@ -82,7 +90,7 @@ class LimitActuator:
         self._apply(self._controller.withhold(seconds, trio.current_time()))
         self._dispatcher.wake(self)
 
-    def post(self, action: Action) -> None:
+    def post(self, action: Posted) -> None:
         """Have the throttle task run ``action``; from any thread."""
         if self.closed:
             raise self.closed_error()
@@ -152,6 +160,20 @@ class LimitActuator:
     def signal(self, signal: Signal, now: float) -> None:
         """Act on a signal."""
         self._apply(self._controller.signal(signal, now, self._sack.borrowed_tokens))
+
+    def ask(self, action: Action, asker: Asker, now: float) -> Decision:
+        """Act on what somebody asks for, and return what came of it."""
+        if self.closed:
+            raise self.closed_error()
+        in_use = self._sack.borrowed_tokens
+        decision = carry_out(action, self._controller, asker, now, in_use)
+        self._apply(decision)
+        return decision
+
+    def foresee(self, action: Action, asker: Asker, now: float) -> Decision:
+        """Return what would come of it now."""
+        in_use = self._sack.borrowed_tokens
+        return carry_out(action, self._controller.twin(), asker, now, in_use)
 
     def pause(self, seconds: float | None, now: float) -> None:
         """Admit nobody for some seconds, or until `resume`."""

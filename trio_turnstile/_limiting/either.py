@@ -6,7 +6,7 @@ engine uses `Tokens`, which hides the difference.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeAlias, final
 
@@ -18,6 +18,7 @@ from trio_turnstile._util import check_whole
 
 from .actuator import LimitActuator
 from .limiter import Limiter
+from .runs import Runs
 from .throttle import Throttle
 
 AnyLimiter: TypeAlias = Limiter | trio.CapacityLimiter
@@ -41,6 +42,12 @@ def as_limiter(limiter: AnyLimiter | int, name: str) -> AnyLimiter:
             f"not {limiter!r}"
         ) from None
     return Limiter(name, limiter, throttle=Throttle(min=0))
+
+
+def runs_around(limiters: Iterable[AnyLimiter]) -> list[Runs]:
+    """Return the lists of runs of the turnstiles that these limiters are in."""
+    ours = (limiter._actuator.runs for limiter in limiters if isinstance(limiter, Limiter))
+    return list(dict.fromkeys(runs for runs in ours if runs is not None))
 
 
 @final

@@ -15,6 +15,7 @@ from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.counts import Counts
+from trio_turnstile._engine.listing import Listing
 from trio_turnstile._engine.policies import ErrorPolicy, Skip, as_policies
 from trio_turnstile._engine.pool import WorkerPool
 from trio_turnstile._engine.recording import Recorder, RunLedger, recording
@@ -50,6 +51,7 @@ async def run_phases(
     rate: RateLimiter | None = None,
     ledger: RunLedger | None = None,
     retry_failed: bool = False,
+    name: str | None = None,
     task_status: trio.TaskStatus[Manager] = trio.TASK_STATUS_IGNORED,
 ) -> Report:
     """Take operations through their phases, many at a time, never too many.
@@ -80,6 +82,7 @@ async def run_phases(
         `Scalable.recall` says.
       retry_failed: whether to do operations again that have failed in an earlier run, or were
         sent away as dead letters. By default they are skipped too.
+      name: the name of the run, ``"phases"`` by default; see `Turnstile.runs`.
       task_status: for ``nursery.start``, which returns the `Manager`.
 
     Returns:
@@ -122,7 +125,9 @@ async def run_phases(
     )
     source = open_source(operations)
     told = telemetry if counting == "phases" else None
-    manager = Manager(tokens.limiter, state, counts, told)
+    listing = Listing(name, "phases", state, limiters)
+    listing.expect(operations)
+    manager = Manager(tokens.limiter, state, counts, told, listing)
     async with lent_tokens(limiters), recording(ledger) as recorder:
         pool = WorkerPool[Any](
             source,
@@ -135,14 +140,15 @@ async def run_phases(
             admits_in_turn=True,
         )
         state.at_drain(pool.stop_source)
-        await _carry_out(
-            pool,
-            source,
-            state=state,
-            telemetry=telemetry,
-            grace=grace,
-            started=partial(task_status.started, manager),
-        )
+        with listing.listed(manager):
+            await _carry_out(
+                pool,
+                source,
+                state=state,
+                telemetry=telemetry,
+                grace=grace,
+                started=partial(task_status.started, manager),
+            )
     report = manager.report()
     return state.conclude(
         f"run_phases was stopped: of {report.received} operations {report.completed} completed, "
@@ -173,6 +179,7 @@ class PhaseOptions(TypedDict, total=False):
     rate: RateLimiter | None
     ledger: RunLedger | None
     retry_failed: bool
+    name: str | None
 
 
 @asynccontextmanager
