@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
@@ -39,6 +40,9 @@ ctl = App(
         turnstile ctl why work
     """,
 )
+
+_ENDING = 1.0
+"""Seconds in which a process that has closed its streams removes its socket."""
 
 _ASKING, _CHANGE = Asking(), Change()
 
@@ -238,16 +242,32 @@ def watch(*limiters: str, asking: Asking = _ASKING) -> int:
       asking: Which process is asked, and how its answer is printed.
     """
     client = asking.client()
+    last = ""
     for kind, document in client.events(limiters=",".join(limiters) or None):
+        last = kind
         line = event_line(kind, document, time.time())
         if line is not None:
             asking.print({"event": kind, **document}, [line])
-        if kind == "bye":
-            return 0
-    raise NotDone("the process has gone without a word", UNANSWERED)
+    if last != "bye":
+        _print_end(client, asking)
+    return 0
 
 
 # ---- inside ----
+
+
+def _print_end(client: Client, asking: Asking) -> None:
+    """Say that a process has ended that had no time to say so itself.
+
+    Raises:
+      NotDone: if it has left its socket, as one that was killed.
+    """
+    deadline = time.monotonic() + _ENDING
+    while Path(client.path).exists():
+        if time.monotonic() >= deadline:
+            raise NotDone("the process has gone without a word", UNANSWERED)
+        time.sleep(0.01)
+    asking.print({"event": "bye"}, [str(event_line("bye", {}, time.time()))])
 
 
 def _move(how: str, limiter: str | None, body: dict[str, object], asking: Asking) -> int:
