@@ -147,9 +147,7 @@ async def test_a_policy_does_not_move_it(autojump_clock: MockClock) -> None:
         assert len(api.decisions) == 1
         assert outcome(await turnstile.ask("api", Release(), by="bob")) == (8, 3, Reason.RELEASED)
         assert api.override is None
-        ended = api.decisions[-1].evidence["override"]
-        assert isinstance(ended, Override)
-        assert ended.tokens == 8
+        assert api.decisions[-1].evidence["override"] == 8
 
 
 async def test_it_ends_by_itself(autojump_clock: MockClock) -> None:

@@ -6,15 +6,16 @@ of its errors, and of its end. Who looks at a turnstile needs nothing else.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Collection, Iterable, Iterator, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import AsyncIterable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager, nullcontext
 from typing import final
 from uuid import uuid4
 
 import trio
 
 from trio_turnstile._errors import ConcurrentError
-from trio_turnstile._limiting.either import AnyLimiter, runs_around
+from trio_turnstile._limiting.either import AnyLimiter, homes_of
+from trio_turnstile._limiting.limiter import Limiter
 from trio_turnstile._limiting.live_run import LiveRun, RunKind, RunStage
 from trio_turnstile._limiting.runs import Runs
 from trio_turnstile._texts import shown
@@ -46,7 +47,7 @@ class Listing:
         self.started: float = trio.current_time()
         """When it was started."""
         self._state = state
-        self._lists = runs_around(limiters)
+        self._homes = homes_of(limiters)
         self._totals: list[int | None] = []
 
     @property
@@ -65,9 +66,21 @@ class Listing:
         self._totals.append(length_of(source))
 
     @contextmanager
-    def listed(self, run: LiveRun) -> Iterator[None]:
-        """List the run while the block runs, at the end of which it has ended."""
-        lists = self._lists
+    def listed(self, run: LiveRun, own: Mapping[str, Limiter]) -> Iterator[None]:
+        """List the run while the block runs, at the end of which it has ended.
+
+        Args:
+          run: the run.
+          own: its limiters that were given as bare numbers, by the names of what they bound.
+            They are in the first of the turnstiles meanwhile.
+        """
+        adopting = self._homes[0].adopting(own) if self._homes else nullcontext()
+        with adopting, self._told(run):
+            yield
+
+    @contextmanager
+    def _told(self, run: LiveRun) -> Iterator[None]:
+        lists = [home.runs for home in self._homes]
         self.name = _free_name(self.name, lists)
 
         def note(error: ConcurrentError) -> None:

@@ -91,12 +91,13 @@ def carry_out(
             return controller.signal(action, now, in_use, asker)
         case SetLimit():
             seconds = math.inf if action.for_seconds is None else action.for_seconds
-            return controller.set(Override(action.tokens, asker.by, asker.note, now, now + seconds))
+            override = Override(action.tokens, asker.by, asker.note, now, now + seconds)
+            return controller.set(override, now)
         case Release():
             released = controller.release(now, asker)
             return released or controller.leave("release", now, asker)
         case Pause():
             return controller.pause(action.seconds, now, asker)
-        case Resume():
+        case _:  # Resume
             resumed = controller.resume(now, asker)
             return resumed or controller.leave("resume", now, asker)

@@ -24,8 +24,7 @@ from .decisions import Decisions
 from .dispatcher import Dispatcher, Posted
 from .events import Decision, LimiterClosed, Signal
 from .guarded import GuardedPolicy
-from .override import Asker
-from .runs import Runs
+from .override import Asker, Override
 from .trio_runs import LastRun
 
 
@@ -65,9 +64,14 @@ class LimitActuator:
         return self._controller.name
 
     @property
-    def runs(self) -> Runs | None:
-        """The runs of the turnstile that the limiter is in, if it is in one."""
-        return None if self._dispatcher is None or self.closed else self._dispatcher.runs
+    def may_join(self) -> bool:
+        """Whether it is open and in no turnstile."""
+        return not self.closed and self._dispatcher is None
+
+    @property
+    def dispatcher(self) -> Dispatcher | None:
+        """That of the turnstile that the limiter is in, if it is in one."""
+        return None if self.closed else self._dispatcher
 
     def assign(self, tokens: float) -> None:
         """Set the limit now, as the operator says; for `Limiter.total_tokens`."""
@@ -154,6 +158,22 @@ class LimitActuator:
         self._dispatcher = dispatcher
         # A policy may have something to do sooner than the throttle task would wake.
         dispatcher.wake(self)
+
+    def leave(self, name: str, tokens: float) -> None:
+        """Belong to no turnstile any more, and have this name and this limit."""
+        assert self._dispatcher is not None
+        dispatcher, self._dispatcher, self._trio_token = self._dispatcher, None, None
+        dispatcher.forget(self.name, self)
+        dispatcher.notify(LimiterClosed(self.name, trio.current_time()))
+        self._controller.begin_anew(name, tokens)
+        self._move(self._controller.limit)
+
+    def restore(self, override: Override, dispatcher: Dispatcher) -> None:
+        """Set the limit again that somebody has set in an earlier run, if its time is not over."""
+        now = trio.current_time()
+        if override.until > now:
+            self._apply(self._controller.set(override, now))
+            dispatcher.wake(self)
 
     # ---- for the throttle task ----
 

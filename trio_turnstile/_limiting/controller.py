@@ -97,7 +97,7 @@ class LimitController:
     def signal(self, signal: Signal, now: float, in_use: int, asker: Asker = NOBODY) -> Decision:
         """Move the cap one step, or refuse to."""
         if self.override is not None:
-            return self._decide(Reason.OVERRIDDEN, now, signal, self.override.why, asker)
+            return self._decide(Reason.OVERRIDDEN, now, signal, self.override.evidence, asker)
         cap = self.throttle.step(signal, self.cap, self.ceiling, in_use)
         if cap == self.cap:
             end = Reason.AT_CEILING if signal is Signal.UP else Reason.AT_MINIMUM
@@ -123,21 +123,21 @@ class LimitController:
         before, self.limit = self.limit, tokens
         return Decision(self.name, now, None, before, tokens, Reason.MANUAL)
 
-    def set(self, override: Override) -> Decision:
+    def set(self, override: Override, now: float) -> Decision:
         """Set the limit past every rule until the override ends; pauses go on."""
         self.override = override
         self._set("override", override.tokens, override.why)
         asker = Asker(override.by, override.note)
         end = {} if override.until == math.inf else {"until": override.until}
-        return self._decide(Reason.OVERRIDE, override.time, evidence=end, asker=asker)
+        return self._decide(Reason.OVERRIDE, now, evidence=end, asker=asker)
 
     def release(self, now: float, asker: Asker = NOBODY) -> Decision | None:
         """End the override; ``None`` if there is none."""
         if self.override is None:
             return None
-        ended, self.override = self.override, None
+        evidence, self.override = self.override.evidence, None
         del self._bounds["override"]
-        return self._decide(Reason.RELEASED, now, evidence={"override": ended}, asker=asker)
+        return self._decide(Reason.RELEASED, now, evidence=evidence, asker=asker)
 
     def leave(self, asked: str, now: float, asker: Asker) -> Decision:
         """Change nothing, as what was asked for has no object."""
@@ -175,6 +175,12 @@ class LimitController:
         twin = copy(self)
         twin._bounds, twin._withheld = self._bounds.copy(), self._withheld.copy()
         return twin
+
+    def begin_anew(self, name: str, tokens: float) -> None:
+        """Be as one that was made with this name and this limit, and without a policy."""
+        self.assign(tokens, -math.inf)
+        self.name, self.ceiling = name, tokens
+        self._set("cap", tokens, {"reason": "ceiling"})
 
     def forget_times(self) -> None:
         """Hold no longer: the clock of another trio run has begun."""

@@ -14,9 +14,10 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
-from typing import Protocol, TypeAlias, TypeVar, final
+from typing import Any, Protocol, TypeAlias, TypeVar, final
 
 import trio
 
@@ -44,20 +45,36 @@ class Member(Protocol):
         ...
 
 
+class Host(Protocol):
+    """The limiters of a turnstile, as its throttle task sees them."""
+
+    def forget(self, name: str) -> None:
+        """Strike off a limiter, which was closed."""
+        ...
+
+    def adopt(self, limiter: Any, name: str, dispatcher: Dispatcher) -> None:
+        """Let a limiter that is in no turnstile join until it is dismissed."""
+        ...
+
+    def dismiss(self, limiter: Any) -> None:
+        """Have it leave, if nobody else has had it adopted."""
+        ...
+
+
 @final
 class Dispatcher:
     """Runs what is posted, visits limiters when they have something to do, and notifies.
 
     Args:
       observers: are called with every event.
-      forget: called with the name of each limiter that was closed.
+      host: has the limiters.
     """
 
-    def __init__(self, observers: Observers, forget: Callable[[str], None]) -> None:
+    def __init__(self, observers: Observers, host: Host) -> None:
         self.runs = Runs(observers)
         """The runs under limiters of the turnstile."""
         self._observers = observers
-        self._forget = forget
+        self._host = host
         self._closed = False
         self._trio_token = trio.lowlevel.current_trio_token()
         self._posted: deque[tuple[Posted, Member | None]] = deque()
@@ -124,7 +141,18 @@ class Dispatcher:
         """Stop visiting a limiter, which was closed; its name is free again."""
         self._touched.pop(member, None)
         self._due.pop(member, None)
-        self._forget(name)
+        self._host.forget(name)
+
+    @contextmanager
+    def adopting(self, limiters: Mapping[str, Any]) -> Iterator[None]:
+        """Have limiters that are in no turnstile in this one while the block runs."""
+        for name, limiter in limiters.items():
+            self._host.adopt(limiter, name, self)
+        try:
+            yield
+        finally:
+            for limiter in limiters.values():
+                self._host.dismiss(limiter)
 
     async def run(self) -> None:
         """Be the throttle task, until cancelled."""

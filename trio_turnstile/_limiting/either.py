@@ -17,8 +17,8 @@ from trio.lowlevel import enable_ki_protection
 from trio_turnstile._util import check_whole
 
 from .actuator import LimitActuator
+from .dispatcher import Dispatcher
 from .limiter import Limiter
-from .runs import Runs
 from .throttle import Throttle
 
 AnyLimiter: TypeAlias = Limiter | trio.CapacityLimiter
@@ -44,10 +44,15 @@ def as_limiter(limiter: AnyLimiter | int, name: str) -> AnyLimiter:
     return Limiter(name, limiter, throttle=Throttle(min=0))
 
 
-def runs_around(limiters: Iterable[AnyLimiter]) -> list[Runs]:
-    """Return the lists of runs of the turnstiles that these limiters are in."""
-    ours = (limiter._actuator.runs for limiter in limiters if isinstance(limiter, Limiter))
-    return list(dict.fromkeys(runs for runs in ours if runs is not None))
+def homes_of(limiters: Iterable[AnyLimiter]) -> list[Dispatcher]:
+    """Return the dispatchers of the turnstiles that these limiters are in."""
+    ours = (each._actuator.dispatcher for each in limiters if isinstance(each, Limiter))
+    return list(dict.fromkeys(home for home in ours if home is not None))
+
+
+def made_of_number(given: object, limiter: AnyLimiter | None) -> Limiter | None:
+    """Return the limiter if `as_limiter` has made it, as what was given is a bare number."""
+    return limiter if isinstance(limiter, Limiter) and limiter is not given else None
 
 
 @final

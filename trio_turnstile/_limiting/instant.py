@@ -26,6 +26,10 @@ class Instant:
         """
         return self.wall_time + (time - self.time)
 
+    def time_of(self, wall_time: float) -> float:
+        """Return a Unix time as a time on trio's clock, in seconds."""
+        return self.time + (wall_time - self.wall_time)
+
 
 def now() -> Instant:
     """Return this moment."""

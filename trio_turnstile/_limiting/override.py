@@ -52,6 +52,11 @@ class Override:
         return self.wall_time + (self.until - self.time)
 
     @property
+    def evidence(self) -> Mapping[str, object]:
+        """What a decision says of it."""
+        return {"override": self.tokens, **self.why}
+
+    @property
     def why(self) -> Mapping[str, object]:
         """What its bound says."""
         end = {} if self.until == math.inf else {"until": self.until}

@@ -26,14 +26,14 @@ from .actions import Action, check_action
 from .actuator import LimitActuator
 from .census import Census
 from .dispatcher import Dispatcher
-from .events import Decision, LimiterOpened, Signal
+from .events import Decision, Signal
 from .history import History
 from .instant import Instant, now
 from .limiter import Limiter
 from .live_run import LiveRun
-from .names import Names
 from .observers import Observation, Observer, Observers
-from .override import NOBODY, Asker
+from .override import NOBODY, Asker, Override
+from .roll import Roll
 from .sampling import OVERLOAD
 from .throttle import Throttle
 from .watching import check_watcher
@@ -50,15 +50,15 @@ class Turnstile:
         name: str,
         nursery: trio.Nursery,
         dispatcher: Dispatcher,
-        names: Names[Limiter],
+        roll: Roll,
         census: Census,
     ) -> None:
         self._name, self._id = name, uuid4().hex
         self._opened = now()
         self._nursery = nursery
         self._dispatcher = dispatcher
-        self._names = names
-        self._limiters = names.taken
+        self._roll = roll
+        self._limiters = roll.limiters
         self._census = census
 
     def __repr__(self) -> str:
@@ -134,11 +134,7 @@ class Turnstile:
           trio.ClosedResourceError: if the limiter or the turnstile is closed.
         """
         self._dispatcher.check_open()
-        name = self._names.first_free(limiter.name)
-        limiter._actuator.join(name, self._dispatcher)
-        self._names.add(name, limiter)
-        self._census.add(name, limiter)
-        self._dispatcher.notify(LimiterOpened(name, trio.current_time(), limiter.ceiling))
+        self._roll.add(limiter, limiter.name, self._dispatcher)
         return limiter
 
     def up(self, name: str | None = None) -> None:
@@ -212,6 +208,21 @@ class Turnstile:
           TypeError, KeyError, trio.ClosedResourceError: as `ask` does.
         """
         return self._asked(limiter, action).foresee(action, NOBODY, trio.current_time())
+
+    @enable_ki_protection
+    def restore(self, overrides: Mapping[str, Override]) -> None:
+        """Set overrides again, as they were in an earlier run; see `Ledger.keep_overrides`.
+
+        Args:
+          overrides: by the names of their limiters. A limiter that is not there gets its
+            override when it joins. One whose time has come is set no more.
+
+        Raises:
+          trio.ClosedResourceError: if the turnstile was left.
+        """
+        self._dispatcher.check_open()
+        for name, override in overrides.items():
+            self._roll.restore(name, override, self._dispatcher)
 
     @enable_ki_protection
     def observe(self, observer: Observer) -> Observation:
@@ -310,22 +321,16 @@ async def open_turnstile(
     check_seconds("sample_every", sample_every, positive=True)
     check_instance("name", name, str, '"crawler"')
     observed = Observers(observers)
-    names = Names[Limiter]()
     census = Census(sample_every)
-
-    def forget(name: str) -> None:
-        names.discard(name)
-        census.discard(name)
-
-    dispatcher = Dispatcher(observed, forget)
+    roll = Roll(census)
+    dispatcher = Dispatcher(observed, roll)
     try:
         async with open_background_nursery() as nursery:
-            turnstile = Turnstile(name, nursery, dispatcher, names, census)
+            turnstile = Turnstile(name, nursery, dispatcher, roll, census)
             nursery.start_soon(dispatcher.run)
             nursery.start_soon(census.run, observed)
             yield turnstile
     finally:
         # After the watchers have ended: one may still send a signal while it is cancelled.
         dispatcher.close()
-        for limiter in tuple(names.taken.values()):
-            limiter.close()
+        roll.close()

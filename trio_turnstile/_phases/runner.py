@@ -24,7 +24,14 @@ from trio_turnstile._engine.slot import lent_tokens
 from trio_turnstile._engine.source import RunSource
 from trio_turnstile._engine.sources import AnySource, open_source, reading
 from trio_turnstile._engine.window import Window, following
-from trio_turnstile._limiting.either import AnyLimiter, as_limiter, tokens_of
+from trio_turnstile._limiting.either import (
+    AnyLimiter,
+    Tokens,
+    as_limiter,
+    made_of_number,
+    tokens_of,
+)
+from trio_turnstile._limiting.limiter import Limiter
 from trio_turnstile._limiting.rate import RateLimiter
 from trio_turnstile._util import check_instance, check_seconds, hold, unwrapped_interrupts
 
@@ -140,7 +147,8 @@ async def run_phases(
             admits_in_turn=True,
         )
         state.at_drain(pool.stop_source)
-        with listing.listed(manager):
+        own = _own_limiters(work=(limiter, tokens), prepare=(prepare_limiter, entry))
+        with listing.listed(manager, own):
             await _carry_out(
                 pool,
                 source,
@@ -155,6 +163,16 @@ async def run_phases(
         f"{report.failed} failed, {report.cancelled} were cancelled",
         report,
     )
+
+
+def _own_limiters(**parts: tuple[object, Tokens]) -> dict[str, Limiter]:
+    """Return the limiters that were made of bare numbers, by what they bound."""
+    made = {
+        name: made_of_number(given, made.limiter)
+        for name, (given, made) in parts.items()
+        if given is not None
+    }
+    return {name: limiter for name, limiter in made.items() if limiter is not None}
 
 
 def _recorded(

@@ -35,7 +35,7 @@ from trio_turnstile._util import unwrapped_interrupts
 from .fused import Outlet
 from .opening import Opening, OpenSource, open_step
 from .reports import PipelineReport, StepReport
-from .stages import TURN, Stage, build_stages
+from .stages import TURN, Stage, build_stages, own_limiters
 from .steps import Step
 
 
@@ -178,7 +178,7 @@ async def run_steps(
                         source, steps, functions, outlet, state=state, tracer=tracer
                     )
                     live = PipelineRun(state, stages, tracer, listing)
-                    around.enter_context(listing.listed(live))
+                    around.enter_context(listing.listed(live, own_limiters(stages)))
                     started = partial(task_status.started, live)
                     await _carry_out(source, stages, outlet, state, started)
         finally:

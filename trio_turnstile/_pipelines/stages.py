@@ -20,6 +20,7 @@ from trio_turnstile._engine.source import RunSource, Source
 from trio_turnstile._engine.tracing import Tracer, untraced
 from trio_turnstile._engine.window import WINDOW_SLACK, Window, following
 from trio_turnstile._limiting.either import Tokens, tokens_of
+from trio_turnstile._limiting.limiter import Limiter
 
 from .batch_step import BatchStep
 from .fused import FusedSteps, KeyedSteps, OrderedSteps, Outlet
@@ -120,6 +121,12 @@ def build_stages(
     direct = stages and stages[0].inbox is None
     state.at_drain(stages[0].pool.stop_source if direct else source.stop)
     return stages
+
+
+def own_limiters(stages: Sequence[Stage]) -> dict[str, Limiter]:
+    """Return the limiters that were made of bare numbers, by the names of their steps."""
+    steps = (step for stage in stages for step in stage.steps)
+    return {step.name: step.own_limiter for step in steps if step.own_limiter is not None}
 
 
 def _plain_stage(
