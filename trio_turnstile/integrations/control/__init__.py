@@ -12,9 +12,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ._access import Access
+    from ._rules import DEFAULT_RULES, Rule, read_rules
     from ._serving import Control, Served, open_control, serve_control
 
-__all__ = ["Access", "Control", "Served", "open_control", "serve_control"]
+__all__ = [
+    "DEFAULT_RULES",
+    "Access",
+    "Control",
+    "Rule",
+    "Served",
+    "open_control",
+    "read_rules",
+    "serve_control",
+]
 
 # A command that only looks for sockets imports nothing of what serves there. For a type
 # checker, a name that is not there has to stay an error.
@@ -25,5 +35,6 @@ if not TYPE_CHECKING:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
-        home = "._access" if name == "Access" else "._serving"
-        return getattr(import_module(home, __name__), name)
+        home = {"Access": "._access", "DEFAULT_RULES": "._rules", "Rule": "._rules"}
+        home["read_rules"] = "._rules"
+        return getattr(import_module(home.get(name, "._serving"), __name__), name)

@@ -10,14 +10,15 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount, Route, request_response
 from starlette.types import ASGIApp
 
-from ._access import Access, hardened, protected
+from ._access import Access
 from ._bridge import Bridge, Busy, Gone
 from ._desk import Asked, Desk, Unknown
 from ._openapi import openapi
 from ._operations import OPERATIONS, PREFIX, Operation
+from ._protection import Hardened, Protected
 from ._queries import EventsQuery
 from ._replies import problem, reply
 from ._stream import EventStream, names_of
@@ -69,14 +70,14 @@ def make_app(
     )
     routes: list[BaseRoute] = [
         Route("/healthz", _answered(healthy)),
-        Mount(PREFIX, protected(api, access)),
-        Mount("/openapi.json", protected(_starlette([Route("/", describe)]), access)),
+        Mount(PREFIX, Protected(api, access)),
+        Route("/openapi.json", Protected(request_response(describe), access)),
     ]
     if metrics is not None:
-        routes.append(Mount("/metrics", protected(metrics, access)))
+        routes.append(Route("/metrics", Protected(metrics, access)))
     if page is not None:
         routes.append(Mount("/", page))
-    return hardened(_starlette(routes), access)
+    return Hardened(_starlette(routes), access)
 
 
 def _starlette(routes: list[BaseRoute]) -> Starlette:

@@ -19,6 +19,9 @@ import trio
 
 T = TypeVar("T")
 
+TURNS = 4
+"""How many functions run in the trio run at a time: whoever asks a lot waits, not the work."""
+
 PATIENCE = 5.0
 """Seconds after which the trio run, which may be busy, is no longer waited for."""
 
@@ -39,19 +42,21 @@ class Bridge:
     _trio_token: trio.lowlevel.TrioToken = attrs.field(
         factory=trio.lowlevel.current_trio_token, init=False
     )
+    _turns: trio.Semaphore = attrs.field(factory=lambda: trio.Semaphore(TURNS), init=False)
     _jobs: set[_Job] = attrs.field(factory=set, init=False)
     _closed: bool = attrs.field(default=False, init=False)
 
-    async def call(
-        self, work: Callable[..., Awaitable[T]], *arguments: Any, patience: float = PATIENCE
-    ) -> T:
+    async def call(self, work: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         """Run an async function in the trio run, and return its result, or raise its error.
 
         Raises:
           Gone: if the turnstile was left.
-          Busy: if it has not ended after ``patience`` seconds; it is cancelled then.
+          Busy: if it has not ended after some seconds; it is cancelled then.
         """
-        bound = partial(work, *arguments)
+        return await self.wait(partial(self._in_turn, work, *arguments), PATIENCE)
+
+    async def wait(self, bound: Callable[[], Awaitable[T]], patience: float) -> T:
+        """As `call`, for a function that only waits for something, and so needs no turn."""
         if trio.lowlevel.in_trio_run():
             return await self._call_here(bound, patience)
         loop = asyncio.get_running_loop()
@@ -76,6 +81,10 @@ class Bridge:
             job.scope.cancel()
 
     # ---- in the trio run ----
+
+    async def _in_turn(self, work: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        async with self._turns:
+            return await work(*arguments)
 
     async def _call_here(self, bound: Callable[[], Awaitable[T]], patience: float) -> T:
         if trio.lowlevel.current_trio_token() is not self._trio_token:

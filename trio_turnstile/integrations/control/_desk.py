@@ -24,6 +24,7 @@ from trio_turnstile import (
     Turnstile,
 )
 
+from ._alerts import AlertmanagerMessage, PlainMessage
 from ._board import Board, StateOfAll
 from ._documents import (
     AnswerDoc,
@@ -31,6 +32,7 @@ from ._documents import (
     EndOrder,
     HistoryDoc,
     LimiterDoc,
+    MessageDoc,
     Order,
     PauseOrder,
     RunDoc,
@@ -38,6 +40,7 @@ from ._documents import (
     SetOrder,
 )
 from ._feed import Feed
+from ._messages import Messages
 from ._queries import HistoryQuery, LimitersQuery
 
 
@@ -65,6 +68,7 @@ class Desk:
     turnstile: Turnstile
     board: Board
     feed: Feed
+    messages: Messages
 
     # ---- what there is to be seen ----
 
@@ -183,6 +187,16 @@ class Desk:
         run = self._run(asked.path["id"])
         self.board.as_seen(run).cancel()
         return self.board.run(run)
+
+    async def take_alerts(self, asked: Asked) -> MessageDoc:
+        """Act on a group of alerts, by the rules: the webhook of Alertmanager, version 4."""
+        assert isinstance(asked.order, AlertmanagerMessage)
+        return await self.messages.take_group(asked.order)
+
+    async def take_message(self, asked: Asked) -> MessageDoc:
+        """Act on a message: one step for a limiter, or an alert for the rules."""
+        assert isinstance(asked.order, PlainMessage)
+        return await self.messages.take(asked.order)
 
     # ---- inside ----
 

@@ -145,7 +145,7 @@ class GuardedConnection(asyncio.Protocol):
         """Run the application for one request; uvicorn takes this for the application."""
         self._in_hand += 1
         self._stop_waiting()
-        exchange = _Exchange(receive, send)
+        exchange = _Exchange(receive, send, self.abort)
         try:
             await self._gate.app(scope, exchange.receive, exchange.send)
         except Exception:
@@ -175,6 +175,7 @@ class _Exchange:
 
     _receive: Receive
     _send: Send
+    _abort: Callable[[], None]
     late: bool = attrs.field(default=False, init=False)
     """Whether the client was too slow."""
     _complete: bool = attrs.field(default=False, init=False)
@@ -195,6 +196,7 @@ class _Exchange:
                 return await waiting
         except TimeoutError:
             self.late = True
+            self._abort()  # now: the application may try to send something else still
             raise
 
 

@@ -8,6 +8,7 @@ from typing import Any, final
 import attrs
 from msgspec import Struct
 
+from ._alerts import AlertmanagerMessage, PlainMessage
 from ._desk import Asked, Desk
 from ._documents import (
     AnswerDoc,
@@ -15,6 +16,7 @@ from ._documents import (
     EndOrder,
     HistoryDoc,
     LimiterDoc,
+    MessageDoc,
     PauseOrder,
     PlainOrder,
     RunDoc,
@@ -75,5 +77,7 @@ OPERATIONS = (
     Operation("POST", RUN + "/drain", Desk.drain, RunDoc, EndOrder),
     Operation("POST", RUN + "/cancel", Desk.cancel, RunDoc, EndOrder),
     Operation("GET", RUN, Desk.run, RunDoc),
+    Operation("POST", "/messages/alertmanager", Desk.take_alerts, MessageDoc, AlertmanagerMessage),
+    Operation("POST", "/messages", Desk.take_message, MessageDoc, PlainMessage),
 )
 """In the order in which they are tried: a name may have slashes."""

@@ -15,10 +15,10 @@ import trio
 if TYPE_CHECKING:
     from ._guard import ASGIApp, Gate
 
-FAREWELL_SECONDS = 0.02
+FAREWELL_SECONDS = 0.01
 """How long the streams have to say that it is over."""
 
-ENDING_SECONDS = 0.05
+ENDING_SECONDS = 0.03
 """How long it is waited for the thread to end; it ends in any case."""
 
 _LOG = logging.getLogger("trio_turnstile.control")

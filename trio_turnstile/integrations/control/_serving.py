@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
@@ -19,6 +19,7 @@ from trio_turnstile import LiveRun, Turnstile
 
 from ._access import LOOPBACK, Access
 from ._bridge import Bridge
+from ._rules import DEFAULT_RULES, Rule
 from ._server import Listener, serve_in_thread
 from .sockets import bind_socket, make_socket_folder
 
@@ -46,13 +47,15 @@ class Served:
 class Control:
     """The control API of a turnstile, from which applications are made; by `open_control`."""
 
-    def __init__(self, turnstile: Turnstile, as_seen: AsSeen | None = None) -> None:
+    def __init__(self, turnstile: Turnstile, rules: Sequence[Rule], as_seen: AsSeen | None) -> None:
         from ._board import Board
         from ._desk import Desk
         from ._feed import Feed
+        from ._messages import Messages
 
         board = Board(turnstile) if as_seen is None else Board(turnstile, as_seen)
-        self._desk: Desk = Desk(turnstile, board, Feed(board))
+        messages = Messages(turnstile, board, rules)
+        self._desk: Desk = Desk(turnstile, board, Feed(board), messages)
         self._bridge = Bridge()
 
     def app(
@@ -83,7 +86,10 @@ class Control:
 
 @asynccontextmanager
 async def open_control(
-    turnstile: Turnstile, *, as_seen: AsSeen | None = None
+    turnstile: Turnstile,
+    *,
+    rules: Iterable[Rule] = DEFAULT_RULES,
+    as_seen: AsSeen | None = None,
 ) -> AsyncIterator[Control]:
     """Open the control API of a turnstile, to mount it in an application of your own.
 
@@ -91,6 +97,7 @@ async def open_control(
 
     Args:
       turnstile: what is to be seen and steered.
+      rules: what alerts do to its limiters. Each rule that fits is followed.
       as_seen: returns what is seen, drained and cancelled in the place of a run, for a program
         that knows more of the run or ends it otherwise; by default the run itself.
 
@@ -100,7 +107,7 @@ async def open_control(
     """
     check_installed()
     await trio.lowlevel.checkpoint()
-    control = Control(turnstile, as_seen)
+    control = Control(turnstile, tuple(rules), as_seen)
     with control._listening():
         yield control
 
@@ -112,6 +119,7 @@ async def serve_control(
     port: int | None = None,
     token: str | None = None,
     read_only: bool = False,
+    rules: Iterable[Rule] = DEFAULT_RULES,
     page: MakeApp | None = None,
     metrics: MakeApp | None = None,
     as_seen: AsSeen | None = None,
@@ -130,6 +138,7 @@ async def serve_control(
         ``None`` for none.
       token: the secret that each request at the port has to bring, to read and to change.
       read_only: whether nothing can be changed.
+      rules: what alerts do to its limiters; see `open_control`.
       page: makes an ASGI application that is served at ``/`` and under it, without a token. It
         is called in the thread.
       metrics: makes an ASGI application that is served at ``/metrics``, in the same way.
@@ -151,7 +160,7 @@ async def serve_control(
             "a port needs a token, since every user of the machine can reach it: "
             "token=secrets.token_urlsafe()"
         )
-    async with open_control(turnstile, as_seen=as_seen) as control:
+    async with open_control(turnstile, rules=rules, as_seen=as_seen) as control:
         with ExitStack() as stack:
             own = Path(path) if path is not None else make_socket_folder() / f"{os.getpid()}.sock"
             bound = bind_socket(own)

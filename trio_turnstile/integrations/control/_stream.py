@@ -7,6 +7,7 @@ the limiters that the client wants, and sends those that differ.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from time import monotonic
 from typing import Any, final
 
@@ -17,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ._board import StateOfAll
-from ._bridge import Bridge, Busy, Gone
+from ._bridge import PATIENCE, Bridge, Busy, Gone
 from ._desk import Desk
 from ._documents import LimiterDoc, RunStateDoc, StateDoc
 from ._replies import encode
@@ -77,9 +78,8 @@ class EventStream(Response):
 
     async def _news(self, seconds: float) -> bytes:
         try:
-            new = await self._bridge.call(
-                self._desk.feed.after, self._last, seconds, patience=seconds + 5
-            )
+            waiting = partial(self._desk.feed.after, self._last, seconds)
+            new = await self._bridge.wait(waiting, seconds + PATIENCE)
         except Busy:
             return b": the program is busy\n\n"
         text = b""
