@@ -12,7 +12,7 @@ from trio_turnstile import Ledger, open_turnstile
 from ._command_run import CommandRun
 from ._control import serve
 from ._decisions import DecisionNotes
-from ._keeping import open_kept
+from ._keeping import keep_overrides, open_kept
 from ._on_finish import run_unless_stopped
 from ._open_progress import open_progress
 from ._plan import Plan
@@ -45,6 +45,7 @@ async def _run(plan: Plan, ledger: Ledger | None) -> int:
     with trio.open_signal_receiver(*_signals()) as signals, run.opened():
         async with open_turnstile(observers=[observer, run.slots.look_again]) as turnstile:
             turnstile.add(plan.limiter)
+            await keep_overrides(ledger, turnstile)
             async with trio.open_nursery() as services:
                 async with trio.open_nursery() as nursery:
                     run.manager = await nursery.start(run.run_operations)
