@@ -375,6 +375,10 @@ class Spawned:
             time.sleep(0.05)
         return self.finish().status
 
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
     def finish(self) -> Result:
         try:
             out, _ = self._process.communicate(timeout=PATIENCE)
@@ -387,8 +391,17 @@ class Spawned:
 
 
 @pytest.fixture
-def spawn() -> type[Spawned]:
-    return Spawned
+def spawn() -> Iterator[Callable[..., Spawned]]:
+    """Start the command in processes of its own, of which none is left behind by a test."""
+    started: list[Spawned] = []
+
+    def start(*arguments: object, **more: Any) -> Spawned:
+        started.append(Spawned(*arguments, **more))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.kill()
 
 
 @pytest.fixture(name="call")

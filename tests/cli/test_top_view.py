@@ -165,6 +165,16 @@ def test_a_process_that_has_ended_says_so() -> None:
     assert not any(line.startswith("limited by") for line in shown(board))
 
 
+def test_a_process_that_says_nothing_is_marked() -> None:
+    """As its figures are old: it is stopped, or too busy."""
+    board = board_of(limiter())
+    board.tick(70.0)
+    assert shown(board)[0] == "turnstile run 71  no news for 1:10"
+    board.take("state", state(71.0))
+    board.tick(72.0)
+    assert "no news" not in shown(board)[0]
+
+
 def test_a_limiter_that_is_closed_goes() -> None:
     """Those that change stay where they are."""
     board = board_of(limiter("a"), limiter("b"), limiter("c"))

@@ -126,6 +126,7 @@ class CommandRun:
                 max_errors=ERRORS_SHOWN,
                 ledger=self._ledger,
                 retry_failed=plan.keeping is not None and plan.keeping.retry_failed,
+                name="run",
                 task_status=task_status,
             )
         self._printer.end()

@@ -28,6 +28,8 @@ from ._units import Goal
 class Plan:
     """What the user asks of a run."""
 
+    title: str
+    """What the run is called by those who look at several."""
     inputs: Inputs[Input]
     """What to run the commands for."""
     columns: Columns

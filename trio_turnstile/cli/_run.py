@@ -40,6 +40,8 @@ _DEFAULT_OUTPUT, _DEFAULT_PACE, _DEFAULT_RECORDS = OutputOptions(), PaceOptions(
 _DEFAULTS, _DEFAULT_LIMITS, _DEFAULT_BLOCKS = InputOptions(), LimitOptions(), PipeOptions()
 _DEFAULT_CONTROL = ControlOptions()
 
+_LONGEST_TITLE = 60
+
 _NONE_OR_MORE = Number(gte=0)
 
 
@@ -188,6 +190,7 @@ def run(
     rule = _parse_halt(halt)
     limiter = limits.make_limiter()
     plan = Plan(
+        title=" ".join(work.split())[:_LONGEST_TITLE],
         inputs=opened,
         columns=columns,
         commands=commands,

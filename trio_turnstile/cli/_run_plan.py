@@ -39,11 +39,11 @@ async def run_plan(plan: Plan) -> int:
 async def _run(plan: Plan, ledger: Ledger | None) -> int:
     progress = open_progress(quiet=plan.quiet, live=not plan.output.ungroup)
     run = CommandRun(plan, progress, ledger)
-    observer = DecisionNotes(progress).note
     if plan.limiter_note is not None and not plan.quiet:
         progress.note(plan.limiter_note)
     with trio.open_signal_receiver(*_signals()) as signals, run.opened():
-        async with open_turnstile(observers=[observer, run.slots.look_again]) as turnstile:
+        observers = [DecisionNotes(progress).note, run.slots.look_again]
+        async with open_turnstile(observers=observers, name=plan.title) as turnstile:
             turnstile.add(plan.limiter)
             await keep_overrides(ledger, turnstile)
             async with trio.open_nursery() as services:

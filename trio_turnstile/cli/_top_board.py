@@ -44,11 +44,15 @@ class Board:
         """The latest time that was told, as a Unix time."""
         self.lost = ""
         """Why nothing more comes; empty while something may."""
+        self._heard = 0.0
+        """When the last of it was told, by the ticks."""
+        self._has_news = True
         self._running: dict[str, deque[int]] = {}
         self._ended: dict[str, deque[tuple[float, int]]] = {}
 
     def take(self, kind: str, document: Document) -> None:
         """Take note of an event of the process."""
+        self._has_news = True
         match kind:
             case "state":
                 self._take_state(document)
@@ -64,11 +68,18 @@ class Board:
     def tick(self, now: float) -> None:
         """Keep what runs now, at a steady pace, for the sparklines and the rates."""
         self.now = max(self.now, now)
+        if self._has_news:
+            self._heard, self._has_news = self.now, False
         for name, limiter in self.limiters.items():
             self._running.setdefault(name, deque(maxlen=_KEPT)).append(limiter["running"])
         for name, run in self.runs.items():
             kept = self._ended.setdefault(name, deque(maxlen=_KEPT))
             kept.append((self.now, ended_items(run)))
+
+    @property
+    def silence(self) -> float:
+        """For how many seconds nothing has been told."""
+        return self.now - self._heard
 
     def running(self, limiter: str) -> tuple[int, ...]:
         """Return how many ran at each tick, oldest first."""

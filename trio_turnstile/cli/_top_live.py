@@ -90,9 +90,11 @@ class LiveView:
                 self._show()
 
             await follow(str(process.path), take)
-            board.lost = board.lost or "gone"
-        except (NotDone, UsageError, OSError, trio.BrokenResourceError, h11.ProtocolError) as error:
-            board.lost = str(error) or "gone"
+            board.lost = "ended"
+        except (trio.BrokenResourceError, h11.ProtocolError):
+            board.lost = "ended"
+        except (NotDone, UsageError, OSError) as error:
+            board.lost = str(error)
         self._show()
         await trio.sleep(_KEPT)
         del self._boards[process]

@@ -27,6 +27,9 @@ _NUMBERS = 5
 _COUNTS = 9
 """How wide a column of counts of steps is."""
 
+_STALE = 5.0
+"""Seconds without a word of a process after which its figures are marked as old."""
+
 _NARROW = 60
 """Below so many columns there is no room for sparklines."""
 
@@ -138,8 +141,10 @@ def _process_lines(
 
 
 def _title(board: Board) -> Text:
-    standing = board.lost or clock(board.now)
-    return Text(f"{printable(board.name)} {board.pid}  {standing}", "dim" if board.lost else "bold")
+    silent = f"no news for {format_clock(board.silence)}" if board.silence > _STALE else ""
+    standing = board.lost or silent
+    text = f"{printable(board.name)} {board.pid}  {standing or clock(board.now)}"
+    return Text(text, "dim" if standing else "bold")
 
 
 def _limiter_lines(board: Board, chosen: Choice | None, screen: Screen) -> Iterator[Text]:
