@@ -25,8 +25,8 @@ AnyLimiter: TypeAlias = Limiter | trio.CapacityLimiter
 """What may bound a step or a phase."""
 
 
-def as_limiter(limiter: AnyLimiter | int, name: str) -> AnyLimiter:
-    """Return the limiter; make a new one from a number of tokens.
+def as_limiter(limiter: AnyLimiter | int, argument: str, name: str) -> AnyLimiter:
+    """Return the limiter; make a new one of this name from a number of tokens.
 
     Raises:
       TypeError: if it is neither a limiter nor a number of tokens.
@@ -35,10 +35,10 @@ def as_limiter(limiter: AnyLimiter | int, name: str) -> AnyLimiter:
     if isinstance(limiter, Limiter | trio.CapacityLimiter):
         return limiter
     try:
-        check_whole(name, limiter, 1, infinite=True)
+        check_whole(argument, limiter, 1, infinite=True)
     except TypeError:
         raise TypeError(
-            f"{name} must be a Limiter, a trio.CapacityLimiter or a number of tokens, "
+            f"{argument} must be a Limiter, a trio.CapacityLimiter or a number of tokens, "
             f"not {limiter!r}"
         ) from None
     return Limiter(name, limiter, throttle=Throttle(min=0))
@@ -48,6 +48,11 @@ def homes_of(limiters: Iterable[AnyLimiter]) -> list[Dispatcher]:
     """Return the dispatchers of the turnstiles that these limiters are in."""
     ours = (each._actuator.dispatcher for each in limiters if isinstance(each, Limiter))
     return list(dict.fromkeys(home for home in ours if home is not None))
+
+
+def name_of(limiter: AnyLimiter) -> str | None:
+    """Return the name of a limiter; those of trio have none."""
+    return limiter.name if isinstance(limiter, Limiter) else None
 
 
 def made_of_number(given: object, limiter: AnyLimiter | None) -> Limiter | None:

@@ -112,9 +112,9 @@ async def run_phases(
     if counting not in ("runner", "phases"):
         raise ValueError(f"counting must be 'runner' or 'phases', not {counting!r}")
     policies = as_policies(on_error)
-    tokens = entry = tokens_of(as_limiter(limiter, "limiter"))
+    tokens = entry = tokens_of(as_limiter(limiter, "limiter", "work"))
     if prepare_limiter is not None:
-        entry = tokens_of(as_limiter(prepare_limiter, "prepare_limiter"))
+        entry = tokens_of(as_limiter(prepare_limiter, "prepare_limiter", "prepare"))
     limiters = {entry.limiter, tokens.limiter}
     state, counts, grace = RunState(max_errors), Counts(), Grace(cleanup_grace)
     telemetry = Telemetry(state.record)

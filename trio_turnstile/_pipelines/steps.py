@@ -125,10 +125,11 @@ def make_step(
         )
     if timeout is not None:
         check_seconds("timeout", timeout, positive=True)
-    bounding = None if limiter is None else as_limiter(limiter, "limiter")
+    called = name or str(getattr(call, "__name__", type(call).__name__))
+    bounding = None if limiter is None else as_limiter(limiter, "limiter", called)
     return Step(
         call=call,
-        name=name or str(getattr(call, "__name__", type(call).__name__)),
+        name=called,
         limiter=bounding,
         own_limiter=made_of_number(limiter, bounding),
         rate=rate,
