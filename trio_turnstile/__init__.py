@@ -39,12 +39,15 @@ if TYPE_CHECKING:
         Reason,
         Signal,
         Snapshot,
+        Totals,
         log_decisions,
     )
     from ._limiting.history import History
     from ._limiting.instant import Instant
     from ._limiting.limiter import Limiter
     from ._limiting.live_run import (
+        CallOutcome,
+        DurationObserver,
         ErrorNoted,
         LiveRun,
         RunClosed,
@@ -84,6 +87,7 @@ __all__ = [
     "Batch",
     "BatchError",
     "Bound",
+    "CallOutcome",
     "Channels",
     "ConcurrentError",
     "Consumer",
@@ -91,6 +95,7 @@ __all__ = [
     "Decision",
     "Discard",
     "Divert",
+    "DurationObserver",
     "ErrorNoted",
     "ErrorPolicy",
     "Event",
@@ -150,6 +155,7 @@ __all__ = [
     "StepReport",
     "Stop",
     "Throttle",
+    "Totals",
     "Turnstile",
     "Verdict",
     "Watcher",
@@ -187,13 +193,14 @@ if not TYPE_CHECKING:  # pragma: no branch
         "._limiting.alarms": "alarm cpu_alarm load_alarm loop_lag_alarm memory_alarm",
         "._limiting.events": (
             "Bound Decision Event LimiterClosed LimiterOpened LimiterStatistics Load "
-            "Reason Signal Snapshot log_decisions"
+            "Reason Signal Snapshot Totals log_decisions"
         ),
         "._limiting.history": "History",
         "._limiting.instant": "Instant",
         "._limiting.limiter": "Limiter",
         "._limiting.live_run": (
-            "ErrorNoted LiveRun RunClosed RunKind RunOpened RunReport RunStage"
+            "CallOutcome DurationObserver ErrorNoted LiveRun RunClosed RunKind RunOpened RunReport "
+            "RunStage"
         ),
         "._limiting.observers": "Observation Observer",
         "._limiting.override": "Override",

@@ -102,13 +102,22 @@ class LimitController:
         if cap == self.cap:
             end = Reason.AT_CEILING if signal is Signal.UP else Reason.AT_MINIMUM
             return self._decide(end, now, signal, asker=asker)
-        hold_left = self._changed_at + self.throttle.hold - now
+        hold_left = self.hold_left(now)
         if hold_left > 0:
             return self._decide(Reason.HOLDING, now, signal, {"hold_left": hold_left}, asker)
         self._changed_at = now
         why = {"reason": "signal", "signal": signal.value, "time": now, **asker.why}
         self._set("cap", cap, why)
         return self._decide(Reason.SIGNAL, now, signal, asker=asker)
+
+    def hold_left(self, now: float) -> float:
+        """Return for how many seconds signals are refused yet; 0 for none."""
+        return max(0.0, self._changed_at + self.throttle.hold - now)
+
+    @property
+    def proposal(self) -> float | None:
+        """What the policy proposes, in whole tokens; ``None`` if there is no policy."""
+        return None if self.policy is None else self._proposed(self.policy)
 
     def assign(self, tokens: float, now: float) -> Decision:
         """Set the limit as the program says: at once, past every rule, ending all that holds it.

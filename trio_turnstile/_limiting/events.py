@@ -172,6 +172,19 @@ class Load:
 
 @final
 @attrs.frozen
+class Totals:
+    """What a `Limiter` has done so far, in numbers that only grow."""
+
+    admitted: int
+    """How many tokens were borrowed."""
+    turned_away: int
+    """How many callers got `Saturated`, as too many were waiting."""
+    decisions: Mapping[Reason, int] = attrs.field(hash=False)
+    """How many decisions there were for each reason, if any."""
+
+
+@final
+@attrs.frozen
 class Snapshot:
     """A sample of how busy a limiter was at one moment."""
 

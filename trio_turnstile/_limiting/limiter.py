@@ -20,7 +20,7 @@ from trio_turnstile.limits import LimitPolicy
 
 from .actuator import LimitActuator
 from .controller import LimitController
-from .events import Decision, LimiterStatistics, Load, Signal
+from .events import Decision, LimiterStatistics, Load, Signal, Totals
 from .feedback import Feedback
 from .guarded import GuardedPolicy
 from .override import Override
@@ -171,6 +171,26 @@ class Limiter:
     def override(self) -> Override | None:
         """What somebody has set the limit to by `Turnstile.ask`; ``None`` if nobody has."""
         return self._controller.override
+
+    @property
+    def paused_until(self) -> float | None:
+        """When the pause ends, on trio's clock; infinity for when resumed; ``None`` if none."""
+        return self._controller.resume_at
+
+    @property
+    def hold_left(self) -> float:
+        """For how many seconds signals are refused yet, as the limit was moved; 0 for none."""
+        return self._controller.hold_left(trio.current_time())
+
+    @property
+    def proposal(self) -> float | None:
+        """The limit that the policy proposes, in tokens, enforced or not; ``None`` without one."""
+        return self._controller.proposal
+
+    def totals(self) -> Totals:
+        """Return what the limiter has done since it was made, in numbers that only grow."""
+        decisions = dict(self._actuator.decisions.totals)
+        return Totals(self._sack.admitted, self._sack.turned_away, decisions)
 
     # ---- tokens, as trio has them ----
 

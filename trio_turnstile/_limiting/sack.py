@@ -33,7 +33,17 @@ class Sack:
       feedback: judges the errors of calls.
     """
 
-    __slots__ = ("_actuator", "_feedback", "_idle", "_run", "_sampler", "inner", "waiting")
+    __slots__ = (
+        "_actuator",
+        "_feedback",
+        "_idle",
+        "_run",
+        "_sampler",
+        "admitted",
+        "inner",
+        "turned_away",
+        "waiting",
+    )
 
     def __init__(
         self,
@@ -45,6 +55,10 @@ class Sack:
         self.inner = inner
         self.waiting: int = 0
         """How many tasks wait for a token, or were given one and have not run since."""
+        self.admitted: int = 0
+        """How many tokens were borrowed so far."""
+        self.turned_away: int = 0
+        """How many callers were turned away, as too many were waiting."""
         self._actuator = actuator
         self._sampler = sampler
         self._feedback = feedback
@@ -60,6 +74,7 @@ class Sack:
             self.inner.acquire_on_behalf_of_nowait(borrower)
         except RuntimeError as error:
             raise self._named(error) from None
+        self.admitted += 1
         if self._sampler is not None and self._sampler.wants():
             self._sampler.start(borrower, trio.current_time(), self.inner.borrowed_tokens)
 
@@ -79,6 +94,7 @@ class Sack:
         if borrower in self._actuator.turned_away:
             self._give_back(borrower)
             raise self._actuator.closed_error()
+        self.admitted += 1
         if self._sampler is not None and self._sampler.wants():
             self._sampler.start(borrower, trio.current_time(), self.inner.borrowed_tokens)
 
@@ -117,6 +133,7 @@ class Sack:
         if self.inner.available_tokens <= 0:
             waiting = self.inner.statistics().tasks_waiting
             if waiting >= max_waiting:
+                self.turned_away += 1
                 raise Saturated(self._actuator.name, waiting, self.inner.total_tokens)
 
     async def wait_idle(self) -> None:
