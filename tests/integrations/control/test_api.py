@@ -247,6 +247,8 @@ async def test_a_run_of_a_pipeline(running: Program) -> None:
     told = await running.owner.get("/runs/load")
     assert [step["name"] for step in told["steps"]] == ["fails", "stays"]
     assert told["steps"][0]["failed"] == 30
+    assert told["steps"][0]["limiter"] == "work"
+    assert told["steps"][1]["in_flight"] == 30 <= told["steps"][1]["window"]
     assert len(told["errors"]) == 20
     assert told["errors_omitted"] == 10
     assert "disk 59" in told["errors"][-1]["text"]

@@ -6,7 +6,7 @@ import http.client
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -106,8 +106,9 @@ class Client:
         answered = b""
         with self.connect() as connected:
             connected.settimeout(wait)
-            try:
+            with suppress(OSError):
                 connected.sendall(data)
+            try:
                 while received := connected.recv(65536):
                     answered += received
             except (TimeoutError, ConnectionError):

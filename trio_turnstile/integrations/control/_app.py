@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -21,7 +22,7 @@ from ._operations import OPERATIONS, PREFIX, Operation
 from ._protection import Hardened, Protected
 from ._queries import EventsQuery
 from ._replies import problem, reply
-from ._stream import EventStream, names_of
+from ._stream import EventStream
 
 LONGEST_BODY = 1024 * 1024
 """Bytes; a group of alerts may be long."""
@@ -52,15 +53,17 @@ def make_app(
         return reply(document)
 
     async def healthy(request: Request) -> Response:
-        await bridge.call(trio.lowlevel.checkpoint)
+        asked = await _asked(request, access, None, None)
+        await bridge.call(desk.carry_out, Desk.last_event, asked)
         return reply({"status": "ok"})
 
     async def listen(request: Request) -> Response:
-        query = msgspec.convert(dict(request.query_params), EventsQuery, strict=False)
-        await bridge.call(trio.lowlevel.checkpoint)
-        last = request.headers.get("last-event-id", "")
-        number = min(int(last), desk.feed.last) if last.isdecimal() else desk.feed.last
-        return EventStream(desk, bridge, names_of(query.limiters), query.every, number)
+        asked = await _asked(request, access, EventsQuery, None)
+        number = await bridge.call(desk.carry_out, Desk.last_event, asked)
+        seen = request.headers.get("last-event-id", "")
+        if re.fullmatch("[0-9]{1,18}", seen):
+            number = min(int(seen), number)
+        return EventStream(desk, bridge, asked, number)
 
     api = _starlette(
         [
@@ -86,7 +89,7 @@ def _starlette(routes: list[BaseRoute]) -> Starlette:
 
 async def _not_routed(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    path = request.url.path
+    path = request.scope["path"][:200]
     if error.status_code == 405:
         return problem(405, f"{request.method} is nothing that can be asked of {path!r}")
     return problem(error.status_code, f"there is nothing at {path!r}; see /openapi.json")
@@ -94,29 +97,30 @@ async def _not_routed(request: Request, error: Exception) -> Response:
 
 def _route(operation: Operation, desk: Desk, bridge: Bridge, access: Access) -> Route:
     async def ask(request: Request) -> Response:
-        asked = Asked(
-            path=request.path_params,
-            query=_query(request, operation),
-            order=await _order(request, operation),
-            author=access.author,
-            read_only=access.read_only,
-        )
-        return reply(await bridge.call(operation.work, desk, asked))
+        asked = await _asked(request, access, operation.query, operation.order)
+        return reply(await bridge.call(desk.carry_out, operation.work, asked))
 
     path = operation.path.replace("}", ":path}")  # a name may have slashes
     return Route(path, _answered(ask), methods=[operation.method], name=operation.name)
 
 
-def _query(request: Request, operation: Operation) -> msgspec.Struct | None:
-    if operation.query is None:
-        return None
-    return msgspec.convert(dict(request.query_params), operation.query, strict=False)
-
-
-async def _order(request: Request, operation: Operation) -> msgspec.Struct | None:
-    if operation.order is None:
-        return None
-    return msgspec.json.decode(await _body(request) or b"{}", type=operation.order)
+async def _asked(
+    request: Request,
+    access: Access,
+    query: type[msgspec.Struct] | None,
+    order: type[msgspec.Struct] | None,
+) -> Asked:
+    return Asked(
+        path=request.path_params,
+        query=None
+        if query is None
+        else msgspec.convert(dict(request.query_params), query, strict=False),
+        order=None
+        if order is None
+        else msgspec.json.decode(await _body(request) or b"{}", type=order),
+        author=access.author,
+        read_only=access.read_only,
+    )
 
 
 async def _body(request: Request) -> bytes:

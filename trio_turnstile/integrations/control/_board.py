@@ -36,6 +36,7 @@ from ._documents import (
     RunErrorDoc,
     RunStateDoc,
     ServiceDoc,
+    finite,
 )
 from ._steps import steps_of
 from ._wording import sentence
@@ -245,11 +246,6 @@ class Board:
                 return None
             return self.wall_time(figure) if name in ("time", "until") else figure
         return figure if isinstance(figure, str | bool | None) else str(figure)
-
-
-def finite(tokens: float) -> float | None:
-    """Return a number, and ``None`` for an infinite one, which JSON does not have."""
-    return tokens if math.isfinite(tokens) else None
 
 
 def _columns(limiter: str, samples: Iterable[tuple[float, Snapshot]]) -> HistoryDoc:

@@ -5,8 +5,8 @@ Its methods are the operations of the API. Each of them runs in the trio run, ov
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar, final
 
 import attrs
 import trio
@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from trio_turnstile import (
     Action,
+    Event,
     Limiter,
     LiveRun,
     Pause,
@@ -41,7 +42,9 @@ from ._documents import (
 )
 from ._feed import Feed
 from ._messages import Messages
-from ._queries import HistoryQuery, LimitersQuery
+from ._queries import EventsQuery, HistoryQuery, LimitersQuery
+
+T = TypeVar("T")
 
 
 class Unknown(Exception):
@@ -70,16 +73,24 @@ class Desk:
     feed: Feed
     messages: Messages
 
+    async def carry_out(self, work: Callable[[Desk, Asked], Awaitable[T]], asked: Asked) -> T:
+        """Do one of the operations below.
+
+        Raises:
+          trio.ClosedResourceError: if the turnstile was left.
+        """
+        await trio.lowlevel.checkpoint()
+        self.turnstile.observe(_ignore).close()  # raises if it was left
+        return await work(self, asked)
+
     # ---- what there is to be seen ----
 
     async def service(self, asked: Asked) -> ServiceDoc:
         """Which program is this?"""
-        await trio.lowlevel.checkpoint()
         return self.board.service(read_only=asked.read_only)
 
     async def limiters(self, asked: Asked) -> list[LimiterDoc]:
         """The limiters by name, a page of them."""
-        await trio.lowlevel.checkpoint()
         query = asked.query
         assert isinstance(query, LimitersQuery)
         names = sorted(
@@ -91,40 +102,40 @@ class Desk:
 
     async def limiter(self, asked: Asked) -> LimiterDoc:
         """One limiter."""
-        await trio.lowlevel.checkpoint()
         return self.board.limiter(self._limiter(asked.path["name"]))
 
     async def decisions(self, asked: Asked) -> list[DecisionDoc]:
         """Why is the limit what it is? The last decisions, oldest first."""
-        await trio.lowlevel.checkpoint()
         limiter = self._limiter(asked.path["name"])
         return [self.board.decision(decision) for decision in limiter.decisions]
 
     async def history(self, asked: Asked) -> HistoryDoc:
         """Samples of one limiter, of the last two hours."""
-        await trio.lowlevel.checkpoint()
         limiter, query = self._limiter(asked.path["name"]), asked.query
         assert isinstance(query, HistoryQuery)
         return self.board.history(limiter.name, query.since, query.until, query.points)
 
     async def runs(self, asked: Asked) -> list[RunDoc]:
         """The runs of phases and pipelines, the oldest first, also of some that have ended."""
-        await trio.lowlevel.checkpoint()
         return self.board.runs()
 
     async def run(self, asked: Asked) -> RunDoc:
         """One run."""
-        await trio.lowlevel.checkpoint()
         name = asked.path["id"]
         for run in reversed(self.board.runs()):
             if run.id == name:
                 return run
         raise self._no_run(name)
 
-    async def state(self, names: frozenset[str] | None) -> StateOfAll:
-        """Return the state of some limiters and of the runs, for a stream."""
-        await trio.lowlevel.checkpoint()
-        return self.board.state(names)
+    async def state(self, asked: Asked) -> StateOfAll:
+        """The state of some limiters and of the runs, for a stream."""
+        query = asked.query
+        assert isinstance(query, EventsQuery)
+        return self.board.state(query.names)
+
+    async def last_event(self, asked: Asked) -> int:
+        """The number of the last event, for a stream."""
+        return self.feed.last
 
     # ---- what can be done ----
 
@@ -172,7 +183,6 @@ class Desk:
 
     async def drain(self, asked: Asked) -> RunDoc:
         """Have a run take no more, and finish what is in hand."""
-        await trio.lowlevel.checkpoint()
         run, order = self._run(asked.path["id"]), asked.order
         seconds = order.seconds if isinstance(order, EndOrder) else None
         self.board.as_seen(run).drain(None if seconds is None else trio.current_time() + seconds)
@@ -183,7 +193,6 @@ class Desk:
         order = asked.order
         if isinstance(order, EndOrder) and order.seconds is not None:
             return await self.drain(asked)
-        await trio.lowlevel.checkpoint()
         run = self._run(asked.path["id"])
         self.board.as_seen(run).cancel()
         return self.board.run(run)
@@ -204,7 +213,6 @@ class Desk:
         return await self._ask(self._limiter(asked.path["name"]).name, action, asked)
 
     async def _ask_all(self, asked: Asked, action: Action) -> list[AnswerDoc]:
-        await trio.lowlevel.checkpoint()
         return [await self._ask(name, action, asked) for name in tuple(self.turnstile.limiters)]
 
     async def _ask(self, name: str, action: Action, asked: Asked) -> AnswerDoc:
@@ -212,7 +220,6 @@ class Desk:
         assert isinstance(order, Order)
         limiter = self._limiter(name)
         if order.dry_run:
-            await trio.lowlevel.checkpoint()
             decision = self.turnstile.preview(name, action)
         else:
             by = order.by or asked.author
@@ -234,6 +241,9 @@ class Desk:
 
     def _no_run(self, name: str) -> Unknown:
         return Unknown(_nothing("run that goes on", name, self.turnstile.runs))
+
+
+def _ignore(event: Event, /) -> None: ...
 
 
 def _pause(asked: Asked) -> Pause:

@@ -6,6 +6,7 @@ stands for an infinite number, and times are Unix times in seconds.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -14,6 +15,11 @@ Seconds = Annotated[float, Meta(gt=0, le=1e9, description="in seconds")]
 Tokens = Annotated[int, Meta(ge=0, le=2**31, description="in tokens")]
 Note = Annotated[str, Meta(max_length=500, description="why, for those who ask later")]
 Author = Annotated[str, Meta(max_length=100, description="who asks")]
+
+
+def finite(tokens: float) -> float | None:
+    """Return a number, and ``None`` for an infinite one, which JSON does not have."""
+    return tokens if math.isfinite(tokens) else None
 
 
 class ServiceDoc(Struct, frozen=True):
@@ -112,6 +118,12 @@ class StepDoc(Struct, frozen=True):
     cancelled: int
     skipped: int
     in_flight: int
+    queued: int
+    """How many of those in flight have not begun."""
+    waiting: int
+    """How many of them wait for a token."""
+    window: float | None
+    """How many it may have in hand."""
     retried: int
     batches: dict[str, int]
 

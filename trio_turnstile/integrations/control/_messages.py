@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from typing import TypeAlias, final
 
 import attrs
-import trio
 
 from trio_turnstile import (
     Action,
@@ -59,12 +58,10 @@ class Messages:
 
     async def take_group(self, message: AlertmanagerMessage) -> MessageDoc:
         """Act on a group of alerts."""
-        await trio.lowlevel.checkpoint()
         return await self._take(message.alerts, BY_ALERTMANAGER)
 
     async def take(self, message: PlainMessage) -> MessageDoc:
         """Act on a message of somebody's own making."""
-        await trio.lowlevel.checkpoint()
         if message.status is not None:
             alert = Alert(message.status, message.labels, {"summary": message.note or ""})
             return await self._take([alert], BY_MESSAGE)

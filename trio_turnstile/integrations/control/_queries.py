@@ -32,3 +32,8 @@ class EventsQuery(Struct, frozen=True, forbid_unknown_fields=True):
         str, Meta(max_length=10_000, description="names, with commas between; all if there is none")
     ] = ""
     every: Annotated[float, Meta(ge=0.1, le=60, description="seconds from state to state")] = 1.0
+
+    @property
+    def names(self) -> frozenset[str] | None:
+        """The names of the limiters; ``None`` if there are none."""
+        return frozenset(name for n in self.limiters.split(",") if (name := n.strip())) or None

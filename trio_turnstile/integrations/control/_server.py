@@ -34,10 +34,12 @@ class Listener:
     """Called in the thread, since what it imports takes a while."""
 
 
-async def serve_in_thread(listeners: Sequence[Listener]) -> None:
+async def serve_in_thread(listeners: Sequence[Listener], close: Callable[[], None]) -> None:
     """Serve until cancelled; what goes wrong in the thread is logged there.
 
-    The sockets are closed at the end.
+    Args:
+      listeners: where to serve. Their sockets are closed at the end.
+      close: called first at the end: from then on, nothing more is asked of the trio run.
     """
     thread = _ServerThread(listeners, trio.lowlevel.current_trio_token())
     try:
@@ -46,6 +48,7 @@ async def serve_in_thread(listeners: Sequence[Listener]) -> None:
             thread.run, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
         )
     finally:
+        close()
         thread.stop()
         with trio.move_on_after(ENDING_SECONDS, shield=True):
             await thread.ended.wait()

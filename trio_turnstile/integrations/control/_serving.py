@@ -172,7 +172,7 @@ async def serve_control(
                 listeners.append(_at_port(port, make, Access(token, LOOPBACK, "http", read_only)))
             ports = [each.socket.getsockname()[1] for each in listeners[1:]]
             task_status.started(Served(own, *(ports or [None])))
-            await serve_in_thread(listeners)
+            await serve_in_thread(listeners, control._bridge.close)
 
 
 def check_installed() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trio_turnstile import Limiter, LiveRun, Manager, PipelineReport, Report, RunReport, StepReport
 
-from ._documents import StepDoc
+from ._documents import StepDoc, finite
 
 
 def steps_of(run: LiveRun, report: RunReport) -> list[StepDoc]:
@@ -20,7 +20,7 @@ def steps_of(run: LiveRun, report: RunReport) -> list[StepDoc]:
 def _step(step: StepReport) -> StepDoc:
     return StepDoc(
         name=step.name,
-        limiter=None,
+        limiter=step.limiter,
         received=step.received,
         completed=step.completed,
         discarded=step.discarded,
@@ -29,6 +29,9 @@ def _step(step: StepReport) -> StepDoc:
         cancelled=step.cancelled,
         skipped=step.skipped,
         in_flight=step.in_flight,
+        queued=step.queued,
+        waiting=step.waiting,
+        window=None if step.window is None else finite(step.window),
         retried=step.retried,
         batches={str(trigger): number for trigger, number in step.batches.items()},
     )
@@ -46,6 +49,9 @@ def _operations(report: Report, limiter: str | None) -> StepDoc:
         cancelled=report.cancelled,
         skipped=report.skipped,
         in_flight=report.working,
+        queued=0,
+        waiting=0,
+        window=None,
         retried=report.retried,
         batches={},
     )

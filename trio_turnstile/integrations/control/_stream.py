@@ -6,21 +6,22 @@ the limiters that the client wants, and sends those that differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
 from time import monotonic
 from typing import Any, final
 
 import anyio
 import attrs
+import trio
 from msgspec import Struct
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ._board import StateOfAll
 from ._bridge import PATIENCE, Bridge, Busy, Gone
-from ._desk import Desk
+from ._desk import Asked, Desk
 from ._documents import LimiterDoc, RunStateDoc, StateDoc
+from ._queries import EventsQuery
 from ._replies import encode
 
 AT_MOST_EVERY = 0.05
@@ -34,21 +35,19 @@ class EventStream(Response):
     Args:
       desk: tells of what has happened.
       bridge: leads to it.
-      names: the limiters that the client wants to hear of; ``None`` for all of them.
-      every: seconds from one state to the next.
+      asked: what the client wants to hear of, as an `EventsQuery`.
       last: the number of the last event that it has seen, if it has been here before.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(
-        self, desk: Desk, bridge: Bridge, names: frozenset[str] | None, every: float, last: int
-    ) -> None:
+    def __init__(self, desk: Desk, bridge: Bridge, asked: Asked, last: int) -> None:
         super().__init__(headers={"x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._desk, self._bridge = desk, bridge
-        self._names, self._every = names, every
-        self._last = last
+        assert isinstance(asked.query, EventsQuery)
+        self._asked, self._query = asked, asked.query
+        self._names, self._last = asked.query.names, last
         self._seen = _Seen()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,10 +69,10 @@ class EventStream(Response):
                 text = await self._news(max(0.0, due - monotonic()))
                 if monotonic() >= due:
                     text += await self._state()
-                    due = monotonic() + self._every
+                    due = monotonic() + self._query.every
                 await send({"type": "http.response.body", "body": text, "more_body": True})
                 await anyio.sleep(AT_MOST_EVERY)
-        except Gone:
+        except (Gone, trio.ClosedResourceError):
             await send({"type": "http.response.body", "body": _event("bye", {})})
 
     async def _news(self, seconds: float) -> bytes:
@@ -93,7 +92,7 @@ class EventStream(Response):
 
     async def _state(self) -> bytes:
         try:
-            state = await self._bridge.call(self._desk.state, self._names)
+            state = await self._bridge.call(self._desk.carry_out, Desk.state, self._asked)
         except Busy:
             return b": the program is busy\n\n"
         return _event("state", self._seen.differences(state))
@@ -134,9 +133,3 @@ async def _wait_for_the_end(receive: Receive, scope: anyio.CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()
-
-
-def names_of(text: str) -> frozenset[str] | None:
-    """Return the names in a list with commas; ``None`` if there is none."""
-    names: Iterable[str] = (name.strip() for name in text.split(","))
-    return frozenset(name for name in names if name) or None
