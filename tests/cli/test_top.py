@@ -205,10 +205,11 @@ def test_ascii_alone_in_an_ascii_locale(
     """With LC_ALL=C the bars are of ASCII."""
     run = start_run(spawn, gate)
     top = start_top(spawn)
+    top.watch.err.wait_for(" ▅▅")
     quit_(top)
-    assert not top.watch.err.all().isascii()
     monkeypatch.setenv("LC_ALL", "C")
     top = start_top(spawn)
+    top.watch.err.wait_for(" ++")
     quit_(top)
     assert top.watch.err.all().isascii()
     finish(gate, run)
@@ -229,7 +230,7 @@ def test_without_a_real_terminal_the_state_is_printed_once(
         text = result.err
     assert result.status == 0
     assert "limited by: work is at its limit of 2" in text
-    assert "work: 2: the program set it" in text
+    assert "work: 4 to 2: the program set it" in text
     assert "\x1b" not in text
     finish(gate, run)
 

@@ -14,7 +14,7 @@ from ._arguments import UsageError
 from ._client import Client, Document
 from ._exit_status import UNANSWERED, NotDone
 
-_SOON = 3.0
+_SOON = 5.0
 """Seconds in which a process that has just been started may begin to answer."""
 
 _LOOK_AGAIN = 0.05
