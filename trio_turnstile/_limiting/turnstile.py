@@ -232,7 +232,7 @@ class Turnstile:
           observer: as for `open_turnstile`. One that raises is logged and not called again.
 
         Returns:
-          What ends it: by its ``close()``, or at the end of a ``with`` block.
+          An `Observation`, which ends it with its ``close()`` or at the end of a ``with`` block.
 
         Raises:
           TypeError: if it is no function.
@@ -252,7 +252,7 @@ class Turnstile:
             the call ended. One that raises is logged and not called again.
 
         Returns:
-          What ends it: by its ``close()``, or at the end of a ``with`` block.
+          An `Observation`, which ends it with its ``close()`` or at the end of a ``with`` block.
 
         Raises:
           TypeError: if it is no function.
