@@ -9,8 +9,9 @@ import msgspec
 
 from trio_turnstile import __version__
 
-from ._documents import ProblemDoc
+from ._documents import ProblemDoc, StateDoc
 from ._operations import PREFIX, Operation
+from ._queries import EventsQuery
 
 REFERENCE = "#/components/schemas/{name}"
 
@@ -18,7 +19,7 @@ REFERENCE = "#/components/schemas/{name}"
 def openapi(operations: Iterable[Operation]) -> dict[str, Any]:
     """Return the document, as JSON has it."""
     operations = tuple(operations)
-    types = {t for op in operations for t in (op.answer, op.order) if t is not None}
+    types = {t for op in operations for t in (op.answer, op.order) if t is not None} | {StateDoc}
     ordered = sorted([*types, ProblemDoc], key=str)
     found, components = msgspec.json.schema_components(ordered, ref_template=REFERENCE)
     schemas = dict(zip(ordered, found, strict=True))
@@ -26,6 +27,7 @@ def openapi(operations: Iterable[Operation]) -> dict[str, Any]:
     for operation in operations:
         path = paths.setdefault(PREFIX + operation.path, {})
         path[operation.method.lower()] = _described(operation, schemas)
+    paths[PREFIX + "/events"] = {"get": _STREAM}
     return {
         "openapi": "3.1.0",
         "info": {"title": "trio_turnstile", "version": __version__},
@@ -74,3 +76,15 @@ def _in_query(query: type[msgspec.Struct] | None) -> list[dict[str, Any]]:
         {"name": name, "in": "query", "required": False, "schema": parameter}
         for name, parameter in schema["properties"].items()
     ]
+
+
+_STREAM = {
+    "operationId": "events",
+    "summary": "What changes, as server-sent events.",
+    "description": "`state`: what has changed since the last one, as StateDoc. `decision`: a "
+    "DecisionDoc. `error`: a RunErrorDoc. `run`: a RunDoc, when a run begins and when it ends. "
+    "`omitted`: how many events are no longer known to one who has been away. `bye`: the end. "
+    "The header Last-Event-ID asks for the events after one.",
+    "parameters": _in_query(EventsQuery),
+    "responses": {"200": {"description": "the stream", "content": {"text/event-stream": {}}}},
+}

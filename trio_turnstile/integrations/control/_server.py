@@ -79,8 +79,11 @@ class _ServerThread:
 
     def run(self) -> None:
         try:
+            from ._guard import Gate
+
+            gates = [Gate(listener.make_app()) for listener in self._listeners]
             with suppress(asyncio.CancelledError):
-                asyncio.run(self._serve())
+                asyncio.run(self._serve(gates), debug=False)
         except BaseException:
             _LOG.exception("the control API has ended; the work goes on")
         finally:
@@ -89,20 +92,17 @@ class _ServerThread:
             with suppress(trio.RunFinishedError):
                 self._trio_token.run_sync_soon(self.ended.set)
 
-    async def _serve(self) -> None:
-        from ._guard import Gate
-
+    async def _serve(self, gates: Sequence[Gate]) -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         loop.set_exception_handler(_log_quietly)
         self._running = loop, task
-        gates: list[Gate] = []
+        if self._stopping:  # it was told so before it could have been told here
+            return
         try:
             async with asyncio.TaskGroup() as group:
-                for listener in self._listeners:
-                    if not self._stopping:
-                        gates.append(Gate(listener.make_app()))
-                        group.create_task(_serve_gate(gates[-1], listener.socket))
+                for gate, listener in zip(gates, self._listeners, strict=True):
+                    group.create_task(_serve_gate(gate, listener.socket))
         finally:
             await asyncio.sleep(FAREWELL_SECONDS)
             for gate in gates:

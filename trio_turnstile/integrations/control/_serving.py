@@ -21,7 +21,7 @@ from ._access import LOOPBACK, Access
 from ._bridge import Bridge
 from ._rules import DEFAULT_RULES, Rule
 from ._server import Listener, serve_in_thread
-from .sockets import bind_socket, make_socket_folder
+from .sockets import bind_socket, make_socket_folder, remove_dead_sockets
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -162,9 +162,10 @@ async def serve_control(
         )
     async with open_control(turnstile, rules=rules, as_seen=as_seen) as control:
         with ExitStack() as stack:
-            own = Path(path) if path is not None else make_socket_folder() / f"{os.getpid()}.sock"
+            own = _own_path() if path is None else Path(path)
             bound = bind_socket(own)
             stack.callback(_unlink, own, own.lstat().st_ino)
+            stack.callback(bound.close)
             make = partial(_make_app, control, page, metrics)
             owner = Access(None, author=_user(), read_only=read_only)
             listeners = [Listener(bound, partial(make, owner))]
@@ -183,6 +184,12 @@ def check_installed() -> None:
 
 
 # ---- inside ----
+
+
+def _own_path() -> Path:
+    folder = make_socket_folder()
+    remove_dead_sockets(folder)
+    return folder / f"{os.getpid()}.sock"
 
 
 def _make_app(

@@ -15,7 +15,13 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["bind_socket", "live_sockets", "make_socket_folder", "socket_folder"]
+__all__ = [
+    "bind_socket",
+    "live_sockets",
+    "make_socket_folder",
+    "remove_dead_sockets",
+    "socket_folder",
+]
 
 LONGEST_PATH = 107
 """How many bytes the path of a Unix socket may have on Linux; it is 103 on some systems."""
@@ -47,6 +53,13 @@ def make_socket_folder() -> Path:
     _check_owner(folder)
     folder.chmod(0o700)
     return folder
+
+
+def remove_dead_sockets(folder: Path) -> None:
+    """Remove what programs that were killed have left in a folder of ours."""
+    for path in folder.glob("*.sock"):
+        if path.is_socket() and not _is_live(path):
+            path.unlink(missing_ok=True)
 
 
 def live_sockets() -> list[Path]:
