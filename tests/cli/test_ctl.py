@@ -300,10 +300,12 @@ def test_a_long_list_comes_in_pages(call: Any, serve: Serve) -> None:
 
 def test_one_limiter_is_shown_with_all_that_is_known(call: Any, serve: Serve) -> None:
     """A line for each figure."""
-    serve({"GET /limiters/work": limiter(override=override())})
+    bounds = {"policy": 3, "cap": None}
+    serve({"GET /limiters/work": limiter(override=override(), bounds=bounds)})
     lines = [line.split(maxsplit=1) for line in call("ctl", "show", "work").lines]
     assert ["limit", "20"] in lines
     assert ["paused", "no"] in lines
+    assert ["bounds", "policy 3, cap inf"] in lines
     assert ["override", "8, set by ana: night"] in lines
 
 

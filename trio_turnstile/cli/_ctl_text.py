@@ -160,6 +160,8 @@ def _limiter_row(limiter: Document) -> tuple[str, ...]:
 def _shown(name: str, value: Any) -> str:
     if name == "override" and value is not None:
         return f"{tokens(value['limit'])}, {override_text(value)}"
+    if isinstance(value, dict):
+        return ", ".join(f"{bound} {tokens(number)}" for bound, number in value.items())
     if value is None:
         return "inf" if name in _TOKENS else "no"
     if isinstance(value, bool):
