@@ -10,11 +10,13 @@ import trio
 from trio_turnstile import Turnstile
 
 from ._steered import SteeredRun
-from ._threads import in_thread
+from ._threads import in_thread, lacks_thread
 
 _A_MOMENT = 0.3
 """Seconds after which a run is served: the first operations start sooner, and a run that is over
 by then never imports what serves."""
+
+_UNREACHED = "turnstile ctl cannot reach this run, as it has no control socket"
 
 
 async def serve(turnstile: Turnstile, run: SteeredRun, note: Callable[[str], object]) -> None:
@@ -32,7 +34,11 @@ async def serve(turnstile: Turnstile, run: SteeredRun, note: Callable[[str], obj
     except ImportError:
         return  # the extra "control" is not installed
     except OSError as error:
-        note(f"turnstile ctl cannot reach this run, as it has no control socket: {error}")
+        note(f"{_UNREACHED}: {error}")
+    except RuntimeError as error:
+        if not lacks_thread(error):
+            raise
+        note(f"{_UNREACHED}: no thread could be started")
 
 
 def _load() -> Callable[..., Awaitable[None]]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import trio
 from cyclopts import Parameter
 from rich.console import Console
 
@@ -16,7 +15,6 @@ from ._ctl_options import WHICH
 from ._processes import Process, choose_process, find_processes, wait_for_processes
 from ._terminal import Terminal, can_be_taken, shows_ascii_alone
 from ._top_board import Board
-from ._top_live import LiveView
 from ._top_view import Screen, draw
 
 _MOST_ASKED = 20
@@ -51,6 +49,10 @@ def top(
     if not can_be_taken():
         _print_once(console, find(), plain=plain)
         return 0
+    import trio
+
+    from ._top_live import LiveView
+
     return trio.run(LiveView(Terminal(console), find, plain=plain).run)
 
 
