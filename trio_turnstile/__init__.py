@@ -16,6 +16,7 @@ The wings behind this page, each of which imports only from those before it:
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ._engine.breaker import Breaker, BreakerState
     from ._engine.budget import RetryBudget
     from ._engine.letters import dead_letter_to_dict
     from ._engine.policies import Abort, Backoff, DeadLetter, ErrorPolicy, Halt, Log, Retry, Skip
@@ -87,6 +88,8 @@ __all__ = [
     "Batch",
     "BatchError",
     "Bound",
+    "Breaker",
+    "BreakerState",
     "CallOutcome",
     "Channels",
     "ConcurrentError",
@@ -210,6 +213,7 @@ if not TYPE_CHECKING:  # pragma: no branch
         ".limits": "LimitPolicy",
     }
     _ENGINE = {
+        "._engine.breaker": "Breaker BreakerState",
         "._engine.budget": "RetryBudget",
         "._engine.letters": "dead_letter_to_dict",
         "._engine.policies": "Abort Backoff DeadLetter ErrorPolicy Halt Log Retry Skip",

@@ -39,6 +39,8 @@ class Reason(enum.Enum):
     """A pause, or the withholding of a token, ended: by `Limiter.resume` or after its time."""
     WITHHELD = "withheld"
     """A call was refused with a time to wait: its token is out of use for so long."""
+    BREAKER = "breaker"
+    """The breaker opened, admits probes, or closed."""
     HOLDING = "holding"
     """Refused: less than ``hold`` seconds have passed since the last change."""
     AT_CEILING = "at_ceiling"

@@ -17,6 +17,7 @@ from trio_turnstile._errors import Saturated
 from trio_turnstile.limits import Outcome
 
 from .actuator import LimitActuator
+from .calls import Calls
 from .feedback import Feedback
 from .sampling import Sampler
 from .trio_runs import LastRun, check_borrowers
@@ -31,10 +32,12 @@ class Sack:
       actuator: knows whether the limiter is closed, and withholds tokens.
       sampler: reports calls to a policy, if there is one.
       feedback: judges the errors of calls.
+      calls: tells a breaker how calls end, if there is one.
     """
 
     __slots__ = (
         "_actuator",
+        "_calls",
         "_feedback",
         "_idle",
         "_run",
@@ -51,6 +54,7 @@ class Sack:
         actuator: LimitActuator,
         sampler: Sampler | None,
         feedback: Feedback,
+        calls: Calls | None,
     ) -> None:
         self.inner = inner
         self.waiting: int = 0
@@ -62,6 +66,7 @@ class Sack:
         self._actuator = actuator
         self._sampler = sampler
         self._feedback = feedback
+        self._calls = calls
         self._idle: trio.Event | None = None
         self._run = LastRun()
 
@@ -111,6 +116,8 @@ class Sack:
     def release(self, borrower: object) -> None:
         """Give back the token of a call that succeeded."""
         self._give_back(borrower)
+        if self._calls is not None:
+            self._calls.succeeded(borrower)
         if self._sampler is not None and borrower in self._sampler.calls:
             self._learn(self._sampler, borrower, Outcome.SUCCESS)
 
@@ -120,11 +127,15 @@ class Sack:
         outcome, wait = self._feedback.judge(error)
         if wait is not None:
             self._actuator.withhold(wait)
+        if self._calls is not None:
+            self._calls.failed(borrower, error)
         self._release_with(borrower, outcome)
 
     @enable_ki_protection
     def release_cancelled(self, borrower: object) -> None:
         """Give back the token of a call that was cancelled: a policy learns nothing."""
+        if self._calls is not None:
+            self._calls.ignored(borrower)
         self._release_with(borrower, Outcome.IGNORED)
 
     def shed(self, max_waiting: int) -> None:

@@ -12,15 +12,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from functools import partial
 from types import MappingProxyType
-from typing import TypeAlias, final
+from typing import TypeAlias, Unpack, final
 from uuid import uuid4
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from trio_turnstile._errors import On
 from trio_turnstile._util import check_instance, check_seconds, open_background_nursery
-from trio_turnstile.limits import LimitPolicy
 
 from .actions import Action, check_action
 from .actuator import LimitActuator
@@ -30,12 +28,11 @@ from .events import Decision, Signal
 from .history import History
 from .instant import Instant, now
 from .limiter import Limiter
+from .limiter_options import LimiterOptions
 from .live_run import DurationObserver, LiveRun
 from .observers import Observation, Observer, Observers
 from .override import NOBODY, Asker, Override
 from .roll import Roll
-from .sampling import OVERLOAD
-from .throttle import Throttle
 from .watching import check_watcher
 
 _LOG = logging.getLogger("trio_turnstile.turnstile")
@@ -97,33 +94,13 @@ class Turnstile:
         """Samples of every limiter, and averages over windows up to two hours."""
         return self._census.history
 
-    def limiter(
-        self,
-        name: str,
-        ceiling: float,
-        *,
-        throttle: Throttle = Throttle(),  # noqa: B008 (frozen)
-        policy: LimitPolicy | None = None,
-        enforce: bool = True,
-        overload: On = OVERLOAD,
-        max_waiting: int | None = None,
-    ) -> Limiter:
+    def limiter(self, name: str, ceiling: float, **options: Unpack[LimiterOptions]) -> Limiter:
         """Make a limiter in this turnstile; for the arguments see `Limiter`.
 
         If the name is taken, a number is added: the second ``"api"`` is
         ``"api-2"``, as two requests may run the same code at once.
         """
-        return self.add(
-            Limiter(
-                name,
-                ceiling,
-                throttle=throttle,
-                policy=policy,
-                enforce=enforce,
-                overload=overload,
-                max_waiting=max_waiting,
-            )
-        )
+        return self.add(Limiter(name, ceiling, **options))
 
     @enable_ki_protection
     def add(self, limiter: Limiter) -> Limiter:

@@ -31,6 +31,7 @@ _FLAGS = frozenset(
         "--accept-changes",
         "--fresh",
         "--no-control",
+        "--detach",
         "--help",
         "--version",
     }

@@ -13,6 +13,7 @@ from ._columns import Columns, Input
 from ._control_options import ControlOptions
 from ._durations import Duration, Multiple
 from ._inputs import Inputs
+from ._job_plan import JobPlan
 from ._joblog import JobLog
 from ._keeping import Keeping
 from ._output_options import OutputOptions
@@ -57,6 +58,8 @@ class Plan:
     """After which operations, failed or not, to stop; ``None`` for none."""
     joblog: JobLog | None
     """Where to log operations."""
+    jobs: JobPlan | None
+    """What is asked of the jobs on a cluster, if the work is to be done there."""
     keeping: Keeping | None
     """How to keep the run in a ledger."""
     resumed: Resumed | None
