@@ -24,6 +24,7 @@ from trio.testing import MockClock
 
 import trio_turnstile
 import trio_turnstile.clusters
+import trio_turnstile.integrations.control
 import trio_turnstile.integrations.rich
 import trio_turnstile.limits
 import trio_turnstile.simulation
@@ -40,6 +41,7 @@ MODULES = [
     trio_turnstile.simulation,
     trio_turnstile.testing,
     trio_turnstile.integrations.rich,
+    trio_turnstile.integrations.control,
 ]
 PUBLIC = {name: getattr(module, name) for module in reversed(MODULES) for name in dir(module)}
 README = (ROOT / "README.md").read_text()

@@ -224,6 +224,15 @@ async def test_a_run_of_phases(running: Program) -> None:
     assert run["steps"][0]["cancelled"] == 2
 
 
+async def test_runs_are_told_apart_by_name(running: Program) -> None:
+    """Two of one name get numbers."""
+    work = running.turnstile.limiters["work"]
+    for _ in range(2):
+        await running.nursery.start(partial(run_phases, [Slow()], limiter=work, name="night"))
+    assert [run["id"] for run in await running.owner.get("/runs")] == ["night", "night-2"]
+    assert (await running.owner.get("/runs/night"))["id"] == "night"
+
+
 async def test_a_run_of_a_pipeline(running: Program) -> None:
     """Its steps, its errors, and its end by cancelling."""
 

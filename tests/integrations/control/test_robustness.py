@@ -210,6 +210,43 @@ async def test_who_sends_for_ever_is_hung_up_on(
     await is_well(running)
 
 
+async def test_who_reads_slowly_gets_all(running: Program) -> None:
+    """As long as something is read now and then."""
+    for number in range(600):
+        running.turnstile.limiter(f"host {number} {'x' * 300}", 1)
+    request = b"GET /api/v1/limiters?limit=1000 HTTP/1.1\r\n" + HOST + b"\r\n"
+    last = b"GET /healthz HTTP/1.1\r\nConnection: close\r\n" + HOST + b"\r\n"
+    with running.owner.connect() as client:
+        client.sendall(request * 3 + last)
+        for _ in range(5):  # meanwhile more has been written than the system buffers
+            await running.owner.get("/limiters/db")
+        received = iter(partial(client.recv, 65536), b"")
+        answered = await trio.to_thread.run_sync(b"".join, received)
+    assert answered.count(b"HTTP/1.1 200 OK") == 4
+    assert answered.endswith(b'{"status":"ok"}')
+
+
+async def test_who_sends_nonsense_after_the_answer_is_hung_up_on(running: Program) -> None:
+    """There is nothing more that could be answered."""
+
+    def ask() -> bytes:
+        with running.stranger.connect() as connected:
+            connected.settimeout(5)
+            head = b"POST /api/v1/up HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+            connected.sendall(head)
+            answer = b""
+            while not answer.endswith(b'"}'):
+                answer += connected.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 401")
+            connected.sendall(b"nonsense\r\n")
+            with suppress(ConnectionError):
+                return connected.recv(65536)
+            return b""
+
+    assert await trio.to_thread.run_sync(ask) == b""
+    await is_well(running)
+
+
 async def test_there_is_room_for_so_many_clients(running: Program) -> None:
     """More are turned away, and come in when there is room again. The other listener is free."""
     before = open_files()
@@ -227,19 +264,19 @@ async def test_stalled_clients_do_not_hold_up_the_end(tmp_path: Path) -> None:
     before = open_files()
     async with program(tmp_path, port=0, token=TOKEN) as running:
         for number in range(150):
-            running.turnstile.limiter(f"host {number}", 1)
+            running.turnstile.limiter(f"host {number} {'x' * 300}", 1)
         await running.owner.get("/")
         clients = [*await stalled(running.owner, 105), *await stalled(running.operator, 95)]
-        await running.operator.ask("GET", "/healthz")
+        await trio.lowlevel.wait_readable(clients[-1])
         running.nursery.cancel_scope.cancel()
         begin = perf_counter()
     took = perf_counter() - begin
     print(f"cancelled in {took:.3f} s")
     assert took < 1  # it is 0.05 s where nothing else runs
+    await settles(lambda: sum("serve_control" in t.name for t in threading.enumerate()), 0)
+    await settles(open_files, before + len(clients) + 2)
     for client in clients:
         client.close()
-    await settles(lambda: sum("serve_control" in t.name for t in threading.enumerate()), 0)
-    await settles(open_files, before + 2)
 
 
 async def test_a_busy_program_says_so(running: Program, monkeypatch: pytest.MonkeyPatch) -> None:

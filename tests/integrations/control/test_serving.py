@@ -27,11 +27,15 @@ from trio_turnstile.integrations.control import (
     Access,
     Control,
     Served,
+    _bridge,
+    _guard,
     _serving,
+    _stream,
     open_control,
     serve_control,
 )
 from trio_turnstile.integrations.control._desk import Desk
+from trio_turnstile.integrations.control._feed import Feed
 from trio_turnstile.integrations.control.sockets import bind_socket, live_sockets
 
 OPEN = Access(None)
@@ -108,6 +112,7 @@ def test_a_name_that_is_not_there() -> None:
     """It is an error, as in any module."""
     with pytest.raises(AttributeError, match="has no attribute 'serve'"):
         _ = control_module.serve
+    assert set(control_module.__all__) <= set(dir(control_module))
 
 
 async def test_a_page_and_metrics(tmp_path: Path) -> None:
@@ -162,6 +167,44 @@ async def test_a_page_that_sends_what_cannot_be_sent(
     async with program(tmp_path, page=lambda: fails) as running:
         assert await running.owner.raw(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n") == b""
         await running.owner.get("/")
+
+
+async def test_what_the_loop_of_the_server_complains_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Is for those who look for a fault, and not for everybody's terminal."""
+    caplog.set_level("DEBUG", "trio_turnstile.control")
+
+    def fails() -> None:
+        raise RuntimeError("later")
+
+    async def answers(scope: Any, receive: Any, send: Any) -> None:
+        asyncio.get_running_loop().call_soon(fails)
+        await PlainTextResponse("done")(scope, receive, send)
+
+    async with program(tmp_path, page=lambda: answers) as running:
+        assert (await running.owner.ask("GET", "/")).body == b"done"
+        await running.owner.get("/")
+    [record] = [record for record in caplog.records if record.name == "trio_turnstile.control"]
+    assert record.levelname == "DEBUG"
+    assert "fails" in record.message
+
+
+async def test_a_request_that_follows_at_once_is_not_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the application has something to do after the answer to the one before."""
+    monkeypatch.setattr(_guard, "REQUEST_SECONDS", 0.1)
+
+    async def lingers(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/slow":
+            await asyncio.sleep(0.5)
+        await PlainTextResponse(scope["path"])(scope, receive, send)
+        await asyncio.sleep(0.05)
+
+    async with program(tmp_path, page=lambda: lingers) as running:
+        both = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
+        assert b"/slow" in await running.owner.raw(both)
 
 
 # ---- mounted elsewhere ----
@@ -255,6 +298,53 @@ async def test_what_is_under_way_at_the_end_is_gone(monkeypatch: pytest.MonkeyPa
         await started.wait()
         await stack.aclose()
     assert statuses == [410]
+
+
+async def test_a_stream_in_an_application_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so when the program is busy, and when it is over."""
+    monkeypatch.setattr(_stream, "PATIENCE", 0)
+    monkeypatch.setattr(_bridge, "PATIENCE", 0.05)
+    carry_out, told = Desk.carry_out, trio.Event()
+
+    async def busy(desk: Desk, work: Any, asked: Any) -> Any:
+        if work is Desk.state:
+            told.set()
+            await trio.sleep_forever()
+        return await carry_out(desk, work, asked)
+
+    async def stays(*_: object) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(Desk, "carry_out", busy)
+    monkeypatch.setattr(Feed, "after", stays)
+    texts: list[str] = []
+    stack = AsyncExitStack()
+
+    async def listen(control: Control) -> None:
+        async with client_of(control.app(OPEN)) as client:
+            texts.append((await client.get("/api/v1/events?every=0.1")).text)
+
+    async with trio.open_nursery() as nursery, open_turnstile() as turnstile:
+        nursery.start_soon(listen, await stack.enter_async_context(open_control(turnstile)))
+        await told.wait()
+        await stack.aclose()
+    [text] = texts
+    assert text.startswith(": the program is busy\n\n")
+    assert text.endswith("event: bye\ndata: {}\n\n")
+
+
+async def test_who_asks_in_the_same_trio_run_is_not_kept_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For something that takes too long."""
+
+    async def stays(*_: object) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(Desk, "carry_out", stays)
+    monkeypatch.setattr(_bridge, "PATIENCE", 0)
+    async with open_turnstile() as turnstile, open_control(turnstile) as control:
+        assert await status_of(control) == 503
 
 
 async def test_a_server_that_sends_other_things_than_http() -> None:

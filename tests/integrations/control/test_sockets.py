@@ -16,6 +16,7 @@ from trio_turnstile.integrations.control.sockets import (
     bind_socket,
     live_sockets,
     make_socket_folder,
+    remove_dead_sockets,
     socket_folder,
 )
 
@@ -88,6 +89,17 @@ def test_live_sockets_are_those_at_which_somebody_listens() -> None:
     with bind_socket(folder / "4.sock"):
         assert live_sockets() == [folder / "4.sock"]
     assert live_sockets() == []
+
+
+def test_dead_sockets_are_removed() -> None:
+    """And nothing else."""
+    folder = make_socket_folder()
+    left_behind(folder / "1.sock")
+    (folder / "2.sock").write_text("")
+    left_behind(folder / "3.txt")
+    with bind_socket(folder / "4.sock"):
+        remove_dead_sockets(folder)
+        assert sorted(path.name for path in folder.iterdir()) == ["2.sock", "3.txt", "4.sock"]
 
 
 def test_somebody_who_is_too_busy_to_accept_is_alive() -> None:

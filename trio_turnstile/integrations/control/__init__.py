@@ -28,7 +28,7 @@ __all__ = [
 
 # A command that only looks for sockets imports nothing of what serves there. For a type
 # checker, a name that is not there has to stay an error.
-if not TYPE_CHECKING:
+if not TYPE_CHECKING:  # pragma: no branch
 
     def __getattr__(name: str) -> object:
         if name not in __all__:
@@ -38,3 +38,6 @@ if not TYPE_CHECKING:
         home = {"Access": "._access", "DEFAULT_RULES": "._rules", "Rule": "._rules"}
         home["read_rules"] = "._rules"
         return getattr(import_module(home.get(name, "._serving"), __name__), name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -16,6 +16,7 @@ from typing import final
 import attrs
 import trio
 
+import trio_turnstile
 from trio_turnstile import (
     ConcurrentError,
     Decision,
@@ -23,7 +24,6 @@ from trio_turnstile import (
     LiveRun,
     Snapshot,
     Turnstile,
-    __version__,
 )
 
 from ._documents import (
@@ -95,7 +95,7 @@ class Board:
             host=socket.gethostname(),
             started=turnstile.opened.wall_time,
         )
-        return ServiceDoc(__version__, process, self.now, read_only)
+        return ServiceDoc(trio_turnstile.__version__, process, self.now, read_only)
 
     # ---- limiters ----
 

@@ -108,15 +108,11 @@ class Bridge:
         try:
             with job.scope:
                 job.succeed(await job.work())
-                return
-            job.fail(Gone())
         except Exception as error:
             job.fail(error)
-        except trio.Cancelled:
-            job.fail(Gone())
-            raise
         finally:
             self._jobs.discard(job)
+            job.fail(Gone())  # if it was cancelled, and so neither has happened
 
 
 @final
@@ -128,6 +124,7 @@ class _Job:
     _loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _settled: bool = attrs.field(default=False, init=False)
 
     def succeed(self, result: object) -> None:
         self._settle(self.future.set_result, result)
@@ -140,5 +137,8 @@ class _Job:
             if not self.future.done():
                 how(result)
 
+        if self._settled:
+            return
+        self._settled = True
         with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
             self._loop.call_soon_threadsafe(settle)

@@ -45,18 +45,21 @@ class LimiterDoc(Struct, frozen=True):
     """The state of one limiter."""
 
     name: str
-    limit: float | None
-    running: int
-    waiting: int
-    cap: float | None
-    ceiling: float | None
-    minimum: int
+    limit: Annotated[float | None, Meta(description="in tokens")]
+    running: Annotated[int, Meta(description="tokens that are borrowed")]
+    waiting: Annotated[int, Meta(description="tasks that wait for a token")]
+    cap: Annotated[float | None, Meta(description="where signals have put the limit")]
+    ceiling: Annotated[float | None, Meta(description="the most that signals may raise it to")]
+    minimum: Annotated[int, Meta(description="the least that signals may lower it to")]
     paused: bool
-    paused_for: float | None
-    """Seconds of the pause that are left; ``null`` for until it is resumed, or if not paused."""
-    limited_by: str
-    """The least of the bounds: ``cap``, ``policy``, ``override``, ``pause`` or ``withheld``."""
-    bounds: dict[str, float | None]
+    paused_for: Annotated[
+        float | None,
+        Meta(description="seconds; null for until it is resumed, or if it is not paused"),
+    ]
+    limited_by: Annotated[
+        str, Meta(description="the least bound: cap, policy, override, pause or withheld")
+    ]
+    bounds: Annotated[dict[str, float | None], Meta(description="what bounds the limit, in tokens")]
     override: OverrideDoc | None
 
 
@@ -66,7 +69,7 @@ class OverrideDoc(Struct, frozen=True):
     limit: float | None
     by: str | None
     note: str | None
-    until: float | None
+    until: Annotated[float | None, Meta(description="when it ends by itself")]
 
 
 class DecisionDoc(Struct, frozen=True):
@@ -74,15 +77,15 @@ class DecisionDoc(Struct, frozen=True):
 
     limiter: str
     time: float
-    signal: str | None
+    signal: Annotated[str | None, Meta(description="up, down, or null if it was no signal")]
     before: float | None
     after: float | None
     reason: str
-    by: str | None
-    note: str | None
+    by: Annotated[str | None, Meta(description="who asked for it")]
+    note: Annotated[str | None, Meta(description="why, as they said")]
     applied: bool
-    repeated: int
-    text: str
+    repeated: Annotated[int, Meta(description="how many refusals like this one followed it")]
+    text: Annotated[str, Meta(description="a sentence for people")]
     evidence: dict[str, str | float | bool | None]
 
 
@@ -118,12 +121,9 @@ class StepDoc(Struct, frozen=True):
     cancelled: int
     skipped: int
     in_flight: int
-    queued: int
-    """How many of those in flight have not begun."""
-    waiting: int
-    """How many of them wait for a token."""
-    window: float | None
-    """How many it may have in hand."""
+    queued: Annotated[int, Meta(description="of those in flight, how many have not begun")]
+    waiting: Annotated[int, Meta(description="of them, how many wait for a token")]
+    window: Annotated[float | None, Meta(description="how many it may have in hand")]
     retried: int
     batches: dict[str, int]
 
@@ -141,14 +141,16 @@ class RunErrorDoc(Struct, frozen=True):
 class RunDoc(Struct, frozen=True):
     """A run of phases or of a pipeline."""
 
-    id: str
-    kind: str
-    state: str
+    id: Annotated[str, Meta(description="its name, which stands in paths")]
+    kind: Annotated[str, Meta(description="phases or pipeline")]
+    state: Annotated[str, Meta(description="running, draining, cancelling or ended")]
     started: float
-    total: int | None
+    total: Annotated[
+        int | None, Meta(description="how many items its source has, if that is known")
+    ]
     steps: list[StepDoc]
-    errors: list[RunErrorDoc]
-    errors_omitted: int
+    errors: Annotated[list[RunErrorDoc], Meta(description="the newest")]
+    errors_omitted: Annotated[int, Meta(description="how many there were before them")]
 
 
 class RunStateDoc(Struct, frozen=True):
@@ -158,8 +160,7 @@ class RunStateDoc(Struct, frozen=True):
     state: str
     total: int | None
     steps: list[StepDoc]
-    errors: int
-    """How many it has recorded."""
+    errors: Annotated[int, Meta(description="how many it has recorded")]
 
 
 class StateDoc(Struct, frozen=True):
@@ -167,15 +168,8 @@ class StateDoc(Struct, frozen=True):
 
     time: float
     limiters: list[LimiterDoc]
-    gone: list[str]
-    """The limiters that were told of before, and are there no more."""
+    gone: Annotated[list[str], Meta(description="limiters that are there no more")]
     runs: list[RunStateDoc]
-
-
-class DrainDoc(Struct, frozen=True):
-    """The state of a run after it was told to end."""
-
-    state: str
 
 
 class MessageDoc(Struct, frozen=True):

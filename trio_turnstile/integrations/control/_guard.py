@@ -136,8 +136,8 @@ class GuardedConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Hang up now, whatever is yet to be sent."""
-        if self._transport is not None:
-            self._transport.abort()
+        assert self._transport is not None
+        self._transport.abort()
 
     # ---- inside ----
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from trio_turnstile import __version__
+import trio_turnstile
 
 from ._documents import ProblemDoc, StateDoc
 from ._operations import PREFIX, Operation
@@ -30,7 +30,7 @@ def openapi(operations: Iterable[Operation]) -> dict[str, Any]:
     paths[PREFIX + "/events"] = {"get": _STREAM}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "trio_turnstile", "version": __version__},
+        "info": {"title": "trio_turnstile", "version": trio_turnstile.__version__},
         "paths": paths,
         "components": {
             "schemas": components,

@@ -11,10 +11,9 @@ def steps_of(run: LiveRun, report: RunReport) -> list[StepDoc]:
     """Return what became of the items of each step; a run of phases has one step."""
     if isinstance(report, PipelineReport):
         return [_step(step) for step in report.steps]
-    if isinstance(report, Report):
-        limiter = run.limiter if isinstance(run, Manager) else None
-        return [_operations(report, limiter.name if isinstance(limiter, Limiter) else None)]
-    return []
+    assert isinstance(report, Report)
+    limiter = run.limiter if isinstance(run, Manager) else None
+    return [_operations(report, limiter.name if isinstance(limiter, Limiter) else None)]
 
 
 def _step(step: StepReport) -> StepDoc:
