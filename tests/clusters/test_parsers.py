@@ -156,7 +156,7 @@ def test_squeue_has_columns_that_are_empty_or_odd() -> None:
     waiting = line("2", "tt-2", "PENDING", 0, "Priority", node="").replace("2026-11", "N/A    ")
     other = line("3_7", "my own job", "RUNNING", 0, "None")
     sightings = list(SLURM.read_poll(Reply(0, f"{waiting}\n{other}\n\n")))
-    assert [(each.id, each.token) for each in sightings] == [("2", "tt-2"), ("3_7", "my own job")]
+    assert [(each.id, each.token) for each in sightings] == [("2", "tt-2"), ("3_7", "my own job.7")]
     assert sightings[0].result == JobResult(state=JobState.PENDING, reason="Priority")
 
 

@@ -23,6 +23,9 @@ _TIMEOUT: Final = 30.0
 _AT_A_TIME: Final = 8
 """More at a time are hardly faster, and they delay the event loop."""
 
+NOT_MADE: Final = Reply(-1, err="nobody waits for it any more")
+"""Instead of a reply, for a call that was not made."""
+
 
 async def run_command(command: Command) -> Reply:
     """Run a command on this machine.
@@ -60,11 +63,17 @@ class Calls:
     made: int = attrs.field(init=False, default=0)
     """How many calls of the controller have been made."""
 
-    async def submit(self, command: Command) -> Reply | None:
-        """Call the controller, after all submissions that came before."""
+    async def submit(self, command: Command, wanted: Callable[[], bool]) -> Reply | None:
+        """Call the controller, after all submissions that came before.
+
+        Returns:
+          The reply; ``None`` if there was none in time; `NOT_MADE` if it is not wanted any more.
+        """
         async with self._slots:
             # One submission at a time waits for the budget. So a poll waits for no more than one.
             async with self._turn:
+                if not wanted():
+                    return NOT_MADE
                 await self._budget.acquire()
             return await self._call(command)
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import enum
+import secrets
 import signal
 from typing import ClassVar, Final, final
 
 import attrs
 
 from trio_turnstile._util import seconds, whole
+
+
+def new_token() -> str:
+    """Return a name for a new job, which nobody else has."""
+    return f"tt-{secrets.token_hex(8)}"
 
 
 @final

@@ -9,7 +9,7 @@ import trio
 
 from trio_turnstile import Channels, Phase, Scalable
 
-from ._cluster import Cluster, Job, new_token
+from ._cluster import Cluster, Job
 from ._jobs import JobResult, JobSpec
 
 
@@ -64,7 +64,7 @@ class ClusterJob(Scalable):
         if "token" in recalled:
             self.job = await self.cluster.resubmit(self.spec, recalled["token"])
         else:
-            token = new_token()
+            token = self.cluster.token_for(self.spec)
             await channels.remember(token=token)
             self.job = await self.cluster.submit(self.spec, token=token)
         await channels.remember(job=self.job.id)

@@ -12,7 +12,7 @@ A poll that fails is not taken at all, so it changes nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, final
 
 import attrs
@@ -118,6 +118,12 @@ class Tracker:
 
     lost_after: float
     """For how many seconds a job has to be missing before it is lost."""
+    array_of: Callable[[str], str]
+    """Returns the array of a task, from its number; nothing for other jobs."""
+    added: trio.Event = attrs.field(init=False, factory=trio.Event)
+    """Set when a job comes; then there is another event for the next."""
+    freed: trio.Event = attrs.field(init=False, factory=trio.Event)
+    """Set when a job ends; then there is another event for the next."""
     jobs: dict[str, Tracked] = attrs.field(init=False, factory=dict)
     """By token."""
 
@@ -136,22 +142,32 @@ class Tracker:
         if job.token in self.jobs:
             raise ValueError(f"job {job.token!r} is tracked already: attach it once")
         self.jobs[job.token] = job
+        self.added.set()
+        self.added = trio.Event()
 
     def see(self, sightings: Iterable[Sighting], now: float) -> Seen:
         """Take in what the controller lists."""
         listed: dict[str, list[Sighting]] = {}
+        arrays: dict[str, Sighting] = {}
         for sighting in sightings:
             if sighting.token in self.jobs:
                 listed.setdefault(sighting.token, []).append(sighting)
+            else:
+                arrays[sighting.id] = sighting
         seen = Seen(False, [], [])
         changed = False
         for job in self.jobs.values():
             if not job.id and not job.searched:
                 continue  # it is being submitted
             before = job.state
-            _see_one(job, listed.get(job.token, []), now, seen)
+            _see_one(job, listed.get(job.token) or self._of_array(job, arrays), now, seen)
             changed = changed or job.state is not before
         return attrs.evolve(seen, news=changed or bool(seen.ask))
+
+    def _of_array(self, job: Tracked, arrays: Mapping[str, Sighting]) -> list[Sighting]:
+        """Return what is said of the whole array: its tasks that never ran are not listed."""
+        array = arrays.get(self.array_of(job.id))
+        return [] if array is None else [attrs.evolve(array, id=job.id, token=job.token)]
 
     def settle(
         self, asked: Iterable[Tracked], left: Mapping[str, Left], now: float
@@ -194,6 +210,12 @@ class Tracker:
     def _end(self, job: Tracked, result: JobResult) -> None:
         job.end(result)
         del self.jobs[job.token]
+        self.free()
+
+    def free(self) -> None:
+        """Tell that there may be room for other jobs, or less need for it."""
+        self.freed.set()
+        self.freed = trio.Event()
 
 
 def _see_one(job: Tracked, listed: list[Sighting], now: float, seen: Seen) -> None:
