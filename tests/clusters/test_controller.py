@@ -270,7 +270,7 @@ async def test_a_double_that_ends_at_once_is_not_the_job(autojump_clock: MockClo
         job = await cluster.submit(JobSpec("sleep 0\nexit 75"))
         now = trio.current_time()
         slurm.jobs[0].claimed_by = "2"
-        slurm.jobs.append(FakeJob("2", job.token, now, seconds=30.0, status=6))
+        slurm.jobs.append(FakeJob("2", job.token, now, seconds=30.0, status=6, began=now))
         assert (await job.wait()).exit_status == 6
         assert job.id == "2"
 

@@ -289,8 +289,16 @@ def test_processes_of_this_machine() -> None:
 def test_the_resources_of_a_job() -> None:
     """Seconds are rounded up, and what is not asked for is not there."""
     spec = JobSpec("exit 0", "mine", cpus=4, memory=500, seconds=61.5, options=["--x"])
-    assert SLURM.submit("tt-1", "wrapper", spec, "/d/tt-1").arguments[5:] == [
-        *("--comment=mine", "--cpus-per-task=4", "--mem=500M", "--time=1:02", "--x")
+    assert SLURM.submit("tt-1", "wrapper", spec, "/d/tt-1").arguments[3:] == [
+        *(
+            "--comment=mine",
+            "--output=/d/tt-1.out",
+            "--error=/d/tt-1.err",
+            "--cpus-per-task=4",
+            "--mem=500M",
+            "--time=1:02",
+            "--x",
+        )
     ]
     assert SGE.submit("tt-1", "wrapper", spec, "/d/tt-1").arguments[11:] == [
         *("-pe", "smp", "4", "-l", "h_vmem=500M", "-l", "h_rt=62", "--x")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, TypeAlias, final
 
@@ -164,12 +164,12 @@ class ArraySubmitter:
                 for _, submission in array.take_out():
                     submission.refuse(answer.reason)
 
-    async def _attempt(self, array: _Array) -> Answer:
+    async def _attempt(self, array: _Array, wanted: Callable[[], bool]) -> Answer:
         while True:
             tasks = array.next_part(self._most)
             at_once = self._throttler.allotment(len(tasks))
             array.part = TaskArray(array.name, tasks[0], tasks[-1], at_once)
-            answer = await self._submitter.call(self._command(array), array.wanted)
+            answer = await self._submitter.call(self._command(array), wanted)
             if not isinstance(answer, Busy) or len(tasks) == 1:
                 self._most = 2 * len(tasks)
                 return answer

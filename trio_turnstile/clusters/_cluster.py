@@ -16,6 +16,7 @@ from ._engine import Engine
 from ._jobs import JobRefused, JobResult, JobSpec, JobState, new_token
 from ._poller import Poller
 from ._submitting import Submission, Submitter
+from ._throttling import Throttler
 from ._tracking import Tracked, Tracker
 
 
@@ -103,6 +104,20 @@ class Job:
 
 @final
 @attrs.frozen(eq=False)
+class Parts:
+    """What a cluster is made of."""
+
+    calls: Calls
+    tracker: Tracker
+    poller: Poller
+    canceller: Canceller
+    submitter: Submitter
+    gatherer: Gatherer | None = None
+    throttler: Throttler | None = None
+
+
+@final
+@attrs.frozen(eq=False)
 class Cluster:
     """Jobs on one cluster; `open_cluster` gives it."""
 
@@ -110,30 +125,30 @@ class Cluster:
     """What kind of cluster it is."""
     directory: str
     """Where jobs leave their output, and word of how they ended."""
-    _calls: Calls
-    _tracker: Tracker
-    _poller: Poller
-    _canceller: Canceller
-    _submitter: Submitter
-    _gatherer: Gatherer | None
+    _parts: Parts
     _nursery: trio.Nursery
 
     def statistics(self) -> ClusterStatistics:
         """Return what the cluster is doing."""
-        jobs = self._tracker.jobs.values()
+        jobs = self._parts.tracker.jobs.values()
         return ClusterStatistics(
             jobs=len(jobs),
             running=sum(job.state is JobState.RUNNING for job in jobs),
-            calls=self._calls.made,
-            polls=self._poller.polls,
-            failed_polls=self._poller.failed,
-            unreachable_since=self._poller.unreachable_since,
+            calls=self._parts.calls.made,
+            polls=self._parts.poller.polls,
+            failed_polls=self._parts.poller.failed,
+            unreachable_since=self._parts.poller.unreachable_since,
         )
 
     def detach(self) -> None:
         """Let all jobs that have not ended go on when the cluster is left."""
-        for job in self._tracker.jobs.values():
+        for job in self._parts.tracker.jobs.values():
             job.detached = True
+
+    def is_detached(self, token: str) -> bool:
+        """Whether the job of that name goes on when the cluster is left, as it has not ended."""
+        job = self._parts.tracker.jobs.get(token)
+        return job is not None and job.detached
 
     def token_for(self, spec: JobSpec) -> str:
         """Return a name for a new job, which nobody else has.
@@ -141,7 +156,7 @@ class Cluster:
         With arrays, it says in which array the job is to be. Submit it soon, as the others of the
         array wait up to two seconds for it.
         """
-        return new_token() if self._gatherer is None else self._gatherer.token_for(spec)
+        return new_token() if self._parts.gatherer is None else self._parts.gatherer.token_for(spec)
 
     async def submit(self, spec: JobSpec, *, token: str | None = None) -> Job:
         """Submit a job; with arrays, together with others that are submitted now.
@@ -186,19 +201,19 @@ class Cluster:
           number: what the controller called it.
         """
         tracked = Tracked(token)
-        self._tracker.add(tracked)
+        self._parts.tracker.add(tracked)
         tracked.take(number, trio.current_time())
-        self._poller.look()
+        self._parts.poller.look()
         return Job(self, tracked)
 
     async def _submit(self, submission: Submission) -> None:
-        if self._gatherer is not None and self._gatherer.takes(submission.job.token):
-            await self._gatherer.submit(submission)
+        if self._parts.gatherer is not None and self._parts.gatherer.takes(submission.job.token):
+            await self._parts.gatherer.submit(submission)
         else:
-            await self._submitter.submit(submission)
+            await self._parts.submitter.submit(submission)
 
     async def _search_and_submit(self, submission: Submission) -> None:
-        if await self._submitter.search([submission]):
+        if await self._parts.submitter.search([submission]):
             await self._submit(submission)
 
     @enable_ki_protection
@@ -207,7 +222,7 @@ class Cluster:
     ) -> Job:
         await trio.lowlevel.checkpoint_if_cancelled()
         tracked = Tracked(token)
-        self._tracker.add(tracked)
+        self._parts.tracker.add(tracked)
         submission = Submission(tracked, spec)
         self._nursery.start_soon(carry_out, submission)
         try:
@@ -215,32 +230,32 @@ class Cluster:
         except trio.Cancelled:
             # What was asked of the controller may have been done, and is not forgotten.
             submission.given_up = True
-            self._tracker.free()
+            self._parts.tracker.free()
             self._nursery.start_soon(self._give_up, submission)
             raise
         if submission.refusal is not None:
-            del self._tracker.jobs[token]
+            del self._parts.tracker.jobs[token]
             raise JobRefused(submission.refusal)
         return Job(self, tracked)
 
     async def _give_up(self, submission: Submission) -> None:
         await submission.over.wait()
         if submission.refusal is not None:
-            del self._tracker.jobs[submission.job.token]
+            del self._parts.tracker.jobs[submission.job.token]
         elif not submission.job.detached:
             self._cancel(submission.job)
 
     def _cancel(self, job: Tracked) -> None:
         if job.result is None and job.cancelled is None:
             job.cancelled = trio.current_time()
-            self._canceller.post([job.id, *job.doubles] if job.id else [])
+            self._parts.canceller.post([job.id, *job.doubles] if job.id else [])
 
     async def _close(self) -> None:
         """Cancel the jobs that are not to go on, and wait for their ends."""
-        jobs = [job for job in self._tracker.jobs.values() if not job.detached]
+        jobs = [job for job in self._parts.tracker.jobs.values() if not job.detached]
         for job in jobs:
             self._cancel(job)
-        self._poller.look()
+        self._parts.poller.look()
         for job in jobs:
             await job.ended.wait()
-        await self._canceller.flush()
+        await self._parts.canceller.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import final
@@ -23,7 +23,7 @@ from trio_turnstile._util import (
 from ._arrays import ArraySubmitter, Gatherer
 from ._calls import Calls, Run, run_command, unlimited
 from ._canceller import Canceller
-from ._cluster import Cluster
+from ._cluster import Cluster, Parts
 from ._engine import ArrayEngine, Engine, Unreadable
 from ._poller import Poller
 from ._room import Room
@@ -72,34 +72,20 @@ class _ArraySettings:
     running: Limiter | None
 
 
-@final
-@attrs.frozen(eq=False)
-class _Parts:
-    """What a cluster is made of."""
-
-    tracker: Tracker
-    canceller: Canceller
-    poller: Poller
-    submitter: Submitter
-    gatherer: Gatherer | None
-    tasks: tuple[Callable[[], Awaitable[None]], ...]
-    """What runs as long as the cluster is open."""
-
-
-def _assemble(settings: _Settings) -> _Parts:
+def _assemble(settings: _Settings) -> Parts:
     engine, directory, calls = settings.engine, settings.directory, settings.calls
     tracker, canceller = Tracker(settings.lost_after, _array_of(engine)), Canceller(engine, calls)
     poller = Poller(engine, directory, calls, tracker, settings.interval, canceller)
     room = Room(tracker)
     submitter = Submitter(engine, directory, calls, poller, room)
-    tasks = (poller.run, canceller.run)
+    parts = Parts(calls, tracker, poller, canceller, submitter)
     if settings.arrays is None:
-        return _Parts(tracker, canceller, poller, submitter, None, tasks)
+        return parts
     array_engine = settings.arrays.engine
     throttler = Throttler(array_engine, calls, tracker, settings.arrays.running)
     arrays = ArraySubmitter(array_engine, directory, calls, submitter, room, throttler)
     gatherer = Gatherer(arrays, settings.arrays.size)
-    return _Parts(tracker, canceller, poller, submitter, gatherer, (*tasks, throttler.run))
+    return attrs.evolve(parts, gatherer=gatherer, throttler=throttler)
 
 
 def _array_of(engine: Engine) -> Callable[[str], str]:
@@ -113,20 +99,12 @@ async def _serve(
     parts = _assemble(settings)
     with trio.CancelScope(shield=True) as scope:
         async with open_background_nursery() as background:
-            for task in parts.tasks:
-                background.start_soon(task)
+            background.start_soon(parts.poller.run)
+            background.start_soon(parts.canceller.run)
+            if parts.throttler is not None:
+                background.start_soon(parts.throttler.run)
             async with open_plain_nursery() as submissions:
-                cluster = Cluster(
-                    engine=settings.engine,
-                    directory=settings.directory,
-                    calls=settings.calls,
-                    tracker=parts.tracker,
-                    poller=parts.poller,
-                    canceller=parts.canceller,
-                    submitter=parts.submitter,
-                    gatherer=parts.gatherer,
-                    nursery=submissions,
-                )
+                cluster = Cluster(settings.engine, settings.directory, parts, submissions)
                 task_status.started(cluster)
                 await leaving.wait()
                 scope.deadline = trio.current_time() + settings.grace

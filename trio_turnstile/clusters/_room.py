@@ -34,24 +34,31 @@ class Room:
     _pause: float = attrs.field(init=False, default=_LEAST)
 
     async def submit(
-        self, attempt: Callable[[], Awaitable[Answer]], wanted: Callable[[], bool]
+        self,
+        attempt: Callable[[Callable[[], bool]], Awaitable[Answer]],
+        wanted: Callable[[], bool],
     ) -> Answer:
         """Attempt a submission, again and again while there is no room.
 
         Args:
-          attempt: submits.
+          attempt: submits if what it is given says, when it comes to that, that it should. If not,
+            it returns `GIVEN_UP`.
           wanted: says whether anybody still wants it.
         """
-        if not self._turn.locked():
-            answer = await attempt()
-            if not isinstance(answer, Busy):
-                return answer
+
+        def should() -> bool:
+            return wanted() and not self._turn.locked()
+
+        answer = await attempt(should)
+        if isinstance(answer, Busy):
             self._full = True
+        elif answer is not GIVEN_UP:
+            return answer
         async with self._turn:
             while wanted():
                 if self._full:
                     await self._wait()
-                answer = await attempt()
+                answer = await attempt(wanted)
                 self._full = isinstance(answer, Busy)
                 if not self._full:
                     self._pause = _LEAST

@@ -69,7 +69,7 @@ class Submitter:
             return submission.wanted
 
         while True:
-            answer = await self._room.submit(partial(self.call, command, wanted), wanted)
+            answer = await self._room.submit(partial(self.call, command), wanted)
             if not isinstance(answer, Unclear) or not await self.search([submission]):
                 break
         if isinstance(answer, Taken):
