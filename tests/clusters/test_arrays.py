@@ -22,7 +22,6 @@ from trio_turnstile.clusters import (
     JobSpec,
     JobState,
     LocalEngine,
-    Reply,
     SlurmEngine,
     open_cluster,
 )
@@ -80,7 +79,14 @@ async def test_an_array_is_no_larger_than_the_site_allows(autojump_clock: MockCl
     async with opened(slurm) as cluster:
         await all_ends(cluster, [JobSpec("sleep 1")] * 100)
     assert sorted(sizes(slurm)) == [20, 40, 40]
-    slurm = FakeSlurm(most=0)  # it does not tell
+
+
+@pytest.mark.parametrize("silent", [set(), {"scontrol"}])
+async def test_a_site_that_does_not_tell_what_it_allows(
+    autojump_clock: MockClock, silent: set[str]
+) -> None:
+    """Arrays are as large as was asked for."""
+    slurm = FakeSlurm(most=0, silent=silent)
     async with opened(slurm, Arrays(30)) as cluster:
         await all_ends(cluster, [JobSpec("sleep 1")] * 45)
     assert sorted(sizes(slurm)) == [15, 30]
@@ -350,14 +356,3 @@ async def test_tasks_are_found_again(autojump_clock: MockClock, tmp_path: Path) 
     assert (report.completed, report.failed) == (1, 19)
     assert ends == list(range(20))
     assert sum(sizes(slurm)) == 20
-
-
-# ---- what engines say ----
-
-
-def test_what_a_site_allows() -> None:
-    """MaxArraySize is one above the largest index; there may be a limit on tasks as well."""
-    said = "MaxArraySize            = 1001\nSchedulerParameters     = bf_interval=5{}\n"
-    read = SlurmEngine().read_limits
-    assert read(Reply(0, said.format(""))) == 1000
-    assert read(Reply(0, said.format(",max_array_tasks=100,defer"))) == 100

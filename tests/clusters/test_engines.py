@@ -221,7 +221,8 @@ async def test_the_limit_moves_while_jobs_run(site: Site, tmp_path: Path) -> Non
     """
     async with (
         cluster_of(site, tmp_path / "jobs", poll=(0.5, 2.0)) as cluster,
-        open_turnstile() as turnstile,trio.open_nursery() as nursery
+        open_turnstile() as turnstile,
+        trio.open_nursery() as nursery,
     ):
         limiter = turnstile.limiter("jobs", 50)
         jobs = [ClusterJob(cluster, waits_for(tmp_path, n)) for n in range(80)]

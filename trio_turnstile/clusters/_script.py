@@ -84,13 +84,14 @@ _HERE_DOCUMENT: Final = """cat >"$base.run" <<'{mark}'
 {script}
 {mark}"""
 
-_TAKE_OUT: Final = r"""if ! awk -v mark={mark} -v begin={mark}{index} '
+_TAKE_OUT: Final = r"""scripts={path}
+if ! awk -v mark={mark} -v begin={mark}{index} '
     found && index($0, mark) == 1 {{ exit }}
     found {{ print }}
     $0 == begin {{ found = 1 }}
     END {{ exit !found }}
-' {path} >"$base.run"; then
-    echo "the script of $base cannot be read from {path}" >&2
+' "$scripts" >"$base.run"; then
+    echo "the script of $base cannot be read from $scripts" >&2
     exit 74
 fi"""
 
