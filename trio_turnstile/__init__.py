@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ._errors import Aborted, ConcurrentError, Overloaded, Saturated, parse_retry_after
     from ._ledger.ledger import Ledger, open_ledger
     from ._ledger.reading import LedgerEntry, read_ledger
+    from ._limiting.actions import Action, Pause, Release, Resume, SetLimit
     from ._limiting.alarms import alarm, cpu_alarm, load_alarm, loop_lag_alarm, memory_alarm
     from ._limiting.events import (
         Bound,
@@ -35,14 +36,25 @@ if TYPE_CHECKING:
         LimiterOpened,
         LimiterStatistics,
         Load,
-        Observer,
         Reason,
         Signal,
         Snapshot,
         log_decisions,
     )
     from ._limiting.history import History
+    from ._limiting.instant import Instant
     from ._limiting.limiter import Limiter
+    from ._limiting.live_run import (
+        ErrorNoted,
+        LiveRun,
+        RunClosed,
+        RunKind,
+        RunOpened,
+        RunReport,
+        RunStage,
+    )
+    from ._limiting.observers import Observation, Observer
+    from ._limiting.override import Override
     from ._limiting.rate import RateLimiter
     from ._limiting.throttle import Throttle
     from ._limiting.turnstile import Turnstile, Watcher, open_turnstile
@@ -67,6 +79,7 @@ __all__ = [
     "DISCARD",
     "Abort",
     "Aborted",
+    "Action",
     "Backoff",
     "Batch",
     "BatchError",
@@ -78,11 +91,13 @@ __all__ = [
     "Decision",
     "Discard",
     "Divert",
+    "ErrorNoted",
     "ErrorPolicy",
     "Event",
     "Fail",
     "Halt",
     "History",
+    "Instant",
     "JsonLinesBatchWriter",
     "JsonLinesReader",
     "JsonLinesWriter",
@@ -94,12 +109,16 @@ __all__ = [
     "LimiterClosed",
     "LimiterOpened",
     "LimiterStatistics",
+    "LiveRun",
     "Load",
     "Log",
     "Manager",
     "Many",
+    "Observation",
     "Observer",
     "Overloaded",
+    "Override",
+    "Pause",
     "Phase",
     "PhaseTimeouts",
     "Pipeline",
@@ -109,13 +128,21 @@ __all__ = [
     "Producer",
     "RateLimiter",
     "Reason",
+    "Release",
     "Report",
     "Results",
+    "Resume",
     "Retry",
     "RetryBudget",
     "RetryIn",
+    "RunClosed",
+    "RunKind",
+    "RunOpened",
+    "RunReport",
+    "RunStage",
     "Saturated",
     "Scalable",
+    "SetLimit",
     "Settled",
     "Signal",
     "Skip",
@@ -156,13 +183,20 @@ if not TYPE_CHECKING:  # pragma: no branch
     # at once, so that this page is the module of each name from the beginning.
     _LIMITERS = {
         "._errors": "Aborted ConcurrentError Overloaded Saturated parse_retry_after",
+        "._limiting.actions": "Action Pause Release Resume SetLimit",
         "._limiting.alarms": "alarm cpu_alarm load_alarm loop_lag_alarm memory_alarm",
         "._limiting.events": (
-            "Bound Decision Event LimiterClosed LimiterOpened LimiterStatistics Load Observer "
+            "Bound Decision Event LimiterClosed LimiterOpened LimiterStatistics Load "
             "Reason Signal Snapshot log_decisions"
         ),
         "._limiting.history": "History",
+        "._limiting.instant": "Instant",
         "._limiting.limiter": "Limiter",
+        "._limiting.live_run": (
+            "ErrorNoted LiveRun RunClosed RunKind RunOpened RunReport RunStage"
+        ),
+        "._limiting.observers": "Observation Observer",
+        "._limiting.override": "Override",
         "._limiting.rate": "RateLimiter",
         "._limiting.throttle": "Throttle",
         "._limiting.turnstile": "Turnstile Watcher open_turnstile",

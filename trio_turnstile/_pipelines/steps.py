@@ -12,7 +12,8 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, final
 import attrs
 
 from trio_turnstile._engine.policies import ErrorPolicy, as_policies
-from trio_turnstile._limiting.either import AnyLimiter, as_limiter
+from trio_turnstile._limiting.either import AnyLimiter, as_limiter, made_of_number
+from trio_turnstile._limiting.limiter import Limiter
 from trio_turnstile._limiting.rate import RateLimiter
 from trio_turnstile._texts import shown
 from trio_turnstile._util import check_instance, check_seconds, check_whole
@@ -65,6 +66,8 @@ class Step:
     """The async function; or an async context manager that gives it, or is it."""
     name: str
     limiter: AnyLimiter | None
+    own_limiter: Limiter | None
+    """The same, if it was made of a bare number."""
     rate: RateLimiter | None
     window: int | None
     ordered: bool
@@ -122,10 +125,13 @@ def make_step(
         )
     if timeout is not None:
         check_seconds("timeout", timeout, positive=True)
+    called = name or str(getattr(call, "__name__", type(call).__name__))
+    bounding = None if limiter is None else as_limiter(limiter, "limiter", called)
     return Step(
         call=call,
-        name=name or str(getattr(call, "__name__", type(call).__name__)),
-        limiter=None if limiter is None else as_limiter(limiter, "limiter"),
+        name=called,
+        limiter=bounding,
+        own_limiter=made_of_number(limiter, bounding),
         rate=rate,
         window=window,
         ordered=ordered,
