@@ -82,13 +82,25 @@ class Poller:
         self._interval.after_failure()
         if self.unreachable_since is None:
             self.unreachable_since = began
-            _LOG.warning("the controller cannot be reached, jobs stay as they were: %s", reason)
+            _LOG.warning(
+                "the controller of %s cannot be reached, jobs stay as they were: %s",
+                *(self._name, reason),
+                extra={"unreachable_since": began},
+            )
 
     def _succeed(self) -> None:
         self.polls += 1
         if self.unreachable_since is not None:
-            _LOG.info("the controller can be reached again")
+            _LOG.info(
+                "the controller of %s can be reached again, after %.0f s",
+                *(self._name, trio.current_time() - self.unreachable_since),
+                extra={"unreachable_since": None},
+            )
             self.unreachable_since = None
+
+    @property
+    def _name(self) -> str:
+        return f"{type(self._engine).__name__} ({self._directory})"
 
     async def _poll(self) -> bool:
         """Take a poll; return whether there is news."""
