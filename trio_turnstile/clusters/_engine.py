@@ -153,6 +153,8 @@ class Engine(Protocol):
     def read_poll(self, reply: Reply) -> Iterable[Sighting]:
         """Return all jobs of the list; those of others do no harm.
 
+        It may be a generator: then others run while a long list is read.
+
         Raises:
           Unreadable: if the reply is no list.
         """

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import StringIO
 from typing import Final, final
 from xml.etree import ElementTree as ET
 
@@ -136,11 +137,7 @@ class SgeEngine:
         """Read the XML of ``qstat``."""
         if reply.status:
             raise Unreadable(reply.said)
-        try:
-            root = ET.fromstring(reply.out)
-        except ET.ParseError as error:
-            raise Unreadable(f"{error}: {reply.said[:200]}") from None
-        return [each for job in root.iter("job_list") for each in _sightings(job)]
+        return (each for job in _job_lists(reply) for each in _sightings(job))
 
     def cancel(self, ids: Sequence[str]) -> Command:
         """Call ``qdel``."""
@@ -197,6 +194,17 @@ class SgeEngine:
     def _command(self, program: str, arguments: Sequence[str], stdin: str = "") -> Command:
         path = f"{self.programs}/{program}" if self.programs else program
         return Command([path, *arguments], stdin, self.environment)
+
+
+def _job_lists(reply: Reply) -> Iterator[ET.Element]:
+    """Read XML by and by, as it may be long; return each job with what is in it."""
+    try:
+        for _, element in ET.iterparse(StringIO(reply.out)):
+            if element.tag == "job_list":
+                yield element
+                element.clear()
+    except ET.ParseError as error:
+        raise Unreadable(f"{error}: {reply.said[:200]}") from None
 
 
 def _outputs(path: str) -> list[str]:

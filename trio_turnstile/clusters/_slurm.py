@@ -165,7 +165,7 @@ class SlurmEngine:
         """Read the columns of ``squeue``."""
         if reply.status:
             raise Unreadable(reply.said)
-        return [_sighting(_columns(line)) for line in reply.out.splitlines() if line.strip()]
+        return (_sighting(_columns(line)) for line in reply.out.splitlines() if line.strip())
 
     def cancel(self, ids: Sequence[str]) -> Command:
         """Call ``scancel``. With ranges of tasks, it takes a hundredth of the time."""

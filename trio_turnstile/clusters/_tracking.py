@@ -99,16 +99,40 @@ class Tracked:
 
 
 @final
-@attrs.frozen
+@attrs.define(eq=False)
 class Seen:
     """What is to be done after a list was read."""
 
-    news: bool
+    changed: bool = False
     """Whether the state of a job has changed."""
-    ask: list[Tracked]
+    ask: list[Tracked] = attrs.field(factory=list)
     """The jobs whose files are to be read."""
-    stuck: list[str]
+    stuck: list[str] = attrs.field(factory=list)
     """The numbers of jobs to cancel: they never end, or go on though they were cancelled."""
+
+
+@final
+@attrs.define(eq=False)
+class Listed:
+    """What a controller lists."""
+
+    _jobs: dict[str, list[Sighting]] = attrs.field(init=False, factory=dict)
+    _by_number: dict[str, Sighting] = attrs.field(init=False, factory=dict)
+
+    def add(self, sightings: Iterable[Sighting]) -> None:
+        """Take in a part of the list."""
+        for sighting in sightings:
+            self._jobs.setdefault(sighting.token, []).append(sighting)
+            self._by_number[sighting.id] = sighting
+
+    def of(self, job: Tracked, array: str) -> list[Sighting]:
+        """Return what is said of a job.
+
+        An array of which no task has begun may be listed in one line, when it is cancelled.
+        """
+        whole = self._by_number.get(array)
+        own = self._jobs.get(job.token)
+        return own or ([] if whole is None else [attrs.evolve(whole, id=job.id)])
 
 
 @final
@@ -145,29 +169,14 @@ class Tracker:
         self.added.set()
         self.added = trio.Event()
 
-    def see(self, sightings: Iterable[Sighting], now: float) -> Seen:
-        """Take in what the controller lists."""
-        listed: dict[str, list[Sighting]] = {}
-        arrays: dict[str, Sighting] = {}
-        for sighting in sightings:
-            if sighting.token in self.jobs:
-                listed.setdefault(sighting.token, []).append(sighting)
-            else:
-                arrays[sighting.id] = sighting
-        seen = Seen(False, [], [])
-        changed = False
-        for job in self.jobs.values():
-            if not job.id and not job.searched:
+    def see(self, jobs: Iterable[Tracked], listed: Listed, now: float, seen: Seen) -> None:
+        """Take in what the controller lists of some jobs."""
+        for job in jobs:
+            if job.result is not None or not (job.id or job.searched):
                 continue  # it is being submitted
             before = job.state
-            _see_one(job, listed.get(job.token) or self._of_array(job, arrays), now, seen)
-            changed = changed or job.state is not before
-        return attrs.evolve(seen, news=changed or bool(seen.ask))
-
-    def _of_array(self, job: Tracked, arrays: Mapping[str, Sighting]) -> list[Sighting]:
-        """Return what is said of the whole array: its tasks that never ran are not listed."""
-        array = arrays.get(self.array_of(job.id))
-        return [] if array is None else [attrs.evolve(array, id=job.id, token=job.token)]
+            _see_one(job, listed.of(job, self.array_of(job.id)), now, seen)
+            seen.changed = seen.changed or job.state is not before
 
     def settle(
         self, asked: Iterable[Tracked], left: Mapping[str, Left], now: float
