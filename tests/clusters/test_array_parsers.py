@@ -48,7 +48,18 @@ def test_an_array_is_submitted(at_once: float, slurm: list[str], sge: list[str])
         *("--output=/d/tt-1.%a.out", "--error=/d/tt-1.%a.err"),
     ]
     assert SGE.submit_array(array, "wrapper", SPEC, "/d/tt-1").arguments == [
-        *("/usr/lib/gridengine/qsub", "-terse", "-cwd", "-S", "/bin/sh", "-N", "tt-1", *sge),
+        *(
+            "/usr/lib/gridengine/qsub",
+            "-terse",
+            "-cwd",
+            "-C",
+            "",
+            "-S",
+            "/bin/sh",
+            "-N",
+            "tt-1",
+            *sge,
+        ),
         *("-o", "/d/tt-1.$TASK_ID.out", "-e", "/d/tt-1.$TASK_ID.err"),
     ]
     assert SGE.read_submitted(Reply(0, "18.3-9:1\n")) == Taken("18")

@@ -81,6 +81,7 @@ class BatchStep:
                     else:
                         self._inbox.settle(verdict)
                 if again is not None:
+                    attempt -= not again.spends_try
                     await attempts.back_off(again, slot, len(left))
         finally:
             slot.release_cancelled()

@@ -113,7 +113,7 @@ class _Array:
 
     def wanted(self) -> bool:
         """Whether any task is still wanted."""
-        return any(submission.wanted for submission in self.left.values())
+        return any(submission.wanted() for submission in self.left.values())
 
     def next_part(self, most: float) -> range:
         """Return the tasks for the next call: as many as there are without a gap."""

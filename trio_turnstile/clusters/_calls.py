@@ -40,7 +40,9 @@ that takes many milliseconds. With one start at a time, the event loop has its t
 
 @enable_ki_protection
 async def run_command(command: Command) -> Reply:
-    """Run a command on this machine.
+    """Run a command on this machine, in a session of its own.
+
+    So a Ctrl-C at the terminal does not end it, and the answer to a submission is not lost.
 
     Returns:
       What it printed, with exit status 127 if it cannot be started.
@@ -70,11 +72,12 @@ def _starting() -> trio.Lock:
 async def _run_process(command: Command, task_status: trio.TaskStatus[trio.Process]) -> None:
     await trio.run_process(
         command.arguments,
-        stdin=command.stdin.encode(),
+        stdin=command.stdin.encode(errors="surrogateescape"),
         stdout=PIPE,
         stderr=PIPE,
         check=False,
         env={**os.environ, **command.environment},
+        start_new_session=True,
         task_status=task_status,
     )
 

@@ -109,7 +109,8 @@ class SgeEngine:
         return self._qsub([*own, *_outputs(f"{output}.$TASK_ID")], wrapper, spec)
 
     def _qsub(self, own: Sequence[str], wrapper: str, spec: JobSpec) -> Command:
-        arguments = ["-terse", "-cwd", "-S", "/bin/sh", *own]
+        # Without -C it would take lines of the script that begin with #$ for options.
+        arguments = ["-terse", "-cwd", "-C", "", "-S", "/bin/sh", *own]
         if spec.cpus is not None:
             arguments += ["-pe", self.parallel_environment, str(spec.cpus)]
         if spec.memory is not None:

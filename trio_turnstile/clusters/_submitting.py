@@ -31,10 +31,9 @@ class Submission:
     given_up: bool = False
     """Whether nobody waits for it any more; it is carried through if it may have been taken."""
 
-    @property
     def wanted(self) -> bool:
         """Whether it is to be tried again."""
-        return not self.given_up or self.job.detached
+        return not self.given_up
 
     def take(self, number: str, now: float) -> None:
         """Note that the controller has taken it."""
@@ -64,12 +63,8 @@ class Submitter:
         wrapper = wrap(self._engine, self._directory, job.token, spec)
         output = f"{self._directory}/{job.token}"
         command = self._engine.submit(job.token, wrapper, spec, output)
-
-        def wanted() -> bool:
-            return submission.wanted
-
         while True:
-            answer = await self._room.submit(partial(self.call, command), wanted)
+            answer = await self._room.submit(partial(self.call, command), submission.wanted)
             if not isinstance(answer, Unclear) or not await self.search([submission]):
                 break
         if isinstance(answer, Taken):
