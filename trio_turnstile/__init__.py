@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ._ledger.ledger import Ledger, open_ledger
     from ._ledger.reading import LedgerEntry, read_ledger
     from ._limiting.alarms import alarm, cpu_alarm, load_alarm, loop_lag_alarm, memory_alarm
+    from ._limiting.allowance import Allowance, BudgetSpent
+    from ._limiting.budget import Budget, Spending
     from ._limiting.events import (
         Bound,
         Decision,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     )
     from ._limiting.history import History
     from ._limiting.limiter import Limiter
+    from ._limiting.quota_headers import QuotaState, RateHeaders, parse_rate_headers
     from ._limiting.rate import RateLimiter
     from ._limiting.throttle import Throttle
     from ._limiting.turnstile import Turnstile, Watcher, open_turnstile
@@ -67,10 +70,13 @@ __all__ = [
     "DISCARD",
     "Abort",
     "Aborted",
+    "Allowance",
     "Backoff",
     "Batch",
     "BatchError",
     "Bound",
+    "Budget",
+    "BudgetSpent",
     "Channels",
     "ConcurrentError",
     "Consumer",
@@ -107,6 +113,8 @@ __all__ = [
     "PipelineRun",
     "Processor",
     "Producer",
+    "QuotaState",
+    "RateHeaders",
     "RateLimiter",
     "Reason",
     "Report",
@@ -120,6 +128,7 @@ __all__ = [
     "Signal",
     "Skip",
     "Snapshot",
+    "Spending",
     "StepReport",
     "Stop",
     "Throttle",
@@ -141,6 +150,7 @@ __all__ = [
     "open_dead_letters",
     "open_ledger",
     "open_turnstile",
+    "parse_rate_headers",
     "parse_retry_after",
     "read_ledger",
     "retry",
@@ -157,12 +167,15 @@ if not TYPE_CHECKING:  # pragma: no branch
     _LIMITERS = {
         "._errors": "Aborted ConcurrentError Overloaded Saturated parse_retry_after",
         "._limiting.alarms": "alarm cpu_alarm load_alarm loop_lag_alarm memory_alarm",
+        "._limiting.allowance": "Allowance BudgetSpent",
+        "._limiting.budget": "Budget Spending",
         "._limiting.events": (
             "Bound Decision Event LimiterClosed LimiterOpened LimiterStatistics Load Observer "
             "Reason Signal Snapshot log_decisions"
         ),
         "._limiting.history": "History",
         "._limiting.limiter": "Limiter",
+        "._limiting.quota_headers": "QuotaState RateHeaders parse_rate_headers",
         "._limiting.rate": "RateLimiter",
         "._limiting.throttle": "Throttle",
         "._limiting.turnstile": "Turnstile Watcher open_turnstile",
