@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from functools import partial
 from typing import final
 
 import trio
@@ -20,6 +19,7 @@ from trio.lowlevel import disable_ki_protection, enable_ki_protection
 from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.beginnings import timed
 from trio_turnstile._engine.counts import Fate
+from trio_turnstile._engine.pacing import paid
 from trio_turnstile._engine.policies import ErrorPolicy
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import Slot
@@ -52,7 +52,7 @@ class OperationRunner:
         policies: Iterable[ErrorPolicy],
     ) -> None:
         self.attempts = attempts
-        self.timed = partial(timed, policies=policies)
+        self._policies = tuple(policies)
         self._try = self.timed(self._attempt)
         self.state = state
         self.channels = channels
@@ -60,6 +60,12 @@ class OperationRunner:
         self._grace = grace
         self.work_tokens = work_tokens
         """What work needs one of, if preparing has tokens of its own."""
+
+    def timed(
+        self, attempt: Callable[[Scalable, Slot], Awaitable[Fate]]
+    ) -> Callable[[Scalable, Slot], Awaitable[Fate]]:
+        """Return an attempt that notes its beginning, and what is paid for it, where asked."""
+        return timed(paid(attempt, self.attempts.pace), self._policies)
 
     @enable_ki_protection
     async def handle(self, operation: object, slot: Slot) -> None:

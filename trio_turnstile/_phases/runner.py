@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Literal, Required, TypedDict, Unpack
@@ -15,6 +15,7 @@ from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.counts import Counts
+from trio_turnstile._engine.pacing import check_rate
 from trio_turnstile._engine.policies import ErrorPolicy, Skip, as_policies
 from trio_turnstile._engine.pool import WorkerPool
 from trio_turnstile._engine.recording import Recorder, RunLedger, recording
@@ -23,6 +24,7 @@ from trio_turnstile._engine.slot import lent_tokens
 from trio_turnstile._engine.source import RunSource
 from trio_turnstile._engine.sources import AnySource, open_source, reading
 from trio_turnstile._engine.window import Window, following
+from trio_turnstile._limiting.budget import Budget
 from trio_turnstile._limiting.either import AnyLimiter, as_limiter, tokens_of
 from trio_turnstile._limiting.rate import RateLimiter
 from trio_turnstile._util import check_instance, check_seconds, hold, unwrapped_interrupts
@@ -47,7 +49,8 @@ async def run_phases(
     counting: Literal["runner", "phases"] = "runner",
     max_errors: int = 10_000,
     window: int | None = None,
-    rate: RateLimiter | None = None,
+    rate: RateLimiter | Budget | None = None,
+    cost: Callable[[Any], float | Mapping[str, float]] | None = None,
     ledger: RunLedger | None = None,
     retry_failed: bool = False,
     task_status: trio.TaskStatus[Manager] = trio.TASK_STATUS_IGNORED,
@@ -73,7 +76,11 @@ async def run_phases(
       max_errors: how many errors to keep.
       window: the most operations in hand, whether they run, wait, back off or
         clean up. By default it follows the limits, with room for 64 more.
-      rate: how many operations, retries included, may be begun each second.
+      rate: how many operations, retries included, may be begun each second. With ``cost`` it
+        may be a `Budget`.
+      cost: what an operation takes of the rate, if not one: a number, or for a `Budget` the
+        amounts by name. A phase may correct it by `Budget.settle`. An operation of which it
+        raises, or that costs more than the burst, fails, and none of its phases is begun.
       ledger: where to note what becomes of each operation, by its `Scalable.identity`; see
         `open_ledger`. Operations that have ended in an earlier run are skipped. Those that
         were interrupted are cleaned up first, and then done again, or go on as
@@ -97,8 +104,7 @@ async def run_phases(
     """
     check_seconds("cleanup_grace", cleanup_grace)
     check_instance("timeouts", timeouts, PhaseTimeouts, "PhaseTimeouts(work=10)")
-    if rate is not None:
-        check_instance("rate", rate, RateLimiter, "RateLimiter(10)")
+    check_rate(rate, cost)
     if counting not in ("runner", "phases"):
         raise ValueError(f"counting must be 'runner' or 'phases', not {counting!r}")
     policies = as_policies(on_error)
@@ -109,7 +115,13 @@ async def run_phases(
     state, counts, grace = RunState(max_errors), Counts(), Grace(cleanup_grace)
     telemetry = Telemetry(state.record)
     attempts = Attempts(
-        policies, counts=counts, state=state, describe=describe_failure, tokens=entry, rate=rate
+        policies,
+        counts=counts,
+        state=state,
+        describe=describe_failure,
+        tokens=entry,
+        rate=rate,
+        cost=cost,
     )
     runner = OperationRunner(
         attempts,
@@ -131,7 +143,7 @@ async def run_phases(
             counts=counts,
             window=Window(counts, window, following(limiters)),
             state=state,
-            rate=rate,
+            pace=attempts.pace,
             admits_in_turn=True,
         )
         state.at_drain(pool.stop_source)
@@ -170,7 +182,8 @@ class PhaseOptions(TypedDict, total=False):
     counting: Literal["runner", "phases"]
     max_errors: int
     window: int | None
-    rate: RateLimiter | None
+    rate: RateLimiter | Budget | None
+    cost: Callable[[Any], float | Mapping[str, float]] | None
     ledger: RunLedger | None
     retry_failed: bool
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, final
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, TypeAlias, cast, final
 
 import trio
 from trio.lowlevel import disable_ki_protection
@@ -11,6 +12,7 @@ from trio.lowlevel import disable_ki_protection
 from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.beginnings import timed
 from trio_turnstile._engine.counts import Counts, Fate
+from trio_turnstile._engine.pacing import Cost, paid
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import Slot
 from trio_turnstile._engine.tracing import untraced
@@ -18,6 +20,7 @@ from trio_turnstile._errors import ConcurrentError, describe
 from trio_turnstile._limiting.either import Tokens
 from trio_turnstile._util import refuse_stray
 
+from .gathering import Gathered
 from .steps import Step
 from .traced import StepTrace
 
@@ -56,10 +59,6 @@ class StepRun:
             around = trace.around if step.batch is None else trace.around_batch
             function = around(function)
         within = function if step.timeout is None else _in_time(function, step.timeout)
-        self.function = timed(within, step.policies)
-        """What is called with each item."""
-        self.attempt = _attempt(self.function)
-        """Calls it with an item, open to Ctrl-C; the slot is for the engine."""
         self.attempts = Attempts[Any](
             step.policies,
             counts=self.counts,
@@ -67,7 +66,13 @@ class StepRun:
             describe=self.describe,
             tokens=tokens,
             rate=step.rate,
+            cost=step.cost if step.batch is None else _of_batch(step.cost),
+            refuse=self._refuse if step.batch is None else _handle_nevertheless,
         )
+        self.function = timed(paid(within, self.attempts.pace), step.policies)
+        """What is called with each item."""
+        self.attempt = _attempt(self.function)
+        """Calls it with an item, open to Ctrl-C; the slot is for the engine."""
 
     def recover(self, item: Any, slot: Slot, error: Exception) -> Awaitable[Any]:
         """Go on after the first attempt at an item, as `Attempts.recover` does."""
@@ -86,6 +91,10 @@ class StepRun:
         fate = await self.attempts.give_up(failed, self.attempts.judge_finally(failed))
         self.note_end(item, fate)
         return fate
+
+    async def _refuse(self, error: Exception, item: Any, slot: Slot) -> bool:
+        slot.fate = await self.give_up(error, item, slot)
+        return False
 
     def describe(self, error: Exception, item: Any, slot: Slot | None = None) -> ConcurrentError:
         """Describe what an attempt at an item has raised."""
@@ -111,6 +120,25 @@ def _attempt(function: Function) -> Attempt:
             raise
 
     return call
+
+
+async def _handle_nevertheless(error: Exception, item: Any, slot: Slot) -> bool:  # noqa: ASYNC910
+    """Let the step end a batch whose cost is not known: its members fail one by one."""
+    return True
+
+
+def _of_batch(cost: Cost | None) -> Cost | None:
+    """Return what a batch costs: the sum of what its members do."""
+    return None if cost is None else partial(_total, cost)
+
+
+def _total(cost: Cost, batch: Gathered[Any]) -> float | Mapping[str, float]:
+    costs = [cost(item) for item in batch.items]
+    by_name = [each for each in costs if isinstance(each, Mapping)]
+    if not by_name:
+        return sum(cast("list[float]", costs))
+    names = dict.fromkeys(name for each in by_name for name in each)
+    return {name: sum(each.get(name, 0) for each in by_name) for name in names}
 
 
 def _in_time(function: Function, timeout: float) -> Function:

@@ -11,7 +11,9 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, final
 
 import attrs
 
+from trio_turnstile._engine.pacing import Cost, check_rate
 from trio_turnstile._engine.policies import ErrorPolicy, as_policies
+from trio_turnstile._limiting.budget import Budget
 from trio_turnstile._limiting.either import AnyLimiter, as_limiter
 from trio_turnstile._limiting.rate import RateLimiter
 from trio_turnstile._texts import shown
@@ -65,7 +67,8 @@ class Step:
     """The async function; or an async context manager that gives it, or is it."""
     name: str
     limiter: AnyLimiter | None
-    rate: RateLimiter | None
+    rate: RateLimiter | Budget | None
+    cost: Cost | None
     window: int | None
     ordered: bool
     key: Callable[[Any], Hashable] | None
@@ -88,7 +91,8 @@ def make_step(
     *,
     name: str | None = None,
     limiter: AnyLimiter | int | None = None,
-    rate: RateLimiter | None = None,
+    rate: RateLimiter | Budget | None = None,
+    cost: Cost | None = None,
     window: int | None = None,
     ordered: bool = False,
     key: Callable[[Any], Hashable] | None = None,
@@ -102,8 +106,7 @@ def make_step(
       TypeError, ValueError: for an option of a wrong type or value.
     """
     _check_call(call)
-    if rate is not None:
-        check_instance("rate", rate, RateLimiter, "RateLimiter(10)")
+    check_rate(rate, cost)
     if batch is not None:
         check_instance("batch", batch, Batch, "Batch(100)")
     if key is not None and not callable(key):
@@ -127,6 +130,7 @@ def make_step(
         name=name or str(getattr(call, "__name__", type(call).__name__)),
         limiter=None if limiter is None else as_limiter(limiter, "limiter"),
         rate=rate,
+        cost=cost,
         window=window,
         ordered=ordered,
         key=key,
