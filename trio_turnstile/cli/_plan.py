@@ -14,7 +14,7 @@ from ._inputs import Inputs
 from ._joblog import JobLog
 from ._keeping import Keeping
 from ._output_options import OutputOptions
-from ._pace_options import PaceOptions
+from ._pace_options import Pace, PaceOptions
 from ._resume import Resumed
 from ._template import Template
 from ._term_seq import TermSeq
@@ -59,6 +59,8 @@ class Plan:
     """What need not be done again, by the job log."""
     pace: PaceOptions
     """When operations may start."""
+    starts: Pace
+    """What lets them start."""
     output: OutputOptions
     """How to print the outputs of operations."""
     quiet: bool

@@ -197,6 +197,7 @@ def run(
         quiet=quiet,
         output=output,
         pace=pace,
+        starts=pace.make_pace(columns),
         keeping=records.make_keeping(texts),
         resumed=records.read_joblog(),
         joblog=records.open_joblog(),

@@ -19,6 +19,7 @@ from trio.lowlevel import checkpoint
 from trio_turnstile import Channels, ConcurrentError, LedgerEntry, Phase, Scalable
 
 from ._columns import Input
+from ._cost import Cost
 from ._joblog import Entry, JobLog
 from ._label import Subject
 from ._launcher import Launcher
@@ -76,6 +77,8 @@ class RunContext:
     """Is called when the attempts of an operation are over."""
     on_end: Callable[[bool], object]
     """Is called when an operation is over, with whether it completed."""
+    cost: Cost | None = None
+    """Checks what operations take of a rate."""
     slots: Slots | None = None
     """Numbers for the operations, if they need them."""
     environment: Mapping[str, str] = attrs.field(factory=lambda: _inherited(os.environ))
@@ -119,7 +122,8 @@ class ShellOperation(Scalable):
     ) -> None:
         self.seq = seq
         self.text = given.text
-        self._given = given
+        self.given = given
+        """Its input."""
         self._place = place
         self._left = left
         self.left_cleaned = trio.Event()
@@ -142,7 +146,7 @@ class ShellOperation(Scalable):
     @property
     def identity(self) -> str:
         """What a ledger knows it by."""
-        return self._given.identity
+        return self.given.identity
 
     @property
     def started(self) -> bool:
@@ -168,8 +172,10 @@ class ShellOperation(Scalable):
         self.seq = channels.number or self.seq
         await self._context.room.wait()
         try:
+            if self._context.cost is not None:
+                self._context.cost.check(self.given)
             await self._open_streams()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self.failure = ("prepare", self._attempt + 1, error)
             raise
         self._attempt += 1
@@ -198,7 +204,7 @@ class ShellOperation(Scalable):
         finally:
             self._give_back_slot()
             # Whoever keeps an operation, as one that has failed, need not keep its block.
-            self._given = attrs.evolve(self._given, block=None)
+            self.given = attrs.evolve(self.given, block=None)
 
     async def _clean_up_and_finish(self) -> None:
         if not self.started and self.failure is None:
@@ -263,7 +269,7 @@ class ShellOperation(Scalable):
                 env=self._environment(phase),
                 time_limit=self._context.time_limit if phase != "cleanup" else self._context.grace,
                 term_seq=self._context.term_seq,
-                stdin=self._given.block if phase == "work" else None,
+                stdin=self.given.block if phase == "work" else None,
                 cleanup=phase == "cleanup",
                 on_exit=self._note_exit,
             )
@@ -286,7 +292,7 @@ class ShellOperation(Scalable):
         self._exit = exit_
 
     async def _open_streams(self, *, cleanup: bool = False) -> None:
-        subject = Subject(self._place, self.seq, self._given, self._slot or 1)
+        subject = Subject(self._place, self.seq, self.given, self._slot or 1)
         make = partial(self._context.outlet.open_streams, subject)
         await self._context.launcher.open_streams(self._streams, make, cleanup=cleanup)
 
@@ -294,11 +300,11 @@ class ShellOperation(Scalable):
         self._context.launcher.close_streams(self._streams, self._context.leftovers.add)
 
     def _fill(self, template: Template) -> str:
-        return template.fill(self._given, self.seq, self._slot or 1)
+        return template.fill(self.given, self.seq, self._slot or 1)
 
     def _environment(self, phase: Phase) -> dict[str, str]:
         slot = {} if self._slot is None else {"TURNSTILE_SLOT": str(self._slot)}
-        columns = enumerate(self._given.columns, 1)
+        columns = enumerate(self.given.columns, 1)
         return {
             **self._context.environment,
             **slot,
@@ -315,13 +321,13 @@ class ShellOperation(Scalable):
             seq=self.seq,
             started=self._date,
             runtime=self._ended - self._began,
-            sent=len(self._given.block or b""),
+            sent=len(self.given.block or b""),
             received=self._streams[0].size if self._streams else 0,
             exitval=-1 if self._exit is None else self._exit.status,
             signal=0 if self._exit is None else self._exit.signal,
             command=self._fill(self._context.commands["work"]),
         )
-        self._context.finish(entry, self._place, self._given, self._streams)
+        self._context.finish(entry, self._place, self.given, self._streams)
         completed = self._exit is not None and self._exit.ok and self.failure is None
         if completed and self._began:  # not one whose attempt an earlier run has made
             self._context.time_limit.note_completed(entry.runtime)
