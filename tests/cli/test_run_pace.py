@@ -78,7 +78,7 @@ HEADER = ["--colsep", ",", "--header"]
 @pytest.mark.parametrize(
     "cost",
     [
-        ["--cost", "5", "--"],
+        ["--cost", "5"],
         [*HEADER, "--cost", "{n}"],
         [*HEADER, "--cost", "n"],
         [*HEADER, "--cost", "{2}", "--delay", "1ms"],
