@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ._errors import Aborted, ConcurrentError, Overloaded, Saturated, parse_retry_after
     from ._ledger.ledger import Ledger, open_ledger
     from ._ledger.reading import LedgerEntry, read_ledger
+    from ._limiting.actions import Action, Pause, Release, Resume, SetLimit
     from ._limiting.alarms import alarm, cpu_alarm, load_alarm, loop_lag_alarm, memory_alarm
     from ._limiting.allowance import Allowance, BudgetSpent
     from ._limiting.budget import Budget, Spending
@@ -37,14 +38,25 @@ if TYPE_CHECKING:
         LimiterOpened,
         LimiterStatistics,
         Load,
-        Observer,
         Reason,
         Signal,
         Snapshot,
         log_decisions,
     )
     from ._limiting.history import History
+    from ._limiting.instant import Instant
     from ._limiting.limiter import Limiter
+    from ._limiting.live_run import (
+        ErrorNoted,
+        LiveRun,
+        RunClosed,
+        RunKind,
+        RunOpened,
+        RunReport,
+        RunStage,
+    )
+    from ._limiting.observers import Observation, Observer
+    from ._limiting.override import Override
     from ._limiting.quota_headers import QuotaState, RateHeaders, parse_rate_headers
     from ._limiting.rate import RateLimiter
     from ._limiting.throttle import Throttle
@@ -70,6 +82,7 @@ __all__ = [
     "DISCARD",
     "Abort",
     "Aborted",
+    "Action",
     "Allowance",
     "Backoff",
     "Batch",
@@ -84,11 +97,13 @@ __all__ = [
     "Decision",
     "Discard",
     "Divert",
+    "ErrorNoted",
     "ErrorPolicy",
     "Event",
     "Fail",
     "Halt",
     "History",
+    "Instant",
     "JsonLinesBatchWriter",
     "JsonLinesReader",
     "JsonLinesWriter",
@@ -100,12 +115,16 @@ __all__ = [
     "LimiterClosed",
     "LimiterOpened",
     "LimiterStatistics",
+    "LiveRun",
     "Load",
     "Log",
     "Manager",
     "Many",
+    "Observation",
     "Observer",
     "Overloaded",
+    "Override",
+    "Pause",
     "Phase",
     "PhaseTimeouts",
     "Pipeline",
@@ -117,13 +136,21 @@ __all__ = [
     "RateHeaders",
     "RateLimiter",
     "Reason",
+    "Release",
     "Report",
     "Results",
+    "Resume",
     "Retry",
     "RetryBudget",
     "RetryIn",
+    "RunClosed",
+    "RunKind",
+    "RunOpened",
+    "RunReport",
+    "RunStage",
     "Saturated",
     "Scalable",
+    "SetLimit",
     "Settled",
     "Signal",
     "Skip",
@@ -166,15 +193,22 @@ if not TYPE_CHECKING:  # pragma: no branch
     # at once, so that this page is the module of each name from the beginning.
     _LIMITERS = {
         "._errors": "Aborted ConcurrentError Overloaded Saturated parse_retry_after",
+        "._limiting.actions": "Action Pause Release Resume SetLimit",
         "._limiting.alarms": "alarm cpu_alarm load_alarm loop_lag_alarm memory_alarm",
         "._limiting.allowance": "Allowance BudgetSpent",
         "._limiting.budget": "Budget Spending",
         "._limiting.events": (
-            "Bound Decision Event LimiterClosed LimiterOpened LimiterStatistics Load Observer "
+            "Bound Decision Event LimiterClosed LimiterOpened LimiterStatistics Load "
             "Reason Signal Snapshot log_decisions"
         ),
         "._limiting.history": "History",
+        "._limiting.instant": "Instant",
         "._limiting.limiter": "Limiter",
+        "._limiting.live_run": (
+            "ErrorNoted LiveRun RunClosed RunKind RunOpened RunReport RunStage"
+        ),
+        "._limiting.observers": "Observation Observer",
+        "._limiting.override": "Override",
         "._limiting.quota_headers": "QuotaState RateHeaders parse_rate_headers",
         "._limiting.rate": "RateLimiter",
         "._limiting.throttle": "Throttle",

@@ -107,6 +107,11 @@ class WorkerPool(Generic[T]):
                 self._counts.receive()
             self._books.cancel(item)  # type: ignore[arg-type]
 
+    @property
+    def waiting(self) -> int:
+        """How many workers wait for a token, with an item in hand that has not begun."""
+        return self._crew.queueing
+
     def stop_source(self) -> None:
         """Receive no more items."""
         self._source.stop()
@@ -220,7 +225,9 @@ class WorkerPool(Generic[T]):
                 crew.wake()
             if has_booked and source.waiting:
                 source.let_in()
-            if slot.cancelled or not (held_to_the_end or crew.may_receive()):
+            if slot.cancelled:
+                return
+            if not (held_to_the_end or crew.may_receive() or await crew.stand_by()):
                 return
             if slot.number == crew.received:
                 await self._breathe(slot)

@@ -23,6 +23,7 @@ from .controller import LimitController
 from .events import Decision, LimiterStatistics, Load, Signal
 from .feedback import Feedback
 from .guarded import GuardedPolicy
+from .override import Override
 from .sack import Sack
 from .sampling import OVERLOAD, Sampler
 from .state import statistics_of
@@ -165,6 +166,11 @@ class Limiter:
     def load(self) -> Load:
         """Return how busy the limiter is, at a cost that does not grow with its tokens."""
         return Load(self._controller.limit, self._inner.borrowed_tokens, self._sack.waiting)
+
+    @property
+    def override(self) -> Override | None:
+        """What somebody has set the limit to by `Turnstile.ask`; ``None`` if nobody has."""
+        return self._controller.override
 
     # ---- tokens, as trio has them ----
 

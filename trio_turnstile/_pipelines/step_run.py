@@ -53,6 +53,8 @@ class StepRun:
     ) -> None:
         self.name = name
         self.tokens = tokens
+        self.own_limiter = step.own_limiter
+        """Its limiter, if that was made of a bare number."""
         self.counts = Counts()
         self.trace = trace
         if trace is not None:

@@ -14,7 +14,8 @@ import attrs
 from trio_turnstile._engine.pacing import Cost, check_rate
 from trio_turnstile._engine.policies import ErrorPolicy, as_policies
 from trio_turnstile._limiting.budget import Budget
-from trio_turnstile._limiting.either import AnyLimiter, as_limiter
+from trio_turnstile._limiting.either import AnyLimiter, as_limiter, made_of_number
+from trio_turnstile._limiting.limiter import Limiter
 from trio_turnstile._limiting.rate import RateLimiter
 from trio_turnstile._texts import shown
 from trio_turnstile._util import check_instance, check_seconds, check_whole
@@ -67,6 +68,8 @@ class Step:
     """The async function; or an async context manager that gives it, or is it."""
     name: str
     limiter: AnyLimiter | None
+    own_limiter: Limiter | None
+    """The same, if it was made of a bare number."""
     rate: RateLimiter | Budget | None
     cost: Cost | None
     window: int | None
@@ -125,10 +128,13 @@ def make_step(
         )
     if timeout is not None:
         check_seconds("timeout", timeout, positive=True)
+    called = name or str(getattr(call, "__name__", type(call).__name__))
+    bounding = None if limiter is None else as_limiter(limiter, "limiter", called)
     return Step(
         call=call,
-        name=name or str(getattr(call, "__name__", type(call).__name__)),
-        limiter=None if limiter is None else as_limiter(limiter, "limiter"),
+        name=called,
+        limiter=bounding,
+        own_limiter=made_of_number(limiter, bounding),
         rate=rate,
         cost=cost,
         window=window,
