@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import deque
 from collections.abc import Sequence
 
 import attrs
@@ -116,3 +117,19 @@ class Mean:
     def add(self, value: float) -> None:
         """Take one more into account."""
         self.value += (value - self.value) / 50
+
+
+@attrs.define
+class Recent:
+    """What the last hundred calls have cost."""
+
+    _costs: deque[float] = attrs.field(factory=lambda: deque([4000.0], 100))
+
+    def add(self, cost: float) -> None:
+        """Take one more into account."""
+        self._costs.append(cost)
+
+    @property
+    def high(self) -> float:
+        """What nine of ten of them have not exceeded."""
+        return sorted(self._costs)[len(self._costs) * 9 // 10]
