@@ -208,5 +208,5 @@ def _seconds(text: str, now: float) -> float | None:
         date = datetime.fromisoformat(text)
         date = date if date.tzinfo else date.replace(tzinfo=UTC)
         return max(0.0, date.timestamp() - now)
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
