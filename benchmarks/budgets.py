@@ -137,7 +137,6 @@ ON_TRIO: dict[str, Open] = {
     "fixed limit of 4": lambda: bounded(4),
     "fixed limit of 8": lambda: bounded(8),
     "fixed limit of 16": lambda: bounded(16),
-    "fixed limit of 64": lambda: bounded(64),
     "AIMDLimit": lambda: bounded(WORKERS, AIMDLimit(10, minimum=1, maximum=WORKERS)),
     "KneeLimit": lambda: bounded(WORKERS, KneeLimit(10)),
     "60 requests a minute": lambda: by_requests(60),

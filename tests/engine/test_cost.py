@@ -215,6 +215,26 @@ async def test_an_allowance_that_is_spent_stops_the_run(
     assert sorted(ended) == [2, 3, 4]
 
 
+async def test_a_retry_pays_as_the_first_attempt_did(autojump_clock: MockClock) -> None:
+    """Also if its cost is not known any more; it passes at once if there is enough."""
+    rate, asked = RateLimiter(1, burst=10), list[float]()
+
+    def cost(item: float) -> float:
+        asked.append(item)
+        if len(asked) > 1:
+            raise ValueError("no cost any more")
+        return item
+
+    async def work(item: float) -> None:
+        if rate.available > 5:
+            raise OSError
+
+    await (
+        Producer([2]) | Consumer(work, rate=rate, cost=cost, on_error=Retry(5, backoff=lambda n: 0))
+    ).run()
+    assert (len(asked), rate.available, trio.current_time()) == (3, 4, 0)
+
+
 async def test_a_retry_that_cannot_be_paid_stops_the_run(autojump_clock: MockClock) -> None:
     """A call that failed has spent its estimate; the item counts as cancelled."""
 
@@ -234,20 +254,24 @@ async def test_a_retry_that_cannot_be_paid_stops_the_run(autojump_clock: MockClo
 
 async def test_an_item_that_waits_for_its_token_gives_back_all(autojump_clock: MockClock) -> None:
     """Cancelled before its call is made, it has spent nothing."""
-    budget = Budget(tokens=RateLimiter(1, burst=10))
+    tokens = RateLimiter(5, burst=10)
+    tokens.acquire_nowait(10)
     limiter = Limiter("calls", 1)
 
-    async def work(item: object) -> None:
-        await trio.sleep_forever()
+    async def run() -> None:
+        pipeline = Producer([1]) | Consumer(
+            step, limiter=limiter, rate=Budget(tokens=tokens), cost=lambda n: {"tokens": 5}
+        )
+        await pipeline.run()
 
-    with trio.move_on_after(2):
-        await (
-            Producer([1, 1])
-            | Consumer(work, limiter=limiter, rate=budget, cost=lambda n: {"tokens": 5})
-        ).run()
-    tokens = budget.rates["tokens"]
-    assert isinstance(tokens, RateLimiter)
-    assert tokens.available == 7
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await trio.sleep(0.5)
+        async with limiter:  # before the item is paid
+            await trio.sleep(1)
+            assert tokens.available == pytest.approx(2.5)
+            nursery.cancel_scope.cancel()
+    assert tokens.available == pytest.approx(7.5)
 
 
 async def test_a_budget_inside_of_another(autojump_clock: MockClock) -> None:

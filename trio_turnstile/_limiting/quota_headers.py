@@ -21,7 +21,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import attrs
 
@@ -81,8 +81,8 @@ _Fields: TypeAlias = Mapping[str, str]
 
 
 def _fields(headers: Headers) -> _Fields:
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
     fields: dict[str, str] = {}
+    pairs: Any = headers.items() if isinstance(headers, Mapping) else headers
     for name, value in pairs:
         key = _text(name).lower().replace("x-rate-limit-", "x-ratelimit-")
         before = fields.get(key)

@@ -77,7 +77,9 @@ class Cost:
             )
 
     def _cost(self, given: Input) -> float | None:
-        return self._of if isinstance(self._of, float) else _number(" ".join(self._of.texts(given)))
+        if isinstance(self._of, Placeholder):
+            return _number(" ".join(self._of.texts(given)))
+        return self._of
 
 
 def _number(text: str) -> float | None:
