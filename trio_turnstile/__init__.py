@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ._ledger.reading import LedgerEntry, read_ledger
     from ._limiting.actions import Action, Pause, Release, Resume, SetLimit
     from ._limiting.alarms import alarm, cpu_alarm, load_alarm, loop_lag_alarm, memory_alarm
+    from ._limiting.allowance import Allowance, BudgetSpent
+    from ._limiting.budget import Budget, Spending
     from ._limiting.events import (
         Bound,
         Decision,
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from ._limiting.memory import LimitMemory
     from ._limiting.observers import Observation, Observer
     from ._limiting.override import Override
+    from ._limiting.quota_headers import QuotaState, RateHeaders, parse_rate_headers
     from ._limiting.rate import RateLimiter
     from ._limiting.throttle import Throttle
     from ._limiting.turnstile import Turnstile, Watcher, open_turnstile
@@ -85,12 +88,15 @@ __all__ = [
     "Abort",
     "Aborted",
     "Action",
+    "Allowance",
     "Backoff",
     "Batch",
     "BatchError",
     "Bound",
     "Breaker",
     "BreakerState",
+    "Budget",
+    "BudgetSpent",
     "CallOutcome",
     "Channels",
     "ConcurrentError",
@@ -136,6 +142,8 @@ __all__ = [
     "PipelineRun",
     "Processor",
     "Producer",
+    "QuotaState",
+    "RateHeaders",
     "RateLimiter",
     "Reason",
     "Release",
@@ -157,6 +165,7 @@ __all__ = [
     "Signal",
     "Skip",
     "Snapshot",
+    "Spending",
     "StepReport",
     "Stop",
     "Throttle",
@@ -179,6 +188,7 @@ __all__ = [
     "open_dead_letters",
     "open_ledger",
     "open_turnstile",
+    "parse_rate_headers",
     "parse_retry_after",
     "read_ledger",
     "retry",
@@ -196,6 +206,8 @@ if not TYPE_CHECKING:  # pragma: no branch
         "._errors": "Aborted ConcurrentError Overloaded Saturated parse_retry_after",
         "._limiting.actions": "Action Pause Release Resume SetLimit",
         "._limiting.alarms": "alarm cpu_alarm load_alarm loop_lag_alarm memory_alarm",
+        "._limiting.allowance": "Allowance BudgetSpent",
+        "._limiting.budget": "Budget Spending",
         "._limiting.events": (
             "Bound Decision Event LimiterClosed LimiterOpened LimiterStatistics Load "
             "Reason Signal Snapshot Totals log_decisions"
@@ -210,6 +222,7 @@ if not TYPE_CHECKING:  # pragma: no branch
         "._limiting.memory": "LimitMemory",
         "._limiting.observers": "Observation Observer",
         "._limiting.override": "Override",
+        "._limiting.quota_headers": "QuotaState RateHeaders parse_rate_headers",
         "._limiting.rate": "RateLimiter",
         "._limiting.throttle": "Throttle",
         "._limiting.turnstile": "Turnstile Watcher open_turnstile",

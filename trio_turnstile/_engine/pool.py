@@ -24,14 +24,15 @@ import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
 from trio_turnstile._errors import describe, part_cancellation
+from trio_turnstile._limiting.allowance import BudgetSpent
 from trio_turnstile._limiting.either import Tokens
-from trio_turnstile._limiting.rate import RateLimiter
 from trio_turnstile._util import stray
 
 from .buffer import failure_of
 from .counts import Counts, Fate
 from .crew import Crew
 from .handler import Books, Handler
+from .pacing import Pace
 from .run_state import RunState
 from .slot import Slot
 from .source import Source
@@ -54,7 +55,7 @@ class WorkerPool(Generic[T]):
       counts: the books of the items, as they are received.
       window: how many items may be in hand.
       state: records the error of a source that fails, or of a closed limiter.
-      rate: if given, how many items may be begun each second.
+      pace: if given, what an item waits for before its token.
       books: where to book how items end, if not in ``counts``.
       turn: for how many seconds a worker goes on that need not wait for anything.
       admits_in_turn: whether no item is received while another one is being admitted.
@@ -69,7 +70,7 @@ class WorkerPool(Generic[T]):
         counts: Counts,
         window: Window,
         state: RunState,
-        rate: RateLimiter | None = None,
+        pace: Pace | None = None,
         books: Books[T] | None = None,
         turn: float = 0.0,
         admits_in_turn: bool = False,
@@ -81,7 +82,7 @@ class WorkerPool(Generic[T]):
         self._books: Books[T] = counts if books is None else books
         self._window = window
         self._state = state
-        self._rate = rate
+        self._pace = pace
         self._turn = turn
         self._admits_in_turn = admits_in_turn
         # A handler with steps after the first gives each token back early: the foreman would
@@ -137,7 +138,7 @@ class WorkerPool(Generic[T]):
     async def _go_round(self, slot: Slot) -> None:  # noqa: PLR0912, PLR0915
         # One long loop: this is all that is done for most items, and a coroutine for each
         # of its parts made a stage of no-ops 1.11 to 1.18 times as slow.
-        source, tokens, rate, task = self._source, self._tokens, self._rate, slot.task
+        source, tokens, pace, task = self._source, self._tokens, self._pace, slot.task
         crew = self._crew
         has_booked, receive = source.has_booked, self._counts.receive
         settle = self._books.settle
@@ -172,35 +173,39 @@ class WorkerPool(Generic[T]):
             held_to_the_end = False
             try:
                 if admit is None or await admit(item, slot):
-                    if rate is not None:
-                        try:
-                            rate.acquire_nowait()
-                        except trio.WouldBlock:
-                            await self._wait_for_rate(rate)
                     try:
-                        acquire(task)
-                        slot.held = tokens
-                    except trio.WouldBlock:
-                        await self._wait_for_token(slot)
-                    try:
-                        try:
-                            result = await handle(item, slot)
-                        except Exception as error:
-                            if handler.recover is None:
-                                raise
-                            result = await handler.recover(item, slot, error)
-                        if follow is not None:
-                            rest = follow(result, slot)
-                            if rest is not None:
-                                await rest
+                        if (
+                            pace is None
+                            or pace.enter_nowait(item, slot)
+                            or await self._wait_for_pace(pace, item, slot)
+                        ):
+                            try:
+                                acquire(task)
+                                slot.held = tokens
+                            except trio.WouldBlock:
+                                await self._wait_for_token(slot)
+                            try:
+                                result = await handle(item, slot)
+                            except Exception as error:
+                                if handler.recover is None:
+                                    raise
+                                result = await handler.recover(item, slot, error)
+                            if follow is not None:
+                                rest = follow(result, slot)
+                                if rest is not None:
+                                    await rest
                     finally:
                         if leave is not None:
                             leave(slot)
             except trio.ClosedResourceError as error:
                 self._limiter_closed(error, item)
+            except BudgetSpent as error:
+                self._budget_spent(error, item)
             except BaseExceptionGroup as group:
                 raise self._without_errors(group, item) from None
             finally:
+                if pace is not None:
+                    pace.leave(slot)
                 if slot.fate is _CANCELLED:
                     try:
                         slot.release_cancelled()
@@ -278,12 +283,12 @@ class WorkerPool(Generic[T]):
         finally:
             self._crew.no_longer_idle()
 
-    async def _wait_for_rate(self, rate: RateLimiter) -> None:
+    async def _wait_for_pace(self, pace: Pace, item: T, slot: Slot) -> bool:
         # While one worker waits for the rate, another with another item could not pass
         # either, so this one counts as idle and the foreman hires nobody.
         self._crew.idle()
         try:
-            await rate.acquire()
+            return await pace.enter(item, slot)
         finally:
             self._crew.no_longer_idle()
 
@@ -303,6 +308,10 @@ class WorkerPool(Generic[T]):
     def _limiter_closed(self, error: trio.ClosedResourceError, item: T) -> None:
         # Not of user code (see `Attempts`): a limiter that the item needed was closed.
         self._state.stop(describe(error, item=untraced(item), phase="limiter"), "now")
+
+    def _budget_spent(self, error: BudgetSpent, item: T) -> None:
+        if not self._state.stopping:  # else others have met with it
+            self._state.stop(describe(error, item=untraced(item), phase="budget"), "soon")
 
     def _without_errors(self, group: BaseExceptionGroup[BaseException], item: T) -> BaseException:
         """Record what user code raised beside its cancellation; return what to raise on."""

@@ -9,9 +9,8 @@ began, whatever happened.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import final
 
 import trio
@@ -21,6 +20,7 @@ from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.beginnings import timed
 from trio_turnstile._engine.counts import Fate
 from trio_turnstile._engine.durations import Tell
+from trio_turnstile._engine.pacing import paid
 from trio_turnstile._engine.policies import ErrorPolicy
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import Slot
@@ -55,7 +55,7 @@ class OperationRunner:
         tellers: Mapping[Phase, Tell] | None = None,
     ) -> None:
         self.attempts = attempts
-        self.timed = partial(timed, policies=policies)
+        self._policies = tuple(policies)
         self._try = self.timed(self._attempt)
         self.state = state
         self.channels = channels
@@ -65,6 +65,12 @@ class OperationRunner:
         """Who is told how long each phase takes, if anybody is."""
         self.work_tokens = work_tokens
         """What work needs one of, if preparing has tokens of its own."""
+
+    def timed(
+        self, attempt: Callable[[Scalable, Slot], Awaitable[Fate]]
+    ) -> Callable[[Scalable, Slot], Awaitable[Fate]]:
+        """Return an attempt that notes its beginning, and what is paid for it, where asked."""
+        return timed(paid(attempt, self.attempts.pace), self._policies)
 
     @enable_ki_protection
     async def handle(self, operation: object, slot: Slot) -> None:

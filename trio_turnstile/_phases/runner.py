@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Literal, Required, TypedDict, Unpack
@@ -17,6 +17,7 @@ from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.counts import Counts
 from trio_turnstile._engine.durations import Tell
 from trio_turnstile._engine.listing import Listing
+from trio_turnstile._engine.pacing import check_rate
 from trio_turnstile._engine.policies import ErrorPolicy, Skip, as_policies
 from trio_turnstile._engine.pool import WorkerPool
 from trio_turnstile._engine.recording import Recorder, RunLedger, recording
@@ -25,6 +26,7 @@ from trio_turnstile._engine.slot import lent_tokens
 from trio_turnstile._engine.source import RunSource
 from trio_turnstile._engine.sources import AnySource, open_source, reading
 from trio_turnstile._engine.window import Window, following
+from trio_turnstile._limiting.budget import Budget
 from trio_turnstile._limiting.either import (
     AnyLimiter,
     Tokens,
@@ -56,7 +58,8 @@ async def run_phases(
     counting: Literal["runner", "phases"] = "runner",
     max_errors: int = 10_000,
     window: int | None = None,
-    rate: RateLimiter | None = None,
+    rate: RateLimiter | Budget | None = None,
+    cost: Callable[[Any], float | Mapping[str, float]] | None = None,
     ledger: RunLedger | None = None,
     retry_failed: bool = False,
     name: str | None = None,
@@ -83,7 +86,11 @@ async def run_phases(
       max_errors: how many errors to keep.
       window: the most operations in hand, whether they run, wait, back off or
         clean up. By default it follows the limits, with room for 64 more.
-      rate: how many operations, retries included, may be begun each second.
+      rate: how many operations, retries included, may be begun each second. With ``cost`` it
+        may be a `Budget`.
+      cost: what an operation takes of the rate, if not one: a number, or for a `Budget` the
+        amounts by name. A phase may correct it by `Budget.settle`. An operation of which it
+        raises, or that costs more than the burst, fails, and none of its phases is begun.
       ledger: where to note what becomes of each operation, by its `Scalable.identity`; see
         `open_ledger`. Operations that have ended in an earlier run are skipped. Those that
         were interrupted are cleaned up first, and then done again, or go on as
@@ -108,8 +115,7 @@ async def run_phases(
     """
     check_seconds("cleanup_grace", cleanup_grace)
     check_instance("timeouts", timeouts, PhaseTimeouts, "PhaseTimeouts(work=10)")
-    if rate is not None:
-        check_instance("rate", rate, RateLimiter, "RateLimiter(10)")
+    check_rate(rate, cost)
     if counting not in ("runner", "phases"):
         raise ValueError(f"counting must be 'runner' or 'phases', not {counting!r}")
     policies = as_policies(on_error)
@@ -122,7 +128,13 @@ async def run_phases(
     listing.expect(operations)
     telemetry = Telemetry(state.record)
     attempts = Attempts(
-        policies, counts=counts, state=state, describe=describe_failure, tokens=entry, rate=rate
+        policies,
+        counts=counts,
+        state=state,
+        describe=describe_failure,
+        tokens=entry,
+        rate=rate,
+        cost=cost,
     )
     runner = OperationRunner(
         attempts,
@@ -145,7 +157,7 @@ async def run_phases(
             counts=counts,
             window=Window(counts, window, following(limiters)),
             state=state,
-            rate=rate,
+            pace=attempts.pace,
             admits_in_turn=True,
         )
         state.at_drain(pool.stop_source)
@@ -202,7 +214,8 @@ class PhaseOptions(TypedDict, total=False):
     counting: Literal["runner", "phases"]
     max_errors: int
     window: int | None
-    rate: RateLimiter | None
+    rate: RateLimiter | Budget | None
+    cost: Callable[[Any], float | Mapping[str, float]] | None
     ledger: RunLedger | None
     retry_failed: bool
     name: str | None

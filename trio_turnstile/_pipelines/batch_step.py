@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
+import attrs
 from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._engine.attempts import since
@@ -59,13 +60,14 @@ class BatchStep:
         left = deque(batch.items)
         attempts, attempt = self._step.attempts, 0
         began: float | None = None
-        # Another attempt would not give an item the key or weight that it lacks.
-        judge = attempts.judge if batch.failure is None else attempts.judge_finally
+        # Another attempt would not give an item the key, weight or cost that it lacks.
+        failure = batch.failure or (None if slot.toll is None else slot.toll.error)
+        judge = attempts.judge if failure is None else attempts.judge_finally
         try:
             while left:
                 attempt += 1
-                errors, result = await self._attempt(list(left), slot, batch.failure)
-                if attempt == 1 and batch.failure is None:
+                errors, result = await self._attempt(list(left), slot, failure)
+                if attempt == 1 and failure is None:
                     began = attempts.began()
                 done = [member for index, member in enumerate(left) if index not in errors]
                 left = deque(left[index] for index in sorted(errors))
@@ -82,7 +84,8 @@ class BatchStep:
                         self._inbox.settle(verdict)
                 if again is not None:
                     attempt -= not again.spends_try
-                    await attempts.back_off(again, slot, len(left))
+                    rest = attrs.evolve(batch, items=tuple(left))
+                    await attempts.back_off(again, slot, rest, len(left))
         finally:
             slot.release_cancelled()
             slot.fate = Fate.COMPLETED  # of the batch: its members have fates of their own

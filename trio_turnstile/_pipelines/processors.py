@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeAlias, TypedDict, TypeVar, Unpack, final, o
 import attrs
 
 from trio_turnstile._engine.policies import ErrorPolicy
+from trio_turnstile._limiting.budget import Budget
 from trio_turnstile._limiting.either import AnyLimiter
 from trio_turnstile._limiting.rate import RateLimiter
 
@@ -38,7 +39,8 @@ class BatchStepOptions(TypedDict, total=False):
     """The options of a step that takes batches."""
 
     limiter: AnyLimiter | int | None
-    rate: RateLimiter | None
+    rate: RateLimiter | Budget | None
+    cost: Callable[[Any], float | Mapping[str, float]] | None
     window: int | None
     timeout: float | None
     on_error: ErrorPolicy | Iterable[ErrorPolicy]
@@ -93,7 +95,10 @@ class Processor(Generic[T_contra, U_co]):
         `trio.CapacityLimiter`, or a number. ``None`` leaves that to the window. A batch
         takes one token.
       rate: how many items, retries included, may be begun each second. A batch counts
-        once.
+        once. With ``cost`` it may be a `Budget`.
+      cost: what an item takes of the rate, if not one: a number, or for a `Budget` the amounts
+        by name. The step may correct it by `Budget.settle`. A batch costs the sum of what its
+        members do. An item of which it raises, or that costs more than the burst, fails.
       window: the most items in hand, whether they run, wait, back off, or are
         finished and not yet passed on. By default the limit and 64 more; without
         a limiter, 64. With ``batch`` it counts items, gathered ones too.
@@ -230,6 +235,7 @@ class Consumer(Generic[T_contra]):
       batch: how to gather items into batches.
       limiter: as for `Processor`.
       rate: as for `Processor`.
+      cost: as for `Processor`.
       window: as for `Processor`.
       ordered: as for `Processor`.
       key: as for `Processor`.

@@ -169,7 +169,7 @@ def _plain_stage(
         counts=counts,
         window=window,
         state=state,
-        rate=step.rate,
+        pace=fused[0].attempts.pace,
         turn=TURN,
     )
     return Stage(pool, fused, window, inbox, outlet)
@@ -192,7 +192,7 @@ def _batch_stage(
         counts=counts,
         window=Window(counts, size, following([tokens.limiter])),
         state=state,
-        rate=step.rate,
+        pace=runs[0].attempts.pace,
         books=handler,
         turn=TURN,
     )
@@ -215,6 +215,7 @@ def _of_untraced(step: Step) -> Step:
         step,
         key=of_untraced(step.key),
         batch=batch_of_untraced(step.batch),
+        cost=of_untraced(step.cost),
     )
 
 

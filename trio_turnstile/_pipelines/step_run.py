@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, final
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, TypeAlias, cast, final
 
 import trio
 from trio.lowlevel import disable_ki_protection
@@ -12,6 +13,7 @@ from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.beginnings import timed
 from trio_turnstile._engine.counts import Counts, Fate
 from trio_turnstile._engine.durations import Tell, measured
+from trio_turnstile._engine.pacing import Cost, paid
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import Slot
 from trio_turnstile._engine.tracing import untraced
@@ -19,6 +21,7 @@ from trio_turnstile._errors import ConcurrentError, describe
 from trio_turnstile._limiting.either import Tokens
 from trio_turnstile._util import refuse_stray
 
+from .gathering import Gathered
 from .steps import Step
 from .traced import StepTrace
 
@@ -63,10 +66,6 @@ class StepRun:
         within = function if step.timeout is None else _in_time(function, step.timeout)
         if tell is not None:
             within = measured(within, tell)
-        self.function = timed(within, step.policies)
-        """What is called with each item."""
-        self.attempt = _attempt(self.function)
-        """Calls it with an item, open to Ctrl-C; the slot is for the engine."""
         self.attempts = Attempts[Any](
             step.policies,
             counts=self.counts,
@@ -74,7 +73,13 @@ class StepRun:
             describe=self.describe,
             tokens=tokens,
             rate=step.rate,
+            cost=step.cost if step.batch is None else _of_batch(step.cost),
+            refuse=self._refuse if step.batch is None else _handle_nevertheless,
         )
+        self.function = timed(paid(within, self.attempts.pace), step.policies)
+        """What is called with each item."""
+        self.attempt = _attempt(self.function)
+        """Calls it with an item, open to Ctrl-C; the slot is for the engine."""
 
     def recover(self, item: Any, slot: Slot, error: Exception) -> Awaitable[Any]:
         """Go on after the first attempt at an item, as `Attempts.recover` does."""
@@ -93,6 +98,10 @@ class StepRun:
         fate = await self.attempts.give_up(failed, self.attempts.judge_finally(failed))
         self.note_end(item, fate)
         return fate
+
+    async def _refuse(self, error: Exception, item: Any, slot: Slot) -> bool:
+        slot.fate = await self.give_up(error, item, slot)
+        return False
 
     def describe(self, error: Exception, item: Any, slot: Slot | None = None) -> ConcurrentError:
         """Describe what an attempt at an item has raised."""
@@ -118,6 +127,25 @@ def _attempt(function: Function) -> Attempt:
             raise
 
     return call
+
+
+async def _handle_nevertheless(error: Exception, item: Any, slot: Slot) -> bool:  # noqa: ASYNC910
+    """Let the step end a batch whose cost is not known: its members fail one by one."""
+    return True
+
+
+def _of_batch(cost: Cost | None) -> Cost | None:
+    """Return what a batch costs: the sum of what its members do."""
+    return None if cost is None else partial(_total, cost)
+
+
+def _total(cost: Cost, batch: Gathered[Any]) -> float | Mapping[str, float]:
+    costs = [cost(item) for item in batch.items]
+    by_name = [each for each in costs if isinstance(each, Mapping)]
+    if not by_name:
+        return sum(cast("list[float]", costs))
+    names = dict.fromkeys(name for each in by_name for name in each)
+    return {name: sum(each.get(name, 0) for each in by_name) for name in names}
 
 
 def _in_time(function: Function, timeout: float) -> Function:

@@ -11,7 +11,9 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, final
 
 import attrs
 
+from trio_turnstile._engine.pacing import Cost, check_rate
 from trio_turnstile._engine.policies import ErrorPolicy, as_policies
+from trio_turnstile._limiting.budget import Budget
 from trio_turnstile._limiting.either import AnyLimiter, as_limiter, made_of_number
 from trio_turnstile._limiting.limiter import Limiter
 from trio_turnstile._limiting.rate import RateLimiter
@@ -68,7 +70,8 @@ class Step:
     limiter: AnyLimiter | None
     own_limiter: Limiter | None
     """The same, if it was made of a bare number."""
-    rate: RateLimiter | None
+    rate: RateLimiter | Budget | None
+    cost: Cost | None
     window: int | None
     ordered: bool
     key: Callable[[Any], Hashable] | None
@@ -91,7 +94,8 @@ def make_step(
     *,
     name: str | None = None,
     limiter: AnyLimiter | int | None = None,
-    rate: RateLimiter | None = None,
+    rate: RateLimiter | Budget | None = None,
+    cost: Cost | None = None,
     window: int | None = None,
     ordered: bool = False,
     key: Callable[[Any], Hashable] | None = None,
@@ -105,8 +109,7 @@ def make_step(
       TypeError, ValueError: for an option of a wrong type or value.
     """
     _check_call(call)
-    if rate is not None:
-        check_instance("rate", rate, RateLimiter, "RateLimiter(10)")
+    check_rate(rate, cost)
     if batch is not None:
         check_instance("batch", batch, Batch, "Batch(100)")
     if key is not None and not callable(key):
@@ -133,6 +136,7 @@ def make_step(
         limiter=bounding,
         own_limiter=made_of_number(limiter, bounding),
         rate=rate,
+        cost=cost,
         window=window,
         ordered=ordered,
         key=key,

@@ -123,7 +123,8 @@ class CommandRun:
             await run_phases(
                 self._operations(),
                 limiter=plan.limiter,
-                rate=plan.pace.make_rate(),
+                rate=plan.starts.rate,
+                cost=plan.starts.price,
                 on_error=[
                     UnlessStopping(retry, self._stopping),
                     Skip() if plan.halt is None else plan.halt,
@@ -170,6 +171,7 @@ class CommandRun:
             time_limit=make_time_limit(plan.timeout),
             grace=make_time_limit(plan.grace),
             term_seq=plan.term_seq,
+            cost=plan.starts.cost,
             room=plan.pace.make_room(self._progress.note),
             launcher=self._launcher,
             leftovers=self.leftovers,

@@ -17,7 +17,7 @@ from ._job_plan import JobPlan
 from ._joblog import JobLog
 from ._keeping import Keeping
 from ._output_options import OutputOptions
-from ._pace_options import PaceOptions
+from ._pace_options import Pace, PaceOptions
 from ._resume import Resumed
 from ._template import Template
 from ._term_seq import TermSeq
@@ -66,6 +66,8 @@ class Plan:
     """What need not be done again, by the job log."""
     pace: PaceOptions
     """When operations may start."""
+    starts: Pace
+    """What lets them start."""
     output: OutputOptions
     """How to print the outputs of operations."""
     control: ControlOptions

@@ -230,6 +230,7 @@ def run(
         quiet=quiet,
         output=output,
         pace=pace,
+        starts=pace.make_pace(columns),
         jobs=jobs,
         keeping=records.make_keeping(texts, jobs),
         resumed=records.read_joblog(),
