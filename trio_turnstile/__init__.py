@@ -16,6 +16,7 @@ The wings behind this page, each of which imports only from those before it:
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ._engine.breaker import Breaker, BreakerState
     from ._engine.budget import RetryBudget
     from ._engine.letters import dead_letter_to_dict
     from ._engine.policies import Abort, Backoff, DeadLetter, ErrorPolicy, Halt, Log, Retry, Skip
@@ -41,12 +42,15 @@ if TYPE_CHECKING:
         Reason,
         Signal,
         Snapshot,
+        Totals,
         log_decisions,
     )
     from ._limiting.history import History
     from ._limiting.instant import Instant
     from ._limiting.limiter import Limiter
     from ._limiting.live_run import (
+        CallOutcome,
+        DurationObserver,
         ErrorNoted,
         LiveRun,
         RunClosed,
@@ -55,6 +59,7 @@ if TYPE_CHECKING:
         RunReport,
         RunStage,
     )
+    from ._limiting.memory import LimitMemory
     from ._limiting.observers import Observation, Observer
     from ._limiting.override import Override
     from ._limiting.quota_headers import QuotaState, RateHeaders, parse_rate_headers
@@ -88,8 +93,11 @@ __all__ = [
     "Batch",
     "BatchError",
     "Bound",
+    "Breaker",
+    "BreakerState",
     "Budget",
     "BudgetSpent",
+    "CallOutcome",
     "Channels",
     "ConcurrentError",
     "Consumer",
@@ -97,6 +105,7 @@ __all__ = [
     "Decision",
     "Discard",
     "Divert",
+    "DurationObserver",
     "ErrorNoted",
     "ErrorPolicy",
     "Event",
@@ -110,6 +119,7 @@ __all__ = [
     "Ledger",
     "LedgerEntry",
     "LedgerError",
+    "LimitMemory",
     "LimitPolicy",
     "Limiter",
     "LimiterClosed",
@@ -159,6 +169,7 @@ __all__ = [
     "StepReport",
     "Stop",
     "Throttle",
+    "Totals",
     "Turnstile",
     "Verdict",
     "Watcher",
@@ -199,14 +210,16 @@ if not TYPE_CHECKING:  # pragma: no branch
         "._limiting.budget": "Budget Spending",
         "._limiting.events": (
             "Bound Decision Event LimiterClosed LimiterOpened LimiterStatistics Load "
-            "Reason Signal Snapshot log_decisions"
+            "Reason Signal Snapshot Totals log_decisions"
         ),
         "._limiting.history": "History",
         "._limiting.instant": "Instant",
         "._limiting.limiter": "Limiter",
         "._limiting.live_run": (
-            "ErrorNoted LiveRun RunClosed RunKind RunOpened RunReport RunStage"
+            "CallOutcome DurationObserver ErrorNoted LiveRun RunClosed RunKind RunOpened RunReport "
+            "RunStage"
         ),
+        "._limiting.memory": "LimitMemory",
         "._limiting.observers": "Observation Observer",
         "._limiting.override": "Override",
         "._limiting.quota_headers": "QuotaState RateHeaders parse_rate_headers",
@@ -216,6 +229,7 @@ if not TYPE_CHECKING:  # pragma: no branch
         ".limits": "LimitPolicy",
     }
     _ENGINE = {
+        "._engine.breaker": "Breaker BreakerState",
         "._engine.budget": "RetryBudget",
         "._engine.letters": "dead_letter_to_dict",
         "._engine.policies": "Abort Backoff DeadLetter ErrorPolicy Halt Log Retry Skip",

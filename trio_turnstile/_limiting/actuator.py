@@ -94,6 +94,16 @@ class LimitActuator:
         self._apply(self._controller.withhold(seconds, trio.current_time()))
         self._dispatcher.wake(self)
 
+    def heed_breaker(self, now: float) -> None:
+        """Apply what the breaker allows now, before the token of a failed call is given back."""
+        self._apply(self._controller.heed_breaker(now))
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the throttle task visit the limiter, if it is in a turnstile."""
+        if self._dispatcher is not None:
+            self._dispatcher.wake(self)
+
     def post(self, action: Posted) -> None:
         """Have the throttle task run ``action``; from any thread."""
         if self.closed:

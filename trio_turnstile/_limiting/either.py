@@ -19,7 +19,6 @@ from trio_turnstile._util import check_whole
 from .actuator import LimitActuator
 from .dispatcher import Dispatcher
 from .limiter import Limiter
-from .throttle import Throttle
 
 AnyLimiter: TypeAlias = Limiter | trio.CapacityLimiter
 """What may bound a step or a phase."""
@@ -41,7 +40,7 @@ def as_limiter(limiter: AnyLimiter | int, argument: str, name: str) -> AnyLimite
             f"{argument} must be a Limiter, a trio.CapacityLimiter or a number of tokens, "
             f"not {limiter!r}"
         ) from None
-    return Limiter(name, limiter, throttle=Throttle(min=0))
+    return Limiter(name, limiter)
 
 
 def homes_of(limiters: Iterable[AnyLimiter]) -> list[Dispatcher]:

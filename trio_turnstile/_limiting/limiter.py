@@ -19,8 +19,10 @@ from trio_turnstile._util import check_instance, check_seconds, check_whole
 from trio_turnstile.limits import LimitPolicy
 
 from .actuator import LimitActuator
+from .breaking import CallBound
+from .calls import Calls
 from .controller import LimitController
-from .events import Decision, LimiterStatistics, Load, Signal
+from .events import Decision, LimiterStatistics, Load, Signal, Totals
 from .feedback import Feedback
 from .guarded import GuardedPolicy
 from .override import Override
@@ -56,6 +58,8 @@ class Limiter:
         union of classes, or a predicate. If such an error has a ``retry_after``, in
         seconds, the token of its call is out of use for that long, but at most for
         ``throttle.max_pause`` seconds; in a turnstile only.
+      breaker: stops calls in an outage, as a `Breaker` does; in a turnstile only, as nothing
+        else would let calls begin again.
       max_waiting: how many tasks may wait; the next one gets `Saturated` (load
         shedding). ``None`` for any number. It may be changed at any time.
 
@@ -76,19 +80,23 @@ class Limiter:
         policy: LimitPolicy | None = None,
         enforce: bool = True,
         overload: On = OVERLOAD,
+        breaker: CallBound | None = None,
         max_waiting: int | None = None,
     ) -> None:
         if isinstance(ceiling, int) and ceiling < 0:
             raise ValueError("total_tokens must be >= 0")  # as trio.CapacityLimiter says it
         check_whole("ceiling", ceiling, 0, infinite=True)
         guarded = None if policy is None else GuardedPolicy(policy, name)
-        self._controller = LimitController(name, ceiling, Throttle(min=0), guarded, enforce)
+        self._controller = LimitController(
+            name, ceiling, Throttle(min=0), guarded, enforce, breaker
+        )
         self.throttle = throttle
         self.max_waiting = max_waiting
         self._inner = trio.CapacityLimiter(self._controller.limit)
         self._actuator = LimitActuator(self._controller, self._inner)
         sampler = None if guarded is None else Sampler(guarded)
-        self._sack = Sack(self._inner, self._actuator, sampler, Feedback(name, overload))
+        calls = None if breaker is None else Calls(breaker, self._inner, self._actuator)
+        self._sack = Sack(self._inner, self._actuator, sampler, Feedback(name, overload), calls)
 
     def __repr__(self) -> str:
         state = " closed" if self._actuator.closed else ""
@@ -171,6 +179,26 @@ class Limiter:
     def override(self) -> Override | None:
         """What somebody has set the limit to by `Turnstile.ask`; ``None`` if nobody has."""
         return self._controller.override
+
+    @property
+    def paused_until(self) -> float | None:
+        """When the pause ends, on trio's clock; infinity for when resumed; ``None`` if none."""
+        return self._controller.resume_at
+
+    @property
+    def hold_left(self) -> float:
+        """For how many seconds signals are refused yet, as the limit was moved; 0 for none."""
+        return self._controller.hold_left(trio.current_time())
+
+    @property
+    def proposal(self) -> float | None:
+        """The limit that the policy proposes, in tokens, enforced or not; ``None`` without one."""
+        return self._controller.proposal
+
+    def totals(self) -> Totals:
+        """Return what the limiter has done since it was made, in numbers that only grow."""
+        decisions = dict(self._actuator.decisions.totals)
+        return Totals(self._sack.admitted, self._sack.turned_away, decisions)
 
     # ---- tokens, as trio has them ----
 

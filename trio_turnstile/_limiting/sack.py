@@ -17,6 +17,7 @@ from trio_turnstile._errors import Saturated
 from trio_turnstile.limits import Outcome
 
 from .actuator import LimitActuator
+from .calls import Calls
 from .feedback import Feedback
 from .sampling import Sampler
 from .trio_runs import LastRun, check_borrowers
@@ -31,9 +32,21 @@ class Sack:
       actuator: knows whether the limiter is closed, and withholds tokens.
       sampler: reports calls to a policy, if there is one.
       feedback: judges the errors of calls.
+      calls: tells a breaker how calls end, if there is one.
     """
 
-    __slots__ = ("_actuator", "_feedback", "_idle", "_run", "_sampler", "inner", "waiting")
+    __slots__ = (
+        "_actuator",
+        "_calls",
+        "_feedback",
+        "_idle",
+        "_run",
+        "_sampler",
+        "admitted",
+        "inner",
+        "turned_away",
+        "waiting",
+    )
 
     def __init__(
         self,
@@ -41,13 +54,19 @@ class Sack:
         actuator: LimitActuator,
         sampler: Sampler | None,
         feedback: Feedback,
+        calls: Calls | None,
     ) -> None:
         self.inner = inner
         self.waiting: int = 0
         """How many tasks wait for a token, or were given one and have not run since."""
+        self.admitted: int = 0
+        """How many tokens were borrowed so far."""
+        self.turned_away: int = 0
+        """How many callers were turned away, as too many were waiting."""
         self._actuator = actuator
         self._sampler = sampler
         self._feedback = feedback
+        self._calls = calls
         self._idle: trio.Event | None = None
         self._run = LastRun()
 
@@ -60,6 +79,7 @@ class Sack:
             self.inner.acquire_on_behalf_of_nowait(borrower)
         except RuntimeError as error:
             raise self._named(error) from None
+        self.admitted += 1
         if self._sampler is not None and self._sampler.wants():
             self._sampler.start(borrower, trio.current_time(), self.inner.borrowed_tokens)
 
@@ -79,6 +99,7 @@ class Sack:
         if borrower in self._actuator.turned_away:
             self._give_back(borrower)
             raise self._actuator.closed_error()
+        self.admitted += 1
         if self._sampler is not None and self._sampler.wants():
             self._sampler.start(borrower, trio.current_time(), self.inner.borrowed_tokens)
 
@@ -95,6 +116,8 @@ class Sack:
     def release(self, borrower: object) -> None:
         """Give back the token of a call that succeeded."""
         self._give_back(borrower)
+        if self._calls is not None:
+            self._calls.succeeded(borrower)
         if self._sampler is not None and borrower in self._sampler.calls:
             self._learn(self._sampler, borrower, Outcome.SUCCESS)
 
@@ -104,11 +127,15 @@ class Sack:
         outcome, wait = self._feedback.judge(error)
         if wait is not None:
             self._actuator.withhold(wait)
+        if self._calls is not None:
+            self._calls.failed(borrower, error)
         self._release_with(borrower, outcome)
 
     @enable_ki_protection
     def release_cancelled(self, borrower: object) -> None:
         """Give back the token of a call that was cancelled: a policy learns nothing."""
+        if self._calls is not None:
+            self._calls.ignored(borrower)
         self._release_with(borrower, Outcome.IGNORED)
 
     def shed(self, max_waiting: int) -> None:
@@ -117,6 +144,7 @@ class Sack:
         if self.inner.available_tokens <= 0:
             waiting = self.inner.statistics().tasks_waiting
             if waiting >= max_waiting:
+                self.turned_away += 1
                 raise Saturated(self._actuator.name, waiting, self.inner.total_tokens)
 
     async def wait_idle(self) -> None:

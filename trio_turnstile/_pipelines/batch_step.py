@@ -83,6 +83,7 @@ class BatchStep:
                     else:
                         self._inbox.settle(verdict)
                 if again is not None:
+                    attempt -= not again.spends_try
                     rest = attrs.evolve(batch, items=tuple(left))
                     await attempts.back_off(again, slot, rest, len(left))
         finally:

@@ -12,6 +12,7 @@ from trio.lowlevel import disable_ki_protection
 from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.beginnings import timed
 from trio_turnstile._engine.counts import Counts, Fate
+from trio_turnstile._engine.durations import Tell, measured
 from trio_turnstile._engine.pacing import Cost, paid
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import Slot
@@ -39,6 +40,7 @@ class StepRun:
       tokens: what a new attempt needs one of; ``None`` for nothing.
       state: records errors, and stops the run when the policies say so.
       trace: is told what became of the items, if they are traced.
+      tell: is told how long the calls of the function take, if anybody is.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class StepRun:
         tokens: Tokens | None,
         state: RunState,
         trace: StepTrace | None = None,
+        tell: Tell | None = None,
     ) -> None:
         self.name = name
         self.tokens = tokens
@@ -61,6 +64,8 @@ class StepRun:
             around = trace.around if step.batch is None else trace.around_batch
             function = around(function)
         within = function if step.timeout is None else _in_time(function, step.timeout)
+        if tell is not None:
+            within = measured(within, tell)
         self.attempts = Attempts[Any](
             step.policies,
             counts=self.counts,

@@ -30,6 +30,8 @@ _FLAGS = frozenset(
         "--retry-failed",
         "--accept-changes",
         "--fresh",
+        "--no-control",
+        "--detach",
         "--help",
         "--version",
     }

@@ -17,9 +17,10 @@ from trio_turnstile import Limiter, Throttle
 from ._adapting import Adapt, is_overload, make_policy
 from ._arguments import UsageError
 from ._cores import usable_cores
+from ._durations import Duration
+from ._job_plan import JobPlan
 from ._options import Seconds
 from ._rates import parse_limit
-from ._units import Duration
 
 LIMIT = Group("Limit", sort_key=3)
 
@@ -31,6 +32,12 @@ _FEW_FILES, _FEW_FILES_EACH = 25, 5
 
 _TIMES, _MOST = 10, 1000
 """A limit that adapts may become so many times what it is at the start, but no more than that."""
+
+LIMITER = "work"
+"""What the limiter of a run is called by those who steer it."""
+
+_JOBS = 100
+"""How many jobs are on a cluster at a time by default; sites tend to allow some thousands."""
 
 _HALF_A_MINUTE = Duration(30)
 _NONE_OR_MORE = Number(gte=0)
@@ -49,8 +56,9 @@ class LimitOptions:
 
     Attributes:
       limit: How many operations may run at a time, at the start. The default is the number
-        of cores that may be used, within --min and --max. 50% is half of the cores, +1 one
-        more than there are, -1 one less, and 0 as many as possible, at most 1000.
+        of cores that may be used, or 100 jobs on a cluster, within --min and --max. 50% is half
+        of the cores, +1 one more than there are, -1 one less, and 0 as many as possible, at
+        most 1000.
       max: The maximum to which SIGUSR1 can raise the limit. The default is --limit, so
         that SIGUSR1 only takes back what SIGUSR2 has done; ten times --limit with --adapt.
       min: The minimum to which SIGUSR2 can lower the limit. At 0 no operation starts; a
@@ -85,15 +93,18 @@ class LimitOptions:
         Sequence[int] | None, Parameter(negative=(), validator=Number(gte=1, lte=255))
     ] = None
 
-    def make_limiter(self) -> Limiter:
+    def make_limiter(self, jobs: JobPlan | None) -> Limiter:
         """Return the limiter of a run.
+
+        Args:
+          jobs: what is asked of jobs, if they do the work.
 
         Raises:
           UsageError: if the options contradict each other.
         """
         if self.overload and self.adapt is None:
             raise UsageError("--overload says when --adapt lowers the limit: give --adapt as well")
-        limit = self._start()
+        limit = self._start(jobs)
         maximum = self._maximum(limit)
         if not self.min <= limit <= maximum:
             raise UsageError(
@@ -103,21 +114,23 @@ class LimitOptions:
         throttle = Throttle(up=self.up, down=self.down, min=self.min, hold=self.hold)
         if self.adapt is not None:
             return self._make_adaptive(self.adapt, limit, maximum, throttle)
-        limiter = Limiter("run", maximum, throttle=throttle)
+        limiter = Limiter(LIMITER, maximum, throttle=throttle)
         limiter.total_tokens = limit  # not in a turnstile yet, so that no hold begins
         return limiter
 
-    def describe(self, limiter: Limiter) -> str | None:
-        """Return what to tell the user of a maximum that nobody has chosen."""
+    def describe(self, limiter: Limiter, jobs: JobPlan | None) -> str | None:
+        """Return what to tell the user of a limit or a maximum that nobody has chosen."""
+        if self.limit is None and _on_cluster(jobs):
+            return f"up to {limiter.total_tokens} jobs at a time; --limit changes that"
         if self.adapt is None or self.max is not None:
             return None
         return f"--adapt {self.adapt}: the limit can become {limiter.ceiling}; --max changes that"
 
-    def _start(self) -> int:
+    def _start(self, jobs: JobPlan | None) -> int:
         if self.limit is not None:
             return self.limit
-        cores = usable_cores() if self.max is None else min(usable_cores(), self.max)
-        return max(cores, self.min)
+        usual = _JOBS if _on_cluster(jobs) else usable_cores()
+        return max(usual if self.max is None else min(usual, self.max), self.min)
 
     def _maximum(self, limit: int) -> int:
         if self.max is not None:
@@ -127,7 +140,11 @@ class LimitOptions:
     def _make_adaptive(self, adapt: Adapt, limit: int, maximum: int, throttle: Throttle) -> Limiter:
         policy = make_policy(adapt, limit, minimum=max(throttle.min, 1), maximum=maximum)
         overload = is_overload(self.overload or ())
-        return Limiter("run", maximum, throttle=throttle, policy=policy, overload=overload)
+        return Limiter(LIMITER, maximum, throttle=throttle, policy=policy, overload=overload)
+
+
+def _on_cluster(jobs: JobPlan | None) -> bool:
+    return jobs is not None and jobs.on_cluster
 
 
 def _allow_open_files(limit: int, maximum: int) -> None:

@@ -16,10 +16,10 @@ from ._arguments import UsageError
 from ._columns import Columns
 from ._cores import usable_cores
 from ._cost import Cost
+from ._durations import Duration
 from ._options import PACE, Seconds, to_size
 from ._rates import Load, Rate, Size
 from ._room import Room, free_memory_at_least, load_at_most
-from ._units import Duration
 
 _NO_DELAY = Duration(0)
 

@@ -10,7 +10,10 @@ import attrs
 from trio_turnstile import Halt, Limiter, Phase
 
 from ._columns import Columns, Input
+from ._control_options import ControlOptions
+from ._durations import Duration, Multiple
 from ._inputs import Inputs
+from ._job_plan import JobPlan
 from ._joblog import JobLog
 from ._keeping import Keeping
 from ._output_options import OutputOptions
@@ -18,7 +21,7 @@ from ._pace_options import Pace, PaceOptions
 from ._resume import Resumed
 from ._template import Template
 from ._term_seq import TermSeq
-from ._units import Duration, Goal, Multiple
+from ._units import Goal
 
 
 @final
@@ -26,6 +29,8 @@ from ._units import Duration, Goal, Multiple
 class Plan:
     """What the user asks of a run."""
 
+    title: str
+    """What the run is called by those who look at several."""
     inputs: Inputs[Input]
     """What to run the commands for."""
     columns: Columns
@@ -53,6 +58,8 @@ class Plan:
     """After which operations, failed or not, to stop; ``None`` for none."""
     joblog: JobLog | None
     """Where to log operations."""
+    jobs: JobPlan | None
+    """What is asked of the jobs on a cluster, if the work is to be done there."""
     keeping: Keeping | None
     """How to keep the run in a ledger."""
     resumed: Resumed | None
@@ -63,6 +70,8 @@ class Plan:
     """What lets them start."""
     output: OutputOptions
     """How to print the outputs of operations."""
+    control: ControlOptions
+    """How the run can be reached while it goes on."""
     quiet: bool
     """Whether to show errors alone, and no progress."""
 

@@ -14,7 +14,10 @@ from trio_turnstile import Halt, Phase
 
 from ._arguments import UsageError
 from ._columns import Columns
+from ._control_options import ControlOptions
 from ._dry_run import print_commands
+from ._durations import Duration, Multiple, parse_timeout
+from ._engine_options import EngineOptions, check_site
 from ._input_options import INPUTS, InputOptions
 from ._limit_options import LimitOptions
 from ._options import OUTPUT, Cmd, Seconds
@@ -27,7 +30,7 @@ from ._run_plan import run_plan
 from ._shells import find_shell
 from ._template import Template
 from ._term_seq import TermSeq
-from ._units import Duration, Goal, Multiple, parse_halt, parse_timeout
+from ._units import Goal, parse_halt
 
 _COMMANDS = Group("Commands", sort_key=1)
 _FAILURES = Group("Failures", sort_key=4)
@@ -36,6 +39,11 @@ _HALF_A_MINUTE, _FIVE_SECONDS = Duration(30), Duration(5)
 
 _DEFAULT_OUTPUT, _DEFAULT_PACE, _DEFAULT_RECORDS = OutputOptions(), PaceOptions(), RecordOptions()
 _DEFAULTS, _DEFAULT_LIMITS, _DEFAULT_BLOCKS = InputOptions(), LimitOptions(), PipeOptions()
+_DEFAULT_CONTROL = ControlOptions()
+
+_LONGEST_TITLE = 60
+
+_DEFAULT_ENGINE = EngineOptions()
 
 _NONE_OR_MORE = Number(gte=0)
 
@@ -53,6 +61,7 @@ def run(
     shell: Annotated[str, Parameter(group=_COMMANDS)] = "/bin/sh",
     source: InputOptions = _DEFAULTS,
     blocks: PipeOptions = _DEFAULT_BLOCKS,
+    engine: EngineOptions = _DEFAULT_ENGINE,
     limits: LimitOptions = _DEFAULT_LIMITS,
     timeout: Annotated[
         Duration | Multiple | None,
@@ -74,6 +83,7 @@ def run(
     pace: PaceOptions = _DEFAULT_PACE,
     output: OutputOptions = _DEFAULT_OUTPUT,
     records: RecordOptions = _DEFAULT_RECORDS,
+    control: ControlOptions = _DEFAULT_CONTROL,
     rest: Annotated[Sequence[str] | None, Parameter(parse=False)] = None,
 ) -> int:
     r"""Run shell commands for many inputs, several at a time, under a limit.
@@ -102,7 +112,8 @@ def run(
 
     You can send signals to the command while it runs:
 
-    - SIGUSR1 raises the limit by one step and SIGUSR2 lowers it: pkill -USR2 turnstile.
+    - SIGUSR1 raises the limit by one step and SIGUSR2 lowers it: pkill -USR2 turnstile. With
+      turnstile ctl you can set it, and see why it is what it is; turnstile top shows the run.
     - The first Ctrl-C (SIGINT), SIGTERM or SIGHUP starts a graceful shutdown: running
       operations may finish, no others start, and nothing that failed is tried again. The
       second one cancels the running operations, ends their commands with SIGTERM, and runs
@@ -141,6 +152,7 @@ def run(
       shell: The shell that runs the commands: sh, bash, dash, ksh or mksh, or its path.
       source: How the inputs are read.
       blocks: How standard input is cut into blocks.
+      engine: Whether jobs on a cluster do the work.
       limits: How many operations may run at a time.
       timeout: How long each command may take, except for the clean-up: 10m, or 300% for three
         times the median run time of the operations that have completed, once three have.
@@ -160,6 +172,7 @@ def run(
       pace: When operations may start.
       output: How to print the outputs.
       records: What is kept of the run.
+      control: How the run can be reached while it goes on.
       rest: The inputs from -- or ::: on.
     """
     output.check()
@@ -177,28 +190,49 @@ def run(
         for phase, text in texts.items()
         if text is not None
     }
+    jobs = engine.make_plan(
+        columns,
+        {
+            "--pipe": blocks.pipe,
+            "--timeout": timeout is not None,
+            "--termseq": termseq is not None,
+            "--kill-after": kill_after != _FIVE_SECONDS,
+            "--load": pace.load is not None,
+            "--memfree": pace.memfree is not None,
+            "--nice": pace.nice is not None,
+            "--adapt": limits.adapt is not None,
+            "--ungroup": output.ungroup,
+            "--ledger": records.ledger is not None,
+            "{%}": any(command.uses_slot for command in commands.values()),
+        },
+    )
     if dry_run:
         return trio.run(print_commands, commands, opened)
     rule = _parse_halt(halt)
-    limiter = limits.make_limiter()
+    limiter = limits.make_limiter(jobs)
+    if jobs is not None:
+        check_site(jobs)
     plan = Plan(
+        title=" ".join(work.split())[:_LONGEST_TITLE],
         inputs=opened,
         columns=columns,
         commands=commands,
         shell=_find_shell(shell),
         limiter=limiter,
-        limiter_note=limits.describe(limiter),
+        limiter_note=limits.describe(limiter, jobs),
         timeout=timeout,
         grace=grace,
         term_seq=_make_term_seq(termseq, kill_after),
         retries=retries,
         halt=rule if isinstance(rule, Halt) else None,
         goal=rule if isinstance(rule, Goal) else None,
+        control=control,
         quiet=quiet,
         output=output,
         pace=pace,
         starts=pace.make_pace(columns),
-        keeping=records.make_keeping(texts),
+        jobs=jobs,
+        keeping=records.make_keeping(texts, jobs),
         resumed=records.read_joblog(),
         joblog=records.open_joblog(),
     )

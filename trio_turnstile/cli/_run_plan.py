@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 import trio
 
 from trio_turnstile import Ledger, open_turnstile
 
 from ._command_run import CommandRun
+from ._control import serve
 from ._decisions import DecisionNotes
-from ._keeping import open_kept
+from ._keeping import keep_overrides, open_kept
 from ._on_finish import run_unless_stopped
 from ._open_progress import open_progress
 from ._plan import Plan
 from ._progress import Progress
 from ._signals import STOPS, heeded, leave
+from ._steered import SteeredRun
 from ._summary import Summary
 from ._threads import in_thread
+
+if TYPE_CHECKING:
+    from ._jobs import Jobs
 
 HURRY = 1.0
 """Seconds to write what is left after a stop signal that comes when the run is over."""
@@ -31,19 +39,27 @@ async def run_plan(plan: Plan) -> int:
       UsageError: if the ledger cannot be opened.
     """
     async with open_kept(plan.keeping) as ledger:
-        return await _run(plan, ledger)
+        status = await _run(plan, ledger)
+    # trio closes the socket by which signals wake it, and then says that they should not. A signal
+    # between these two would print a traceback.
+    signal.set_wakeup_fd(-1)
+    return status
 
 
 async def _run(plan: Plan, ledger: Ledger | None) -> int:
     progress = open_progress(quiet=plan.quiet, live=not plan.output.ungroup)
     run = CommandRun(plan, progress, ledger)
-    observer = DecisionNotes(progress).note
     if plan.limiter_note is not None and not plan.quiet:
         progress.note(plan.limiter_note)
     with trio.open_signal_receiver(*_signals()) as signals, run.opened():
-        async with open_turnstile(observers=[observer, run.slots.look_again]) as turnstile:
+        observers = [DecisionNotes(progress).note, run.slots.look_again]
+        async with open_turnstile(observers=observers, name=plan.title) as turnstile:
             turnstile.add(plan.limiter)
-            async with trio.open_nursery() as services:
+            await keep_overrides(ledger, turnstile)
+            async with (
+                _open_jobs(plan, ledger, progress) as run.jobs,
+                trio.open_nursery() as services,
+            ):
                 async with trio.open_nursery() as nursery:
                     run.manager = await nursery.start(run.run_operations)
                     nursery.start_soon(run.print_outputs)
@@ -53,14 +69,39 @@ async def _run(plan: Plan, ledger: Ledger | None) -> int:
                     services.start_soon(run.watch_for_halt)
                     services.start_soon(run.limit_printing)
                     services.start_soon(run.leftovers.run)
+                    if not plan.control.no_control:
+                        steered = SteeredRun(run, plan.inputs)
+                        services.start_soon(steered.keep_deadline)
+                        services.start_soon(serve, turnstile, steered, progress.note)
                 services.cancel_scope.cancel()
         leave.over = True
-        run.close_log()
+        run.records.close()
         summary = run.summary()
         status = _conclude(summary, progress, quiet=plan.quiet)
         await run_unless_stopped(plan.output.on_finish, summary, progress.note, signals)
         await _flush(progress, signals, run.patience)
     return status
+
+
+@asynccontextmanager
+async def _open_jobs(
+    plan: Plan, ledger: Ledger | None, progress: Progress
+) -> AsyncIterator[Jobs | None]:
+    """Open the cluster of the run, if it has one."""
+    if plan.jobs is None:
+        yield None
+        return
+    from ._jobs import open_jobs
+
+    opening = open_jobs(
+        plan.jobs,
+        shell=plan.shell,
+        follow=plan.output.shows_lines,
+        note=progress.note,
+        settled=trio.lowlevel.checkpoint if ledger is None else partial(ledger.leave, ()),
+    )
+    async with opening as jobs:
+        yield jobs
 
 
 async def _flush(progress: Progress, signals: AsyncIterator[int], patience: float) -> None:

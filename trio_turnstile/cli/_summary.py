@@ -10,11 +10,11 @@ import attrs
 
 from trio_turnstile import ConcurrentError
 
+from ._durations import format_clock
 from ._exit_status import MOST_FAILURES, status_of_signal
 from ._inputs import InputError, describe_input_error
 from ._printable import printable
 from ._shell import ShellOperation
-from ._units import format_clock
 
 _LONGEST_NAME = 100
 
@@ -50,6 +50,8 @@ class Summary:
     """Whether the ledger could not be written."""
     seconds: float
     """How long the run took."""
+    left_running: int = 0
+    """How many have left a job running on the cluster."""
     succeeded: bool = False
     """Whether as many operations completed as were asked for; then failed ones do not count."""
 
@@ -82,9 +84,10 @@ class Summary:
             yield f"and {left} more {'error' if left == 1 else 'errors'}"
 
     def __str__(self) -> str:
-        cancelled = self.started - self.completed - self.failed
+        cancelled = self.started - self.completed - self.failed - self.left_running
         counts = f"{self.completed} completed, {self.failed} failed"
         counts += f", {cancelled} cancelled" if cancelled else ""
+        counts += f", {self.left_running} left running" if self.left_running else ""
         counts += f", {self.skipped} skipped" if self.skipped else ""
         if self.total is None:
             rest = "; not all inputs were read"

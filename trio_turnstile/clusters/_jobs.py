@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import enum
+import secrets
 import signal
+from collections.abc import Iterable
 from typing import ClassVar, Final, final
 
 import attrs
 
 from trio_turnstile._util import seconds, whole
+
+
+def new_token() -> str:
+    """Return a name for a new job, which nobody else has."""
+    return f"tt-{secrets.token_hex(8)}"
 
 
 @final
@@ -42,6 +49,10 @@ class JobState(enum.Enum):
         return self not in (JobState.PENDING, JobState.RUNNING)
 
 
+def _as_tuple(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(texts)  # type checkers cannot tell the argument of the class itself
+
+
 @final
 @attrs.frozen
 class JobSpec:
@@ -64,7 +75,7 @@ class JobSpec:
     seconds: float | None = attrs.field(
         default=None, kw_only=True, validator=seconds(positive=True, optional=True)
     )
-    options: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=tuple)
+    options: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=_as_tuple)
 
 
 @final
