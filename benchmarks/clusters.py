@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.clusters`` starts a Slurm, as root on Debian, with the script of the tests.
 All clients submit the same jobs to it at the same time: some that end in several ways, and some
-that run while the controller is stopped for 45 seconds and started again. A client that is not
+that run while the controller is stopped for 45 seconds (or ``OUTAGE``) and started again. A client that is not
 installed is left out: ``pip install psij-python submitit``.
 """
 
@@ -30,10 +30,9 @@ SLURM = Path(__file__).parents[1] / "tests" / "clusters" / "engines" / "slurm.sh
 STATUSES = (0, 3, 99, 143, 255)
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 ENDS = [f"exit {n}" for n in STATUSES] + [f"kill -{n.value} $$" for n in SIGNALS]
-THROUGH_OUTAGE = [f"sleep {70 + n}; exit {n % 4}" for n in range(20)]
-
-OUTAGE = 45.0
-PATIENCE = 300.0
+OUTAGE = int(os.environ.get("OUTAGE", "45"))
+PATIENCE = OUTAGE + 250
+THROUGH_OUTAGE = [f"sleep {OUTAGE + 25 + n}; exit {n % 4}" for n in range(20)]
 
 Told = list[str]
 """For each job ``exit N``, ``signal N``, ``completed``, ``failed`` or ``nothing``."""
