@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.clusters`` starts a Slurm, as root on Debian, with the script of the tests.
 All clients submit the same jobs to it at the same time: some that end in several ways, and some
-that run while the controller is stopped for 45 seconds (or ``OUTAGE``) and started again. A client that is not
-installed is left out: ``pip install psij-python submitit``.
+that run while the controller is stopped for 45 seconds, or ``OUTAGE``, and started again. A client
+that is not installed is left out: ``pip install psij-python submitit``.
 """
 
 from __future__ import annotations
