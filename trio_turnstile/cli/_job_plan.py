@@ -15,7 +15,7 @@ import attrs
 from ._columns import Columns, Input
 from ._rates import Rate, Size
 from ._template import Template
-from ._units import Duration
+from ._durations import Duration
 
 T = TypeVar("T")
 
