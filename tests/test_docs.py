@@ -24,6 +24,7 @@ from trio.testing import MockClock
 
 import trio_turnstile
 import trio_turnstile.clusters
+import trio_turnstile.integrations.control
 import trio_turnstile.integrations.opentelemetry
 import trio_turnstile.integrations.prometheus
 import trio_turnstile.integrations.rich
@@ -44,6 +45,7 @@ MODULES = [
     trio_turnstile.simulation,
     trio_turnstile.testing,
     trio_turnstile.integrations.rich,
+    trio_turnstile.integrations.control,
     trio_turnstile.integrations.statistics,
     trio_turnstile.integrations.prometheus,
     trio_turnstile.integrations.opentelemetry,

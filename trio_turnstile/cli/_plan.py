@@ -10,6 +10,7 @@ import attrs
 from trio_turnstile import Halt, Limiter, Phase
 
 from ._columns import Columns, Input
+from ._control_options import ControlOptions
 from ._durations import Duration, Multiple
 from ._inputs import Inputs
 from ._job_plan import JobPlan
@@ -28,6 +29,8 @@ from ._units import Goal
 class Plan:
     """What the user asks of a run."""
 
+    title: str
+    """What the run is called by those who look at several."""
     inputs: Inputs[Input]
     """What to run the commands for."""
     columns: Columns
@@ -65,6 +68,8 @@ class Plan:
     """When operations may start."""
     output: OutputOptions
     """How to print the outputs of operations."""
+    control: ControlOptions
+    """How the run can be reached while it goes on."""
     quiet: bool
     """Whether to show errors alone, and no progress."""
 
