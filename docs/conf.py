@@ -47,7 +47,8 @@ napoleon_google_docstring = napoleon_numpy_docstring = False  # see google_style
 nitpick_ignore_regex = [
     (
         "py:class",
-        r"(.*\.)?([A-Z](_co|_contra)?|On|Trigger|Sink|PhaseOptions|Fate|Path|RunLedger|ASGIApp)",
+        r"(.*\.)?([A-Z](_co|_contra)?|On|Trigger|Sink|PhaseOptions|Fate|Path|RunLedger|ASGIApp|Metric"
+        r"|MeterProvider|TracerProvider|TypeAliasForwardRef)",
     )
 ]
 
