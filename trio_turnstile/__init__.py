@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from ._engine.retrying import retry
     from ._engine.tracing import Settled, commit_token, commit_tokens
     from ._engine.verdicts import Divert, Fail, RetryIn, Stop, Verdict
-    from ._errors import Aborted, ConcurrentError, Overloaded, Saturated, parse_retry_after
+    from ._errors import (
+        Aborted,
+        ConcurrentError,
+        Overloaded,
+        Saturated,
+        TooWide,
+        parse_retry_after,
+    )
     from ._ledger.ledger import Ledger, open_ledger
     from ._ledger.reading import LedgerEntry, read_ledger
     from ._limiting.alarms import alarm, cpu_alarm, load_alarm, loop_lag_alarm, memory_alarm
@@ -43,6 +50,7 @@ if TYPE_CHECKING:
     )
     from ._limiting.history import History
     from ._limiting.limiter import Limiter
+    from ._limiting.portion import Portion
     from ._limiting.rate import RateLimiter
     from ._limiting.throttle import Throttle
     from ._limiting.turnstile import Turnstile, Watcher, open_turnstile
@@ -105,6 +113,7 @@ __all__ = [
     "Pipeline",
     "PipelineReport",
     "PipelineRun",
+    "Portion",
     "Processor",
     "Producer",
     "RateLimiter",
@@ -123,6 +132,7 @@ __all__ = [
     "StepReport",
     "Stop",
     "Throttle",
+    "TooWide",
     "Turnstile",
     "Verdict",
     "Watcher",
@@ -155,7 +165,7 @@ if not TYPE_CHECKING:  # pragma: no branch
     # to import than the limiters, which many programs use alone. Each of the two parts is loaded
     # at once, so that this page is the module of each name from the beginning.
     _LIMITERS = {
-        "._errors": "Aborted ConcurrentError Overloaded Saturated parse_retry_after",
+        "._errors": "Aborted ConcurrentError Overloaded Saturated TooWide parse_retry_after",
         "._limiting.alarms": "alarm cpu_alarm load_alarm loop_lag_alarm memory_alarm",
         "._limiting.events": (
             "Bound Decision Event LimiterClosed LimiterOpened LimiterStatistics Load Observer "
@@ -163,6 +173,7 @@ if not TYPE_CHECKING:  # pragma: no branch
         ),
         "._limiting.history": "History",
         "._limiting.limiter": "Limiter",
+        "._limiting.portion": "Portion",
         "._limiting.rate": "RateLimiter",
         "._limiting.throttle": "Throttle",
         "._limiting.turnstile": "Turnstile Watcher open_turnstile",

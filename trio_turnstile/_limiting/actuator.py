@@ -23,6 +23,7 @@ from .decisions import Decisions
 from .dispatcher import Action, Dispatcher
 from .events import Decision, LimiterClosed, Signal
 from .guarded import GuardedPolicy
+from .line import Line
 from .trio_runs import LastRun
 
 
@@ -34,21 +35,21 @@ class LimitActuator:
         "_assigned_in",
         "_controller",
         "_dispatcher",
+        "_line",
         "_listeners",
-        "_sack",
         "_trio_token",
         "closed",
         "decisions",
         "turned_away",
     )  # as `closed` is read for each token
 
-    def __init__(self, controller: LimitController, sack: trio.CapacityLimiter) -> None:
+    def __init__(self, controller: LimitController, line: Line) -> None:
         self.decisions = Decisions()
         self.closed = False
         self.turned_away: frozenset[object] = frozenset()
         """The borrowers that waited for a token when the limiter was closed."""
         self._controller = controller
-        self._sack = sack
+        self._line = line
         self._dispatcher: Dispatcher | None = None
         self._trio_token: trio.lowlevel.TrioToken | None = None
         self._assigned_in = LastRun()
@@ -68,7 +69,7 @@ class LimitActuator:
         self._check_thread("total_tokens")
         if isinstance(tokens, bool):
             raise TypeError("total_tokens must be an int or math.inf")
-        self._move(tokens)
+        self._move(tokens, tokens)
         now = -math.inf
         if trio.lowlevel.in_trio_run():
             self._assigned_in.has_changed(self, in_use=False)
@@ -109,9 +110,11 @@ class LimitActuator:
         # trio has no way to break the queue of a limiter, so an infinite limit empties it:
         # each waiter gets a token, finds that it was turned away, and gives the token back.
         # A borrower that was given a token before keeps it, even if it has not run since.
-        holders = self._sack.statistics().borrowers
-        self._move(math.inf)
-        self.turned_away = frozenset(self._sack.statistics().borrowers).difference(holders)
+        inner = self._line.inner
+        self._line.close(self.closed_error)
+        holders = inner.statistics().borrowers
+        self._move(math.inf, math.inf)
+        self.turned_away = frozenset(inner.statistics().borrowers).difference(holders)
         if isinstance(self._controller.policy, GuardedPolicy):
             self._controller.policy.retire()
         if self._dispatcher is not None:
@@ -151,7 +154,7 @@ class LimitActuator:
 
     def signal(self, signal: Signal, now: float) -> None:
         """Act on a signal."""
-        self._apply(self._controller.signal(signal, now, self._sack.borrowed_tokens))
+        self._apply(self._controller.signal(signal, now, self._line.borrowed))
 
     def pause(self, seconds: float | None, now: float) -> None:
         """Admit nobody for some seconds, or until `resume`."""
@@ -166,14 +169,13 @@ class LimitActuator:
         if self.closed:
             return math.inf
         if now >= self._controller.next_tick or self._controller.stale:
-            tokens = self._sack.statistics()
-            self._apply(self._controller.tick(now, tokens.borrowed_tokens, tokens.tasks_waiting))
+            self._apply(self._controller.tick(now, self._line.borrowed, self._line.waiting))
         return self._controller.next_tick
 
     # ---- inside ----
 
-    def _move(self, tokens: float) -> None:
-        self._sack.total_tokens = tokens
+    def _move(self, tokens: float, standing: float) -> None:
+        self._line.set_limit(tokens, standing)
         for tell in tuple(self._listeners):
             tell()
 
@@ -181,7 +183,7 @@ class LimitActuator:
         if decision is None or self.closed:
             return
         if decision.applied:
-            self._move(self._controller.limit)
+            self._move(self._controller.limit, self._controller.standing)
         self._record(decision)
 
     def _record(self, decision: Decision) -> None:
@@ -200,7 +202,6 @@ class LimitActuator:
 
     def _in_its_run(self) -> bool:
         if not trio.lowlevel.in_trio_run():
-            tokens = self._sack.statistics()
-            in_use = tokens.borrowed_tokens or tokens.tasks_waiting
+            in_use = self._line.borrowed or self._line.waiting
             return self._trio_token is None and not in_use
         return self._trio_token in (None, trio.lowlevel.current_trio_token())

@@ -40,6 +40,9 @@ _NONE: Mapping[str, object] = MappingProxyType({})
 _DERIVED = frozenset({"policy", "withheld"})
 """The bounds that do not count when it is asked where the policy would put the limit."""
 
+_PASSING = frozenset({"pause", "withheld"})
+"""The bounds that end by themselves."""
+
 POLICY_TICK = 0.1
 """Seconds between two calls of a policy's ``on_tick``."""
 
@@ -134,6 +137,11 @@ class LimitController:
         until = now + min(seconds, self.throttle.max_pause)
         heapq.heappush(self._withheld, until)
         return self._decide(Reason.WITHHELD, now, evidence={"until": until})
+
+    @property
+    def standing(self) -> float:
+        """What the limit is when pauses and withheld tokens have ended, in tokens."""
+        return min(b.tokens for name, b in self._bounds.items() if name not in _PASSING)
 
     @property
     def withheld(self) -> int:

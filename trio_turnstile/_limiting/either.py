@@ -18,6 +18,7 @@ from trio_turnstile._util import check_whole
 
 from .actuator import LimitActuator
 from .limiter import Limiter
+from .line import Line
 from .throttle import Throttle
 
 AnyLimiter: TypeAlias = Limiter | trio.CapacityLimiter
@@ -68,7 +69,10 @@ class Tokens:
     """Give back the token of a call that ended with an error; a policy may learn from it."""
     release_cancelled: Callable[[object], None]
     """Give back the token of a call that was cancelled; a policy learns nothing from it."""
+    wait_free: Callable[[object], Awaitable[None]]
+    """Wait in turn until a token is free, without keeping it."""
     _inner: trio.CapacityLimiter
+    _line: Line | None = None
     _actuator: LimitActuator | None = None
 
     @property
@@ -91,17 +95,7 @@ class Tokens:
     @property
     def total_tokens(self) -> float:
         """The limit; infinite once a `Limiter` is closed."""
-        return self._inner.total_tokens
-
-    @enable_ki_protection
-    async def wait_free(self, borrower: object) -> None:
-        """Wait in turn until a token is free, without keeping it.
-
-        The wait is not a call, so a policy must not learn from it: the token comes from
-        the inner limiter. Returns at once when a `Limiter` is closed.
-        """
-        await self._inner.acquire_on_behalf_of(borrower)
-        self.release(borrower)
+        return self._inner.total_tokens if self._line is None else self._line.limit
 
 
 def tokens_of(limiter: AnyLimiter) -> Tokens:
@@ -121,10 +115,18 @@ def tokens_of(limiter: AnyLimiter) -> Tokens:
             sack.release,
             sack.release_after,
             sack.release_cancelled,
+            sack.wait_free,
             sack.inner,
+            sack.line,
             limiter._actuator,
         )
     release = limiter.release_on_behalf_of
+
+    @enable_ki_protection
+    async def wait_free(borrower: object) -> None:
+        await limiter.acquire_on_behalf_of(borrower)
+        release(borrower)
+
     return Tokens(
         limiter,
         limiter.acquire_on_behalf_of_nowait,
@@ -132,5 +134,6 @@ def tokens_of(limiter: AnyLimiter) -> Tokens:
         release,
         lambda borrower, _: release(borrower),
         release,
+        wait_free,
         limiter,
     )

@@ -23,6 +23,8 @@ from .controller import LimitController
 from .events import Decision, LimiterStatistics, Load, Signal
 from .feedback import Feedback
 from .guarded import GuardedPolicy
+from .line import Claim, Line
+from .portion import Portion
 from .sack import Sack
 from .sampling import OVERLOAD, Sampler
 from .state import statistics_of
@@ -64,7 +66,15 @@ class Limiter:
         ``throttle.min``, or the policy belongs to another limiter.
     """
 
-    __slots__ = ("__weakref__", "_actuator", "_controller", "_inner", "_max_waiting", "_sack")
+    __slots__ = (
+        "__weakref__",
+        "_actuator",
+        "_controller",
+        "_inner",
+        "_line",
+        "_max_waiting",
+        "_sack",
+    )
 
     def __init__(
         self,
@@ -85,16 +95,17 @@ class Limiter:
         self.throttle = throttle
         self.max_waiting = max_waiting
         self._inner = trio.CapacityLimiter(self._controller.limit)
-        self._actuator = LimitActuator(self._controller, self._inner)
+        self._line = Line(self._inner, self._controller)
+        self._actuator = LimitActuator(self._controller, self._line)
         sampler = None if guarded is None else Sampler(guarded)
-        self._sack = Sack(self._inner, self._actuator, sampler, Feedback(name, overload))
+        self._sack = Sack(self._line, self._actuator, sampler, Feedback(name, overload))
 
     def __repr__(self) -> str:
         state = " closed" if self._actuator.closed else ""
         return (
             f"<trio_turnstile.Limiter {self.name!r}{state}, "
             f"{self.borrowed_tokens}/{self.total_tokens} "
-            f"with {self._inner.statistics().tasks_waiting} waiting>"
+            f"with {self._line.waiting} waiting>"
         )
 
     # ---- what it is ----
@@ -151,20 +162,20 @@ class Limiter:
     @property
     def borrowed_tokens(self) -> int:
         """How many tokens are borrowed."""
-        return self._inner.borrowed_tokens
+        return self._line.borrowed
 
     @property
     def available_tokens(self) -> float:
         """How many tokens are free; negative just after the limit was lowered."""
-        return self._controller.limit - self._inner.borrowed_tokens
+        return self._controller.limit - self._line.borrowed
 
     def statistics(self) -> LimiterStatistics:
         """Return the state of the limiter at this moment."""
-        return statistics_of(self._controller, self._inner, self._actuator.closed)
+        return statistics_of(self._controller, self._line, self._actuator.closed)
 
     def load(self) -> Load:
         """Return how busy the limiter is, at a cost that does not grow with its tokens."""
-        return Load(self._controller.limit, self._inner.borrowed_tokens, self._sack.waiting)
+        return Load(self._controller.limit, self._line.borrowed, self._sack.waiting)
 
     # ---- tokens, as trio has them ----
 
@@ -203,6 +214,10 @@ class Limiter:
             self._sack.shed(self._max_waiting)
         await self._sack.acquire(borrower)
 
+    def _shed(self, claim: Claim) -> None:
+        if self._max_waiting is not None:
+            self._sack.shed(self._max_waiting, claim.width)
+
     @enable_ki_protection
     def release(self) -> None:
         """Give back the current task's token.
@@ -232,6 +247,21 @@ class Limiter:
             self._sack.release(current_task())
         else:
             self._sack.release_after(current_task(), exc_value)
+
+    def tokens(self, number: int) -> Portion:
+        """Return a way to take so many tokens at a time: ``async with limiter.tokens(4)``.
+
+        They are taken together, in turn. Nobody who comes later overtakes a request for many
+        tokens, and free tokens are kept for it while it is the first in the line.
+
+        Args:
+          number: how many tokens, 1 or more.
+
+        Raises:
+          TypeError, ValueError: if ``number`` is no whole number of 1 or more.
+        """
+        check_whole("number", number, 1)
+        return Portion(self._sack, Claim(number), self._shed)
 
     async def wait_idle(self) -> None:
         """Wait until nobody holds a token.

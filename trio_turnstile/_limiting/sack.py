@@ -1,9 +1,10 @@
 """`Sack`: the tokens of one limiter, borrowed and given back.
 
 trio's own word: "You can think of a CapacityLimiter as a sack" of tokens. Tokens, queue and
-fairness are trio's. Here is what comes around them: a closed limiter turns everybody away, and
-a policy learns from the calls. Whatever is wrong with the error that a call ended with, with
-the policy or with the hint of a service, the token is given back.
+fairness are trio's, and those of a `Line` for who takes several at a time. Here is what comes
+around them: a closed limiter turns everybody away, and a policy learns from the calls. Whatever
+is wrong with the error that a call ended with, with the policy or with the hint of a service, the
+token is given back.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from trio_turnstile.limits import Outcome
 
 from .actuator import LimitActuator
 from .feedback import Feedback
+from .line import ONE, Claim, Line
 from .sampling import Sampler
 from .trio_runs import LastRun, check_borrowers
 
@@ -27,28 +29,41 @@ class Sack:
     """The tokens of one limiter; a borrower is any hashable object.
 
     Args:
-      inner: the tokens.
+      line: the tokens.
       actuator: knows whether the limiter is closed, and withholds tokens.
       sampler: reports calls to a policy, if there is one.
       feedback: judges the errors of calls.
     """
 
-    __slots__ = ("_actuator", "_feedback", "_idle", "_run", "_sampler", "inner", "waiting")
+    __slots__ = (
+        "_actuator",
+        "_feedback",
+        "_idle",
+        "_run",
+        "_sampler",
+        "_watched",
+        "inner",
+        "line",
+        "waiting",
+    )
 
     def __init__(
         self,
-        inner: trio.CapacityLimiter,
+        line: Line,
         actuator: LimitActuator,
         sampler: Sampler | None,
         feedback: Feedback,
     ) -> None:
-        self.inner = inner
+        self.line = line
+        self.inner = line.inner
         self.waiting: int = 0
         """How many tasks wait for a token, or were given one and have not run since."""
         self._actuator = actuator
         self._sampler = sampler
         self._feedback = feedback
         self._idle: trio.Event | None = None
+        self._watched = False
+        """Whether somebody wants to know of each token that is given back."""
         self._run = LastRun()
 
     @enable_ki_protection
@@ -61,7 +76,7 @@ class Sack:
         except RuntimeError as error:
             raise self._named(error) from None
         if self._sampler is not None and self._sampler.wants():
-            self._sampler.start(borrower, trio.current_time(), self.inner.borrowed_tokens)
+            self._sampler.start(borrower, trio.current_time(), self.line.borrowed)
 
     @enable_ki_protection
     async def acquire(self, borrower: object) -> None:
@@ -73,21 +88,74 @@ class Sack:
             if self.inner.available_tokens > 0:
                 await self.inner.acquire_on_behalf_of(borrower)
             else:
-                await self._wait(borrower)
+                await self._wait(borrower, ONE)
         except RuntimeError as error:
             raise self._named(error) from None
         if borrower in self._actuator.turned_away:
             self._give_back(borrower)
             raise self._actuator.closed_error()
         if self._sampler is not None and self._sampler.wants():
-            self._sampler.start(borrower, trio.current_time(), self.inner.borrowed_tokens)
+            self._sampler.start(borrower, trio.current_time(), self.line.borrowed)
 
-    async def _wait(self, borrower: object) -> None:
+    @enable_ki_protection
+    def take_nowait(self, borrower: object, claim: Claim) -> None:
+        """Borrow several tokens, or one of a shared limiter; or raise `trio.WouldBlock`."""
+        if self._actuator.closed:
+            raise self._actuator.closed_error()
+        try:
+            self.line.take_nowait(borrower, claim)
+        except RuntimeError as error:
+            raise self._named(error) from None
+        self._watched = True
+        if self._sampler is not None and self._sampler.wants():
+            self._sampler.start(borrower, trio.current_time(), self.line.borrowed)
+
+    @enable_ki_protection
+    async def take(self, borrower: object, claim: Claim) -> None:
+        """Borrow several tokens, or one of a shared limiter, waiting in turn."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            self.take_nowait(borrower, claim)
+        except trio.WouldBlock:
+            await self._take_in_turn(borrower, claim)
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _take_in_turn(self, borrower: object, claim: Claim) -> None:
+        try:
+            await self._wait(borrower, claim)
+        except RuntimeError as error:
+            raise self._named(error) from None
+        if self._sampler is not None and self._sampler.wants():
+            self._sampler.start(borrower, trio.current_time(), self.line.borrowed)
+
+    @enable_ki_protection
+    async def wait_free(self, borrower: object) -> None:
+        """Wait in turn until a token is free, without keeping it.
+
+        The wait is not a call, so a policy must not learn from it. Returns at once when the
+        limiter is closed.
+        """
+        if not len(self.line.order):
+            await self.inner.acquire_on_behalf_of(borrower)
+        else:
+            self._watched = True
+            try:
+                await self.line.wait(borrower, ONE)
+            except trio.ClosedResourceError:
+                return
+        self.release(borrower)
+
+    async def _wait(self, borrower: object, claim: Claim) -> None:
         self.check_run()
         # Counted, as trio tells the length of its queue only together with a copy of the borrowers.
         self.waiting += 1
         try:
-            await self.inner.acquire_on_behalf_of(borrower)
+            if claim is ONE and not len(self.line.order):
+                await self.inner.acquire_on_behalf_of(borrower)
+            else:
+                self._watched = True
+                await self.line.wait(borrower, claim)
         finally:
             self.waiting -= 1
 
@@ -111,13 +179,13 @@ class Sack:
         """Give back the token of a call that was cancelled: a policy learns nothing."""
         self._release_with(borrower, Outcome.IGNORED)
 
-    def shed(self, max_waiting: int) -> None:
-        """Raise `Saturated` if so many wait already."""
+    def shed(self, max_waiting: int, tokens: int = 1) -> None:
+        """Raise `Saturated` if so many wait already, and so many tokens are not free."""
         # Nobody waits while a token is free, so the queue need not be counted then.
-        if self.inner.available_tokens <= 0:
-            waiting = self.inner.statistics().tasks_waiting
+        if self.inner.available_tokens < tokens:
+            waiting = self.line.waiting
             if waiting >= max_waiting:
-                raise Saturated(self._actuator.name, waiting, self.inner.total_tokens)
+                raise Saturated(self._actuator.name, waiting, self.line.limit)
 
     async def wait_idle(self) -> None:
         """Wait until nobody holds a token."""
@@ -126,6 +194,7 @@ class Sack:
             return
         if self._idle is None:
             self._idle = trio.Event()
+            self._watched = True
         await self._idle.wait()
 
     def check_run(self) -> None:
@@ -149,9 +218,15 @@ class Sack:
 
     def _give_back(self, borrower: object) -> None:
         self.inner.release_on_behalf_of(borrower)
+        if self._watched:
+            self._note_return(borrower)
+
+    def _note_return(self, borrower: object) -> None:
+        self.line.gave_back(borrower)
         if self._idle is not None and not self.inner.borrowed_tokens:
             self._idle.set()
             self._idle = None
+        self._watched = self._idle is not None or self.line.in_use
 
     def _named(self, error: RuntimeError) -> RuntimeError:
         return RuntimeError(
