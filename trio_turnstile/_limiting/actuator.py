@@ -20,7 +20,7 @@ from trio.lowlevel import enable_ki_protection
 
 from .controller import LimitController
 from .decisions import Decisions
-from .dispatcher import Action, Dispatcher
+from .dispatcher import Action, Dispatcher, Member
 from .events import Decision, LimiterClosed, Signal
 from .guarded import GuardedPolicy
 from .line import Line
@@ -74,7 +74,7 @@ class LimitActuator:
         if trio.lowlevel.in_trio_run():
             self._assigned_in.has_changed(self, in_use=False)
             now = trio.current_time()
-        self._record(self._controller.assign(tokens, now))
+        self.note(self._controller.assign(tokens, now))
 
     def withhold(self, seconds: float) -> None:
         """Take one token out of use for some seconds, before a refused call gives it back."""
@@ -125,6 +125,11 @@ class LimitActuator:
         """Return the error to raise when the limiter is closed."""
         return trio.ClosedResourceError(f"limiter {self._controller.name!r} is closed")
 
+    def wake_with(self, member: Member) -> None:
+        """Have the throttle task visit what belongs to this limiter, if it is in a turnstile."""
+        if self._dispatcher is not None:
+            self._dispatcher.wake(member)
+
     @contextmanager
     def telling(self, listener: Callable[[], object]) -> Iterator[None]:
         """Have ``listener`` called when the limit has moved, while the block runs."""
@@ -163,6 +168,7 @@ class LimitActuator:
     def resume(self, now: float) -> None:
         """End a pause."""
         self._apply(self._controller.resume(now))
+        self._line.resume()
 
     def tick(self, now: float) -> float:
         """Let time pass; return when to call again, on trio's clock."""
@@ -184,9 +190,10 @@ class LimitActuator:
             return
         if decision.applied:
             self._move(self._controller.limit, self._controller.standing)
-        self._record(decision)
+        self.note(decision)
 
-    def _record(self, decision: Decision) -> None:
+    def note(self, decision: Decision) -> None:
+        """Keep a decision, and tell the observers of it."""
         self.decisions.add(decision)
         if self._dispatcher is not None:
             self._dispatcher.notify(decision)

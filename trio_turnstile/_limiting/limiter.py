@@ -19,11 +19,12 @@ from trio_turnstile._util import check_instance, check_seconds, check_whole
 from trio_turnstile.limits import LimitPolicy
 
 from .actuator import LimitActuator
+from .claims import Claim
 from .controller import LimitController
 from .events import Decision, LimiterStatistics, Load, Signal
 from .feedback import Feedback
 from .guarded import GuardedPolicy
-from .line import Claim, Line
+from .line import Line
 from .portion import Portion
 from .sack import Sack
 from .sampling import OVERLOAD, Sampler
@@ -72,7 +73,6 @@ class Limiter:
         "_controller",
         "_inner",
         "_line",
-        "_max_waiting",
         "_sack",
     )
 
@@ -93,12 +93,12 @@ class Limiter:
         guarded = None if policy is None else GuardedPolicy(policy, name)
         self._controller = LimitController(name, ceiling, Throttle(min=0), guarded, enforce)
         self.throttle = throttle
-        self.max_waiting = max_waiting
         self._inner = trio.CapacityLimiter(self._controller.limit)
         self._line = Line(self._inner, self._controller)
         self._actuator = LimitActuator(self._controller, self._line)
         sampler = None if guarded is None else Sampler(guarded)
         self._sack = Sack(self._line, self._actuator, sampler, Feedback(name, overload))
+        self.max_waiting = max_waiting
 
     def __repr__(self) -> str:
         state = " closed" if self._actuator.closed else ""
@@ -143,13 +143,13 @@ class Limiter:
     @property
     def max_waiting(self) -> int | None:
         """How many tasks may wait; ``None`` for any number. Assign to change it."""
-        return self._max_waiting
+        return self._sack.max_waiting
 
     @max_waiting.setter
     def max_waiting(self, max_waiting: int | None) -> None:
         if max_waiting is not None:
             check_whole("max_waiting", max_waiting, 0)
-        self._max_waiting = max_waiting
+        self._sack.max_waiting = max_waiting
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -210,13 +210,9 @@ class Limiter:
     @enable_ki_protection
     async def acquire_on_behalf_of(self, borrower: object) -> None:
         """Borrow a token for ``borrower``, any hashable object, as `acquire` does."""
-        if self._max_waiting is not None:
-            self._sack.shed(self._max_waiting)
+        if self._sack.max_waiting is not None:
+            self._sack.shed(self._sack.max_waiting, 1)
         await self._sack.acquire(borrower)
-
-    def _shed(self, claim: Claim) -> None:
-        if self._max_waiting is not None:
-            self._sack.shed(self._max_waiting, claim.width)
 
     @enable_ki_protection
     def release(self) -> None:
@@ -261,7 +257,7 @@ class Limiter:
           TypeError, ValueError: if ``number`` is no whole number of 1 or more.
         """
         check_whole("number", number, 1)
-        return Portion(self._sack, Claim(number), self._shed)
+        return Portion(self._sack, Claim(number))
 
     async def wait_idle(self) -> None:
         """Wait until nobody holds a token.

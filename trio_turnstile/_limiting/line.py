@@ -19,88 +19,16 @@ trio's total. An operation costs no more for a wide claim than for a narrow one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
-from typing import Protocol, final
+from collections.abc import Callable, Iterable
+from typing import final
 
-import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._errors import TooWide
 
+from .claims import Claim, Order, Request
 from .controller import LimitController
-
-
-@final
-@attrs.frozen(eq=False)
-class Claim:
-    """What somebody asks of a limiter."""
-
-    width: int = 1
-    """How many tokens."""
-    key: Hashable = None
-    """On whose account, if the limiter is shared by keys."""
-    priority: int = 0
-    """Higher ones come first, if the limiter is shared by keys."""
-
-
-ONE = Claim()
-"""What a caller asks who says nothing else."""
-
-
-@final
-class Request:
-    """A claim that waits."""
-
-    __slots__ = ("arrived", "borrower", "claim", "error", "task")
-
-    def __init__(self, borrower: object, claim: Claim) -> None:
-        self.borrower = borrower
-        self.claim = claim
-        self.task = trio.lowlevel.current_task()
-        self.arrived = trio.current_time()
-        self.error: Exception | None = None
-        """What to tell the waiter in place of giving it tokens."""
-
-
-class Order(Protocol):
-    """Who waits, whose turn it is, and who has tokens."""
-
-    def __len__(self) -> int:
-        """Return how many wait."""
-        ...
-
-    def check(self, claim: Claim) -> None:
-        """Raise `TooWide` if the claim could not be met, however many tokens are free."""
-        ...
-
-    def may_pass(self, claim: Claim) -> bool:
-        """Tell whether a newcomer need not wait for anything but tokens."""
-        ...
-
-    def add(self, request: Request) -> None:
-        """Let a request wait."""
-        ...
-
-    def discard(self, request: Request) -> None:
-        """Remove a request that waits no more."""
-        ...
-
-    def first(self) -> Request | None:
-        """Return the request whose turn it is, if any could be served now."""
-        ...
-
-    def waiting(self) -> Iterable[Request]:
-        """Return those who wait."""
-        ...
-
-    def took(self, borrower: object, claim: Claim) -> None:
-        """Note that a borrower has tokens."""
-        ...
-
-    def gave(self, borrower: object) -> None:
-        """Note that a borrower has given its tokens back."""
-        ...
 
 
 @final
@@ -112,7 +40,8 @@ class FirstCome:
     def __init__(self) -> None:
         self._queue: dict[Request, None] = {}
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
         return len(self._queue)
 
     def check(self, claim: Claim) -> None:
@@ -136,8 +65,14 @@ class FirstCome:
     def took(self, borrower: object, claim: Claim) -> None:
         """Nothing: who has tokens changes no turn."""
 
-    def gave(self, borrower: object) -> None:
+    def gave(self, borrower: object, width: int) -> None:
         """Nothing, either."""
+
+    def withhold(self, borrower: object, seconds: float) -> bool:
+        return False
+
+    def resume(self) -> None:
+        """Nothing: there is no other limit than the limiter's."""
 
 
 @final
@@ -182,12 +117,12 @@ class Line:
     @property
     def waiting(self) -> int:
         """How many wait, here and in trio's queue."""
-        return self.inner.statistics().tasks_waiting + len(self.order)
+        return self.inner.statistics().tasks_waiting + self.order.size
 
     @property
     def in_use(self) -> bool:
         """Whether anybody waits here, or has several tokens."""
-        return bool(self._widths or len(self.order))
+        return bool(self._widths or self.order.size)
 
     @enable_ki_protection
     def take_nowait(self, borrower: object, claim: Claim) -> None:
@@ -195,11 +130,15 @@ class Line:
         width = claim.width
         if width > 1:
             self._check_width(width)
-        self.order.check(claim)
-        if not self.order.may_pass(claim) or width > self.inner.available_tokens:
+            self.order.check(claim)
+            if width > self.inner.available_tokens:
+                raise trio.WouldBlock
+        if not self.order.may_pass(claim):
             raise trio.WouldBlock
         self.inner.acquire_on_behalf_of_nowait(borrower)
-        self._took(borrower, claim)
+        if width > 1:
+            self._widen(borrower, width)
+        self.order.took(borrower, claim)
 
     @enable_ki_protection
     async def wait(self, borrower: object, claim: Claim) -> None:
@@ -223,10 +162,10 @@ class Line:
     @enable_ki_protection
     def gave_back(self, borrower: object) -> None:
         """Note that a borrower has given its token back to trio's limiter."""
-        width = self._widths.pop(borrower, 1)
+        width = self._widths.pop(borrower, 1) if self._widths else 1
         self._beyond -= width - 1
-        self.order.gave(borrower)
-        if width > 1 or len(self.order):
+        self.order.gave(borrower, width)
+        if width > 1 or self.order.size:
             self.settle()
 
     @enable_ki_protection
@@ -244,10 +183,19 @@ class Line:
         trio.CapacityLimiter(tokens)  # raises what an assignment raises
         self.limit, self._standing = tokens, standing
         for request in tuple(self._wide):
-            try:
-                self._check_width(request.claim.width)
-            except TooWide as error:
-                self._send_away(request, error)
+            self._check(request)
+        self.settle()
+
+    def resume(self) -> None:
+        """Use again what the order has withheld."""
+        self.order.resume()
+        self.settle()
+
+    @enable_ki_protection
+    def check_again(self) -> None:
+        """Tell those whose claims have become too wide for a limit that the order knows of."""
+        for request in tuple(self._wide):
+            self._check(request)
         self.settle()
 
     def close(self, error: Callable[[], Exception]) -> None:
@@ -281,15 +229,16 @@ class Line:
         except RuntimeError as error:  # it got a token meanwhile, in another task
             request.error = error
         else:
-            self._took(request.borrower, request.claim)
+            if request.claim.width > 1:
+                self._widen(request.borrower, request.claim.width)
+            self.order.took(request.borrower, request.claim)
         trio.lowlevel.reschedule(request.task)
 
-    def _took(self, borrower: object, claim: Claim) -> None:
-        if claim.width > 1:
-            self._widths[borrower] = claim.width
-            self._beyond += claim.width - 1
-            self.inner.total_tokens = max(self.limit - self._beyond, 0)
-        self.order.took(borrower, claim)
+    def _widen(self, borrower: object, width: int) -> None:
+        """Give a borrower more tokens than its first."""
+        self._widths[borrower] = width
+        self._beyond += width - 1
+        self.inner.total_tokens = max(self.limit - self._beyond, 0)
 
     def _dismiss(self, request: Request) -> None:
         self.order.discard(request)
@@ -299,6 +248,13 @@ class Line:
         self._dismiss(request)
         request.error = error
         trio.lowlevel.reschedule(request.task)
+
+    def _check(self, request: Request) -> None:
+        try:
+            self._check_width(request.claim.width)
+            self.order.check(request.claim)
+        except TooWide as error:
+            self._send_away(request, error)
 
     def _check_width(self, width: int) -> None:
         # At a limit of 0 nobody is served: that is a pause, whatever brought it about.

@@ -9,6 +9,7 @@ token is given back.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import final
 
 import trio
@@ -18,9 +19,10 @@ from trio_turnstile._errors import Saturated
 from trio_turnstile.limits import Outcome
 
 from .actuator import LimitActuator
+from .claims import ONE, Claim, Order
 from .feedback import Feedback
-from .line import ONE, Claim, Line
-from .sampling import Sampler
+from .line import Line
+from .sampling import AnySampler
 from .trio_runs import LastRun, check_borrowers
 
 
@@ -39,11 +41,13 @@ class Sack:
         "_actuator",
         "_feedback",
         "_idle",
+        "_is_shared",
         "_run",
         "_sampler",
         "_watched",
         "inner",
         "line",
+        "max_waiting",
         "waiting",
     )
 
@@ -51,17 +55,20 @@ class Sack:
         self,
         line: Line,
         actuator: LimitActuator,
-        sampler: Sampler | None,
+        sampler: AnySampler | None,
         feedback: Feedback,
     ) -> None:
         self.line = line
         self.inner = line.inner
         self.waiting: int = 0
         """How many tasks wait for a token, or were given one and have not run since."""
+        self.max_waiting: int | None = None
+        """How many tasks may wait, of those who ask `shed`; ``None`` for any number."""
         self._actuator = actuator
         self._sampler = sampler
         self._feedback = feedback
         self._idle: trio.Event | None = None
+        self._is_shared = False
         self._watched = False
         """Whether somebody wants to know of each token that is given back."""
         self._run = LastRun()
@@ -110,18 +117,8 @@ class Sack:
         if self._sampler is not None and self._sampler.wants():
             self._sampler.start(borrower, trio.current_time(), self.line.borrowed)
 
-    @enable_ki_protection
-    async def take(self, borrower: object, claim: Claim) -> None:
-        """Borrow several tokens, or one of a shared limiter, waiting in turn."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        try:
-            self.take_nowait(borrower, claim)
-        except trio.WouldBlock:
-            await self._take_in_turn(borrower, claim)
-        else:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-
-    async def _take_in_turn(self, borrower: object, claim: Claim) -> None:
+    async def queue(self, borrower: object, claim: Claim) -> None:
+        """Wait in turn for what could not be had at once."""
         try:
             await self._wait(borrower, claim)
         except RuntimeError as error:
@@ -130,13 +127,24 @@ class Sack:
             self._sampler.start(borrower, trio.current_time(), self.line.borrowed)
 
     @enable_ki_protection
+    async def take(self, borrower: object, claim: Claim) -> None:
+        """Borrow several tokens, or one of a shared limiter, waiting in turn."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            self.take_nowait(borrower, claim)
+        except trio.WouldBlock:
+            await self.queue(borrower, claim)
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    @enable_ki_protection
     async def wait_free(self, borrower: object) -> None:
         """Wait in turn until a token is free, without keeping it.
 
         The wait is not a call, so a policy must not learn from it. Returns at once when the
         limiter is closed.
         """
-        if not len(self.line.order):
+        if not self.line.order.size:
             await self.inner.acquire_on_behalf_of(borrower)
         else:
             self._watched = True
@@ -151,7 +159,7 @@ class Sack:
         # Counted, as trio tells the length of its queue only together with a copy of the borrowers.
         self.waiting += 1
         try:
-            if claim is ONE and not len(self.line.order):
+            if claim is ONE and not self.line.order.size:
                 await self.inner.acquire_on_behalf_of(borrower)
             else:
                 self._watched = True
@@ -170,7 +178,7 @@ class Sack:
     def release_after(self, borrower: object, error: BaseException) -> None:
         """Give back the token of a call that ended with ``error``, or withhold it."""
         outcome, wait = self._feedback.judge(error)
-        if wait is not None:
+        if wait is not None and not self.line.order.withhold(borrower, wait):
             self._actuator.withhold(wait)
         self._release_with(borrower, outcome)
 
@@ -179,7 +187,16 @@ class Sack:
         """Give back the token of a call that was cancelled: a policy learns nothing."""
         self._release_with(borrower, Outcome.IGNORED)
 
-    def shed(self, max_waiting: int, tokens: int = 1) -> None:
+    def share(
+        self, order: Order, sampler: Callable[[AnySampler | None], AnySampler] | None
+    ) -> None:
+        """Have turns decided by another order, before anybody has used the tokens."""
+        self.line.order = order
+        if sampler is not None:
+            self._sampler = sampler(self._sampler)
+        self._watched = self._is_shared = True
+
+    def shed(self, max_waiting: int, tokens: int) -> None:
         """Raise `Saturated` if so many wait already, and so many tokens are not free."""
         # Nobody waits while a token is free, so the queue need not be counted then.
         if self.inner.available_tokens < tokens:
@@ -212,7 +229,7 @@ class Sack:
         if self._sampler is not None and borrower in self._sampler.calls:
             self._learn(self._sampler, borrower, outcome)
 
-    def _learn(self, sampler: Sampler, borrower: object, outcome: Outcome) -> None:
+    def _learn(self, sampler: AnySampler, borrower: object, outcome: Outcome) -> None:
         sampler.finish(borrower, trio.current_time(), outcome)
         self._actuator.wake_if_stale()
 
@@ -226,7 +243,8 @@ class Sack:
         if self._idle is not None and not self.inner.borrowed_tokens:
             self._idle.set()
             self._idle = None
-        self._watched = self._idle is not None or self.line.in_use
+        if not self._is_shared:
+            self._watched = self._idle is not None or self.line.in_use
 
     def _named(self, error: RuntimeError) -> RuntimeError:
         return RuntimeError(

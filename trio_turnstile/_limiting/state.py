@@ -15,7 +15,7 @@ def statistics_of(controller: LimitController, line: Line, closed: bool) -> Limi
         borrowed_tokens=line.borrowed,
         total_tokens=controller.limit,
         borrowers=list(tokens.borrowers),
-        tasks_waiting=tokens.tasks_waiting + len(line.order),
+        tasks_waiting=tokens.tasks_waiting + line.order.size,
         cap=controller.cap,
         ceiling=controller.ceiling,
         minimum=controller.throttle.min,

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from types import MappingProxyType
-from typing import TypeAlias, final
+from typing import TypeAlias, TypedDict, Unpack, final
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -29,9 +29,20 @@ from .history import History
 from .limiter import Limiter
 from .names import Names
 from .sampling import OVERLOAD
+from .shared import SharedLimiter
 from .throttle import Throttle
 
 _LOG = logging.getLogger("trio_turnstile.turnstile")
+
+
+class LimiterOptions(TypedDict, total=False):
+    """The options of a limiter, as `Turnstile.shared` passes them on."""
+
+    throttle: Throttle
+    policy: LimitPolicy | None
+    enforce: bool
+    overload: On
+    max_waiting: int | None
 
 
 @final
@@ -90,6 +101,27 @@ class Turnstile:
                 overload=overload,
                 max_waiting=max_waiting,
             )
+        )
+
+    def shared(
+        self,
+        name: str,
+        total: float,
+        *,
+        each: int | Callable[[Hashable], float] | None = None,
+        weight: Callable[[Hashable], float] | None = None,
+        every: float = 0,
+        ageing: float = 60.0,
+        adapt: Callable[[Hashable], LimitPolicy] | None = None,
+        **options: Unpack[LimiterOptions],
+    ) -> SharedLimiter:
+        """Make a limiter in this turnstile whose tokens are shared by keys, such as hosts.
+
+        For the arguments see `SharedLimiter`.
+        """
+        limiter = self.limiter(name, total, **options)
+        return SharedLimiter(
+            limiter, each=each, weight=weight, every=every, ageing=ageing, adapt=adapt
         )
 
     @enable_ki_protection
