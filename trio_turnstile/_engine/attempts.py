@@ -15,7 +15,7 @@ from typing import Generic, TypeAlias, TypeVar, final
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from trio_turnstile._errors import ConcurrentError, cause_of
+from trio_turnstile._errors import ConcurrentError, TooWide, cause_of
 from trio_turnstile._limiting.either import Tokens
 from trio_turnstile._limiting.rate import RateLimiter
 from trio_turnstile._texts import shown_error
@@ -113,7 +113,11 @@ class Attempts(Generic[T]):
                 verdict = self.judge(failed)
                 if not isinstance(verdict, RetryIn):
                     return await self.give_up(failed, verdict)
-                await self.back_off(verdict, slot)
+                try:
+                    await self.back_off(verdict, slot)
+                except TooWide as raised:
+                    error = raised
+                    continue
                 try:
                     return await attempt(item, slot)
                 except Exception as raised:

@@ -23,7 +23,7 @@ from typing import Generic, TypeVar, final
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
-from trio_turnstile._errors import describe, part_cancellation
+from trio_turnstile._errors import TooWide, describe, part_cancellation
 from trio_turnstile._limiting.either import Tokens
 from trio_turnstile._limiting.rate import RateLimiter
 from trio_turnstile._util import stray
@@ -31,6 +31,7 @@ from trio_turnstile._util import stray
 from .buffer import failure_of
 from .counts import Counts, Fate
 from .crew import Crew
+from .gate import Gate, Refuse
 from .handler import Books, Handler
 from .run_state import RunState
 from .slot import Slot
@@ -41,6 +42,10 @@ from .window import Window
 T = TypeVar("T")
 
 _CANCELLED = Fate.CANCELLED
+
+
+def _has_token(task: object) -> None:
+    """Take the token that the item was let in with: it is there."""
 
 
 @final
@@ -58,6 +63,8 @@ class WorkerPool(Generic[T]):
       books: where to book how items end, if not in ``counts``.
       turn: for how many seconds a worker goes on that need not wait for anything.
       admits_in_turn: whether no item is received while another one is being admitted.
+      gate: where an item takes its tokens, if not one of ``tokens``.
+      refuse: ends an item that cannot have what it asks for at the gate.
     """
 
     def __init__(
@@ -73,6 +80,8 @@ class WorkerPool(Generic[T]):
         books: Books[T] | None = None,
         turn: float = 0.0,
         admits_in_turn: bool = False,
+        gate: Gate | None = None,
+        refuse: Refuse | None = None,
     ) -> None:
         self._source = source
         self._handler = handler
@@ -89,6 +98,11 @@ class WorkerPool(Generic[T]):
         keeps_tokens = handler.admit is None and handler.leave is None
         self._crew = Crew(tokens, window, reads_ahead=source.reads_ahead, may_claim=keeps_tokens)
         self._source_has_failed = False
+        self._gate = gate
+        self._refuse = refuse
+        self._is_held_up = False
+        if gate is not None:
+            gate.tell(self._room_has_changed)
 
     @enable_ki_protection
     async def run(self) -> None:
@@ -142,6 +156,8 @@ class WorkerPool(Generic[T]):
             admit = partial(self._admit_in_turn, admit)
         follow, leave = handler.follow, handler.leave
         acquire, release = tokens.acquire_nowait, tokens.release
+        if self._gate is not None and self._refuse is not None:
+            admit, acquire = partial(self._let_in, self._gate, self._refuse, admit), _has_token
         context = copy_context()
         item = result = rest = None
         while not crew.queueing or crew.is_needed():
@@ -230,6 +246,56 @@ class WorkerPool(Generic[T]):
             return await admit(item, slot)
         finally:
             self._crew.no_longer_idle()
+
+    async def _let_in(
+        self,
+        gate: Gate,
+        refuse: Refuse,
+        admit: Callable[[T, Slot], Awaitable[bool]] | None,
+        item: T,
+        slot: Slot,
+    ) -> bool:
+        """Take the tokens that the item asks for, and tell whether it has them."""
+        if admit is not None and not await admit(item, slot):
+            return False
+        has_tokens = False
+        try:
+            try:
+                gate.ask(item, slot.task)
+            except Exception as error:
+                await refuse(error, item, slot)
+                return False
+            try:
+                await self._pass(gate, slot)
+                has_tokens = True
+            except TooWide as error:
+                await refuse(error, item, slot)
+        finally:
+            if not has_tokens and self._handler.leave is not None:
+                self._handler.leave(slot)
+        return has_tokens
+
+    async def _pass(self, gate: Gate, slot: Slot) -> None:
+        try:
+            self._tokens.acquire_nowait(slot.task)
+            slot.held = self._tokens
+        except trio.WouldBlock:
+            if gate.reads_on:
+                await slot.acquire(self._tokens)
+            else:
+                await self._wait_for_token(slot)
+
+    def _room_has_changed(self) -> None:
+        """Receive items again, or no more, as so many wait for their keys."""
+        assert self._gate is not None
+        crew = self._crew
+        if self._is_held_up != self._gate.is_full:
+            self._is_held_up = self._gate.is_full
+            (crew.idle if self._is_held_up else crew.no_longer_idle)()
+        if crew.short_of_room:
+            crew.wake()
+        if self._source.has_booked and self._source.waiting:
+            self._source.let_in()
 
     async def _wait_for_item(self) -> T:
         self._crew.idle()

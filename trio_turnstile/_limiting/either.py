@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeAlias, final
+from typing import NoReturn, TypeAlias, final
 
 import attrs
 import trio
@@ -17,6 +17,7 @@ from trio.lowlevel import enable_ki_protection
 from trio_turnstile._util import check_whole
 
 from .actuator import LimitActuator
+from .claims import Claim
 from .limiter import Limiter
 from .line import Line
 from .throttle import Throttle
@@ -63,6 +64,10 @@ class Tokens:
     The queue may be longer than ``max_waiting``: a stage that waits for a token stops
     reading its source, so it need not be turned away.
     """
+    take_nowait: Callable[[object, Claim], None]
+    """Borrow what is claimed; a `Limiter` alone can do so."""
+    take: Callable[[object, Claim], Awaitable[None]]
+    """Wait in turn for what is claimed; a `Limiter` alone can do so."""
     release: Callable[[object], None]
     """Give back the token of a call that succeeded."""
     release_after: Callable[[object, BaseException], None]
@@ -98,6 +103,14 @@ class Tokens:
         return self._inner.total_tokens if self._line is None else self._line.limit
 
 
+def _take_nowait(borrower: object, claim: Claim) -> NoReturn:
+    raise NotImplementedError
+
+
+async def _take(borrower: object, claim: Claim) -> NoReturn:
+    raise NotImplementedError
+
+
 def tokens_of(limiter: AnyLimiter) -> Tokens:
     """Return the tokens of a limiter of either kind.
 
@@ -112,6 +125,8 @@ def tokens_of(limiter: AnyLimiter) -> Tokens:
             limiter,
             sack.acquire_nowait,
             sack.acquire,
+            sack.take_nowait,
+            sack.take,
             sack.release,
             sack.release_after,
             sack.release_cancelled,
@@ -131,6 +146,8 @@ def tokens_of(limiter: AnyLimiter) -> Tokens:
         limiter,
         limiter.acquire_on_behalf_of_nowait,
         limiter.acquire_on_behalf_of,
+        _take_nowait,
+        _take,
         release,
         lambda borrower, _: release(borrower),
         release,

@@ -18,7 +18,7 @@ from trio_turnstile._engine.counts import Fate
 from trio_turnstile._engine.slot import Slot
 from trio_turnstile._engine.tracing import untraced
 from trio_turnstile._engine.verdicts import RetryIn, Verdict
-from trio_turnstile._errors import ConcurrentError, leaves
+from trio_turnstile._errors import ConcurrentError, TooWide, leaves
 from trio_turnstile._texts import shown_error
 
 from .fused import FusedSteps, Outlet
@@ -57,14 +57,15 @@ class BatchStep:
     async def handle(self, batch: Gathered[Any], slot: Slot) -> None:
         """Hand the batch to the step, and what failed in it again, as the policies say."""
         left = deque(batch.items)
-        attempts, attempt = self._step.attempts, 0
+        attempts, attempt, failure = self._step.attempts, 0, batch.failure
         began: float | None = None
         # Another attempt would not give an item the key or weight that it lacks.
         judge = attempts.judge if batch.failure is None else attempts.judge_finally
         try:
             while left:
                 attempt += 1
-                errors, result = await self._attempt(list(left), slot, batch.failure)
+                errors, result = await self._attempt(list(left), slot, failure)
+                failure = batch.failure
                 if attempt == 1 and batch.failure is None:
                     began = attempts.began()
                 done = [member for index, member in enumerate(left) if index not in errors]
@@ -81,10 +82,27 @@ class BatchStep:
                     else:
                         self._inbox.settle(verdict)
                 if again is not None:
-                    await attempts.back_off(again, slot, len(left))
+                    try:
+                        await attempts.back_off(again, slot, len(left))
+                    except TooWide as error:
+                        failure = error
         finally:
             slot.release_cancelled()
             slot.fate = Fate.COMPLETED  # of the batch: its members have fates of their own
+            for member in left:
+                self._inbox.cancel(member)
+
+    async def refuse(self, error: Exception, batch: Gathered[Any], slot: Slot) -> None:
+        """End the members of a batch that cannot have its tokens."""
+        left = deque(batch.items)
+        try:
+            while left:
+                fate = await self._end(left[0], error, 1, None, self._step.attempts.judge_finally)
+                assert isinstance(fate, Fate)
+                left.popleft()
+                self._inbox.settle(fate)
+        finally:
+            slot.fate = Fate.COMPLETED
             for member in left:
                 self._inbox.cancel(member)
 

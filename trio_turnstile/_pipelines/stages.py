@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, TypeAlias, cast, final
 
 import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from trio_turnstile._engine.counts import Counts
+from trio_turnstile._engine.gate import Gate
 from trio_turnstile._engine.pool import WorkerPool
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.source import RunSource, Source
@@ -132,7 +135,7 @@ def _plain_stage(
     """Return a stage that takes items one by one, from the source or from an inbox."""
     tokens, counts = fused[0].tokens or _unlimited(), fused[0].counts
     size = WINDOW_SLACK if step.window is None and step.limiter is None else step.window
-    window = Window(counts, size, following([tokens.limiter]))
+    window = _window(counts, size, tokens, fused[0].gate)
     inbox = Inbox[Any](counts, window) if source is None else None
     handler: FusedSteps | OrderedSteps | KeyedSteps
     if step.key is not None:
@@ -150,6 +153,8 @@ def _plain_stage(
         state=state,
         rate=step.rate,
         turn=TURN,
+        gate=fused[0].gate,
+        refuse=fused[0].refuse,
     )
     return Stage(pool, fused, inbox, outlet)
 
@@ -169,13 +174,24 @@ def _batch_stage(
         handler,
         tokens,
         counts=counts,
-        window=Window(counts, size, following([tokens.limiter])),
+        window=_window(counts, size, tokens, runs[0].gate),
         state=state,
         rate=step.rate,
         books=handler,
         turn=TURN,
+        gate=runs[0].gate,
+        refuse=handler.refuse,
     )
     return Stage(pool, runs, inbox, outlet)
+
+
+def _window(counts: Counts, size: int | None, tokens: Tokens, gate: Gate | None) -> Window:
+    """Return the window of a worker pool, in which a key that waits takes one place."""
+    following_limit = following([tokens.limiter])
+    if gate is None or not gate.reads_on:
+        return Window(counts, size, following_limit)
+    base = following_limit if size is None else partial(float, size)
+    return Window(counts, None, gate.widened(base), certain=0)
 
 
 def _unlimited() -> Tokens:
@@ -192,6 +208,7 @@ def _of_untraced(step: Step) -> Step:
     """Return the same step, for traced items."""
     return attrs.evolve(
         step,
+        claims=None if step.claims is None else step.claims.through(untraced),
         key=of_untraced(step.key),
         batch=batch_of_untraced(step.batch),
     )

@@ -11,6 +11,7 @@ from trio.lowlevel import disable_ki_protection
 from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.beginnings import timed
 from trio_turnstile._engine.counts import Counts, Fate
+from trio_turnstile._engine.gate import Gate
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import Slot
 from trio_turnstile._engine.tracing import untraced
@@ -18,6 +19,7 @@ from trio_turnstile._errors import ConcurrentError, describe
 from trio_turnstile._limiting.either import Tokens
 from trio_turnstile._util import refuse_stray
 
+from .gathering import Gathered
 from .steps import Step
 from .traced import StepTrace
 
@@ -49,6 +51,12 @@ class StepRun:
         trace: StepTrace | None = None,
     ) -> None:
         self.name = name
+        self.gate: Gate | None = None
+        """Where items take their tokens, if not one each."""
+        if tokens is not None and step.claims is not None:
+            whole = step.batch is None
+            self.gate = Gate(tokens, step.claims if whole else step.claims.through(_members))
+            tokens = self.gate.tokens
         self.tokens = tokens
         self.counts = Counts()
         self.trace = trace
@@ -80,6 +88,10 @@ class StepRun:
             self.note_end(item, result)
         return result
 
+    async def refuse(self, error: Exception, item: Any, slot: Slot) -> None:
+        """End an item that cannot have the tokens that it needs."""
+        slot.fate = await self.give_up(error, item, slot)
+
     async def give_up(self, error: Exception, item: Any, slot: Slot) -> Fate:
         """End an item of which no other attempt can be made, and return how it ended."""
         failed = self.describe(error, item, slot)
@@ -98,6 +110,10 @@ class StepRun:
         """Tell who asks that an item has ended here, in a way that is no success."""
         if self.trace is not None:
             self.trace.ended(item, fate)
+
+
+def _members(gathered: Gathered[Any]) -> list[Any]:
+    return list(map(untraced, gathered.items))
 
 
 def _attempt(function: Function) -> Attempt:

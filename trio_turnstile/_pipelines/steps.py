@@ -11,9 +11,11 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, final
 
 import attrs
 
+from trio_turnstile._engine.gate import Claims, Weight, as_entry
 from trio_turnstile._engine.policies import ErrorPolicy, as_policies
-from trio_turnstile._limiting.either import AnyLimiter, as_limiter
+from trio_turnstile._limiting.either import AnyLimiter
 from trio_turnstile._limiting.rate import RateLimiter
+from trio_turnstile._limiting.shared import ByKey
 from trio_turnstile._texts import shown
 from trio_turnstile._util import check_instance, check_seconds, check_whole
 
@@ -65,6 +67,7 @@ class Step:
     """The async function; or an async context manager that gives it, or is it."""
     name: str
     limiter: AnyLimiter | None
+    claims: Claims | None
     rate: RateLimiter | None
     window: int | None
     ordered: bool
@@ -87,7 +90,8 @@ def make_step(
     call: Any,
     *,
     name: str | None = None,
-    limiter: AnyLimiter | int | None = None,
+    limiter: AnyLimiter | ByKey[Any] | int | None = None,
+    weight: Weight | None = None,
     rate: RateLimiter | None = None,
     window: int | None = None,
     ordered: bool = False,
@@ -122,10 +126,14 @@ def make_step(
         )
     if timeout is not None:
         check_seconds("timeout", timeout, positive=True)
+    if limiter is None and weight is not None:
+        raise ValueError("a weight needs a limiter, whose tokens it counts: limiter=Limiter(...)")
+    entry = (None, None) if limiter is None else as_entry(limiter, weight, "limiter")
     return Step(
         call=call,
         name=name or str(getattr(call, "__name__", type(call).__name__)),
-        limiter=None if limiter is None else as_limiter(limiter, "limiter"),
+        limiter=entry[0],
+        claims=entry[1],
         rate=rate,
         window=window,
         ordered=ordered,
