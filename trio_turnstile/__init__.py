@@ -23,17 +23,12 @@ if TYPE_CHECKING:
     from ._engine.retrying import retry
     from ._engine.tracing import Settled, commit_token, commit_tokens
     from ._engine.verdicts import Divert, Fail, RetryIn, Stop, Verdict
-    from ._errors import (
-        Aborted,
-        ConcurrentError,
-        Overloaded,
-        Saturated,
-        TooWide,
-        parse_retry_after,
-    )
+    from ._errors import Aborted, ConcurrentError, Overloaded, Saturated, parse_retry_after
     from ._ledger.ledger import Ledger, open_ledger
     from ._ledger.reading import LedgerEntry, read_ledger
+    from ._limiting.actions import Action, Pause, Release, Resume, SetLimit
     from ._limiting.alarms import alarm, cpu_alarm, load_alarm, loop_lag_alarm, memory_alarm
+    from ._limiting.claims import TooWide
     from ._limiting.events import (
         Bound,
         Decision,
@@ -42,16 +37,28 @@ if TYPE_CHECKING:
         LimiterOpened,
         LimiterStatistics,
         Load,
-        Observer,
         Reason,
         Signal,
         Snapshot,
         log_decisions,
     )
     from ._limiting.history import History
+    from ._limiting.instant import Instant
     from ._limiting.limiter import Limiter
+    from ._limiting.live_run import (
+        ErrorNoted,
+        LiveRun,
+        RunClosed,
+        RunKind,
+        RunOpened,
+        RunReport,
+        RunStage,
+    )
+    from ._limiting.observers import Observation, Observer
+    from ._limiting.override import Override
     from ._limiting.portion import Portion
     from ._limiting.rate import RateLimiter
+    from ._limiting.shared import ByKey, KeyStatistics, SharedLimiter, SharedStatistics
     from ._limiting.throttle import Throttle
     from ._limiting.turnstile import Turnstile, Watcher, open_turnstile
     from ._phases.manager import Manager, Report
@@ -75,10 +82,12 @@ __all__ = [
     "DISCARD",
     "Abort",
     "Aborted",
+    "Action",
     "Backoff",
     "Batch",
     "BatchError",
     "Bound",
+    "ByKey",
     "Channels",
     "ConcurrentError",
     "Consumer",
@@ -86,14 +95,17 @@ __all__ = [
     "Decision",
     "Discard",
     "Divert",
+    "ErrorNoted",
     "ErrorPolicy",
     "Event",
     "Fail",
     "Halt",
     "History",
+    "Instant",
     "JsonLinesBatchWriter",
     "JsonLinesReader",
     "JsonLinesWriter",
+    "KeyStatistics",
     "Ledger",
     "LedgerEntry",
     "LedgerError",
@@ -102,12 +114,16 @@ __all__ = [
     "LimiterClosed",
     "LimiterOpened",
     "LimiterStatistics",
+    "LiveRun",
     "Load",
     "Log",
     "Manager",
     "Many",
+    "Observation",
     "Observer",
     "Overloaded",
+    "Override",
+    "Pause",
     "Phase",
     "PhaseTimeouts",
     "Pipeline",
@@ -118,14 +134,24 @@ __all__ = [
     "Producer",
     "RateLimiter",
     "Reason",
+    "Release",
     "Report",
     "Results",
+    "Resume",
     "Retry",
     "RetryBudget",
     "RetryIn",
+    "RunClosed",
+    "RunKind",
+    "RunOpened",
+    "RunReport",
+    "RunStage",
     "Saturated",
     "Scalable",
+    "SetLimit",
     "Settled",
+    "SharedLimiter",
+    "SharedStatistics",
     "Signal",
     "Skip",
     "Snapshot",
@@ -165,16 +191,25 @@ if not TYPE_CHECKING:  # pragma: no branch
     # to import than the limiters, which many programs use alone. Each of the two parts is loaded
     # at once, so that this page is the module of each name from the beginning.
     _LIMITERS = {
-        "._errors": "Aborted ConcurrentError Overloaded Saturated TooWide parse_retry_after",
+        "._errors": "Aborted ConcurrentError Overloaded Saturated parse_retry_after",
+        "._limiting.actions": "Action Pause Release Resume SetLimit",
         "._limiting.alarms": "alarm cpu_alarm load_alarm loop_lag_alarm memory_alarm",
+        "._limiting.claims": "TooWide",
         "._limiting.events": (
-            "Bound Decision Event LimiterClosed LimiterOpened LimiterStatistics Load Observer "
+            "Bound Decision Event LimiterClosed LimiterOpened LimiterStatistics Load "
             "Reason Signal Snapshot log_decisions"
         ),
         "._limiting.history": "History",
+        "._limiting.instant": "Instant",
         "._limiting.limiter": "Limiter",
+        "._limiting.live_run": (
+            "ErrorNoted LiveRun RunClosed RunKind RunOpened RunReport RunStage"
+        ),
+        "._limiting.observers": "Observation Observer",
+        "._limiting.override": "Override",
         "._limiting.portion": "Portion",
         "._limiting.rate": "RateLimiter",
+        "._limiting.shared": "ByKey KeyStatistics SharedLimiter SharedStatistics",
         "._limiting.throttle": "Throttle",
         "._limiting.turnstile": "Turnstile Watcher open_turnstile",
         ".limits": "LimitPolicy",

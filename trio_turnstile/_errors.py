@@ -2,8 +2,7 @@
 
 Work that fails is described by a `ConcurrentError`; a run that ends because of
 such errors raises them together, flat, in one `Aborted` group. `Saturated` is
-what a caller meets at a limiter that has too many callers waiting already, `TooWide` at one that
-has too few tokens.
+what a caller meets at a limiter that has too many callers waiting already.
 """
 
 from __future__ import annotations
@@ -43,39 +42,6 @@ class Saturated(Exception):
             f"limiter {self.limiter!r} has {self.waiting} callers waiting for its "
             f"{self.limit} tokens, and max_waiting allows no more: "
             "turn the request away or try again later"
-        )
-
-
-@final
-class TooWide(Exception):
-    """A limiter refused a request for more tokens than its limit.
-
-    Raised where several tokens are taken at a time, as by `Limiter.tokens`: at once if the
-    limit is less than what is asked for, and while the request waits if the limit falls so
-    far. A request does not end because of a limit of 0, nor because of a pause or of tokens
-    that are withheld, as these end by themselves.
-
-    Args:
-      limiter: the name of the limiter.
-      tokens: how many tokens were asked for.
-      limit: the limit, in tokens.
-      key: whose limit it is, if it is that of one key of a `SharedLimiter`.
-    """
-
-    def __init__(self, limiter: str, tokens: int, limit: float, key: object = None) -> None:
-        super().__init__(limiter, tokens, limit, key)
-        self.limiter = limiter
-        self.tokens = tokens
-        self.limit = limit
-        self.key = key
-
-    def __str__(self) -> str:
-        whose = f"limiter {self.limiter!r}"
-        if self.key is not None:
-            whose = f"key {shown(self.key)} of {whose}"
-        return (
-            f"{whose} has a limit of {self.limit} tokens, and {self.tokens} were asked for at a "
-            "time: ask for fewer or raise the limit"
         )
 
 

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from trio_turnstile.cli._columns import Columns, Input
 from trio_turnstile.cli._template import Template, quote, quote_visibly
 
-SHELLS = ["/bin/sh", *([f"{bash} --posix", bash] if (bash := shutil.which("bash")) else [])]
+BASH = shutil.which("bash")
+SHELLS = ["/bin/sh", *([f"{BASH} --posix", BASH] if BASH else [])]
+SHELLS += [mksh] if (mksh := shutil.which("mksh")) else []
 
 INPUTS = st.binary(max_size=40).map(lambda data: os.fsdecode(data.replace(b"\0", b"")))
 """Any input: bytes other than NUL, whether they are text or not."""
@@ -236,6 +238,27 @@ def test_a_blank_command_is_refused(command: str) -> None:
         ("[ {} -gt 5 ]", "an operand of ["),
         ("test 5 -lt {}", "an operand of test"),
         ("exit {}", "an argument of exit"),
+        ("echo ${!TURNSTILE_INPUT}", "the variable TURNSTILE_INPUT"),
+        ("x={}; y=$x; echo ${!y}", "the variable y"),
+        ("x={}; s=abc; echo ${s:x}", "the variable x"),
+        ('x={}; s=abc; echo "${s:0:x}"', "the variable x"),
+        ("x={}; a=(1); echo ${a[@]:x}", "the variable x"),
+        ("x={}; a=(1); echo ${a[x]}", "the variable x"),
+        ("x={}; echo ${x@P}", "the variable x"),
+        ("x={}; cat <<< ${!x}", "the variable x"),
+        ('x={}; echo "`echo ${!x}`"', "the variable x"),
+        ("x={}; a[$x]=1", "the variable x"),
+        ("x={}; a=([x]=1)", "the variable x"),
+        ('x={}; read "$x"', "an argument of read"),
+        ('x={}; echo "$(unset $x)"', "what an unread command evaluates"),
+        ("x={}; echo `exit $x`", "what an unread command evaluates"),
+        ('x={}; test -v "$x"', "an operand of test"),
+        ("x={}; [[ -v $x ]]", "an operand of [[ ]]"),
+        ("x={}; printf -v $x a", "as a name"),
+        ("x={}; wait -n -p $x", "as a name"),
+        ('x={}; typeset "$x"=1', "a name for typeset"),
+        ("x={}; declare -i y=$x", "an integer for declare"),
+        ("for x in 1 2; do let $y; y={}; done", "an argument of let"),
     ],
 )
 def test_an_input_is_refused_where_a_shell_would_evaluate_it(command: str, place: str) -> None:
@@ -262,6 +285,9 @@ def test_an_input_is_refused_where_a_shell_would_evaluate_it(command: str, place
         "for f in a b; do echo $((f)) {}; done",
         "exit {#}",
         "let x=1; echo {}",
+        'x={}; echo ${x:0:3} ${x:-a} "${x%.gz}" ${#x} ${x^^} ${y:=$x}',
+        'x={}; echo "please read $x"; ls [x]*',
+        "x={}; read y; export x; unset x",
     ],
 )
 def test_what_evaluates_no_input_is_allowed(command: str) -> None:
@@ -275,12 +301,12 @@ def test_an_input_is_not_put_at_the_end_of_a_command_that_would_evaluate_it() ->
         Template.parse("let", append=True)
 
 
-@pytest.mark.skipif("bash" not in SHELLS[-1], reason="there is no bash")
+@pytest.mark.skipif(BASH is None, reason="there is no bash")
 @pytest.mark.parametrize("command", ["n=$(printf %d {}); echo $((n + 1))", "[ {} = 5 ] || echo {}"])
 def test_the_way_out_is_safe(command: str, trap: Path) -> None:
     """What the error proposes evaluates nothing in bash."""
     filled = Template.parse(command).fill(one("a[$(pwned 1)]"), 1)
-    printed(filled, SHELLS[-1], cwd=trap / "here", env={"PATH": str(trap / "bin")})
+    printed(filled, str(BASH), cwd=trap / "here", env={"PATH": str(trap / "bin")})
     assert not (trap / "trace").exists()
 
 
@@ -412,6 +438,7 @@ FRAGMENTS = [
     ),
     *("[ ", "test ", "printf ", "export ", " -v ", "--"),
     *("[[ ", " -gt ", " ]]", "let ", "x=", "$((x))", "a[", "unset ", "declare -i "),
+    *("x={}; ", "y=abc; ", "${!x}", "${y:x}", "${y[x]}", "${x@P}", "a=([x]=1)", "read $x", "$x"),
     *("\\\n", " #", "''", '""', "'a'", '"a"', '"$(', ')"', "echo ", "E\n", "if ", "fi"),
 ]
 HOSTILE = ["'", '"', "`", "$(", ")", "\\", "\n", ";", "|", "&", "#", "${x:-", "}", " ", "x", "{}"]
@@ -462,5 +489,6 @@ def test_no_input_is_ever_code(
         filled = Template.parse(f": {command}", columns, append=append).fill(given, 1)
     except ValueError:
         return
+    (trap / "trace").unlink(missing_ok=True)
     printed(filled, shell, cwd=trap / "here", env={"PATH": str(trap / "bin")})
     assert not (trap / "trace").exists(), filled

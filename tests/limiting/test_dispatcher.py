@@ -15,6 +15,7 @@ from trio_turnstile import Decision, Event, LimiterOpened, Turnstile, open_turns
 from trio_turnstile._limiting import dispatcher as module
 from trio_turnstile._limiting.actuator import LimitActuator
 from trio_turnstile._limiting.dispatcher import Dispatcher
+from trio_turnstile._limiting.observers import Observers
 
 
 @attrs.define(eq=False)
@@ -37,9 +38,25 @@ class Member:
         return now if self.always else self.next
 
 
+@attrs.define(eq=False)
+class Host:
+    """Has no limiters, and keeps the names that it is to forget."""
+
+    forgotten: list[str] = attrs.field(factory=list)
+
+    def forget(self, name: str) -> None:
+        self.forgotten.append(name)
+
+    def adopt(self, limiter: object, name: str, dispatcher: Dispatcher) -> None:
+        raise NotImplementedError
+
+    def dismiss(self, limiter: object) -> None:
+        raise NotImplementedError
+
+
 @asynccontextmanager
 async def running() -> AsyncIterator[Dispatcher]:
-    dispatcher = Dispatcher([], lambda _: None)
+    dispatcher = Dispatcher(Observers([]), Host())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(dispatcher.run)
         yield dispatcher
@@ -244,7 +261,7 @@ async def test_what_is_posted_is_run_in_order_with_the_time(autojump_clock: Mock
 
 async def test_closing_runs_what_was_posted_and_refuses_the_rest() -> None:
     """A signal that was sent before the turnstile is left is not lost."""
-    dispatcher = Dispatcher([], lambda _: None)
+    dispatcher = Dispatcher(Observers([]), Host())
     calls: list[float] = []
     dispatcher.post(calls.append)
     dispatcher.close()
@@ -255,16 +272,16 @@ async def test_closing_runs_what_was_posted_and_refuses_the_rest() -> None:
 
 async def test_the_name_of_a_forgotten_member_is_passed_on() -> None:
     """The turnstile can then give the name to another limiter."""
-    forgotten: list[str] = []
-    dispatcher = Dispatcher([], forgotten.append)
+    host = Host()
+    dispatcher = Dispatcher(Observers([]), host)
     dispatcher.forget("api", Member())
-    assert forgotten == ["api"]
+    assert host.forgotten == ["api"]
 
 
 async def test_observers_are_notified_at_once() -> None:
     """They are called in the task that made the event."""
     events: list[object] = []
-    dispatcher = Dispatcher([events.append], lambda _: None)
+    dispatcher = Dispatcher(Observers([events.append]), Host())
     event = LimiterOpened("api", 0.0, 10)
     dispatcher.notify(event)
     assert events == [event]

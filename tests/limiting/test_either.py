@@ -45,17 +45,17 @@ async def test_a_token_is_borrowed_and_given_back(make: Callable[[int], AnyLimit
 
 def test_a_number_of_tokens_becomes_a_limiter_and_a_limiter_stays() -> None:
     """Signals may take the new limiter to 0."""
-    made = as_limiter(3, "limiter")
+    made = as_limiter(3, "limiter", "work")
     assert isinstance(made, Limiter)
-    assert (made.name, made.total_tokens, made.minimum) == ("limiter", 3, 0)
+    assert (made.name, made.total_tokens, made.minimum) == ("work", 3, 0)
     for limiter in (made, trio.CapacityLimiter(1)):
-        assert as_limiter(limiter, "limiter") is limiter
+        assert as_limiter(limiter, "limiter", "work") is limiter
 
 
 def test_what_is_no_limiter_and_no_number_is_refused() -> None:
     """The error names the argument, the value and what to pass."""
     with pytest.raises(TypeError) as caught:
-        as_limiter("3", "prepare_limiter")  # type: ignore[arg-type]
+        as_limiter("3", "prepare_limiter", "work")  # type: ignore[arg-type]
     assert str(caught.value) == (
         "prepare_limiter must be a Limiter, a trio.CapacityLimiter or a number of tokens, not '3'"
     )

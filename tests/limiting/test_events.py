@@ -33,9 +33,16 @@ OTHERS = (
 
 
 def test_only_refusals_are_refusals() -> None:
-    """Holding, at the ceiling, at the minimum and shadow are; every other reason is a change."""
+    """What a rule, an override or nothing to end stands in the way of; and shadow."""
     refusals = {reason for reason in Reason if reason.refusal}
-    assert refusals == {Reason.HOLDING, Reason.AT_CEILING, Reason.AT_MINIMUM, Reason.SHADOW}
+    assert refusals == {
+        Reason.HOLDING,
+        Reason.AT_CEILING,
+        Reason.AT_MINIMUM,
+        Reason.OVERRIDDEN,
+        Reason.UNCHANGED,
+        Reason.SHADOW,
+    }
 
 
 def test_a_decision_says_whether_it_was_applied() -> None:

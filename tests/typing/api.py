@@ -16,26 +16,35 @@ from trio_turnstile import (
     Channels,
     ConcurrentError,
     Decision,
+    ErrorNoted,
     ErrorPolicy,
     Event,
     Fail,
     Halt,
     History,
+    Instant,
     Limiter,
     LimiterClosed,
     LimiterOpened,
     LimiterStatistics,
     LimitPolicy,
+    LiveRun,
     Load,
     Manager,
+    Observation,
     Observer,
+    Override,
     PhaseTimeouts,
     Reason,
     Report,
     Retry,
     RetryIn,
+    RunClosed,
+    RunOpened,
+    RunReport,
     Saturated,
     Scalable,
+    SetLimit,
     Signal,
     Skip,
     Snapshot,
@@ -113,6 +122,12 @@ def observe(event: Event) -> None:
             assert_type(event.ceiling, float)
         case LimiterClosed():
             assert_type(event.time, float)
+        case RunOpened():
+            assert_type(event.run, LiveRun)
+        case RunClosed():
+            assert_type(event.report, RunReport)
+        case ErrorNoted():
+            assert_type(event.error, ConcurrentError)
 
 
 class Recorder:
@@ -157,6 +172,13 @@ async def turnstiles() -> None:
         turnstile.watch(alarm)
         turnstile.up()
         turnstile.down("api")
+        assert_type(await turnstile.ask("api", SetLimit(20), by="ann", note="night"), Decision)
+        assert_type(turnstile.preview("api", Signal.UP), Decision)
+        assert_type(api.override, Override | None)
+        assert_type(turnstile.runs, Mapping[str, LiveRun])
+        assert_type(turnstile.opened, Instant)
+        with turnstile.observe(observe) as observation:
+            assert_type(observation, Observation)
         assert_type(turnstile.history, History)
         assert_type(turnstile.history.averages("api"), Mapping[int, float | None])
         assert_type(turnstile.history.latest("api"), Snapshot | None)

@@ -15,7 +15,8 @@ from typing import Generic, TypeAlias, TypeVar, final
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from trio_turnstile._errors import ConcurrentError, TooWide, cause_of
+from trio_turnstile._errors import ConcurrentError, cause_of
+from trio_turnstile._limiting.claims import TooWide
 from trio_turnstile._limiting.either import Tokens
 from trio_turnstile._limiting.rate import RateLimiter
 from trio_turnstile._texts import shown_error

@@ -13,7 +13,7 @@ is bounded by itself: when too many items of one key wait, the step reads no mor
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, TypeAlias, final
 from weakref import WeakKeyDictionary
 
@@ -28,14 +28,10 @@ from trio_turnstile._limiting.shared import ByKey
 from trio_turnstile._texts import shown
 from trio_turnstile._util import check_whole
 
-from .slot import Slot
 from .window import Size
 
 Weight: TypeAlias = int | Callable[[Any], int]
 """How many tokens an item needs, or a function of the item that tells it."""
-
-Refuse: TypeAlias = Callable[[Exception, Any, Slot], Awaitable[None]]
-"""Ends an item that cannot have its tokens, and sets ``slot.fate``."""
 
 
 @final
@@ -55,15 +51,25 @@ class Claims:
 
 
 def as_entry(
-    limiter: AnyLimiter | ByKey[Any] | int, weight: Weight | None, name: str
+    limiter: AnyLimiter | ByKey[Any] | int, weight: Weight | None, argument: str, name: str
 ) -> tuple[AnyLimiter, Claims | None]:
     """Return the limiter of a step, and what items ask of it if not one token each.
+
+    Args:
+      limiter: what the user passed.
+      weight: how many tokens an item needs; ``None`` for one.
+      argument: what the limiter is called among the arguments.
+      name: the name of a limiter made of a number.
 
     Raises:
       TypeError, ValueError: if either is of a wrong type or value.
     """
     by = limiter if isinstance(limiter, ByKey) else None
-    found = limiter.shared.limiter if isinstance(limiter, ByKey) else as_limiter(limiter, name)
+    found = (
+        limiter.shared.limiter
+        if isinstance(limiter, ByKey)
+        else as_limiter(limiter, argument, name)
+    )
     if weight is not None and not isinstance(found, Limiter):
         raise TypeError(
             f"a weight needs a Limiter, as trio.CapacityLimiter gives one token at a time, not "

@@ -23,7 +23,7 @@ from typing import Generic, TypeVar, final
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
-from trio_turnstile._errors import TooWide, describe, part_cancellation
+from trio_turnstile._errors import describe, part_cancellation
 from trio_turnstile._limiting.either import Tokens
 from trio_turnstile._limiting.rate import RateLimiter
 from trio_turnstile._util import stray
@@ -31,7 +31,8 @@ from trio_turnstile._util import stray
 from .buffer import failure_of
 from .counts import Counts, Fate
 from .crew import Crew
-from .gate import Gate, Refuse
+from .door import Door, Refuse, has_token
+from .gate import Gate
 from .handler import Books, Handler
 from .run_state import RunState
 from .slot import Slot
@@ -42,10 +43,6 @@ from .window import Window
 T = TypeVar("T")
 
 _CANCELLED = Fate.CANCELLED
-
-
-def _has_token(task: object) -> None:
-    """Take the token that the item was let in with: it is there."""
 
 
 @final
@@ -98,11 +95,9 @@ class WorkerPool(Generic[T]):
         keeps_tokens = handler.admit is None and handler.leave is None
         self._crew = Crew(tokens, window, reads_ahead=source.reads_ahead, may_claim=keeps_tokens)
         self._source_has_failed = False
-        self._gate = gate
-        self._refuse = refuse
-        self._is_held_up = False
-        if gate is not None:
-            gate.tell(self._room_has_changed)
+        self._door: Door | None = None
+        if gate is not None and refuse is not None:
+            self._door = Door(gate, refuse, handler.leave, self._crew, source)
 
     @enable_ki_protection
     async def run(self) -> None:
@@ -119,6 +114,11 @@ class WorkerPool(Generic[T]):
             if not self._source.has_booked:
                 self._counts.receive()
             self._books.cancel(item)  # type: ignore[arg-type]
+
+    @property
+    def waiting(self) -> int:
+        """How many workers wait for a token, with an item in hand that has not begun."""
+        return self._crew.queueing
 
     def stop_source(self) -> None:
         """Receive no more items."""
@@ -156,8 +156,8 @@ class WorkerPool(Generic[T]):
             admit = partial(self._admit_in_turn, admit)
         follow, leave = handler.follow, handler.leave
         acquire, release = tokens.acquire_nowait, tokens.release
-        if self._gate is not None and self._refuse is not None:
-            admit, acquire = partial(self._let_in, self._gate, self._refuse, admit), _has_token
+        if self._door is not None:
+            admit, acquire = partial(self._door.let_in, admit), has_token
         context = copy_context()
         item = result = rest = None
         while not crew.queueing or crew.is_needed():
@@ -192,7 +192,7 @@ class WorkerPool(Generic[T]):
                         acquire(task)
                         slot.held = tokens
                     except trio.WouldBlock:
-                        await self._wait_for_token(slot)
+                        await crew.queue(slot)
                     try:
                         try:
                             result = await handle(item, slot)
@@ -231,7 +231,9 @@ class WorkerPool(Generic[T]):
                 crew.wake()
             if has_booked and source.waiting:
                 source.let_in()
-            if slot.cancelled or not (held_to_the_end or crew.may_receive()):
+            if slot.cancelled:
+                return
+            if not (held_to_the_end or crew.may_receive() or await crew.stand_by()):
                 return
             if slot.number == crew.received:
                 await self._breathe(slot)
@@ -246,56 +248,6 @@ class WorkerPool(Generic[T]):
             return await admit(item, slot)
         finally:
             self._crew.no_longer_idle()
-
-    async def _let_in(
-        self,
-        gate: Gate,
-        refuse: Refuse,
-        admit: Callable[[T, Slot], Awaitable[bool]] | None,
-        item: T,
-        slot: Slot,
-    ) -> bool:
-        """Take the tokens that the item asks for, and tell whether it has them."""
-        if admit is not None and not await admit(item, slot):
-            return False
-        has_tokens = False
-        try:
-            try:
-                gate.ask(item, slot.task)
-            except Exception as error:
-                await refuse(error, item, slot)
-                return False
-            try:
-                await self._pass(gate, slot)
-                has_tokens = True
-            except TooWide as error:
-                await refuse(error, item, slot)
-        finally:
-            if not has_tokens and self._handler.leave is not None:
-                self._handler.leave(slot)
-        return has_tokens
-
-    async def _pass(self, gate: Gate, slot: Slot) -> None:
-        try:
-            self._tokens.acquire_nowait(slot.task)
-            slot.held = self._tokens
-        except trio.WouldBlock:
-            if gate.reads_on:
-                await slot.acquire(self._tokens)
-            else:
-                await self._wait_for_token(slot)
-
-    def _room_has_changed(self) -> None:
-        """Receive items again, or no more, as so many wait for their keys."""
-        assert self._gate is not None
-        crew = self._crew
-        if self._is_held_up != self._gate.is_full:
-            self._is_held_up = self._gate.is_full
-            (crew.idle if self._is_held_up else crew.no_longer_idle)()
-        if crew.short_of_room:
-            crew.wake()
-        if self._source.has_booked and self._source.waiting:
-            self._source.let_in()
 
     async def _wait_for_item(self) -> T:
         self._crew.idle()
@@ -345,13 +297,6 @@ class WorkerPool(Generic[T]):
             await rate.acquire()
         finally:
             self._crew.no_longer_idle()
-
-    async def _wait_for_token(self, slot: Slot) -> None:
-        self._crew.queueing += 1
-        try:
-            await slot.acquire(self._tokens)
-        finally:
-            self._crew.queueing -= 1
 
     def _source_failed(self, error: Exception) -> None:
         if self._source_has_failed:  # all workers that wait for an item meet with it

@@ -8,6 +8,7 @@ from typing import Literal, TypeVar, final
 import trio
 
 from trio_turnstile._errors import Aborted, ConcurrentError, cause_of
+from trio_turnstile._limiting.live_run import RunStage
 from trio_turnstile._util import check_whole
 
 R = TypeVar("R")
@@ -29,6 +30,8 @@ class RunState:
 
     def __init__(self, max_errors: int) -> None:
         check_whole("max_errors", max_errors, 0)
+        self.on_error: Callable[[ConcurrentError], object] = lambda _: None
+        """Is told of each error, also of those that are not kept."""
         self.errors: list[ConcurrentError] = []
         """The first errors."""
         self.errors_omitted: int = 0
@@ -50,6 +53,15 @@ class RunState:
         """The error that stopped the run, or is about to; ``None`` if there is none."""
         return self.fatal[0] if self.fatal else None
 
+    @property
+    def stage(self) -> RunStage:
+        """How far the run has come."""
+        if self.ended:
+            return "ended"
+        if self.scope.cancel_called:
+            return "cancelling"
+        return "draining" if self.stopping else "running"
+
     def record(self, error: ConcurrentError) -> None:
         """Keep an error that does not stop the run, or count it."""
         if len(self.errors) >= TRACEBACKS_KEPT:
@@ -61,6 +73,7 @@ class RunState:
             self.errors.append(error)
         else:
             self.errors_omitted += 1
+        self.on_error(error)
 
     def at_drain(self, stop_source: Callable[[], object]) -> None:
         """Have the run's source stopped once the run is drained."""

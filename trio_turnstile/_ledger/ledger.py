@@ -20,8 +20,13 @@ from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._engine.counts import Fate
 from trio_turnstile._engine.recording import Beginning, Recorder
+from trio_turnstile._limiting.instant import now
+from trio_turnstile._limiting.observers import Observation
+from trio_turnstile._limiting.override import Override
+from trio_turnstile._limiting.turnstile import Turnstile
 
 from .opening import Fingerprint, OpenFile, Synchronous, open_file
+from .overrides import OverrideKeeper, read
 from .reading import LedgerEntry, open_entries
 from .store import Store
 from .writer import Writer
@@ -62,6 +67,32 @@ class Ledger:
           identities: what the ledger knows the operations by.
         """
         await self._writer.do(partial(self._store.leave, tuple(identities)))
+
+    async def overrides(self) -> Mapping[str, Override]:
+        """Return what limits have been set to by `Turnstile.ask`, by the names of the limiters.
+
+        Only those are here that `keep_overrides` has noted, and that have not ended.
+        """
+        store, instant = self._store, now()
+        return await self._writer.do(partial(read, store.connection, store.run, instant))
+
+    async def keep_overrides(self, turnstile: Turnstile) -> Observation:
+        """Set again what was set in earlier runs, and from now on note what is set.
+
+        So a limit that somebody has set by `Turnstile.ask` holds though the process is killed
+        and started again: until somebody releases it, or its time is over. It is noted some
+        milliseconds after it was set.
+
+        Args:
+          turnstile: its limiters, which are known by their names. One that is not there gets
+            what was set when it joins.
+
+        Returns:
+          What ends the noting. It need not be closed.
+        """
+        kept = await self.overrides()
+        turnstile.restore(kept)
+        return turnstile.observe(OverrideKeeper(turnstile, self._store, self._writer, kept))
 
     @asynccontextmanager
     @enable_ki_protection

@@ -17,6 +17,7 @@ import attrs
 from trio_turnstile._engine.recording import Differences, LedgerError
 
 from .lock import take_lock
+from .overrides import TABLE
 from .schema import SCHEMA, check_file, check_whole_file, connect, stored
 from .store import Store
 
@@ -71,6 +72,7 @@ def open_file(
             stack.callback(connection.close)
             connection.execute(f"PRAGMA synchronous = {synchronous}")
             connection.execute("BEGIN IMMEDIATE")
+            connection.execute(TABLE)
             if fresh:
                 _forget_run(connection, run)
             number = _enter_run(connection, path, run, fingerprint, accept=accept_changes)
@@ -85,6 +87,8 @@ def _forget_run(connection: sqlite3.Connection, name: str) -> None:
     operations = "SELECT number FROM operations NATURAL JOIN runs WHERE name = ?"
     connection.execute(f"DELETE FROM facts WHERE number IN ({operations})", (name,))
     connection.execute(f"DELETE FROM operations WHERE number IN ({operations})", (name,))
+    runs = "SELECT run FROM runs WHERE name = ?"
+    connection.execute(f"DELETE FROM overrides WHERE run IN ({runs})", (name,))
     connection.execute("DELETE FROM runs WHERE name = ?", (name,))
 
 

@@ -18,12 +18,14 @@ from typing import final
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from .actions import Action, carry_out
 from .controller import LimitController
 from .decisions import Decisions
-from .dispatcher import Action, Dispatcher, Member
+from .dispatcher import Dispatcher, Member, Posted
 from .events import Decision, LimiterClosed, Signal
 from .guarded import GuardedPolicy
 from .line import Line
+from .override import Asker, Override
 from .trio_runs import LastRun
 
 
@@ -62,6 +64,16 @@ class LimitActuator:
         """The name of the limiter; a turnstile may have added a number."""
         return self._controller.name
 
+    @property
+    def may_join(self) -> bool:
+        """Whether it is open and in no turnstile."""
+        return not self.closed and self._dispatcher is None
+
+    @property
+    def dispatcher(self) -> Dispatcher | None:
+        """That of the turnstile that the limiter is in, if it is in one."""
+        return None if self.closed else self._dispatcher
+
     def assign(self, tokens: float) -> None:
         """Set the limit now, as the operator says; for `Limiter.total_tokens`."""
         if self.closed:
@@ -83,7 +95,7 @@ class LimitActuator:
         self._apply(self._controller.withhold(seconds, trio.current_time()))
         self._dispatcher.wake(self)
 
-    def post(self, action: Action) -> None:
+    def post(self, action: Posted) -> None:
         """Have the throttle task run ``action``; from any thread."""
         if self.closed:
             raise self.closed_error()
@@ -155,11 +167,41 @@ class LimitActuator:
         # A policy may have something to do sooner than the throttle task would wake.
         dispatcher.wake(self)
 
+    def leave(self, name: str, tokens: float) -> None:
+        """Belong to no turnstile any more, and have this name and this limit."""
+        assert self._dispatcher is not None
+        dispatcher, self._dispatcher, self._trio_token = self._dispatcher, None, None
+        dispatcher.forget(self.name, self)
+        dispatcher.notify(LimiterClosed(self.name, trio.current_time()))
+        self._controller.begin_anew(name, tokens)
+        self._move(tokens, tokens)
+
+    def restore(self, override: Override, dispatcher: Dispatcher) -> None:
+        """Set the limit again that somebody has set in an earlier run, if its time is not over."""
+        now = trio.current_time()
+        if override.until > now:
+            self._apply(self._controller.set(override, now))
+            dispatcher.wake(self)
+
     # ---- for the throttle task ----
 
     def signal(self, signal: Signal, now: float) -> None:
         """Act on a signal."""
         self._apply(self._controller.signal(signal, now, self._line.borrowed))
+
+    def ask(self, action: Action, asker: Asker, now: float) -> Decision:
+        """Act on what somebody asks for, and return what came of it."""
+        if self.closed:
+            raise self.closed_error()
+        in_use = self._line.borrowed
+        decision = carry_out(action, self._controller, asker, now, in_use)
+        self._apply(decision)
+        return decision
+
+    def foresee(self, action: Action, asker: Asker, now: float) -> Decision:
+        """Return what would come of it now."""
+        in_use = self._line.borrowed
+        return carry_out(action, self._controller.twin(), asker, now, in_use)
 
     def pause(self, seconds: float | None, now: float) -> None:
         """Admit nobody for some seconds, or until `resume`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import final
 
 import trio
@@ -11,6 +10,7 @@ from trio.lowlevel import enable_ki_protection
 from .events import Snapshot
 from .history import History
 from .limiter import Limiter
+from .observers import Observers
 from .track import Track
 
 
@@ -32,12 +32,8 @@ class Census:
         self.history.end(name)
 
     @enable_ki_protection
-    async def run(self, notify: Callable[[Snapshot], None] | None) -> None:
-        """Take a sample of each limiter at each tick, until cancelled.
-
-        Args:
-          notify: called with each sample; ``None`` if nobody wants to know.
-        """
+    async def run(self, observers: Observers) -> None:
+        """Take a sample of each limiter at each tick, and tell observers, until cancelled."""
         tick = 0
         while True:
             tick += 1
@@ -46,8 +42,8 @@ class Census:
             # What was not seen meanwhile is not made up for: those ticks have no sample.
             tick = max(tick, self.history.tick(trio.current_time()))
             self._sample(tick)
-            if notify is not None:
-                self._tell(tick, notify)
+            if observers:
+                self._tell(tick, observers)
 
     def _sample(self, tick: int) -> None:
         # The limiters are read here, as `Limiter.load` does: with 10,000 limiters, values
@@ -57,7 +53,7 @@ class Census:
             track.add(tick, limit, running, limiter._sack.waiting)
         self.history.forget(tick)
 
-    def _tell(self, tick: int, notify: Callable[[Snapshot], None]) -> None:
+    def _tell(self, tick: int, observers: Observers) -> None:
         time = self.history.time(tick)
         for name, (_, track) in tuple(self._tracks.items()):  # an observer may close some
-            notify(Snapshot(name, time, track.limit, track.running, track.waiting))
+            observers(Snapshot(name, time, track.limit, track.running, track.waiting))

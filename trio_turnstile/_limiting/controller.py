@@ -7,6 +7,7 @@ The limit is the least of *named bounds*:
   assignment sets it;
 - ``policy``, if there is an adaptive policy, is what it proposes, but no less than the
   minimum;
+- ``override``, while somebody has set the limit past every rule, stands in place of the two;
 - ``pause`` is 0 while the limiter is paused;
 - ``withheld`` is the least of the others, less the tokens that are withheld. A call that is
   refused with a time to wait keeps its token out of use for so long. So one caller who is
@@ -26,6 +27,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Mapping
+from copy import copy
 from types import MappingProxyType
 from typing import final
 
@@ -34,9 +36,12 @@ import attrs
 from trio_turnstile.limits import LimitPolicy
 
 from .events import Bound, Decision, Reason, Signal
+from .override import NOBODY, Asker, Override
 from .throttle import Throttle
 
 _NONE: Mapping[str, object] = MappingProxyType({})
+_MOVED = frozenset({"cap", "policy"})
+"""The bounds that do not hold while an override does."""
 _DERIVED = frozenset({"policy", "withheld"})
 """The bounds that do not count when it is asked where the policy would put the limit."""
 
@@ -62,6 +67,8 @@ class LimitController:
     """The limit, in tokens: always the least of `bounds`."""
     resume_at: float | None = attrs.field(default=None, init=False)
     """When the pause ends: ``None`` if not paused, infinity if only `resume` ends it."""
+    override: Override | None = attrs.field(default=None, init=False)
+    """What somebody has set the limit to, past every rule; ``None`` if nobody has."""
     _bounds: dict[str, Bound] = attrs.field(factory=dict, init=False)
     _withheld: list[float] = attrs.field(factory=list, init=False)
     """When each token that is withheld may be used again: a heap."""
@@ -88,49 +95,72 @@ class LimitController:
     @property
     def bounds(self) -> Mapping[str, Bound]:
         """The bounds that hold now, by name."""
-        return MappingProxyType(self._bounds.copy())
+        return MappingProxyType(self._in_force())
 
-    def signal(self, signal: Signal, now: float, in_use: int) -> Decision:
+    def signal(self, signal: Signal, now: float, in_use: int, asker: Asker = NOBODY) -> Decision:
         """Move the cap one step, or refuse to."""
+        if self.override is not None:
+            return self._decide(Reason.OVERRIDDEN, now, signal, self.override.evidence, asker)
         cap = self.throttle.step(signal, self.cap, self.ceiling, in_use)
         if cap == self.cap:
             end = Reason.AT_CEILING if signal is Signal.UP else Reason.AT_MINIMUM
-            return self._decide(end, now, signal)
+            return self._decide(end, now, signal, asker=asker)
         hold_left = self._changed_at + self.throttle.hold - now
         if hold_left > 0:
-            return self._decide(Reason.HOLDING, now, signal, evidence={"hold_left": hold_left})
+            return self._decide(Reason.HOLDING, now, signal, {"hold_left": hold_left}, asker)
         self._changed_at = now
-        self._set("cap", cap, {"reason": "signal", "signal": signal.value, "time": now})
-        return self._decide(Reason.SIGNAL, now, signal)
+        why = {"reason": "signal", "signal": signal.value, "time": now, **asker.why}
+        self._set("cap", cap, why)
+        return self._decide(Reason.SIGNAL, now, signal, asker=asker)
 
     def assign(self, tokens: float, now: float) -> Decision:
-        """Set the limit as the operator says: at once, past every rule, ending any pause.
+        """Set the limit as the program says: at once, past every rule, ending all that holds it.
 
         No other bound holds until the policy is consulted again.
         """
         self.ceiling = max(self.ceiling, tokens)
-        self._changed_at, self.resume_at = now, None
+        self._changed_at, self.resume_at, self.override = now, None, None
         self._withheld.clear()
         self._bounds.clear()
         self._set("cap", tokens, {"reason": "manual", "time": now})
         before, self.limit = self.limit, tokens
         return Decision(self.name, now, None, before, tokens, Reason.MANUAL)
 
-    def pause(self, seconds: float | None, now: float) -> Decision:
+    def set(self, override: Override, now: float) -> Decision:
+        """Set the limit past every rule until the override ends; pauses go on."""
+        self.override = override
+        self._set("override", override.tokens, override.why)
+        asker = Asker(override.by, override.note)
+        end = {} if override.until == math.inf else {"until": override.until}
+        return self._decide(Reason.OVERRIDE, now, evidence=end, asker=asker)
+
+    def release(self, now: float, asker: Asker = NOBODY) -> Decision | None:
+        """End the override; ``None`` if there is none."""
+        if self.override is None:
+            return None
+        evidence, self.override = self.override.evidence, None
+        del self._bounds["override"]
+        return self._decide(Reason.RELEASED, now, evidence=evidence, asker=asker)
+
+    def leave(self, asked: str, now: float, asker: Asker) -> Decision:
+        """Change nothing, as what was asked for has no object."""
+        return self._decide(Reason.UNCHANGED, now, evidence={"asked": asked}, asker=asker)
+
+    def pause(self, seconds: float | None, now: float, asker: Asker = NOBODY) -> Decision:
         """Take the limit to 0 for some seconds, or until `resume`; never shorten a pause."""
         until = math.inf if seconds is None else now + seconds
         self.resume_at = max(until, self.resume_at or -math.inf)
-        self._set("pause", 0, {"reason": "paused", "until": self.resume_at})
-        return self._decide(Reason.PAUSED, now, evidence={"until": self.resume_at})
+        self._set("pause", 0, {"reason": "paused", "until": self.resume_at, **asker.why})
+        return self._decide(Reason.PAUSED, now, evidence={"until": self.resume_at}, asker=asker)
 
-    def resume(self, now: float) -> Decision | None:
+    def resume(self, now: float, asker: Asker = NOBODY) -> Decision | None:
         """End the pause, and use all tokens again; ``None`` if nothing is to be ended."""
         if self.resume_at is None and not self._withheld:
             return None
         self.resume_at = None
         self._withheld.clear()
         self._bounds.pop("pause", None)
-        return self._decide(Reason.RESUMED, now)
+        return self._decide(Reason.RESUMED, now, asker=asker)
 
     def withhold(self, seconds: float, now: float) -> Decision:
         """Keep one token out of use for some seconds, but no longer than the throttle allows."""
@@ -141,12 +171,24 @@ class LimitController:
     @property
     def standing(self) -> float:
         """What the limit is when pauses and withheld tokens have ended, in tokens."""
-        return min(b.tokens for name, b in self._bounds.items() if name not in _PASSING)
+        return min(b.tokens for name, b in self._in_force().items() if name not in _PASSING)
 
     @property
     def withheld(self) -> int:
         """How many tokens are withheld."""
         return len(self._withheld)
+
+    def twin(self) -> LimitController:
+        """Return another one in the same state, to try out what would happen."""
+        twin = copy(self)
+        twin._bounds, twin._withheld = self._bounds.copy(), self._withheld.copy()
+        return twin
+
+    def begin_anew(self, name: str, tokens: float) -> None:
+        """Be as one that was made with this name and this limit, and without a policy."""
+        self.assign(tokens, -math.inf)
+        self.name, self.ceiling = name, tokens
+        self._set("cap", tokens, {"reason": "ceiling"})
 
     def forget_times(self) -> None:
         """Hold no longer: the clock of another trio run has begun."""
@@ -161,6 +203,8 @@ class LimitController:
             return self._end_pause(now)
         if self._withheld and now >= self._withheld[0]:
             return self._use_again(now)
+        if self.override is not None and now >= self.override.until:
+            return self.release(now)
         if self.policy is None:
             return None
         return self._follow(self.policy, now) if self.enforce else self._record(self.policy, now)
@@ -174,7 +218,7 @@ class LimitController:
         if not self.enforce:
             return min(self.cap, proposed) != self._shadow
         bound = self._bounds.get("policy")
-        if bound is not None and bound.tokens == proposed:
+        if self.override is not None or (bound is not None and bound.tokens == proposed):
             return False
         others = (b.tokens for name, b in self._bounds.items() if name not in _DERIVED)
         return max(0, min(proposed, *others) - len(self._withheld)) != self.limit
@@ -185,7 +229,8 @@ class LimitController:
         resume_at = math.inf if self.resume_at is None else self.resume_at
         use_again_at = self._withheld[0] if self._withheld else math.inf
         policy_at = math.inf if self.policy is None else self._next_policy_tick
-        return min(resume_at, use_again_at, policy_at)
+        release_at = math.inf if self.override is None else self.override.until
+        return min(resume_at, use_again_at, policy_at, release_at)
 
     # ---- inside ----
 
@@ -229,9 +274,14 @@ class LimitController:
     def _set(self, name: str, tokens: float, why: Mapping[str, object]) -> None:
         self._bounds[name] = Bound(tokens, why)
 
+    def _in_force(self) -> dict[str, Bound]:
+        if self.override is None:
+            return self._bounds.copy()
+        return {name: bound for name, bound in self._bounds.items() if name not in _MOVED}
+
     def _least(self) -> float:
         self._bounds.pop("withheld", None)
-        least = min(bound.tokens for bound in self._bounds.values())
+        least = min(bound.tokens for bound in self._in_force().values())
         if not self._withheld:
             return least
         why = {"reason": "withheld", "tokens": self.withheld, "until": self._withheld[0]}
@@ -244,6 +294,7 @@ class LimitController:
         now: float,
         signal: Signal | None = None,
         evidence: Mapping[str, object] = _NONE,
+        asker: Asker = NOBODY,
     ) -> Decision:
         before = self.limit
         if not reason.refusal:
@@ -251,5 +302,13 @@ class LimitController:
                 self._consult(self.policy)
             self.limit = self._least()
         return Decision(
-            self.name, now, signal, before, self.limit, reason, {"cap": self.cap, **evidence}
+            self.name,
+            now,
+            signal,
+            before,
+            self.limit,
+            reason,
+            {"cap": self.cap, **evidence},
+            by=asker.by,
+            note=asker.note,
         )

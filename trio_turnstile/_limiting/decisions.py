@@ -53,7 +53,8 @@ class Decisions:
 
 
 def _kind(decision: Decision) -> tuple[object, ...]:
-    return decision.reason, decision.signal, decision.before, decision.after
+    asked = decision.reason, decision.signal, decision.by, decision.note
+    return *asked, decision.before, decision.after
 
 
 def _serial_of(numbered: tuple[int, Decision]) -> int:

@@ -14,15 +14,20 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
-from typing import Protocol, TypeAlias, final
+from typing import Any, Protocol, TypeAlias, TypeVar, final
 
 import trio
 
-from .events import Event, Observer, Observers
+from .events import Event
+from .observers import Observation, Observer, Observers
+from .runs import Runs
 
-Action: TypeAlias = Callable[[float], None]
+R = TypeVar("R")
+
+Posted: TypeAlias = Callable[[float], object]
 """What the throttle task runs, with the time on trio's clock."""
 
 STALE_ENTRIES_KEPT = 1000
@@ -40,21 +45,39 @@ class Member(Protocol):
         ...
 
 
+class Host(Protocol):
+    """The limiters of a turnstile, as its throttle task sees them."""
+
+    def forget(self, name: str) -> None:
+        """Strike off a limiter, which was closed."""
+        ...
+
+    def adopt(self, limiter: Any, name: str, dispatcher: Dispatcher) -> None:
+        """Let a limiter that is in no turnstile join until it is dismissed."""
+        ...
+
+    def dismiss(self, limiter: Any) -> None:
+        """Have it leave, if nobody else has had it adopted."""
+        ...
+
+
 @final
 class Dispatcher:
     """Runs what is posted, visits limiters when they have something to do, and notifies.
 
     Args:
-      observers: each is called with every event.
-      forget: called with the name of each limiter that was closed.
+      observers: are called with every event.
+      host: has the limiters.
     """
 
-    def __init__(self, observers: Iterable[Observer], forget: Callable[[str], None]) -> None:
-        self._observers = Observers(observers)
-        self._forget = forget
+    def __init__(self, observers: Observers, host: Host) -> None:
+        self.runs = Runs(observers)
+        """The runs under limiters of the turnstile."""
+        self._observers = observers
+        self._host = host
         self._closed = False
         self._trio_token = trio.lowlevel.current_trio_token()
-        self._posted: deque[tuple[Action, Member | None]] = deque()
+        self._posted: deque[tuple[Posted, Member | None]] = deque()
         self._wakeup = trio.Event()
         self._touched: dict[Member, None] = {}  # a set that keeps the order
         # The heap is never searched: an entry counts only if `_due` has the same time.
@@ -64,7 +87,7 @@ class Dispatcher:
 
     # ---- from any thread ----
 
-    def post(self, action: Action, member: Member | None = None) -> None:
+    def post(self, action: Posted, member: Member | None = None) -> None:
         """Have the throttle task run ``action``, and then visit ``member``.
 
         Raises:
@@ -82,12 +105,33 @@ class Dispatcher:
         if self._closed:
             raise trio.ClosedResourceError("the turnstile was left")
 
+    def check_run(self) -> None:
+        """Raise `RuntimeError` in any trio run but the one of the turnstile."""
+        if trio.lowlevel.current_trio_token() is not self._trio_token:
+            raise RuntimeError(
+                "the turnstile is in another trio run, in another thread: ask there, with "
+                "trio.from_thread.run(..., trio_token=...), or use up(), down() or signal()"
+            )
+
     # ---- from the trio run ----
 
     def wake(self, member: Member) -> None:
         """Have the throttle task visit a limiter in its next round."""
         self._touched[member] = None
         self._wake_up()
+
+    def run_now(self, action: Callable[[float], R], member: Member) -> R:
+        """Run what was posted before, and ``action``; then have ``member`` visited."""
+        self.check_open()
+        now = trio.current_time()
+        self._run_posted(now)
+        self.wake(member)
+        return action(now)
+
+    def observe(self, observer: Observer) -> Observation:
+        """Call an observer with every event from now on."""
+        self.check_open()
+        return self._observers.add(observer)
 
     def notify(self, event: Event) -> None:
         """Call the observers with ``event``."""
@@ -97,7 +141,18 @@ class Dispatcher:
         """Stop visiting a limiter, which was closed; its name is free again."""
         self._touched.pop(member, None)
         self._due.pop(member, None)
-        self._forget(name)
+        self._host.forget(name)
+
+    @contextmanager
+    def adopting(self, limiters: Mapping[str, Any]) -> Iterator[None]:
+        """Have limiters that are in no turnstile in this one while the block runs."""
+        for name, limiter in limiters.items():
+            self._host.adopt(limiter, name, self)
+        try:
+            yield
+        finally:
+            for limiter in limiters.values():
+                self._host.dismiss(limiter)
 
     async def run(self) -> None:
         """Be the throttle task, until cancelled."""

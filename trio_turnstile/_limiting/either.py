@@ -6,7 +6,7 @@ engine uses `Tokens`, which hides the difference.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import NoReturn, TypeAlias, final
 
@@ -18,6 +18,7 @@ from trio_turnstile._util import check_whole
 
 from .actuator import LimitActuator
 from .claims import Claim
+from .dispatcher import Dispatcher
 from .limiter import Limiter
 from .line import Line
 from .throttle import Throttle
@@ -26,8 +27,8 @@ AnyLimiter: TypeAlias = Limiter | trio.CapacityLimiter
 """What may bound a step or a phase."""
 
 
-def as_limiter(limiter: AnyLimiter | int, name: str) -> AnyLimiter:
-    """Return the limiter; make a new one from a number of tokens.
+def as_limiter(limiter: AnyLimiter | int, argument: str, name: str) -> AnyLimiter:
+    """Return the limiter; make a new one of this name from a number of tokens.
 
     Raises:
       TypeError: if it is neither a limiter nor a number of tokens.
@@ -36,13 +37,29 @@ def as_limiter(limiter: AnyLimiter | int, name: str) -> AnyLimiter:
     if isinstance(limiter, Limiter | trio.CapacityLimiter):
         return limiter
     try:
-        check_whole(name, limiter, 1, infinite=True)
+        check_whole(argument, limiter, 1, infinite=True)
     except TypeError:
         raise TypeError(
-            f"{name} must be a Limiter, a trio.CapacityLimiter or a number of tokens, "
+            f"{argument} must be a Limiter, a trio.CapacityLimiter or a number of tokens, "
             f"not {limiter!r}"
         ) from None
     return Limiter(name, limiter, throttle=Throttle(min=0))
+
+
+def homes_of(limiters: Iterable[AnyLimiter]) -> list[Dispatcher]:
+    """Return the dispatchers of the turnstiles that these limiters are in."""
+    ours = (each._actuator.dispatcher for each in limiters if isinstance(each, Limiter))
+    return list(dict.fromkeys(home for home in ours if home is not None))
+
+
+def name_of(limiter: AnyLimiter) -> str | None:
+    """Return the name of a limiter; those of trio have none."""
+    return limiter.name if isinstance(limiter, Limiter) else None
+
+
+def made_of_number(given: object, limiter: AnyLimiter | None) -> Limiter | None:
+    """Return the limiter if `as_limiter` has made it, as what was given is a bare number."""
+    return limiter if isinstance(limiter, Limiter) and limiter is not given else None
 
 
 @final

@@ -1,19 +1,16 @@
-"""Events: frozen records of what happens to limiters, and how observers get them.
-
-An observer is any callable that takes one event. It runs in the task that made the
-event, so it must be quick and must not block. If an observer raises, the error is logged
-and the observer is not called again: observing must never harm what is observed.
-"""
+"""Events: frozen records of what happens to limiters. Those of runs are in `live_run`."""
 
 from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from time import time as unix_time
-from typing import Any, Protocol, TypeAlias, final
+from typing import TypeAlias, final
 
 import attrs
+
+from .live_run import ErrorNoted, RunClosed, RunOpened
 
 
 @final
@@ -48,6 +45,14 @@ class Reason(enum.Enum):
     """Refused: an up signal at the ceiling."""
     AT_MINIMUM = "at_minimum"
     """Refused: a down signal at the minimum."""
+    OVERRIDE = "override"
+    """Somebody set the limit by `Turnstile.ask`: no signal and no policy moves it meanwhile."""
+    RELEASED = "released"
+    """Such an override ended: somebody released it, or its time had come."""
+    OVERRIDDEN = "overridden"
+    """Refused: a signal while an override is in force."""
+    UNCHANGED = "unchanged"
+    """Refused: there was nothing to resume, or to release."""
 
     @property
     def refusal(self) -> bool:
@@ -55,7 +60,16 @@ class Reason(enum.Enum):
         return self in _REFUSALS
 
 
-_REFUSALS = frozenset({Reason.HOLDING, Reason.AT_CEILING, Reason.AT_MINIMUM, Reason.SHADOW})
+_REFUSALS = frozenset(
+    {
+        Reason.HOLDING,
+        Reason.AT_CEILING,
+        Reason.AT_MINIMUM,
+        Reason.SHADOW,
+        Reason.OVERRIDDEN,
+        Reason.UNCHANGED,
+    }
+)
 
 
 @final
@@ -81,6 +95,10 @@ class Decision:
     """When it was made, as a Unix time, in seconds."""
     repeated: int = 0
     """How many refusals like this one followed it, with no change between; kept once."""
+    by: str | None = None
+    """Who asked for it, if they said so: see `Turnstile.ask`."""
+    note: str | None = None
+    """What they noted, if anything."""
 
     @property
     def applied(self) -> bool:
@@ -193,45 +211,10 @@ class LimiterClosed:
     """When it was closed, on trio's clock, in seconds."""
 
 
-Event: TypeAlias = Decision | Snapshot | LimiterOpened | LimiterClosed
-
-
-class Observer(Protocol):
-    """Anything that can be called with one event."""
-
-    def __call__(self, event: Event, /) -> Any:
-        """Handle ``event``, quickly and without blocking."""
-
-
-def checked(observers: Iterable[Observer]) -> tuple[Observer, ...]:
-    """Return the observers; raise if one of them, or all, cannot be what they ought to be."""
-    if not isinstance(observers, Iterable):
-        raise TypeError(f"observers must be a list of functions: [{observers!r}]")
-    observers = tuple(observers)
-    for observer in observers:
-        if not callable(observer):
-            raise TypeError(f"an observer must be a function of one event, not {observer!r}")
-    return observers
-
-
-@final
-class Observers:
-    """The observers of one turnstile: each is called with every event, until it raises."""
-
-    def __init__(self, observers: Iterable[Observer]) -> None:
-        self._observers = list(observers)
-
-    def __call__(self, event: Event, /) -> None:
-        """Call every observer with ``event``."""
-        for observer in tuple(self._observers):
-            try:
-                observer(event)
-            except Exception:
-                if observer in self._observers:  # it may have raised inside itself
-                    self._observers.remove(observer)
-                logging.getLogger("trio_turnstile.observers").exception(
-                    "observer %r raised on %r; it will not be called again", observer, event
-                )
+Event: TypeAlias = (
+    Decision | Snapshot | LimiterOpened | LimiterClosed | RunOpened | RunClosed | ErrorNoted
+)
+"""What observers are given."""
 
 
 def log_decisions(event: Event, /) -> None:

@@ -25,6 +25,7 @@ from .events import Decision, LimiterStatistics, Load, Signal
 from .feedback import Feedback
 from .guarded import GuardedPolicy
 from .line import Line
+from .override import Override
 from .portion import Portion
 from .sack import Sack
 from .sampling import OVERLOAD, Sampler
@@ -176,6 +177,11 @@ class Limiter:
     def load(self) -> Load:
         """Return how busy the limiter is, at a cost that does not grow with its tokens."""
         return Load(self._controller.limit, self._line.borrowed, self._sack.waiting)
+
+    @property
+    def override(self) -> Override | None:
+        """What somebody has set the limit to by `Turnstile.ask`; ``None`` if nobody has."""
+        return self._controller.override
 
     # ---- tokens, as trio has them ----
 

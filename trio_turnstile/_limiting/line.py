@@ -25,9 +25,7 @@ from typing import final
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from trio_turnstile._errors import TooWide
-
-from .claims import Claim, Order, Request
+from .claims import Claim, Order, Request, TooWide
 from .controller import LimitController
 
 

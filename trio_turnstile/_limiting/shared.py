@@ -7,13 +7,14 @@ is added is whose turn it is (see `Shares`), and the limits of single keys.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
-from typing import Generic, TypeVar, final
+from typing import Any, Generic, TypedDict, TypeVar, final
 
 import attrs
 from trio.lowlevel import enable_ki_protection
 
+from trio_turnstile._errors import On
 from trio_turnstile._texts import shown
 from trio_turnstile._util import check_number, check_seconds, check_whole
 from trio_turnstile.limits import LimitPolicy, Outcome
@@ -25,6 +26,7 @@ from .limiter import Limiter
 from .portion import Portion
 from .sampling import AnySampler
 from .shares import Shares, Terms
+from .throttle import Throttle
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -63,6 +65,36 @@ class SharedStatistics:
     """How many keys are remembered; those that are idle are forgotten by and by."""
     busiest: tuple[KeyStatistics, ...]
     """The keys that hold and want most, five at most, most of all first."""
+
+
+class LimiterOptions(TypedDict, total=False):
+    """The options of a limiter."""
+
+    throttle: Throttle
+    policy: LimitPolicy | None
+    enforce: bool
+    overload: On
+    max_waiting: int | None
+
+
+class ShareOptions(LimiterOptions, total=False):
+    """The options of a limiter that is shared by keys, as `Turnstile.shared` takes them."""
+
+    each: int | Callable[[Any], float] | None
+    weight: Callable[[Any], float] | None
+    every: float
+    ageing: float
+    adapt: Callable[[Any], LimitPolicy] | None
+
+
+def make_shared(
+    make_limiter: Callable[..., Limiter], name: str, total: float, options: Mapping[str, Any]
+) -> SharedLimiter:
+    """Make a limiter with some of the options, and have it shared as the others say."""
+    own = ShareOptions.__optional_keys__ - LimiterOptions.__optional_keys__
+    shares = {option: value for option, value in options.items() if option in own}
+    rest = {option: value for option, value in options.items() if option not in own}
+    return SharedLimiter(make_limiter(name, total, **rest), **shares)
 
 
 @final
@@ -116,14 +148,14 @@ class SharedLimiter:
         self,
         limiter: Limiter,
         *,
-        each: int | Callable[[Hashable], float] | None = None,
-        weight: Callable[[Hashable], float] | None = None,
+        each: int | Callable[[Any], float] | None = None,
+        weight: Callable[[Any], float] | None = None,
         every: float = 0,
         ageing: float = 60.0,
-        adapt: Callable[[Hashable], LimitPolicy] | None = None,
+        adapt: Callable[[Any], LimitPolicy] | None = None,
     ) -> None:
         if each is None:
-            each_of: float | Callable[[Hashable], float] = math.inf
+            each_of: float | Callable[[Any], float] = math.inf
         elif callable(each):
             each_of = each
         else:

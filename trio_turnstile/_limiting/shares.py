@@ -29,11 +29,10 @@ from typing import final
 import attrs
 import trio
 
-from trio_turnstile._errors import TooWide
 from trio_turnstile._util import check_number, check_whole
 from trio_turnstile.limits import LimitPolicy
 
-from .claims import Claim, Request
+from .claims import Claim, Request, TooWide
 from .controller import LimitController
 from .events import Decision
 from .guarded import GuardedPolicy

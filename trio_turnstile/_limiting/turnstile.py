@@ -7,42 +7,39 @@ go one way: they are posted to the dispatcher.
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from types import MappingProxyType
-from typing import TypeAlias, TypedDict, Unpack, final
+from typing import TypeAlias, Unpack, final
+from uuid import uuid4
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._errors import On
-from trio_turnstile._util import check_seconds, open_background_nursery
+from trio_turnstile._util import check_instance, check_seconds, open_background_nursery
 from trio_turnstile.limits import LimitPolicy
 
+from .actions import Action, check_action
+from .actuator import LimitActuator
 from .census import Census
 from .dispatcher import Dispatcher
-from .events import LimiterOpened, Observer, Signal, checked
+from .events import Decision, Signal
 from .history import History
+from .instant import Instant, now
 from .limiter import Limiter
-from .names import Names
+from .live_run import LiveRun
+from .observers import Observation, Observer, Observers
+from .override import NOBODY, Asker, Override
+from .roll import Roll
 from .sampling import OVERLOAD
-from .shared import SharedLimiter
+from .shared import SharedLimiter, ShareOptions, make_shared
 from .throttle import Throttle
+from .watching import check_watcher
 
 _LOG = logging.getLogger("trio_turnstile.turnstile")
-
-
-class LimiterOptions(TypedDict, total=False):
-    """The options of a limiter, as `Turnstile.shared` passes them on."""
-
-    throttle: Throttle
-    policy: LimitPolicy | None
-    enforce: bool
-    overload: On
-    max_waiting: int | None
 
 
 @final
@@ -51,24 +48,50 @@ class Turnstile:
 
     def __init__(
         self,
+        name: str,
         nursery: trio.Nursery,
         dispatcher: Dispatcher,
-        names: Names[Limiter],
+        roll: Roll,
         census: Census,
     ) -> None:
+        self._name, self._id = name, uuid4().hex
+        self._opened = now()
         self._nursery = nursery
         self._dispatcher = dispatcher
-        self._names = names
-        self._limiters = names.taken
+        self._roll = roll
+        self._limiters = roll.limiters
         self._census = census
 
     def __repr__(self) -> str:
         return f"<trio_turnstile.Turnstile of {', '.join(self._limiters) or 'no limiters'}>"
 
     @property
+    def name(self) -> str:
+        """Its name, for people; see `open_turnstile`."""
+        return self._name
+
+    @property
+    def id(self) -> str:
+        """What tells it from all other turnstiles: a random UUID, in hex."""
+        return self._id
+
+    @property
+    def opened(self) -> Instant:
+        """When it was opened, on trio's clock and as a Unix time."""
+        return self._opened
+
+    @property
     def limiters(self) -> Mapping[str, Limiter]:
         """The limiters by name, without closed ones; a live, read-only view."""
         return MappingProxyType(self._limiters)
+
+    @property
+    def runs(self) -> Mapping[str, LiveRun]:
+        """The runs of phases and pipelines that go on, by name; a live, read-only view.
+
+        A run is here if one of its steps has a limiter of this turnstile.
+        """
+        return self._dispatcher.runs.by_name
 
     @property
     def history(self) -> History:
@@ -103,26 +126,12 @@ class Turnstile:
             )
         )
 
-    def shared(
-        self,
-        name: str,
-        total: float,
-        *,
-        each: int | Callable[[Hashable], float] | None = None,
-        weight: Callable[[Hashable], float] | None = None,
-        every: float = 0,
-        ageing: float = 60.0,
-        adapt: Callable[[Hashable], LimitPolicy] | None = None,
-        **options: Unpack[LimiterOptions],
-    ) -> SharedLimiter:
+    def shared(self, name: str, total: float, **options: Unpack[ShareOptions]) -> SharedLimiter:
         """Make a limiter in this turnstile whose tokens are shared by keys, such as hosts.
 
-        For the arguments see `SharedLimiter`.
+        For the options see `SharedLimiter` and `Limiter`.
         """
-        limiter = self.limiter(name, total, **options)
-        return SharedLimiter(
-            limiter, each=each, weight=weight, every=every, ageing=ageing, adapt=adapt
-        )
+        return make_shared(self.limiter, name, total, options)
 
     @enable_ki_protection
     def add(self, limiter: Limiter) -> Limiter:
@@ -133,11 +142,7 @@ class Turnstile:
           trio.ClosedResourceError: if the limiter or the turnstile is closed.
         """
         self._dispatcher.check_open()
-        name = self._names.first_free(limiter.name)
-        limiter._actuator.join(name, self._dispatcher)
-        self._names.add(name, limiter)
-        self._census.add(name, limiter)
-        self._dispatcher.notify(LimiterOpened(name, trio.current_time(), limiter.ceiling))
+        self._roll.add(limiter, limiter.name, self._dispatcher)
         return limiter
 
     def up(self, name: str | None = None) -> None:
@@ -173,6 +178,75 @@ class Turnstile:
         if name is not None and name not in self._limiters:
             raise KeyError(self._unknown(name))
         self._post_signal(signal, name)
+
+    @enable_ki_protection
+    async def ask(
+        self, limiter: str, action: Action, *, by: str | None = None, note: str | None = None
+    ) -> Decision:
+        """Ask something of a limiter, and return what came of it: what `signal` does not tell.
+
+        What was asked before by `signal` and the like is done first.
+
+        Args:
+          limiter: the name of the limiter.
+          action: `Signal.UP` or `Signal.DOWN`; `SetLimit`, `Release`, `Pause` or `Resume`.
+          by: who asks. It stands in the decision.
+          note: what they note, as the reason why. It stands in the decision.
+
+        Raises:
+          TypeError: if the action is none of these.
+          KeyError: if no limiter has that name.
+          RuntimeError: if awaited in another trio run.
+          trio.ClosedResourceError: if the turnstile was left.
+
+        Cancellation:
+          If cancelled, nothing was done.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        actuator = self._asked(limiter, action)
+        asked = partial(actuator.ask, action, Asker(by, note))
+        decision = self._dispatcher.run_now(asked, actuator)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return decision
+
+    def preview(self, limiter: str, action: Action) -> Decision:
+        """Return what `ask` would return now, and change nothing.
+
+        Raises:
+          TypeError, KeyError, trio.ClosedResourceError: as `ask` does.
+        """
+        return self._asked(limiter, action).foresee(action, NOBODY, trio.current_time())
+
+    @enable_ki_protection
+    def restore(self, overrides: Mapping[str, Override]) -> None:
+        """Set overrides again, as they were in an earlier run; see `Ledger.keep_overrides`.
+
+        Args:
+          overrides: by the names of their limiters. A limiter that is not there gets its
+            override when it joins. One whose time has come is set no more.
+
+        Raises:
+          trio.ClosedResourceError: if the turnstile was left.
+        """
+        self._dispatcher.check_open()
+        for name, override in overrides.items():
+            self._roll.restore(name, override, self._dispatcher)
+
+    @enable_ki_protection
+    def observe(self, observer: Observer) -> Observation:
+        """Call an observer with every event from now on.
+
+        Args:
+          observer: as for `open_turnstile`. One that raises is logged and not called again.
+
+        Returns:
+          What ends it: by its ``close()``, or at the end of a ``with`` block.
+
+        Raises:
+          TypeError: if it is no function.
+          trio.ClosedResourceError: if the turnstile was left.
+        """
+        return self._dispatcher.observe(observer)
 
     def watch(self, watcher: Watcher) -> None:
         """Run a watcher until the turnstile is left; then it is cancelled.
@@ -210,23 +284,16 @@ class Turnstile:
             limiter._actuator.signal(signal, now)
             self._dispatcher.wake(limiter._actuator)
 
+    def _asked(self, name: str, action: Action) -> LimitActuator:
+        check_action(action)
+        self._dispatcher.check_open()
+        self._dispatcher.check_run()
+        if name not in self._limiters:
+            raise KeyError(self._unknown(name))
+        return self._limiters[name]._actuator
+
     def _unknown(self, name: str) -> str:
         return f"no limiter is named {name!r}; there are: {', '.join(self._limiters) or 'none'}"
-
-
-def check_watcher(watcher: object) -> None:
-    """Raise unless it can be called with a turnstile; trio sees to it that it is async."""
-    what = f"a watcher is an async function of the turnstile, not {watcher!r}"
-    if not callable(watcher):
-        raise TypeError(what)
-    try:
-        signature = inspect.signature(watcher)
-    except ValueError:  # some builtins tell nothing
-        return
-    try:
-        signature.bind(None)
-    except TypeError as error:
-        raise TypeError(f"{what}: {error}; what makes a watcher has to be called") from None
 
 
 Watcher: TypeAlias = Callable[[Turnstile], Awaitable[object]]
@@ -236,7 +303,10 @@ Watcher: TypeAlias = Callable[[Turnstile], Awaitable[object]]
 @asynccontextmanager
 @enable_ki_protection
 async def open_turnstile(
-    *, observers: Iterable[Observer] = (), sample_every: float = 2.0
+    *,
+    observers: Iterable[Observer] = (),
+    sample_every: float = 2.0,
+    name: str = "turnstile",
 ) -> AsyncIterator[Turnstile]:
     """Open a turnstile for the length of an ``async with`` block.
 
@@ -246,6 +316,7 @@ async def open_turnstile(
       observers: each is called with every event of the turnstile and its
         limiters; one that raises is logged and not called again.
       sample_every: seconds between two samples for the history.
+      name: its name, for people who look at several.
 
     Raises:
       TypeError, ValueError: if ``sample_every`` is no number over 0, or ``observers`` are
@@ -256,23 +327,18 @@ async def open_turnstile(
       come out in an exception group.
     """
     check_seconds("sample_every", sample_every, positive=True)
-    observers = checked(observers)
-    names = Names[Limiter]()
+    check_instance("name", name, str, '"crawler"')
+    observed = Observers(observers)
     census = Census(sample_every)
-
-    def forget(name: str) -> None:
-        names.discard(name)
-        census.discard(name)
-
-    dispatcher = Dispatcher(observers, forget)
+    roll = Roll(census)
+    dispatcher = Dispatcher(observed, roll)
     try:
         async with open_background_nursery() as nursery:
-            turnstile = Turnstile(nursery, dispatcher, names, census)
+            turnstile = Turnstile(name, nursery, dispatcher, roll, census)
             nursery.start_soon(dispatcher.run)
-            nursery.start_soon(census.run, dispatcher.notify if observers else None)
+            nursery.start_soon(census.run, observed)
             yield turnstile
     finally:
         # After the watchers have ended: one may still send a signal while it is cancelled.
         dispatcher.close()
-        for limiter in tuple(names.taken.values()):
-            limiter.close()
+        roll.close()

@@ -7,9 +7,11 @@ from typing import final
 import attrs
 
 from trio_turnstile._engine.counts import Counts, Fate
+from trio_turnstile._engine.listing import Listing
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._errors import ConcurrentError
 from trio_turnstile._limiting.either import AnyLimiter
+from trio_turnstile._limiting.live_run import RunKind, RunStage
 
 from .scalable import Scalable
 from .telemetry import Telemetry
@@ -59,13 +61,53 @@ class Manager:
     """
 
     def __init__(
-        self, limiter: AnyLimiter, state: RunState, counts: Counts, told: Telemetry | None
+        self,
+        limiter: AnyLimiter,
+        state: RunState,
+        counts: Counts,
+        told: Telemetry | None,
+        listing: Listing,
     ) -> None:
+        self._listing = listing
         self._limiter = limiter
         self._state = state
         self._counts = counts
         self._told = told
         """What the phases report, if it is they that count."""
+
+    @property
+    def name(self) -> str:
+        """The name of the run; a turnstile may have added a number to make it unique."""
+        return self._listing.name
+
+    @property
+    def id(self) -> str:
+        """What tells the run from all others: a random UUID, in hex."""
+        return self._listing.id
+
+    @property
+    def kind(self) -> RunKind:
+        """``"phases"``."""
+        return self._listing.kind
+
+    @property
+    def started(self) -> float:
+        """When it was started, on trio's clock, in seconds."""
+        return self._listing.started
+
+    @property
+    def state(self) -> RunStage:
+        """How far it has come: ``"running"``, ``"draining"``, ``"cancelling"`` or ``"ended"``.
+
+        It is draining when it was told to stop, or stops because of an error, and what is in
+        hand is being finished.
+        """
+        return self._listing.stage
+
+    @property
+    def total(self) -> int | None:
+        """How many items its source has; ``None`` if that is not known, as of a generator."""
+        return self._listing.total
 
     @property
     def limiter(self) -> AnyLimiter:

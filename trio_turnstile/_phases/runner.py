@@ -15,6 +15,7 @@ from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.counts import Counts
+from trio_turnstile._engine.listing import Listing
 from trio_turnstile._engine.policies import ErrorPolicy, Skip, as_policies
 from trio_turnstile._engine.pool import WorkerPool
 from trio_turnstile._engine.recording import Recorder, RunLedger, recording
@@ -23,7 +24,14 @@ from trio_turnstile._engine.slot import lent_tokens
 from trio_turnstile._engine.source import RunSource
 from trio_turnstile._engine.sources import AnySource, open_source, reading
 from trio_turnstile._engine.window import Window, following
-from trio_turnstile._limiting.either import AnyLimiter, as_limiter, tokens_of
+from trio_turnstile._limiting.either import (
+    AnyLimiter,
+    Tokens,
+    as_limiter,
+    made_of_number,
+    tokens_of,
+)
+from trio_turnstile._limiting.limiter import Limiter
 from trio_turnstile._limiting.rate import RateLimiter
 from trio_turnstile._util import check_instance, check_seconds, hold, unwrapped_interrupts
 
@@ -50,6 +58,7 @@ async def run_phases(
     rate: RateLimiter | None = None,
     ledger: RunLedger | None = None,
     retry_failed: bool = False,
+    name: str | None = None,
     task_status: trio.TaskStatus[Manager] = trio.TASK_STATUS_IGNORED,
 ) -> Report:
     """Take operations through their phases, many at a time, never too many.
@@ -80,6 +89,7 @@ async def run_phases(
         `Scalable.recall` says.
       retry_failed: whether to do operations again that have failed in an earlier run, or were
         sent away as dead letters. By default they are skipped too.
+      name: the name of the run, ``"phases"`` by default; see `Turnstile.runs`.
       task_status: for ``nursery.start``, which returns the `Manager`.
 
     Returns:
@@ -102,9 +112,9 @@ async def run_phases(
     if counting not in ("runner", "phases"):
         raise ValueError(f"counting must be 'runner' or 'phases', not {counting!r}")
     policies = as_policies(on_error)
-    tokens = entry = tokens_of(as_limiter(limiter, "limiter"))
+    tokens = entry = tokens_of(as_limiter(limiter, "limiter", "work"))
     if prepare_limiter is not None:
-        entry = tokens_of(as_limiter(prepare_limiter, "prepare_limiter"))
+        entry = tokens_of(as_limiter(prepare_limiter, "prepare_limiter", "prepare"))
     limiters = {entry.limiter, tokens.limiter}
     state, counts, grace = RunState(max_errors), Counts(), Grace(cleanup_grace)
     telemetry = Telemetry(state.record)
@@ -122,7 +132,9 @@ async def run_phases(
     )
     source = open_source(operations)
     told = telemetry if counting == "phases" else None
-    manager = Manager(tokens.limiter, state, counts, told)
+    listing = Listing(name, "phases", state, limiters)
+    listing.expect(operations)
+    manager = Manager(tokens.limiter, state, counts, told, listing)
     async with lent_tokens(limiters), recording(ledger) as recorder:
         pool = WorkerPool[Any](
             source,
@@ -135,20 +147,32 @@ async def run_phases(
             admits_in_turn=True,
         )
         state.at_drain(pool.stop_source)
-        await _carry_out(
-            pool,
-            source,
-            state=state,
-            telemetry=telemetry,
-            grace=grace,
-            started=partial(task_status.started, manager),
-        )
+        own = _own_limiters(work=(limiter, tokens), prepare=(prepare_limiter, entry))
+        with listing.listed(manager, own):
+            await _carry_out(
+                pool,
+                source,
+                state=state,
+                telemetry=telemetry,
+                grace=grace,
+                started=partial(task_status.started, manager),
+            )
     report = manager.report()
     return state.conclude(
         f"run_phases was stopped: of {report.received} operations {report.completed} completed, "
         f"{report.failed} failed, {report.cancelled} were cancelled",
         report,
     )
+
+
+def _own_limiters(**parts: tuple[object, Tokens]) -> dict[str, Limiter]:
+    """Return the limiters that were made of bare numbers, by what they bound."""
+    made = {
+        name: made_of_number(given, made.limiter)
+        for name, (given, made) in parts.items()
+        if given is not None
+    }
+    return {name: limiter for name, limiter in made.items() if limiter is not None}
 
 
 def _recorded(
@@ -173,6 +197,7 @@ class PhaseOptions(TypedDict, total=False):
     rate: RateLimiter | None
     ledger: RunLedger | None
     retry_failed: bool
+    name: str | None
 
 
 @asynccontextmanager

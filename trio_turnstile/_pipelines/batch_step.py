@@ -18,7 +18,8 @@ from trio_turnstile._engine.counts import Fate
 from trio_turnstile._engine.slot import Slot
 from trio_turnstile._engine.tracing import untraced
 from trio_turnstile._engine.verdicts import RetryIn, Verdict
-from trio_turnstile._errors import ConcurrentError, TooWide, leaves
+from trio_turnstile._errors import ConcurrentError, leaves
+from trio_turnstile._limiting.claims import TooWide
 from trio_turnstile._texts import shown_error
 
 from .fused import FusedSteps, Outlet

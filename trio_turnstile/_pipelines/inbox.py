@@ -59,6 +59,11 @@ class Inbox(Generic[T]):
         self.receive = self._buffer.receive
         self.abandon = self._buffer.abandon
 
+    @property
+    def queued(self) -> int:
+        """How many items no worker has received."""
+        return len(self._buffer.items)
+
     def put_nowait(self, item: T) -> bool:
         # Not past those who wait, though there may be room for one of them at last.
         if self.waiting or not self._window.has_room():
@@ -124,6 +129,11 @@ class BatchInbox(Generic[T]):
         self.receive = self._buffer.receive
         self.triggers: dict[Trigger, int] = {}
         """How many batches each trigger has ended."""
+
+    @property
+    def queued(self) -> int:
+        """How many items no worker has received: in batches, or being gathered."""
+        return len(self._gatherer) + sum(len(batch.items) for batch in self._buffer.items)
 
     def put_nowait(self, item: T) -> bool:
         if not self._window.has_room():

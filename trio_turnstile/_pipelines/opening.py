@@ -32,6 +32,8 @@ class Opening:
 
     _stack: AsyncExitStack
     _state: RunState
+    expect: Callable[[object], None]
+    """Is told of each source, for how many items it has."""
     tracer: Tracer
     """Keeps count of what becomes of the items of the source, where somebody asks."""
 

@@ -92,6 +92,7 @@ class Producer(Generic[T_co]):
 
         async def open_pages(opening: Opening) -> RunSource[Any]:
             await trio.lowlevel.checkpoint()
+            opening.expect(None)
             return read_pages(fetch_page, start)
 
         return _producer(open_pages, ())
@@ -127,7 +128,9 @@ class Producer(Generic[T_co]):
 
     @asynccontextmanager
     @enable_ki_protection
-    async def open(self, *, max_errors: int = 10_000) -> AsyncIterator[Results[T_co]]:
+    async def open(
+        self, *, max_errors: int = 10_000, name: str | None = None
+    ) -> AsyncIterator[Results[T_co]]:
         """Run without a consumer: ``async with producer.open() as results``.
 
         Iterate over ``results`` to get what comes out. Leaving the block early cancels
@@ -135,6 +138,7 @@ class Producer(Generic[T_co]):
 
         Args:
           max_errors: how many errors to keep for the report.
+          name: the name of the run, ``"pipeline"`` by default; see `Turnstile.runs`.
 
         Raises:
           Aborted: on leaving the block, if the pipeline was stopped by errors. An error of
@@ -148,6 +152,7 @@ class Producer(Generic[T_co]):
                 self._steps,
                 max_errors=max_errors,
                 make_outlet=partial(ChannelOutlet, send),
+                name=name,
                 task_status=task_status,
             )
 
@@ -174,6 +179,7 @@ async def _open_any(source: Any, opening: Opening) -> RunSource[Any]:
         source, trio.MemoryReceiveChannel
     ):
         source = await opening.enter(source, "the source")
+    opening.expect(source)
     return open_source(source)  # noqa: ASYNC910 (its caller checkpoints)
 
 
@@ -196,6 +202,7 @@ class Pipeline:
         max_errors: int = 10_000,
         ledger: RunLedger | None = None,
         identity: Callable[[Any], str] | None = None,
+        name: str | None = None,
         task_status: trio.TaskStatus[PipelineRun] = trio.TASK_STATUS_IGNORED,
     ) -> PipelineReport:
         """Run until the source has ended and every item has ended.
@@ -208,6 +215,7 @@ class Pipeline:
             again, so what a step does may be done twice; see `commit_token`.
           identity: what the ledger knows an item by: a function from an item to a text, the same
             in each run. By default the items are texts themselves.
+          name: the name of the run, ``"pipeline"`` by default; see `Turnstile.runs`.
           task_status: for ``nursery.start``, which returns the `PipelineRun`.
 
         Returns:
@@ -229,6 +237,7 @@ class Pipeline:
             max_errors=max_errors,
             ledger=ledger,
             identity=identity or _itself,
+            name=name,
             task_status=task_status,
         )
 
@@ -240,6 +249,7 @@ class Pipeline:
         max_errors: int = 10_000,
         ledger: RunLedger | None = None,
         identity: Callable[[Any], str] | None = None,
+        name: str | None = None,
     ) -> AsyncIterator[PipelineRun]:
         """Run beside a block: ``async with pipeline.start() as run``.
 
@@ -251,6 +261,7 @@ class Pipeline:
           max_errors: how many errors to keep for the report.
           ledger: as for `run`.
           identity: as for `run`.
+          name: as for `run`.
 
         Raises:
           Aborted: as `run` does; the block is cancelled then.
@@ -258,7 +269,11 @@ class Pipeline:
 
         def run(task_status: trio.TaskStatus[PipelineRun]) -> Awaitable[PipelineReport]:
             return self.run(
-                max_errors=max_errors, ledger=ledger, identity=identity, task_status=task_status
+                max_errors=max_errors,
+                ledger=ledger,
+                identity=identity,
+                name=name,
+                task_status=task_status,
             )
 
         block = trio.CancelScope()

@@ -50,6 +50,14 @@ class StepReport:
     """The items that were in hand when they were cancelled."""
     batches: Mapping[Trigger, int] = attrs.field(factory=dict, hash=False)
     """How many batches each trigger has ended."""
+    limiter: str | None = None
+    """The name of the limiter that bounds it; ``None`` if none does, or one of trio's."""
+    window: float | None = None
+    """How many items it may have in hand at this moment; ``None`` if the step before sees to it."""
+    queued: int = 0
+    """How many of those in flight have not begun: they wait for a worker, or for their batch."""
+    waiting: int = 0
+    """How many others of them have a worker that waits for a token to begin with."""
 
 
 @final

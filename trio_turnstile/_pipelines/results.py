@@ -9,6 +9,7 @@ import trio
 from trio_turnstile._engine.counts import Fate
 from trio_turnstile._engine.tracing import Tracer, untraced
 from trio_turnstile._errors import ConcurrentError
+from trio_turnstile._limiting.live_run import RunKind, RunStage
 
 from .reports import PipelineReport, StepReport
 from .run import PipelineRun
@@ -52,6 +53,40 @@ class Results(Generic[T_co]):
 
     async def __anext__(self) -> T_co:
         return await self._channel.__anext__()
+
+    @property
+    def name(self) -> str:
+        """The name of the run; a turnstile may have added a number to make it unique."""
+        return self._run.name
+
+    @property
+    def id(self) -> str:
+        """What tells the run from all others: a random UUID, in hex."""
+        return self._run.id
+
+    @property
+    def kind(self) -> RunKind:
+        """``"pipeline"``."""
+        return self._run.kind
+
+    @property
+    def started(self) -> float:
+        """When it was started, on trio's clock, in seconds."""
+        return self._run.started
+
+    @property
+    def state(self) -> RunStage:
+        """How far it has come: ``"running"``, ``"draining"``, ``"cancelling"`` or ``"ended"``.
+
+        It is draining when it was told to stop, or stops because of an error, and what is in
+        hand is being finished.
+        """
+        return self._run.state
+
+    @property
+    def total(self) -> int | None:
+        """How many items its source has; ``None`` if that is not known, as of a generator."""
+        return self._run.total
 
     @property
     def steps(self) -> tuple[StepReport, ...]:

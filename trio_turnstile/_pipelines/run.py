@@ -13,6 +13,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._engine.buffer import failure_of
+from trio_turnstile._engine.listing import Listing
 from trio_turnstile._engine.read_ahead import SourceEnded, receive_from
 from trio_turnstile._engine.recorded_source import Identity, read_recorded
 from trio_turnstile._engine.recording import (
@@ -28,12 +29,13 @@ from trio_turnstile._engine.source import RunSource
 from trio_turnstile._engine.sources import in_order, reading
 from trio_turnstile._engine.tracing import Tracer
 from trio_turnstile._errors import ConcurrentError, describe
+from trio_turnstile._limiting.live_run import RunKind, RunStage
 from trio_turnstile._util import unwrapped_interrupts
 
 from .fused import Outlet
 from .opening import Opening, OpenSource, open_step
 from .reports import PipelineReport, StepReport
-from .stages import TURN, Stage, build_stages
+from .stages import TURN, Stage, build_stages, own_limiters
 from .steps import Step
 
 
@@ -44,10 +46,47 @@ class PipelineRun:
     ``run = await nursery.start(pipeline.run)`` gives it.
     """
 
-    def __init__(self, state: RunState, stages: Sequence[Stage], tracer: Tracer) -> None:
+    def __init__(
+        self, state: RunState, stages: Sequence[Stage], tracer: Tracer, listing: Listing
+    ) -> None:
+        self._listing = listing
         self._state = state
         self._stages = stages
         self._tracer = tracer
+
+    @property
+    def name(self) -> str:
+        """The name of the run; a turnstile may have added a number to make it unique."""
+        return self._listing.name
+
+    @property
+    def id(self) -> str:
+        """What tells the run from all others: a random UUID, in hex."""
+        return self._listing.id
+
+    @property
+    def kind(self) -> RunKind:
+        """``"pipeline"``."""
+        return self._listing.kind
+
+    @property
+    def started(self) -> float:
+        """When it was started, on trio's clock, in seconds."""
+        return self._listing.started
+
+    @property
+    def state(self) -> RunStage:
+        """How far it has come: ``"running"``, ``"draining"``, ``"cancelling"`` or ``"ended"``.
+
+        It is draining when it was told to stop, or stops because of an error, and what is in
+        hand is being finished.
+        """
+        return self._listing.stage
+
+    @property
+    def total(self) -> int | None:
+        """How many items its source has; ``None`` if that is not known, as of a generator."""
+        return self._listing.total
 
     @property
     def steps(self) -> tuple[StepReport, ...]:
@@ -98,6 +137,7 @@ async def run_steps(
     make_outlet: Callable[[Tracer], Outlet] | None = None,
     ledger: RunLedger | None = None,
     identity: Identity = str,
+    name: str | None = None,
     task_status: trio.TaskStatus[PipelineRun] = trio.TASK_STATUS_IGNORED,
 ) -> PipelineReport:
     """Run the steps of a pipeline; for `Pipeline.run`, which see.
@@ -109,6 +149,7 @@ async def run_steps(
       make_outlet: makes what takes in what comes out of the last step, if anything does.
       ledger: keeps what becomes of the items of the source, if there is one.
       identity: what it knows an item by.
+      name: the name of the run.
       task_status: is given the `PipelineRun` once all is open.
     """
     state = RunState(max_errors)
@@ -117,11 +158,16 @@ async def run_steps(
     stages: Sequence[Stage] = ()
     source: RunSource[Any] | None = None
     limiters = [step.limiter for step in steps if step.limiter is not None]
-    async with lent_tokens(limiters), recording(ledger) as recorder:
+    listing = Listing(name, "pipeline", state, limiters)
+    async with (
+        lent_tokens(limiters),
+        recording(ledger) as recorder,
+        AsyncExitStack() as around,  # left when the run has ended
+    ):
         try:
             with unwrapped_interrupts():
                 async with AsyncExitStack() as stack:
-                    opening = Opening(stack, state, tracer)
+                    opening = Opening(stack, state, listing.expect, tracer)
                     source = await _open_source(open_source, opening, recorder, identity)
                     if make_outlet is not None:
                         outlet = make_outlet(tracer)
@@ -131,7 +177,8 @@ async def run_steps(
                     stages = build_stages(
                         source, steps, functions, outlet, state=state, tracer=tracer
                     )
-                    live = PipelineRun(state, stages, tracer)
+                    live = PipelineRun(state, stages, tracer, listing)
+                    around.enter_context(listing.listed(live, own_limiters(stages)))
                     started = partial(task_status.started, live)
                     await _carry_out(source, stages, outlet, state, started)
         finally:
@@ -148,7 +195,7 @@ async def run_steps(
             state.end()
         if recorder is not None:
             await _flush(recorder, state)
-    report = PipelineRun(state, stages, tracer).report()
+    report = PipelineRun(state, stages, tracer, listing).report()
     return state.conclude(f"the pipeline was stopped: {_figures(report)}", report)
 
 

@@ -22,7 +22,8 @@ from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.source import RunSource, Source
 from trio_turnstile._engine.tracing import Tracer, untraced
 from trio_turnstile._engine.window import WINDOW_SLACK, Window, following
-from trio_turnstile._limiting.either import Tokens, tokens_of
+from trio_turnstile._limiting.either import Tokens, name_of, tokens_of
+from trio_turnstile._limiting.limiter import Limiter
 
 from .batch_step import BatchStep
 from .fused import FusedSteps, KeyedSteps, OrderedSteps, Outlet
@@ -48,6 +49,7 @@ class Stage:
 
     pool: WorkerPool[Any]
     steps: Sequence[StepRun]
+    window: Window
     inbox: AnyInbox | None
     outlet: Outlet | None
 
@@ -65,12 +67,23 @@ class Stage:
 
     def reports(self) -> list[StepReport]:
         """Return the account of each step."""
-        first = self.inbox.triggers if isinstance(self.inbox, BatchInbox) else {}
-        return [_report(step, {} if index else first) for index, step in enumerate(self.steps)]
+        return [self._report_first(self.steps[0]), *map(_report, self.steps[1:])]
+
+    def _report_first(self, step: StepRun) -> StepReport:
+        batches = self.inbox.triggers if isinstance(self.inbox, BatchInbox) else {}
+        return attrs.evolve(
+            _report(step),
+            batches=dict(batches),
+            limiter=None if step.tokens is None else name_of(step.tokens.limiter),
+            window=self.window.size,
+            queued=0 if self.inbox is None else self.inbox.queued,
+            waiting=self.pool.waiting,
+        )
 
 
-def _report(step: StepRun, batches: dict[Any, int]) -> StepReport:
+def _report(step: StepRun) -> StepReport:
     counts = step.counts
+    fates: dict[str, Any] = {fate.value: count for fate, count in counts.fates.items()}
     return StepReport(
         name=step.name,
         received=counts.received,
@@ -78,8 +91,7 @@ def _report(step: StepRun, batches: dict[Any, int]) -> StepReport:
         passed_on=counts.passed_on,
         retried=counts.retried,
         cut_off=tuple(map(untraced, counts.cut_off)),
-        batches=dict(batches),
-        **{fate.value: count for fate, count in counts.fates.items()},
+        **fates,
     )
 
 
@@ -125,6 +137,12 @@ def build_stages(
     return stages
 
 
+def own_limiters(stages: Sequence[Stage]) -> dict[str, Limiter]:
+    """Return the limiters that were made of bare numbers, by the names of their steps."""
+    steps = (step for stage in stages for step in stage.steps)
+    return {step.name: step.own_limiter for step in steps if step.own_limiter is not None}
+
+
 def _plain_stage(
     step: Step,
     fused: Sequence[StepRun],
@@ -156,7 +174,7 @@ def _plain_stage(
         gate=fused[0].gate,
         refuse=fused[0].refuse,
     )
-    return Stage(pool, fused, inbox, outlet)
+    return Stage(pool, fused, window, inbox, outlet)
 
 
 def _batch_stage(
@@ -182,7 +200,7 @@ def _batch_stage(
         gate=runs[0].gate,
         refuse=handler.refuse,
     )
-    return Stage(pool, runs, inbox, outlet)
+    return Stage(pool, runs, items, inbox, outlet)
 
 
 def _window(counts: Counts, size: int | None, tokens: Tokens, gate: Gate | None) -> Window:

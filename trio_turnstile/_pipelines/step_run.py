@@ -58,6 +58,8 @@ class StepRun:
             self.gate = Gate(tokens, step.claims if whole else step.claims.through(_members))
             tokens = self.gate.tokens
         self.tokens = tokens
+        self.own_limiter = step.own_limiter
+        """Its limiter, if that was made of a bare number."""
         self.counts = Counts()
         self.trace = trace
         if trace is not None:

@@ -13,7 +13,8 @@ import attrs
 
 from trio_turnstile._engine.gate import Claims, Weight, as_entry
 from trio_turnstile._engine.policies import ErrorPolicy, as_policies
-from trio_turnstile._limiting.either import AnyLimiter
+from trio_turnstile._limiting.either import AnyLimiter, made_of_number
+from trio_turnstile._limiting.limiter import Limiter
 from trio_turnstile._limiting.rate import RateLimiter
 from trio_turnstile._limiting.shared import ByKey
 from trio_turnstile._texts import shown
@@ -68,6 +69,9 @@ class Step:
     name: str
     limiter: AnyLimiter | None
     claims: Claims | None
+    """What items ask of it, if not a token each."""
+    own_limiter: Limiter | None
+    """The same, if it was made of a bare number."""
     rate: RateLimiter | None
     window: int | None
     ordered: bool
@@ -128,12 +132,16 @@ def make_step(
         check_seconds("timeout", timeout, positive=True)
     if limiter is None and weight is not None:
         raise ValueError("a weight needs a limiter, whose tokens it counts: limiter=Limiter(...)")
-    entry = (None, None) if limiter is None else as_entry(limiter, weight, "limiter")
+    called = name or str(getattr(call, "__name__", type(call).__name__))
+    bounding, claims = None, None
+    if limiter is not None:
+        bounding, claims = as_entry(limiter, weight, "limiter", called)
     return Step(
         call=call,
-        name=name or str(getattr(call, "__name__", type(call).__name__)),
-        limiter=entry[0],
-        claims=entry[1],
+        name=called,
+        limiter=bounding,
+        claims=claims,
+        own_limiter=None if isinstance(limiter, ByKey) else made_of_number(limiter, bounding),
         rate=rate,
         window=window,
         ordered=ordered,

@@ -3,7 +3,8 @@ r"""Where a shell would read an input as arithmetic, or as a name, though it is 
 Quotes make an input one word. But some shells evaluate certain words once more. For them
 ``a[$(reboot)]`` is an element of an array, whose index they compute:
 
-- bash, in ``[[ x -gt 5 ]]``, ``let``, ``((x))``, ``$((x))``, indices, and names of variables;
+- bash, in ``[[ x -gt 5 ]]``, ``let``, ``((x))``, ``$((x))``, indices, ``${text:x}``, ``${!x}``,
+  ``${x@P}``, and names of variables;
 - ksh and mksh there, and in ``[ x -gt 5 ]``, ``exit x`` and the like.
 
 Variables are evaluated as well, and so is what they hold. `Guard` reads a command word by
@@ -33,6 +34,14 @@ _EVALUATE = frozenset(
 """Commands that evaluate their arguments, in one shell or another."""
 
 _DECLARE = frozenset({"declare", "typeset", "local", "export", "readonly"})
+
+_NAMES = "|".join(
+    map(re.escape, sorted({*_EVALUATE, *_DECLARE, "test", "printf", "wait", "[[", "["}))
+)
+_COMMAND_IN_TEXT = re.compile(
+    rf"(?:^|[;&|(`\n]|\b(?:then|do|else)\b)\s*((?:{_NAMES})(?!\w)[^;&|\n`)]*)"
+)
+"""Such a command where only a complete shell could find its words."""
 _BEFORE_COMMAND = frozenset(
     {
         *("if", "then", "elif", "else", "while", "until", "do", "!", "{"),
@@ -43,7 +52,15 @@ _COMPARISONS = frozenset({"-eq", "-ne", "-lt", "-le", "-gt", "-ge"})
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)\+?=", re.ASCII)
 _INDEX = re.compile(r"(?:[A-Za-z_]\w*)?\[[^\]]*\0", re.ASCII)
+_INDEXED = re.compile(r"(?:[A-Za-z_]\w*)?(\[[^\]]*\])\+?=", re.ASCII)
 _ARITHMETIC = re.compile(r"\(\(.*?\)\)|\$\[.*?\]|\blet\b.*|\[\[.*?\]\]", re.DOTALL)
+_EXPANSIONS = (
+    re.compile(r"\$\{!([^}]*)"),
+    re.compile(r"\$\{#?\w+(\[[^\]]*\])"),
+    re.compile(r"\$\{[@*\w]+(?:\[[^\]]*\])?:(?![-=+?])([^}]*)"),
+    re.compile(r"\$\{([^}]*@P)"),
+)
+"""The parts of ``${...}`` that a shell evaluates, or whose value it evaluates."""
 _DESCRIPTOR = re.compile(r"\{[A-Za-z_]\w*\}", re.ASCII)  # as in exec {fd}>file of bash
 
 
@@ -63,7 +80,8 @@ class Guard:
         self._is_target = False  # of a redirection
         self._in_test = False  # between [[ and ]]
         self._holders = {r"TURNSTILE_INPUT(?:_\d+)?"}  # variables that may hold an input
-        self._evaluated: list[str] = []
+        self._evaluated: list[str] = []  # in which a variable counts by its mere name
+        self._words_evaluated: list[tuple[str, str]] = []  # in which it counts after a $; places
         self._integers = False
 
     def read(self, kind: str, text: str) -> None:
@@ -78,6 +96,8 @@ class Guard:
         elif kind == "unread":
             self._evaluated += [text] if _ARITHMETIC.search(text) else []
             self._evaluated += [text] if text.startswith("((") else []
+            self._evaluated += _parts_of_expansions(text)
+            self._refuse_later("what an unread command evaluates", _COMMAND_IN_TEXT.findall(text))
         else:
             self._read_part(kind, text)
 
@@ -89,6 +109,8 @@ class Guard:
         """
         self._end_word()
         self._end_command()
+        for word, place in self._words_evaluated:
+            self._refuse_if(self._holds_input(word), place)
         for text in self._evaluated:
             for name in sorted(self._holders):
                 if found := re.search(rf"(?<!\w){name}(?!\w)", text):
@@ -104,10 +126,11 @@ class Guard:
         elif kind == "escape":
             text = text[1:]
         elif kind == "quoted":
-            self._evaluated += _ARITHMETIC.findall(text)
+            self._evaluated += [*_ARITHMETIC.findall(text), *_parts_of_expansions(text)]
+            self._refuse_later("what an unread command evaluates", _commands_in_quotes(text))
             text = text[1:-1]
-        elif kind == "expansion" and text.startswith("$(("):
-            self._evaluated.append(text)
+        elif kind == "expansion":
+            self._evaluated += [text] if text.startswith("$((") else _parts_of_expansions(text)
         self._word += text
         self._plain += text if kind == "text" else HOLE
 
@@ -124,6 +147,8 @@ class Guard:
             return
         if _INDEX.match(word):
             raise ValueError(_refusal("an index of an array"))
+        if indexed := _INDEXED.match(word):
+            self._evaluated.append(indexed[1])
         self._words.append(word)
         if word == "]]" or (word == "[[" and len(_without_prefix(self._words)) == 1):
             self._in_test = word == "[["
@@ -154,30 +179,36 @@ class Guard:
 
     def _check_command(self, command: str, words: Sequence[str]) -> None:
         if command in _EVALUATE:
-            self._refuse_if(any(HOLE in word for word in words), f"an argument of {command}")
+            self._refuse_later(f"an argument of {command}", words)
             self._evaluated += words if command == "let" else []
         elif command in _DECLARE:
             self._check_declaration(command, words)
         elif command == "[[":
             self._refuse_if(any(HOLE in word for word in words), "an operand of [[ ]]")
             self._evaluated += _operands(words)
+            self._refuse_later("an operand of [[ ]]", _after("-v", words))
         elif command in ("[", "test"):
             # Whatever stands beside an operand may be an operator, such as -v or -gt.
             pairs = pairwise(map(self._holds_input, words))
             self._refuse_if(any(map(all, pairs)), f"an operand of {command}, beside another")
             compared = [*_operands(words), *_after("-v", words), *_after("-t", words)]
-            self._refuse_if(any(HOLE in word for word in compared), f"an operand of {command}")
+            self._refuse_later(f"an operand of {command}", compared)
         elif command == "printf":
-            self._refuse_if(any(HOLE in word for word in _after("-v", words)), "a name")
+            self._refuse_later("a name", _after("-v", words))
             self._refuse_if(_may_be_option(words), "an option of printf")
+        elif command == "wait":
+            self._refuse_later("a name", _after("-p", words))
 
     def _check_declaration(self, command: str, words: Sequence[str]) -> None:
         integers = any(re.match(r"[-+]\w*[in]", word) for word in words)
         self._integers = self._integers or integers
-        for word in words:
-            name = word.partition("=")[0]
-            self._refuse_if(HOLE in name, f"a name for {command}")
-            self._refuse_if(integers and HOLE in word, f"an integer for {command}")
+        self._refuse_later(f"a name for {command}", [word.partition("=")[0] for word in words])
+        if integers:
+            self._refuse_later(f"an integer for {command}", words)
+
+    def _refuse_later(self, place: str, words: Sequence[str]) -> None:
+        """Refuse an input there at the end, when it is known which variables hold one."""
+        self._words_evaluated += [(word, place) for word in words]
 
     @staticmethod
     def _refuse_if(evaluated: bool, place: str) -> None:
@@ -192,6 +223,18 @@ def _without_prefix(words: Sequence[str]) -> Sequence[str]:
         if not (is_option or word in _BEFORE_COMMAND or _ASSIGNMENT.match(word)):
             return words[index:]
     return ()
+
+
+def _parts_of_expansions(text: str) -> list[str]:
+    return [part for expansion in _EXPANSIONS for part in expansion.findall(text)]
+
+
+def _commands_in_quotes(text: str) -> list[str]:
+    return [
+        command
+        for substitution in re.findall(r"\$(\([^()]*)\)", text)
+        for command in _COMMAND_IN_TEXT.findall(substitution)
+    ]
 
 
 def _operands(words: Sequence[str]) -> list[str]:

@@ -153,25 +153,20 @@ class Killed:
         assert len(numbers) == len(set(numbers))
 
     def _check_status(self) -> None:
-        stops = [signum for _, signum in self.plan.signals]
         summary = SUMMARY.search(self.err)
-        if signal.SIGKILL in self.sent:
-            assert self.status in (-signal.SIGKILL, *self._statuses(summary))
-        elif summary is not None:
-            # A signal may come when the run is over, and end the process itself.
-            ends = {-signum for signum in stops}
+        # A signal may come when the run is over, or before it begins, and end the process itself.
+        ends = {-signum for signum in self.sent}
+        if summary is not None:
             assert self.status in ends | self._statuses(summary), (self.status, summary[0])
         elif "--quiet" in self.plan.options:
-            failed = self.joblog.count("\n")
-            ends = {-signum for signum in stops} | {128 + signum for signum in stops}
-            assert self.status in ends or 0 <= self.status <= min(101, max(failed, 0))
+            most = min(101, max(self.joblog.count("\n"), 0))
+            ends |= {128 + signum for signum in self.sent} | set(range(most + 1))
+            assert self.status in ends, (self.status, self.err)
         else:  # it was ended before the run began, or by a signal that leaves no time for it
-            ends = {-signum for signum in stops} | {128 + signum for signum in stops}
+            ends |= {128 + signum for signum in self.sent - {signal.SIGKILL}}
             assert self.status in ends, (self.status, self.err)
 
-    def _statuses(self, summary: re.Match[str] | None) -> set[int]:
-        if summary is None:
-            return set()
+    def _statuses(self, summary: re.Match[str]) -> set[int]:
         completed, failed = int(summary[1]), int(summary[2])
         if failed:
             return {min(failed, 101)}

@@ -1,0 +1,120 @@
+"""`Listing`: a run among those of the turnstiles whose limiters it uses.
+
+A turnstile tells its observers of each run that takes place in it: of its beginning, of each
+of its errors, and of its end. Who looks at a turnstile needs nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager, nullcontext
+from typing import final
+from uuid import uuid4
+
+import trio
+
+from trio_turnstile._errors import ConcurrentError
+from trio_turnstile._limiting.either import AnyLimiter, homes_of
+from trio_turnstile._limiting.limiter import Limiter
+from trio_turnstile._limiting.live_run import LiveRun, RunKind, RunStage
+from trio_turnstile._limiting.runs import Runs
+from trio_turnstile._texts import shown
+
+from .run_state import RunState
+
+
+@final
+class Listing:
+    """What a run is called, what it is, and which turnstiles list it.
+
+    Args:
+      name: the name that the user gave, if any.
+      kind: what is run.
+      state: the state of the run.
+      limiters: what bounds it.
+    """
+
+    def __init__(
+        self, name: str | None, kind: RunKind, state: RunState, limiters: Iterable[AnyLimiter]
+    ) -> None:
+        if not isinstance(name, str | None):
+            raise TypeError(f"name must be a text or None, not {shown(name)}")
+        self.name: str = name or kind
+        """The name; another run may have it until this one is listed."""
+        self.kind: RunKind = kind
+        self.id: str = uuid4().hex
+        """What tells the run from all others."""
+        self.started: float = trio.current_time()
+        """When it was started."""
+        self._state = state
+        self._homes = homes_of(limiters)
+        self._totals: list[int | None] = []
+
+    @property
+    def stage(self) -> RunStage:
+        """How far the run has come."""
+        return self._state.stage
+
+    @property
+    def total(self) -> int | None:
+        """How many items its sources have; ``None`` if one of them does not tell."""
+        known = [total for total in self._totals if total is not None]
+        return sum(known) if known and len(known) == len(self._totals) else None
+
+    def expect(self, source: object) -> None:
+        """Note how many items a source of the run has, if it tells."""
+        self._totals.append(length_of(source))
+
+    @contextmanager
+    def listed(self, run: LiveRun, own: Mapping[str, Limiter]) -> Iterator[None]:
+        """List the run while the block runs, at the end of which it has ended.
+
+        Args:
+          run: the run.
+          own: its limiters that were given as bare numbers, by the names of what they bound.
+            They are in the first of the turnstiles meanwhile.
+        """
+        adopting = self._homes[0].adopting(own) if self._homes else nullcontext()
+        with adopting, self._told(run):
+            yield
+
+    @contextmanager
+    def _told(self, run: LiveRun) -> Iterator[None]:
+        lists = [home.runs for home in self._homes]
+        self.name = _free_name(self.name, lists)
+
+        def note(error: ConcurrentError) -> None:
+            for runs in lists:
+                runs.note(run, error)
+
+        self._state.on_error = note
+        for runs in lists:
+            runs.open(run)
+        try:
+            yield
+        finally:
+            for runs in lists:
+                runs.close(run)
+
+
+def length_of(source: object) -> int | None:
+    """Return how many items a source has, if it tells without being asked to work it out.
+
+    The length of what is iterable and no collection, as a query, may be dear to know.
+    """
+    if isinstance(source, Collection) or (
+        isinstance(source, Sized) and isinstance(source, AsyncIterable)
+    ):
+        try:
+            return len(source)
+        except Exception:
+            return None
+    return None
+
+
+def _free_name(name: str, lists: Sequence[Runs]) -> str:
+    """Return the name, with a number added to it if one of the turnstiles lists another."""
+    free = name
+    for runs in lists:
+        free = runs.first_free(free)
+    return free if free == name else _free_name(free, lists)

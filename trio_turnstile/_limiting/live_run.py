@@ -1,0 +1,117 @@
+"""What a turnstile knows of a run of phases or of a pipeline: `LiveRun`, and its events."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol, TypeAlias, final
+
+import attrs
+
+from trio_turnstile._errors import ConcurrentError
+
+RunKind: TypeAlias = Literal["phases", "pipeline"]
+"""What is run: the operations of `run_phases`, or the steps of a pipeline."""
+
+RunStage: TypeAlias = Literal["running", "draining", "cancelling", "ended"]
+"""How far a run has come."""
+
+
+class RunReport(Protocol):
+    """What the accounts of all runs have in common: `Report` and `PipelineReport`."""
+
+    @property
+    def errors(self) -> tuple[ConcurrentError, ...]:
+        """The first ``max_errors`` errors."""
+        ...
+
+    @property
+    def errors_omitted(self) -> int:
+        """Number of errors beyond ``max_errors``."""
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run was over."""
+        ...
+
+
+class LiveRun(Protocol):
+    """What all live runs have in common: `Manager`, `PipelineRun` and `Results`."""
+
+    @property
+    def name(self) -> str:
+        """The name of the run; the turnstile may have added a number."""
+        ...
+
+    @property
+    def id(self) -> str:
+        """What tells the run from all others: a random UUID, in hex."""
+        ...
+
+    @property
+    def kind(self) -> RunKind:
+        """Whether it is a run of phases or of a pipeline."""
+        ...
+
+    @property
+    def started(self) -> float:
+        """When it was started, on trio's clock, in seconds."""
+        ...
+
+    @property
+    def state(self) -> RunStage:
+        """How far it has come."""
+        ...
+
+    @property
+    def total(self) -> int | None:
+        """How many items its source has; ``None`` if the source does not tell."""
+        ...
+
+    def report(self) -> RunReport:
+        """Return the account of the run so far."""
+        ...
+
+    def drain(self, deadline: float | None = None) -> None:
+        """Receive no more, and let what is in hand finish until ``deadline``."""
+        ...
+
+    def cancel(self) -> None:
+        """End the run now."""
+        ...
+
+
+@final
+@attrs.frozen
+class RunOpened:
+    """A run of phases or of a pipeline began under a limiter of the turnstile."""
+
+    time: float
+    """When it was listed, on trio's clock, in seconds."""
+    run: LiveRun
+    """The run."""
+
+
+@final
+@attrs.frozen
+class RunClosed:
+    """A run of phases or of a pipeline ended."""
+
+    time: float
+    """When it ended, on trio's clock, in seconds."""
+    run: LiveRun
+    """The run."""
+    report: RunReport = attrs.field(hash=False)
+    """Its account."""
+
+
+@final
+@attrs.frozen
+class ErrorNoted:
+    """A run recorded an error: each of them is told, also those that its report omits."""
+
+    time: float
+    """When, on trio's clock, in seconds."""
+    run: LiveRun
+    """The run."""
+    error: ConcurrentError
+    """The error, with its item, its identifiers and its cause."""
