@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any, TypeAlias, final
 from weakref import WeakKeyDictionary
 
@@ -28,7 +29,8 @@ from trio_turnstile._limiting.shared import ByKey
 from trio_turnstile._texts import shown
 from trio_turnstile._util import check_whole
 
-from .window import Size
+from .counts import Counts
+from .window import Size, Window
 
 Weight: TypeAlias = int | Callable[[Any], int]
 """How many tokens an item needs, or a function of the item that tells it."""
@@ -135,9 +137,9 @@ class Gate:
         """Whether so many items of one key wait that no others should be received."""
         return self._too_many > 0
 
-    def widened(self, size: Size) -> Size:
+    def widened(self, size: Size, counts: Counts) -> Size:
         """Return the size of a window in which a key that waits takes one place."""
-        return lambda: 0 if self._too_many else size() + self.spare
+        return lambda: counts.in_flight if self._too_many else size() + self.spare
 
     def tell(self, listener: Callable[[], object]) -> None:
         """Have ``listener`` called when the room in the window changes."""
@@ -176,3 +178,13 @@ class Gate:
         self.spare += max(after - 1, 0) - max(before - 1, 0)
         self._too_many += max(after - most, 0) - max(before - most, 0)
         self._tell()
+
+
+def window_of(counts: Counts, size: int | None, default: Size, gate: Gate | None) -> Window:
+    """Return the window of a worker pool; a key that waits at the gate takes one place in it."""
+    if gate is None or not gate.reads_on:
+        return Window(counts, size, default)
+    if size is not None:
+        check_whole("window", size, 1)
+    base = default if size is None else partial(float, size)
+    return Window(counts, None, gate.widened(base, counts), certain=0)

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, TypeAlias, cast, final
 
 import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from trio_turnstile._engine.counts import Counts
-from trio_turnstile._engine.gate import Gate
+from trio_turnstile._engine.gate import window_of
 from trio_turnstile._engine.pool import WorkerPool
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.source import RunSource, Source
@@ -153,7 +151,7 @@ def _plain_stage(
     """Return a stage that takes items one by one, from the source or from an inbox."""
     tokens, counts = fused[0].tokens or _unlimited(), fused[0].counts
     size = WINDOW_SLACK if step.window is None and step.limiter is None else step.window
-    window = _window(counts, size, tokens, fused[0].gate)
+    window = window_of(counts, size, following([tokens.limiter]), fused[0].gate)
     inbox = Inbox[Any](counts, window) if source is None else None
     handler: FusedSteps | OrderedSteps | KeyedSteps
     if step.key is not None:
@@ -192,7 +190,7 @@ def _batch_stage(
         handler,
         tokens,
         counts=counts,
-        window=_window(counts, size, tokens, runs[0].gate),
+        window=window_of(counts, size, following([tokens.limiter]), runs[0].gate),
         state=state,
         rate=step.rate,
         books=handler,
@@ -201,15 +199,6 @@ def _batch_stage(
         refuse=handler.refuse,
     )
     return Stage(pool, runs, items, inbox, outlet)
-
-
-def _window(counts: Counts, size: int | None, tokens: Tokens, gate: Gate | None) -> Window:
-    """Return the window of a worker pool, in which a key that waits takes one place."""
-    following_limit = following([tokens.limiter])
-    if gate is None or not gate.reads_on:
-        return Window(counts, size, following_limit)
-    base = following_limit if size is None else partial(float, size)
-    return Window(counts, None, gate.widened(base), certain=0)
 
 
 def _unlimited() -> Tokens:
