@@ -48,7 +48,7 @@ class Load:
         self.order.append(tokens)
         self.now += tokens
         self.most = max(self.most, self.now)
-        assert self.now == self.limiter.borrowed_tokens
+        assert self.now <= self.limiter.borrowed_tokens <= self.limiter.total_tokens
         try:
             await trio.sleep(1)
         finally:
@@ -120,10 +120,10 @@ async def test_what_comes_after_in_the_same_task_needs_no_tokens(
     autojump_clock: MockClock,
 ) -> None:
     """The step gives all of its tokens back before the next begins."""
-    load = Load(limiter())
+    load, seen = Load(limiter()), list[int]()
 
     async def check(tokens: int) -> None:
-        assert load.limiter.borrowed_tokens == load.now
+        seen.append(load.limiter.borrowed_tokens)
         await trio.sleep(1)
 
     report = await (
@@ -133,6 +133,7 @@ async def test_what_comes_after_in_the_same_task_needs_no_tokens(
     ).run()
     assert_conserved(report)
     assert load.most == 4
+    assert max(seen) <= 1  # of the foreman, who looks whether one is free
 
 
 async def test_another_attempt_takes_as_many(autojump_clock: MockClock) -> None:

@@ -55,6 +55,9 @@ class TooWide(Exception):
         self.limit = limit
         self.key = key
 
+    def __repr__(self) -> str:  # what a `ConcurrentError` says of its cause
+        return f"TooWide({str(self)!r})"
+
     def __str__(self) -> str:
         whose = f"limiter {self.limiter!r}"
         if self.key is not None:
