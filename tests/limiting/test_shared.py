@@ -491,12 +491,10 @@ async def test_statistics_are_summed_and_name_the_busiest() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_shared_limiter_of_one_that_is_in_no_turnstile() -> None:
-    """It takes turns and keeps limits; nothing in it has to do with time."""
-    shared = SharedLimiter(Limiter("hosts", 2), each=1)
-    async with shared.of("a"):
-        with pytest.raises(trio.WouldBlock):
-            shared.of("a").acquire_on_behalf_of_nowait("other")
+def test_it_needs_a_turnstile() -> None:
+    """As time passes for its keys."""
+    with pytest.raises(RuntimeError, match="limiter 'hosts' is in no turnstile"):
+        SharedLimiter(Limiter("hosts", 2), each=1)
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,7 @@ class SharedLimiter:
 
     Raises:
       TypeError, ValueError: for an argument of a wrong type or value.
+      RuntimeError: if the limiter is in no turnstile.
     """
 
     def __init__(
@@ -167,6 +168,11 @@ class SharedLimiter:
         check_seconds("every", every)
         if ageing != math.inf:
             check_seconds("ageing", ageing, positive=True)
+        if limiter._actuator.dispatcher is None:
+            raise RuntimeError(
+                f"limiter {limiter.name!r} is in no turnstile, so no time would pass for its keys: "
+                "use turnstile.shared(...)"
+            )
         self._limiter = limiter
         actuator, sack = limiter._actuator, limiter._sack
         self._shares = Shares(
