@@ -94,14 +94,14 @@ async def test_a_later_step_is_not_filled_either(autojump_clock: MockClock) -> N
     web = Web({"slow": 1})
     urls = pages("slow", 300) + pages("fast", 10)
 
-    async def find(url: Url) -> Url:
+    async def find(all_urls: list[Url]) -> Many[Url]:
         await trio.lowlevel.checkpoint()
-        return url
+        return Many(all_urls)
 
     async with open_turnstile() as turnstile:
         hosts, begin = shared_by_two(turnstile, 4), trio.current_time()
         report = await (
-            Producer(urls)
+            Producer([urls])
             | Processor(find, limiter=1)
             | Consumer(web.fetch, limiter=hosts.by(host))
         ).run()
@@ -216,7 +216,8 @@ def test_all_limits_hold_in_all_kinds_of_steps(urls: list[Url], kind: str) -> No
             elif kind == "fused":
                 pipeline = Producer(urls) | Processor(fetch, **options) | Consumer(nothing)
             else:
-                options.update({"ordered": {"ordered": True}, "key": {"key": host}}.get(kind, {}))
+                options |= {"ordered": True} if kind == "ordered" else {}
+                options |= {"key": host} if kind == "key" else {}
                 pipeline = Producer(urls) | Consumer(fetch, **options)
             with no_backoff():
                 report = await pipeline.run()

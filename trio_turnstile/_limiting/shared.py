@@ -324,8 +324,7 @@ class _KeyedSampler:
         if lane is not None and lane.sampler is not None and lane.sampler.wants():
             lane.sampler.start(borrower, now, lane.held)
             asked.append(lane.sampler)
-        if asked:
-            self.calls[borrower] = tuple(asked)
+        self.calls[borrower] = tuple(asked)
 
     def finish(self, borrower: object, now: float, outcome: Outcome) -> None:
         for sampler in self.calls.pop(borrower):

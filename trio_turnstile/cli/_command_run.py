@@ -36,6 +36,7 @@ from ._slots import Slots
 from ._stopping import Stopping, UnlessStopping
 from ._summary import Summary
 from ._time_limit import make_time_limit
+from ._weights import TellRefused
 
 ERRORS_SHOWN = 20
 """How many errors the summary shows."""
@@ -112,8 +113,10 @@ class CommandRun:
             await run_phases(
                 self._operations(),
                 limiter=plan.limiter,
+                weight=None if plan.weight is None else plan.weight.for_phases,
                 rate=plan.pace.make_rate(),
                 on_error=[
+                    TellRefused(),
                     UnlessStopping(retry, self._stopping),
                     Skip() if plan.halt is None else plan.halt,
                 ],
