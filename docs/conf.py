@@ -45,7 +45,7 @@ napoleon_google_docstring = napoleon_numpy_docstring = False  # see google_style
 
 # Type variables, and aliases that are not public: the pages spell them out.
 nitpick_ignore_regex = [
-    ("py:class", r"(.*\.)?([A-Z](_co|_contra)?|On|Trigger|Sink|PhaseOptions|Fate|Path|RunLedger)")
+    ("py:class", r"(.*\.)?([A-Z](_co|_contra)?|On|Trigger|Sink|PhaseOptions|ShareOptions|Fate|Path|RunLedger)")
 ]
 
 if os.environ.get("DOCS_ONLINE") == "1":

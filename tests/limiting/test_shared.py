@@ -273,6 +273,7 @@ async def test_a_refusal_costs_its_key_a_token(autojump_clock: MockClock) -> Non
         with pytest.raises(Overloaded):
             async with shared.of("a"):
                 raise Overloaded(30)
+        shared.of("never used")
         shared.limiter.resume()
         await trio.sleep(1)
         async with shared.of("a", tokens=2):
@@ -316,9 +317,13 @@ async def test_each_key_adapts_by_itself(autojump_clock: MockClock) -> None:
         calls.most.clear()
         await calls.make("a", 5)
         await calls.make(None, 9)
-    assert calls.most == {"a": 2, None: 9}
-    assert len(policies["a"].samples) == 16
-    assert len(of_all.samples) == 35
+        await trio.sleep(5)
+        assert calls.most == {"a": 2, None: 9}
+        shared.set("a", limit=1)
+        await calls.make("a", 2)
+        assert calls.running == {"a": 1, "b": 0, None: 0}
+    assert len(policies["a"].samples) == 18
+    assert len(of_all.samples) == 37
     assert None not in policies
     assert max(in_flight for _, in_flight, _ in policies["a"].ticks) == 4
 
