@@ -16,6 +16,7 @@ The wings behind this page, each of which imports only from those before it:
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ._engine.breaker import Breaker, BreakerState
     from ._engine.budget import RetryBudget
     from ._engine.letters import dead_letter_to_dict
     from ._engine.policies import Abort, Backoff, DeadLetter, ErrorPolicy, Halt, Log, Retry, Skip
@@ -40,12 +41,15 @@ if TYPE_CHECKING:
         Reason,
         Signal,
         Snapshot,
+        Totals,
         log_decisions,
     )
     from ._limiting.history import History
     from ._limiting.instant import Instant
     from ._limiting.limiter import Limiter
     from ._limiting.live_run import (
+        CallOutcome,
+        DurationObserver,
         ErrorNoted,
         LiveRun,
         RunClosed,
@@ -87,7 +91,10 @@ __all__ = [
     "Batch",
     "BatchError",
     "Bound",
+    "Breaker",
+    "BreakerState",
     "ByKey",
+    "CallOutcome",
     "Channels",
     "ConcurrentError",
     "Consumer",
@@ -95,6 +102,7 @@ __all__ = [
     "Decision",
     "Discard",
     "Divert",
+    "DurationObserver",
     "ErrorNoted",
     "ErrorPolicy",
     "Event",
@@ -159,6 +167,7 @@ __all__ = [
     "Stop",
     "Throttle",
     "TooWide",
+    "Totals",
     "Turnstile",
     "Verdict",
     "Watcher",
@@ -197,13 +206,14 @@ if not TYPE_CHECKING:  # pragma: no branch
         "._limiting.claims": "TooWide",
         "._limiting.events": (
             "Bound Decision Event LimiterClosed LimiterOpened LimiterStatistics Load "
-            "Reason Signal Snapshot log_decisions"
+            "Reason Signal Snapshot Totals log_decisions"
         ),
         "._limiting.history": "History",
         "._limiting.instant": "Instant",
         "._limiting.limiter": "Limiter",
         "._limiting.live_run": (
-            "ErrorNoted LiveRun RunClosed RunKind RunOpened RunReport RunStage"
+            "CallOutcome DurationObserver ErrorNoted LiveRun RunClosed RunKind RunOpened RunReport "
+            "RunStage"
         ),
         "._limiting.observers": "Observation Observer",
         "._limiting.override": "Override",
@@ -215,6 +225,7 @@ if not TYPE_CHECKING:  # pragma: no branch
         ".limits": "LimitPolicy",
     }
     _ENGINE = {
+        "._engine.breaker": "Breaker BreakerState",
         "._engine.budget": "RetryBudget",
         "._engine.letters": "dead_letter_to_dict",
         "._engine.policies": "Abort Backoff DeadLetter ErrorPolicy Halt Log Retry Skip",

@@ -299,6 +299,20 @@ async def test_where_the_site_has_no_room_a_submission_waits(autojump_clock: Moc
     assert [result.state for result in results] == [JobState.COMPLETED] * 9
 
 
+async def test_where_the_site_has_no_room_a_submission_can_be_given_up(
+    autojump_clock: MockClock,
+) -> None:
+    """So leaving the cluster does not wait for room."""
+    slurm = FakeSlurm(full=1)
+    async with opened(slurm, grace=1000) as cluster:
+        await cluster.submit(JobSpec("sleep 9999"))
+        with trio.move_on_after(100):
+            await cluster.submit(JobSpec("sleep 9999"))
+        began = trio.current_time()
+    assert trio.current_time() - began < 10
+    assert len(slurm.jobs) == 1
+
+
 async def test_a_job_that_is_refused_is_an_error(autojump_clock: MockClock) -> None:
     """It names what the controller says, and another try would not help."""
     async with opened(FakeSlurm()) as cluster:

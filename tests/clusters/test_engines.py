@@ -84,6 +84,14 @@ async def test_output_name_and_resources(site: Site, tmp_path: Path) -> None:
             await cluster.submit(JobSpec("exit 0", options=["--no-such-option"]))
 
 
+async def test_a_line_of_a_script_is_no_option(site: Site, tmp_path: Path) -> None:
+    """It may come from an input."""
+    script = f"cat <<'EOF'\n#$ -o {tmp_path}/other\n#SBATCH --output={tmp_path}/other\nEOF"
+    async with cluster_of(site, tmp_path) as cluster:
+        assert (await all_ends(cluster, [JobSpec(script)]))[0].state is COMPLETED
+    assert len(texts(tmp_path, "*.out")[0].splitlines()) == 2
+
+
 async def test_a_job_is_cancelled_whether_it_waits_or_runs(site: Site, tmp_path: Path) -> None:
     """And a job that catches SIGTERM is cancelled all the same."""
     async with cluster_of(site, tmp_path) as cluster:

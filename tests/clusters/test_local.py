@@ -18,6 +18,7 @@ from trio_turnstile import Channels, PhaseTimeouts, Retry, open_ledger, read_led
 from trio_turnstile.clusters import (
     Cluster,
     ClusterJob,
+    Command,
     Job,
     JobCancelled,
     JobFailed,
@@ -27,6 +28,7 @@ from trio_turnstile.clusters import (
     JobState,
     LocalEngine,
     open_cluster,
+    run_command,
 )
 from trio_turnstile.testing import assert_conserved, no_backoff
 
@@ -108,6 +110,20 @@ async def test_output_is_left_in_the_directory(tmp_path: Path) -> None:
         assert (await job.wait()).state is JobState.COMPLETED
         assert read(job.output) == "it's\n"
         assert read(job.errors) == "bad\n"
+
+
+async def test_a_script_may_have_any_bytes(tmp_path: Path) -> None:
+    """As the names of files may."""
+    async with cluster_of(tmp_path) as cluster:
+        job = await cluster.submit(JobSpec(f"echo {os.fsdecode(b'caf' + bytes([0xE9]))}"))
+        await job.wait()
+        assert await trio.Path(job.output).read_bytes() == b"caf\xe9\n"
+
+
+async def test_commands_do_not_hear_a_ctrl_c_at_the_terminal() -> None:
+    """They are in a session of their own, so a submission is not cut off."""
+    reply = await run_command(Command(["sh", "-c", "ps -o sid= -p $$"]))
+    assert int(reply.out) != os.getsid(0)
 
 
 async def test_a_job_that_runs_too_long_is_ended(tmp_path: Path) -> None:

@@ -292,12 +292,12 @@ def test_the_resources_of_a_job() -> None:
     assert SLURM.submit("tt-1", "wrapper", spec, "/d/tt-1").arguments[5:] == [
         *("--comment=mine", "--cpus-per-task=4", "--mem=500M", "--time=1:02", "--x")
     ]
-    assert SGE.submit("tt-1", "wrapper", spec, "/d/tt-1").arguments[11:] == [
+    assert SGE.submit("tt-1", "wrapper", spec, "/d/tt-1").arguments[13:] == [
         *("-pe", "smp", "4", "-l", "h_vmem=500M", "-l", "h_rt=62", "--x")
     ]
     plain = JobSpec("exit 0")
     assert len(SLURM.submit("tt-1", "wrapper", plain, "/d/tt-1").arguments) == 5
-    assert len(SGE.submit("tt-1", "wrapper", plain, "/d/tt-1").arguments) == 11
+    assert len(SGE.submit("tt-1", "wrapper", plain, "/d/tt-1").arguments) == 13
 
 
 @pytest.mark.parametrize(

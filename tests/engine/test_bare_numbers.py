@@ -181,3 +181,15 @@ async def test_a_run_that_outlives_the_turnstile_has_its_limiter_back() -> None:
         await wait_all_tasks_blocked()
         assert again.state == "running"
         again.cancel()
+
+
+async def test_a_signal_to_all_leaves_one_token() -> None:
+    """Nobody meant to stop the step: it was never named, and nobody would raise it again."""
+    async with open_turnstile() as turnstile:
+        db = turnstile.limiter("db", 1)
+        pipeline = Producer(range(9)) | Processor(fetch, limiter=2) | Consumer(store, limiter=db)
+        async with pipeline.start() as run:
+            turnstile.down()
+            await wait_all_tasks_blocked()
+            assert turnstile.limiters["fetch"].total_tokens == 1
+            run.cancel()

@@ -1,4 +1,4 @@
-"""Retry budgets: withdrawals and income, without an event loop."""
+"""Retry budgets: withdrawals and income."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import math
 from typing import Any
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_turnstile import RetryBudget
+from trio_turnstile import Consumer, Producer, Retry, RetryBudget, Skip
 from trio_turnstile._engine.budget import RetryBalance
 
 
@@ -84,3 +86,41 @@ def test_a_wait_that_is_lost_in_rounding_is_not_asked_for() -> None:
     """No wait is asked for that is shorter than the clock can resolve."""
     balance = RetryBalance(RetryBudget(retries=1, per_second=1e6))
     assert [balance.withdraw(1e16, 0), balance.withdraw(1e16, 0)] == [0, 0]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_steps_may_share_a_budget(shared: bool, autojump_clock: MockClock) -> None:
+    """With a shared one, two steps that fail make no more retries than one would."""
+    retries = list[float]()
+
+    async def call(item: int) -> int:
+        retries.append(trio.current_time())
+        await trio.lowlevel.checkpoint()
+        raise OSError("down")
+
+    budget = RetryBudget(retries=5, per_second=0.001, shared=shared)
+    again = [Retry(5, backoff=lambda _: 0.0, budget=budget), Skip()]
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon((Producer(range(9)) | Consumer(call, on_error=again)).run)
+        await wait_all_tasks_blocked()
+        assert len(retries) == 18 + (5 if shared else 10)
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_one_step_earns_another_may_spend(autojump_clock: MockClock) -> None:
+    """Successes of all steps are paid in to a shared budget."""
+    calls = list[int]()
+
+    async def call(item: int) -> int:
+        calls.append(item)
+        await trio.lowlevel.checkpoint()
+        if item < 0 and calls.count(item) == 1:
+            raise OSError("down")
+        return item
+
+    budget = RetryBudget(retries=2, per_success=0.1, per_second=1e-6, shared=True)
+    again = Retry(1, backoff=lambda _: 0.0, budget=budget)
+    for items in ([-1], [-2], [*range(20), -3], [-4]):
+        await (Producer(items) | Consumer(call, limiter=1, on_error=again)).run()
+    assert trio.current_time() < 1

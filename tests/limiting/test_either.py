@@ -44,10 +44,10 @@ async def test_a_token_is_borrowed_and_given_back(make: Callable[[int], AnyLimit
 
 
 def test_a_number_of_tokens_becomes_a_limiter_and_a_limiter_stays() -> None:
-    """Signals may take the new limiter to 0."""
+    """Signals leave the new limiter one token."""
     made = as_limiter(3, "limiter", "work")
     assert isinstance(made, Limiter)
-    assert (made.name, made.total_tokens, made.minimum) == ("work", 3, 0)
+    assert (made.name, made.total_tokens, made.minimum) == ("work", 3, 1)
     for limiter in (made, trio.CapacityLimiter(1)):
         assert as_limiter(limiter, "limiter", "work") is limiter
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import trio
-from trio.testing import (
-    wait_all_tasks_blocked,
-)
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from testkit.limiters import Proposal, free
 from trio_turnstile import (
     Bound,
+    Consumer,
     Limiter,
     LimiterStatistics,
+    Pause,
+    Producer,
+    Reason,
+    Release,
+    Resume,
+    Saturated,
+    Signal,
     Throttle,
+    Totals,
     open_turnstile,
 )
 
@@ -73,3 +83,68 @@ async def test_statistics_show_everything() -> None:
         assert api.statistics().bounds["pause"].tokens == 0
         api.close()
         assert api.statistics().closed
+
+
+async def test_what_holds_the_limit_can_be_asked_at_no_cost(autojump_clock: MockClock) -> None:
+    """When a pause ends, how long a hold lasts, and what the policy proposes."""
+    start, policy = trio.current_time(), Proposal(5.5)
+    async with open_turnstile() as turnstile:
+        api = turnstile.limiter("api", 10, throttle=Throttle(hold=30), policy=policy)
+        assert (api.paused_until, api.hold_left, api.proposal) == (None, 0, 5)
+        await turnstile.ask("api", Signal.DOWN)
+        await turnstile.ask("api", Pause(60))
+        policy.limit = 0
+        await trio.sleep(10)
+        assert (api.paused_until, api.hold_left, api.proposal) == (start + 60, 20, 1)
+        await turnstile.ask("api", Pause())
+        await trio.sleep(30)
+        assert (api.paused_until, api.hold_left) == (math.inf, 0)
+        await turnstile.ask("api", Resume())
+        assert api.paused_until is None
+        assert turnstile.limiter("db", 10).proposal is None
+
+
+async def test_a_policy_that_is_not_enforced_proposes_all_the_same() -> None:
+    """Its proposal is no bound of the limit."""
+    api = Limiter("api", 10, policy=Proposal(5.0), enforce=False)
+    assert (api.total_tokens, api.proposal) == (10, 5)
+
+
+async def test_totals_count_what_was_admitted_and_turned_away() -> None:
+    """Calls that waited and calls that did not, in steps too; not those that gave up."""
+    api = Limiter("api", 1, max_waiting=1)
+    assert api.totals() == Totals(0, 0, {})
+    async with trio.open_nursery() as nursery:
+        api.acquire_nowait()
+        with pytest.raises(trio.WouldBlock):
+            api.acquire_on_behalf_of_nowait("another")
+        nursery.start_soon(api.acquire_on_behalf_of, "waits")
+        await wait_all_tasks_blocked()
+        with pytest.raises(Saturated):
+            await api.acquire_on_behalf_of("too many")
+        assert api.totals() == Totals(1, 1, {})
+        api.release()
+    assert api.totals() == Totals(2, 1, {})
+    api.release_on_behalf_of("waits")
+
+    async def work(_: int) -> None:
+        await trio.lowlevel.checkpoint()
+
+    await (Producer(range(7)) | Consumer(work, limiter=api)).run()
+    with trio.CancelScope() as scope:
+        async with api:
+            scope.cancel()
+            await api.acquire_on_behalf_of("gives up")
+    assert api.totals().admitted == 10
+
+
+async def test_totals_count_decisions_by_reason() -> None:
+    """Each of them, also those that are kept as one, or not kept any more."""
+    async with open_turnstile() as turnstile:
+        api = turnstile.limiter("api", 500, throttle=Throttle(down=1, hold=0))
+        for _ in range(300):
+            await turnstile.ask("api", Signal.DOWN)
+        for _ in range(3):
+            await turnstile.ask("api", Release())
+        assert len(api.decisions) == 201
+        assert api.totals().decisions == {Reason.SIGNAL: 300, Reason.UNCHANGED: 3}

@@ -25,6 +25,7 @@ from .beginnings import ask_the_time, noted_beginning
 from .budget import RetryBalance, RetryBudget
 from .counts import Counts, Fate
 from .policies import ErrorPolicy, as_policies, decide, decide_finally
+from .purse import purse_of
 from .run_state import RunState
 from .slot import Slot
 from .verdicts import Divert, RetryIn, Stop, Verdict
@@ -89,6 +90,8 @@ class Attempts(Generic[T]):
         self._rate = rate
         self._failures = 0
         self._balances: dict[RetryBudget, RetryBalance] = {}
+        self._paid_in = 0
+        """How many successes were paid in to a shared budget."""
 
     @enable_ki_protection
     async def recover(
@@ -114,6 +117,7 @@ class Attempts(Generic[T]):
                 verdict = self.judge(failed)
                 if not isinstance(verdict, RetryIn):
                     return await self.give_up(failed, verdict)
+                failures -= not verdict.spends_try
                 try:
                     await self.back_off(verdict, slot)
                 except TooWide as raised:
@@ -143,13 +147,22 @@ class Attempts(Generic[T]):
             await slot.acquire(self._tokens)
 
     async def _withdraw(self, budget: RetryBudget) -> None:
-        balance = self._balances.setdefault(budget, RetryBalance(budget))
+        withdraw = self._withdraw_shared if budget.shared else self._withdraw_own
         while True:
-            completed = self._counts.fates[Fate.COMPLETED]
-            wait = balance.withdraw(trio.current_time(), completed)
+            wait = withdraw(budget)
             if not wait:
                 return
             await trio.sleep(wait)
+
+    def _withdraw_own(self, budget: RetryBudget) -> float:
+        balance = self._balances.setdefault(budget, RetryBalance(budget))
+        return balance.withdraw(trio.current_time(), self._counts.fates[Fate.COMPLETED])
+
+    def _withdraw_shared(self, budget: RetryBudget) -> float:
+        completed, purse = self._counts.fates[Fate.COMPLETED], purse_of(budget)
+        purse.successes += completed - self._paid_in
+        self._paid_in = completed
+        return purse.withdraw(trio.current_time())
 
     def judge(self, error: ConcurrentError) -> Verdict:
         """Return the verdict of the policies."""

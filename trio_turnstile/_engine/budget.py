@@ -33,6 +33,12 @@ class RetryBudget:
     """How much of a retry each successful item earns."""
     per_second: float = attrs.field(default=1.0, validator=number(positive=True))
     """How many retries come in each second, so that some item always tries."""
+    shared: bool = False
+    """Whether all steps that have this object spend from it together, as they call one service.
+
+    If not, each step has a budget of its own. The successes of a step are paid in when one of its
+    items has to be tried again.
+    """
 
 
 @final

@@ -16,10 +16,11 @@ import trio
 from trio_turnstile._errors import ConcurrentError
 from trio_turnstile._limiting.either import AnyLimiter, homes_of
 from trio_turnstile._limiting.limiter import Limiter
-from trio_turnstile._limiting.live_run import LiveRun, RunKind, RunStage
+from trio_turnstile._limiting.live_run import CallOutcome, LiveRun, RunKind, RunStage
 from trio_turnstile._limiting.runs import Runs
 from trio_turnstile._texts import shown
 
+from .durations import Tell
 from .run_state import RunState
 
 
@@ -48,6 +49,7 @@ class Listing:
         """When it was started."""
         self._state = state
         self._homes = homes_of(limiters)
+        self._run: LiveRun | None = None
         self._totals: list[int | None] = []
 
     @property
@@ -65,6 +67,19 @@ class Listing:
         """Note how many items a source of the run has, if it tells."""
         self._totals.append(length_of(source))
 
+    def teller(self, part: str) -> Tell | None:
+        """Return who is told how long the calls of a step or phase take; ``None`` for nobody."""
+        told = [home.runs.durations for home in self._homes if home.runs.durations]
+        if not told:
+            return None
+
+        def tell(seconds: float, outcome: CallOutcome) -> None:
+            assert self._run is not None, "calls are made while the run is listed"
+            for durations in told:
+                durations(self._run, part, seconds, outcome)
+
+        return tell
+
     @contextmanager
     def listed(self, run: LiveRun, own: Mapping[str, Limiter]) -> Iterator[None]:
         """List the run while the block runs, at the end of which it has ended.
@@ -81,7 +96,7 @@ class Listing:
     @contextmanager
     def _told(self, run: LiveRun) -> Iterator[None]:
         lists = [home.runs for home in self._homes]
-        self.name = _free_name(self.name, lists)
+        self.name, self._run = _free_name(self.name, lists), run
 
         def note(error: ConcurrentError) -> None:
             for runs in lists:

@@ -6,10 +6,9 @@ for a letter: whatever verdict ends the attempts, the caller gets the error.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, TypeVar, TypeVarTuple, final
+from typing import Any, TypeVar, TypeVarTuple
 
 import trio
 
@@ -19,8 +18,9 @@ from trio_turnstile._limiting.portion import Portion
 from trio_turnstile._texts import add_note, shown, shown_error
 
 from .attempts import _BACKS_OFF, since
-from .budget import RetryBalance, RetryBudget
+from .budget import RetryBudget
 from .policies import ErrorPolicy, as_policies, decide
+from .purse import purse_of
 from .verdicts import RetryIn, Verdict
 
 T = TypeVar("T")
@@ -83,6 +83,7 @@ async def retry(
         else:
             _earn(asked)
             return result
+        attempts -= not verdict.spends_try
         await _back_off(verdict)
 
 
@@ -120,7 +121,7 @@ async def _back_off(verdict: RetryIn) -> None:
     await trio.sleep(verdict.seconds * _BACKS_OFF.get())
     if verdict.budget is None:
         return
-    purse = _purse(verdict.budget)
+    purse = purse_of(verdict.budget)
     while True:
         wait = purse.withdraw(trio.current_time())
         if not wait:
@@ -128,41 +129,9 @@ async def _back_off(verdict: RetryIn) -> None:
         await trio.sleep(wait)
 
 
-# ---- budgets ----
-
-
-@final
-class _Purse:
-    """What is left of a budget that calls share, and how many of them have succeeded."""
-
-    def __init__(self, budget: RetryBudget) -> None:
-        self.successes = 0
-        self._balance = RetryBalance(budget)
-
-    def withdraw(self, now: float) -> float:
-        """Withdraw one retry; or return the seconds after which there may be enough."""
-        return self._balance.withdraw(now, self.successes)
-
-
-_PURSES = trio.lowlevel.RunVar[dict[int, _Purse]]("trio_turnstile purses")
-"""By the identity of the budget: two that are merely equal belong to different services."""
-
-
-def _purse(budget: RetryBudget) -> _Purse:
-    try:
-        purses = _PURSES.get()
-    except LookupError:  # a balance tells the time by the clock of its run
-        purses = {}
-        _PURSES.set(purses)
-    if id(budget) not in purses:
-        purses[id(budget)] = _Purse(budget)
-        weakref.finalize(budget, purses.pop, id(budget)).atexit = False
-    return purses[id(budget)]
-
-
 def _earn(policies: Iterable[ErrorPolicy]) -> None:
     """Pay a success in to the budgets of the policies."""
     for policy in policies:
         budget: Any = getattr(policy, "budget", None)
         if isinstance(budget, RetryBudget):
-            _purse(budget).successes += 1
+            purse_of(budget).successes += 1

@@ -24,6 +24,11 @@ class RetryIn:
     seconds: float
     budget: RetryBudget | None = None
     """What the retry has to be paid from, if anything."""
+    spends_try: bool = True
+    """Whether the failure counts among the attempts that policies see.
+
+    If not, `ConcurrentError.attempt` of the next failure is the same as of this one.
+    """
 
 
 @final

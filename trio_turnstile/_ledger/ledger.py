@@ -88,7 +88,7 @@ class Ledger:
             what was set when it joins.
 
         Returns:
-          What ends the noting. It need not be closed.
+          An `Observation`, which ends the noting with its ``close()``. It need not be closed.
         """
         kept = await self.overrides()
         turnstile.restore(kept)

@@ -24,7 +24,7 @@ from .decisions import Decisions
 from .dispatcher import Dispatcher, Member, Posted
 from .events import Decision, LimiterClosed, Signal
 from .guarded import GuardedPolicy
-from .line import Line
+from .line import Line, standing
 from .override import Asker, Override
 from .trio_runs import LastRun
 
@@ -94,6 +94,16 @@ class LimitActuator:
             return  # nothing would ever put it back
         self._apply(self._controller.withhold(seconds, trio.current_time()))
         self._dispatcher.wake(self)
+
+    def heed_breaker(self, now: float) -> None:
+        """Apply what the breaker allows now, before the token of a failed call is given back."""
+        self._apply(self._controller.heed_breaker(now))
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the throttle task visit the limiter, if it is in a turnstile."""
+        if self._dispatcher is not None:
+            self._dispatcher.wake(self)
 
     def post(self, action: Posted) -> None:
         """Have the throttle task run ``action``; from any thread."""
@@ -231,7 +241,7 @@ class LimitActuator:
         if decision is None or self.closed:
             return
         if decision.applied:
-            self._move(self._controller.limit, self._controller.standing)
+            self._move(self._controller.limit, standing(self._controller.bounds))
         self.note(decision)
 
     def note(self, decision: Decision) -> None:

@@ -9,6 +9,7 @@ The limit is the least of *named bounds*:
   minimum;
 - ``override``, while somebody has set the limit past every rule, stands in place of the two;
 - ``pause`` is 0 while the limiter is paused;
+- ``breaker``, while one is not closed, is what it allows;
 - ``withheld`` is the least of the others, less the tokens that are withheld. A call that is
   refused with a time to wait keeps its token out of use for so long. So one caller who is
   always refused costs one token, and an outage stops everybody.
@@ -35,6 +36,7 @@ import attrs
 
 from trio_turnstile.limits import LimitPolicy
 
+from .breaking import CallBound
 from .events import Bound, Decision, Reason, Signal
 from .override import NOBODY, Asker, Override
 from .throttle import Throttle
@@ -44,9 +46,6 @@ _MOVED = frozenset({"cap", "policy"})
 """The bounds that do not hold while an override does."""
 _DERIVED = frozenset({"policy", "withheld"})
 """The bounds that do not count when it is asked where the policy would put the limit."""
-
-_PASSING = frozenset({"pause", "withheld"})
-"""The bounds that end by themselves."""
 
 POLICY_TICK = 0.1
 """Seconds between two calls of a policy's ``on_tick``."""
@@ -63,6 +62,7 @@ class LimitController:
     policy: LimitPolicy | None = None
     enforce: bool = True
     """Whether the policy bounds the limit; if not, its proposals are only recorded."""
+    breaker: CallBound | None = None
     limit: float = attrs.field(init=False)
     """The limit, in tokens: always the least of `bounds`."""
     resume_at: float | None = attrs.field(default=None, init=False)
@@ -83,9 +83,8 @@ class LimitController:
         if self.policy is not None and self.enforce:
             self._set("policy", self._proposed(self.policy), {"reason": "initial"})
         self.limit = self._least()
-        self._shadow = (
-            self.ceiling if self.policy is None else min(self.ceiling, self._proposed(self.policy))
-        )
+        proposed = math.inf if self.policy is None else self._proposed(self.policy)
+        self._shadow = min(self.ceiling, proposed)
 
     @property
     def cap(self) -> float:
@@ -105,13 +104,22 @@ class LimitController:
         if cap == self.cap:
             end = Reason.AT_CEILING if signal is Signal.UP else Reason.AT_MINIMUM
             return self._decide(end, now, signal, asker=asker)
-        hold_left = self._changed_at + self.throttle.hold - now
+        hold_left = self.hold_left(now)
         if hold_left > 0:
             return self._decide(Reason.HOLDING, now, signal, {"hold_left": hold_left}, asker)
         self._changed_at = now
         why = {"reason": "signal", "signal": signal.value, "time": now, **asker.why}
         self._set("cap", cap, why)
         return self._decide(Reason.SIGNAL, now, signal, asker=asker)
+
+    def hold_left(self, now: float) -> float:
+        """Return for how many seconds signals are refused yet; 0 for none."""
+        return max(0.0, self._changed_at + self.throttle.hold - now)
+
+    @property
+    def proposal(self) -> float | None:
+        """What the policy proposes, in whole tokens; ``None`` if there is no policy."""
+        return None if self.policy is None else self._proposed(self.policy)
 
     def assign(self, tokens: float, now: float) -> Decision:
         """Set the limit as the program says: at once, past every rule, ending all that holds it.
@@ -122,6 +130,7 @@ class LimitController:
         self._changed_at, self.resume_at, self.override = now, None, None
         self._withheld.clear()
         self._bounds.clear()
+        self._reset_breaker()
         self._set("cap", tokens, {"reason": "manual", "time": now})
         before, self.limit = self.limit, tokens
         return Decision(self.name, now, None, before, tokens, Reason.MANUAL)
@@ -155,8 +164,9 @@ class LimitController:
 
     def resume(self, now: float, asker: Asker = NOBODY) -> Decision | None:
         """End the pause, and use all tokens again; ``None`` if nothing is to be ended."""
-        if self.resume_at is None and not self._withheld:
+        if self.resume_at is None and not self._withheld and "breaker" not in self._bounds:
             return None
+        self._reset_breaker()
         self.resume_at = None
         self._withheld.clear()
         self._bounds.pop("pause", None)
@@ -168,10 +178,17 @@ class LimitController:
         heapq.heappush(self._withheld, until)
         return self._decide(Reason.WITHHELD, now, evidence={"until": until})
 
-    @property
-    def standing(self) -> float:
-        """What the limit is when pauses and withheld tokens have ended, in tokens."""
-        return min(b.tokens for name, b in self._in_force().items() if name not in _PASSING)
+    def heed_breaker(self, now: float) -> Decision | None:
+        """Let the breaker bound the limit as it does now; ``None`` if nothing has changed."""
+        assert self.breaker is not None
+        tokens = self.breaker.tokens
+        if tokens == self._broken_to:
+            return None
+        why = self.breaker.why()
+        self._bounds.pop("breaker", None)
+        if tokens < math.inf:
+            self._set("breaker", tokens, why)
+        return self._decide(Reason.BREAKER, now, evidence=why)
 
     @property
     def withheld(self) -> int:
@@ -182,6 +199,7 @@ class LimitController:
         """Return another one in the same state, to try out what would happen."""
         twin = copy(self)
         twin._bounds, twin._withheld = self._bounds.copy(), self._withheld.copy()
+        twin.breaker = None
         return twin
 
     def begin_anew(self, name: str, tokens: float) -> None:
@@ -203,6 +221,10 @@ class LimitController:
             return self._end_pause(now)
         if self._withheld and now >= self._withheld[0]:
             return self._use_again(now)
+        if self.breaker is not None:
+            self.breaker.tick(now)
+            if self.breaker.tokens != self._broken_to:
+                return self.heed_breaker(now)
         if self.override is not None and now >= self.override.until:
             return self.release(now)
         if self.policy is None:
@@ -224,15 +246,29 @@ class LimitController:
         return max(0, min(proposed, *others) - len(self._withheld)) != self.limit
 
     @property
+    def _broken_to(self) -> float:
+        bound = self._bounds.get("breaker")
+        return math.inf if bound is None else bound.tokens
+
+    @property
     def next_tick(self) -> float:
         """When `tick` has something to do next, on trio's clock; infinity for never."""
         resume_at = math.inf if self.resume_at is None else self.resume_at
         use_again_at = self._withheld[0] if self._withheld else math.inf
         policy_at = math.inf if self.policy is None else self._next_policy_tick
         release_at = math.inf if self.override is None else self.override.until
-        return min(resume_at, use_again_at, policy_at, release_at)
+        breaker_at = math.inf
+        if self.breaker is not None:
+            is_heeded = self.breaker.tokens == self._broken_to
+            breaker_at = self.breaker.next_tick if is_heeded else -math.inf
+        return min(resume_at, use_again_at, policy_at, release_at, breaker_at)
 
     # ---- inside ----
+
+    def _reset_breaker(self) -> None:
+        self._bounds.pop("breaker", None)
+        if self.breaker is not None:
+            self.breaker.reset()
 
     def _end_pause(self, now: float) -> Decision:
         self.resume_at = None

@@ -8,7 +8,7 @@ from typing import final
 
 import attrs
 
-from .events import Decision
+from .events import Decision, Reason
 
 KEPT = 200
 """How many changes are kept, and how many refusals."""
@@ -18,15 +18,18 @@ KEPT = 200
 class Decisions:
     """The last changes, and the last refusals; refusals that are alike are one."""
 
-    __slots__ = ("_changes", "_refusals", "_serial")
+    __slots__ = ("_changes", "_refusals", "_serial", "totals")
 
     def __init__(self) -> None:
+        self.totals: dict[Reason, int] = {}
+        """How many there were so far for each reason, also of those that are not kept."""
         self._changes: deque[tuple[int, Decision]] = deque(maxlen=KEPT)
         self._refusals: deque[tuple[int, Decision]] = deque(maxlen=KEPT)
         self._serial = count()
 
     def add(self, decision: Decision) -> None:
         """Keep a decision."""
+        self.totals[decision.reason] = self.totals.get(decision.reason, 0) + 1
         if decision.applied:
             self._changes.append((next(self._serial), decision))
             return

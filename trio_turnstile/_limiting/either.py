@@ -21,7 +21,6 @@ from .claims import Claim
 from .dispatcher import Dispatcher
 from .limiter import Limiter
 from .line import Line
-from .throttle import Throttle
 
 AnyLimiter: TypeAlias = Limiter | trio.CapacityLimiter
 """What may bound a step or a phase."""
@@ -43,7 +42,7 @@ def as_limiter(limiter: AnyLimiter | int, argument: str, name: str) -> AnyLimite
             f"{argument} must be a Limiter, a trio.CapacityLimiter or a number of tokens, "
             f"not {limiter!r}"
         ) from None
-    return Limiter(name, limiter, throttle=Throttle(min=0))
+    return Limiter(name, limiter)
 
 
 def homes_of(limiters: Iterable[AnyLimiter]) -> list[Dispatcher]:

@@ -39,6 +39,8 @@ class Reason(enum.Enum):
     """A pause, or the withholding of a token, ended: by `Limiter.resume` or after its time."""
     WITHHELD = "withheld"
     """A call was refused with a time to wait: its token is out of use for so long."""
+    BREAKER = "breaker"
+    """The breaker opened, admits probes, or closed."""
     HOLDING = "holding"
     """Refused: less than ``hold`` seconds have passed since the last change."""
     AT_CEILING = "at_ceiling"
@@ -168,6 +170,19 @@ class Load:
     """How many tokens are borrowed."""
     waiting: int
     """How many tasks wait for a token; also those that have it now, but have not run since."""
+
+
+@final
+@attrs.frozen
+class Totals:
+    """What a `Limiter` has done so far, in numbers that only grow."""
+
+    admitted: int
+    """How many tokens were borrowed."""
+    turned_away: int
+    """How many callers got `Saturated`, as too many were waiting."""
+    decisions: Mapping[Reason, int] = attrs.field(hash=False)
+    """How many decisions there were for each reason, if any."""
 
 
 @final

@@ -19,9 +19,11 @@ from trio_turnstile._util import check_instance, check_seconds, check_whole
 from trio_turnstile.limits import LimitPolicy
 
 from .actuator import LimitActuator
+from .breaking import CallBound
+from .calls import Calls
 from .claims import Claim
 from .controller import LimitController
-from .events import Decision, LimiterStatistics, Load, Signal
+from .events import Decision, LimiterStatistics, Load, Signal, Totals
 from .feedback import Feedback
 from .guarded import GuardedPolicy
 from .line import Line
@@ -59,6 +61,8 @@ class Limiter:
         union of classes, or a predicate. If such an error has a ``retry_after``, in
         seconds, the token of its call is out of use for that long, but at most for
         ``throttle.max_pause`` seconds; in a turnstile only.
+      breaker: stops calls in an outage, as a `Breaker` does; in a turnstile only, as nothing
+        else would let calls begin again.
       max_waiting: how many tasks may wait; the next one gets `Saturated` (load
         shedding). ``None`` for any number. It may be changed at any time.
 
@@ -68,14 +72,7 @@ class Limiter:
         ``throttle.min``, or the policy belongs to another limiter.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_actuator",
-        "_controller",
-        "_inner",
-        "_line",
-        "_sack",
-    )
+    __slots__ = ("__weakref__", "_actuator", "_controller", "_line", "_sack")
 
     def __init__(
         self,
@@ -86,28 +83,29 @@ class Limiter:
         policy: LimitPolicy | None = None,
         enforce: bool = True,
         overload: On = OVERLOAD,
+        breaker: CallBound | None = None,
         max_waiting: int | None = None,
     ) -> None:
         if isinstance(ceiling, int) and ceiling < 0:
             raise ValueError("total_tokens must be >= 0")  # as trio.CapacityLimiter says it
         check_whole("ceiling", ceiling, 0, infinite=True)
         guarded = None if policy is None else GuardedPolicy(policy, name)
-        self._controller = LimitController(name, ceiling, Throttle(min=0), guarded, enforce)
+        self._controller = LimitController(
+            name, ceiling, Throttle(min=0), guarded, enforce, breaker
+        )
         self.throttle = throttle
-        self._inner = trio.CapacityLimiter(self._controller.limit)
-        self._line = Line(self._inner, self._controller)
+        inner = trio.CapacityLimiter(self._controller.limit)
+        self._line = Line(inner, self._controller)
         self._actuator = LimitActuator(self._controller, self._line)
         sampler = None if guarded is None else Sampler(guarded)
-        self._sack = Sack(self._line, self._actuator, sampler, Feedback(name, overload))
+        calls = None if breaker is None else Calls(breaker, inner, self._actuator)
+        self._sack = Sack(self._line, self._actuator, sampler, Feedback(name, overload), calls)
         self.max_waiting = max_waiting
 
     def __repr__(self) -> str:
         state = " closed" if self._actuator.closed else ""
-        return (
-            f"<trio_turnstile.Limiter {self.name!r}{state}, "
-            f"{self.borrowed_tokens}/{self.total_tokens} "
-            f"with {self._line.waiting} waiting>"
-        )
+        held = f"{self.borrowed_tokens}/{self.total_tokens} with {self._line.waiting} waiting"
+        return f"<trio_turnstile.Limiter {self.name!r}{state}, {held}>"
 
     # ---- what it is ----
 
@@ -154,10 +152,7 @@ class Limiter:
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
-        """The last 200 changes and the last 200 refused changes, oldest first.
-
-        Refusals that repeat one another are one decision, which says how often.
-        """
+        """The last 200 changes and 200 refusals, oldest first; repeated refusals are one."""
         return self._actuator.decisions.all()
 
     @property
@@ -182,6 +177,26 @@ class Limiter:
     def override(self) -> Override | None:
         """What somebody has set the limit to by `Turnstile.ask`; ``None`` if nobody has."""
         return self._controller.override
+
+    @property
+    def paused_until(self) -> float | None:
+        """When the pause ends, on trio's clock; infinity for when resumed; ``None`` if none."""
+        return self._controller.resume_at
+
+    @property
+    def hold_left(self) -> float:
+        """For how many seconds signals are refused yet, as the limit was moved; 0 for none."""
+        return self._controller.hold_left(trio.current_time())
+
+    @property
+    def proposal(self) -> float | None:
+        """The limit that the policy proposes, in tokens, enforced or not; ``None`` without one."""
+        return self._controller.proposal
+
+    def totals(self) -> Totals:
+        """Return what the limiter has done since it was made, in numbers that only grow."""
+        decisions = dict(self._actuator.decisions.totals)
+        return Totals(self._sack.admitted, self._sack.turned_away, decisions)
 
     # ---- tokens, as trio has them ----
 
@@ -251,16 +266,9 @@ class Limiter:
             self._sack.release_after(current_task(), exc_value)
 
     def tokens(self, number: int) -> Portion:
-        """Return a way to take so many tokens at a time: ``async with limiter.tokens(4)``.
+        """Return a way to take several tokens at a time: ``async with limiter.tokens(4)``.
 
-        They are taken together, in turn. Nobody who comes later overtakes a request for many
-        tokens, and free tokens are kept for it while it is the first in the line.
-
-        Args:
-          number: how many tokens, 1 or more.
-
-        Raises:
-          TypeError, ValueError: if ``number`` is no whole number of 1 or more.
+        They are taken together and in turn: nobody who comes later goes before.
         """
         check_whole("number", number, 1)
         return Portion(self._sack, Claim(number))

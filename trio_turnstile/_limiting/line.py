@@ -9,7 +9,7 @@ the line gathers tokens, no two of them wait for each other.
 
 A claim to more than the limit would never be met, and would hold up everybody behind it. It ends
 with `TooWide`. That is so for a limit that signals, a policy or the operator have put there; a
-pause and tokens that are withheld end by themselves, and are waited for.
+pause, tokens that are withheld and a breaker end by themselves, and are waited for.
 
 An `Order` says whose turn it is. It is by time here; a limiter that is shared by keys has its own.
 
@@ -19,7 +19,7 @@ trio's total. An operation costs no more for a wide claim than for a narrow one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import final
 
 import trio
@@ -27,6 +27,15 @@ from trio.lowlevel import enable_ki_protection
 
 from .claims import Claim, Order, Request, TooWide
 from .controller import LimitController
+from .events import Bound
+
+_PASSING = frozenset({"pause", "withheld", "breaker"})
+"""The bounds of a limit that end by themselves."""
+
+
+def standing(bounds: Mapping[str, Bound]) -> float:
+    """Return what the limit is when the bounds have ended that end by themselves."""
+    return min(bound.tokens for name, bound in bounds.items() if name not in _PASSING)
 
 
 @final

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, TypeAlias, final
+from typing import Any, Literal, Protocol, TypeAlias, final
 
 import attrs
 
@@ -13,6 +13,9 @@ RunKind: TypeAlias = Literal["phases", "pipeline"]
 
 RunStage: TypeAlias = Literal["running", "draining", "cancelling", "ended"]
 """How far a run has come."""
+
+CallOutcome: TypeAlias = Literal["completed", "failed", "cancelled"]
+"""How a call of user code ended: it returned, raised, or was cancelled."""
 
 
 class RunReport(Protocol):
@@ -78,6 +81,20 @@ class LiveRun(Protocol):
     def cancel(self) -> None:
         """End the run now."""
         ...
+
+
+class DurationObserver(Protocol):
+    """Anything that can be told how long calls take; see `Turnstile.observe_durations`."""
+
+    def __call__(self, run: LiveRun, part: str, seconds: float, outcome: CallOutcome, /) -> Any:
+        """Take in the duration of one call, quickly and without blocking.
+
+        Args:
+          run: the run.
+          part: the name of the step, or of the phase.
+          seconds: how long the call took.
+          outcome: how it ended. An item that is tried again is another call.
+        """
 
 
 @final

@@ -8,10 +8,11 @@ and the observer is not called again: observing must never harm what is observed
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, final
 
 from .events import Event
+from .live_run import CallOutcome, DurationObserver, LiveRun
 
 
 class Observer(Protocol):
@@ -36,7 +37,7 @@ def checked(observers: Iterable[Observer]) -> tuple[Observer, ...]:
 class Observation:
     """An observer that is called until this is closed, or until it raises."""
 
-    def __init__(self, observer: Observer, observed: dict[Observation, None]) -> None:
+    def __init__(self, observer: Callable[..., object], observed: dict[Observation, None]) -> None:
         self._observer = observer
         self._observed = observed
         observed[self] = None
@@ -55,16 +56,18 @@ class Observation:
     def __exit__(self, *raised: object) -> None:
         self.close()
 
-    def tell(self, event: Event) -> None:
-        """Call the observer with an event, if it is to be called yet."""
+    def tell(self, *arguments: object) -> None:
+        """Call the observer with what there is to tell, if it is to be called yet."""
         if self not in self._observed:
             return
         try:
-            self._observer(event)
+            self._observer(*arguments)
         except Exception:
             self.close()
             logging.getLogger("trio_turnstile.observers").exception(
-                "observer %r raised on %r; it will not be called again", self._observer, event
+                "observer %r raised on %s; it will not be called again",
+                self._observer,
+                ", ".join(map(repr, arguments)),
             )
 
 
@@ -89,3 +92,26 @@ class Observers:
         """Call every observer with ``event``."""
         for observation in tuple(self._observed):
             observation.tell(event)
+
+
+@final
+class DurationObservers:
+    """Who is told how long calls take."""
+
+    def __init__(self) -> None:
+        self._observed: dict[Observation, None] = {}
+
+    def __bool__(self) -> bool:
+        """Tell whether there are any."""
+        return bool(self._observed)
+
+    def add(self, observer: DurationObserver) -> Observation:
+        """Call an observer with every duration from now on."""
+        if not callable(observer):
+            raise TypeError(f"an observer of durations must be a function, not {observer!r}")
+        return Observation(observer, self._observed)
+
+    def __call__(self, run: LiveRun, part: str, seconds: float, outcome: CallOutcome, /) -> None:
+        """Call every observer."""
+        for observation in tuple(self._observed):
+            observation.tell(run, part, seconds, outcome)

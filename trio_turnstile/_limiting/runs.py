@@ -16,7 +16,7 @@ from trio_turnstile._errors import ConcurrentError
 
 from .live_run import ErrorNoted, LiveRun, RunClosed, RunOpened
 from .names import Names
-from .observers import Observers
+from .observers import DurationObservers, Observers
 
 
 @final
@@ -28,6 +28,8 @@ class Runs:
     """
 
     def __init__(self, observers: Observers) -> None:
+        self.durations = DurationObservers()
+        """Who is told how long the calls take of runs that begin."""
         self._observers = observers
         self._names = Names[LiveRun]()
 

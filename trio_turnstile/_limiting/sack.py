@@ -19,6 +19,7 @@ from trio_turnstile._errors import Saturated
 from trio_turnstile.limits import Outcome
 
 from .actuator import LimitActuator
+from .calls import Calls
 from .claims import ONE, Claim, Order
 from .feedback import Feedback
 from .line import Line
@@ -35,19 +36,23 @@ class Sack:
       actuator: knows whether the limiter is closed, and withholds tokens.
       sampler: reports calls to a policy, if there is one.
       feedback: judges the errors of calls.
+      calls: tells a breaker how calls end, if there is one.
     """
 
     __slots__ = (
         "_actuator",
+        "_calls",
         "_feedback",
         "_idle",
         "_is_shared",
         "_run",
         "_sampler",
         "_watched",
+        "admitted",
         "inner",
         "line",
         "max_waiting",
+        "turned_away",
         "waiting",
     )
 
@@ -57,6 +62,7 @@ class Sack:
         actuator: LimitActuator,
         sampler: AnySampler | None,
         feedback: Feedback,
+        calls: Calls | None,
     ) -> None:
         self.line = line
         self.inner = line.inner
@@ -64,9 +70,14 @@ class Sack:
         """How many tasks wait for a token, or were given one and have not run since."""
         self.max_waiting: int | None = None
         """How many tasks may wait, of those who ask `shed`; ``None`` for any number."""
+        self.admitted: int = 0
+        """How many tokens were borrowed so far."""
+        self.turned_away: int = 0
+        """How many callers were turned away, as too many were waiting."""
         self._actuator = actuator
         self._sampler = sampler
         self._feedback = feedback
+        self._calls = calls
         self._idle: trio.Event | None = None
         self._is_shared = False
         self._watched = False
@@ -82,6 +93,7 @@ class Sack:
             self.inner.acquire_on_behalf_of_nowait(borrower)
         except RuntimeError as error:
             raise self._named(error) from None
+        self.admitted += 1
         if self._sampler is not None and self._sampler.wants():
             self._sampler.start(borrower, trio.current_time(), self.line.borrowed)
 
@@ -101,6 +113,7 @@ class Sack:
         if borrower in self._actuator.turned_away:
             self._give_back(borrower)
             raise self._actuator.closed_error()
+        self.admitted += 1
         if self._sampler is not None and self._sampler.wants():
             self._sampler.start(borrower, trio.current_time(), self.line.borrowed)
 
@@ -114,8 +127,7 @@ class Sack:
         except RuntimeError as error:
             raise self._named(error) from None
         self._watched = True
-        if self._sampler is not None and self._sampler.wants():
-            self._sampler.start(borrower, trio.current_time(), self.line.borrowed)
+        self._note_admitted(borrower)
 
     async def queue(self, borrower: object, claim: Claim) -> None:
         """Wait in turn for what could not be had at once."""
@@ -123,6 +135,10 @@ class Sack:
             await self._wait(borrower, claim)
         except RuntimeError as error:
             raise self._named(error) from None
+        self._note_admitted(borrower)
+
+    def _note_admitted(self, borrower: object) -> None:
+        self.admitted += 1
         if self._sampler is not None and self._sampler.wants():
             self._sampler.start(borrower, trio.current_time(), self.line.borrowed)
 
@@ -171,6 +187,8 @@ class Sack:
     def release(self, borrower: object) -> None:
         """Give back the token of a call that succeeded."""
         self._give_back(borrower)
+        if self._calls is not None:
+            self._calls.succeeded(borrower)
         if self._sampler is not None and borrower in self._sampler.calls:
             self._learn(self._sampler, borrower, Outcome.SUCCESS)
 
@@ -180,11 +198,15 @@ class Sack:
         outcome, wait = self._feedback.judge(error)
         if wait is not None and not self.line.order.withhold(borrower, wait):
             self._actuator.withhold(wait)
+        if self._calls is not None:
+            self._calls.failed(borrower, error)
         self._release_with(borrower, outcome)
 
     @enable_ki_protection
     def release_cancelled(self, borrower: object) -> None:
         """Give back the token of a call that was cancelled: a policy learns nothing."""
+        if self._calls is not None:
+            self._calls.ignored(borrower)
         self._release_with(borrower, Outcome.IGNORED)
 
     def share(
@@ -202,6 +224,7 @@ class Sack:
         if self.inner.available_tokens < tokens:
             waiting = self.line.waiting
             if waiting >= max_waiting:
+                self.turned_away += 1
                 raise Saturated(self._actuator.name, waiting, self.line.limit)
 
     async def wait_idle(self) -> None:

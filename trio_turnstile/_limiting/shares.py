@@ -37,6 +37,7 @@ from .controller import LimitController
 from .events import Decision
 from .guarded import GuardedPolicy
 from .lanes import Lane, Queue
+from .line import standing
 from .portion import Portion
 from .sampling import Sampler
 from .throttle import Throttle
@@ -133,9 +134,9 @@ class Shares:
 
     def check(self, claim: Claim) -> None:
         lane = self.lane(claim.key)
-        standing = lane.limit if lane.controller is None else lane.controller.standing
-        if standing < claim.width:
-            raise TooWide(self._name(), claim.width, standing, claim.key)
+        most = lane.limit if lane.controller is None else standing(lane.controller.bounds)
+        if most < claim.width:
+            raise TooWide(self._name(), claim.width, most, claim.key)
 
     def may_pass(self, claim: Claim) -> bool:
         # Asked for each call, so without the calls that would do the same.
@@ -165,7 +166,9 @@ class Shares:
         del queue.requests[request]
         self.size -= 1
         lane.waiting -= 1
-        if not queue.requests:
+        if queue.requests:
+            self._list(queue, claim.priority)  # the next may fit, if this one was too wide
+        else:
             del lane.queues[claim.priority]
 
     def first(self) -> Request | None:

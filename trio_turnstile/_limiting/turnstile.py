@@ -18,9 +18,7 @@ from uuid import uuid4
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from trio_turnstile._errors import On
 from trio_turnstile._util import check_instance, check_seconds, open_background_nursery
-from trio_turnstile.limits import LimitPolicy
 
 from .actions import Action, check_action
 from .actuator import LimitActuator
@@ -30,13 +28,12 @@ from .events import Decision, Signal
 from .history import History
 from .instant import Instant, now
 from .limiter import Limiter
-from .live_run import LiveRun
+from .limiter_options import LimiterOptions
+from .live_run import DurationObserver, LiveRun
 from .observers import Observation, Observer, Observers
 from .override import NOBODY, Asker, Override
 from .roll import Roll
-from .sampling import OVERLOAD
 from .shared import SharedLimiter, ShareOptions, make_shared
-from .throttle import Throttle
 from .watching import check_watcher
 
 _LOG = logging.getLogger("trio_turnstile.turnstile")
@@ -98,33 +95,13 @@ class Turnstile:
         """Samples of every limiter, and averages over windows up to two hours."""
         return self._census.history
 
-    def limiter(
-        self,
-        name: str,
-        ceiling: float,
-        *,
-        throttle: Throttle = Throttle(),  # noqa: B008 (frozen)
-        policy: LimitPolicy | None = None,
-        enforce: bool = True,
-        overload: On = OVERLOAD,
-        max_waiting: int | None = None,
-    ) -> Limiter:
+    def limiter(self, name: str, ceiling: float, **options: Unpack[LimiterOptions]) -> Limiter:
         """Make a limiter in this turnstile; for the arguments see `Limiter`.
 
         If the name is taken, a number is added: the second ``"api"`` is
         ``"api-2"``, as two requests may run the same code at once.
         """
-        return self.add(
-            Limiter(
-                name,
-                ceiling,
-                throttle=throttle,
-                policy=policy,
-                enforce=enforce,
-                overload=overload,
-                max_waiting=max_waiting,
-            )
-        )
+        return self.add(Limiter(name, ceiling, **options))
 
     def shared(self, name: str, total: float, **options: Unpack[ShareOptions]) -> SharedLimiter:
         """Make a limiter in this turnstile whose tokens are shared by keys, such as hosts.
@@ -240,13 +217,34 @@ class Turnstile:
           observer: as for `open_turnstile`. One that raises is logged and not called again.
 
         Returns:
-          What ends it: by its ``close()``, or at the end of a ``with`` block.
+          An `Observation`, which ends it with its ``close()`` or at the end of a ``with`` block.
 
         Raises:
           TypeError: if it is no function.
           trio.ClosedResourceError: if the turnstile was left.
         """
         return self._dispatcher.observe(observer)
+
+    @enable_ki_protection
+    def observe_durations(self, observer: DurationObserver) -> Observation:
+        """Tell an observer how long each call of a step or phase takes, for a histogram.
+
+        It is for the runs that begin from now on. A run that begins while there is no such
+        observer pays nothing for them; each call that is measured costs about a microsecond.
+
+        Args:
+          observer: is called with the run, the name of the step or phase, the seconds, and how
+            the call ended. One that raises is logged and not called again.
+
+        Returns:
+          An `Observation`, which ends it with its ``close()`` or at the end of a ``with`` block.
+
+        Raises:
+          TypeError: if it is no function.
+          trio.ClosedResourceError: if the turnstile was left.
+        """
+        self._dispatcher.check_open()
+        return self._dispatcher.runs.durations.add(observer)
 
     def watch(self, watcher: Watcher) -> None:
         """Run a watcher until the turnstile is left; then it is cancelled.

@@ -9,7 +9,7 @@ began, whatever happened.
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import final
@@ -20,6 +20,7 @@ from trio.lowlevel import disable_ki_protection, enable_ki_protection
 from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.beginnings import timed
 from trio_turnstile._engine.counts import Fate
+from trio_turnstile._engine.durations import Tell
 from trio_turnstile._engine.policies import ErrorPolicy
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import Slot
@@ -27,6 +28,7 @@ from trio_turnstile._errors import ConcurrentError, describe
 from trio_turnstile._texts import shown
 from trio_turnstile._util import refuse_stray, stray
 
+from .calling import NO_TIMEOUTS, Phases, defines, measured_phases, within
 from .entries import Entries
 from .grace import Grace
 from .scalable import Channels, Phase, PhaseTimeouts, Scalable
@@ -50,6 +52,7 @@ class OperationRunner:
         grace: Grace,
         entries: Entries,
         policies: Iterable[ErrorPolicy],
+        tellers: Mapping[Phase, Tell] | None = None,
     ) -> None:
         self.attempts = attempts
         self.timed = partial(timed, policies=policies)
@@ -60,6 +63,8 @@ class OperationRunner:
         self._grace = grace
         self.entries = entries
         """The tokens that operations take."""
+        self.tellers = tellers
+        """Who is told how long each phase takes, if anybody is."""
 
     @enable_ki_protection
     async def handle(self, operation: object, slot: Slot) -> None:
@@ -85,19 +90,28 @@ class OperationRunner:
         # The phases are called here if they have no timeout: one more call for each made an
         # operation of no-ops 1.04 times as slow.
         channels, limit = self.channels, self.timeouts
+        phases: Scalable | Phases = operation
+        if self.tellers is not None:
+            phases, limit = self.phases_of(operation)
         try:
-            slot.phase, call, seconds = "prepare", operation.prepare, limit.prepare
+            slot.phase, call, seconds = "prepare", phases.prepare, limit.prepare
             await (call(channels) if seconds is None else within(seconds, call, channels))
             if self.entries.work is not None:
                 await self.entries.take_for_work(operation, slot)
-            slot.phase, call, seconds = "work", operation.work, limit.work
+            slot.phase, call, seconds = "work", phases.work, limit.work
             await (call(channels) if seconds is None else within(seconds, call, channels))
-            slot.phase, call, seconds = "monitor", operation.monitor, limit.monitor
+            slot.phase, call, seconds = "monitor", phases.monitor, limit.monitor
             await (call(channels) if seconds is None else within(seconds, call, channels))
         except trio.Cancelled as cancelled:
             refuse_stray(cancelled)
             raise
         return _COMPLETED
+
+    def phases_of(self, operation: Scalable) -> tuple[Scalable | Phases, PhaseTimeouts]:
+        """Return the phases as they are called, and how long each may take."""
+        if self.tellers is None:
+            return operation, self.timeouts
+        return measured_phases(operation, self.timeouts, self.tellers), NO_TIMEOUTS
 
     @enable_ki_protection
     async def clean_up(  # noqa: ASYNC910
@@ -110,7 +124,8 @@ class OperationRunner:
         """Run the clean-up of an operation, which must hold no token."""
         slot.phase, in_flight = "cleanup", sys.exception()
         try:
-            await self._grace.shield(slot.scope, operation.cleanup, channels)
+            phases, _ = self.phases_of(operation)
+            await self._grace.shield(slot.scope, phases.cleanup, channels)
         except Exception as error:
             self._cleanup_failed(error, operation, slot, on_failure)
         except trio.Cancelled as cancelled:
@@ -155,27 +170,6 @@ class OperationRunner:
         if slot.fate is Fate.COMPLETED:
             slot.fate = Fate.FAILED
         self.attempts.fail(describe_failure(error, operation, slot))
-
-
-async def within(
-    seconds: float, phase: Callable[[Channels], Awaitable[None]], channels: Channels
-) -> None:
-    """Call a phase, which may take so many seconds.
-
-    Raises:
-      trio.TooSlowError: if it takes longer.
-    """
-    # `trio.fail_after` sets the traceback of an error that passes, which some errors refuse.
-    with trio.move_on_after(seconds) as scope:
-        await phase(channels)
-    if scope.cancelled_caught:
-        raise trio.TooSlowError
-
-
-def defines(operation: Scalable, phase: Phase) -> bool:
-    """Tell whether the operation has a phase of its own, which may do something."""
-    function = getattr(getattr(operation, phase), "__func__", None)
-    return function is not getattr(Scalable, phase)
 
 
 def give_back(slot: Slot) -> None:

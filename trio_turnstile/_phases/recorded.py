@@ -23,7 +23,8 @@ from trio_turnstile._limiting.claims import TooWide
 from trio_turnstile._texts import shown, shown_error
 from trio_turnstile._util import refuse_stray, unprotected
 
-from .operation_run import OperationRunner, defines, describe_failure, give_back, within
+from .calling import Call, defines, within
+from .operation_run import OperationRunner, describe_failure, give_back
 from .scalable import PHASES, Channels, Phase, Scalable, encode_facts
 
 
@@ -226,6 +227,7 @@ class RecordedRunner:
 
     async def _attempt(self, record: _Record, operation: Scalable, slot: Slot) -> Fate:
         first = await record.begin_attempt()
+        phases, timeouts = self._runner.phases_of(operation)
         try:
             for phase in PHASES[PHASES.index(first) : -1]:
                 if phase == "work":
@@ -233,16 +235,14 @@ class RecordedRunner:
                 if defines(operation, phase):
                     slot.phase = phase
                     record.reach(phase)
-                    await self._call(getattr(operation, phase), phase, record.channels)
+                    call, seconds = getattr(phases, phase), getattr(timeouts, phase)
+                    await self._call(call, seconds, record.channels)
         except Exception as error:
             record.error = shown_error(error)
             raise
         return Fate.COMPLETED
 
-    async def _call(
-        self, function: Callable[[Channels], Awaitable[None]], phase: Phase, channels: Channels
-    ) -> None:
-        seconds = getattr(self._runner.timeouts, phase)
+    async def _call(self, function: Call, seconds: float | None, channels: Channels) -> None:
         try:
             if seconds is None:
                 await unprotected(function, channels)

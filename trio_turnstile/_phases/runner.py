@@ -15,6 +15,7 @@ from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.counts import Counts
+from trio_turnstile._engine.durations import Tell
 from trio_turnstile._engine.gate import Weight, window_of
 from trio_turnstile._engine.listing import Listing
 from trio_turnstile._engine.policies import ErrorPolicy, Skip, as_policies
@@ -37,7 +38,7 @@ from .grace import Grace
 from .manager import Manager, Report
 from .operation_run import OperationRunner, describe_failure
 from .recorded import RecordedRunner, outcomes_done
-from .scalable import PhaseTimeouts, Scalable
+from .scalable import PHASES, Phase, PhaseTimeouts, Scalable
 from .telemetry import Telemetry
 
 
@@ -116,6 +117,8 @@ async def run_phases(
     policies = as_policies(on_error)
     entries = open_entries(limiter, prepare_limiter, weight)
     state, counts, grace = RunState(max_errors), Counts(), Grace(cleanup_grace)
+    listing = Listing(name, "phases", state, entries.limiters)
+    listing.expect(operations)
     telemetry = Telemetry(state.record)
     attempts = Attempts(
         policies,
@@ -133,11 +136,10 @@ async def run_phases(
         grace=grace,
         entries=entries,
         policies=policies,
+        tellers=_tellers(listing),
     )
     source = open_source(operations)
     told = telemetry if counting == "phases" else None
-    listing = Listing(name, "phases", state, entries.limiters)
-    listing.expect(operations)
     manager = Manager(entries.limiter, state, counts, told, listing)
     async with lent_tokens(entries.limiters), recording(ledger) as recorder:
         pool = WorkerPool[Any](
@@ -168,6 +170,12 @@ async def run_phases(
         f"{report.failed} failed, {report.cancelled} were cancelled",
         report,
     )
+
+
+def _tellers(listing: Listing) -> dict[Phase, Tell] | None:
+    """Return who is told how long each phase takes, if anybody is."""
+    tellers = {phase: listing.teller(phase) for phase in PHASES}
+    return {phase: tell for phase, tell in tellers.items() if tell is not None} or None
 
 
 def _recorded(

@@ -83,6 +83,7 @@ class BatchStep:
                     else:
                         self._inbox.settle(verdict)
                 if again is not None:
+                    attempt -= not again.spends_try
                     try:
                         await attempts.back_off(again, slot, len(left))
                     except TooWide as error:

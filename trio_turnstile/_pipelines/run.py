@@ -175,7 +175,13 @@ async def run_steps(
                         source = in_order(source)
                     functions = [await open_step(step, opening) for step in steps]
                     stages = build_stages(
-                        source, steps, functions, outlet, state=state, tracer=tracer
+                        source,
+                        steps,
+                        functions,
+                        outlet,
+                        state=state,
+                        tracer=tracer,
+                        teller=listing.teller,
                     )
                     live = PipelineRun(state, stages, tracer, listing)
                     around.enter_context(listing.listed(live, own_limiters(stages)))

@@ -7,13 +7,14 @@ or batches of its own begins a stage; the steps after it that need nothing are f
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, cast, final
 
 import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from trio_turnstile._engine.durations import Tell
 from trio_turnstile._engine.gate import window_of
 from trio_turnstile._engine.pool import WorkerPool
 from trio_turnstile._engine.run_state import RunState
@@ -101,6 +102,7 @@ def build_stages(
     *,
     state: RunState,
     tracer: Tracer,
+    teller: Callable[[str], Tell | None],
 ) -> list[Stage]:
     """Make the stages of a run, last first, as each has to know what it feeds.
 
@@ -111,6 +113,7 @@ def build_stages(
       outlet: where to put what comes out of the last step, if anywhere.
       state: records errors, and stops the run.
       tracer: is told what becomes of the items, if they are traced.
+      teller: gives, for the name of a step, who is told how long its calls take.
     """
     if tracer.is_used:
         steps = [_of_untraced(step) for step in steps]
@@ -119,7 +122,7 @@ def build_stages(
         StepTrace(tracer, ends_here and step is steps[-1]) if tracer.is_used else None
         for step in steps
     ]
-    runs = _step_runs(steps, functions, traces, state)
+    runs = _step_runs(steps, functions, traces, state, teller)
     stages: list[Stage] = []
     for begin, end in reversed(_cut(steps)):
         step, fused = steps[begin], runs[begin:end]
@@ -226,6 +229,7 @@ def _step_runs(
     functions: Sequence[Any],
     traces: Sequence[StepTrace | None],
     state: RunState,
+    teller: Callable[[str], Tell | None],
 ) -> list[StepRun]:
     names: list[str] = []
     for step in steps:
@@ -239,6 +243,7 @@ def _step_runs(
             tokens=None if step.limiter is None else tokens_of(step.limiter),
             state=state,
             trace=trace,
+            tell=teller(name),
         )
         for step, name, function, trace in zip(steps, names, functions, traces, strict=True)
     ]

@@ -11,6 +11,7 @@ from trio.lowlevel import disable_ki_protection
 from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.beginnings import timed
 from trio_turnstile._engine.counts import Counts, Fate
+from trio_turnstile._engine.durations import Tell, measured
 from trio_turnstile._engine.gate import Gate
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import Slot
@@ -38,6 +39,7 @@ class StepRun:
       tokens: what a new attempt needs one of; ``None`` for nothing.
       state: records errors, and stops the run when the policies say so.
       trace: is told what became of the items, if they are traced.
+      tell: is told how long the calls of the function take, if anybody is.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class StepRun:
         tokens: Tokens | None,
         state: RunState,
         trace: StepTrace | None = None,
+        tell: Tell | None = None,
     ) -> None:
         self.name = name
         self.gate: Gate | None = None
@@ -66,6 +69,8 @@ class StepRun:
             around = trace.around if step.batch is None else trace.around_batch
             function = around(function)
         within = function if step.timeout is None else _in_time(function, step.timeout)
+        if tell is not None:
+            within = measured(within, tell)
         self.function = timed(within, step.policies)
         """What is called with each item."""
         self.attempt = _attempt(self.function)

@@ -30,6 +30,7 @@ _FLAGS = frozenset(
         "--retry-failed",
         "--accept-changes",
         "--fresh",
+        "--detach",
         "--help",
         "--version",
     }

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from tempfile import gettempdir
-from typing import Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Literal, TypeAlias, final
 
 import trio
 
@@ -30,13 +30,18 @@ from ._plan import Plan
 from ._printer import Printer
 from ._process import CommandFailed
 from ._progress import Progress, ProgressSnapshot
-from ._shell import RunContext, ShellOperation
+from ._records import Records
+from ._run_context import RunContext
+from ._shell import ShellOperation
 from ._signals import heeded
 from ._slots import Slots
 from ._stopping import Stopping, UnlessStopping
 from ._summary import Summary
 from ._time_limit import make_time_limit
 from ._weights import TellRefused
+
+if TYPE_CHECKING:
+    from ._jobs import Jobs
 
 ERRORS_SHOWN = 20
 """How many errors the summary shows."""
@@ -60,6 +65,8 @@ class CommandRun:
 
     manager: Manager
     """The run itself; `run_operations` gives it."""
+    jobs: Jobs | None = None
+    """The jobs that do the work, while the cluster is open, if that is asked for."""
 
     def __init__(self, plan: Plan, progress: Progress, ledger: Ledger | None) -> None:
         self.leftovers = Leftovers()
@@ -72,7 +79,8 @@ class CommandRun:
         self._outlet = plan.output.make_outlet(
             self._printer, order, plan.columns, plan.commands["work"], self._output_lost
         )
-        self._table = plan.output.open_table(plan.columns)
+        table = plan.output.open_table(plan.columns)
+        self.records = Records(plan.joblog, table, progress.note)
         self._launcher = Launcher(progress.note, plan.shell)
         self.slots = Slots(plan.limiter)
         self._stopping = Stopping()
@@ -82,7 +90,7 @@ class CommandRun:
         self._at_goal = False
         self._cancelled = trio.Event()
         self._printing = trio.CancelScope()
-        self._lost_output = self._lost_log = self._lost_ledger = False
+        self._lost_output = self._lost_ledger = False
         self._stop_signal: signal.Signals | None = None
 
     @property
@@ -166,13 +174,11 @@ class CommandRun:
             leftovers=self.leftovers,
             stopping=self._stopping,
             outlet=self._outlet,
-            joblog=plan.joblog,
-            joblog_failed=self._log_lost,
-            table=self._table,
-            table_failed=self._table_lost,
+            records=self.records,
             on_cleanup=self._halt_if_due,
             slots=self.slots if plan.uses_slots else None,
             on_end=self._halt_at_goal,
+            jobs=self.jobs,
         )
 
     async def print_outputs(self) -> None:
@@ -198,12 +204,19 @@ class CommandRun:
                 turnstile.down()
             elif self._stop_signal is None:
                 self._stop_signal = signal.Signals(signum)
-                self._drain(
-                    f"{self._stop_signal.name}: starting nothing more, "
-                    "and letting running operations finish; a second signal cancels them"
-                )
+                self._drain(f"{self._stop_signal.name}: {self._rest()}")
             else:
                 self._cancel()
+
+    def _rest(self) -> str:
+        """Leave jobs running if that is asked for; return what becomes of operations that run."""
+        if self._plan.jobs is not None and self._plan.jobs.detach:
+            self._stopping.leave_jobs()
+            return "leaving the jobs running; the same command goes on with them"
+        return (
+            "starting nothing more, and letting running operations finish; a second signal "
+            "cancels them"
+        )
 
     async def watch_for_halt(self) -> None:
         """Stop, and tell the user, when failures halt the run."""
@@ -230,6 +243,7 @@ class CommandRun:
             skipped=self.manager.skipped + self._inputs.skipped,
             total=self._plan.inputs.total,
             state=self._state,
+            cluster="" if self.jobs is None else self.jobs.describe(),
             why=self._why(),
         )
 
@@ -248,6 +262,7 @@ class CommandRun:
         return Summary(
             completed=report.completed,
             failed=report.failed + len(given_up),
+            left_running=sum(each.goes_on for each in cut_off),
             skipped=report.skipped + self._inputs.skipped,
             started=report.received - len(not_started) - report.skipped,
             total=inputs.total,
@@ -256,7 +271,7 @@ class CommandRun:
             input_error=inputs.error or self._inputs.error,
             stop_signal=self._stop_signal,
             lost_output=self._lost_output,
-            lost_log=self._lost_log,
+            lost_log=self.records.lost,
             lost_ledger=self._lost_ledger,
             seconds=trio.current_time() - self._started,
             succeeded=self._at_goal,
@@ -307,27 +322,6 @@ class CommandRun:
         self._launcher.kill_all()
         signal.signal(signum, signal.SIG_DFL)
         os.kill(os.getpid(), signum)
-
-    def close_log(self) -> None:
-        """Close the job log, and the table of results."""
-        try:
-            if self._table is not None:
-                self._table.close()
-        except OSError as error:
-            self._table_lost(error)
-        try:
-            if self._plan.joblog is not None:
-                self._plan.joblog.close()
-        except OSError as error:
-            self._log_lost(error)
-
-    def _log_lost(self, error: OSError) -> None:
-        self._lost_log = True
-        self._progress.note(f"stopped writing the job log: {error.strerror}")
-
-    def _table_lost(self, error: OSError) -> None:
-        self._lost_log = True
-        self._progress.note(f"stopped writing --results: {error.strerror}")
 
     def _output_lost(self, error: OSError) -> None:
         self._lost_output = True

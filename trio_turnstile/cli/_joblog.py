@@ -38,6 +38,8 @@ class Entry:
 
     seq: int
     """The number of its input, from 1."""
+    host: str = ":"
+    """Where it ran: ``:`` for this machine, or a job and its node, as in ``4711@n1``."""
     started: float
     """When its last attempt began, in seconds since 1970."""
     runtime: float
@@ -63,7 +65,7 @@ class Entry:
         """Return the values of the columns."""
         times = (f"{self.started:.3f}", f"{self.runtime:.3f}")
         ending = (self.received, self.exitval, self.signal, self.command)
-        return [str(self.seq), ":", *times, str(self.sent), *map(str, ending)]
+        return [str(self.seq), self.host, *times, str(self.sent), *map(str, ending)]
 
 
 @final

@@ -18,6 +18,7 @@ from ._adapting import Adapt, is_overload, make_policy
 from ._arguments import UsageError
 from ._columns import Columns
 from ._cores import usable_cores
+from ._job_plan import JobPlan
 from ._options import Seconds
 from ._rates import parse_limit
 from ._units import Duration
@@ -33,6 +34,9 @@ _FEW_FILES, _FEW_FILES_EACH = 25, 5
 
 _TIMES, _MOST = 10, 1000
 """A limit that adapts may become so many times what it is at the start, but no more than that."""
+
+_JOBS = 100
+"""How many jobs are on a cluster at a time by default; sites tend to allow some thousands."""
 
 _HALF_A_MINUTE = Duration(30)
 _NONE_OR_MORE = Number(gte=0)
@@ -51,8 +55,9 @@ class LimitOptions:
 
     Attributes:
       limit: How many operations may run at a time, at the start. The default is the number
-        of cores that may be used, within --min and --max. 50% is half of the cores, +1 one
-        more than there are, -1 one less, and 0 as many as possible, at most 1000.
+        of cores that may be used, or 100 jobs on a cluster, within --min and --max. 50% is half
+        of the cores, +1 one more than there are, -1 one less, and 0 as many as possible, at
+        most 1000.
       weight: How many places of the limit an operation takes: 4, or {2} for the number in the
         second column of its input. The default is 1. Operations start in the order of the
         inputs, so a heavy one is not overtaken until there is room for it. One that is heavier
@@ -92,15 +97,18 @@ class LimitOptions:
         Sequence[int] | None, Parameter(negative=(), validator=Number(gte=1, lte=255))
     ] = None
 
-    def make_limiter(self) -> Limiter:
+    def make_limiter(self, jobs: JobPlan | None) -> Limiter:
         """Return the limiter of a run.
+
+        Args:
+          jobs: what is asked of jobs, if they do the work.
 
         Raises:
           UsageError: if the options contradict each other.
         """
         if self.overload and self.adapt is None:
             raise UsageError("--overload says when --adapt lowers the limit: give --adapt as well")
-        limit = self._start()
+        limit = self._start(jobs)
         maximum = self._maximum(limit)
         if not self.min <= limit <= maximum:
             raise UsageError(
@@ -127,17 +135,19 @@ class LimitOptions:
         except ValueError as error:
             raise UsageError(f"--weight: {str(error).removeprefix('--weight: ')}") from None
 
-    def describe(self, limiter: Limiter) -> str | None:
-        """Return what to tell the user of a maximum that nobody has chosen."""
+    def describe(self, limiter: Limiter, jobs: JobPlan | None) -> str | None:
+        """Return what to tell the user of a limit or a maximum that nobody has chosen."""
+        if self.limit is None and _on_cluster(jobs):
+            return f"up to {limiter.total_tokens} jobs at a time; --limit changes that"
         if self.adapt is None or self.max is not None:
             return None
         return f"--adapt {self.adapt}: the limit can become {limiter.ceiling}; --max changes that"
 
-    def _start(self) -> int:
+    def _start(self, jobs: JobPlan | None) -> int:
         if self.limit is not None:
             return self.limit
-        cores = usable_cores() if self.max is None else min(usable_cores(), self.max)
-        return max(cores, self.min)
+        usual = _JOBS if _on_cluster(jobs) else usable_cores()
+        return max(usual if self.max is None else min(usual, self.max), self.min)
 
     def _maximum(self, limit: int) -> int:
         if self.max is not None:
@@ -148,6 +158,10 @@ class LimitOptions:
         policy = make_policy(adapt, limit, minimum=max(throttle.min, 1), maximum=maximum)
         overload = is_overload(self.overload or ())
         return Limiter("run", maximum, throttle=throttle, policy=policy, overload=overload)
+
+
+def _on_cluster(jobs: JobPlan | None) -> bool:
+    return jobs is not None and jobs.on_cluster
 
 
 def _allow_open_files(limit: int, maximum: int) -> None:

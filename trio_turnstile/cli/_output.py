@@ -114,6 +114,10 @@ class Stream:
             await trio.lowlevel.wait_readable(self._read_end)
             self.take_in()
 
+    def add(self, data: bytes) -> None:
+        """Collect what did not come through the pipe."""
+        self._keep(data)
+
     def take_in(self) -> bool:
         """Collect what is in the pipe now; return whether anybody can still write to it."""
         # One read, of more than a pipe holds. With a fast writer, a loop might never end.

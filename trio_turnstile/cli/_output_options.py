@@ -145,6 +145,11 @@ class OutputOptions:
             ) from None
 
     @property
+    def shows_lines(self) -> bool:
+        """Whether output is printed as it comes."""
+        return self.line_buffer
+
+    @property
     def _has_table(self) -> bool:
         return self.results is not None and self.results.suffix == ".csv"
 

@@ -11,6 +11,7 @@ from trio_turnstile import Halt, Limiter, Phase
 
 from ._columns import Columns, Input
 from ._inputs import Inputs
+from ._job_plan import JobPlan
 from ._joblog import JobLog
 from ._keeping import Keeping
 from ._output_options import OutputOptions
@@ -56,6 +57,8 @@ class Plan:
     """After which operations, failed or not, to stop; ``None`` for none."""
     joblog: JobLog | None
     """Where to log operations."""
+    jobs: JobPlan | None
+    """What is asked of the jobs on a cluster, if the work is to be done there."""
     keeping: Keeping | None
     """How to keep the run in a ledger."""
     resumed: Resumed | None

@@ -67,10 +67,11 @@ class CommandFailed(Exception):
 
     Args:
       ending: how it ended.
+      told: the same for people, if there is more to tell.
     """
 
-    def __init__(self, ending: Exit) -> None:
-        super().__init__(str(ending))
+    def __init__(self, ending: Exit, told: str = "") -> None:
+        super().__init__(told or str(ending))
         self.ending = ending
 
 

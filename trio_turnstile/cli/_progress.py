@@ -41,6 +41,8 @@ class ProgressSnapshot:
     state: str
     """How the run is being ended early, such as ``"draining"``; empty if it is not."""
 
+    cluster: str = ""
+    """What the cluster is doing, if jobs do the work."""
     why: str = ""
     """Why the limit is what it is, if it adapts."""
 
@@ -87,6 +89,7 @@ def describe(snapshot: ProgressSnapshot, rate: float) -> str:
         left = format_clock((total - snapshot.ended) / rate)
     parts = (
         snapshot.state,
+        snapshot.cluster,
         f"limit {snapshot.limit}{f' ({snapshot.why})' if snapshot.why else ''}",
         f"running {snapshot.running}",
         f"done {snapshot.completed} of {'?' if total is None else total}",

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from trio_turnstile import Phase
 
 from ._arguments import UsageError
+from ._job_plan import JobPlan
 from ._joblog import JobLog
 from ._keeping import Keeping, ask_to_forget
 from ._options import RECORDS
@@ -51,7 +52,9 @@ class RecordOptions:
     fresh: Annotated[bool, _FLAG] = False
     """Forget what the ledger knows."""
 
-    def make_keeping(self, commands: Mapping[Phase, str | None]) -> Keeping | None:
+    def make_keeping(
+        self, commands: Mapping[Phase, str | None], jobs: JobPlan | None
+    ) -> Keeping | None:
         """Return how to keep the run in a ledger, if that is asked for.
 
         Raises:
@@ -62,9 +65,14 @@ class RecordOptions:
             return None
         if self.fresh:
             ask_to_forget(self.ledger)
+        fingerprint: dict[str, str] = {
+            phase: text for phase, text in commands.items() if text is not None
+        }
+        if jobs is not None:  # of an earlier run, that have to be found
+            fingerprint |= {"engine": jobs.engine, "job-dir": str(jobs.directory)}
         return Keeping(
             path=self.ledger,
-            fingerprint={phase: text for phase, text in commands.items() if text is not None},
+            fingerprint=fingerprint,
             retry_failed=self.retry_failed,
             accept_changes=self.accept_changes,
             fresh=self.fresh,

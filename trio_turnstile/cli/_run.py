@@ -15,6 +15,7 @@ from trio_turnstile import Halt, Phase
 from ._arguments import UsageError
 from ._columns import Columns
 from ._dry_run import print_commands
+from ._engine_options import EngineOptions, check_site
 from ._input_options import INPUTS, InputOptions
 from ._limit_options import LimitOptions
 from ._options import OUTPUT, Cmd, Seconds
@@ -37,6 +38,8 @@ _HALF_A_MINUTE, _FIVE_SECONDS = Duration(30), Duration(5)
 _DEFAULT_OUTPUT, _DEFAULT_PACE, _DEFAULT_RECORDS = OutputOptions(), PaceOptions(), RecordOptions()
 _DEFAULTS, _DEFAULT_LIMITS, _DEFAULT_BLOCKS = InputOptions(), LimitOptions(), PipeOptions()
 
+_DEFAULT_ENGINE = EngineOptions()
+
 _NONE_OR_MORE = Number(gte=0)
 
 
@@ -53,6 +56,7 @@ def run(
     shell: Annotated[str, Parameter(group=_COMMANDS)] = "/bin/sh",
     source: InputOptions = _DEFAULTS,
     blocks: PipeOptions = _DEFAULT_BLOCKS,
+    engine: EngineOptions = _DEFAULT_ENGINE,
     limits: LimitOptions = _DEFAULT_LIMITS,
     timeout: Annotated[
         Duration | Multiple | None,
@@ -141,6 +145,7 @@ def run(
       shell: The shell that runs the commands: sh, bash, dash, ksh or mksh, or its path.
       source: How the inputs are read.
       blocks: How standard input is cut into blocks.
+      engine: Whether jobs on a cluster do the work.
       limits: How many operations may run at a time.
       timeout: How long each command may take, except for the clean-up: 10m, or 300% for three
         times the median run time of the operations that have completed, once three have.
@@ -177,10 +182,28 @@ def run(
         for phase, text in texts.items()
         if text is not None
     }
+    jobs = engine.make_plan(
+        columns,
+        {
+            "--pipe": blocks.pipe,
+            "--timeout": timeout is not None,
+            "--termseq": termseq is not None,
+            "--kill-after": kill_after != _FIVE_SECONDS,
+            "--load": pace.load is not None,
+            "--memfree": pace.memfree is not None,
+            "--nice": pace.nice is not None,
+            "--adapt": limits.adapt is not None,
+            "--ungroup": output.ungroup,
+            "--ledger": records.ledger is not None,
+            "{%}": any(command.uses_slot for command in commands.values()),
+        },
+    )
     if dry_run:
         return trio.run(print_commands, commands, opened)
     rule = _parse_halt(halt)
-    limiter = limits.make_limiter()
+    limiter = limits.make_limiter(jobs)
+    if jobs is not None:
+        check_site(jobs)
     plan = Plan(
         inputs=opened,
         columns=columns,
@@ -188,7 +211,7 @@ def run(
         shell=_find_shell(shell),
         limiter=limiter,
         weight=limits.make_weight(columns, limiter),
-        limiter_note=limits.describe(limiter),
+        limiter_note=limits.describe(limiter, jobs),
         timeout=timeout,
         grace=grace,
         term_seq=_make_term_seq(termseq, kill_after),
@@ -198,7 +221,8 @@ def run(
         quiet=quiet,
         output=output,
         pace=pace,
-        keeping=records.make_keeping(texts),
+        jobs=jobs,
+        keeping=records.make_keeping(texts, jobs),
         resumed=records.read_joblog(),
         joblog=records.open_joblog(),
     )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -20,6 +23,9 @@ from ._signals import STOPS, heeded, leave
 from ._summary import Summary
 from ._threads import in_thread
 
+if TYPE_CHECKING:
+    from ._jobs import Jobs
+
 HURRY = 1.0
 """Seconds to write what is left after a stop signal that comes when the run is over."""
 
@@ -31,7 +37,11 @@ async def run_plan(plan: Plan) -> int:
       UsageError: if the ledger cannot be opened.
     """
     async with open_kept(plan.keeping) as ledger:
-        return await _run(plan, ledger)
+        status = await _run(plan, ledger)
+    # trio closes the socket by which signals wake it, and then says that they should not. A signal
+    # between these two would print a traceback.
+    signal.set_wakeup_fd(-1)
+    return status
 
 
 async def _run(plan: Plan, ledger: Ledger | None) -> int:
@@ -43,7 +53,10 @@ async def _run(plan: Plan, ledger: Ledger | None) -> int:
     with trio.open_signal_receiver(*_signals()) as signals, run.opened():
         async with open_turnstile(observers=[observer, run.slots.look_again]) as turnstile:
             turnstile.add(plan.limiter)
-            async with trio.open_nursery() as services:
+            async with (
+                _open_jobs(plan, ledger, progress) as run.jobs,
+                trio.open_nursery() as services,
+            ):
                 async with trio.open_nursery() as nursery:
                     run.manager = await nursery.start(run.run_operations)
                     nursery.start_soon(run.print_outputs)
@@ -55,12 +68,33 @@ async def _run(plan: Plan, ledger: Ledger | None) -> int:
                     services.start_soon(run.leftovers.run)
                 services.cancel_scope.cancel()
         leave.over = True
-        run.close_log()
+        run.records.close()
         summary = run.summary()
         status = _conclude(summary, progress, quiet=plan.quiet)
         await run_unless_stopped(plan.output.on_finish, summary, progress.note, signals)
         await _flush(progress, signals, run.patience)
     return status
+
+
+@asynccontextmanager
+async def _open_jobs(
+    plan: Plan, ledger: Ledger | None, progress: Progress
+) -> AsyncIterator[Jobs | None]:
+    """Open the cluster of the run, if it has one."""
+    if plan.jobs is None:
+        yield None
+        return
+    from ._jobs import open_jobs
+
+    opening = open_jobs(
+        plan.jobs,
+        shell=plan.shell,
+        follow=plan.output.shows_lines,
+        note=progress.note,
+        settled=trio.lowlevel.checkpoint if ledger is None else partial(ledger.leave, ()),
+    )
+    async with opening as jobs:
+        yield jobs
 
 
 async def _flush(progress: Progress, signals: AsyncIterator[int], patience: float) -> None:

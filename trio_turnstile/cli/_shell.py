@@ -6,11 +6,11 @@ command of the operation ended.
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import final
+from typing import TYPE_CHECKING, Any, final
 
 import attrs
 import trio
@@ -19,82 +19,18 @@ from trio.lowlevel import checkpoint
 from trio_turnstile import Channels, ConcurrentError, LedgerEntry, Phase, Scalable
 
 from ._columns import Input
-from ._joblog import Entry, JobLog
+from ._job_plan import other_engine
+from ._joblog import Entry
 from ._label import Subject
-from ._launcher import Launcher
-from ._leftovers import Leftovers
-from ._outlet import Outlet
-from ._output import Pipe, Stream
+from ._output import Pipe
 from ._process import CommandFailed, Exit, run_shell
-from ._results_table import ResultsTable
-from ._room import Room
-from ._slots import Slots
-from ._stopping import Stopping
+from ._run_context import RunContext
 from ._template import Template
-from ._term_seq import TermSeq
-from ._time_limit import TimeLimit
 
+if TYPE_CHECKING:
+    from trio_turnstile.clusters import JobSpec
 
-def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without what a run round this one has put there for its inputs."""
-    ours = ("TURNSTILE_INPUT_", "TURNSTILE_SLOT")
-    return {name: value for name, value in environment.items() if not name.startswith(ours)}
-
-
-@final
-@attrs.frozen(kw_only=True)
-class RunContext:
-    """What the operations of a run share."""
-
-    commands: Mapping[Phase, Template]
-    """The commands by phase; a phase without a command does nothing."""
-    time_limit: TimeLimit
-    """How long a command may take, except for the clean-up."""
-    grace: TimeLimit
-    """How long a clean-up may take."""
-    term_seq: TermSeq
-    """The signals that end a command."""
-    room: Room
-    """Tells when the machine has room for an attempt."""
-    launcher: Launcher
-    """Starts the commands."""
-    leftovers: Leftovers
-    """Reads what comes after the end of an operation."""
-    stopping: Stopping
-    """Shields the commands from a run that is stopped."""
-    outlet: Outlet
-    """Where the output of operations goes."""
-    joblog: JobLog | None
-    """Where to log operations."""
-    joblog_failed: Callable[[OSError], object]
-    """Is told if that fails."""
-    table: ResultsTable | None
-    """Where to write rows of operations."""
-    table_failed: Callable[[OSError], object]
-    """Is told if that fails."""
-    on_cleanup: Callable[[], object]
-    """Is called when the attempts of an operation are over."""
-    on_end: Callable[[bool], object]
-    """Is called when an operation is over, with whether it completed."""
-    slots: Slots | None = None
-    """Numbers for the operations, if they need them."""
-    environment: Mapping[str, str] = attrs.field(factory=lambda: _inherited(os.environ))
-    """The environment of the commands, without the variables of the operation."""
-
-    def finish(self, entry: Entry, place: int, given: Input, streams: Sequence[Pipe]) -> None:
-        """Log an operation that has ended, and print its output."""
-        if self.table is not None:
-            outputs = [stream.pieces() for stream in streams if isinstance(stream, Stream)]
-            try:
-                self.table.add(entry, given.columns, outputs)
-            except OSError as error:
-                self.table_failed(error)
-        if self.joblog is not None:
-            try:
-                self.joblog.add(entry)
-            except OSError as error:
-                self.joblog_failed(error)
-        self.outlet.finish(place)
+    from ._job_run import JobRun
 
 
 @final
@@ -131,6 +67,8 @@ class ShellOperation(Scalable):
         self._began = self._ended = 0.0  # the attempt without clean-up, on trio's clock
         self._streams: list[Pipe] = []
         self._exit: Exit | None = None
+        self._job: JobRun | None = None
+        self._recalled: Mapping[str, Any] = {}
         self.failure: tuple[Phase, int, Exception] | None = None
         """Phase, attempt and error of the last attempt, if it failed."""
 
@@ -148,6 +86,19 @@ class ShellOperation(Scalable):
     def started(self) -> bool:
         """Whether an attempt has begun."""
         return self._attempt > 0
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether its job is left running."""
+        return self._job is not None and self._job.goes_on
+
+    def recall(self, facts: Mapping[str, Any]) -> Phase:
+        """Go on with the job that an earlier run has submitted, or was about to."""
+        if "token" not in facts:
+            return "prepare"
+        self._recalled, self._left = facts, None
+        self.left_cleaned.set()
+        return "work"
 
     def error_of_last_attempt(self) -> ConcurrentError | None:
         """Return the error of an operation that failed, and whose next attempt did not begin."""
@@ -176,6 +127,11 @@ class ShellOperation(Scalable):
 
     async def prepare(self, channels: Channels) -> None:
         """Begin an attempt, as soon as there are room and files for it."""
+        await self._begin(channels)
+        await self._attempt_phase("prepare")
+
+    async def _begin(self, channels: Channels) -> None:
+        self._forget_job()
         self.seq = channels.number or self.seq
         await self._context.room.wait()
         try:
@@ -189,11 +145,16 @@ class ShellOperation(Scalable):
         self._began = self._ended = trio.current_time()
         for stream in self._streams:
             stream.clear()  # the output of a failed attempt is dropped
-        await self._attempt_phase("prepare")
 
     async def work(self, channels: Channels) -> None:
-        """Run the work command."""
-        await self._attempt_phase("work")
+        """Run the work command, or have a job do it."""
+        if self._context.jobs is None and not self._recalled:
+            return await self._attempt_phase("work")
+        facts, self._recalled = self._recalled, {}
+        if facts:
+            await self._begin(channels)
+        with self._failure_noted("work"):
+            await self._have_done(channels, facts)
 
     async def monitor(self, channels: Channels) -> None:
         """Run the command that waits for the work."""
@@ -251,10 +212,44 @@ class ShellOperation(Scalable):
         await self._run("cleanup")
 
     async def _attempt_phase(self, phase: Phase) -> None:
+        with self._failure_noted(phase), self._context.stopping.shield():
+            await self._run(phase)
+
+    async def _have_done(self, channels: Channels, facts: Mapping[str, Any]) -> None:
+        """Have a job on a cluster do the work."""
+        if self._context.jobs is None:
+            raise ValueError(other_engine(facts))
+        from ._job_run import JobRun
+
+        self._close_streams()  # it may take days
+        self._exit = None
+        job = JobRun(self._context.jobs, self._context.stopping, self._opened_streams)
+        self._job = job
+        try:
+            await job.carry_out(self._make_spec, channels, facts)
+        finally:
+            self._exit, self._ended = job.exit, trio.current_time()
+        self._check_streams()
+
+    def _make_spec(self) -> JobSpec:
+        assert self._context.jobs is not None
+        command = self._fill(self._context.commands["work"])
+        return self._context.jobs.make_spec(self._given, self.seq, command, self._variables("work"))
+
+    async def _opened_streams(self) -> Sequence[Pipe]:
+        await self._open_streams()
+        return self._streams
+
+    def _forget_job(self) -> None:
+        if self._job is not None:
+            self._job.forget()
+            self._job = None
+
+    @contextmanager
+    def _failure_noted(self, phase: Phase) -> Iterator[None]:
         # Whoever waits for another attempt, or for anything else, must not keep files.
         try:
-            with self._context.stopping.shield():
-                await self._run(phase)
+            yield
         except BaseException as error:
             if isinstance(error, Exception):
                 self.failure = (phase, self._attempt, error)
@@ -308,10 +303,12 @@ class ShellOperation(Scalable):
         return template.fill(self._given, self.seq, self._slot or 1)
 
     def _environment(self, phase: Phase) -> dict[str, str]:
+        return {**self._context.environment, **self._variables(phase)}
+
+    def _variables(self, phase: Phase) -> dict[str, str]:
         slot = {} if self._slot is None else {"TURNSTILE_SLOT": str(self._slot)}
         columns = enumerate(self._given.columns, 1)
         return {
-            **self._context.environment,
             **slot,
             **{f"TURNSTILE_INPUT_{number}": column for number, column in columns},
             "TURNSTILE_INPUT": self.text,
@@ -322,10 +319,13 @@ class ShellOperation(Scalable):
 
     def _finish(self) -> None:
         self._close_streams()
+        times = None if self._job is None else self._job.times
+        started, runtime = times or (self._date, self._ended - self._began)
         entry = Entry(
             seq=self.seq,
-            started=self._date,
-            runtime=self._ended - self._began,
+            host=":" if self._job is None else self._job.host,
+            started=started,
+            runtime=runtime,
             sent=len(self._given.block or b""),
             received=self._streams[0].size if self._streams else 0,
             exitval=-1 if self._exit is None else self._exit.status,
@@ -333,6 +333,7 @@ class ShellOperation(Scalable):
             command=self._fill(self._context.commands["work"]),
         )
         self._context.finish(entry, self._place, self._given, self._streams)
+        self._forget_job()
         completed = self._exit is not None and self._exit.ok and self.failure is None
         if completed and self._began:  # not one whose attempt an earlier run has made
             self._context.time_limit.note_completed(entry.runtime)

@@ -8,8 +8,8 @@ nothing can be cancelled, as no other task runs there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import final
 
 import attrs
@@ -25,29 +25,49 @@ class Stopping:
     def __init__(self) -> None:
         self.begun = False
         """Whether nothing may be started or tried again."""
+        self.leaving = False
+        """Whether jobs on a cluster are left running."""
         self._cancelled = False
-        self._shields: set[trio.CancelScope] = set()
+        self._commands: set[trio.CancelScope] = set()
+        self._jobs: set[trio.CancelScope] = set()
 
-    @contextmanager
-    def shield(self) -> Iterator[None]:
+    def shield(self) -> AbstractContextManager[None]:
         """Shield a command that runs, unless the run is cancelled."""
-        scope = trio.CancelScope(shield=not self._cancelled)
-        self._shields.add(scope)
-        try:
-            with scope:
-                yield
-        finally:
-            self._shields.discard(scope)
+        return _shielded(self._commands, shield=not self._cancelled)
+
+    def shield_job(self) -> AbstractContextManager[None]:
+        """Shield the wait for a job, unless jobs are left running or the run is cancelled."""
+        return _shielded(self._jobs, shield=not (self._cancelled or self.leaving))
 
     def begin(self) -> None:
         """Let what runs finish, and try nothing again."""
         self.begun = True
 
+    def leave_jobs(self) -> None:
+        """Shield no wait for a job any more, as the jobs are left running."""
+        self.leaving = True
+        _unshield(self._jobs)
+
     def cancel(self) -> None:
         """Shield nothing any more."""
         self.begun = self._cancelled = True
-        for scope in self._shields:
-            scope.shield = False
+        _unshield(self._commands | self._jobs)
+
+
+@contextmanager
+def _shielded(scopes: set[trio.CancelScope], *, shield: bool) -> Iterator[None]:
+    scope = trio.CancelScope(shield=shield)
+    scopes.add(scope)
+    try:
+        with scope:
+            yield
+    finally:
+        scopes.discard(scope)
+
+
+def _unshield(scopes: Iterable[trio.CancelScope]) -> None:
+    for scope in scopes:
+        scope.shield = False
 
 
 @final

@@ -34,6 +34,8 @@ class Summary:
     """How many of them completed."""
     failed: int
     """How many of them failed. The rest was cancelled."""
+    left_running: int
+    """How many have left a job running on the cluster."""
     errors: Sequence[ConcurrentError]
     """The first errors."""
     errors_omitted: int
@@ -82,9 +84,10 @@ class Summary:
             yield f"and {left} more {'error' if left == 1 else 'errors'}"
 
     def __str__(self) -> str:
-        cancelled = self.started - self.completed - self.failed
+        cancelled = self.started - self.completed - self.failed - self.left_running
         counts = f"{self.completed} completed, {self.failed} failed"
         counts += f", {cancelled} cancelled" if cancelled else ""
+        counts += f", {self.left_running} left running" if self.left_running else ""
         counts += f", {self.skipped} skipped" if self.skipped else ""
         if self.total is None:
             rest = "; not all inputs were read"

@@ -150,10 +150,14 @@ class Template:
         return any("{%}" in text or "TURNSTILE_SLOT" in text for text in self._texts)
 
     @property
+    def varies(self) -> bool:
+        """Whether it has a placeholder."""
+        return bool(self._placeholders or _NUMBER.search(self._texts[0]))
+
+    @property
     def _uses_input(self) -> bool:
         """Whether the command uses its input in any way."""
-        text = self._texts[0]
-        return bool(self._placeholders or _NUMBER.search(text)) or "TURNSTILE_" in text
+        return self.varies or "TURNSTILE_" in self._texts[0]
 
     def _with_input_last(self, end: str) -> Template:
         if end in ("comment", "unread", "operator"):

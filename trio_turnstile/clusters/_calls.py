@@ -25,7 +25,9 @@ _AT_A_TIME: Final = 8
 
 
 async def run_command(command: Command) -> Reply:
-    """Run a command on this machine.
+    """Run a command on this machine, in a session of its own.
+
+    So a Ctrl-C at the terminal does not end it, and the answer to a submission is not lost.
 
     Returns:
       What it printed, with exit status 127 if it cannot be started.
@@ -33,11 +35,12 @@ async def run_command(command: Command) -> Reply:
     try:
         process = await trio.run_process(
             command.arguments,
-            stdin=command.stdin.encode(),
+            stdin=command.stdin.encode(errors="surrogateescape"),
             capture_stdout=True,
             capture_stderr=True,
             check=False,
             env={**os.environ, **command.environment},
+            start_new_session=True,
         )
     except OSError as error:
         await trio.lowlevel.checkpoint()

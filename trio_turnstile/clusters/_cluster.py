@@ -207,6 +207,7 @@ class Cluster:
             await submission.over.wait()
         except trio.Cancelled:
             # What was asked of the controller may have been done, and is not forgotten.
+            submission.given_up.set()
             self._nursery.start_soon(self._give_up, submission)
             raise
         if submission.refusal is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import signal
+from collections.abc import Iterable
 from typing import ClassVar, Final, final
 
 import attrs
@@ -42,6 +43,10 @@ class JobState(enum.Enum):
         return self not in (JobState.PENDING, JobState.RUNNING)
 
 
+def _as_tuple(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(texts)  # type checkers cannot tell the argument of the class itself
+
+
 @final
 @attrs.frozen
 class JobSpec:
@@ -64,7 +69,7 @@ class JobSpec:
     seconds: float | None = attrs.field(
         default=None, kw_only=True, validator=seconds(positive=True, optional=True)
     )
-    options: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=tuple)
+    options: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=_as_tuple)
 
 
 @final

@@ -14,8 +14,8 @@ from ._jobs import JobResult, JobSpec, JobState
 
 _START: Final = """
 import os, sys
-base, script = sys.argv[1], sys.stdin.read()
-with open(base + ".job", "w") as file:
+base, script = sys.argv[1], sys.stdin.buffer.read()
+with open(base + ".job", "wb") as file:
     file.write(script)
 if pid := os.fork():
     print(pid)

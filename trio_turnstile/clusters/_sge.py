@@ -67,7 +67,8 @@ class SgeEngine:
 
     def submit(self, token: str, wrapper: str, spec: JobSpec, output: str) -> Command:
         """Call ``qsub``, with the wrapper on its standard input."""
-        arguments = ["-terse", "-cwd", "-S", "/bin/sh", "-N", token]
+        # Without -C it would take lines of the script that begin with #$ for options.
+        arguments = ["-terse", "-cwd", "-C", "", "-S", "/bin/sh", "-N", token]
         arguments += ["-o", f"{output}.out", "-e", f"{output}.err"]
         if spec.cpus is not None:
             arguments += ["-pe", self.parallel_environment, str(spec.cpus)]

@@ -25,6 +25,8 @@ class Submission:
 
     job: Tracked
     over: trio.Event = attrs.field(factory=trio.Event)
+    given_up: trio.Event = attrs.field(factory=trio.Event)
+    """Set when nobody waits for it any more."""
     refusal: str | None = None
     """Why the job was refused."""
 
@@ -40,19 +42,22 @@ class Submitter:
     _poller: Poller
 
     async def submit(self, spec: JobSpec, submission: Submission) -> None:
-        """Submit a job until it is taken or refused."""
+        """Submit a job until it is taken or refused, or given up while the site has no room."""
         wrapper = wrap(self._engine, self._directory, submission.job.token, spec)
         pause = 1.0
         while True:
             answer = await self._try(spec, submission.job, wrapper)
             if isinstance(answer, Busy):
-                await trio.sleep(pause)
+                if submission.given_up.is_set():
+                    break
+                with trio.move_on_after(pause):
+                    await submission.given_up.wait()
                 pause = min(2 * pause, _BUSY)
             elif not isinstance(answer, Unclear) or await self.search(submission):
                 break
         if isinstance(answer, Taken):
             submission.job.take(answer.id, trio.current_time())
-        elif isinstance(answer, Refused):
+        elif isinstance(answer, Refused | Busy):
             submission.refusal = answer.reason
         submission.over.set()
         self._poller.look()

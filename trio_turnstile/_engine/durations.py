@@ -1,0 +1,39 @@
+"""How long calls of user code take: measured where somebody asks for it, and only there.
+
+Two looks at the clock and one more coroutine for each item would be felt. So it is settled when
+a run begins whether its calls are measured; one that is not measured pays nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias, TypeVar
+
+import trio
+
+from trio_turnstile._limiting.live_run import CallOutcome
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Tell: TypeAlias = Callable[[float, CallOutcome], object]
+"""Is told how many seconds a call took, and how it ended."""
+
+
+def measured(function: Callable[[T], Awaitable[R]], tell: Tell) -> Callable[[T], Awaitable[R]]:
+    """Return the function, measured."""
+
+    async def call(argument: T) -> R:
+        began = trio.current_time()
+        outcome: CallOutcome = "cancelled"
+        try:
+            result = await function(argument)
+            outcome = "completed"
+            return result
+        except Exception:
+            outcome = "failed"
+            raise
+        finally:
+            tell(trio.current_time() - began, outcome)
+
+    return call

@@ -1,0 +1,197 @@
+"""The options of ``turnstile run`` that have the work done by jobs on a cluster."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, final
+
+import attrs
+from cyclopts import Group, Parameter
+
+from ._arguments import UsageError
+from ._columns import Columns
+from ._job_plan import (
+    EngineName,
+    JobPlan,
+    Resource,
+    read_arguments,
+    read_cpus,
+    read_memory,
+    read_time,
+)
+from ._rates import Rate
+
+T = TypeVar("T")
+
+CLUSTER = Group("Jobs on a cluster", sort_key=2.5)
+
+_PATTERNS = re.compile(r"[%:$\\]")
+"""What clusters replace in paths of outputs."""
+
+_PROGRAMS: Mapping[EngineName, tuple[str, ...]] = {
+    "slurm": ("sbatch", "squeue", "scancel"),
+    "sge": ("qsub", "qstat", "qdel"),
+    "local": ("ps",),
+}
+
+_MACHINE = "it looks at this machine, and jobs run elsewhere: say what they need, as in --mem 8G"
+_ENDING = (
+    "the cluster ends jobs in its own way: to have them warned before the time limit, write for "
+    "example --submit-args=--signal=B:TERM@60 for Slurm"
+)
+
+_WAYS_OUT = {
+    "--pipe": (
+        "a job reads nothing from standard input: write the blocks to files, for example with "
+        "split(1), and give these as inputs"
+    ),
+    "--timeout": "it would count the time in the queue: --time says how long a job may run",
+    "--termseq": _ENDING,
+    "--kill-after": _ENDING,
+    "--load": _MACHINE,
+    "--memfree": _MACHINE,
+    "--nice": (
+        "it is about processes of this machine: ask the cluster, as in --submit-args=--nice=100, "
+        "or write nice(1) into --work"
+    ),
+    "--adapt": (
+        "it compares how long operations take, and the queue is a part of that: give --limit, and "
+        "change it with SIGUSR1 and SIGUSR2"
+    ),
+    "--ungroup": (
+        "a job cannot write to this standard output: --line-buffer prints lines as they come"
+    ),
+    "{%}": (
+        "two machines may use one slot: ask the cluster for a GPU, as in "
+        "--submit-args=--gres=gpu:1, or use a name made of {#}"
+    ),
+}
+"""Options that make no sense for jobs, and what to do instead."""
+
+
+def _to_rate(_: Any, tokens: Any) -> Rate:
+    return Rate.parse(tokens[0].value)
+
+
+@Parameter(name="*", group=CLUSTER)
+@final
+@attrs.frozen(kw_only=True)
+class EngineOptions:
+    """Whether the work is done by jobs on a cluster, and what they need.
+
+    Attributes:
+      engine: Submit --work as a job for each input, to Slurm, to Grid Engine (sge), or to this
+        machine (local), and print its output here. The other commands run where turnstile
+        runs. --limit is then how many jobs are in the queue or running.
+      submit_args: Further arguments of sbatch or qsub, as in --submit-args='--partition=long'.
+        They can contain placeholders, as can --cpus, --mem and --time.
+      cpus: How many CPUs a job needs: 8, or {cpus} for what the column of that name says. What
+        is left empty is decided by the cluster.
+      mem: How much memory a job needs in all: 500M or 8G.
+      time: How long a job may run: 30m, 2h or 1-12:00:00. The cluster ends it then.
+      job_dir: Where jobs leave their output until it is printed, and word of how they ended.
+        All nodes have to see this folder under the same path.
+      calls: How often the commands of the cluster may be called, to submit, to look and to
+        cancel: 4/m. The default is as often as need be.
+      detach: Let the first Ctrl-C leave the jobs running, and end. The same line then goes on
+        with them, so this needs --ledger.
+    """
+
+    engine: EngineName | None = None
+    submit_args: Annotated[str, Parameter(allow_leading_hyphen=True, show_default=False)] = ""
+    cpus: str | None = None
+    mem: str | None = None
+    time: str | None = None
+    job_dir: Path = Path("turnstile-jobs")
+    calls: Annotated[Rate | None, Parameter(converter=_to_rate, n_tokens=1, accepts_keys=False)] = (
+        None
+    )
+    detach: Annotated[bool, Parameter(negative=(), show_default=False)] = False
+
+    def make_plan(self, columns: Columns, given: Mapping[str, object]) -> JobPlan | None:
+        """Return the plan of the jobs, if there are to be any.
+
+        Args:
+          columns: what is known of the columns of the inputs.
+          given: other options, by name: true, or not ``None``, for those that are given.
+
+        Raises:
+          UsageError: if the options are wrong, or do not go together.
+        """
+        if self.engine is None:
+            self._refuse_without_engine()
+            return None
+        self._refuse(self.engine, given)
+        return JobPlan(
+            engine=self.engine,
+            directory=self.job_dir.absolute(),
+            submit_args=_read("--submit-args", partial(read_arguments, self.submit_args, columns)),
+            cpus=_resource("--cpus", self.cpus, columns, read_cpus),
+            memory=_resource("--mem", self.mem, columns, read_memory),
+            seconds=_resource("--time", self.time, columns, read_time),
+            calls=self.calls,
+            detach=self.detach,
+        )
+
+    def _refuse_without_engine(self) -> None:
+        for field in attrs.fields(EngineOptions):
+            if getattr(self, field.name) != field.default:
+                name = field.name.replace("_", "-")
+                raise UsageError(
+                    f"--{name} is about jobs on a cluster: give --engine slurm, sge or local too"
+                )
+
+    def _refuse(self, engine: EngineName, given: Mapping[str, object]) -> None:
+        for name, why in _WAYS_OUT.items():
+            if given[name]:
+                raise UsageError(f"--engine {engine} and {name} do not go together: {why}")
+        if self.detach and not given["--ledger"]:
+            raise UsageError(
+                "--detach leaves jobs for the next run, which finds them in a ledger: give --ledger"
+            )
+
+
+def check_site(plan: JobPlan) -> None:
+    """Check that jobs can be submitted from here, and make their folder.
+
+    Raises:
+      UsageError: if they cannot.
+    """
+    for program in _PROGRAMS[plan.engine]:
+        if shutil.which(program) is None:
+            raise UsageError(
+                f"--engine {plan.engine} calls {program}, which is not in PATH: start turnstile "
+                "where jobs can be submitted, such as a login node; --engine local runs them here"
+            )
+    odd = _PATTERNS.search(str(plan.directory))
+    if odd is not None and plan.on_cluster:
+        raise UsageError(
+            f"--job-dir is {str(plan.directory)!r}, and clusters take {odd[0]!r} in the path of an "
+            "output for something else: give another folder"
+        )
+    try:
+        plan.directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"--job-dir must name a folder that can be written to, and {str(plan.directory)!r} is "
+            f"none: {error.strerror}"
+        ) from None
+
+
+def _resource(
+    option: str, text: str | None, columns: Columns, read: Callable[[str], T]
+) -> Resource[T] | None:
+    if text is None:
+        return None
+    return _read(option, partial(Resource.parse, option, text, columns, read))
+
+
+def _read(option: str, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None

@@ -1,0 +1,230 @@
+"""`Jobs`: the jobs of a run on a cluster. It brings in the engines, so it is imported late."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, final
+
+import trio
+
+from trio_turnstile import Channels, LedgerError, RateLimiter
+from trio_turnstile.clusters import (
+    Cluster,
+    Engine,
+    Job,
+    JobSpec,
+    LocalEngine,
+    SgeEngine,
+    SlurmEngine,
+    new_token,
+    open_cluster,
+)
+
+from ._columns import Input
+from ._job_plan import EngineName, JobPlan, other_engine
+from ._printable import printable
+from ._template import quote
+from ._threads import in_thread
+
+_ENGINES: Mapping[EngineName, Callable[[], Engine]] = {
+    "slurm": SlurmEngine,
+    "sge": SgeEngine,
+    "local": LocalEngine,
+}
+
+_POLL, _POLL_HERE = (0.5, 30.0), (0.1, 1.0)
+"""The shortest and the longest time between two polls, in seconds."""
+
+_GRACE = 10.0
+"""Seconds that leaving the cluster may take: operations have waited for their jobs before."""
+
+_SWEEP = 30.0
+"""Seconds after which the files of a job are removed, or twice as many."""
+
+_LONGEST_NAME = 100
+
+
+@final
+class Jobs:
+    """The jobs of a run.
+
+    Args:
+      plan: what the user asks for.
+      cluster: where they run.
+      shell: the path of the shell that runs the commands.
+      follow: whether to look at their output while they run.
+      note: shows a line to the user.
+      settled: returns when what the operations have noted is on disk.
+    """
+
+    def __init__(
+        self,
+        plan: JobPlan,
+        cluster: Cluster,
+        *,
+        shell: str,
+        follow: bool,
+        note: Callable[[str], object],
+        settled: Callable[[], Awaitable[object]],
+    ) -> None:
+        self.follow = follow
+        self.note = note
+        self._plan = plan
+        self._cluster = cluster
+        self._shell = shell
+        self._settled = settled
+        self._ended: set[str] = set()
+        self._older: set[str] = set()
+
+    def make_spec(
+        self, given: Input, number: int, command: str, variables: Mapping[str, str]
+    ) -> JobSpec:
+        """Return the job for an input.
+
+        Args:
+          given: the input.
+          number: the number of the operation.
+          command: what the job is to do.
+          variables: what its command finds in the environment.
+
+        Raises:
+          ValueError: if the input asks for something that cannot be.
+        """
+        plan = self._plan
+        options = [each.fill(given, number, quoted=str) for each in plan.submit_args]
+        exports = [f"export {name}={quote(text)}" for name, text in variables.items()]
+        return JobSpec(
+            "\n".join([f"#!{self._shell}", *exports, command, ""]),
+            printable(given.text)[:_LONGEST_NAME],
+            cpus=None if plan.cpus is None else plan.cpus.of(given, number),
+            memory=None if plan.memory is None else plan.memory.of(given, number),
+            seconds=None if plan.seconds is None else plan.seconds.of(given, number),
+            options=options,
+        )
+
+    async def submit(
+        self, make_spec: Callable[[], JobSpec], channels: Channels, facts: Mapping[str, Any]
+    ) -> Job:
+        """Submit a job, unless an earlier run has done so.
+
+        Args:
+          make_spec: makes what to submit.
+          channels: where to remember the job.
+          facts: what an earlier run remembers.
+
+        Raises:
+          JobRefused: if the cluster does not take it.
+          ValueError: if it cannot be made, or an earlier run has it on another cluster.
+        """
+        engine = self._plan.engine
+        if facts.get("engine", engine) != engine:
+            raise ValueError(other_engine(facts))
+        if "job" in facts:
+            return self._cluster.attach(facts["token"], facts["job"])
+        spec = make_spec()
+        if facts:
+            job = await self._cluster.resubmit(spec, facts["token"])
+        else:
+            token = new_token()
+            await channels.remember(token=token, engine=engine)
+            job = await self._cluster.submit(spec, token=token)
+        await channels.remember(job=job.id)
+        return job
+
+    def describe(self) -> str:
+        """Return what the cluster is doing, for the progress."""
+        now = self._cluster.statistics()
+        told = f"jobs {now.jobs} ({now.running} running)"
+        if now.unreachable_since is None:
+            return told
+        since = time.time() - (trio.current_time() - now.unreachable_since)
+        clock = time.strftime("%H:%M:%S", time.localtime(since))
+        return f"controller unreachable since {clock}, {told}"
+
+    def forget(self, token: str) -> None:
+        """Have the files of a job removed some time after what became of it is noted."""
+        self._ended.add(token)
+
+    async def sweep(self) -> None:
+        """Remove the files of jobs now and then, for ever."""
+        while True:
+            await trio.sleep(_SWEEP)
+            await self._remove(self._older)
+            self._older, self._ended = self._ended, set()
+
+    async def sweep_all(self) -> None:
+        """Remove the files of all jobs that have ended."""
+        await self._remove(self._older | self._ended)
+
+    async def _remove(self, tokens: set[str]) -> None:
+        with suppress(LedgerError):  # then the next run needs the files
+            await self._settled()
+            await in_thread(_remove_files, self._cluster.directory, tokens)
+
+
+@asynccontextmanager
+async def open_jobs(
+    plan: JobPlan,
+    *,
+    shell: str,
+    follow: bool,
+    note: Callable[[str], object],
+    settled: Callable[[], Awaitable[object]],
+) -> AsyncIterator[Jobs]:
+    """Open the cluster of a run. Leaving it cancels the jobs that go on, but for detached ones.
+
+    The arguments are those of `Jobs`.
+    """
+    calls = None if plan.calls is None else RateLimiter(plan.calls.per_second)
+    poll = _POLL_HERE if plan.engine == "local" else _POLL
+    opening = open_cluster(
+        _ENGINES[plan.engine](), directory=plan.directory, poll=poll, calls=calls, grace=_GRACE
+    )
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_warnings_noted(note))
+        cluster = await stack.enter_async_context(opening)
+        jobs = Jobs(plan, cluster, shell=shell, follow=follow, note=note, settled=settled)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(jobs.sweep)
+            yield jobs
+            nursery.cancel_scope.cancel()
+        await jobs.sweep_all()
+
+
+class _Notes(logging.Handler):
+    """Shows what the cluster logs to the user."""
+
+    def __init__(self, note: Callable[[str], object]) -> None:
+        super().__init__()
+        self._note = note
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._note(printable(record.getMessage()))
+
+
+@contextmanager
+def _warnings_noted(note: Callable[[str], object]) -> Iterator[None]:
+    logger, handler = logging.getLogger("trio_turnstile.clusters"), _Notes(note)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+def _remove_files(directory: str, tokens: set[str]) -> None:
+    if not tokens:
+        return
+    with os.scandir(directory) as entries:
+        paths = [Path(entry) for entry in entries if entry.name.partition(".")[0] in tokens]
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()
