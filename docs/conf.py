@@ -29,7 +29,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinxcontrib_trio",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "operations.rst"]
 default_role = "obj"
 nitpicky = True
 
@@ -45,7 +45,11 @@ napoleon_google_docstring = napoleon_numpy_docstring = False  # see google_style
 
 # Type variables, and aliases that are not public: the pages spell them out.
 nitpick_ignore_regex = [
-    ("py:class", r"(.*\.)?([A-Z](_co|_contra)?|On|Trigger|Sink|PhaseOptions|ShareOptions|Fate|Path|RunLedger)")
+    (
+        "py:class",
+        r"(.*\.)?([A-Z](_co|_contra)?|On|Trigger|Sink|PhaseOptions|ShareOptions|Fate|Path"
+        r"|RunLedger|ASGIApp)",
+    )
 ]
 
 if os.environ.get("DOCS_ONLINE") == "1":

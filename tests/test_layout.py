@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clusters": {"__init__", "_util"},
     "testing": _FACADE,
     "integrations": {"__init__"},
-    "cli": {"__init__", "limits", "simulation", "clusters"},
+    "cli": {"__init__", "clusters", "integrations", "limits", "simulation"},
 }
 """For each wing, the wings that it may import from. A new wing is entered here."""
 

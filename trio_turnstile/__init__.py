@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         RunReport,
         RunStage,
     )
+    from ._limiting.memory import LimitMemory
     from ._limiting.observers import Observation, Observer
     from ._limiting.override import Override
     from ._limiting.portion import Portion
@@ -117,6 +118,7 @@ __all__ = [
     "Ledger",
     "LedgerEntry",
     "LedgerError",
+    "LimitMemory",
     "LimitPolicy",
     "Limiter",
     "LimiterClosed",
@@ -215,6 +217,7 @@ if not TYPE_CHECKING:  # pragma: no branch
             "CallOutcome DurationObserver ErrorNoted LiveRun RunClosed RunKind RunOpened RunReport "
             "RunStage"
         ),
+        "._limiting.memory": "LimitMemory",
         "._limiting.observers": "Observation Observer",
         "._limiting.override": "Override",
         "._limiting.portion": "Portion",

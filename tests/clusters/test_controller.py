@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -123,8 +124,14 @@ async def test_a_poll_that_fails_changes_nothing(
             assert 7 <= statistics.failed_polls <= 20  # 9 s for an answer, and up to 15 between
             slurm.down = False
             await until(lambda: cluster.statistics().unreachable_since is None)
-        assert len(caplog.messages) == 2
-        assert "Unable to contact" in caplog.messages[0]
+        lost, found = caplog.records
+        assert lost.getMessage().startswith(
+            "the controller of SlurmEngine (/jobs) cannot be reached, jobs stay as they were: "
+            "squeue: error: Unable to contact"
+        )
+        assert vars(lost)["unreachable_since"] == statistics.unreachable_since
+        assert re.search(r"can be reached again, after 2\d\d s$", found.getMessage())
+        assert vars(found)["unreachable_since"] is None
     assert [result.state for result in done] == [JobState.COMPLETED] * 60
 
 
@@ -270,7 +277,7 @@ async def test_a_double_that_ends_at_once_is_not_the_job(autojump_clock: MockClo
         job = await cluster.submit(JobSpec("sleep 0\nexit 75"))
         now = trio.current_time()
         slurm.jobs[0].claimed_by = "2"
-        slurm.jobs.append(FakeJob("2", job.token, now, seconds=30.0, status=6))
+        slurm.jobs.append(FakeJob("2", job.token, now, seconds=30.0, status=6, began=now))
         assert (await job.wait()).exit_status == 6
         assert job.id == "2"
 

@@ -654,8 +654,13 @@ class Sequence:
 
 @given(ACTS)
 @example(
-    [("acquire", 0, 3), ("acquire", 1, 1), ("acquire", 3, 1), ("acquire", 1, 3)]
-    + [("assign", 0, 0), ("release", 0, 0), ("acquire", 1, 1), ("cancel", 0, 0)]
+    [
+        *(("acquire", key, width) for key, width in ((0, 3), (1, 1), (3, 1), (1, 3))),
+        ("assign", 0, 0),
+        ("release", 0, 0),
+        ("acquire", 1, 1),
+        ("cancel", 0, 0),
+    ]
 )
 @settings(deadline=None)
 def test_any_sequence_keeps_all_limits_and_leaves_no_token_unused(acts: list[Act]) -> None:

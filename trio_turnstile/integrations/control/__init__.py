@@ -1,0 +1,43 @@
+"""See a turnstile and steer it from outside, over HTTP: ``pip install 'trio-turnstile[control]'``.
+
+`serve_control` serves the API on a Unix socket that the user alone can use, and on a port of
+the loopback device if asked. `open_control` gives an ASGI application to be mounted elsewhere.
+`sockets` tells where the sockets of running programs are; it needs nothing but the standard
+library.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._access import Access
+    from ._rules import DEFAULT_RULES, Rule, read_rules
+    from ._serving import Control, Served, open_control, serve_control
+
+__all__ = [
+    "DEFAULT_RULES",
+    "Access",
+    "Control",
+    "Rule",
+    "Served",
+    "open_control",
+    "read_rules",
+    "serve_control",
+]
+
+# A command that only looks for sockets imports nothing of what serves there. For a type
+# checker, a name that is not there has to stay an error.
+if not TYPE_CHECKING:  # pragma: no branch
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        home = {"Access": "._access", "DEFAULT_RULES": "._rules", "Rule": "._rules"}
+        home["read_rules"] = "._rules"
+        return getattr(import_module(home.get(name, "._serving"), __name__), name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

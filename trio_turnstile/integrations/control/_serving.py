@@ -1,0 +1,221 @@
+"""`serve_control` and `open_control`: the control API of a turnstile, served or to be mounted."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import attrs
+import trio
+
+from trio_turnstile import LiveRun, Turnstile
+
+from ._access import LOOPBACK, Access
+from ._bridge import Bridge
+from ._rules import DEFAULT_RULES, Rule
+from ._server import Listener, serve_in_thread
+from .sockets import bind_socket, make_socket_folder, remove_dead_sockets
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from ._desk import Desk
+
+MakeApp = Callable[[], Any]
+AsSeen = Callable[[LiveRun], LiveRun]
+
+
+@final
+@attrs.frozen
+class Served:
+    """Where the control API of a turnstile is served."""
+
+    path: Path | None
+    """The Unix socket."""
+    port: int | None
+    """The port on the loopback device."""
+
+
+@final
+class Control:
+    """The control API of a turnstile, from which applications are made; by `open_control`."""
+
+    def __init__(self, turnstile: Turnstile, rules: Sequence[Rule], as_seen: AsSeen | None) -> None:
+        from ._board import Board
+        from ._desk import Desk
+        from ._feed import Feed
+        from ._messages import Messages
+
+        board = Board(turnstile) if as_seen is None else Board(turnstile, as_seen)
+        messages = Messages(turnstile, board, rules)
+        self._desk: Desk = Desk(turnstile, board, Feed(board), messages)
+        self._bridge = Bridge()
+
+    def app(
+        self, access: Access, *, page: ASGIApp | None = None, metrics: ASGIApp | None = None
+    ) -> ASGIApp:
+        """Return an ASGI application, for one listener.
+
+        It may be mounted in an application that runs on asyncio, in any thread, or in the trio
+        run of the turnstile.
+
+        Args:
+          access: what is asked of those who come in by that listener.
+          page: an ASGI application that is served at ``/`` and under it, without a token.
+          metrics: an ASGI application that is served at ``/metrics``.
+        """
+        from ._app import make_app
+
+        return make_app(self._desk, self._bridge, access, page=page, metrics=metrics)
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        try:
+            with self._desk.turnstile.observe(self._desk.feed):
+                yield
+        finally:
+            self._bridge.close()
+
+
+@asynccontextmanager
+async def open_control(
+    turnstile: Turnstile,
+    *,
+    rules: Iterable[Rule] = DEFAULT_RULES,
+    as_seen: AsSeen | None = None,
+) -> AsyncIterator[Control]:
+    """Open the control API of a turnstile, to mount it in an application of your own.
+
+    When the block is left, or the turnstile, the API answers 410 to all that is asked.
+
+    Args:
+      turnstile: what is to be seen and steered.
+      rules: what alerts do to its limiters. Each rule that fits is followed.
+      as_seen: returns what is seen, drained and cancelled in the place of a run, for a program
+        that knows more of the run or ends it otherwise; by default the run itself.
+
+    Raises:
+      ImportError: if the extra ``control`` is not installed.
+      trio.ClosedResourceError: if the turnstile was left.
+    """
+    check_installed()
+    await trio.lowlevel.checkpoint()
+    control = Control(turnstile, tuple(rules), as_seen)
+    with control._listening():
+        yield control
+
+
+async def serve_control(
+    turnstile: Turnstile,
+    *,
+    path: str | os.PathLike[str] | None = None,
+    port: int | None = None,
+    token: str | None = None,
+    read_only: bool = False,
+    rules: Iterable[Rule] = DEFAULT_RULES,
+    page: MakeApp | None = None,
+    metrics: MakeApp | None = None,
+    as_seen: AsSeen | None = None,
+    task_status: trio.TaskStatus[Served] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve the control API of a turnstile, until cancelled.
+
+    Start it beside the work: ``served = await nursery.start(serve_control, turnstile)``. It is
+    served in a thread of its own, so that nothing that is sent to it can touch the work.
+
+    Args:
+      turnstile: what is to be seen and steered.
+      path: where to put the Unix socket, by which its owner may ask without a token. By
+        default ``<process number>.sock`` in the folder where ``turnstile ctl`` looks.
+      port: a port on the loopback device to serve it at as well, 0 for any that is free;
+        ``None`` for none.
+      token: the secret that each request at the port has to bring, to read and to change.
+      read_only: whether nothing can be changed.
+      rules: what alerts do to its limiters; see `open_control`.
+      page: makes an ASGI application that is served at ``/`` and under it, without a token. It
+        is called in the thread.
+      metrics: makes an ASGI application that is served at ``/metrics``, in the same way.
+      as_seen: as for `open_control`.
+      task_status: is given the `Served`.
+
+    Raises:
+      ImportError: if the extra ``control`` is not installed.
+      ValueError: if there is a port and no token.
+      OSError: if another program listens there already, or the path is too long.
+      trio.ClosedResourceError: if the turnstile was left.
+
+    Cancellation:
+      It ends at once, whatever its clients do. Streams are told that it is over.
+    """
+    check_installed()
+    if port is not None and not token:
+        raise ValueError(
+            "a port needs a token, since every user of the machine can reach it: "
+            "token=secrets.token_urlsafe()"
+        )
+    async with open_control(turnstile, rules=rules, as_seen=as_seen) as control:
+        with ExitStack() as stack:
+            own = _own_path() if path is None else Path(path)
+            bound = bind_socket(own)
+            stack.callback(_unlink, own, own.lstat().st_ino)
+            stack.callback(bound.close)
+            make = partial(_make_app, control, page, metrics)
+            owner = Access(None, author=_user(), read_only=read_only)
+            listeners = [Listener(bound, partial(make, owner))]
+            if port is not None:
+                listeners.append(_at_port(port, make, Access(token, LOOPBACK, "http", read_only)))
+            ports = [each.socket.getsockname()[1] for each in listeners[1:]]
+            task_status.started(Served(own, *(ports or [None])))
+            await serve_in_thread(listeners, control._bridge.close)
+
+
+def check_installed() -> None:
+    """Raise unless what the extra brings is there; it is imported later, in the thread."""
+    for name in ("msgspec", "starlette", "uvicorn"):
+        if find_spec(name) is None:
+            raise ImportError(f"this needs {name}: pip install 'trio-turnstile[control]'")
+
+
+# ---- inside ----
+
+
+def _own_path() -> Path:
+    folder = make_socket_folder()
+    remove_dead_sockets(folder)
+    return folder / f"{os.getpid()}.sock"
+
+
+def _make_app(
+    control: Control, page: MakeApp | None, metrics: MakeApp | None, access: Access
+) -> Any:
+    return control.app(
+        access,
+        page=None if page is None else page(),
+        metrics=None if metrics is None else metrics(),
+    )
+
+
+def _at_port(port: int, make: Callable[[Access], Any], access: Access) -> Listener:
+    bound = socket.create_server(("127.0.0.1", port))
+    bound.setblocking(False)
+    return Listener(bound, partial(make, access))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user number without a name
+        return str(os.getuid())
+
+
+def _unlink(path: Path, inode: int) -> None:
+    with suppress(FileNotFoundError):
+        if path.lstat().st_ino == inode:
+            path.unlink()
