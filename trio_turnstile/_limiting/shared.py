@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
-from typing import Any, Generic, TypedDict, TypeVar, final
+from typing import Any, Generic, TypeVar, final
 
 import attrs
 from trio.lowlevel import enable_ki_protection
 
-from trio_turnstile._errors import On
 from trio_turnstile._texts import shown
 from trio_turnstile._util import check_number, check_seconds, check_whole
 from trio_turnstile.limits import LimitPolicy, Outcome
@@ -23,10 +22,10 @@ from .claims import Claim
 from .events import LimiterStatistics
 from .lanes import Lane, busiest
 from .limiter import Limiter
+from .limiter_options import LimiterOptions
 from .portion import Portion
 from .sampling import AnySampler
 from .shares import Shares, Terms
-from .throttle import Throttle
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -65,16 +64,6 @@ class SharedStatistics:
     """How many keys are remembered; those that are idle are forgotten by and by."""
     busiest: tuple[KeyStatistics, ...]
     """The keys that hold and want most, five at most, most of all first."""
-
-
-class LimiterOptions(TypedDict, total=False):
-    """The options of a limiter."""
-
-    throttle: Throttle
-    policy: LimitPolicy | None
-    enforce: bool
-    overload: On
-    max_waiting: int | None
 
 
 class ShareOptions(LimiterOptions, total=False):
