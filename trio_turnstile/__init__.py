@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ._limiting.alarms import alarm, cpu_alarm, load_alarm, loop_lag_alarm, memory_alarm
     from ._limiting.allowance import Allowance, BudgetSpent
     from ._limiting.budget import Budget, Spending
+    from ._limiting.claims import TooWide
     from ._limiting.events import (
         Bound,
         Decision,
@@ -62,8 +63,10 @@ if TYPE_CHECKING:
     from ._limiting.memory import LimitMemory
     from ._limiting.observers import Observation, Observer
     from ._limiting.override import Override
+    from ._limiting.portion import Portion
     from ._limiting.quota_headers import QuotaState, RateHeaders, parse_rate_headers
     from ._limiting.rate import RateLimiter
+    from ._limiting.shared import ByKey, KeyStatistics, SharedLimiter, SharedStatistics
     from ._limiting.throttle import Throttle
     from ._limiting.turnstile import Turnstile, Watcher, open_turnstile
     from ._phases.manager import Manager, Report
@@ -97,6 +100,7 @@ __all__ = [
     "BreakerState",
     "Budget",
     "BudgetSpent",
+    "ByKey",
     "CallOutcome",
     "Channels",
     "ConcurrentError",
@@ -116,6 +120,7 @@ __all__ = [
     "JsonLinesBatchWriter",
     "JsonLinesReader",
     "JsonLinesWriter",
+    "KeyStatistics",
     "Ledger",
     "LedgerEntry",
     "LedgerError",
@@ -140,6 +145,7 @@ __all__ = [
     "Pipeline",
     "PipelineReport",
     "PipelineRun",
+    "Portion",
     "Processor",
     "Producer",
     "QuotaState",
@@ -162,6 +168,8 @@ __all__ = [
     "Scalable",
     "SetLimit",
     "Settled",
+    "SharedLimiter",
+    "SharedStatistics",
     "Signal",
     "Skip",
     "Snapshot",
@@ -169,6 +177,7 @@ __all__ = [
     "StepReport",
     "Stop",
     "Throttle",
+    "TooWide",
     "Totals",
     "Turnstile",
     "Verdict",
@@ -208,6 +217,7 @@ if not TYPE_CHECKING:  # pragma: no branch
         "._limiting.alarms": "alarm cpu_alarm load_alarm loop_lag_alarm memory_alarm",
         "._limiting.allowance": "Allowance BudgetSpent",
         "._limiting.budget": "Budget Spending",
+        "._limiting.claims": "TooWide",
         "._limiting.events": (
             "Bound Decision Event LimiterClosed LimiterOpened LimiterStatistics Load "
             "Reason Signal Snapshot Totals log_decisions"
@@ -222,8 +232,10 @@ if not TYPE_CHECKING:  # pragma: no branch
         "._limiting.memory": "LimitMemory",
         "._limiting.observers": "Observation Observer",
         "._limiting.override": "Override",
+        "._limiting.portion": "Portion",
         "._limiting.quota_headers": "QuotaState RateHeaders parse_rate_headers",
         "._limiting.rate": "RateLimiter",
+        "._limiting.shared": "ByKey KeyStatistics SharedLimiter SharedStatistics",
         "._limiting.throttle": "Throttle",
         "._limiting.turnstile": "Turnstile Watcher open_turnstile",
         ".limits": "LimitPolicy",

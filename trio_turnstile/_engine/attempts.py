@@ -17,6 +17,7 @@ from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._errors import ConcurrentError, cause_of
 from trio_turnstile._limiting.budget import Budget
+from trio_turnstile._limiting.claims import TooWide
 from trio_turnstile._limiting.either import Tokens
 from trio_turnstile._limiting.rate import RateLimiter
 from trio_turnstile._texts import shown_error
@@ -124,7 +125,11 @@ class Attempts(Generic[T]):
                 if not isinstance(verdict, RetryIn):
                     return await self.give_up(failed, verdict)
                 failures -= not verdict.spends_try
-                await self.back_off(verdict, slot, item)
+                try:
+                    await self.back_off(verdict, slot, item)
+                except TooWide as raised:
+                    error = raised
+                    continue
                 try:
                     return await attempt(item, slot)
                 except Exception as raised:
@@ -206,6 +211,7 @@ class Attempts(Generic[T]):
     async def _refuse(self, error: Exception, item: T, slot: Slot) -> bool:
         """End an item whose cost cannot be paid: no other attempt would change that."""
         slot.phase = "cost"
+        slot.release_cancelled()
         failed = self._describe(error, item, slot)
         slot.fate = await self.give_up(failed, self.judge_finally(failed))
         return False

@@ -145,6 +145,7 @@ class _CostPace:
     async def again(self, item: object, slot: Slot) -> None:
         toll = slot.toll
         assert toll is not None
+        _give_back(toll)  # paid for an attempt that was not made, as it could not have its tokens
         with suppress(Exception):  # what the first attempt was paid with holds
             toll.needs = self._needs(item)
         await self._pay(toll)
@@ -159,9 +160,8 @@ class _CostPace:
 
     def leave(self, slot: Slot) -> None:
         toll, slot.toll = slot.toll, None
-        if toll is not None and toll.spending is not None:
-            toll.spending.cancel()
-            toll.spending.close()
+        if toll is not None:
+            _give_back(toll)
 
     def _needs(self, item: object) -> Mapping[str, Need]:
         amounts = self._cost(item)
@@ -171,6 +171,13 @@ class _CostPace:
                 f"not {shown(amounts)}"
             )
         return needs_of(self.budget, amounts)
+
+
+def _give_back(toll: Toll) -> None:
+    spending, toll.spending = toll.spending, None
+    if spending is not None:
+        spending.cancel()
+        spending.close()
 
 
 def paid(

@@ -31,6 +31,8 @@ from trio_turnstile._util import stray
 from .buffer import failure_of
 from .counts import Counts, Fate
 from .crew import Crew
+from .door import Door, Refuse, has_token
+from .gate import Gate
 from .handler import Books, Handler
 from .pacing import Pace
 from .run_state import RunState
@@ -59,6 +61,8 @@ class WorkerPool(Generic[T]):
       books: where to book how items end, if not in ``counts``.
       turn: for how many seconds a worker goes on that need not wait for anything.
       admits_in_turn: whether no item is received while another one is being admitted.
+      gate: where an item takes its tokens, if not one of ``tokens``.
+      refuse: ends an item that cannot have what it asks for at the gate.
     """
 
     def __init__(
@@ -74,6 +78,8 @@ class WorkerPool(Generic[T]):
         books: Books[T] | None = None,
         turn: float = 0.0,
         admits_in_turn: bool = False,
+        gate: Gate | None = None,
+        refuse: Refuse | None = None,
     ) -> None:
         self._source = source
         self._handler = handler
@@ -90,6 +96,9 @@ class WorkerPool(Generic[T]):
         keeps_tokens = handler.admit is None and handler.leave is None
         self._crew = Crew(tokens, window, reads_ahead=source.reads_ahead, may_claim=keeps_tokens)
         self._source_has_failed = False
+        self._door: Door | None = None
+        if gate is not None and refuse is not None:
+            self._door = Door(gate, refuse, handler.leave, self._crew, source)
 
     @enable_ki_protection
     async def run(self) -> None:
@@ -148,6 +157,8 @@ class WorkerPool(Generic[T]):
             admit = partial(self._admit_in_turn, admit)
         follow, leave = handler.follow, handler.leave
         acquire, release = tokens.acquire_nowait, tokens.release
+        if self._door is not None:
+            admit, acquire = partial(self._door.let_in, admit), has_token
         context = copy_context()
         item = result = rest = None
         while not crew.queueing or crew.is_needed():
@@ -183,7 +194,7 @@ class WorkerPool(Generic[T]):
                                 acquire(task)
                                 slot.held = tokens
                             except trio.WouldBlock:
-                                await self._wait_for_token(slot)
+                                await crew.queue(slot)
                             try:
                                 result = await handle(item, slot)
                             except Exception as error:
@@ -291,13 +302,6 @@ class WorkerPool(Generic[T]):
             return await pace.enter(item, slot)
         finally:
             self._crew.no_longer_idle()
-
-    async def _wait_for_token(self, slot: Slot) -> None:
-        self._crew.queueing += 1
-        try:
-            await slot.acquire(self._tokens)
-        finally:
-            self._crew.queueing -= 1
 
     def _source_failed(self, error: Exception) -> None:
         if self._source_has_failed:  # all workers that wait for an item meet with it

@@ -8,7 +8,8 @@ look like a fast success.
 from __future__ import annotations
 
 import math
-from typing import final
+from collections.abc import Container
+from typing import Protocol, final
 
 import trio
 
@@ -24,6 +25,27 @@ def outcome_of(error: BaseException, overload: On) -> Outcome:
     if isinstance(error, Exception) and matches(error, overload):
         return Outcome.OVERLOADED
     return Outcome.IGNORED
+
+
+class AnySampler(Protocol):
+    """What reports calls to one policy, or to several."""
+
+    @property
+    def calls(self) -> Container[object]:
+        """The borrowers whose calls are sampled."""
+        ...
+
+    def wants(self) -> bool:
+        """Return whether to sample the call that begins now."""
+        ...
+
+    def start(self, borrower: object, now: float, in_flight: int) -> None:
+        """Report that a call starts."""
+        ...
+
+    def finish(self, borrower: object, now: float, outcome: Outcome) -> None:
+        """Report that a call ended."""
+        ...
 
 
 PLENTY, WINDOW, SHORTEST = 100, 0.1, 0.01

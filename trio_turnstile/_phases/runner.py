@@ -16,6 +16,7 @@ from trio.lowlevel import enable_ki_protection
 from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.counts import Counts
 from trio_turnstile._engine.durations import Tell
+from trio_turnstile._engine.gate import Weight, window_of
 from trio_turnstile._engine.listing import Listing
 from trio_turnstile._engine.pacing import check_rate
 from trio_turnstile._engine.policies import ErrorPolicy, Skip, as_policies
@@ -25,19 +26,16 @@ from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import lent_tokens
 from trio_turnstile._engine.source import RunSource
 from trio_turnstile._engine.sources import AnySource, open_source, reading
-from trio_turnstile._engine.window import Window, following
+from trio_turnstile._engine.window import following
 from trio_turnstile._limiting.budget import Budget
 from trio_turnstile._limiting.either import (
     AnyLimiter,
-    Tokens,
-    as_limiter,
-    made_of_number,
-    tokens_of,
 )
-from trio_turnstile._limiting.limiter import Limiter
 from trio_turnstile._limiting.rate import RateLimiter
+from trio_turnstile._limiting.shared import ByKey
 from trio_turnstile._util import check_instance, check_seconds, hold, unwrapped_interrupts
 
+from .entries import open_entries
 from .grace import Grace
 from .manager import Manager, Report
 from .operation_run import OperationRunner, describe_failure
@@ -50,7 +48,8 @@ from .telemetry import Telemetry
 async def run_phases(
     operations: AnySource[Scalable],
     *,
-    limiter: AnyLimiter | int,
+    limiter: AnyLimiter | ByKey[Any] | int,
+    weight: Weight | None = None,
     prepare_limiter: AnyLimiter | int | None = None,
     on_error: ErrorPolicy | Iterable[ErrorPolicy] = Skip(),  # noqa: B008 (frozen)
     timeouts: PhaseTimeouts = PhaseTimeouts(),  # noqa: B008 (frozen)
@@ -73,7 +72,10 @@ async def run_phases(
     Args:
       operations: an iterable, async iterable or memory channel of them. It is read
         lazily: a million operations need no more memory than the window.
-      limiter: bounds how many are between prepare and the end of monitor.
+      limiter: bounds how many are between prepare and the end of monitor. With the keys of
+        a `SharedLimiter` (`SharedLimiter.by`), each operation takes the token of its key.
+      weight: how many tokens of it an operation takes: a number, or a function of the
+        operation. One that needs more than the limit fails with `TooWide`.
       prepare_limiter: if given, preparing takes a token of this one instead, and
         runs ahead of the work as far as the window allows.
       on_error: the policies for errors, or one, asked in order; the first verdict holds,
@@ -119,12 +121,9 @@ async def run_phases(
     if counting not in ("runner", "phases"):
         raise ValueError(f"counting must be 'runner' or 'phases', not {counting!r}")
     policies = as_policies(on_error)
-    tokens = entry = tokens_of(as_limiter(limiter, "limiter", "work"))
-    if prepare_limiter is not None:
-        entry = tokens_of(as_limiter(prepare_limiter, "prepare_limiter", "prepare"))
-    limiters = {entry.limiter, tokens.limiter}
+    entries = open_entries(limiter, prepare_limiter, weight)
     state, counts, grace = RunState(max_errors), Counts(), Grace(cleanup_grace)
-    listing = Listing(name, "phases", state, limiters)
+    listing = Listing(name, "phases", state, entries.limiters)
     listing.expect(operations)
     telemetry = Telemetry(state.record)
     attempts = Attempts(
@@ -132,7 +131,7 @@ async def run_phases(
         counts=counts,
         state=state,
         describe=describe_failure,
-        tokens=entry,
+        tokens=entries.first,
         rate=rate,
         cost=cost,
     )
@@ -142,27 +141,28 @@ async def run_phases(
         channels=telemetry.channels,
         timeouts=timeouts,
         grace=grace,
-        work_tokens=None if entry is tokens else tokens,
+        entries=entries,
         policies=policies,
         tellers=_tellers(listing),
     )
     source = open_source(operations)
     told = telemetry if counting == "phases" else None
-    manager = Manager(tokens.limiter, state, counts, told, listing)
-    async with lent_tokens(limiters), recording(ledger) as recorder:
+    manager = Manager(entries.limiter, state, counts, told, listing)
+    async with lent_tokens(entries.limiters), recording(ledger) as recorder:
         pool = WorkerPool[Any](
             source,
             _recorded(runner, recorder, retry_failed=retry_failed, has_rate=rate is not None),
-            entry,
+            entries.first,
             counts=counts,
-            window=Window(counts, window, following(limiters)),
+            window=window_of(counts, window, following(entries.limiters), entries.gate),
             state=state,
             pace=attempts.pace,
             admits_in_turn=True,
+            gate=entries.gate,
+            refuse=runner.refuse,
         )
         state.at_drain(pool.stop_source)
-        own = _own_limiters(work=(limiter, tokens), prepare=(prepare_limiter, entry))
-        with listing.listed(manager, own):
+        with listing.listed(manager, entries.own):
             await _carry_out(
                 pool,
                 source,
@@ -185,16 +185,6 @@ def _tellers(listing: Listing) -> dict[Phase, Tell] | None:
     return {phase: tell for phase, tell in tellers.items() if tell is not None} or None
 
 
-def _own_limiters(**parts: tuple[object, Tokens]) -> dict[str, Limiter]:
-    """Return the limiters that were made of bare numbers, by what they bound."""
-    made = {
-        name: made_of_number(given, made.limiter)
-        for name, (given, made) in parts.items()
-        if given is not None
-    }
-    return {name: limiter for name, limiter in made.items() if limiter is not None}
-
-
 def _recorded(
     runner: OperationRunner, recorder: Recorder | None, *, retry_failed: bool, has_rate: bool
 ) -> OperationRunner | RecordedRunner:
@@ -206,7 +196,8 @@ def _recorded(
 class PhaseOptions(TypedDict, total=False):
     """The options of `run_phases`, as `start_phases` takes them."""
 
-    limiter: Required[AnyLimiter | int]
+    limiter: Required[AnyLimiter | ByKey[Any] | int]
+    weight: Weight | None
     prepare_limiter: AnyLimiter | int | None
     on_error: ErrorPolicy | Iterable[ErrorPolicy]
     timeouts: PhaseTimeouts

@@ -20,6 +20,7 @@ from trio_turnstile._engine.policies import ErrorPolicy
 from trio_turnstile._limiting.budget import Budget
 from trio_turnstile._limiting.either import AnyLimiter
 from trio_turnstile._limiting.rate import RateLimiter
+from trio_turnstile._limiting.shared import ByKey
 
 from .gathering import Batch
 from .steps import Discard, Many, Step, make_step
@@ -35,10 +36,11 @@ Function: TypeAlias = Callable[[T], Awaitable[U]]
 """What a step calls: an async function of one item."""
 
 
-class BatchStepOptions(TypedDict, total=False):
-    """The options of a step that takes batches."""
+class BatchStepOptions(TypedDict, Generic[T], total=False):
+    """The options of a step that takes batches: what it is called with is a list of items."""
 
-    limiter: AnyLimiter | int | None
+    limiter: AnyLimiter | ByKey[T] | int | None
+    weight: int | Callable[[T], int] | None
     rate: RateLimiter | Budget | None
     cost: Callable[[Any], float | Mapping[str, float]] | None
     window: int | None
@@ -47,7 +49,7 @@ class BatchStepOptions(TypedDict, total=False):
     name: str | None
 
 
-class StepOptions(BatchStepOptions, Generic[T], total=False):
+class StepOptions(BatchStepOptions[T], Generic[T], total=False):
     """The options of a step that takes items one by one."""
 
     ordered: bool
@@ -92,8 +94,10 @@ class Processor(Generic[T_contra, U_co]):
         what is passed on for the others.
       batch: how to gather items into batches.
       limiter: bounds how many items are worked on at a time: a `Limiter`, a
-        `trio.CapacityLimiter`, or a number. ``None`` leaves that to the window. A batch
-        takes one token.
+        `trio.CapacityLimiter`, a number, or the keys of a `SharedLimiter` (`SharedLimiter.by`).
+        ``None`` leaves that to the window. A batch takes one token.
+      weight: how many tokens an item takes, or a batch: a number, or a function of the item
+        or of the list of items. An item that needs more than the limit fails with `TooWide`.
       rate: how many items, retries included, may be begun each second. A batch counts
         once. With ``cost`` it may be a `Budget`.
       cost: what an item takes of the rate, if not one: a number, or for a `Budget` the amounts
@@ -167,7 +171,7 @@ class Processor(Generic[T_contra, U_co]):
         | Function[list[T_contra], Many[U_co] | Discard],
         *,
         batch: Batch,
-        **options: Unpack[BatchStepOptions],
+        **options: Unpack[BatchStepOptions[list[T_contra]]],
     ) -> None: ...
 
     @overload
@@ -176,7 +180,7 @@ class Processor(Generic[T_contra, U_co]):
         function: Function[list[T_contra], U_co] | Function[list[T_contra], U_co | Discard],
         *,
         batch: Batch,
-        **options: Unpack[BatchStepOptions],
+        **options: Unpack[BatchStepOptions[list[T_contra]]],
     ) -> None: ...
 
     @overload
@@ -185,7 +189,7 @@ class Processor(Generic[T_contra, U_co]):
         function: Opened[list[T_contra], Many[U_co]] | Opened[list[T_contra], Many[U_co] | Discard],
         *,
         batch: Batch,
-        **options: Unpack[BatchStepOptions],
+        **options: Unpack[BatchStepOptions[list[T_contra]]],
     ) -> None: ...
 
     @overload
@@ -194,7 +198,7 @@ class Processor(Generic[T_contra, U_co]):
         function: Opened[list[T_contra], U_co] | Opened[list[T_contra], U_co | Discard],
         *,
         batch: Batch,
-        **options: Unpack[BatchStepOptions],
+        **options: Unpack[BatchStepOptions[list[T_contra]]],
     ) -> None: ...
 
     @overload
@@ -203,7 +207,7 @@ class Processor(Generic[T_contra, U_co]):
         function: Yielding[list[T_contra], U_co],
         *,
         batch: Batch,
-        **options: Unpack[BatchStepOptions],
+        **options: Unpack[BatchStepOptions[list[T_contra]]],
     ) -> None: ...
 
     def __init__(self, function: Any, **options: Any) -> None:
@@ -234,6 +238,7 @@ class Consumer(Generic[T_contra]):
         ignored. Of a batch, it may raise `BatchError` to say which members failed.
       batch: how to gather items into batches.
       limiter: as for `Processor`.
+      weight: as for `Processor`.
       rate: as for `Processor`.
       cost: as for `Processor`.
       window: as for `Processor`.
@@ -262,7 +267,7 @@ class Consumer(Generic[T_contra]):
         function: Function[list[T_contra], object],
         *,
         batch: Batch,
-        **options: Unpack[BatchStepOptions],
+        **options: Unpack[BatchStepOptions[list[T_contra]]],
     ) -> None: ...
 
     @overload
@@ -278,7 +283,7 @@ class Consumer(Generic[T_contra]):
         function: Opened[list[T_contra], object],
         *,
         batch: Batch,
-        **options: Unpack[BatchStepOptions],
+        **options: Unpack[BatchStepOptions[list[T_contra]]],
     ) -> None: ...
 
     def __init__(self, function: Any, **options: Any) -> None:

@@ -13,6 +13,7 @@ from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.beginnings import timed
 from trio_turnstile._engine.counts import Counts, Fate
 from trio_turnstile._engine.durations import Tell, measured
+from trio_turnstile._engine.gate import Gate
 from trio_turnstile._engine.pacing import Cost, paid
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import Slot
@@ -55,6 +56,12 @@ class StepRun:
         tell: Tell | None = None,
     ) -> None:
         self.name = name
+        self.gate: Gate | None = None
+        """Where items take their tokens, if not one each."""
+        if tokens is not None and step.claims is not None:
+            whole = step.batch is None
+            self.gate = Gate(tokens, step.claims if whole else step.claims.through(_members))
+            tokens = self.gate.tokens
         self.tokens = tokens
         self.own_limiter = step.own_limiter
         """Its limiter, if that was made of a bare number."""
@@ -92,6 +99,11 @@ class StepRun:
             self.note_end(item, result)
         return result
 
+    async def refuse(self, error: Exception, item: Any, slot: Slot) -> None:
+        """End an item that cannot have the tokens that it needs, or that cannot be paid for."""
+        slot.release_cancelled()
+        slot.fate = await self.give_up(error, item, slot)
+
     async def give_up(self, error: Exception, item: Any, slot: Slot) -> Fate:
         """End an item of which no other attempt can be made, and return how it ended."""
         failed = self.describe(error, item, slot)
@@ -100,7 +112,7 @@ class StepRun:
         return fate
 
     async def _refuse(self, error: Exception, item: Any, slot: Slot) -> bool:
-        slot.fate = await self.give_up(error, item, slot)
+        await self.refuse(error, item, slot)
         return False
 
     def describe(self, error: Exception, item: Any, slot: Slot | None = None) -> ConcurrentError:
@@ -114,6 +126,10 @@ class StepRun:
         """Tell who asks that an item has ended here, in a way that is no success."""
         if self.trace is not None:
             self.trace.ended(item, fate)
+
+
+def _members(gathered: Gathered[Any]) -> list[Any]:
+    return list(map(untraced, gathered.items))
 
 
 def _attempt(function: Function) -> Attempt:

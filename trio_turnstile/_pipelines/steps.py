@@ -11,12 +11,14 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, final
 
 import attrs
 
+from trio_turnstile._engine.gate import Claims, Weight, as_entry
 from trio_turnstile._engine.pacing import Cost, check_rate
 from trio_turnstile._engine.policies import ErrorPolicy, as_policies
 from trio_turnstile._limiting.budget import Budget
-from trio_turnstile._limiting.either import AnyLimiter, as_limiter, made_of_number
+from trio_turnstile._limiting.either import AnyLimiter, made_of_number
 from trio_turnstile._limiting.limiter import Limiter
 from trio_turnstile._limiting.rate import RateLimiter
+from trio_turnstile._limiting.shared import ByKey
 from trio_turnstile._texts import shown
 from trio_turnstile._util import check_instance, check_seconds, check_whole
 
@@ -68,6 +70,8 @@ class Step:
     """The async function; or an async context manager that gives it, or is it."""
     name: str
     limiter: AnyLimiter | None
+    claims: Claims | None
+    """What items ask of it, if not a token each."""
     own_limiter: Limiter | None
     """The same, if it was made of a bare number."""
     rate: RateLimiter | Budget | None
@@ -93,7 +97,8 @@ def make_step(
     call: Any,
     *,
     name: str | None = None,
-    limiter: AnyLimiter | int | None = None,
+    limiter: AnyLimiter | ByKey[Any] | int | None = None,
+    weight: Weight | None = None,
     rate: RateLimiter | Budget | None = None,
     cost: Cost | None = None,
     window: int | None = None,
@@ -128,13 +133,18 @@ def make_step(
         )
     if timeout is not None:
         check_seconds("timeout", timeout, positive=True)
+    if limiter is None and weight is not None:
+        raise ValueError("a weight needs a limiter, whose tokens it counts: limiter=Limiter(...)")
     called = name or str(getattr(call, "__name__", type(call).__name__))
-    bounding = None if limiter is None else as_limiter(limiter, "limiter", called)
+    bounding, claims = None, None
+    if limiter is not None:
+        bounding, claims = as_entry(limiter, weight, "limiter", called)
     return Step(
         call=call,
         name=called,
         limiter=bounding,
-        own_limiter=made_of_number(limiter, bounding),
+        claims=claims,
+        own_limiter=None if isinstance(limiter, ByKey) else made_of_number(limiter, bounding),
         rate=rate,
         cost=cost,
         window=window,

@@ -22,6 +22,7 @@ from ._resume import Resumed
 from ._template import Template
 from ._term_seq import TermSeq
 from ._units import Goal
+from ._weights import Weight
 
 
 @final
@@ -41,6 +42,8 @@ class Plan:
     """The path of the shell that runs them."""
     limiter: Limiter
     """Bounds how many operations run at a time."""
+    weight: Weight | None
+    """What operations weigh, if not one each."""
     limiter_note: str | None
     """What to tell the user of the limiter, if anything."""
     timeout: Duration | Multiple | None

@@ -219,6 +219,7 @@ def run(
         commands=commands,
         shell=_find_shell(shell),
         limiter=limiter,
+        weight=limits.make_weight(columns, limiter),
         limiter_note=limits.describe(limiter, jobs),
         timeout=timeout,
         grace=grace,

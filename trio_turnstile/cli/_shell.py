@@ -115,6 +115,17 @@ class ShellOperation(Scalable):
         self._context.outlet.finish(self._place)
         self._give_back_slot()
 
+    def refused(self, error: BaseException | None) -> None:
+        """Fail before any attempt, as the limit has no room for it."""
+        if isinstance(error, Exception):
+            self.failure = ("prepare", 1, error)
+        self._finish()
+        self._give_back_slot()
+
+    def fill_plainly(self, template: Template) -> str:
+        """Fill a text in which nothing need be quoted."""
+        return template.fill(self.given, self.seq, self._slot or 1, str)
+
     async def prepare(self, channels: Channels) -> None:
         """Begin an attempt, as soon as there are room and files for it."""
         await self._begin(channels)
