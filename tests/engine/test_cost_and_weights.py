@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+import trio.lowlevel
 from trio.testing import MockClock
 
 from testkit.limiters import Halving
@@ -123,7 +124,7 @@ async def test_an_item_whose_cost_is_unknown_gives_its_tokens_back(
         await trio.sleep(1)
 
     async def work(item: int) -> None:
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
 
     report = await run(
         [3, 4],
