@@ -225,3 +225,24 @@ async def test_a_policy_learns_nothing_of_an_item_that_cannot_pay(
         )
     ).run()
     assert policy.outcomes == ["ignored", "success"]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_a_policy_does_not_see_the_wait_for_a_rate(
+    shared: bool, autojump_clock: MockClock
+) -> None:
+    """Each call takes a second, however long the item held its tokens before."""
+    policies = [Halving(), Halving()]
+
+    async def work(item: int) -> None:
+        await trio.sleep(1)
+
+    async with open_turnstile() as turnstile:
+        if shared:
+            hosts = turnstile.shared("hosts", 8, policy=policies[0], adapt=lambda _: policies[1])
+            options: dict[str, Any] = {"limiter": hosts.by(size)}
+        else:
+            options = {"limiter": turnstile.limiter("api", 8, policy=policies[0]), "weight": 2}
+        await (Producer([1, 1, 1]) | Consumer(work, rate=RateLimiter(0.1), **options)).run()
+    assert [sample.latency for sample in policies[0].samples] == [1, 1, 1]
+    assert [sample.latency for sample in policies[1].samples] == [1, 1, 1] * shared

@@ -299,9 +299,12 @@ class WorkerPool(Generic[T]):
         # either, so this one counts as idle and the foreman hires nobody.
         self._crew.idle()
         try:
-            return await pace.enter(item, slot)
+            may_begin = await pace.enter(item, slot)
         finally:
             self._crew.no_longer_idle()
+        if may_begin and slot.held is not None:
+            slot.held.begin(slot.task)  # no policy should take the wait for a slow service
+        return may_begin
 
     def _source_failed(self, error: Exception) -> None:
         if self._source_has_failed:  # all workers that wait for an item meet with it

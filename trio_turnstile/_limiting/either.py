@@ -90,6 +90,8 @@ class Tokens:
     """Give back the token of a call that ended with an error; a policy may learn from it."""
     release_cancelled: Callable[[object], None]
     """Give back the token of a call that was cancelled; a policy learns nothing from it."""
+    begin: Callable[[object], None]
+    """Say that the call of a borrower begins only now, after a wait that is no part of it."""
     wait_free: Callable[[object], Awaitable[None]]
     """Wait in turn until a token is free, without keeping it."""
     _inner: trio.CapacityLimiter
@@ -146,6 +148,7 @@ def tokens_of(limiter: AnyLimiter) -> Tokens:
             sack.release,
             sack.release_after,
             sack.release_cancelled,
+            sack.begin,
             sack.wait_free,
             sack.inner,
             sack.line,
@@ -167,6 +170,7 @@ def tokens_of(limiter: AnyLimiter) -> Tokens:
         release,
         lambda borrower, _: release(borrower),
         release,
+        lambda _: None,
         wait_free,
         limiter,
     )

@@ -209,6 +209,11 @@ class Sack:
             self._calls.ignored(borrower)
         self._release_with(borrower, Outcome.IGNORED)
 
+    def begin(self, borrower: object) -> None:
+        """Say that a call begins only now: its borrower had to wait for something else."""
+        if self._sampler is not None and borrower in self._sampler.calls:
+            self._sampler.restart(borrower, trio.current_time())
+
     def share(
         self, order: Order, sampler: Callable[[AnySampler | None], AnySampler] | None
     ) -> None:

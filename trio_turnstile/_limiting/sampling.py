@@ -43,6 +43,10 @@ class AnySampler(Protocol):
         """Report that a call starts."""
         ...
 
+    def restart(self, borrower: object, now: float) -> None:
+        """Count the time of a call from now on."""
+        ...
+
     def finish(self, borrower: object, now: float, outcome: Outcome) -> None:
         """Report that a call ended."""
         ...
@@ -83,6 +87,11 @@ class Sampler:
         self._taken += 1
         if self._taken >= PLENTY or now - self._since >= WINDOW:
             self._adapt(now)
+
+    def restart(self, borrower: object, now: float) -> None:
+        """Count the time of a call from now on: its borrower had to wait for something else."""
+        _, in_flight, weight = self.calls[borrower]
+        self.calls[borrower] = (now, in_flight, weight)
 
     def finish(self, borrower: object, now: float, outcome: Outcome) -> None:
         """Report to the policy that a call ended: the borrower gives its token back."""

@@ -315,6 +315,10 @@ class _KeyedSampler:
             asked.append(lane.sampler)
         self.calls[borrower] = tuple(asked)
 
+    def restart(self, borrower: object, now: float) -> None:
+        for sampler in self.calls[borrower]:
+            sampler.restart(borrower, now)
+
     def finish(self, borrower: object, now: float, outcome: Outcome) -> None:
         for sampler in self.calls.pop(borrower):
             sampler.finish(borrower, now, outcome)
