@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -23,12 +24,14 @@ from trio_turnstile import (
     Pipeline,
     Processor,
     Producer,
+    RateLimiter,
     Retry,
     Scalable,
     Skip,
     Throttle,
     TooWide,
     amap_list,
+    open_ledger,
     run_phases,
 )
 from trio_turnstile.testing import assert_conserved
@@ -185,6 +188,49 @@ async def test_a_limit_that_falls_fails_items_that_wait_and_lets_retries_decide(
     assert "limit of 2 tokens, and 3 were asked for" in str(report.errors[0])
 
 
+async def test_a_limit_that_falls_fails_a_batch_that_backs_off(autojump_clock: MockClock) -> None:
+    """Each of its members, as they wait for their tokens together."""
+    tight = limiter()
+
+    async def lower(items: list[int]) -> None:
+        tight.total_tokens = 1
+        raise OSError
+
+    report = await (
+        Producer([1, 2])
+        | Consumer(
+            lower,
+            limiter=tight,
+            weight=len,
+            batch=Batch(2),
+            on_error=[Retry(2, on=OSError), Skip()],
+        )
+    ).run()
+    assert_conserved(report)
+    assert (report.steps[0].failed, report.steps[0].retried) == (2, 2)
+    assert isinstance(report.errors[0].__cause__, TooWide)
+
+
+async def test_a_batch_that_is_refused_may_be_cut_off(autojump_clock: MockClock) -> None:
+    """While the letter of one member is sent, the others are cancelled with it."""
+
+    async def never(letter: object) -> None:
+        await trio.sleep_forever()
+
+    with trio.move_on_after(1):
+        async with trio.open_nursery() as nursery:
+            pipeline: Pipeline = Producer([1, 2]) | Consumer(
+                trio.sleep,  # type: ignore[arg-type]
+                limiter=1,
+                weight=len,
+                batch=Batch(2),
+                on_error=DeadLetter(never),
+            )
+            run = await nursery.start(pipeline.run)
+    assert_conserved(run.report())
+    assert run.report().steps[0].cancelled == 2
+
+
 @pytest.mark.parametrize("batch", [None, Batch(1)])
 @pytest.mark.parametrize("bad", [0, 2.5, "heavy", True])
 async def test_a_weight_that_is_none_fails_the_item(bad: Any, batch: Batch | None) -> None:
@@ -314,6 +360,32 @@ async def test_operations_of_some_weight(autojump_clock: MockClock, prepare: int
         assert seen[0] == ("prepare", 4)
     else:
         assert seen[0] == ("prepare", 0)
+
+
+async def test_what_a_ledger_knows_to_be_done_needs_no_tokens(tmp_path: Path) -> None:
+    """With a rate it is passed over before that, too."""
+    memory = limiter()
+
+    class Known(Scalable):
+        identity = "known"
+
+        async def work(self, channels: Channels) -> None:
+            assert memory.borrowed_tokens == 3
+
+    asked = list[object]()
+
+    def weigh(job: object) -> int:
+        asked.append(job)
+        return 3
+
+    for completed, skipped in ((1, 0), (0, 1)):
+        async with open_ledger(tmp_path / "run.db") as ledger:
+            report = await run_phases(
+                [Known()], limiter=memory, weight=weigh, ledger=ledger, rate=RateLimiter(100)
+            )
+        assert_conserved(report)
+        assert (report.completed, report.skipped) == (completed, skipped)
+    assert len(asked) == 1
 
 
 async def test_what_is_no_operation_is_refused_before_it_is_weighed() -> None:

@@ -280,6 +280,20 @@ async def test_a_refusal_costs_its_key_a_token(autojump_clock: MockClock) -> Non
             pass
 
 
+async def test_what_is_due_sooner_is_done_sooner(autojump_clock: MockClock) -> None:
+    """A key may wait for its next beginning and for a withheld token at once."""
+    async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
+        shared = turnstile.shared("hosts", 10, each=2, every=5)
+        calls = Calls(shared, nursery)
+        with pytest.raises(Overloaded):
+            async with shared.of("a"):
+                await calls.make("a", 2)
+                raise Overloaded(1)
+        await trio.sleep(30)
+    assert len(calls.begun) == 2
+    assert shared.limiter.decisions[-1].reason is Reason.RESUMED
+
+
 async def test_without_a_limit_of_keys_a_refusal_costs_the_limiter_a_token(
     autojump_clock: MockClock,
 ) -> None:
