@@ -45,8 +45,8 @@ napoleon_google_docstring = napoleon_numpy_docstring = False  # see google_style
 
 # Type variables, and aliases that are not public: the pages spell them out.
 SPELLED_OUT = (
-    "[A-Z](_co|_contra)?|On|Trigger|Sink|PhaseOptions|ShareOptions|Fate|Path|RunLedger|ASGIApp"
-    "|Metric|MeterProvider|TracerProvider|TypeAliasForwardRef"
+    "[A-Z](_co|_contra)?|On|Trigger|Sink|PhaseOptions|ShareOptions|LimiterOptions|Fate|Path"
+    "|RunLedger|ASGIApp|Metric|CallBound|MeterProvider|TracerProvider|TypeAliasForwardRef"
 )
 nitpick_ignore_regex = [("py:class", rf"(.*\.)?({SPELLED_OUT})")]
 
