@@ -149,7 +149,9 @@ def engines(session: nox.Session) -> None:
     """Run the tests of clusters with a real Slurm and a real Grid Engine, on Debian, as root."""
     session.install("-e", ".[test]")
     environment = {"TURNSTILE_ENGINES": "1"}
-    session.run("python", "-m", "pytest", "tests/clusters", *session.posargs, env=environment)
+    one_process_for_each = ("-n", "2", "--dist", "loadgroup")
+    tests = ("-rs", *one_process_for_each, "tests/clusters/test_engines.py")
+    session.run("python", "-m", "pytest", *tests, *session.posargs, env=environment)
 
 
 @nox.session

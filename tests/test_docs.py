@@ -25,7 +25,11 @@ from trio.testing import MockClock
 import trio_turnstile
 import trio_turnstile.clusters
 import trio_turnstile.integrations.control
+import trio_turnstile.integrations.opentelemetry
+import trio_turnstile.integrations.prometheus
 import trio_turnstile.integrations.rich
+import trio_turnstile.integrations.statistics
+import trio_turnstile.integrations.structlog
 import trio_turnstile.limits
 import trio_turnstile.simulation
 import trio_turnstile.testing
@@ -42,6 +46,10 @@ MODULES = [
     trio_turnstile.testing,
     trio_turnstile.integrations.rich,
     trio_turnstile.integrations.control,
+    trio_turnstile.integrations.statistics,
+    trio_turnstile.integrations.prometheus,
+    trio_turnstile.integrations.opentelemetry,
+    trio_turnstile.integrations.structlog,
 ]
 PUBLIC = {name: getattr(module, name) for module in reversed(MODULES) for name in dir(module)}
 README = (ROOT / "README.md").read_text()

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         RunReport,
         RunStage,
     )
+    from ._limiting.memory import LimitMemory
     from ._limiting.observers import Observation, Observer
     from ._limiting.override import Override
     from ._limiting.rate import RateLimiter
@@ -112,6 +113,7 @@ __all__ = [
     "Ledger",
     "LedgerEntry",
     "LedgerError",
+    "LimitMemory",
     "LimitPolicy",
     "Limiter",
     "LimiterClosed",
@@ -205,6 +207,7 @@ if not TYPE_CHECKING:  # pragma: no branch
             "CallOutcome DurationObserver ErrorNoted LiveRun RunClosed RunKind RunOpened RunReport "
             "RunStage"
         ),
+        "._limiting.memory": "LimitMemory",
         "._limiting.observers": "Observation Observer",
         "._limiting.override": "Override",
         "._limiting.rate": "RateLimiter",

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile, gettempdir
+from tempfile import TemporaryDirectory, TemporaryFile, gettempdir
 from typing import Any
 
 import attrs
@@ -134,6 +134,14 @@ def _own_signals() -> Iterator[None]:
     yield
     for signum, handler in before.items():
         signal.signal(signum, handler)
+
+
+@pytest.fixture(autouse=True)
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for control sockets; its path is short, as that of a socket has to be."""
+    with TemporaryDirectory(dir=FOLDER, prefix="run-") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield Path(folder)
 
 
 @pytest.fixture
@@ -367,6 +375,10 @@ class Spawned:
             time.sleep(0.05)
         return self.finish().status
 
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
     def finish(self) -> Result:
         try:
             out, _ = self._process.communicate(timeout=PATIENCE)
@@ -379,8 +391,17 @@ class Spawned:
 
 
 @pytest.fixture
-def spawn() -> type[Spawned]:
-    return Spawned
+def spawn() -> Iterator[Callable[..., Spawned]]:
+    """Start the command in processes of its own, of which none is left behind by a test."""
+    started: list[Spawned] = []
+
+    def start(*arguments: object, **more: Any) -> Spawned:
+        started.append(Spawned(*arguments, **more))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.kill()
 
 
 @pytest.fixture(name="call")

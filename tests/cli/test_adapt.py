@@ -123,3 +123,21 @@ def test_a_policy_that_moves_all_the_time_is_noted_now_and_then() -> None:
     note(Decision("run", 12.0, Signal.UP, 5, 6, Reason.SIGNAL))
     note(Decision("run", 12.0, None, 5, 6, Reason.MANUAL))
     assert notes.texts == ["limit 4 -> 5: home", "limit 4 -> 5: home", "limit 5 -> 6"]
+
+
+def test_what_is_asked_from_outside_is_noted() -> None:
+    """With who asked, and why; a refusal of a signal says who has set the limit."""
+    notes = Notes()
+    note = DecisionNotes(notes).note  # type: ignore[arg-type]
+    who = {"by": "ana", "note": "night"}
+    note(Decision("work", 0.0, None, 2, 20.0, Reason.OVERRIDE, **who))
+    note(Decision("work", 1.0, Signal.UP, 20, 20, Reason.OVERRIDDEN, {"by": "ana"}))
+    note(Decision("work", 2.0, None, 20, 2, Reason.RELEASED))
+    note(Decision("work", 3.0, None, 2, 0, Reason.PAUSED, by="ana"))
+    note(Decision("work", 4.0, None, 2, 2, Reason.UNCHANGED, by="ana"))
+    assert notes.texts == [
+        "limit 2 -> 20: set by ana: night",
+        "limit stays 20: up refused, ana has set it",
+        "limit 20 -> 2: what was set has ended",
+        "limit 2 -> 0: paused by ana",
+    ]

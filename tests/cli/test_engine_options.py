@@ -144,10 +144,20 @@ def test_options_of_jobs_need_an_engine(option: str, call: Any, here: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("engine", "program"), [("slurm", "sbatch"), ("sge", "qsub"), ("local", "ps")]
+    ("engine", "program", "way_out"),
+    [
+        ("slurm", "sbatch", "start turnstile where jobs can be submitted"),
+        ("sge", "qsub", "start turnstile where jobs can be submitted"),
+        ("local", "ps", "install it"),
+    ],
 )
 def test_without_its_commands_an_engine_is_refused(
-    engine: str, program: str, call: Any, here: Path, monkeypatch: pytest.MonkeyPatch
+    engine: str,
+    program: str,
+    way_out: str,
+    call: Any,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing is run, and nothing is made."""
     (here / "bin").mkdir()
@@ -155,7 +165,7 @@ def test_without_its_commands_an_engine_is_refused(
     monkeypatch.setenv("PATH", str(here / "bin"))
     result = call("run", "--engine", engine, "--work", "true {}", "--", "a")
     assert result.status == 2
-    assert f"--engine {engine} calls {program}, which is not in PATH: start turnstile" in result.err
+    assert f"--engine {engine} calls {program}, which is not in PATH: {way_out}" in result.err
     assert not (here / "turnstile-jobs").exists()
 
 

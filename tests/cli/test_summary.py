@@ -64,6 +64,10 @@ def test_the_exit_status(changes: dict[str, Any], status: int) -> None:
     [
         ({}, "9 completed, 0 failed in 1:01"),
         ({"completed": 6, "failed": 2}, "6 completed, 2 failed, 1 cancelled in 1:01"),
+        (
+            {"completed": 6, "left_running": 2},
+            "6 completed, 0 failed, 1 cancelled, 2 left running in 1:01",
+        ),
         ({"total": 12}, "9 completed, 0 failed in 1:01; 3 not started"),
         ({"total": None}, "9 completed, 0 failed in 1:01; not all inputs were read"),
     ],

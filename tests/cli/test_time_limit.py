@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import trio
 
+from trio_turnstile.cli._durations import Duration, Multiple, parse_timeout
 from trio_turnstile.cli._time_limit import MultipleOfMedian
-from trio_turnstile.cli._units import Duration, Multiple, parse_timeout
 
 Call = Callable[..., Any]
 

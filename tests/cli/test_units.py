@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_turnstile import Halt
-from trio_turnstile.cli._units import Duration, Goal, format_clock, parse_halt
+from trio_turnstile.cli._durations import Duration, format_clock
+from trio_turnstile.cli._units import Goal, parse_halt
 
 
 @pytest.mark.parametrize(

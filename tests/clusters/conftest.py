@@ -19,6 +19,16 @@ from trio_turnstile.clusters import Engine, SgeEngine, SlurmEngine
 SCRIPTS = Path(__file__).parent / "engines"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have each engine started in one process only, if tests run in several."""
+    for item in items:
+        name = item.name.partition("[")[2] if "site" in getattr(item, "fixturenames", ()) else ""
+        for engine in ("slurm", "sge"):
+            if name.startswith(engine) or engine in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(engine))
+
+
 @attrs.frozen
 class Site:
     """A cluster that runs on this machine, for tests."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,15 @@ import trio
 from trio.testing import MockClock
 
 from testkit.slurm import FakeJob, FakeSlurm
-from trio_turnstile import Limiter, RateLimiter, run_phases
+from trio_turnstile import (
+    Aborted,
+    Channels,
+    Limiter,
+    RateLimiter,
+    open_ledger,
+    run_phases,
+    start_phases,
+)
 from trio_turnstile.clusters import (
     Cluster,
     ClusterJob,
@@ -123,8 +133,14 @@ async def test_a_poll_that_fails_changes_nothing(
             assert 7 <= statistics.failed_polls <= 20  # 9 s for an answer, and up to 15 between
             slurm.down = False
             await until(lambda: cluster.statistics().unreachable_since is None)
-        assert len(caplog.messages) == 2
-        assert "Unable to contact" in caplog.messages[0]
+        lost, found = caplog.records
+        assert lost.getMessage().startswith(
+            "the controller of SlurmEngine (/jobs) cannot be reached, jobs stay as they were: "
+            "squeue: error: Unable to contact"
+        )
+        assert vars(lost)["unreachable_since"] == statistics.unreachable_since
+        assert re.search(r"can be reached again, after 2\d\d s$", found.getMessage())
+        assert vars(found)["unreachable_since"] is None
     assert [result.state for result in done] == [JobState.COMPLETED] * 60
 
 
@@ -270,7 +286,7 @@ async def test_a_double_that_ends_at_once_is_not_the_job(autojump_clock: MockClo
         job = await cluster.submit(JobSpec("sleep 0\nexit 75"))
         now = trio.current_time()
         slurm.jobs[0].claimed_by = "2"
-        slurm.jobs.append(FakeJob("2", job.token, now, seconds=30.0, status=6))
+        slurm.jobs.append(FakeJob("2", job.token, now, seconds=30.0, status=6, began=now))
         assert (await job.wait()).exit_status == 6
         assert job.id == "2"
 
@@ -470,6 +486,30 @@ async def test_a_job_is_submitted_if_a_search_for_it_finds_nothing(
         job = await cluster.resubmit(JobSpec("exit 4"), new_token())
         assert slurm.calls["squeue"] >= 4
         assert (await job.wait()).exit_status == 4
+
+
+async def test_a_detached_job_goes_on_when_the_ledger_cannot_be_written(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    """The run says once that its ledger is lost, and does not cancel the job."""
+    slurm = FakeSlurm()
+
+    class LosesTheLedger(ClusterJob):
+        async def monitor(self, channels: Channels) -> None:
+            self.cluster.detach()
+            (tmp_path / "db").unlink()
+            run.cancel()
+            await super().monitor(channels)
+
+    async with opened(slurm) as cluster, open_ledger(tmp_path / "db") as ledger:
+        job = LosesTheLedger(cluster, JobSpec("sleep 9999", "kept"))
+        with pytest.raises(Aborted) as caught:
+            async with start_phases([job], limiter=1, ledger=ledger) as run:
+                pass
+        assert job.goes_on
+        (error,) = caught.value.exceptions
+        assert "cannot be written any more" in str(error)
+    assert len(slurm.live()) == 1
 
 
 # ---- arguments ----

@@ -6,21 +6,25 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
-from trio_turnstile import read_ledger
+from trio_turnstile import Limiter, open_turnstile, read_ledger, run_phases
 from trio_turnstile.clusters import (
+    Arrays,
     Cluster,
+    ClusterJob,
     JobRefused,
     JobResult,
     JobSpec,
     JobState,
+    SgeEngine,
     SlurmEngine,
     open_cluster,
     run_command,
@@ -36,8 +40,10 @@ COMPLETED, FAILED = JobState.COMPLETED, JobState.FAILED
 
 @asynccontextmanager
 async def cluster_of(site: Site, directory: Path, **options: Any) -> AsyncIterator[Cluster]:
-    with trio.fail_after(300):
-        async with open_cluster(site.engine, directory=directory, **options) as cluster:
+    with trio.fail_after(110):  # pytest ends everything after two minutes
+        async with open_cluster(
+            site.engine, directory=directory, poll=(0.5, 2.0), **options
+        ) as cluster:
             yield cluster
 
 
@@ -108,10 +114,21 @@ async def test_a_job_is_cancelled_whether_it_waits_or_runs(site: Site, tmp_path:
 
 
 async def test_a_time_limit(site: Site, tmp_path: Path) -> None:
-    """It is told from a signal that somebody sent. Slurm rounds it up to a minute."""
+    """It is told from a signal that somebody sent."""
     async with cluster_of(site, tmp_path) as cluster:
-        result = (await all_ends(cluster, [JobSpec("sleep 300", seconds=2)]))[0]
-    assert result.state is JobState.TIMED_OUT
+        job = await cluster.submit(JobSpec("sleep 300", seconds=2))
+        if isinstance(site.engine, SlurmEngine):
+            # It would round the limit up to a minute, and look every half a minute.
+            await until(lambda: job.state is JobState.RUNNING, 30)
+            await trio.to_thread.run_sync(update, site, f"jobid={job.id}", "endtime=now")
+        assert (await job.wait()).state is JobState.TIMED_OUT
+
+
+def update(slurm: Site, *what: str) -> None:
+    """Have Slurm change something; that it cannot do it any more is no error."""
+    environment = {**os.environ, **getattr(slurm.engine, "environment", {})}
+    command = ["scontrol", "update", *what]
+    subprocess.run(command, env=environment, check=False, capture_output=True)
 
 
 async def test_the_controller_is_stopped_for_a_while(site: Site, tmp_path: Path) -> None:
@@ -157,13 +174,6 @@ async def test_the_controller_hangs_during_submissions(site: Site, tmp_path: Pat
 
 async def test_a_node_goes_down(slurm: Site, tmp_path: Path) -> None:
     """What is queued again is followed; what is not has failed with its node."""
-    environment = {**os.environ, **getattr(slurm.engine, "environment", {})}
-
-    def update(*what: str) -> None:
-        # A node that answers comes back by itself, and cannot be resumed after that.
-        command = ["scontrol", "update", *what]
-        subprocess.run(command, env=environment, check=False, capture_output=True)
-
     async with cluster_of(slurm, tmp_path) as cluster:
         script = f"[ -e {tmp_path}/again ] || sleep 300; exit 6"
         kept, lost = [
@@ -172,14 +182,15 @@ async def test_a_node_goes_down(slurm: Site, tmp_path: Path) -> None:
         ]
         while {kept.state, lost.state} != {JobState.RUNNING}:
             await trio.sleep(0.1)
-        await trio.to_thread.run_sync(update, "nodename=n2", "state=down", "reason=test")
+        await trio.to_thread.run_sync(update, slurm, "nodename=n2", "state=down", "reason=test")
         assert (await lost.wait()).state is JobState.NODE_FAILED
         (tmp_path / "again").touch()
-        await trio.to_thread.run_sync(update, "nodename=n2", "state=resume")
+        # A node that answers comes back by itself, and cannot be resumed after that.
+        await trio.to_thread.run_sync(update, slurm, "nodename=n2", "state=resume")
         while kept.state is not JobState.PENDING:
             await trio.sleep(0.1)
         # Slurm lets it begin two minutes later by itself.
-        await trio.to_thread.run_sync(update, f"jobid={kept.id}", "starttime=now")
+        await trio.to_thread.run_sync(update, slurm, f"jobid={kept.id}", "starttime=now")
         assert (await kept.wait()).exit_status == 6
 
 
@@ -194,27 +205,191 @@ async def test_a_job_in_an_error_state(sge: Site, tmp_path: Path) -> None:
             await trio.sleep(0.5)
 
 
+# ---- the limit, while jobs run ----
+
+
+def waits_for(directory: Path, number: int) -> JobSpec:
+    """A job that runs until a file is there."""
+    return JobSpec(f"until [ -e {directory}/go-{number} ]; do sleep 0.3; done", str(number))
+
+
+def begun(directory: Path) -> int:
+    return len(list(directory.glob("*.claim")))
+
+
+async def until(condition: Callable[[], object], seconds: float) -> None:
+    """Wait for a condition, but not longer than that."""
+    with trio.fail_after(seconds):
+        while not condition():
+            await trio.sleep(0.1)
+
+
+async def test_the_limit_moves_while_jobs_run(site: Site, tmp_path: Path) -> None:
+    """From 50 to 5: no job is cancelled, and submissions go on when fewer than 5 are left.
+
+    Up again: within a poll. A pause ends no job either, and holds back submissions only.
+    """
+    async with (
+        cluster_of(site, tmp_path / "jobs") as cluster,
+        open_turnstile() as turnstile,
+        trio.open_nursery() as nursery,
+    ):
+        limiter = turnstile.limiter("jobs", 50)
+        jobs = [ClusterJob(cluster, waits_for(tmp_path, n)) for n in range(80)]
+        nursery.start_soon(partial(run_phases, jobs, limiter=limiter))
+
+        def submitted() -> int:
+            return sum(job.job is not None for job in jobs)
+
+        await until(lambda: begun(tmp_path / "jobs") == 50, 60)
+        limiter.total_tokens = 5
+        for number in range(46):
+            (tmp_path / f"go-{number}").touch()
+        await until(lambda: submitted() == 51, 60)
+        await trio.sleep(2)
+        assert (submitted(), cluster.statistics().jobs) == (51, 5)
+        limiter.total_tokens = 20
+        await until(lambda: submitted() == 66, 5)
+        limiter.pause()
+        for number in range(46, 56):
+            (tmp_path / f"go-{number}").touch()
+        await until(lambda: cluster.statistics().jobs == 10, 60)
+        await trio.sleep(2)
+        assert submitted() == 66
+        limiter.resume()
+        await until(lambda: submitted() == 76, 5)
+        for number in range(80):
+            (tmp_path / f"go-{number}").touch()
+    assert [job.result and job.result.state for job in jobs] == [COMPLETED] * 80
+
+
+# ---- arrays ----
+
+
+async def test_the_ends_of_array_tasks(site: Site, tmp_path: Path) -> None:
+    """Of a hundred tasks, submitted with one call; all exit statuses and signals are right."""
+    specs = [JobSpec(f"echo {n}; sleep {n % 3}; exit {n + 90}", seconds=60) for n in range(95)]
+    specs += [JobSpec(f"kill -{n} $$", seconds=60) for n in (1, 2, 9, 15, 12)]
+    async with cluster_of(site, tmp_path, arrays=Arrays()) as cluster:
+        results = await all_ends(cluster, specs)
+        statistics = cluster.statistics()
+    endings = [(result.exit_status, result.signal) for result in results]
+    assert endings == [
+        *((n + 90, None) for n in range(95)),
+        *((None, n) for n in (1, 2, 9, 15, 12)),
+    ]
+    assert statistics.calls == 2 + statistics.polls  # for the limits of the site, and to submit
+    assert set(texts(tmp_path, "*.out")) > {f"{n}\n" for n in range(95)}
+
+
+async def test_array_tasks_run_as_the_limiter_says(site: Site, tmp_path: Path) -> None:
+    """Down, and none is cancelled; to nothing; and up again. Two arrays are under one limit."""
+    limiter = Limiter("running", 30)
+    arrays = Arrays(40, running=limiter)
+    async with cluster_of(site, tmp_path / "jobs", arrays=arrays) as cluster:
+        specs = [waits_for(tmp_path, n) for n in range(60)]
+        async with trio.open_nursery() as nursery:
+            results: list[JobResult] = []
+
+            async def jobs() -> None:
+                results.extend(await all_ends(cluster, specs))
+
+            nursery.start_soon(jobs)
+            await until(lambda: begun(tmp_path / "jobs") == 30, 60)
+            await trio.sleep(2)
+            assert begun(tmp_path / "jobs") == cluster.statistics().running == 30
+            assert cluster.statistics().jobs == 60
+            limiter.total_tokens = 5
+            await trio.sleep(1)
+            for number in range(60):
+                (tmp_path / f"go-{number}").touch()
+            limiter.total_tokens = 0
+            await until(lambda: cluster.statistics().jobs == 30, 60)
+            await trio.sleep(3)
+            assert begun(tmp_path / "jobs") == 30
+            limiter.total_tokens = 60
+    assert [result.state for result in results] == [COMPLETED] * 60
+
+
+async def test_array_tasks_are_cancelled(site: Site, tmp_path: Path) -> None:
+    """Those that run, and those that wait; with two calls at most."""
+    arrays = Arrays(running=Limiter("running", 10))
+    async with cluster_of(site, tmp_path, arrays=arrays) as cluster:
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(all_ends, cluster, [JobSpec("sleep 300")] * 200)
+                await until(lambda: cluster.statistics().running >= 10, 60)
+                scope.cancel()
+    assert len(texts(tmp_path, "*.claim")) <= 12
+
+
+async def test_arrays_where_the_site_has_limits(sge: Site, tmp_path: Path) -> None:
+    """No array is larger than the site allows, and there are no more of them than it allows."""
+    with site_limits(sge, "max_aj_tasks 10", "max_u_jobs 2"):
+        async with cluster_of(sge, tmp_path, arrays=Arrays()) as cluster:
+            results = await all_ends(cluster, [JobSpec(f"exit {n}") for n in range(35)])
+    assert [result.exit_status for result in results] == list(range(35))
+
+
+async def test_single_jobs_where_the_site_has_limits(sge: Site, tmp_path: Path) -> None:
+    """They wait for room, and none fails."""
+    with site_limits(sge, "max_u_jobs 3"):
+        async with cluster_of(sge, tmp_path) as cluster:
+            results = await all_ends(cluster, [JobSpec(f"exit {n}") for n in range(8)])
+            calls = cluster.statistics().calls
+    assert [result.exit_status for result in results] == list(range(8))
+    assert calls < 60
+
+
+@contextmanager
+def site_limits(site: Site, *limits: str) -> Iterator[None]:
+    """Have Grid Engine allow no more than that."""
+    engine = site.engine
+    assert isinstance(engine, SgeEngine)
+    qconf, environment = f"{engine.programs}/qconf", {**os.environ, **engine.environment}
+    command = [qconf, "-sconf"]
+    before = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+
+    def configure(lines: Iterable[str]) -> None:
+        path = site.prefix / "global"
+        path.write_text("".join(f"{line}\n" for line in lines))
+        command = [qconf, "-Mconf", path]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+
+    names = {limit.split()[0] for limit in limits}
+    lines = before.stdout.splitlines()
+    configure([*(line for line in lines if line.split(" ")[0] not in names), *limits])
+    yield
+    configure(lines)
+
+
+# ---- the manager ----
+
+
 MANAGER = """
 import sys, trio
 from trio_turnstile import open_ledger, run_phases
-from trio_turnstile.clusters import ClusterJob, JobSpec, SgeEngine, SlurmEngine, open_cluster
+from trio_turnstile.clusters import (
+    Arrays, ClusterJob, JobSpec, SgeEngine, SlurmEngine, open_cluster
+)
 
-async def main(folder, engine):
+async def main(folder, engine, arrays):
     script = "echo x >>{}/runs-{}; sleep {}; exit {}"
-    async with open_cluster(engine, directory=f"{folder}/jobs") as cluster:
+    async with open_cluster(engine, directory=f"{folder}/jobs", arrays=arrays) as cluster:
         specs = [JobSpec(script.format(folder, n, n % 4, n % 3), f"job-{n}") for n in range(60)]
         async with open_ledger(f"{folder}/run.db") as ledger:
             jobs = [ClusterJob(cluster, spec) for spec in specs]
             report = await run_phases(jobs, limiter=30, ledger=ledger)
     print(report.completed, report.failed, report.skipped)
 
-trio.run(main, sys.argv[1], eval(sys.argv[2]))
+trio.run(main, sys.argv[1], eval(sys.argv[2]), eval(sys.argv[3]))
 """
 
 
-async def test_the_manager_is_killed(site: Site, tmp_path: Path) -> None:
+@pytest.mark.parametrize("arrays", ["None", "Arrays()"])
+async def test_the_manager_is_killed(site: Site, tmp_path: Path, arrays: str) -> None:
     """Started again with its ledger, it finds its jobs: each has run once, and has one outcome."""
-    command = [sys.executable, "-c", MANAGER, str(tmp_path), repr(site.engine)]
+    command = [sys.executable, "-c", MANAGER, str(tmp_path), repr(site.engine), arrays]
     for seconds in (1.0, 1.7, 2.5):
         process = await trio.lowlevel.open_process(command, stdout=subprocess.DEVNULL)
         await trio.sleep(seconds)

@@ -16,6 +16,7 @@ import trio
 
 from trio_turnstile import Channels, PhaseTimeouts, Retry, open_ledger, read_ledger, run_phases
 from trio_turnstile.clusters import (
+    Arrays,
     Cluster,
     ClusterJob,
     Command,
@@ -27,6 +28,8 @@ from trio_turnstile.clusters import (
     JobSpec,
     JobState,
     LocalEngine,
+    Reply,
+    SlurmEngine,
     open_cluster,
     run_command,
 )
@@ -316,3 +319,82 @@ async def test_a_detached_job_is_recalled_by_the_next_run(tmp_path: Path) -> Non
     assert report.completed == 2
     assert sorted(cleaned) == ["kept", "left", "left"]
     assert (read(tmp_path / "runs-kept"), read(tmp_path / "runs-left")) == ("x\n", "x\nx\n")
+
+
+# ---- arrays ----
+
+
+async def run_tasks(command: Command) -> Reply:
+    """Be a Slurm that runs the tasks of an array one after the other."""
+    arguments = command.arguments
+    if arguments[0] in ("squeue", "sacct"):
+        await trio.lowlevel.checkpoint()
+        return Reply(0)
+    if arguments[0] != "sbatch":
+        return await run_command(command)
+    first, last = next(word for word in arguments if "--array" in word)[8:].split("-")
+    for index in range(int(first), int(last) + 1):
+        task = {"SLURM_ARRAY_JOB_ID": "47", "SLURM_ARRAY_TASK_ID": str(index)}
+        await trio.run_process(
+            ["sh", "-s"],
+            stdin=command.stdin.encode(),
+            env={**os.environ, **task},
+            check=False,
+            stderr=subprocess.DEVNULL,
+        )
+    return Reply(0, "47\n")
+
+
+async def test_each_task_of_an_array_runs_its_own_script(tmp_path: Path) -> None:
+    """Whatever language it is in, and whatever characters there are in it."""
+    directory = tmp_path / "it's"
+    scripts = [f"echo {n} >>{tmp_path}/ran; exit {n}" for n in range(12)]
+    scripts += ["", "\n\n", '#!/usr/bin/awk -f\nBEGIN { print "it\'s"; exit 7 }', "x='\\n'\nexit 9"]
+    ends: dict[int, int | None] = {}
+
+    async def one(number: int, script: str) -> None:
+        ends[number] = (await (await cluster.submit(JobSpec(script))).wait()).exit_status
+
+    with trio.fail_after(60):
+        async with (
+            open_cluster(
+                SlurmEngine(), directory=directory, poll=(0.05, 0.5), arrays=Arrays(), run=run_tasks
+            ) as cluster,
+            trio.open_nursery() as nursery,
+        ):
+            for number, script in enumerate(scripts):
+                nursery.start_soon(one, number, script)
+    assert ends == {**{n: n for n in range(12)}, 12: 0, 13: 0, 14: 7, 15: 9}
+    assert sorted(map(int, read(tmp_path / "ran").split())) == list(range(12))
+
+
+async def test_a_task_that_does_not_find_its_script_has_not_completed(tmp_path: Path) -> None:
+    """It leaves no word of an end; what it exits with is an error."""
+    wrappers: list[str] = []
+
+    async def keep(command: Command) -> Reply:
+        if command.arguments[0] == "sbatch":
+            wrappers.append(command.stdin)
+        return await run_command(command)
+
+    with trio.move_on_after(20):
+        async with (
+            open_cluster(
+                SlurmEngine(), directory=tmp_path, arrays=Arrays(), run=keep, grace=0
+            ) as cluster,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(cluster.submit, JobSpec("exit 0"))
+            while not wrappers:
+                await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+    for path in files(tmp_path, "tasks"):
+        path.unlink()
+    task = {**os.environ, "SLURM_ARRAY_JOB_ID": "47", "SLURM_ARRAY_TASK_ID": "1"}
+    script = wrappers[0].encode()
+    process = await trio.run_process(
+        ["sh", "-s"], stdin=script, env=task, check=False, capture_stderr=True
+    )
+    assert process.returncode == 74
+    assert b"cannot be read from" in process.stderr
+    assert not files(tmp_path, "exit")

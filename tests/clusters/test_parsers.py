@@ -156,7 +156,7 @@ def test_squeue_has_columns_that_are_empty_or_odd() -> None:
     waiting = line("2", "tt-2", "PENDING", 0, "Priority", node="").replace("2026-11", "N/A    ")
     other = line("3_7", "my own job", "RUNNING", 0, "None")
     sightings = list(SLURM.read_poll(Reply(0, f"{waiting}\n{other}\n\n")))
-    assert [(each.id, each.token) for each in sightings] == [("2", "tt-2"), ("3_7", "my own job")]
+    assert [(each.id, each.token) for each in sightings] == [("2", "tt-2"), ("3_7", "my own job.7")]
     assert sightings[0].result == JobResult(state=JobState.PENDING, reason="Priority")
 
 
@@ -287,13 +287,21 @@ def test_processes_of_this_machine() -> None:
 
 
 def test_the_resources_of_a_job() -> None:
-    """Seconds are rounded up, and what is not asked for is not there."""
+    """Seconds are rounded up, and Grid Engine counts memory for each CPU."""
     spec = JobSpec("exit 0", "mine", cpus=4, memory=500, seconds=61.5, options=["--x"])
-    assert SLURM.submit("tt-1", "wrapper", spec, "/d/tt-1").arguments[5:] == [
-        *("--comment=mine", "--cpus-per-task=4", "--mem=500M", "--time=1:02", "--x")
+    assert SLURM.submit("tt-1", "wrapper", spec, "/d/tt-1").arguments[3:] == [
+        *(
+            "--comment=mine",
+            "--output=/d/tt-1.out",
+            "--error=/d/tt-1.err",
+            "--cpus-per-task=4",
+            "--mem=500M",
+            "--time=1:02",
+            "--x",
+        )
     ]
     assert SGE.submit("tt-1", "wrapper", spec, "/d/tt-1").arguments[13:] == [
-        *("-pe", "smp", "4", "-l", "h_vmem=500M", "-l", "h_rt=62", "--x")
+        *("-pe", "smp", "4", "-l", "h_vmem=125M", "-l", "h_rt=62", "--x")
     ]
     plain = JobSpec("exit 0")
     assert len(SLURM.submit("tt-1", "wrapper", plain, "/d/tt-1").arguments) == 5

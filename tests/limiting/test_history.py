@@ -365,3 +365,26 @@ async def test_the_load_counts_those_who_wait() -> None:
         assert limiter.load() == Load(1, 1, 2)
         nursery.cancel_scope.cancel()
     assert limiter.load() == Load(1, 1, 0)
+
+
+async def test_other_tasks_get_their_turn_while_many_samples_are_told(
+    autojump_clock: MockClock,
+) -> None:
+    """A limiter that one of them closes meanwhile is not told of, nor one that takes its name."""
+    told: list[str] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Snapshot):
+            told.append(event.limiter)
+
+    async with open_turnstile(observers=[observe]) as turnstile:
+        limiters = [turnstile.limiter(f"api{number}", 1) for number in range(600)]
+        await trio.sleep(2)
+        while not told:
+            await trio.lowlevel.checkpoint()
+        assert len(told) < 600
+        limiters[-1].close()
+        limiters[-2].close()
+        turnstile.limiter("api598", 1)
+        await trio.sleep(0.5)
+    assert told == [f"api{number}" for number in range(598)]

@@ -19,7 +19,7 @@ from trio_turnstile.limits._knee.latency import LatencyEstimator
 from trio_turnstile.limits._knee.meter import Meter, Reading
 from trio_turnstile.limits._knee.refusals import RETEST_CALLS, RETEST_SECONDS, RefusalBracket
 from trio_turnstile.limits._knee.stall import StallDetector
-from trio_turnstile.simulation import SINE, Client, Scenario, Server, Steps, simulate
+from trio_turnstile.simulation import SINE, Client, Result, Scenario, Server, Steps, simulate
 
 
 def settled_limit(
@@ -39,6 +39,52 @@ def test_finds_the_knee_from_below_and_above(workers: int) -> None:
     for initial in (1, 20, 5 * workers):
         limit = settled_limit(KneeLimit(initial), Server(workers=workers), duration=60.0)
         assert 0.85 * workers <= limit <= 1.4 * workers + 1
+
+
+def first_seconds(policy: KneeLimit, workers: int) -> Result:
+    """The figures of the first 20 s, the start included."""
+    server = Server(workers=workers)
+    return simulate(policy, Scenario(name="", server=server, duration=20, warm_up=0), seed=3)
+
+
+@pytest.mark.parametrize("workers", [20, 60, 160])
+def test_a_right_hint_is_checked_for_less_than_three_per_cent(workers: int) -> None:
+    """The way up from half of it costs little, and less than a start without a hint."""
+    trusted = first_seconds(KneeLimit(workers), workers).throughput
+    checked = first_seconds(KneeLimit(hint=workers), workers).throughput
+    assert checked > 0.97 * trusted
+    assert checked > first_seconds(KneeLimit(4), workers).throughput
+
+
+def test_a_wrong_hint_does_half_the_harm() -> None:
+    """If the service has become smaller, the queue is shorter than if the hint were trusted."""
+    checked, trusted = (
+        first_seconds(policy, 20) for policy in (KneeLimit(hint=160), KneeLimit(160))
+    )
+    assert checked.p99_ratio < 0.6 * trusted.p99_ratio
+    assert checked.throughput > 0.95
+
+
+@pytest.mark.parametrize("workers", [20, 60, 160])
+def test_probes_cost_less_than_three_per_cent(workers: int) -> None:
+    """Of a service that stays as it is, in throughput."""
+    scenario = Scenario(name="", server=Server(workers=workers), duration=120)
+    assert simulate(KneeLimit(hint=workers), scenario, seed=3).throughput > 0.97
+
+
+@pytest.mark.parametrize(("hint", "limit"), [(None, 20), (100, 50), (1, 2), (5000, 100), (7, 3)])
+def test_a_hint_is_kept_within_the_bounds(hint: float | None, limit: float) -> None:
+    """Half of it is the limit at first, unless that is out of bounds."""
+    policy = KneeLimit(minimum=2, maximum=100, hint=hint)
+    assert policy.limit == limit
+    assert policy.why()["reason"] == ("initial" if hint is None else "hint")
+
+
+@pytest.mark.parametrize("hint", [0, -3, math.nan])
+def test_what_is_no_limit_is_no_hint(hint: float) -> None:
+    """It is told at once."""
+    with pytest.raises(ValueError, match="hint must be a limit of 1 or more"):
+        KneeLimit(hint=hint)
 
 
 @pytest.mark.parametrize("workers", [3, 8, 40])

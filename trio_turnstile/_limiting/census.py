@@ -13,6 +13,9 @@ from .limiter import Limiter
 from .observers import Observers
 from .track import Track
 
+PORTION = 250
+"""So many samples are told of before other tasks get their turn."""
+
 
 @final
 class Census:
@@ -43,7 +46,7 @@ class Census:
             tick = max(tick, self.history.tick(trio.current_time()))
             self._sample(tick)
             if observers:
-                self._tell(tick, observers)
+                await self._tell(tick, observers)
 
     def _sample(self, tick: int) -> None:
         # The limiters are read here, as `Limiter.load` does: with 10,000 limiters, values
@@ -53,7 +56,15 @@ class Census:
             track.add(tick, limit, running, limiter._sack.waiting)
         self.history.forget(tick)
 
-    def _tell(self, tick: int, observers: Observers) -> None:
+    async def _tell(self, tick: int, observers: Observers) -> None:
+        # In portions: with 10,000 limiters it takes longer than a task should compute. And by
+        # name: so many pairs would bring the garbage collector to look at all there is.
         time = self.history.time(tick)
-        for name, (_, track) in tuple(self._tracks.items()):  # an observer may close some
-            observers(Snapshot(name, time, track.limit, track.running, track.waiting))
+        for number, name in enumerate(list(self._tracks), 1):
+            entry = self._tracks.get(name)
+            # It may be closed by now, and another one may have taken its name.
+            if entry is not None and entry[1].tick == tick:
+                track = entry[1]
+                observers(Snapshot(name, time, track.limit, track.running, track.waiting))
+            if number % PORTION == 0:
+                await trio.lowlevel.checkpoint()

@@ -10,10 +10,10 @@ from typing import Any
 from cyclopts import App, CycloptsError
 
 from ._arguments import MARKS, UsageError, check_arguments, give_values
-from ._exit_status import USAGE
+from ._exit_status import USAGE, NotDone
 from ._printable import printable_lines
 
-_COMMANDS = ("run", "ledger", "simulate")
+_COMMANDS = ("run", "ctl", "top", "ledger", "report", "simulate")
 
 
 def launch(arguments: list[str]) -> int:
@@ -40,6 +40,9 @@ def launch(arguments: list[str]) -> int:
         help_ = " ".join(filter(None, ("turnstile", name, "--help")))
         print(f"turnstile: {printable_lines(str(error))}\nFor help: {help_}", file=sys.stderr)
         return USAGE
+    except NotDone as error:
+        print(f"turnstile: {printable_lines(str(error))}", file=sys.stderr)
+        return error.status
 
 
 def _make_app(name: str) -> App:
@@ -56,10 +59,22 @@ def _make_app(name: str) -> App:
         from ._run import run
 
         app.command(run)
+    if name in ("", "ctl"):
+        from ._ctl import ctl
+
+        app.command(ctl)
+    if name in ("", "top"):
+        from ._top import top
+
+        app.command(top)
     if name in ("", "ledger"):
         from ._ledger import ledger
 
         app.command(ledger)
+    if name in ("", "report"):
+        from ._report import report
+
+        app.command(report)
     if name in ("", "simulate"):
         from ._simulate import simulate
 

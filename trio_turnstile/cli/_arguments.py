@@ -30,6 +30,7 @@ _FLAGS = frozenset(
         "--retry-failed",
         "--accept-changes",
         "--fresh",
+        "--no-control",
         "--detach",
         "--help",
         "--version",

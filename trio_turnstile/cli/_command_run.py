@@ -67,6 +67,9 @@ class CommandRun:
     jobs: Jobs | None = None
     """The jobs that do the work, while the cluster is open, if that is asked for."""
 
+    state: State
+    """How it is being ended."""
+
     def __init__(self, plan: Plan, progress: Progress, ledger: Ledger | None) -> None:
         self.leftovers = Leftovers()
         self._plan = plan
@@ -84,7 +87,7 @@ class CommandRun:
         self.slots = Slots(plan.limiter)
         self._stopping = Stopping()
         self._started = trio.current_time()
-        self._state: State = ""
+        self.state: State = ""
         self._ended = self._succeeded = 0
         self._at_goal = False
         self._cancelled = trio.Event()
@@ -131,10 +134,11 @@ class CommandRun:
                 max_errors=ERRORS_SHOWN,
                 ledger=self._ledger,
                 retry_failed=plan.keeping is not None and plan.keeping.retry_failed,
+                name="run",
                 task_status=task_status,
             )
         self._printer.end()
-        if self.manager.stopped_by is not None or self._state:
+        if self.manager.stopped_by is not None or self.state:
             await self._inputs.leave(self.manager.report())
 
     async def _operations(self) -> AsyncIterator[ShellOperation]:
@@ -200,10 +204,14 @@ class CommandRun:
             elif signum == signal.SIGUSR2:
                 turnstile.down()
             elif self._stop_signal is None:
-                self._stop_signal = signal.Signals(signum)
-                self._drain(f"{self._stop_signal.name}: {self._rest()}")
+                self.stop(signal.Signals(signum), signal.Signals(signum).name)
             else:
-                self._cancel()
+                self.cancel()
+
+    def stop(self, signum: signal.Signals, by: str) -> None:
+        """Start nothing more, and let what runs finish; the exit status is that of the signal."""
+        self._stop_signal = signum
+        self._drain(f"{by}: {self._rest()}")
 
     def _rest(self) -> str:
         """Leave jobs running if that is asked for; return what becomes of operations that run."""
@@ -222,9 +230,9 @@ class CommandRun:
         if error is not None and error.phase == "ledger":
             self._lost_ledger = True
             self._drain(f"starting nothing more: {error.__cause__}")
-        if self._state or halt is None or error is None or error.phase == "source":
+        if self.state or halt is None or error is None or error.phase == "source":
             return
-        self._state = "halting"
+        self.state = "halting"
         report = self.manager.report()
         failures = len(report.errors) + report.errors_omitted
         self._progress.note(f"halting {halt.when}: {failures} failed")
@@ -239,7 +247,7 @@ class CommandRun:
             failed=self.manager.failed,
             skipped=self.manager.skipped + self._inputs.skipped,
             total=self._plan.inputs.total,
-            state=self._state,
+            state=self.state,
             cluster="" if self.jobs is None else self.jobs.describe(),
             why=self._why(),
         )
@@ -275,7 +283,7 @@ class CommandRun:
         )
 
     def _drain(self, why: str) -> None:
-        self._state = self._state or "draining"
+        self.state = self.state or "draining"
         self._progress.note(why)
         self._stop()
 
@@ -295,9 +303,9 @@ class CommandRun:
         self._ended += 1
         self._succeeded += completed
         goal = self._plan.goal
-        if goal is None or self._state or not goal.is_reached(self._succeeded, self._ended):
+        if goal is None or self.state or not goal.is_reached(self._succeeded, self._ended):
             return
-        self._state = "halting"
+        self.state = "halting"
         self._at_goal = goal.of == "success"
         self._progress.note(
             f"halting {goal.when}: {self._succeeded} of {self._ended} operations completed"
@@ -306,8 +314,9 @@ class CommandRun:
         if goal.when == "now":
             self._stopping.cancel()
 
-    def _cancel(self) -> None:
-        self._state = "cancelling"
+    def cancel(self) -> None:
+        """Cancel what runs, and clean it up."""
+        self.state = "cancelling"
         cleanups = "cleanup" in self._plan.commands
         rest = f"clean-ups may take {self._plan.grace} each" if cleanups else "ending what runs"
         self._progress.note(f"cancelled; {rest}")

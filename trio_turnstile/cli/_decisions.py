@@ -9,6 +9,14 @@ from trio_turnstile import Decision, Event, Reason
 
 from ._progress import Progress
 
+_ASKED = {
+    Reason.OVERRIDE: "set",
+    Reason.RELEASED: "what was set has ended",
+    Reason.PAUSED: "paused",
+    Reason.RESUMED: "resumed",
+}
+"""What somebody can ask for beside signals."""
+
 _EVERY = 10.0
 """Seconds between two notes about an adaptive policy, which may move the limit all the time."""
 
@@ -27,7 +35,7 @@ class DecisionNotes:
 
     def note(self, event: Event) -> None:
         """Tell the user of an event, if it is worth a line."""
-        if isinstance(event, Decision) and (event.signal is not None or self._is_due(event)):
+        if isinstance(event, Decision) and (_was_asked_for(event) or self._is_due(event)):
             self._progress.note(describe_decision(event))
 
     def _is_due(self, decision: Decision) -> bool:
@@ -43,6 +51,9 @@ def describe_decision(decision: Decision) -> str:
     if decision.reason is Reason.POLICY:
         why = decision.evidence.get("reason", "")
         return f"limit {decision.before} -> {decision.after}: {why}"
+    if decision.reason in _ASKED:
+        change = f"limit {decision.before:g} -> {decision.after:g}"
+        return f"{change}: {_ASKED[decision.reason]}{_asker(decision)}"
     if decision.applied and decision.before == decision.after:  # an adaptive one is below that
         return f"limit stays {decision.after}, and can become {decision.evidence['cap']}"
     if decision.applied:
@@ -54,7 +65,20 @@ def describe_decision(decision: Decision) -> str:
             why = "that is --max"
         case Reason.AT_MINIMUM:
             why = "that is --min"
+        case Reason.OVERRIDDEN:
+            why = f"{decision.evidence.get('by') or 'somebody'} has set it"
         case reason:
             why = reason.value
     asked = "signal" if decision.signal is None else decision.signal.value
     return f"limit stays {decision.after}: {asked} refused, {why}"
+
+
+def _was_asked_for(decision: Decision) -> bool:
+    if decision.reason is Reason.UNCHANGED:
+        return False  # who asked knows
+    return decision.signal is not None or decision.reason in _ASKED
+
+
+def _asker(decision: Decision) -> str:
+    by = f" by {decision.by}" if decision.by else ""
+    return f"{by}: {decision.note}" if decision.note else by

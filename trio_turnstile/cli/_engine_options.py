@@ -38,6 +38,10 @@ _PROGRAMS: Mapping[EngineName, tuple[str, ...]] = {
     "local": ("ps",),
 }
 
+_ELSEWHERE = (
+    "start turnstile where jobs can be submitted, such as a login node; --engine local runs them "
+    "on this machine"
+)
 _MACHINE = "it looks at this machine, and jobs run elsewhere: say what they need, as in --mem 8G"
 _ENDING = (
     "the cluster ends jobs in its own way: to have them warned before the time limit, write for "
@@ -163,9 +167,9 @@ def check_site(plan: JobPlan) -> None:
     """
     for program in _PROGRAMS[plan.engine]:
         if shutil.which(program) is None:
+            way_out = _ELSEWHERE if plan.on_cluster else "install it, for example with procps"
             raise UsageError(
-                f"--engine {plan.engine} calls {program}, which is not in PATH: start turnstile "
-                "where jobs can be submitted, such as a login node; --engine local runs them here"
+                f"--engine {plan.engine} calls {program}, which is not in PATH: {way_out}"
             )
     odd = _PATTERNS.search(str(plan.directory))
     if odd is not None and plan.on_cluster:

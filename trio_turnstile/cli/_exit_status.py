@@ -5,11 +5,28 @@ The module works without the extra and on any system, as `trio_turnstile.cli` do
 
 from __future__ import annotations
 
+from typing import final
+
+REFUSED = 1
+"""A running process was asked for something, and refused."""
+
 USAGE = 2
 """Nothing was run, because of how the command was called."""
 
+UNANSWERED = 3
+"""No running process has answered."""
+
 MOST_FAILURES = 101
 """So many operations failed, or more."""
+
+
+@final
+class NotDone(Exception):
+    """What a running process was asked for is not done; ``status`` is the exit status."""
+
+    def __init__(self, why: str, status: int) -> None:
+        super().__init__(why)
+        self.status = status
 
 
 def status_of_signal(number: int) -> int:

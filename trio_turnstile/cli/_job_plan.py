@@ -13,9 +13,9 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar, final
 import attrs
 
 from ._columns import Columns, Input
+from ._durations import Duration
 from ._rates import Rate, Size
 from ._template import Template
-from ._units import Duration
 
 T = TypeVar("T")
 

@@ -223,8 +223,7 @@ def _warnings_noted(note: Callable[[str], object]) -> Iterator[None]:
 def _remove_files(directory: str, tokens: set[str]) -> None:
     if not tokens:
         return
-    with os.scandir(directory) as entries:
-        paths = [Path(entry) for entry in entries if entry.name.partition(".")[0] in tokens]
-    for path in paths:
-        with suppress(OSError):
-            path.unlink()
+    with suppress(OSError), os.scandir(directory) as entries:
+        for path in [Path(each) for each in entries if each.name.partition(".")[0] in tokens]:
+            with suppress(OSError):
+                path.unlink()

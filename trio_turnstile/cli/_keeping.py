@@ -11,7 +11,7 @@ from typing import final
 
 import attrs
 
-from trio_turnstile import Ledger, LedgerError, open_ledger, read_ledger
+from trio_turnstile import Ledger, LedgerError, Turnstile, open_ledger, read_ledger
 
 from ._arguments import UsageError
 
@@ -97,3 +97,17 @@ def _advice(error: LedgerError) -> str:
         + "\n".join(before_and_now)
         + "\nGo on with --accept-changes, begin again with --fresh, or give another --ledger"
     )
+
+
+async def keep_overrides(ledger: Ledger | None, turnstile: Turnstile) -> None:
+    """Set limits again that were set from outside in an earlier run, and note what is set.
+
+    Raises:
+      UsageError: if the ledger cannot be read.
+    """
+    if ledger is None:
+        return
+    try:
+        await ledger.keep_overrides(turnstile)
+    except LedgerError as error:
+        raise UsageError(str(error)) from None

@@ -15,8 +15,8 @@ from trio_turnstile import LedgerEntry, LedgerError, read_ledger
 
 from ._arguments import UsageError
 from ._columns import Input
+from ._durations import format_clock
 from ._printable import printable
-from ._units import format_clock
 
 Flag: TypeAlias = Annotated[bool, Parameter(negative=())]
 

@@ -17,10 +17,10 @@ from trio_turnstile import Limiter, Throttle
 from ._adapting import Adapt, is_overload, make_policy
 from ._arguments import UsageError
 from ._cores import usable_cores
+from ._durations import Duration
 from ._job_plan import JobPlan
 from ._options import Seconds
 from ._rates import parse_limit
-from ._units import Duration
 
 LIMIT = Group("Limit", sort_key=3)
 
@@ -32,6 +32,9 @@ _FEW_FILES, _FEW_FILES_EACH = 25, 5
 
 _TIMES, _MOST = 10, 1000
 """A limit that adapts may become so many times what it is at the start, but no more than that."""
+
+LIMITER = "work"
+"""What the limiter of a run is called by those who steer it."""
 
 _JOBS = 100
 """How many jobs are on a cluster at a time by default; sites tend to allow some thousands."""
@@ -111,7 +114,7 @@ class LimitOptions:
         throttle = Throttle(up=self.up, down=self.down, min=self.min, hold=self.hold)
         if self.adapt is not None:
             return self._make_adaptive(self.adapt, limit, maximum, throttle)
-        limiter = Limiter("run", maximum, throttle=throttle)
+        limiter = Limiter(LIMITER, maximum, throttle=throttle)
         limiter.total_tokens = limit  # not in a turnstile yet, so that no hold begins
         return limiter
 
@@ -137,7 +140,7 @@ class LimitOptions:
     def _make_adaptive(self, adapt: Adapt, limit: int, maximum: int, throttle: Throttle) -> Limiter:
         policy = make_policy(adapt, limit, minimum=max(throttle.min, 1), maximum=maximum)
         overload = is_overload(self.overload or ())
-        return Limiter("run", maximum, throttle=throttle, policy=policy, overload=overload)
+        return Limiter(LIMITER, maximum, throttle=throttle, policy=policy, overload=overload)
 
 
 def _on_cluster(jobs: JobPlan | None) -> bool:

@@ -7,8 +7,8 @@ from typing import Annotated, Any, TypeAlias, final
 
 from cyclopts import Group, Parameter, Token
 
+from ._durations import Duration
 from ._rates import Size
-from ._units import Duration
 
 PACE = Group("Pace", sort_key=3.5)
 """Options for when operations start."""

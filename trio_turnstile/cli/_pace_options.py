@@ -13,10 +13,10 @@ from cyclopts.validators import Number
 from trio_turnstile import RateLimiter
 
 from ._cores import usable_cores
+from ._durations import Duration
 from ._options import PACE, Seconds, to_size
 from ._rates import Load, Rate, Size
 from ._room import Room, free_memory_at_least, load_at_most
-from ._units import Duration
 
 _NO_DELAY = Duration(0)
 

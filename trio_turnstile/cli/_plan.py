@@ -10,6 +10,8 @@ import attrs
 from trio_turnstile import Halt, Limiter, Phase
 
 from ._columns import Columns, Input
+from ._control_options import ControlOptions
+from ._durations import Duration, Multiple
 from ._inputs import Inputs
 from ._job_plan import JobPlan
 from ._joblog import JobLog
@@ -19,7 +21,7 @@ from ._pace_options import PaceOptions
 from ._resume import Resumed
 from ._template import Template
 from ._term_seq import TermSeq
-from ._units import Duration, Goal, Multiple
+from ._units import Goal
 
 
 @final
@@ -27,6 +29,8 @@ from ._units import Duration, Goal, Multiple
 class Plan:
     """What the user asks of a run."""
 
+    title: str
+    """What the run is called by those who look at several."""
     inputs: Inputs[Input]
     """What to run the commands for."""
     columns: Columns
@@ -64,6 +68,8 @@ class Plan:
     """When operations may start."""
     output: OutputOptions
     """How to print the outputs of operations."""
+    control: ControlOptions
+    """How the run can be reached while it goes on."""
     quiet: bool
     """Whether to show errors alone, and no progress."""
 

@@ -14,8 +14,8 @@ from typing import Protocol, final
 import attrs
 import trio
 
+from ._durations import format_clock
 from ._printer import Screen
-from ._units import format_clock
 from ._writer import Writer
 
 _FIRST_LINE, _LAST_LINES = 10.0, 300.0

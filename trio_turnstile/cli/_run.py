@@ -14,7 +14,9 @@ from trio_turnstile import Halt, Phase
 
 from ._arguments import UsageError
 from ._columns import Columns
+from ._control_options import ControlOptions
 from ._dry_run import print_commands
+from ._durations import Duration, Multiple, parse_timeout
 from ._engine_options import EngineOptions, check_site
 from ._input_options import INPUTS, InputOptions
 from ._limit_options import LimitOptions
@@ -28,7 +30,7 @@ from ._run_plan import run_plan
 from ._shells import find_shell
 from ._template import Template
 from ._term_seq import TermSeq
-from ._units import Duration, Goal, Multiple, parse_halt, parse_timeout
+from ._units import Goal, parse_halt
 
 _COMMANDS = Group("Commands", sort_key=1)
 _FAILURES = Group("Failures", sort_key=4)
@@ -37,6 +39,9 @@ _HALF_A_MINUTE, _FIVE_SECONDS = Duration(30), Duration(5)
 
 _DEFAULT_OUTPUT, _DEFAULT_PACE, _DEFAULT_RECORDS = OutputOptions(), PaceOptions(), RecordOptions()
 _DEFAULTS, _DEFAULT_LIMITS, _DEFAULT_BLOCKS = InputOptions(), LimitOptions(), PipeOptions()
+_DEFAULT_CONTROL = ControlOptions()
+
+_LONGEST_TITLE = 60
 
 _DEFAULT_ENGINE = EngineOptions()
 
@@ -78,6 +83,7 @@ def run(
     pace: PaceOptions = _DEFAULT_PACE,
     output: OutputOptions = _DEFAULT_OUTPUT,
     records: RecordOptions = _DEFAULT_RECORDS,
+    control: ControlOptions = _DEFAULT_CONTROL,
     rest: Annotated[Sequence[str] | None, Parameter(parse=False)] = None,
 ) -> int:
     r"""Run shell commands for many inputs, several at a time, under a limit.
@@ -106,7 +112,8 @@ def run(
 
     You can send signals to the command while it runs:
 
-    - SIGUSR1 raises the limit by one step and SIGUSR2 lowers it: pkill -USR2 turnstile.
+    - SIGUSR1 raises the limit by one step and SIGUSR2 lowers it: pkill -USR2 turnstile. With
+      turnstile ctl you can set it, and see why it is what it is; turnstile top shows the run.
     - The first Ctrl-C (SIGINT), SIGTERM or SIGHUP starts a graceful shutdown: running
       operations may finish, no others start, and nothing that failed is tried again. The
       second one cancels the running operations, ends their commands with SIGTERM, and runs
@@ -165,6 +172,7 @@ def run(
       pace: When operations may start.
       output: How to print the outputs.
       records: What is kept of the run.
+      control: How the run can be reached while it goes on.
       rest: The inputs from -- or ::: on.
     """
     output.check()
@@ -205,6 +213,7 @@ def run(
     if jobs is not None:
         check_site(jobs)
     plan = Plan(
+        title=" ".join(work.split())[:_LONGEST_TITLE],
         inputs=opened,
         columns=columns,
         commands=commands,
@@ -217,6 +226,7 @@ def run(
         retries=retries,
         halt=rule if isinstance(rule, Halt) else None,
         goal=rule if isinstance(rule, Goal) else None,
+        control=control,
         quiet=quiet,
         output=output,
         pace=pace,

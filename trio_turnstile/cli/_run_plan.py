@@ -13,13 +13,15 @@ import trio
 from trio_turnstile import Ledger, open_turnstile
 
 from ._command_run import CommandRun
+from ._control import serve
 from ._decisions import DecisionNotes
-from ._keeping import open_kept
+from ._keeping import keep_overrides, open_kept
 from ._on_finish import run_unless_stopped
 from ._open_progress import open_progress
 from ._plan import Plan
 from ._progress import Progress
 from ._signals import STOPS, heeded, leave
+from ._steered import SteeredRun
 from ._summary import Summary
 from ._threads import in_thread
 
@@ -47,12 +49,13 @@ async def run_plan(plan: Plan) -> int:
 async def _run(plan: Plan, ledger: Ledger | None) -> int:
     progress = open_progress(quiet=plan.quiet, live=not plan.output.ungroup)
     run = CommandRun(plan, progress, ledger)
-    observer = DecisionNotes(progress).note
     if plan.limiter_note is not None and not plan.quiet:
         progress.note(plan.limiter_note)
     with trio.open_signal_receiver(*_signals()) as signals, run.opened():
-        async with open_turnstile(observers=[observer, run.slots.look_again]) as turnstile:
+        observers = [DecisionNotes(progress).note, run.slots.look_again]
+        async with open_turnstile(observers=observers, name=plan.title) as turnstile:
             turnstile.add(plan.limiter)
+            await keep_overrides(ledger, turnstile)
             async with (
                 _open_jobs(plan, ledger, progress) as run.jobs,
                 trio.open_nursery() as services,
@@ -66,6 +69,10 @@ async def _run(plan: Plan, ledger: Ledger | None) -> int:
                     services.start_soon(run.watch_for_halt)
                     services.start_soon(run.limit_printing)
                     services.start_soon(run.leftovers.run)
+                    if not plan.control.no_control:
+                        steered = SteeredRun(run, plan.inputs)
+                        services.start_soon(steered.keep_deadline)
+                        services.start_soon(serve, turnstile, steered, progress.note)
                 services.cancel_scope.cancel()
         leave.over = True
         run.records.close()

@@ -10,11 +10,11 @@ import attrs
 
 from trio_turnstile import ConcurrentError
 
+from ._durations import format_clock
 from ._exit_status import MOST_FAILURES, status_of_signal
 from ._inputs import InputError, describe_input_error
 from ._printable import printable
 from ._shell import ShellOperation
-from ._units import format_clock
 
 _LONGEST_NAME = 100
 
@@ -34,8 +34,6 @@ class Summary:
     """How many of them completed."""
     failed: int
     """How many of them failed. The rest was cancelled."""
-    left_running: int
-    """How many have left a job running on the cluster."""
     errors: Sequence[ConcurrentError]
     """The first errors."""
     errors_omitted: int
@@ -52,6 +50,8 @@ class Summary:
     """Whether the ledger could not be written."""
     seconds: float
     """How long the run took."""
+    left_running: int = 0
+    """How many have left a job running on the cluster."""
     succeeded: bool = False
     """Whether as many operations completed as were asked for; then failed ones do not count."""
 

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import trio
 
-from ._units import Multiple
+from ._durations import Multiple
 
 _AT_LEAST = 3
 """How many operations must have completed before their median says something."""

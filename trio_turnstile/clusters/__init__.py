@@ -8,9 +8,10 @@ differs between kinds of clusters is an `Engine`.
 from trio_turnstile._util import fixup_module_metadata
 
 from ._calls import run_command
-from ._cluster import Cluster, ClusterStatistics, Job, new_token, open_cluster
+from ._cluster import Cluster, ClusterStatistics, Job
 from ._engine import (
     Answer,
+    ArrayEngine,
     Busy,
     Command,
     Engine,
@@ -18,6 +19,7 @@ from ._engine import (
     Reply,
     Sighting,
     Taken,
+    TaskArray,
     Unclear,
     Unreadable,
     result_of_wait,
@@ -35,14 +37,18 @@ from ._jobs import (
     JobState,
     JobStuck,
     JobTimedOut,
+    new_token,
 )
 from ._local import LocalEngine
+from ._opening import Arrays, open_cluster
 from ._operation import ClusterJob
 from ._sge import SgeEngine
 from ._slurm import SlurmEngine
 
 __all__ = [
     "Answer",
+    "ArrayEngine",
+    "Arrays",
     "Busy",
     "Cluster",
     "ClusterJob",
@@ -69,6 +75,7 @@ __all__ = [
     "Sighting",
     "SlurmEngine",
     "Taken",
+    "TaskArray",
     "Unclear",
     "Unreadable",
     "new_token",

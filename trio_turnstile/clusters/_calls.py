@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Awaitable, Callable
+from subprocess import PIPE
 from typing import Final, TypeAlias, final
 
 import attrs
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile import RateLimiter
+from trio_turnstile._util import open_plain_nursery
 
 from ._engine import Command, Reply
 
@@ -21,9 +24,21 @@ _TIMEOUT: Final = 30.0
 """Seconds for an answer. Some commands wait for two minutes for a controller that hangs."""
 
 _AT_A_TIME: Final = 8
-"""More at a time are hardly faster, and they delay the event loop."""
+"""More at a time are hardly faster."""
+
+NOT_MADE: Final = Reply(-1, err="nobody waits for it any more")
+"""Instead of a reply, for a call that was not made."""
 
 
+_STARTING: Final[trio.lowlevel.RunVar[trio.Lock]] = trio.lowlevel.RunVar("starting")
+"""Held while a process is started.
+
+Until the new process runs its program, Python runs nothing else in this one. On a busy machine
+that takes many milliseconds. With one start at a time, the event loop has its turn in between.
+"""
+
+
+@enable_ki_protection
 async def run_command(command: Command) -> Reply:
     """Run a command on this machine, in a session of its own.
 
@@ -32,21 +47,46 @@ async def run_command(command: Command) -> Reply:
     Returns:
       What it printed, with exit status 127 if it cannot be started.
     """
+    out, err = bytearray(), bytearray()
     try:
-        process = await trio.run_process(
-            command.arguments,
-            stdin=command.stdin.encode(errors="surrogateescape"),
-            capture_stdout=True,
-            capture_stderr=True,
-            check=False,
-            env={**os.environ, **command.environment},
-            start_new_session=True,
-        )
+        async with open_plain_nursery() as nursery:
+            async with _starting():
+                process: trio.Process = await nursery.start(_run_process, command)
+            nursery.start_soon(_read, process.stdout, out)
+            nursery.start_soon(_read, process.stderr, err)
     except OSError as error:
         await trio.lowlevel.checkpoint()
         return Reply(127, err=str(error))
-    out, err = (text.decode(errors="replace") for text in (process.stdout, process.stderr))
-    return Reply(process.returncode, out, err)
+    assert process.returncode is not None
+    return Reply(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+
+
+def _starting() -> trio.Lock:
+    try:
+        return _STARTING.get()
+    except LookupError:
+        _STARTING.set(trio.Lock())
+        return _STARTING.get()
+
+
+async def _run_process(command: Command, task_status: trio.TaskStatus[trio.Process]) -> None:
+    await trio.run_process(
+        command.arguments,
+        stdin=command.stdin.encode(errors="surrogateescape"),
+        stdout=PIPE,
+        stderr=PIPE,
+        check=False,
+        env={**os.environ, **command.environment},
+        start_new_session=True,
+        task_status=task_status,
+    )
+
+
+async def _read(stream: trio.abc.ReceiveStream | None, into: bytearray) -> None:
+    assert stream is not None
+    async with stream:
+        async for chunk in stream:
+            into += chunk
 
 
 @final
@@ -63,11 +103,17 @@ class Calls:
     made: int = attrs.field(init=False, default=0)
     """How many calls of the controller have been made."""
 
-    async def submit(self, command: Command) -> Reply | None:
-        """Call the controller, after all submissions that came before."""
+    async def submit(self, command: Command, wanted: Callable[[], bool]) -> Reply | None:
+        """Call the controller, after all submissions that came before.
+
+        Returns:
+          The reply; ``None`` if there was none in time; `NOT_MADE` if it is not wanted any more.
+        """
         async with self._slots:
             # One submission at a time waits for the budget. So a poll waits for no more than one.
             async with self._turn:
+                if not wanted():
+                    return NOT_MADE
                 await self._budget.acquire()
             return await self._call(command)
 

@@ -7,8 +7,9 @@ tokens and the batches are the same for every engine.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol, TypeAlias, final
+from typing import Protocol, TypeAlias, final, runtime_checkable
 
 import attrs
 
@@ -152,6 +153,8 @@ class Engine(Protocol):
     def read_poll(self, reply: Reply) -> Iterable[Sighting]:
         """Return all jobs of the list; those of others do no harm.
 
+        It may be a generator: then others run while a long list is read.
+
         Raises:
           Unreadable: if the reply is no list.
         """
@@ -174,6 +177,89 @@ class Engine(Protocol):
 
         Raises:
           Unreadable: if the accounts cannot be read just now.
+        """
+        ...
+
+
+@final
+@attrs.frozen
+class TaskArray:
+    """An array to be submitted."""
+
+    name: str
+    """The name to give to it."""
+    first: int
+    """The index of the first task."""
+    last: int
+    """The index of the last task."""
+    at_once: float = math.inf
+    """How many tasks may run at a time: `math.inf` for any number, 0 for none for now."""
+
+
+@runtime_checkable
+class ArrayEngine(Engine, Protocol):
+    """An engine that can submit many jobs at once, as the tasks of an array.
+
+    An array is submitted under a name. The token of each task is ``NAME.INDEX``, and so has
+    `Sighting.token` to be. A sighting of a whole array has the name, and the number of the array.
+    """
+
+    @property
+    def task_id(self) -> str:
+        """What stands for the number of a task in its shell, as `Sighting.id` has it."""
+        ...
+
+    @property
+    def task_index(self) -> str:
+        """What stands for the index of a task in its shell, such as ``"$SLURM_ARRAY_TASK_ID"``."""
+        ...
+
+    def submit_array(self, array: TaskArray, wrapper: str, spec: JobSpec, output: str) -> Command:
+        """Return the command that submits an array; `read_submitted` reads the reply.
+
+        Args:
+          array: its name, its tasks, and how many of them may run at a time.
+          wrapper: the shell script to submit.
+          spec: what each task needs.
+          output: the path for its output, to which ``.INDEX.out`` and ``.INDEX.err`` are to be
+            added.
+        """
+        ...
+
+    def number_of(self, array: str, index: int) -> str:
+        """Return the number of a task, from that of its array."""
+        ...
+
+    def array_of(self, number: str) -> str:
+        """Return the number of the array of a task; nothing for a job that is in no array."""
+        ...
+
+    def throttle(self, arrays: Sequence[str], at_once: float) -> Command:
+        """Return the command that says how many tasks of each array may run at a time.
+
+        Args:
+          arrays: the numbers of the arrays.
+          at_once: how many: `math.inf` for any number, 0 for none. Tasks that run are left alone.
+        """
+        ...
+
+    def read_throttled(self, reply: Reply) -> None:
+        """Look whether it was done; it does not matter for arrays that have ended.
+
+        Raises:
+          Unreadable: if it was not done.
+        """
+        ...
+
+    def limits(self) -> Command:
+        """Return the command that asks the site for its limits."""
+        ...
+
+    def read_limits(self, reply: Reply) -> float:
+        """Return the largest index and number of tasks of an array; `math.inf` for any.
+
+        Raises:
+          Unreadable: if the reply does not tell.
         """
         ...
 

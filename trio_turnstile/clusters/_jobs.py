@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import secrets
 import signal
 from collections.abc import Iterable
 from typing import ClassVar, Final, final
@@ -10,6 +11,11 @@ from typing import ClassVar, Final, final
 import attrs
 
 from trio_turnstile._util import seconds, whole
+
+
+def new_token() -> str:
+    """Return a name for a new job, which nobody else has."""
+    return f"tt-{secrets.token_hex(8)}"
 
 
 @final

@@ -9,7 +9,7 @@ import trio
 
 from trio_turnstile import Channels, Phase, Scalable
 
-from ._cluster import Cluster, Job, new_token
+from ._cluster import Cluster, Job
 from ._jobs import JobResult, JobSpec
 
 
@@ -38,6 +38,8 @@ class ClusterJob(Scalable):
         self.result: JobResult | None = None
         """How it ended."""
         self._recalled: Mapping[str, Any] = {}
+        self._token = ""
+        """The name of that job, also while it is submitted."""
 
     @property
     def identifiers(self) -> tuple[str, ...]:
@@ -46,8 +48,8 @@ class ClusterJob(Scalable):
 
     @property
     def goes_on(self) -> bool:
-        """Whether the job is detached, and has not ended."""
-        return self.job is not None and self.job.detached and not self.job.state.ended
+        """Whether the job is detached, and has not ended; also while it is submitted."""
+        return self.cluster.is_detached(self._token)
 
     def recall(self, facts: Mapping[str, Any]) -> Phase:
         """Go on with the job that an earlier run has submitted, or was about to."""
@@ -61,12 +63,12 @@ class ClusterJob(Scalable):
         if self.spec is None:
             raise ValueError("there is no job to submit: set spec in __init__ or in prepare")
         recalled, self._recalled = self._recalled, {}
+        self._token = recalled.get("token") or self.cluster.token_for(self.spec)
         if "token" in recalled:
-            self.job = await self.cluster.resubmit(self.spec, recalled["token"])
+            self.job = await self.cluster.resubmit(self.spec, self._token)
         else:
-            token = new_token()
-            await channels.remember(token=token)
-            self.job = await self.cluster.submit(self.spec, token=token)
+            await channels.remember(token=self._token)
+            self.job = await self.cluster.submit(self.spec, token=self._token)
         await channels.remember(job=self.job.id)
 
     async def monitor(self, channels: Channels) -> None:
@@ -77,7 +79,8 @@ class ClusterJob(Scalable):
         """
         recalled, self._recalled = self._recalled, {}
         if "job" in recalled:
-            self.job = self.cluster.attach(recalled["token"], recalled["job"])
+            self._token = recalled["token"]
+            self.job = self.cluster.attach(self._token, recalled["job"])
         assert self.job is not None
         try:
             self.result = await self.job.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Final, final
 
 import attrs
@@ -11,14 +12,17 @@ import trio
 
 from ._calls import Calls
 from ._canceller import Canceller
-from ._engine import Engine, Sighting, Unreadable
+from ._engine import Engine, Reply, Sighting, Unreadable
 from ._script import Left, in_batches, parse_files, read_files
-from ._tracking import Interval, Seen, Tracked, Tracker
+from ._tracking import Interval, Listed, Seen, Tracked, Tracker
 
 _LOG: Final = logging.getLogger("trio_turnstile.clusters")
 
-_FILES_AT_ONCE: Final = 500
+_FILES_AT_ONCE: Final = 250
 """The files of how many jobs one command reads."""
+
+_AT_ONCE: Final = 100
+"""How many jobs to look at before others may run."""
 
 _SEARCHING: Final = 1.0
 """Seconds between two polls while a job is looked for."""
@@ -82,35 +86,62 @@ class Poller:
         self._interval.after_failure()
         if self.unreachable_since is None:
             self.unreachable_since = began
-            _LOG.warning("the controller cannot be reached, jobs stay as they were: %s", reason)
+            _LOG.warning(
+                "the controller of %s cannot be reached, jobs stay as they were: %s",
+                *(self._name, reason),
+                extra={"unreachable_since": began},
+            )
 
     def _succeed(self) -> None:
         self.polls += 1
         if self.unreachable_since is not None:
-            _LOG.info("the controller can be reached again")
+            _LOG.info(
+                "the controller of %s can be reached again, after %.0f s",
+                *(self._name, trio.current_time() - self.unreachable_since),
+                extra={"unreachable_since": None},
+            )
             self.unreachable_since = None
+
+    @property
+    def _name(self) -> str:
+        return f"{type(self._engine).__name__} ({self._directory})"
 
     async def _poll(self) -> bool:
         """Take a poll; return whether there is news."""
         reply = await self._calls.ask(self._engine.poll())
         if reply is None:
             raise Unreadable("it does not answer")
-        sightings = list(self._engine.read_poll(reply))
-        self._tell_strange(sightings)
-        seen = self._tracker.see(sightings, trio.current_time())
+        asked = trio.current_time()
+        listed = await self._read(reply)
+        seen = Seen()
+        for jobs in in_batches(list(self._tracker.jobs.values()), _AT_ONCE):
+            self._tracker.see(jobs, listed, asked, seen)
+            await trio.lowlevel.checkpoint()
         self._canceller.post(seen.stuck)
-        await self._ask(seen)
-        return seen.news
+        for asked_for in in_batches(seen.ask, _FILES_AT_ONCE):
+            await self._ask(asked_for)
+        return seen.changed or bool(seen.ask)
 
-    async def _ask(self, seen: Seen) -> None:
+    async def _read(self, reply: Reply) -> Listed:
+        """Read a list, with pauses in which others may run."""
+        listed = Listed()
+        sightings = iter(self._engine.read_poll(reply))
+        while part := list(islice(sightings, _AT_ONCE)):
+            self._tell_strange(part)
+            listed.add(part)
+            await trio.lowlevel.checkpoint()
+        return listed
+
+    async def _ask(self, jobs: Sequence[Tracked]) -> None:
         """Read the files of jobs, and the accounts for those that have none."""
-        await trio.lowlevel.checkpoint()
-        for batch in in_batches(seen.ask, _FILES_AT_ONCE):
-            left = await self._read_files(batch)
-            missing = self._tracker.settle(batch, left, trio.current_time())
-            if missing:
-                accounts = await self._read_accounts(missing)
-                self._tracker.close(missing, accounts, trio.current_time())
+        left = await self._read_files(jobs)
+        missing: list[Tracked] = []
+        for part in in_batches(jobs, _AT_ONCE):
+            missing += self._tracker.settle(part, left, trio.current_time())
+            await trio.lowlevel.checkpoint()
+        if missing:
+            accounts = await self._read_accounts(missing)
+            self._tracker.close(missing, accounts, trio.current_time())
 
     async def _read_files(self, jobs: Sequence[Tracked]) -> Mapping[str, Left]:
         reply = await self._calls.read(read_files(self._directory, [job.token for job in jobs]))

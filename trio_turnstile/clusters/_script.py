@@ -9,6 +9,9 @@ The name of a job is a token, so the files of a job begin with it:
   reads a half of it.
 - ``TOKEN.late``: that it was ended at its time limit, if the cluster has none.
 
+The scripts of the tasks of an array are in one file, ``NAME.FIRST.tasks``, from which each task
+takes its own.
+
 A shell says 143 for a script that exits with 143 and for one that SIGTERM ended. ``awk`` tells
 these apart: its ``system`` returns 256 and the number of the signal, or a fraction in old ones.
 """
@@ -22,7 +25,7 @@ from typing import Final, TypeVar, final
 
 import attrs
 
-from ._engine import Command, Engine, Reply, Unreadable
+from ._engine import ArrayEngine, Command, Engine, Reply, Unreadable
 from ._jobs import JobResult, JobSpec, JobState
 
 T = TypeVar("T")
@@ -40,9 +43,7 @@ if [ "$(cat "$base.claim")" != "$job" ]; then
     exit 75
 fi
 rm -f "$base.exit" "$base.late"
-cat >"$base.run" <<'{mark}'
 {script}
-{mark}
 chmod +x "$base.run"
 began=$(date +%s)
 if env --default-signal=TERM,USR1,USR2 true 2>/dev/null; then
@@ -79,15 +80,58 @@ _LIMIT: Final = (
 )
 
 
+_HERE_DOCUMENT: Final = """cat >"$base.run" <<'{mark}'
+{script}
+{mark}"""
+
+_TAKE_OUT: Final = r"""scripts={path}
+if ! awk -v mark={mark} -v begin={mark}{index} '
+    found && index($0, mark) == 1 {{ exit }}
+    found {{ print }}
+    $0 == begin {{ found = 1 }}
+    END {{ exit !found }}
+' "$scripts" >"$base.run"; then
+    echo "the script of $base cannot be read from $scripts" >&2
+    exit 74
+fi"""
+
+
 def wrap(engine: Engine, directory: str, token: str, spec: JobSpec) -> str:
     """Return the script to submit, round that of the job."""
-    script = spec.script if spec.script.startswith("#!") else f"#!/bin/sh\n{spec.script}"
+    here = _HERE_DOCUMENT.format(mark=f"end of {token}", script=_executable(spec))
+    base = shlex.quote(f"{directory}/{token}")
+    return _wrap(engine, base, engine.job_id, here, spec)
+
+
+def wrap_tasks(engine: ArrayEngine, directory: str, name: str, path: str, spec: JobSpec) -> str:
+    """Return the script to submit for all tasks of an array, whose scripts are in a file."""
+    take_out = _TAKE_OUT.format(mark=_mark(name), index=engine.task_index, path=shlex.quote(path))
+    base = shlex.quote(f"{directory}/{name}.") + engine.task_index
+    return _wrap(engine, base, engine.task_id, take_out, spec)
+
+
+def write_tasks(path: str, name: str, specs: Mapping[int, JobSpec]) -> Command:
+    """Return the command that writes the scripts of tasks to a file."""
+    parts = [f"{_mark(name)}{index}\n{_executable(spec)}\n" for index, spec in specs.items()]
+    program = 'cat >"$1.tmp" && mv -f "$1.tmp" "$1"'
+    return Command(["sh", "-c", program, "sh", path], "".join(parts))
+
+
+def _mark(name: str) -> str:
+    """Return what stands before each script, and, being random, is no line of any."""
+    return f"script-of-{name}."
+
+
+def _executable(spec: JobSpec) -> str:
+    return spec.script if spec.script.startswith("#!") else f"#!/bin/sh\n{spec.script}"
+
+
+def _wrap(engine: Engine, base: str, job_id: str, script: str, spec: JobSpec) -> str:
     reserved = "|".join(map(str, sorted(engine.reserved)))
     limited = spec.seconds is not None and not engine.supervises
     return _WRAPPER.format(
-        job_id=engine.job_id,
-        base=shlex.quote(f"{directory}/{token}"),
-        mark=f"end of {token}",
+        job_id=job_id,
+        base=base,
         script=script,
         limit=_LIMIT.format(seconds=spec.seconds) if limited else "",
         reserved=f"    {reserved}) exit 1 ;;\n" if reserved else "",

@@ -8,13 +8,26 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import StringIO
 from typing import Final, final
 from xml.etree import ElementTree as ET
 
 import attrs
 
-from ._engine import Answer, Busy, Command, Refused, Reply, Sighting, Taken, Unclear, Unreadable
+from ._engine import (
+    Answer,
+    Busy,
+    Command,
+    Refused,
+    Reply,
+    Sighting,
+    Taken,
+    TaskArray,
+    Unclear,
+    Unreadable,
+)
+from ._indices import by_array, read, written
 from ._jobs import JobResult, JobSpec, JobState
 
 _RESCHEDULED: Final = frozenset({24, 25})
@@ -29,7 +42,22 @@ _UNCLEAR: Final = re.compile(
     re.IGNORECASE,
 )
 
-_BUSY: Final = re.compile(r"are allowed per (user|cluster)|try again later", re.IGNORECASE)
+_BUSY: Final = re.compile(
+    r"are allowed per (user|cluster)|try again later|job with more than \d+ tasks", re.IGNORECASE
+)
+
+_THROTTLE: Final = """
+programs=$1 most=$2
+shift 2
+"${programs}qalter" -tc "$most" "$@"
+status=$?
+"${programs}qrls" "$@" && exit $status
+"""
+
+_HARMLESS: Final = re.compile("^modified|does not exist|^$")
+"""What is said of arrays that are there, and of arrays that have ended."""
+
+_MAX_TASKS: Final = re.compile(r"^max_aj_tasks\s+(\d+)", re.MULTILINE)
 
 _ACCOUNTS: Final = 'grep -h -F "$@" "$SGE_ROOT/${SGE_CELL:-default}/common/accounting"'
 
@@ -48,7 +76,7 @@ class SgeEngine:
       programs: the directory of the commands, if they are not on the path. Debian has them in
         ``/usr/lib/gridengine``; those on its path take 85 ms longer.
       parallel_environment: what gives a job several CPUs of one node at this site.
-      memory_resource: what limits the memory of a job at this site.
+      memory_resource: what limits the memory of a job at this site, for each of its CPUs.
     """
 
     options: Sequence[str] = ()
@@ -58,6 +86,8 @@ class SgeEngine:
     memory_resource: str = "h_vmem"
 
     job_id = '"$JOB_ID"'
+    task_id = '"$JOB_ID.$SGE_TASK_ID"'
+    task_index = '"$SGE_TASK_ID"'
     supervises = True
 
     @property
@@ -67,13 +97,25 @@ class SgeEngine:
 
     def submit(self, token: str, wrapper: str, spec: JobSpec, output: str) -> Command:
         """Call ``qsub``, with the wrapper on its standard input."""
+        return self._qsub(["-N", token, *_outputs(output)], wrapper, spec)
+
+    def submit_array(self, array: TaskArray, wrapper: str, spec: JobSpec, output: str) -> Command:
+        """Call ``qsub -t``."""
+        own = ["-N", array.name, "-t", f"{array.first}-{array.last}"]
+        if array.at_once == 0:
+            own.append("-h")
+        elif array.at_once < math.inf:
+            own += ["-tc", str(int(array.at_once))]
+        return self._qsub([*own, *_outputs(f"{output}.$TASK_ID")], wrapper, spec)
+
+    def _qsub(self, own: Sequence[str], wrapper: str, spec: JobSpec) -> Command:
         # Without -C it would take lines of the script that begin with #$ for options.
-        arguments = ["-terse", "-cwd", "-C", "", "-S", "/bin/sh", "-N", token]
-        arguments += ["-o", f"{output}.out", "-e", f"{output}.err"]
+        arguments = ["-terse", "-cwd", "-C", "", "-S", "/bin/sh", *own]
         if spec.cpus is not None:
             arguments += ["-pe", self.parallel_environment, str(spec.cpus)]
         if spec.memory is not None:
-            arguments += ["-l", f"{self.memory_resource}={spec.memory}M"]
+            each = math.ceil(spec.memory / (spec.cpus or 1))  # it is given out for each CPU
+            arguments += ["-l", f"{self.memory_resource}={each}M"]
         if spec.seconds is not None:
             arguments += ["-l", f"h_rt={math.ceil(spec.seconds)}"]
         return self._command("qsub", [*arguments, *self.options, *spec.options], wrapper)
@@ -97,19 +139,53 @@ class SgeEngine:
         """Read the XML of ``qstat``."""
         if reply.status:
             raise Unreadable(reply.said)
-        try:
-            root = ET.fromstring(reply.out)
-        except ET.ParseError as error:
-            raise Unreadable(f"{error}: {reply.said[:200]}") from None
-        return [_sighting(job) for job in root.iter("job_list")]
+        return (each for job in _job_lists(reply) for each in _sightings(job))
 
     def cancel(self, ids: Sequence[str]) -> Command:
         """Call ``qdel``."""
-        return self._command("qdel", ids)
+        parts = [number.partition(".") for number in ids]
+        tasks = by_array((array, task) for array, _, task in parts if task)
+        ranges = [f"{array}.{run}" for array, each in tasks.items() for run in written(each)]
+        return self._command("qdel", [*(job for job, _, task in parts if not task), *ranges])
+
+    def number_of(self, array: str, index: int) -> str:
+        """Return such as ``18.3``."""
+        return f"{array}.{index}"
+
+    def array_of(self, number: str) -> str:
+        """Return what stands before the dot."""
+        return number.rpartition(".")[0]
+
+    def throttle(self, arrays: Sequence[str], at_once: float) -> Command:
+        """Call ``qhold`` to hold arrays, or else ``qalter -tc`` and ``qrls``."""
+        if at_once == 0:
+            return self._command("qhold", arrays)
+        folder = f"{self.programs}/" if self.programs else ""
+        most = 0 if at_once == math.inf else int(at_once)
+        words = ["sh", "-c", _THROTTLE, "sh", folder, str(most), *arrays]
+        return Command(words, "", self.environment)
+
+    def read_throttled(self, reply: Reply) -> None:
+        """Pass over complaints of arrays that have ended, for which the status is not 0 as well."""
+        lines = f"{reply.out}\n{reply.err}".splitlines()
+        if reply.status and not all(map(_HARMLESS.search, lines)):
+            raise Unreadable(reply.said)
+
+    def limits(self) -> Command:
+        """Call ``qconf``."""
+        return self._command("qconf", ["-sconf"])
+
+    def read_limits(self, reply: Reply) -> float:
+        """Read ``max_aj_tasks``."""
+        found = _MAX_TASKS.search(reply.out)
+        if found is None:
+            raise Unreadable(reply.said[:200])
+        return int(found[1]) or math.inf
 
     def account(self, jobs: Sequence[tuple[str, str]]) -> Command:
         """Look for the jobs in the file of accounts. ``qacct`` would do it for one at a time."""
-        patterns = [word for number, token in jobs for word in ("-e", f":{token}:{number}:")]
+        records = dict.fromkeys(_record(*job) for job in jobs)
+        patterns = [word for record in records for word in ("-e", record)]
         return Command(["sh", "-c", _ACCOUNTS, "sh", *patterns], "", self.environment)
 
     def read_account(self, reply: Reply) -> Iterable[Sighting]:
@@ -122,8 +198,38 @@ class SgeEngine:
         return Command([path, *arguments], stdin, self.environment)
 
 
-def _sighting(job: ET.Element) -> Sighting:
-    number, token = job.findtext("JB_job_number", ""), job.findtext("full_job_name", "")
+def _job_lists(reply: Reply) -> Iterator[ET.Element]:
+    """Read XML by and by, as it may be long; return each job with what is in it."""
+    try:
+        for _, element in ET.iterparse(StringIO(reply.out)):
+            if element.tag == "job_list":
+                yield element
+                element.clear()
+    except ET.ParseError as error:
+        raise Unreadable(f"{error}: {reply.said[:200]}") from None
+
+
+def _outputs(path: str) -> list[str]:
+    return ["-o", f"{path}.out", "-e", f"{path}.err"]
+
+
+def _record(number: str, token: str) -> str:
+    """Return what a line of the accounts has for a job, or for all tasks of its array."""
+    array, _, task = number.partition(".")
+    return f":{token.removesuffix(f'.{task}') if task else token}:{array}:"
+
+
+def _sightings(job: ET.Element) -> Iterable[Sighting]:
+    """Return one sighting for a job, or one for each of the tasks, which are listed together."""
+    number, name = job.findtext("JB_job_number", ""), job.findtext("full_job_name", "")
+    one = _sighting(job, number, name)
+    tasks = job.findtext("tasks")
+    if not tasks:
+        return [one]
+    return [attrs.evolve(one, id=f"{number}.{i}", token=f"{name}.{i}") for i in read(tasks)]
+
+
+def _sighting(job: ET.Element, number: str, token: str) -> Sighting:
     letters = job.findtext("state", "")
     state, unknown = JobState.RUNNING, ""
     if "E" in letters:
@@ -136,7 +242,7 @@ def _sighting(job: ET.Element) -> Sighting:
 
 
 def _tells_of_end(record: Sequence[str]) -> bool:
-    return len(record) > 12 and int(record[11]) not in _RESCHEDULED
+    return len(record) > 35 and int(record[11]) not in _RESCHEDULED
 
 
 def _accounted(record: Sequence[str]) -> Sighting:
@@ -151,7 +257,8 @@ def _accounted(record: Sequence[str]) -> Sighting:
         ended=float(record[10]) or None,
         node=record[1],
     )
-    return Sighting(record[5], record[4], result)
+    task = f".{record[35]}" if record[35] != "0" else ""
+    return Sighting(record[5] + task, record[4] + task, result)
 
 
 def _state(failed: int, exit_status: int) -> JobState:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final, final
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import final
 
 import attrs
 import trio
 
-from ._calls import Calls
-from ._engine import Answer, Busy, Engine, Refused, Taken, Unclear
+from ._calls import NOT_MADE, Calls
+from ._engine import Answer, Command, Engine, Refused, Taken, Unclear
 from ._jobs import JobSpec
 from ._poller import Poller
+from ._room import GIVEN_UP, Room
 from ._script import wrap
 from ._tracking import Tracked
-
-_BUSY: Final = 60.0
-"""The longest time between two tries while the site has no room, in seconds."""
 
 
 @final
@@ -24,11 +24,26 @@ class Submission:
     """One submission under way."""
 
     job: Tracked
+    spec: JobSpec
     over: trio.Event = attrs.field(factory=trio.Event)
-    given_up: trio.Event = attrs.field(factory=trio.Event)
-    """Set when nobody waits for it any more."""
     refusal: str | None = None
     """Why the job was refused."""
+    given_up: bool = False
+    """Whether nobody waits for it any more; it is carried through if it may have been taken."""
+
+    def wanted(self) -> bool:
+        """Whether it is to be tried again."""
+        return not self.given_up
+
+    def take(self, number: str, now: float) -> None:
+        """Note that the controller has taken it."""
+        self.job.take(number, now)
+        self.over.set()
+
+    def refuse(self, reason: str) -> None:
+        """Note that there is no job, and will be none."""
+        self.refusal = reason
+        self.over.set()
 
 
 @final
@@ -40,45 +55,45 @@ class Submitter:
     _directory: str
     _calls: Calls
     _poller: Poller
+    _room: Room
 
-    async def submit(self, spec: JobSpec, submission: Submission) -> None:
-        """Submit a job until it is taken or refused, or given up while the site has no room."""
-        wrapper = wrap(self._engine, self._directory, submission.job.token, spec)
-        pause = 1.0
+    async def submit(self, submission: Submission) -> None:
+        """Submit a job until it is taken or refused."""
+        job, spec = submission.job, submission.spec
+        wrapper = wrap(self._engine, self._directory, job.token, spec)
+        output = f"{self._directory}/{job.token}"
+        command = self._engine.submit(job.token, wrapper, spec, output)
         while True:
-            answer = await self._try(spec, submission.job, wrapper)
-            if isinstance(answer, Busy):
-                if submission.given_up.is_set():
-                    break
-                with trio.move_on_after(pause):
-                    await submission.given_up.wait()
-                pause = min(2 * pause, _BUSY)
-            elif not isinstance(answer, Unclear) or await self.search(submission):
+            answer = await self._room.submit(partial(self.call, command), submission.wanted)
+            if not isinstance(answer, Unclear) or not await self.search([submission]):
                 break
         if isinstance(answer, Taken):
-            submission.job.take(answer.id, trio.current_time())
-        elif isinstance(answer, Refused | Busy):
-            submission.refusal = answer.reason
-        submission.over.set()
+            submission.take(answer.id, trio.current_time())
+        elif isinstance(answer, Refused):
+            submission.refuse(answer.reason)
+        self.look()
+
+    def look(self) -> None:
+        """Have the controller polled soon, as there is something new."""
         self._poller.look()
 
-    async def _try(self, spec: JobSpec, job: Tracked, wrapper: str) -> Answer:
-        output = f"{self._directory}/{job.token}"
-        reply = await self._calls.submit(self._engine.submit(job.token, wrapper, spec, output))
+    async def call(self, command: Command, wanted: Callable[[], bool]) -> Answer:
+        """Have a command that submits run, if it is still wanted, and read its answer."""
+        reply = await self._calls.submit(command, wanted)
         if reply is None:
             return Unclear("it does not answer")
-        return self._engine.read_submitted(reply)
+        return GIVEN_UP if reply is NOT_MADE else self._engine.read_submitted(reply)
 
-    async def search_and_submit(self, spec: JobSpec, submission: Submission) -> None:
-        """Look for a job, and submit it only if it is not there."""
-        if await self.search(submission):
-            submission.over.set()
-        else:
-            await self.submit(spec, submission)
-
-    async def search(self, submission: Submission) -> bool:
-        """Look for a job, several times; return whether it is there."""
-        found = submission.job.look_for()
-        self._poller.look()
-        await found.wait()
-        return bool(submission.job.id)
+    async def search(self, submissions: Sequence[Submission]) -> list[Submission]:
+        """Look for jobs, several times; return those that are not there."""
+        searches = [submission.job.look_for() for submission in submissions]
+        self.look()
+        for found in searches:
+            await found.wait()
+        missing = []
+        for submission in submissions:
+            if submission.job.id:
+                submission.over.set()
+            else:
+                missing.append(submission)
+        return missing

@@ -12,7 +12,7 @@ A poll that fails is not taken at all, so it changes nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, final
 
 import attrs
@@ -99,16 +99,40 @@ class Tracked:
 
 
 @final
-@attrs.frozen
+@attrs.define(eq=False)
 class Seen:
     """What is to be done after a list was read."""
 
-    news: bool
+    changed: bool = False
     """Whether the state of a job has changed."""
-    ask: list[Tracked]
+    ask: list[Tracked] = attrs.field(factory=list)
     """The jobs whose files are to be read."""
-    stuck: list[str]
+    stuck: list[str] = attrs.field(factory=list)
     """The numbers of jobs to cancel: they never end, or go on though they were cancelled."""
+
+
+@final
+@attrs.define(eq=False)
+class Listed:
+    """What a controller lists."""
+
+    _jobs: dict[str, list[Sighting]] = attrs.field(init=False, factory=dict)
+    _by_number: dict[str, Sighting] = attrs.field(init=False, factory=dict)
+
+    def add(self, sightings: Iterable[Sighting]) -> None:
+        """Take in a part of the list."""
+        for sighting in sightings:
+            self._jobs.setdefault(sighting.token, []).append(sighting)
+            self._by_number[sighting.id] = sighting
+
+    def of(self, job: Tracked, array: str) -> list[Sighting]:
+        """Return what is said of a job.
+
+        An array of which no task has begun may be listed in one line, when it is cancelled.
+        """
+        whole = self._by_number.get(array)
+        own = self._jobs.get(job.token)
+        return own or ([] if whole is None else [attrs.evolve(whole, id=job.id)])
 
 
 @final
@@ -118,6 +142,12 @@ class Tracker:
 
     lost_after: float
     """For how many seconds a job has to be missing before it is lost."""
+    array_of: Callable[[str], str]
+    """Returns the array of a task, from its number; nothing for other jobs."""
+    added: trio.Event = attrs.field(init=False, factory=trio.Event)
+    """Set when a job comes; then there is another event for the next."""
+    freed: trio.Event = attrs.field(init=False, factory=trio.Event)
+    """Set when a job ends; then there is another event for the next."""
     jobs: dict[str, Tracked] = attrs.field(init=False, factory=dict)
     """By token."""
 
@@ -136,22 +166,17 @@ class Tracker:
         if job.token in self.jobs:
             raise ValueError(f"job {job.token!r} is tracked already: attach it once")
         self.jobs[job.token] = job
+        self.added.set()
+        self.added = trio.Event()
 
-    def see(self, sightings: Iterable[Sighting], now: float) -> Seen:
-        """Take in what the controller lists."""
-        listed: dict[str, list[Sighting]] = {}
-        for sighting in sightings:
-            if sighting.token in self.jobs:
-                listed.setdefault(sighting.token, []).append(sighting)
-        seen = Seen(False, [], [])
-        changed = False
-        for job in self.jobs.values():
-            if not job.id and not job.searched:
+    def see(self, jobs: Iterable[Tracked], listed: Listed, now: float, seen: Seen) -> None:
+        """Take in what the controller lists of some jobs."""
+        for job in jobs:
+            if job.result is not None or not (job.id or job.searched):
                 continue  # it is being submitted
             before = job.state
-            _see_one(job, listed.get(job.token, []), now, seen)
-            changed = changed or job.state is not before
-        return attrs.evolve(seen, news=changed or bool(seen.ask))
+            _see_one(job, listed.of(job, self.array_of(job.id)), now, seen)
+            seen.changed = seen.changed or job.state is not before
 
     def settle(
         self, asked: Iterable[Tracked], left: Mapping[str, Left], now: float
@@ -194,6 +219,12 @@ class Tracker:
     def _end(self, job: Tracked, result: JobResult) -> None:
         job.end(result)
         del self.jobs[job.token]
+        self.free()
+
+    def free(self) -> None:
+        """Tell that there may be room for other jobs, or less need for it."""
+        self.freed.set()
+        self.freed = trio.Event()
 
 
 def _see_one(job: Tracked, listed: list[Sighting], now: float, seen: Seen) -> None:

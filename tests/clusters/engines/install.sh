@@ -13,8 +13,8 @@ install() {
         # The maintainer scripts of Grid Engine would make a cell with a wrong host name.
         printf 'gridengine-%s shared/gridengineconfig boolean false\n' common master exec client |
             debconf-set-selections
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        timeout 120 apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -y -qq --no-install-recommends \
             "${missing[@]}" >/dev/null
         [ -z "$made" ] || rm -f /usr/sbin/policy-rc.d
     fi

@@ -11,8 +11,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import pytest
 
@@ -29,41 +30,98 @@ RUN = ("-D", "data", "-h", "", "-c", "fsync=off")
 """How to run a server, but for the folder of its socket."""
 
 
-@contextmanager
-def postgres_server() -> Iterator[str]:
-    """Start a server, and give the string that connects to it; skip the test if there is none.
+@final
+class Cluster:
+    """A server that can be killed, stopped, and started again.
 
     It listens on a socket in its own folder and on no port. It refuses to run as root, so then
     it runs as another user, who can read no folder that pytest makes; it has one elsewhere.
+
+    Args:
+      folder: of its own; empty.
     """
-    try:
-        import psycopg
-    except ImportError as error:  # of the package, or of the library beneath it
-        pytest.skip(f"psycopg cannot be imported: {error}")
-    programs, user = _programs(), _user()
-    with tempfile.TemporaryDirectory(prefix="turnstile-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.conninfo = f"host={folder} user=tests dbname=postgres"
+        self._programs, user = _programs(), _user()
         if user:
             shutil.chown(folder, user["user"], user["group"])
-        with (folder / "log").open("wb") as log:
-            options: dict[str, Any] = {"cwd": folder, "stdout": log, "stderr": log, **user}
-            subprocess.run([programs / "initdb", *NEW], check=True, **options)
-            server = subprocess.Popen([programs / "postgres", *RUN, "-k", folder], **options)
-        conninfo = f"host={folder} user=tests dbname=postgres"
+        self._options: dict[str, Any] = {"cwd": folder, **user}
+        self._run([self._programs / "initdb", *NEW])
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        import psycopg
+
+        command: list[Any] = [self._programs / "postgres", *RUN, "-k", self.folder]
+        with (self.folder / "log").open("ab") as log:
+            self._server = subprocess.Popen(command, stdout=log, stderr=log, **self._options)
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                psycopg.connect(self.conninfo).close()
+                return
+            except psycopg.OperationalError:
+                if self._server.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End it in the middle of everything, all its processes."""
+        self._server.send_signal(signal.SIGQUIT)
+        self._server.wait(PATIENCE)
+
+    def freeze(self) -> None:
+        """Stop all its processes, so that it answers nothing."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let its processes go on."""
+        self._signal_all(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Shut it down."""
+        self._server.send_signal(signal.SIGINT)  # a fast shutdown
+        self._server.wait(PATIENCE)
+
+    def _run(self, command: list[Any]) -> None:
+        with (self.folder / "log").open("ab") as log:
+            subprocess.run(command, check=True, stdout=log, stderr=log, **self._options)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        self._server.send_signal(number)
+        listed = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(self._server.pid)],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        for process in listed.stdout.split():
+            os.kill(int(process), number)
+
+
+@contextmanager
+def postgres_cluster() -> Iterator[Cluster]:
+    """Make a cluster and start its server; skip the test if there is none."""
+    try:
+        import_module("psycopg")
+    except ImportError as error:  # of the package, or of the library beneath it
+        pytest.skip(f"psycopg cannot be imported: {error}")
+    with tempfile.TemporaryDirectory(prefix="turnstile-", ignore_cleanup_errors=True) as name:
+        cluster = Cluster(Path(name))
         try:
-            deadline = time.monotonic() + PATIENCE
-            while True:
-                try:
-                    psycopg.connect(conninfo).close()
-                    break
-                except psycopg.OperationalError:
-                    if server.poll() is not None or time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.05)
-            yield conninfo
+            yield cluster
         finally:
-            server.send_signal(signal.SIGINT)  # a fast shutdown
-            server.wait(PATIENCE)
+            cluster.close()
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """Start a server, and give the string that connects to it; skip the test if there is none."""
+    with postgres_cluster() as cluster:
+        yield cluster.conninfo
 
 
 def _programs() -> Path:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterator
 
 import attrs
 import trio
@@ -30,17 +31,85 @@ class FakeJob:
     cancelled: bool = False
     claimed_by: str = ""
     """The job that has claimed its token before."""
+    began: float = math.inf
+    """When it begins; for a task of an array, as soon as that is known."""
+
+    @property
+    def name(self) -> str:
+        """What its list has: the tasks of an array have one name."""
+        return self.token.partition(".")[0] if "_" in self.number else self.token
 
     def word(self, now: float) -> str:
         if self.state:
             return self.state
         if self.cancelled:
             return "CANCELLED"
-        if now < self.submitted + 0.5:
+        if now < self.began:
             return "PENDING"
-        if now < self.submitted + 0.5 + self.seconds:
+        if now < self.began + self.seconds:
             return "RUNNING"
         return "FAILED" if self.status else "COMPLETED"
+
+
+@attrs.define(eq=False)
+class FakeArray:
+    """Tasks, of which only so many run at a time."""
+
+    tasks: list[FakeJob]
+    at_once: float
+    seen: float
+    """Until when it is known what has happened."""
+
+    def advance(self, now: float) -> None:
+        """Let tasks begin as others end."""
+        if now < self.seen:
+            return  # the scheduler has not seen it yet
+        waiting = deque(job for job in self.tasks if job.began == math.inf and not job.cancelled)
+        while waiting:
+            ends = sorted(
+                job.began + job.seconds
+                for job in self.tasks
+                if not job.cancelled and self.seen < job.began + job.seconds < math.inf
+            )
+            if len(ends) < self.at_once:
+                waiting.popleft().began = self.seen
+            elif ends and self.at_once and ends[0] <= now:
+                self.seen = ends[0]
+            else:
+                break
+        self.seen = now
+
+
+def option(command: Command, name: str) -> str:
+    """Return what an option of ``sbatch`` says; nothing if it is not there."""
+    words = [word for word in command.arguments if word.startswith(f"--{name}=")]
+    return words[0].partition("=")[2] if words else ""
+
+
+def tasks_of(command: Command) -> tuple[int, int, float]:
+    """Return the first and the last task, and how many run at a time."""
+    indices, _, at_once = (option(command, "array") or "1-1").partition("%")
+    first, _, last = indices.partition("-")
+    return int(first), int(last), float(at_once or "inf")
+
+
+def what(script: str) -> tuple[float, int]:
+    """Return for how long a script runs, and its exit status."""
+    seconds = re.search(r"^sleep (\d+)$", script, re.MULTILINE)
+    status = re.search(r"^exit (\d+)$", script, re.MULTILINE)
+    return float(seconds[1]) if seconds else 1.0, int(status[1]) if status else 0
+
+
+def expanded(word: str) -> Iterator[str]:
+    """Return the numbers of such as ``7_[1-3,5]``."""
+    array, bracket, indices = word.partition("_[")
+    if not bracket:
+        yield word
+        return
+    for part in indices.rstrip("]").split(","):
+        first, _, last = part.partition("-")
+        for index in range(int(first), int(last or first) + 1):
+            yield f"{array}_{index}"
 
 
 @attrs.define(eq=False)
@@ -75,21 +144,32 @@ class FakeSlurm:
     """How many calls were refused, because they came too often."""
     silent: set[str] = attrs.field(factory=set)
     """Programs that do not answer."""
+    broken: set[str] = attrs.field(factory=set)
+    """Programs that say that they do not reach the controller."""
     hidden: list[tuple[float, Command]] = attrs.field(factory=list)
+    arrays: dict[str, FakeArray] = attrs.field(factory=dict)
+    throttled: list[tuple[str, float]] = attrs.field(factory=list)
+    """Which arrays were told how many of their tasks may run at a time."""
+    written: dict[str, str] = attrs.field(factory=dict)
+    """Files with the scripts of tasks."""
+    most: int = 1001
+    """``MaxArraySize``."""
     bucket: float = 40.0
     filled: float = 0.0
 
     async def __call__(self, command: Command) -> Reply:
         program = command.arguments[0]
+        if program == "sh" and "scontrol" in command.arguments[2]:
+            program = "scontrol"
         if program in self.silent:
             await trio.sleep_forever()
         if program == "sh":
             await trio.lowlevel.checkpoint()
-            return self.shell(command.arguments)
+            return self.shell(command)
         self.calls[program] += 1
         await trio.sleep(self.latency)
         self.carry_out_late()
-        if self.down:
+        if self.down or program in self.broken:
             await trio.sleep(9)
             return Reply(1, err=f"{program}: error: {CONTACT}")
         if not self.allowed():
@@ -106,12 +186,18 @@ class FakeSlurm:
 
     def carry_out_late(self) -> None:
         now = trio.current_time()
+        self.advance()
         for due, command in [each for each in self.hidden if each[0] <= now]:
             self.hidden.remove((due, command))
             self.take(command)
 
+    def advance(self) -> None:
+        for array in self.arrays.values():
+            array.advance(trio.current_time())
+
     def live(self) -> list[FakeJob]:
         now = trio.current_time()
+        self.advance()
         return [job for job in self.jobs if job.word(now) in ("PENDING", "RUNNING")]
 
     # ---- commands ----
@@ -124,25 +210,45 @@ class FakeSlurm:
             return Reply(1, err=f"sbatch: error: {TIMED_OUT}")
         if "--partition=none" in command.arguments:
             return Reply(1, err="sbatch: error: invalid partition specified: none")
-        if self.full < len(self.jobs) + 1 and len(self.live()) >= self.full:
+        if self.full < 10**9 and len(self.live()) + self.size(command) > self.full:
             return Reply(1, err="sbatch: error: QOSMaxSubmitJobPerUserLimit")
         return Reply(0, f"{self.take(command)}\n")
 
+    def size(self, command: Command) -> int:
+        first, last, _ = tasks_of(command)
+        return last - first + 1
+
     def take(self, command: Command) -> str:
-        token = next(a for a in command.arguments if a.startswith("--job-name="))[11:]
-        seconds = re.search(r"^sleep (\d+)$", command.stdin, re.MULTILINE)
-        status = re.search(r"^exit (\d+)$", command.stdin, re.MULTILINE)
+        now = trio.current_time()
+        token = option(command, "job-name")
         number = str(len(self.jobs) + 1)
-        self.jobs.append(
-            FakeJob(
-                number,
-                token,
-                trio.current_time(),
-                float(seconds[1]) if seconds else 1.0,
-                int(status[1]) if status else 0,
-            )
-        )
+        if not option(command, "array"):
+            job = FakeJob(number, token, now, *what(command.stdin), began=now + 0.5)
+            self.jobs.append(job)
+            return number
+        first, last, at_once = tasks_of(command)
+        path = next(path for path in self.written if path in command.stdin)
+        scripts = re.split(r"^script-of-.*\.(\d+)$", self.written[path], flags=re.MULTILINE)
+        script = dict(zip(map(int, scripts[1::2]), scripts[2::2], strict=True))
+        tasks = [
+            FakeJob(f"{number}_{index}", f"{token}.{index}", now, *what(script[index]))
+            for index in range(first, last + 1)
+        ]
+        held = 0 if "--hold" in command.arguments else at_once
+        self.arrays[number] = FakeArray(tasks, held, now + 0.5)
+        self.jobs += tasks
         return number
+
+    def scontrol(self, command: Command) -> Reply:
+        arguments = command.arguments
+        if arguments[1] == "show":
+            return Reply(0, f"MaxArraySize            = {self.most}\n" if self.most else "")
+        hold = arguments[1] == "hold"
+        numbers, most = (arguments[2], 0) if hold else (arguments[4], int(arguments[5]) or math.inf)
+        self.throttled.append((numbers, most))
+        for number in numbers.split(","):
+            self.arrays[number].at_once = most
+        return Reply(0)
 
     def squeue(self, command: Command) -> Reply:
         now = trio.current_time()
@@ -157,12 +263,12 @@ class FakeSlurm:
         wait_status = job.status << 8 if word in ("FAILED", "COMPLETED") else 0
         began = "2026-11-27T20:19:54"
         return (
-            f"{job.number:24}{job.token:24}{word:24}{wait_status:<12}{job.reason:40}"
+            f"{job.number:24}{job.name:24}{word:24}{wait_status:<12}{job.reason:40}"
             f"{began:24}{'N/A':24}{'n1':64}\n"
         )
 
     def scancel(self, command: Command) -> Reply:
-        numbers = set(command.arguments[2:])
+        numbers = {each for word in command.arguments[2:] for each in expanded(word)}
         for job in self.live():
             job.cancelled = job.cancelled or job.number in numbers
         for job in self.jobs:
@@ -181,10 +287,13 @@ class FakeSlurm:
         ]
         return Reply(0, "".join(lines))
 
-    def shell(self, arguments: Sequence[str]) -> Reply:
+    def shell(self, command: Command) -> Reply:
+        arguments = command.arguments
         if not self.directory:
             return Reply(2, err="no such directory")
         if "here" not in arguments:
+            if command.stdin:
+                self.written[arguments[-1]] = command.stdin
             return Reply(0)
         now = trio.current_time()
         ended = {job.token: job for job in self.jobs if job.word(now) not in ("PENDING", "RUNNING")}

@@ -9,7 +9,7 @@ import math
 import os
 import socket
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import final
 
@@ -60,12 +60,18 @@ class StateOfAll:
     runs: list[RunStateDoc]
 
 
+def _as_it_is(run: LiveRun) -> LiveRun:
+    return run
+
+
 @final
 @attrs.define(eq=False)
 class Board:
     """The limiters of a turnstile and its runs, as they are seen from outside."""
 
     turnstile: Turnstile
+    as_seen: Callable[[LiveRun], LiveRun] = _as_it_is
+    """What is seen, and ended, in the place of a run of the turnstile."""
     _latest: dict[LiveRun, deque[RunErrorDoc]] = attrs.field(factory=dict, init=False)
     """The newest errors of each run that goes on."""
     _ended: deque[RunDoc] = attrs.field(factory=lambda: deque(maxlen=RUNS_REMEMBERED), init=False)
@@ -152,7 +158,7 @@ class Board:
 
     def run(self, run: LiveRun) -> RunDoc:
         """Return the account of a run that goes on."""
-        report = run.report()
+        report, seen = run.report(), self.as_seen(run)
         latest = self._latest.get(run, ())
         errors = list(latest) or [
             self.error(run, error, None) for error in report.errors[-ERRORS_SHOWN:]
@@ -160,9 +166,9 @@ class Board:
         return RunDoc(
             id=run.name,
             kind=run.kind,
-            state=run.state,
+            state=seen.state,
             started=self.wall_time(run.started),
-            total=run.total,
+            total=seen.total,
             steps=steps_of(run, report),
             errors=errors,
             errors_omitted=len(report.errors) + report.errors_omitted - len(errors),
@@ -170,11 +176,11 @@ class Board:
 
     def run_state(self, run: LiveRun) -> RunStateDoc:
         """Return how far a run has come."""
-        report = run.report()
+        report, seen = run.report(), self.as_seen(run)
         return RunStateDoc(
             id=run.name,
-            state=run.state,
-            total=run.total,
+            state=seen.state,
+            total=seen.total,
             steps=steps_of(run, report),
             errors=len(report.errors) + report.errors_omitted,
         )

@@ -185,7 +185,7 @@ class Desk:
         """Have a run take no more, and finish what is in hand."""
         run, order = self._run(asked.path["id"]), asked.order
         seconds = order.seconds if isinstance(order, EndOrder) else None
-        run.drain(None if seconds is None else trio.current_time() + seconds)
+        self.board.as_seen(run).drain(None if seconds is None else trio.current_time() + seconds)
         return self.board.run(run)
 
     async def cancel(self, asked: Asked) -> RunDoc:
@@ -194,7 +194,7 @@ class Desk:
         if isinstance(order, EndOrder) and order.seconds is not None:
             return await self.drain(asked)
         run = self._run(asked.path["id"])
-        run.cancel()
+        self.board.as_seen(run).cancel()
         return self.board.run(run)
 
     async def take_alerts(self, asked: Asked) -> MessageDoc:

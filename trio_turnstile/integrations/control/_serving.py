@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, final
 import attrs
 import trio
 
-from trio_turnstile import Turnstile
+from trio_turnstile import LiveRun, Turnstile
 
 from ._access import LOOPBACK, Access
 from ._bridge import Bridge
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ._desk import Desk
 
 MakeApp = Callable[[], Any]
+AsSeen = Callable[[LiveRun], LiveRun]
 
 
 @final
@@ -46,13 +47,13 @@ class Served:
 class Control:
     """The control API of a turnstile, from which applications are made; by `open_control`."""
 
-    def __init__(self, turnstile: Turnstile, rules: Sequence[Rule]) -> None:
+    def __init__(self, turnstile: Turnstile, rules: Sequence[Rule], as_seen: AsSeen | None) -> None:
         from ._board import Board
         from ._desk import Desk
         from ._feed import Feed
         from ._messages import Messages
 
-        board = Board(turnstile)
+        board = Board(turnstile) if as_seen is None else Board(turnstile, as_seen)
         messages = Messages(turnstile, board, rules)
         self._desk: Desk = Desk(turnstile, board, Feed(board), messages)
         self._bridge = Bridge()
@@ -85,7 +86,10 @@ class Control:
 
 @asynccontextmanager
 async def open_control(
-    turnstile: Turnstile, *, rules: Iterable[Rule] = DEFAULT_RULES
+    turnstile: Turnstile,
+    *,
+    rules: Iterable[Rule] = DEFAULT_RULES,
+    as_seen: AsSeen | None = None,
 ) -> AsyncIterator[Control]:
     """Open the control API of a turnstile, to mount it in an application of your own.
 
@@ -94,6 +98,8 @@ async def open_control(
     Args:
       turnstile: what is to be seen and steered.
       rules: what alerts do to its limiters. Each rule that fits is followed.
+      as_seen: returns what is seen, drained and cancelled in the place of a run, for a program
+        that knows more of the run or ends it otherwise; by default the run itself.
 
     Raises:
       ImportError: if the extra ``control`` is not installed.
@@ -101,7 +107,7 @@ async def open_control(
     """
     check_installed()
     await trio.lowlevel.checkpoint()
-    control = Control(turnstile, tuple(rules))
+    control = Control(turnstile, tuple(rules), as_seen)
     with control._listening():
         yield control
 
@@ -116,6 +122,7 @@ async def serve_control(
     rules: Iterable[Rule] = DEFAULT_RULES,
     page: MakeApp | None = None,
     metrics: MakeApp | None = None,
+    as_seen: AsSeen | None = None,
     task_status: trio.TaskStatus[Served] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve the control API of a turnstile, until cancelled.
@@ -135,6 +142,7 @@ async def serve_control(
       page: makes an ASGI application that is served at ``/`` and under it, without a token. It
         is called in the thread.
       metrics: makes an ASGI application that is served at ``/metrics``, in the same way.
+      as_seen: as for `open_control`.
       task_status: is given the `Served`.
 
     Raises:
@@ -152,7 +160,7 @@ async def serve_control(
             "a port needs a token, since every user of the machine can reach it: "
             "token=secrets.token_urlsafe()"
         )
-    async with open_control(turnstile, rules=rules) as control:
+    async with open_control(turnstile, rules=rules, as_seen=as_seen) as control:
         with ExitStack() as stack:
             own = _own_path() if path is None else Path(path)
             bound = bind_socket(own)

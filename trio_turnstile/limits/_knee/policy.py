@@ -80,6 +80,11 @@ MAX_SLOW_STEP_DOWN = 0.5
 """The least factor by which ``max_latency`` lowers the limit in one step (taste)."""
 
 
+HINT_TRUST = 0.5
+"""The part of a hint to start with. If the hint is right, the way up costs 1.5 % of the throughput
+of 20 s; with all of it, a hint eight times too high has a p99 twice as high (both measured)."""
+
+
 class _Mode(Enum):
     RESTING = "resting"
     PROBING = "probing"
@@ -101,6 +106,8 @@ class KneeLimit(LimitPolicy):
       maximum: the limit never goes above it.
       max_latency: mean latency in seconds that you do not want to exceed, even if
         throughput would gain by it.
+      hint: a limit that was right in an earlier run. It is checked before it is trusted: the
+        policy starts at half of it, in place of ``initial``. ``None`` for no hint.
     """
 
     def __init__(
@@ -110,7 +117,14 @@ class KneeLimit(LimitPolicy):
         minimum: int = 1,
         maximum: int = 1000,
         max_latency: float = math.inf,
+        hint: float | None = None,
     ) -> None:
+        reason: Mapping[str, object] = {"reason": "initial"}
+        if hint is not None:
+            if not hint >= 1:
+                raise ValueError(f"hint must be a limit of 1 or more, or None, not {hint!r}")
+            initial = clamped(hint * HINT_TRUST, minimum, maximum)
+            reason = {"reason": "hint", "hint": hint}
         check_bounds(initial, minimum, maximum)
         self._minimum, self._maximum, self._max_latency = minimum, maximum, max_latency
         self._limit = self._home = int(initial)
@@ -125,7 +139,7 @@ class KneeLimit(LimitPolicy):
         self._latest: Reading | None = None
         self._before_alarm: Reading | None = None
         self._learned, self._last_end = 0.0, -math.inf
-        self._why: Mapping[str, object] = {"reason": "initial"}
+        self._why: Mapping[str, object] = reason
 
     @property
     def limit(self) -> float:

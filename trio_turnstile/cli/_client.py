@@ -1,0 +1,165 @@
+"""`Client`: asks a running process over its control socket.
+
+It needs the standard library alone: a command that asks one question must not import for longer
+than the answer takes.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from typing import Any, NoReturn, TypeAlias, final
+from urllib.parse import quote, urlencode
+
+from ._arguments import UsageError
+from ._exit_status import REFUSED, UNANSWERED, NotDone
+
+PREFIX = "/api/v1"
+
+TIMEOUT = 10.0
+"""Seconds to wait for an answer."""
+
+_PAGE = 100
+"""How many limiters are told at a time, at least, if there are more."""
+
+Document: TypeAlias = dict[str, Any]
+"""A JSON object."""
+
+_OF_THE_CALLER = (400, 404, 405, 413, 422)
+_REFUSALS = (401, 403, 409)
+
+
+@final
+class Client:
+    """Asks one running process.
+
+    Args:
+      path: the control socket of the process.
+      timeout: seconds to wait for each answer.
+    """
+
+    def __init__(self, path: str, timeout: float = TIMEOUT) -> None:
+        self.path = path
+        self._timeout = timeout
+
+    def get(self, path: str, **query: object) -> Any:
+        """Return the document at a path.
+
+        Raises:
+          UsageError: if there is none, as for the name of a limiter that is not there.
+          NotDone: if the process refuses, or does not answer.
+        """
+        return self._ask("GET", with_query(path, query), None)
+
+    def post(self, path: str, body: Mapping[str, object]) -> Any:
+        """Ask for something to be done, and return the answer; raises what `get` does."""
+        return self._ask("POST", path, body)
+
+    def patch(self, path: str, body: Mapping[str, object]) -> Any:
+        """Ask for a value to be set, and return the answer; raises what `get` does."""
+        return self._ask("PATCH", path, body)
+
+    def events(self, **query: object) -> Iterator[tuple[str, Document]]:
+        """Yield the events of the process as they come, each with its kind.
+
+        It ends with the connection. Raises what `get` does.
+        """
+        with self._answer("GET", with_query("/events", query), None) as (response, connection):
+            if response.status >= 400:
+                self._complain(response)
+            connection.settimeout(None)
+            parser = EventParser()
+            for line in response:
+                if event := parser.take(line.decode()):
+                    yield event
+
+    def _ask(self, method: str, path: str, body: Mapping[str, object] | None) -> Any:
+        with self._answer(method, path, body) as (response, _):
+            if response.status >= 400:
+                self._complain(response)
+            return json.loads(response.read())
+
+    @contextmanager
+    def _answer(
+        self, method: str, path: str, body: Mapping[str, object] | None
+    ) -> Iterator[tuple[HTTPResponse, socket.socket]]:
+        with socket.socket(socket.AF_UNIX) as connected:
+            connected.settimeout(self._timeout)
+            try:
+                connected.connect(self.path)
+                connection = HTTPConnection("localhost")
+                connection.sock = connected
+                text = None if body is None else json.dumps(body)
+                headers = {} if body is None else {"Content-Type": "application/json"}
+                connection.request(method, PREFIX + path, text, headers)
+                with connection.getresponse() as response:
+                    yield response, connected
+            except (OSError, HTTPException, ValueError) as error:
+                raise NotDone(self._no_answer(error), UNANSWERED) from None
+
+    def _no_answer(self, error: Exception) -> str:
+        if isinstance(error, TimeoutError):
+            return f"no answer from {self.path} in {self._timeout:g} s: is the process stopped?"
+        why = error.strerror if isinstance(error, OSError) else type(error).__name__
+        return f"nobody answers at {self.path}: {why or error}"
+
+    def _complain(self, response: HTTPResponse) -> NoReturn:
+        text = response.read().decode(errors="replace")
+        try:
+            text = str(json.loads(text)["error"])
+        except (ValueError, KeyError, TypeError):  # from another server than ours
+            text = f"{response.status} {response.reason}"
+        if response.status in _OF_THE_CALLER:
+            raise UsageError(text)
+        raise NotDone(text, REFUSED if response.status in _REFUSALS else UNANSWERED)
+
+
+def all_limiters(client: Client, like: str | None = None) -> list[Document]:
+    """Return the documents of all limiters, or of those whose names contain a text."""
+    found: list[Document] = []
+    while page := client.get("/limiters", like=like, after=found[-1]["name"] if found else None):
+        found += page
+        if len(page) < _PAGE:
+            break
+    return found
+
+
+def with_query(path: str, query: Mapping[str, object]) -> str:
+    """Return a path with those parts of a query that are given."""
+    given = {name: value for name, value in query.items() if value is not None}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def limiter_path(name: str, *rest: str) -> str:
+    """Return the path of a limiter, whatever its name contains."""
+    return "/".join(["/limiters", quote(name, safe=""), *rest])
+
+
+def run_path(name: str, *rest: str) -> str:
+    """Return the path of a run, whatever its name contains."""
+    return "/".join(["/runs", quote(name, safe=""), *rest])
+
+
+@final
+class EventParser:
+    """Makes events of the lines of a stream of server-sent events."""
+
+    def __init__(self) -> None:
+        self._kind, self._data = "message", list[str]()
+
+    def take(self, line: str) -> tuple[str, Document] | None:
+        """Take a line; return the kind and the document of the event that ends with it."""
+        name, _, value = line.rstrip("\r\n").partition(":")
+        value = value.removeprefix(" ")
+        if name == "event":
+            self._kind = value
+        elif name == "data":
+            self._data.append(value)
+        elif not name and not value and self._data:
+            event = self._kind, json.loads("\n".join(self._data))
+            self._kind, self._data = "message", []
+            return event
+        return None

@@ -1,0 +1,52 @@
+"""``turnstile report``: what was recorded of a program, and what its bottleneck was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ._arguments import UsageError
+
+
+def report(
+    database: str = "turnstile.db", /, *, run: str | None = None, html: Path | None = None
+) -> int:
+    """Tell from recorded statistics how a program went, and what its bottleneck was.
+
+    The statistics are those of record_statistics, in a Python program. Needs SQLAlchemy: the
+    extra stats.
+
+    For example:
+
+        turnstile report turnstile.db --html report.html
+
+    Args:
+      database: The file of the statistics, or the address of a PostgreSQL database, such as
+        postgresql://HOST/DATABASE.
+      run: Which one, if not the newest: by the name that the program gave to its turnstile, by
+        the name of a run of phases or of a pipeline, or by how its id begins.
+      html: Write a page to this file, with charts, in place of the tables. It needs no network.
+    """
+    from trio_turnstile.integrations.statistics import StatisticsError, read_statistics
+
+    try:
+        session = read_statistics(_address(database), run=run)
+    except (ValueError, StatisticsError) as error:
+        raise UsageError(str(error)) from None
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{error}: pip install 'trio-turnstile[stats,postgres]'") from None
+    if html is not None:
+        from ._report_page import page
+
+        html.write_text(page(session), encoding="utf-8")
+        return 0
+    from rich.console import Console
+
+    from ._report_text import show
+
+    show(session, Console(highlight=False, markup=False))
+    return 0
+
+
+def _address(database: str) -> str:
+    """Return the address of a database that was given as such, or as a file."""
+    return database if "://" in database else f"sqlite:///{database}"

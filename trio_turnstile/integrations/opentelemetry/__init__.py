@@ -1,0 +1,12 @@
+"""Metrics and spans for OpenTelemetry: ``pip install 'trio-turnstile[opentelemetry]'``.
+
+Only the API of OpenTelemetry is used; which SDK and which exporters there are is the program's
+choice. Names follow the nearest conventions there are, those of rate limiters in ASP.NET Core.
+"""
+
+from __future__ import annotations
+
+from ._metrics import observe_durations, observe_metrics
+from ._spans import TracedOperation, traced
+
+__all__ = ["TracedOperation", "observe_durations", "observe_metrics", "traced"]

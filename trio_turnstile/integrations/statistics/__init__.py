@@ -1,0 +1,38 @@
+"""Statistics of a turnstile in a database: ``pip install 'trio-turnstile[stats]'``.
+
+`record_statistics` writes them while the program runs, to SQLite or PostgreSQL. They are read by
+``turnstile report``, by `read_statistics`, or by anything that speaks SQL.
+"""
+
+from __future__ import annotations
+
+from ._errors import StatisticsError
+from ._read import read_statistics
+from ._recorder import RecorderStatistics
+from ._recording import Recording, record_statistics
+from ._records import (
+    DecisionRecord,
+    ErrorRecord,
+    LimiterRecord,
+    Point,
+    Progress,
+    RunRecord,
+    SessionRecord,
+    StepRecord,
+)
+
+__all__ = [
+    "DecisionRecord",
+    "ErrorRecord",
+    "LimiterRecord",
+    "Point",
+    "Progress",
+    "RecorderStatistics",
+    "Recording",
+    "RunRecord",
+    "SessionRecord",
+    "StatisticsError",
+    "StepRecord",
+    "read_statistics",
+    "record_statistics",
+]
