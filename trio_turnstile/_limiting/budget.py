@@ -7,7 +7,7 @@ only at its end. So an estimate is reserved of all rates at once, and settled wi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType, TracebackType
 from typing import TypeAlias, final
@@ -146,7 +146,7 @@ class Budget:
         """What it consists of, by name."""
         return MappingProxyType(self._rates)
 
-    def reserve(self, /, **amounts: float) -> Reservation:
+    def reserve(self, /, **amounts: float) -> AbstractAsyncContextManager[Spending]:
         """Return an async context manager that reserves these amounts, all or nothing.
 
         Entering it waits in turn until all of the amounts may pass; if cancelled meanwhile,
