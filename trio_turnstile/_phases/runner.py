@@ -174,9 +174,12 @@ async def run_phases(
 
 def _tellers(listing: Listing) -> dict[Phase, Tell] | None:
     """Return who is told how long each phase takes, if anybody is."""
-    tellers = {phase: listing.teller(phase) for phase in PHASES}
-    told: dict[Phase, Tell] = {phase: tell for phase, tell in tellers.items() if tell is not None}
-    return told or None
+    tellers: dict[Phase, Tell] = {}
+    for phase in PHASES:
+        tell = listing.teller(phase)
+        if tell is not None:
+            tellers[phase] = tell
+    return tellers or None
 
 
 def _recorded(
