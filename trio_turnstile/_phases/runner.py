@@ -174,12 +174,12 @@ async def run_phases(
 
 def _tellers(listing: Listing) -> dict[Phase, Tell] | None:
     """Return who is told how long each phase takes, if anybody is."""
-    tellers: dict[Phase, Tell] = {}
+    told: dict[Phase, Tell] = {}
     for phase in PHASES:
         tell = listing.teller(phase)
         if tell is not None:
-            tellers[phase] = tell
-    return tellers or None
+            told[phase] = tell
+    return told or None
 
 
 def _recorded(
