@@ -38,7 +38,7 @@ def test_one_weight_for_all(call: Call, log_entries: Any) -> None:
 def test_inputs_that_are_too_heavy_fail(call: Call) -> None:
     """The others run, their outputs are printed in order, and the error says why."""
     inputs = "1 a\nx b\n0 c\n9 d\n2 e\n"
-    options = ("-k", "-j4", "--colsep", " ", "--weight", "{1}", "--joblog", "log")
+    options = ("-k", "-j4", "--colsep", " ", "--weight", "{1}")
     result = call("run", *options, "--work", "echo {2}", stdin=inputs.encode())
     assert result.status == 3
     assert result.out.split() == ["a", "e"]
