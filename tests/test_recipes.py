@@ -30,10 +30,10 @@ def contents(name: str, run_name: str = "recipe") -> dict[str, Any]:
     return runpy.run_path(str(EXAMPLES / f"recipe_{name}.py"), run_name=run_name)
 
 
-async def perform(name: str, *arguments: object) -> Any:
+async def perform(name: str, *arguments: object, **options: object) -> Any:
     """Run the main function of a program, with a time limit and a check of its books."""
     with trio.fail_after(LIMIT):
-        report = await contents(name)["main"](*arguments)
+        report = await contents(name)["main"](*arguments, **options)
     assert_conserved(report)
     return report
 
@@ -82,7 +82,7 @@ async def test_http(tmp_path: Path) -> None:
 
 
 async def test_crawl(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Each page is visited once, one at a time on each host, and foreign links are not followed."""
+    """Each page is visited once, two at a time on each host, and foreign links are not followed."""
     asked, most = Counter[str](), Counter[str]()
     busy = Counter[str]()
     links: dict[str, list[str]] = {}
@@ -104,9 +104,10 @@ async def test_crawl(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         links["a/"] = ["/1", "/2", "/3", "/gone", f"{b}/far", "http://example.invalid/"]
         links["a/1"] = ["/", "2#part", "/1"]
         links["b/far"] = [f"{a}/back", "/"]
-        report = await perform("crawl", tmp_path / "pages.jsonl", f"{a}/", f"{b}/")
+        report = await perform("crawl", tmp_path / "pages.jsonl", f"{a}/", f"{b}/", every=0.001)
     assert asked == Counter(["a/", "a/1", "a/2", "a/3", "a/gone", "a/back", "b/", "b/far"])
-    assert most == {"a": 1, "b": 1}
+    assert most["a"] <= 2
+    assert most["b"] <= 2
     assert (report["visit"].completed, report["visit"].failed) == (7, 1)
     assert len(read_lines(tmp_path / "pages.jsonl")) == 7
     assert "404" in caplog.text

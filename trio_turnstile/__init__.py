@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from ._ledger.reading import LedgerEntry, read_ledger
     from ._limiting.actions import Action, Pause, Release, Resume, SetLimit
     from ._limiting.alarms import alarm, cpu_alarm, load_alarm, loop_lag_alarm, memory_alarm
+    from ._limiting.allowance import Allowance, BudgetSpent
+    from ._limiting.budget import Budget, Spending
+    from ._limiting.claims import TooWide
     from ._limiting.events import (
         Bound,
         Decision,
@@ -60,7 +63,10 @@ if TYPE_CHECKING:
     from ._limiting.memory import LimitMemory
     from ._limiting.observers import Observation, Observer
     from ._limiting.override import Override
+    from ._limiting.portion import Portion
+    from ._limiting.quota_headers import QuotaState, RateHeaders, parse_rate_headers
     from ._limiting.rate import RateLimiter
+    from ._limiting.shared import ByKey, KeyStatistics, SharedLimiter, SharedStatistics
     from ._limiting.throttle import Throttle
     from ._limiting.turnstile import Turnstile, Watcher, open_turnstile
     from ._phases.manager import Manager, Report
@@ -85,12 +91,16 @@ __all__ = [
     "Abort",
     "Aborted",
     "Action",
+    "Allowance",
     "Backoff",
     "Batch",
     "BatchError",
     "Bound",
     "Breaker",
     "BreakerState",
+    "Budget",
+    "BudgetSpent",
+    "ByKey",
     "CallOutcome",
     "Channels",
     "ConcurrentError",
@@ -110,6 +120,7 @@ __all__ = [
     "JsonLinesBatchWriter",
     "JsonLinesReader",
     "JsonLinesWriter",
+    "KeyStatistics",
     "Ledger",
     "LedgerEntry",
     "LedgerError",
@@ -134,8 +145,11 @@ __all__ = [
     "Pipeline",
     "PipelineReport",
     "PipelineRun",
+    "Portion",
     "Processor",
     "Producer",
+    "QuotaState",
+    "RateHeaders",
     "RateLimiter",
     "Reason",
     "Release",
@@ -154,12 +168,16 @@ __all__ = [
     "Scalable",
     "SetLimit",
     "Settled",
+    "SharedLimiter",
+    "SharedStatistics",
     "Signal",
     "Skip",
     "Snapshot",
+    "Spending",
     "StepReport",
     "Stop",
     "Throttle",
+    "TooWide",
     "Totals",
     "Turnstile",
     "Verdict",
@@ -179,6 +197,7 @@ __all__ = [
     "open_dead_letters",
     "open_ledger",
     "open_turnstile",
+    "parse_rate_headers",
     "parse_retry_after",
     "read_ledger",
     "retry",
@@ -196,6 +215,9 @@ if not TYPE_CHECKING:  # pragma: no branch
         "._errors": "Aborted ConcurrentError Overloaded Saturated parse_retry_after",
         "._limiting.actions": "Action Pause Release Resume SetLimit",
         "._limiting.alarms": "alarm cpu_alarm load_alarm loop_lag_alarm memory_alarm",
+        "._limiting.allowance": "Allowance BudgetSpent",
+        "._limiting.budget": "Budget Spending",
+        "._limiting.claims": "TooWide",
         "._limiting.events": (
             "Bound Decision Event LimiterClosed LimiterOpened LimiterStatistics Load "
             "Reason Signal Snapshot Totals log_decisions"
@@ -210,7 +232,10 @@ if not TYPE_CHECKING:  # pragma: no branch
         "._limiting.memory": "LimitMemory",
         "._limiting.observers": "Observation Observer",
         "._limiting.override": "Override",
+        "._limiting.portion": "Portion",
+        "._limiting.quota_headers": "QuotaState RateHeaders parse_rate_headers",
         "._limiting.rate": "RateLimiter",
+        "._limiting.shared": "ByKey KeyStatistics SharedLimiter SharedStatistics",
         "._limiting.throttle": "Throttle",
         "._limiting.turnstile": "Turnstile Watcher open_turnstile",
         ".limits": "LimitPolicy",

@@ -8,27 +8,28 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 import trio
 
-from trio_turnstile import Consumer, JsonLinesWriter, Log, Processor, Producer, Skip
+from trio_turnstile import Consumer, JsonLinesWriter, Log, Processor, Producer, Skip, open_turnstile
 
 
 def host(url):
     return urlsplit(url).netloc
 
 
-async def main(file, *starts):
-    hosts = {host(url) for url in starts}
+async def main(file, *starts, every=0.5):
+    wanted = {host(url) for url in starts}
     seen = set()
     pending = 0
     found, urls = trio.open_memory_channel(math.inf)
 
     def add(url):
         nonlocal pending
-        if url not in seen and host(url) in hosts:
+        if url not in seen and host(url) in wanted:
             seen.add(url)
             pending += 1
             found.send_nowait(url)
 
-    async with httpx2.AsyncClient(follow_redirects=True) as client:
+    async with open_turnstile() as turnstile, httpx2.AsyncClient(follow_redirects=True) as client:
+        hosts = turnstile.shared("hosts", 40, each=2, every=every)
 
         async def visit(url):
             nonlocal pending
@@ -47,9 +48,7 @@ async def main(file, *starts):
             add(url)
         pipeline = (
             Producer(urls)
-            | Processor(
-                visit, limiter=20, key=host, window=1000, timeout=10, on_error=[Log(), Skip()]
-            )
+            | Processor(visit, limiter=hosts.by(host), timeout=10, on_error=[Log(), Skip()])
             | Consumer(JsonLinesWriter(file))
         )
         with found, urls:

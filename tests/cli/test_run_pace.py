@@ -20,17 +20,18 @@ Call = Callable[..., Any]
 
 
 @pytest.mark.parametrize(
-    ("text", "per_second"), [("5/s", 5), ("100/m", 100 / 60), ("900/h", 0.25), (" .5/s ", 0.5)]
+    ("text", "per_second"),
+    [("5/s", 5), ("100/m", 100 / 60), ("900/h", 0.25), (" .5/s ", 0.5), ("86400/d", 1)],
 )
 def test_a_rate_is_a_number_in_a_time(text: str, per_second: float) -> None:
-    """Rates are per second, minute or hour."""
+    """Rates are per second, minute, hour or day."""
     assert Rate.parse(text).per_second == per_second
 
 
-@pytest.mark.parametrize("text", ["", "5", "0/s", "-1/s", "5/d", "5 / s", "1e3/s", "nan/s", "/s"])
+@pytest.mark.parametrize("text", ["", "5", "0/s", "-1/s", "5/w", "5 / s", "1e3/s", "nan/s", "/s"])
 def test_anything_else_is_no_rate(text: str) -> None:
     """The error shows the text, and what a rate looks like."""
-    with pytest.raises(ValueError, match="as in 5/s, 100/m or 1000/h") as error_info:
+    with pytest.raises(ValueError, match="as in 5/s, 100/m, 1000/h or 10000/d") as error_info:
         Rate.parse(text)
     assert repr(text) in str(error_info.value)
 
@@ -67,6 +68,60 @@ def test_what_waits_for_the_rate_does_not_start_after_a_stop(call: Call, gate: A
     assert result.status == 130
     assert "1 completed, 0 failed" in result.err
     assert "2 not started" in result.err
+
+
+# ---- costs ----
+
+HEADER = ["--colsep", ",", "--header"]
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        ["--cost", "5"],
+        [*HEADER, "--cost", "{n}"],
+        [*HEADER, "--cost", "n"],
+        [*HEADER, "--cost", "{2}", "--delay", "1ms"],
+    ],
+)
+def test_operations_wait_for_what_they_cost(cost: list[str], call: Call, log_entries: Any) -> None:
+    """The first two use the rate up; each of the others waits until its cost came back."""
+    named = [] if "5" in cost else ["name,n"]
+    options = ("-j8", "--rate", "10/s", "--joblog", "log", "--work", "true", *cost)
+    result = call("run", *options, stdin="".join(f"{x}\n" for x in [*named, *ROWS]).encode())
+    assert result.status == 0
+    starts = sorted(float(entry[2]) for entry in log_entries())
+    assert starts[1] - starts[0] < 0.4
+    assert starts[3] - starts[0] > 0.9
+
+
+ROWS = ("a,5", "b,5", "c,5", "d,5")
+
+
+def test_an_operation_of_unknown_cost_fails(call: Call) -> None:
+    """So does one that costs more than the rate ever gives; the others run."""
+    options = ("--rate", "10/s", "--colsep", ",", "--cost", "{2}", "--work", "echo {1}")
+    result = call("run", *options, stdin=b"a,1\nb,x\nc,11\nd,2\n")
+    assert result.status == 2
+    assert sorted(result.out.split()) == ["a", "d"]
+    assert "--cost {2} is no number of 0 or more for this input" in result.err
+    assert "--cost {2} is 11 for this input, and --rate never gives more than 10" in result.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--cost", "3"], "--cost is what an operation takes of --rate: give --rate as well"),
+        (["--rate", "5/s", "--cost", "6"], "--cost: 6 is more than the 5 that --rate ever gives"),
+        (["--rate", "5/s", "--cost", "{tokens}"], "--cost: it is a number, or a column"),
+        (["--rate", "5/s", "--cost", "-1"], "--cost: it is a number, or a column"),
+    ],
+)
+def test_a_wrong_cost_is_refused(options: list[str], message: str, call: Call) -> None:
+    """Before anything runs."""
+    result = call("run", *options, "--work", "true", "--", "a")
+    assert result.status == 2
+    assert message in " ".join(result.err.replace("│", " ").split())
 
 
 # ---- load and memory ----

@@ -25,6 +25,7 @@ from trio_turnstile import (
     Batch,
     BatchError,
     Consumer,
+    DeadLetter,
     Limiter,
     Many,
     Processor,
@@ -170,7 +171,7 @@ async def picky(number: int) -> int:
     return DISCARD if number == 3 else number  # type: ignore[return-value]
 
 
-async def store(number: int) -> None:
+async def store(number: object) -> None:
     await trio.sleep(1)
 
 
@@ -310,6 +311,18 @@ RUNS: dict[str, Run] = {
         0.5,
     ),
     "batches that wait for a token": _closed_limiter,
+    "batches that are too wide": partial(
+        _cancelled,  # else it would wait for ever for a booking that is left out
+        Producer(range(6))
+        | Consumer(store_all, limiter=1, weight=2, batch=Batch(2), on_error=SKIP),
+        0.5,
+    ),
+    "cancelled amid batches that are too wide": partial(
+        _cancelled,
+        Producer(range(6))
+        | Consumer(store_all, limiter=1, weight=2, batch=Batch(2), on_error=DeadLetter(store)),
+        0.5,
+    ),
     "drained operations": _drained_operations,
     "abandoned pages": _abandoned_pages,
 }

@@ -66,6 +66,24 @@ async def test_interrupted_operations_are_cleaned_up_and_done_again(
     assert not entries(path)["b"].is_open
 
 
+async def test_a_limit_that_falls_while_it_is_cleaned_up_first(tmp_path: Path) -> None:
+    """The operation fails if it needs more tokens than are left; it is not done again."""
+    path, log = await killed_in("work", tmp_path), list[str]()
+    limiter = Limiter("memory", 2)
+
+    class Lowers(Noted):
+        async def phase(self, name: str) -> None:
+            await super().phase(name)
+            limiter.total_tokens = 1
+
+    async with open_ledger(path) as ledger:
+        report = await run_phases([Lowers("a", log)], limiter=limiter, weight=2, ledger=ledger)
+    assert_conserved(report)
+    assert report.failed == 1
+    assert "a work" not in log
+    assert "2 were asked for" in str(entries(path)["a"].error)
+
+
 async def test_killed_in_the_clean_up(tmp_path: Path) -> None:
     """If the outcome is known, an operation is only cleaned up, and has the outcome it had."""
     path, log = await killed_in("cleanup", tmp_path), list[str]()

@@ -15,6 +15,7 @@ from trio_turnstile import (
     Aborted,
     Batch,
     BatchError,
+    ByKey,
     ConcurrentError,
     Consumer,
     DeadLetter,
@@ -34,11 +35,14 @@ from trio_turnstile import (
     Results,
     Retry,
     RetryBudget,
+    SharedLimiter,
     Skip,
     StepReport,
+    Turnstile,
     amap,
     amap_list,
     dead_letter_to_dict,
+    retry,
 )
 from trio_turnstile.testing import ProbeSink, ProbeSource, assert_conserved, no_backoff, run_one
 
@@ -277,6 +281,31 @@ def options(api: Limiter, plain: trio.CapacityLimiter) -> None:
         ),
         Consumer[Row],
     )
+
+
+# ---- tokens by key and weight ----
+
+
+def key_of(url: str) -> str:
+    raise NotImplementedError
+
+
+def key_of_all(rows: list[Row]) -> str:
+    raise NotImplementedError
+
+
+async def shares(turnstile: Turnstile) -> None:
+    hosts = turnstile.shared("hosts", 40, each=2, weight=len, policy=None)
+    assert_type(hosts, SharedLimiter)
+    by = hosts.by(key_of, priority=len, waiting=10)
+    assert_type(by, ByKey[str])
+    assert_type(Processor(fetch, limiter=by, weight=len), Processor[str, Page])
+    assert_type(
+        Processor(sort, limiter=hosts.by(key_of_all), weight=len, batch=Batch(10)),
+        Processor[Row, Row],
+    )
+    assert_type(await amap_list(fetch, ["a"], limiter=by, weight=2), list[Page])
+    assert_type(await retry(Retry(3), fetch, "a", limiter=hosts.of("a")), Page)
 
 
 # ---- one function for many items ----

@@ -23,6 +23,7 @@ from trio_turnstile import (
     Producer,
     Retry,
     Skip,
+    Turnstile,
     amap,
     amap_list,
 )
@@ -206,3 +207,19 @@ DeadLetter(numbers)  # type: ignore[arg-type]
 DeadLetter(_dead)  # type: ignore[arg-type]
 DeadLetter(letters, OSError)  # type: ignore[call-arg]
 Retry(3, budget=10)  # type: ignore[arg-type]
+
+
+# ---- tokens by key and weight ----
+
+
+def key_of(row: Row) -> int:
+    raise NotImplementedError
+
+
+async def wrong_shares(turnstile: Turnstile) -> None:
+    hosts = turnstile.shared("hosts", 40, every="1s")  # type: ignore[arg-type]
+    Processor(fetch, limiter=hosts.by(key_of))  # type: ignore[arg-type]
+    Processor(fetch, limiter=hosts)  # type: ignore[call-overload]
+    Processor(fetch, limiter=5, weight="2")  # type: ignore[call-overload]
+    hosts.of("a", tokens="2")  # type: ignore[arg-type]
+    hosts.limiter.tokens("4")  # type: ignore[arg-type]

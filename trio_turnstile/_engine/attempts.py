@@ -16,6 +16,8 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._errors import ConcurrentError, cause_of
+from trio_turnstile._limiting.budget import Budget
+from trio_turnstile._limiting.claims import TooWide
 from trio_turnstile._limiting.either import Tokens
 from trio_turnstile._limiting.rate import RateLimiter
 from trio_turnstile._texts import shown_error
@@ -23,6 +25,7 @@ from trio_turnstile._texts import shown_error
 from .beginnings import ask_the_time, noted_beginning
 from .budget import RetryBalance, RetryBudget
 from .counts import Counts, Fate
+from .pacing import Cost, Refuse, make_pace
 from .policies import ErrorPolicy, as_policies, decide, decide_finally
 from .purse import purse_of
 from .run_state import RunState
@@ -67,7 +70,9 @@ class Attempts(Generic[T]):
       state: records errors, and stops the run when the policies say so.
       describe: adds whose error it was and where it happened.
       tokens: what a new attempt needs one of; ``None`` for nothing.
-      rate: what a new attempt has to wait for before that; ``None`` for nothing.
+      rate: what an attempt has to wait for before that; ``None`` for nothing.
+      cost: what an item takes of the rate, if not one.
+      refuse: what to do with an item whose cost cannot be paid, if not to let it fail.
     """
 
     def __init__(
@@ -78,7 +83,9 @@ class Attempts(Generic[T]):
         state: RunState,
         describe: Describe[T],
         tokens: Tokens | None,
-        rate: RateLimiter | None = None,
+        rate: RateLimiter | Budget | None = None,
+        cost: Cost | None = None,
+        refuse: Refuse | None = None,
     ) -> None:
         self._policies = as_policies(policies)
         self._tells_time = ask_the_time(self._policies)
@@ -86,7 +93,8 @@ class Attempts(Generic[T]):
         self._state = state
         self._describe = describe
         self._tokens = tokens
-        self._rate = rate
+        self.pace = make_pace(rate, cost, refuse or self._refuse)
+        """What an item waits for before each attempt at it."""
         self._failures = 0
         self._balances: dict[RetryBudget, RetryBalance] = {}
         self._paid_in = 0
@@ -117,7 +125,11 @@ class Attempts(Generic[T]):
                 if not isinstance(verdict, RetryIn):
                     return await self.give_up(failed, verdict)
                 failures -= not verdict.spends_try
-                await self.back_off(verdict, slot)
+                try:
+                    await self.back_off(verdict, slot, item)
+                except TooWide as raised:
+                    error = raised
+                    continue
                 try:
                     return await attempt(item, slot)
                 except Exception as raised:
@@ -130,14 +142,14 @@ class Attempts(Generic[T]):
         """Return when the attempt began that has just failed; ``None`` if no policy asks."""
         return noted_beginning() if self._tells_time else None
 
-    async def back_off(self, verdict: RetryIn, slot: Slot, items: int = 1) -> None:
-        """Wait before another attempt at so many items, then take a token for it."""
+    async def back_off(self, verdict: RetryIn, slot: Slot, item: object, items: int = 1) -> None:
+        """Wait before another attempt at an item, or so many, then take a token for it."""
         self._counts.retry(items)
         await trio.sleep(verdict.seconds * _BACKS_OFF.get())
         if verdict.budget is not None:
             await self._withdraw(verdict.budget)
-        if self._rate is not None:
-            await self._rate.acquire()
+        if self.pace is not None:
+            await self.pace.again(item, slot)
         if self._tokens is not None:
             await slot.acquire(self._tokens)
 
@@ -195,6 +207,14 @@ class Attempts(Generic[T]):
                 return Fate.DIVERTED
         self._fail(error, verdict)
         return Fate.FAILED
+
+    async def _refuse(self, error: Exception, item: T, slot: Slot) -> bool:
+        """End an item whose cost cannot be paid: no other attempt would change that."""
+        slot.phase = "cost"
+        slot.release_cancelled()
+        failed = self._describe(error, item, slot)
+        slot.fate = await self.give_up(failed, self.judge_finally(failed))
+        return False
 
     def _fail(self, error: ConcurrentError, verdict: Verdict) -> None:
         # Counted here, since the end of an operation is booked only after its clean-up.

@@ -194,6 +194,14 @@ class Crew:
         self.no_longer_idle()
         return True
 
+    async def queue(self, slot: Slot) -> None:
+        """Wait for a token with an item in hand."""
+        self.queueing += 1
+        try:
+            await slot.acquire(self._tokens)
+        finally:
+            self.queueing -= 1
+
     def leave(self, slot: Slot) -> None:
         """Say that a worker ends."""
         self._size -= 1

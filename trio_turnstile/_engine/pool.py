@@ -24,14 +24,17 @@ import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
 from trio_turnstile._errors import describe, part_cancellation
+from trio_turnstile._limiting.allowance import BudgetSpent
 from trio_turnstile._limiting.either import Tokens
-from trio_turnstile._limiting.rate import RateLimiter
 from trio_turnstile._util import stray
 
 from .buffer import failure_of
 from .counts import Counts, Fate
 from .crew import Crew
+from .door import Door, Refuse, has_token
+from .gate import Gate
 from .handler import Books, Handler
+from .pacing import Pace
 from .run_state import RunState
 from .slot import Slot
 from .source import Source
@@ -54,10 +57,12 @@ class WorkerPool(Generic[T]):
       counts: the books of the items, as they are received.
       window: how many items may be in hand.
       state: records the error of a source that fails, or of a closed limiter.
-      rate: if given, how many items may be begun each second.
+      pace: if given, what an item waits for before its token.
       books: where to book how items end, if not in ``counts``.
       turn: for how many seconds a worker goes on that need not wait for anything.
       admits_in_turn: whether no item is received while another one is being admitted.
+      gate: where an item takes its tokens, if not one of ``tokens``.
+      refuse: ends an item that cannot have what it asks for at the gate.
     """
 
     def __init__(
@@ -69,10 +74,12 @@ class WorkerPool(Generic[T]):
         counts: Counts,
         window: Window,
         state: RunState,
-        rate: RateLimiter | None = None,
+        pace: Pace | None = None,
         books: Books[T] | None = None,
         turn: float = 0.0,
         admits_in_turn: bool = False,
+        gate: Gate | None = None,
+        refuse: Refuse | None = None,
     ) -> None:
         self._source = source
         self._handler = handler
@@ -81,7 +88,7 @@ class WorkerPool(Generic[T]):
         self._books: Books[T] = counts if books is None else books
         self._window = window
         self._state = state
-        self._rate = rate
+        self._pace = pace
         self._turn = turn
         self._admits_in_turn = admits_in_turn
         # A handler with steps after the first gives each token back early: the foreman would
@@ -89,6 +96,9 @@ class WorkerPool(Generic[T]):
         keeps_tokens = handler.admit is None and handler.leave is None
         self._crew = Crew(tokens, window, reads_ahead=source.reads_ahead, may_claim=keeps_tokens)
         self._source_has_failed = False
+        self._door: Door | None = None
+        if gate is not None and refuse is not None:
+            self._door = Door(gate, refuse, handler.leave, self._crew, source)
 
     @enable_ki_protection
     async def run(self) -> None:
@@ -137,7 +147,7 @@ class WorkerPool(Generic[T]):
     async def _go_round(self, slot: Slot) -> None:  # noqa: PLR0912, PLR0915
         # One long loop: this is all that is done for most items, and a coroutine for each
         # of its parts made a stage of no-ops 1.11 to 1.18 times as slow.
-        source, tokens, rate, task = self._source, self._tokens, self._rate, slot.task
+        source, tokens, pace, task = self._source, self._tokens, self._pace, slot.task
         crew = self._crew
         has_booked, receive = source.has_booked, self._counts.receive
         settle = self._books.settle
@@ -147,6 +157,8 @@ class WorkerPool(Generic[T]):
             admit = partial(self._admit_in_turn, admit)
         follow, leave = handler.follow, handler.leave
         acquire, release = tokens.acquire_nowait, tokens.release
+        if self._door is not None:
+            admit, acquire = partial(self._door.let_in, admit), has_token
         context = copy_context()
         item = result = rest = None
         while not crew.queueing or crew.is_needed():
@@ -172,35 +184,39 @@ class WorkerPool(Generic[T]):
             held_to_the_end = False
             try:
                 if admit is None or await admit(item, slot):
-                    if rate is not None:
-                        try:
-                            rate.acquire_nowait()
-                        except trio.WouldBlock:
-                            await self._wait_for_rate(rate)
                     try:
-                        acquire(task)
-                        slot.held = tokens
-                    except trio.WouldBlock:
-                        await self._wait_for_token(slot)
-                    try:
-                        try:
-                            result = await handle(item, slot)
-                        except Exception as error:
-                            if handler.recover is None:
-                                raise
-                            result = await handler.recover(item, slot, error)
-                        if follow is not None:
-                            rest = follow(result, slot)
-                            if rest is not None:
-                                await rest
+                        if (
+                            pace is None
+                            or pace.enter_nowait(item, slot)
+                            or await self._wait_for_pace(pace, item, slot)
+                        ):
+                            try:
+                                acquire(task)
+                                slot.held = tokens
+                            except trio.WouldBlock:
+                                await crew.queue(slot)
+                            try:
+                                result = await handle(item, slot)
+                            except Exception as error:
+                                if handler.recover is None:
+                                    raise
+                                result = await handler.recover(item, slot, error)
+                            if follow is not None:
+                                rest = follow(result, slot)
+                                if rest is not None:
+                                    await rest
                     finally:
                         if leave is not None:
                             leave(slot)
             except trio.ClosedResourceError as error:
                 self._limiter_closed(error, item)
+            except BudgetSpent as error:
+                self._budget_spent(error, item)
             except BaseExceptionGroup as group:
                 raise self._without_errors(group, item) from None
             finally:
+                if pace is not None:
+                    pace.leave(slot)
                 if slot.fate is _CANCELLED:
                     try:
                         slot.release_cancelled()
@@ -278,21 +294,17 @@ class WorkerPool(Generic[T]):
         finally:
             self._crew.no_longer_idle()
 
-    async def _wait_for_rate(self, rate: RateLimiter) -> None:
+    async def _wait_for_pace(self, pace: Pace, item: T, slot: Slot) -> bool:
         # While one worker waits for the rate, another with another item could not pass
         # either, so this one counts as idle and the foreman hires nobody.
         self._crew.idle()
         try:
-            await rate.acquire()
+            may_begin = await pace.enter(item, slot)
         finally:
             self._crew.no_longer_idle()
-
-    async def _wait_for_token(self, slot: Slot) -> None:
-        self._crew.queueing += 1
-        try:
-            await slot.acquire(self._tokens)
-        finally:
-            self._crew.queueing -= 1
+        if may_begin and slot.held is not None:
+            slot.held.begin(slot.task)  # no policy should take the wait for a slow service
+        return may_begin
 
     def _source_failed(self, error: Exception) -> None:
         if self._source_has_failed:  # all workers that wait for an item meet with it
@@ -303,6 +315,10 @@ class WorkerPool(Generic[T]):
     def _limiter_closed(self, error: trio.ClosedResourceError, item: T) -> None:
         # Not of user code (see `Attempts`): a limiter that the item needed was closed.
         self._state.stop(describe(error, item=untraced(item), phase="limiter"), "now")
+
+    def _budget_spent(self, error: BudgetSpent, item: T) -> None:
+        if not self._state.stopping:  # else others have met with it
+            self._state.stop(describe(error, item=untraced(item), phase="budget"), "soon")
 
     def _without_errors(self, group: BaseExceptionGroup[BaseException], item: T) -> BaseException:
         """Record what user code raised beside its cancellation; return what to raise on."""

@@ -14,6 +14,7 @@ import trio
 
 from trio_turnstile._errors import describe
 from trio_turnstile._limiting.either import AnyLimiter
+from trio_turnstile._limiting.portion import Portion
 from trio_turnstile._texts import add_note, shown, shown_error
 
 from .attempts import _BACKS_OFF, since
@@ -30,7 +31,7 @@ async def retry(
     policies: ErrorPolicy | Iterable[ErrorPolicy],
     function: Callable[[*Ts], Awaitable[T]],
     *args: *Ts,
-    limiter: AnyLimiter | None = None,
+    limiter: AnyLimiter | Portion | None = None,
 ) -> T:
     """Call an async function, and again after an error, as the policies say.
 
@@ -46,7 +47,8 @@ async def retry(
       policies: one policy, or several that are asked in order, such as ``[Log(), Retry(3)]``.
       function: an async function.
       args: its arguments. For keyword arguments use ``functools.partial``.
-      limiter: if given, each attempt takes a token of it; none is held during a back-off.
+      limiter: if given, each attempt takes a token of it, or what a `Portion` of it says; none
+        is held during a back-off.
 
     Returns:
       What the function returns.
@@ -85,10 +87,10 @@ async def retry(
         await _back_off(verdict)
 
 
-def _held(limiter: AnyLimiter | None) -> AbstractAsyncContextManager[object]:
+def _held(limiter: AnyLimiter | Portion | None) -> AbstractAsyncContextManager[object]:
     if limiter is None:
         return nullcontext()
-    if not isinstance(limiter, AnyLimiter):
+    if not isinstance(limiter, AnyLimiter | Portion):
         raise TypeError(
             "limiter must be a Limiter or a trio.CapacityLimiter that other calls share, not "
             f"{shown(limiter)}"

@@ -13,6 +13,7 @@ from trio.lowlevel import enable_ki_protection
 from trio_turnstile._limiting.either import AnyLimiter, Tokens
 
 from .counts import Fate
+from .toll import Toll
 
 
 @final
@@ -38,6 +39,7 @@ class Slot:
         "scope",
         "step",
         "task",
+        "toll",
         "turn_ends",
         "unawaited",
     )
@@ -67,6 +69,8 @@ class Slot:
         """The key of the item, where items of one key go one after the other."""
         self.phase = ""
         """The phase that the operation is in, for its errors."""
+        self.toll: Toll | None = None
+        """What the item has to pay, if it has a cost."""
         self.cancelled = False
         """Whether the scope was cancelled, so that the worker can take no other item."""
         self.held: Tokens | None = None
@@ -136,6 +140,13 @@ class Slot:
             return
         tokens, self._lent = self._lent, None
         await self.acquire(tokens)
+
+
+def surrounding_slot() -> Slot:
+    """Return the slot of the worker in whose task this is called."""
+    slot = _SURROUNDING.get()
+    assert slot is not None
+    return slot
 
 
 _SURROUNDING: ContextVar[Slot | None] = ContextVar("surrounding", default=None)

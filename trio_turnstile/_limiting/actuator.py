@@ -21,9 +21,10 @@ from trio.lowlevel import enable_ki_protection
 from .actions import Action, carry_out
 from .controller import LimitController
 from .decisions import Decisions
-from .dispatcher import Dispatcher, Posted
+from .dispatcher import Dispatcher, Member, Posted
 from .events import Decision, LimiterClosed, Signal
 from .guarded import GuardedPolicy
+from .line import Line, standing
 from .override import Asker, Override
 from .trio_runs import LastRun
 
@@ -36,21 +37,21 @@ class LimitActuator:
         "_assigned_in",
         "_controller",
         "_dispatcher",
+        "_line",
         "_listeners",
-        "_sack",
         "_trio_token",
         "closed",
         "decisions",
         "turned_away",
     )  # as `closed` is read for each token
 
-    def __init__(self, controller: LimitController, sack: trio.CapacityLimiter) -> None:
+    def __init__(self, controller: LimitController, line: Line) -> None:
         self.decisions = Decisions()
         self.closed = False
         self.turned_away: frozenset[object] = frozenset()
         """The borrowers that waited for a token when the limiter was closed."""
         self._controller = controller
-        self._sack = sack
+        self._line = line
         self._dispatcher: Dispatcher | None = None
         self._trio_token: trio.lowlevel.TrioToken | None = None
         self._assigned_in = LastRun()
@@ -80,12 +81,12 @@ class LimitActuator:
         self._check_thread("total_tokens")
         if isinstance(tokens, bool):
             raise TypeError("total_tokens must be an int or math.inf")
-        self._move(tokens)
+        self._move(tokens, tokens)
         now = -math.inf
         if trio.lowlevel.in_trio_run():
             self._assigned_in.has_changed(self, in_use=False)
             now = trio.current_time()
-        self._record(self._controller.assign(tokens, now))
+        self.note(self._controller.assign(tokens, now))
 
     def withhold(self, seconds: float) -> None:
         """Take one token out of use for some seconds, before a refused call gives it back."""
@@ -131,9 +132,11 @@ class LimitActuator:
         # trio has no way to break the queue of a limiter, so an infinite limit empties it:
         # each waiter gets a token, finds that it was turned away, and gives the token back.
         # A borrower that was given a token before keeps it, even if it has not run since.
-        holders = self._sack.statistics().borrowers
-        self._move(math.inf)
-        self.turned_away = frozenset(self._sack.statistics().borrowers).difference(holders)
+        inner = self._line.inner
+        self._line.close(self.closed_error)
+        holders = inner.statistics().borrowers
+        self._move(math.inf, math.inf)
+        self.turned_away = frozenset(inner.statistics().borrowers).difference(holders)
         if isinstance(self._controller.policy, GuardedPolicy):
             self._controller.policy.retire()
         if self._dispatcher is not None:
@@ -143,6 +146,11 @@ class LimitActuator:
     def closed_error(self) -> trio.ClosedResourceError:
         """Return the error to raise when the limiter is closed."""
         return trio.ClosedResourceError(f"limiter {self._controller.name!r} is closed")
+
+    def wake_with(self, member: Member) -> None:
+        """Have the throttle task visit what belongs to this limiter, if it is in a turnstile."""
+        if self._dispatcher is not None:
+            self._dispatcher.wake(member)
 
     @contextmanager
     def telling(self, listener: Callable[[], object]) -> Iterator[None]:
@@ -176,7 +184,7 @@ class LimitActuator:
         dispatcher.forget(self.name, self)
         dispatcher.notify(LimiterClosed(self.name, trio.current_time()))
         self._controller.begin_anew(name, tokens)
-        self._move(self._controller.limit)
+        self._move(tokens, tokens)
 
     def restore(self, override: Override, dispatcher: Dispatcher) -> None:
         """Set the limit again that somebody has set in an earlier run, if its time is not over."""
@@ -189,20 +197,20 @@ class LimitActuator:
 
     def signal(self, signal: Signal, now: float) -> None:
         """Act on a signal."""
-        self._apply(self._controller.signal(signal, now, self._sack.borrowed_tokens))
+        self._apply(self._controller.signal(signal, now, self._line.borrowed))
 
     def ask(self, action: Action, asker: Asker, now: float) -> Decision:
         """Act on what somebody asks for, and return what came of it."""
         if self.closed:
             raise self.closed_error()
-        in_use = self._sack.borrowed_tokens
+        in_use = self._line.borrowed
         decision = carry_out(action, self._controller, asker, now, in_use)
         self._apply(decision)
         return decision
 
     def foresee(self, action: Action, asker: Asker, now: float) -> Decision:
         """Return what would come of it now."""
-        in_use = self._sack.borrowed_tokens
+        in_use = self._line.borrowed
         return carry_out(action, self._controller.twin(), asker, now, in_use)
 
     def pause(self, seconds: float | None, now: float) -> None:
@@ -212,20 +220,20 @@ class LimitActuator:
     def resume(self, now: float) -> None:
         """End a pause."""
         self._apply(self._controller.resume(now))
+        self._line.resume()
 
     def tick(self, now: float) -> float:
         """Let time pass; return when to call again, on trio's clock."""
         if self.closed:
             return math.inf
         if now >= self._controller.next_tick or self._controller.stale:
-            tokens = self._sack.statistics()
-            self._apply(self._controller.tick(now, tokens.borrowed_tokens, tokens.tasks_waiting))
+            self._apply(self._controller.tick(now, self._line.borrowed, self._line.waiting))
         return self._controller.next_tick
 
     # ---- inside ----
 
-    def _move(self, tokens: float) -> None:
-        self._sack.total_tokens = tokens
+    def _move(self, tokens: float, standing: float) -> None:
+        self._line.set_limit(tokens, standing)
         for tell in tuple(self._listeners):
             tell()
 
@@ -233,10 +241,11 @@ class LimitActuator:
         if decision is None or self.closed:
             return
         if decision.applied:
-            self._move(self._controller.limit)
-        self._record(decision)
+            self._move(self._controller.limit, standing(self._controller.bounds))
+        self.note(decision)
 
-    def _record(self, decision: Decision) -> None:
+    def note(self, decision: Decision) -> None:
+        """Keep a decision, and tell the observers of it."""
         self.decisions.add(decision)
         if self._dispatcher is not None:
             self._dispatcher.notify(decision)
@@ -252,7 +261,6 @@ class LimitActuator:
 
     def _in_its_run(self) -> bool:
         if not trio.lowlevel.in_trio_run():
-            tokens = self._sack.statistics()
-            in_use = tokens.borrowed_tokens or tokens.tasks_waiting
+            in_use = self._line.borrowed or self._line.waiting
             return self._trio_token is None and not in_use
         return self._trio_token in (None, trio.lowlevel.current_trio_token())

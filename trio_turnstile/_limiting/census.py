@@ -52,7 +52,7 @@ class Census:
         # The limiters are read here, as `Limiter.load` does: with 10,000 limiters, values
         # that are dropped at once would take longer than all the rest of a round.
         for limiter, track in self._tracks.values():
-            limit, running = limiter._controller.limit, limiter._inner.borrowed_tokens
+            limit, running = limiter._controller.limit, limiter._line.borrowed
             track.add(tick, limit, running, limiter._sack.waiting)
         self.history.forget(tick)
 

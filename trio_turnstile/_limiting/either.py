@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeAlias, final
+from typing import NoReturn, TypeAlias, final
 
 import attrs
 import trio
@@ -17,8 +17,10 @@ from trio.lowlevel import enable_ki_protection
 from trio_turnstile._util import check_whole
 
 from .actuator import LimitActuator
+from .claims import Claim
 from .dispatcher import Dispatcher
 from .limiter import Limiter
+from .line import Line
 
 AnyLimiter: TypeAlias = Limiter | trio.CapacityLimiter
 """What may bound a step or a phase."""
@@ -78,13 +80,22 @@ class Tokens:
     The queue may be longer than ``max_waiting``: a stage that waits for a token stops
     reading its source, so it need not be turned away.
     """
+    take_nowait: Callable[[object, Claim], None]
+    """Borrow what is claimed; a `Limiter` alone can do so."""
+    take: Callable[[object, Claim], Awaitable[None]]
+    """Wait in turn for what is claimed; a `Limiter` alone can do so."""
     release: Callable[[object], None]
     """Give back the token of a call that succeeded."""
     release_after: Callable[[object, BaseException], None]
     """Give back the token of a call that ended with an error; a policy may learn from it."""
     release_cancelled: Callable[[object], None]
     """Give back the token of a call that was cancelled; a policy learns nothing from it."""
+    begin: Callable[[object], None]
+    """Say that the call of a borrower begins only now, after a wait that is no part of it."""
+    wait_free: Callable[[object], Awaitable[None]]
+    """Wait in turn until a token is free, without keeping it."""
     _inner: trio.CapacityLimiter
+    _line: Line | None = None
     _actuator: LimitActuator | None = None
 
     @property
@@ -107,17 +118,15 @@ class Tokens:
     @property
     def total_tokens(self) -> float:
         """The limit; infinite once a `Limiter` is closed."""
-        return self._inner.total_tokens
+        return self._inner.total_tokens if self._line is None else self._line.limit
 
-    @enable_ki_protection
-    async def wait_free(self, borrower: object) -> None:
-        """Wait in turn until a token is free, without keeping it.
 
-        The wait is not a call, so a policy must not learn from it: the token comes from
-        the inner limiter. Returns at once when a `Limiter` is closed.
-        """
-        await self._inner.acquire_on_behalf_of(borrower)
-        self.release(borrower)
+def _take_nowait(borrower: object, claim: Claim) -> NoReturn:
+    raise NotImplementedError
+
+
+async def _take(borrower: object, claim: Claim) -> NoReturn:
+    raise NotImplementedError
 
 
 def tokens_of(limiter: AnyLimiter) -> Tokens:
@@ -134,19 +143,34 @@ def tokens_of(limiter: AnyLimiter) -> Tokens:
             limiter,
             sack.acquire_nowait,
             sack.acquire,
+            sack.take_nowait,
+            sack.take,
             sack.release,
             sack.release_after,
             sack.release_cancelled,
+            sack.begin,
+            sack.wait_free,
             sack.inner,
+            sack.line,
             limiter._actuator,
         )
     release = limiter.release_on_behalf_of
+
+    @enable_ki_protection
+    async def wait_free(borrower: object) -> None:
+        await limiter.acquire_on_behalf_of(borrower)
+        release(borrower)
+
     return Tokens(
         limiter,
         limiter.acquire_on_behalf_of_nowait,
         limiter.acquire_on_behalf_of,
+        _take_nowait,
+        _take,
         release,
         lambda borrower, _: release(borrower),
         release,
+        lambda _: None,
+        wait_free,
         limiter,
     )

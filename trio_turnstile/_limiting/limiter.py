@@ -21,11 +21,14 @@ from trio_turnstile.limits import LimitPolicy
 from .actuator import LimitActuator
 from .breaking import CallBound
 from .calls import Calls
+from .claims import Claim
 from .controller import LimitController
 from .events import Decision, LimiterStatistics, Load, Signal, Totals
 from .feedback import Feedback
 from .guarded import GuardedPolicy
+from .line import Line
 from .override import Override
+from .portion import Portion
 from .sack import Sack
 from .sampling import OVERLOAD, Sampler
 from .state import statistics_of
@@ -69,7 +72,7 @@ class Limiter:
         ``throttle.min``, or the policy belongs to another limiter.
     """
 
-    __slots__ = ("__weakref__", "_actuator", "_controller", "_inner", "_max_waiting", "_sack")
+    __slots__ = ("__weakref__", "_actuator", "_controller", "_line", "_sack")
 
     def __init__(
         self,
@@ -91,20 +94,18 @@ class Limiter:
             name, ceiling, Throttle(min=0), guarded, enforce, breaker
         )
         self.throttle = throttle
-        self.max_waiting = max_waiting
-        self._inner = trio.CapacityLimiter(self._controller.limit)
-        self._actuator = LimitActuator(self._controller, self._inner)
+        inner = trio.CapacityLimiter(self._controller.limit)
+        self._line = Line(inner, self._controller)
+        self._actuator = LimitActuator(self._controller, self._line)
         sampler = None if guarded is None else Sampler(guarded)
-        calls = None if breaker is None else Calls(breaker, self._inner, self._actuator)
-        self._sack = Sack(self._inner, self._actuator, sampler, Feedback(name, overload), calls)
+        calls = None if breaker is None else Calls(breaker, inner, self._actuator)
+        self._sack = Sack(self._line, self._actuator, sampler, Feedback(name, overload), calls)
+        self.max_waiting = max_waiting
 
     def __repr__(self) -> str:
         state = " closed" if self._actuator.closed else ""
-        return (
-            f"<trio_turnstile.Limiter {self.name!r}{state}, "
-            f"{self.borrowed_tokens}/{self.total_tokens} "
-            f"with {self._inner.statistics().tasks_waiting} waiting>"
-        )
+        held = f"{self.borrowed_tokens}/{self.total_tokens} with {self._line.waiting} waiting"
+        return f"<trio_turnstile.Limiter {self.name!r}{state}, {held}>"
 
     # ---- what it is ----
 
@@ -141,39 +142,36 @@ class Limiter:
     @property
     def max_waiting(self) -> int | None:
         """How many tasks may wait; ``None`` for any number. Assign to change it."""
-        return self._max_waiting
+        return self._sack.max_waiting
 
     @max_waiting.setter
     def max_waiting(self, max_waiting: int | None) -> None:
         if max_waiting is not None:
             check_whole("max_waiting", max_waiting, 0)
-        self._max_waiting = max_waiting
+        self._sack.max_waiting = max_waiting
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
-        """The last 200 changes and the last 200 refused changes, oldest first.
-
-        Refusals that repeat one another are one decision, which says how often.
-        """
+        """The last 200 changes and 200 refusals, oldest first; repeated refusals are one."""
         return self._actuator.decisions.all()
 
     @property
     def borrowed_tokens(self) -> int:
         """How many tokens are borrowed."""
-        return self._inner.borrowed_tokens
+        return self._line.borrowed
 
     @property
     def available_tokens(self) -> float:
         """How many tokens are free; negative just after the limit was lowered."""
-        return self._controller.limit - self._inner.borrowed_tokens
+        return self._controller.limit - self._line.borrowed
 
     def statistics(self) -> LimiterStatistics:
         """Return the state of the limiter at this moment."""
-        return statistics_of(self._controller, self._inner, self._actuator.closed)
+        return statistics_of(self._controller, self._line, self._actuator.closed)
 
     def load(self) -> Load:
         """Return how busy the limiter is, at a cost that does not grow with its tokens."""
-        return Load(self._controller.limit, self._inner.borrowed_tokens, self._sack.waiting)
+        return Load(self._controller.limit, self._line.borrowed, self._sack.waiting)
 
     @property
     def override(self) -> Override | None:
@@ -233,8 +231,8 @@ class Limiter:
     @enable_ki_protection
     async def acquire_on_behalf_of(self, borrower: object) -> None:
         """Borrow a token for ``borrower``, any hashable object, as `acquire` does."""
-        if self._max_waiting is not None:
-            self._sack.shed(self._max_waiting)
+        if self._sack.max_waiting is not None:
+            self._sack.shed(self._sack.max_waiting, 1)
         await self._sack.acquire(borrower)
 
     @enable_ki_protection
@@ -266,6 +264,14 @@ class Limiter:
             self._sack.release(current_task())
         else:
             self._sack.release_after(current_task(), exc_value)
+
+    def tokens(self, number: int) -> Portion:
+        """Return a way to take several tokens at a time: ``async with limiter.tokens(4)``.
+
+        They are taken together and in turn: nobody who comes later goes before.
+        """
+        check_whole("number", number, 1)
+        return Portion(self._sack, Claim(number))
 
     async def wait_idle(self) -> None:
         """Wait until nobody holds a token.

@@ -1,128 +1,221 @@
-"""`RateLimiter`: a rate limit, so many per second with bursts.
-
-A token bucket (also known as the generic cell rate algorithm, ITU-T I.371). The *debt* is how
-many have passed beyond what the rate has paid off since; one may pass while the debt is no
-more than ``burst - 1``, and the debt grows by one. It is counted in passes and not in seconds,
-so that a burst at one instant is exact, and so that a change of the rate changes nothing else.
-"""
+"""`RateLimiter`: a rate limit, so much per second with bursts."""
 
 from __future__ import annotations
 
 import math
-from typing import final
+import os
+from typing import Self, final
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from trio_turnstile._util import check_number, check_whole
+from trio_turnstile._util import check_number, check_seconds, check_whole
 
-from .trio_runs import LastRun
+from .kept_debt import KeptDebt
+from .meter import Meter, take_in_turn
 
 
 @final
 class RateLimiter:
     """A rate limit: lets so many tasks pass per second, first come, first served.
 
-    In any period of time at most ``per_second`` times its seconds plus ``burst`` pass. It may be
-    used in one ``trio.run`` after another; each starts with a full burst.
+    In any period of time at most ``per_second`` times its seconds plus ``burst`` pass. A task may
+    count for more than one, or for less. No later one overtakes it. A rate may be used in one
+    ``trio.run`` after another; each starts with a full burst.
 
     Args:
       per_second: how many may pass each second; it may be changed at any time. `math.inf`
         for no limit.
       burst: how many may pass at once, after a time in which fewer did.
+      warm_up: for how many seconds at the start of a run the rate grows to ``per_second``, from
+        nothing. The burst begins empty then.
+      kept_in: a file that keeps what is used up from one run or process to the next, such as for
+        a quota by the day. Only one process at a time may use it. After a process was killed,
+        up to a hundredth of the burst may count as used that was not.
 
     Raises:
-      TypeError, ValueError: if the rate is no number over 0, or the burst is under 1.
+      TypeError, ValueError: if the rate is no number over 0, or the burst is under 1; or if the
+        file is none of ours.
     """
 
-    __slots__ = ("_burst", "_debt", "_paid_at", "_per_second", "_retimed", "_run", "_turn")
+    __slots__ = ("_meter", "_quota")
 
-    def __init__(self, per_second: float, burst: int = 1) -> None:
+    def __init__(
+        self,
+        per_second: float,
+        burst: int = 1,
+        *,
+        warm_up: float = 0.0,
+        kept_in: str | os.PathLike[str] | None = None,
+    ) -> None:
         check_number("per_second", per_second, positive=True)
         check_whole("burst", burst, 1)
-        self._per_second = per_second
-        self._burst = burst
-        self._debt = 0.0
-        self._paid_at = -math.inf
-        self._turn = trio.StrictFIFOLock()
-        self._retimed = trio.Event()
-        self._run = LastRun()
+        check_seconds("warm_up", warm_up)
+        kept = None if kept_in is None else KeptDebt(kept_in)
+        self._quota: float | None = None
+        self._meter = Meter(self, per_second, burst, warm_up, kept)
+
+    @classmethod
+    def per(
+        cls,
+        amount: float,
+        *,
+        seconds: float,
+        burst: int | None = None,
+        warm_up: float = 0.0,
+        kept_in: str | os.PathLike[str] | None = None,
+    ) -> Self:
+        """Return a rate of so much in any period, such as ``RateLimiter.per(90_000, seconds=60)``.
+
+        Args:
+          amount: how much may pass in the period. It comes back evenly, and not all at its end.
+          seconds: the length of the period: 60 for a minute, 86,400 for a day.
+          burst: how much may pass at once; by default all of the amount. A service that counts in
+            fixed windows may see twice the amount in one then. Give it a smaller burst.
+          warm_up: as for the class.
+          kept_in: as for the class.
+
+        Raises:
+          TypeError, ValueError: as for the class.
+        """
+        check_number("amount", amount, positive=True)
+        check_seconds("seconds", seconds, positive=True)
+        whole = max(1, int(amount)) if math.isfinite(amount) else 1
+        rate = cls(
+            amount / seconds,
+            whole if burst is None else burst,
+            warm_up=warm_up,
+            kept_in=kept_in,
+        )
+        rate._quota = amount
+        return rate
 
     def __repr__(self) -> str:
-        waiting = self._turn.statistics().tasks_waiting + self._turn.locked()
         return (
-            f"<trio_turnstile.RateLimiter {self._per_second}/s, burst {self._burst}, "
-            f"{waiting} waiting>"
+            f"<trio_turnstile.RateLimiter {self.per_second}/s, burst {self.burst}, "
+            f"{len(self._meter.line)} waiting>"
         )
 
     @property
     def burst(self) -> int:
-        """How many may pass at once."""
-        return self._burst
+        """How much may pass at once."""
+        return int(self._meter.burst)
+
+    @property
+    def available(self) -> float:
+        """How much may pass at this moment, if nobody waits. For use inside a trio run."""
+        return self._meter.available
 
     @property
     def per_second(self) -> float:
-        """How many may pass each second. Assign to change it, also for tasks that wait."""
-        return self._per_second
+        """How much may pass each second. Assign to change it, also for tasks that wait."""
+        return self._meter.per_second
 
     @per_second.setter
     def per_second(self, per_second: float) -> None:
         check_number("per_second", per_second, positive=True)
-        if trio.lowlevel.in_trio_run():
-            self._pay_off(trio.current_time())
-        self._per_second = per_second
-        self._retimed.set()
+        if self._quota is not None:
+            self._quota *= per_second / self._meter.per_second
+        self._meter.set_pace(per_second, self._meter.share)
 
-    def acquire_nowait(self) -> None:
+    def acquire_nowait(self, amount: float = 1) -> None:
         """Pass, without blocking.
+
+        Args:
+          amount: for how many it counts.
 
         Raises:
           trio.WouldBlock: if it is too early, or other tasks are waiting.
+          TypeError, ValueError: if the amount is no number from 0 to the burst.
           RuntimeError: if a trio run that goes on in another thread has used it.
         """
-        if self._wait() > 0 or self._turn.locked():
+        meter = self._meter
+        if amount != 1:
+            meter.check("amount", amount)
+        if meter.until(amount) > 0 or meter.line:
             raise trio.WouldBlock
-        self._debt += 1
+        meter.take(amount)
 
     @enable_ki_protection
-    async def acquire(self) -> None:
+    async def acquire(self, amount: float = 1) -> None:
         """Pass; wait in turn until the rate allows it.
 
         If cancelled while it waits, the task uses up nothing of the rate.
 
+        Args:
+          amount: for how many it counts.
+
         Raises:
+          TypeError, ValueError: if the amount is no number from 0 to the burst: it could never
+            pass.
           RuntimeError: if a trio run that goes on in another thread has used it.
         """
+        meter = self._meter
+        if amount != 1:
+            meter.check("amount", amount)
         await trio.lowlevel.checkpoint_if_cancelled()
-        try:
-            self.acquire_nowait()
-        except trio.WouldBlock:
-            await self._wait_in_turn()
+        wait = meter.until(amount)
+        if wait > 0 or meter.line:
+            await take_in_turn([(meter, amount)], wait or math.inf)
         else:
+            meter.take(amount)
             await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def _wait_in_turn(self) -> None:
-        async with self._turn:
-            while (wait := self._wait()) > 0:
-                self._retimed = trio.Event()
-                with trio.move_on_after(wait):
-                    await self._retimed.wait()
-            self._debt += 1
+    def refund(self, amount: float) -> None:
+        """Give back some of what has passed just now, as it was not used.
 
-    def _wait(self) -> float:
-        """Return the seconds until one may pass."""
-        now = trio.current_time()
-        self._pay_off(now)
-        over = self._debt - (self._burst - 1)
-        # The clock tells no time shorter than its last digit, so a wait may end that much early.
-        tick = math.ulp(now)
-        if over <= 1e-9 or over <= min(0.5, tick * self._per_second):
-            return 0.0
-        return max(over / self._per_second, 2 * tick)
+        Who waits passes sooner. The rate has never more to give than its burst. For calls whose
+        cost is known at their end use `Budget.reserve`, which gives back no more than is sound.
 
-    def _pay_off(self, now: float) -> None:
-        if self._run.has_changed(self) or self._per_second == math.inf:
-            self._debt = 0.0
-        else:
-            self._debt = max(0.0, self._debt - (now - self._paid_at) * self._per_second)
-        self._paid_at = now
+        Raises:
+          TypeError, ValueError: if the amount is no number, or negative.
+        """
+        check_number("amount", amount)
+        self._meter.refund(amount)
+
+    def observe(
+        self,
+        *,
+        remaining: float | None = None,
+        reset_after: float | None = None,
+        limit: float | None = None,
+    ) -> None:
+        """Take note of what a service says about its own books.
+
+        It only ever makes the rate slower: what the service says it has beyond that is not used.
+
+        Args:
+          remaining: how much the service has left.
+          reset_after: seconds until the service counts anew. Until then no more than ``remaining``
+            passes. Leave it out for a service that gives back bit by bit.
+          limit: how much the service allows in a period now. If it is less than the amount that
+            was given to `per`, the rate is slower by as much, until a higher limit is observed.
+
+        Raises:
+          TypeError, ValueError: if one of them is no number, or negative.
+        """
+        if limit is not None:
+            check_number("limit", limit, positive=True)
+            self._follow(limit)
+        if remaining is None:
+            remaining = math.inf if reset_after is None else 0.0
+        check_number("remaining", remaining)
+        until = -math.inf
+        if reset_after is not None:
+            check_seconds("reset_after", reset_after)
+            until = trio.current_time() + reset_after
+        self._meter.observe(remaining, until)
+
+    def _follow(self, limit: float) -> None:
+        if self._quota is not None:
+            self._meter.set_pace(self._meter.per_second, min(1.0, limit / self._quota))
+
+
+def meter_of(rate: RateLimiter) -> Meter:
+    """Return the meter of a rate, of which several are taken at once."""
+    return rate._meter
+
+
+def period_of(rate: RateLimiter) -> float:
+    """Return the seconds of the period that a rate was made with; else those of a burst."""
+    return (rate._quota or rate.burst) / rate.per_second

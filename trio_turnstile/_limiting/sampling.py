@@ -8,7 +8,8 @@ look like a fast success.
 from __future__ import annotations
 
 import math
-from typing import final
+from collections.abc import Container
+from typing import Protocol, final
 
 import trio
 
@@ -24,6 +25,31 @@ def outcome_of(error: BaseException, overload: On) -> Outcome:
     if isinstance(error, Exception) and matches(error, overload):
         return Outcome.OVERLOADED
     return Outcome.IGNORED
+
+
+class AnySampler(Protocol):
+    """What reports calls to one policy, or to several."""
+
+    @property
+    def calls(self) -> Container[object]:
+        """The borrowers whose calls are sampled."""
+        ...
+
+    def wants(self) -> bool:
+        """Return whether to sample the call that begins now."""
+        ...
+
+    def start(self, borrower: object, now: float, in_flight: int) -> None:
+        """Report that a call starts."""
+        ...
+
+    def restart(self, borrower: object, now: float) -> None:
+        """Count the time of a call from now on."""
+        ...
+
+    def finish(self, borrower: object, now: float, outcome: Outcome) -> None:
+        """Report that a call ended."""
+        ...
 
 
 PLENTY, WINDOW, SHORTEST = 100, 0.1, 0.01
@@ -61,6 +87,11 @@ class Sampler:
         self._taken += 1
         if self._taken >= PLENTY or now - self._since >= WINDOW:
             self._adapt(now)
+
+    def restart(self, borrower: object, now: float) -> None:
+        """Count the time of a call from now on: its borrower had to wait for something else."""
+        _, in_flight, weight = self.calls[borrower]
+        self.calls[borrower] = (now, in_flight, weight)
 
     def finish(self, borrower: object, now: float, outcome: Outcome) -> None:
         """Report to the policy that a call ended: the borrower gives its token back."""

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import trio
-
 from .controller import LimitController
 from .events import LimiterStatistics
+from .line import Line
 
 
-def statistics_of(
-    controller: LimitController, sack: trio.CapacityLimiter, closed: bool
-) -> LimiterStatistics:
+def statistics_of(controller: LimitController, line: Line, closed: bool) -> LimiterStatistics:
     """Return the state at this moment; it copies the borrowers, as trio does."""
-    tokens = sack.statistics()
+    tokens = line.inner.statistics()
     return LimiterStatistics(
         name=controller.name,
-        borrowed_tokens=tokens.borrowed_tokens,
+        borrowed_tokens=line.borrowed,
         total_tokens=controller.limit,
         borrowers=list(tokens.borrowers),
-        tasks_waiting=tokens.tasks_waiting,
+        tasks_waiting=tokens.tasks_waiting + line.order.size,
         cap=controller.cap,
         ceiling=controller.ceiling,
         minimum=controller.throttle.min,

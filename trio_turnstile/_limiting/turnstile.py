@@ -33,6 +33,7 @@ from .live_run import DurationObserver, LiveRun
 from .observers import Observation, Observer, Observers
 from .override import NOBODY, Asker, Override
 from .roll import Roll
+from .shared import SharedLimiter, ShareOptions, make_shared
 from .watching import check_watcher
 
 _LOG = logging.getLogger("trio_turnstile.turnstile")
@@ -101,6 +102,13 @@ class Turnstile:
         ``"api-2"``, as two requests may run the same code at once.
         """
         return self.add(Limiter(name, ceiling, **options))
+
+    def shared(self, name: str, total: float, **options: Unpack[ShareOptions]) -> SharedLimiter:
+        """Make a limiter in this turnstile whose tokens are shared by keys, such as hosts.
+
+        For the options see `SharedLimiter` and `Limiter`.
+        """
+        return make_shared(self.limiter, name, total, options)
 
     @enable_ki_protection
     def add(self, limiter: Limiter) -> Limiter:

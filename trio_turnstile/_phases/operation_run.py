@@ -9,9 +9,8 @@ began, whatever happened.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import final
 
 import trio
@@ -21,15 +20,16 @@ from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.beginnings import timed
 from trio_turnstile._engine.counts import Fate
 from trio_turnstile._engine.durations import Tell
+from trio_turnstile._engine.pacing import paid
 from trio_turnstile._engine.policies import ErrorPolicy
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import Slot
 from trio_turnstile._errors import ConcurrentError, describe
-from trio_turnstile._limiting.either import Tokens
 from trio_turnstile._texts import shown
 from trio_turnstile._util import refuse_stray, stray
 
 from .calling import NO_TIMEOUTS, Phases, defines, measured_phases, within
+from .entries import Entries
 from .grace import Grace
 from .scalable import Channels, Phase, PhaseTimeouts, Scalable
 
@@ -50,21 +50,27 @@ class OperationRunner:
         channels: Channels,
         timeouts: PhaseTimeouts,
         grace: Grace,
-        work_tokens: Tokens | None,
+        entries: Entries,
         policies: Iterable[ErrorPolicy],
         tellers: Mapping[Phase, Tell] | None = None,
     ) -> None:
         self.attempts = attempts
-        self.timed = partial(timed, policies=policies)
+        self._policies = tuple(policies)
         self._try = self.timed(self._attempt)
         self.state = state
         self.channels = channels
         self.timeouts = timeouts
         self._grace = grace
+        self.entries = entries
+        """The tokens that operations take."""
         self.tellers = tellers
         """Who is told how long each phase takes, if anybody is."""
-        self.work_tokens = work_tokens
-        """What work needs one of, if preparing has tokens of its own."""
+
+    def timed(
+        self, attempt: Callable[[Scalable, Slot], Awaitable[Fate]]
+    ) -> Callable[[Scalable, Slot], Awaitable[Fate]]:
+        """Return an attempt that notes its beginning, and what is paid for it, where asked."""
+        return timed(paid(attempt, self.attempts.pace), self._policies)
 
     @enable_ki_protection
     async def handle(self, operation: object, slot: Slot) -> None:
@@ -96,9 +102,8 @@ class OperationRunner:
         try:
             slot.phase, call, seconds = "prepare", phases.prepare, limit.prepare
             await (call(channels) if seconds is None else within(seconds, call, channels))
-            if self.work_tokens is not None:
-                slot.release()
-                await slot.acquire(self.work_tokens)
+            if self.entries.work is not None:
+                await self.entries.take_for_work(operation, slot)
             slot.phase, call, seconds = "work", phases.work, limit.work
             await (call(channels) if seconds is None else within(seconds, call, channels))
             slot.phase, call, seconds = "monitor", phases.monitor, limit.monitor
@@ -141,6 +146,14 @@ class OperationRunner:
                 slot.cancelled = True
                 too_slow = f"it took more than its {self._grace.seconds} seconds"
                 self._cleanup_failed(trio.TooSlowError(too_slow), operation, slot, on_failure)
+
+    async def refuse(self, error: Exception, operation: object, slot: Slot) -> None:
+        """End an operation that cannot have the tokens that it needs."""
+        if not isinstance(operation, Scalable):
+            return self.reject(operation, slot)  # noqa: ASYNC910 (the worker goes on)
+        slot.phase = "limiter"
+        failed = describe_failure(error, operation, slot)
+        slot.fate = await self.attempts.give_up(failed, self.attempts.judge_finally(failed))
 
     def reject(self, operation: object, slot: Slot) -> None:
         """Stop the run, as its source gives something that is no operation."""

@@ -19,6 +19,7 @@ from trio.lowlevel import enable_ki_protection
 from trio_turnstile._engine.counts import Fate
 from trio_turnstile._engine.recording import Beginning, LedgerError, Recorder, stop_for_ledger
 from trio_turnstile._engine.slot import Slot
+from trio_turnstile._limiting.claims import TooWide
 from trio_turnstile._texts import shown, shown_error
 from trio_turnstile._util import refuse_stray, unprotected
 
@@ -211,7 +212,11 @@ class RecordedRunner:
             if slot.cancelled:  # by its grace: nothing can follow
                 slot.fate = Fate.FAILED
         await self._recorder.forget(record.number)
-        await slot.acquire(tokens)
+        try:
+            await slot.acquire(tokens)
+        except TooWide as error:
+            record.error = shown_error(error)
+            await self._runner.refuse(error, operation, slot)
 
     async def _try(self, operation: Scalable, slot: Slot, record: _Record) -> None:
         attempt = self._runner.timed(partial(self._attempt, record))
@@ -225,9 +230,8 @@ class RecordedRunner:
         phases, timeouts = self._runner.phases_of(operation)
         try:
             for phase in PHASES[PHASES.index(first) : -1]:
-                if phase == "work" and self._runner.work_tokens is not None:
-                    slot.release()
-                    await slot.acquire(self._runner.work_tokens)
+                if phase == "work":
+                    await self._runner.entries.take_for_work(operation, slot)
                 if defines(operation, phase):
                     slot.phase = phase
                     record.reach(phase)

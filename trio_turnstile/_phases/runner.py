@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Literal, Required, TypedDict, Unpack
@@ -16,7 +16,9 @@ from trio.lowlevel import enable_ki_protection
 from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.counts import Counts
 from trio_turnstile._engine.durations import Tell
+from trio_turnstile._engine.gate import Weight, window_of
 from trio_turnstile._engine.listing import Listing
+from trio_turnstile._engine.pacing import check_rate
 from trio_turnstile._engine.policies import ErrorPolicy, Skip, as_policies
 from trio_turnstile._engine.pool import WorkerPool
 from trio_turnstile._engine.recording import Recorder, RunLedger, recording
@@ -24,18 +26,16 @@ from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import lent_tokens
 from trio_turnstile._engine.source import RunSource
 from trio_turnstile._engine.sources import AnySource, open_source, reading
-from trio_turnstile._engine.window import Window, following
+from trio_turnstile._engine.window import following
+from trio_turnstile._limiting.budget import Budget
 from trio_turnstile._limiting.either import (
     AnyLimiter,
-    Tokens,
-    as_limiter,
-    made_of_number,
-    tokens_of,
 )
-from trio_turnstile._limiting.limiter import Limiter
 from trio_turnstile._limiting.rate import RateLimiter
+from trio_turnstile._limiting.shared import ByKey
 from trio_turnstile._util import check_instance, check_seconds, hold, unwrapped_interrupts
 
+from .entries import open_entries
 from .grace import Grace
 from .manager import Manager, Report
 from .operation_run import OperationRunner, describe_failure
@@ -48,7 +48,8 @@ from .telemetry import Telemetry
 async def run_phases(
     operations: AnySource[Scalable],
     *,
-    limiter: AnyLimiter | int,
+    limiter: AnyLimiter | ByKey[Any] | int,
+    weight: Weight | None = None,
     prepare_limiter: AnyLimiter | int | None = None,
     on_error: ErrorPolicy | Iterable[ErrorPolicy] = Skip(),  # noqa: B008 (frozen)
     timeouts: PhaseTimeouts = PhaseTimeouts(),  # noqa: B008 (frozen)
@@ -56,7 +57,8 @@ async def run_phases(
     counting: Literal["runner", "phases"] = "runner",
     max_errors: int = 10_000,
     window: int | None = None,
-    rate: RateLimiter | None = None,
+    rate: RateLimiter | Budget | None = None,
+    cost: Callable[[Any], float | Mapping[str, float]] | None = None,
     ledger: RunLedger | None = None,
     retry_failed: bool = False,
     name: str | None = None,
@@ -70,7 +72,10 @@ async def run_phases(
     Args:
       operations: an iterable, async iterable or memory channel of them. It is read
         lazily: a million operations need no more memory than the window.
-      limiter: bounds how many are between prepare and the end of monitor.
+      limiter: bounds how many are between prepare and the end of monitor. With the keys of
+        a `SharedLimiter` (`SharedLimiter.by`), each operation takes the token of its key.
+      weight: how many tokens of it an operation takes: a number, or a function of the
+        operation. One that needs more than the limit fails with `TooWide`.
       prepare_limiter: if given, preparing takes a token of this one instead, and
         runs ahead of the work as far as the window allows.
       on_error: the policies for errors, or one, asked in order; the first verdict holds,
@@ -83,7 +88,11 @@ async def run_phases(
       max_errors: how many errors to keep.
       window: the most operations in hand, whether they run, wait, back off or
         clean up. By default it follows the limits, with room for 64 more.
-      rate: how many operations, retries included, may be begun each second.
+      rate: how many operations, retries included, may be begun each second. With ``cost`` it
+        may be a `Budget`.
+      cost: what an operation takes of the rate, if not one: a number, or for a `Budget` the
+        amounts by name. A phase may correct it by `Budget.settle`. An operation of which it
+        raises, or that costs more than the burst, fails, and none of its phases is begun.
       ledger: where to note what becomes of each operation, by its `Scalable.identity`; see
         `open_ledger`. Operations that have ended in an earlier run are skipped. Those that
         were interrupted are cleaned up first, and then done again, or go on as
@@ -108,21 +117,23 @@ async def run_phases(
     """
     check_seconds("cleanup_grace", cleanup_grace)
     check_instance("timeouts", timeouts, PhaseTimeouts, "PhaseTimeouts(work=10)")
-    if rate is not None:
-        check_instance("rate", rate, RateLimiter, "RateLimiter(10)")
+    check_rate(rate, cost)
     if counting not in ("runner", "phases"):
         raise ValueError(f"counting must be 'runner' or 'phases', not {counting!r}")
     policies = as_policies(on_error)
-    tokens = entry = tokens_of(as_limiter(limiter, "limiter", "work"))
-    if prepare_limiter is not None:
-        entry = tokens_of(as_limiter(prepare_limiter, "prepare_limiter", "prepare"))
-    limiters = {entry.limiter, tokens.limiter}
+    entries = open_entries(limiter, prepare_limiter, weight)
     state, counts, grace = RunState(max_errors), Counts(), Grace(cleanup_grace)
-    listing = Listing(name, "phases", state, limiters)
+    listing = Listing(name, "phases", state, entries.limiters)
     listing.expect(operations)
     telemetry = Telemetry(state.record)
     attempts = Attempts(
-        policies, counts=counts, state=state, describe=describe_failure, tokens=entry, rate=rate
+        policies,
+        counts=counts,
+        state=state,
+        describe=describe_failure,
+        tokens=entries.first,
+        rate=rate,
+        cost=cost,
     )
     runner = OperationRunner(
         attempts,
@@ -130,27 +141,28 @@ async def run_phases(
         channels=telemetry.channels,
         timeouts=timeouts,
         grace=grace,
-        work_tokens=None if entry is tokens else tokens,
+        entries=entries,
         policies=policies,
         tellers=_tellers(listing),
     )
     source = open_source(operations)
     told = telemetry if counting == "phases" else None
-    manager = Manager(tokens.limiter, state, counts, told, listing)
-    async with lent_tokens(limiters), recording(ledger) as recorder:
+    manager = Manager(entries.limiter, state, counts, told, listing)
+    async with lent_tokens(entries.limiters), recording(ledger) as recorder:
         pool = WorkerPool[Any](
             source,
             _recorded(runner, recorder, retry_failed=retry_failed, has_rate=rate is not None),
-            entry,
+            entries.first,
             counts=counts,
-            window=Window(counts, window, following(limiters)),
+            window=window_of(counts, window, following(entries.limiters), entries.gate),
             state=state,
-            rate=rate,
+            pace=attempts.pace,
             admits_in_turn=True,
+            gate=entries.gate,
+            refuse=runner.refuse,
         )
         state.at_drain(pool.stop_source)
-        own = _own_limiters(work=(limiter, tokens), prepare=(prepare_limiter, entry))
-        with listing.listed(manager, own):
+        with listing.listed(manager, entries.own):
             await _carry_out(
                 pool,
                 source,
@@ -177,16 +189,6 @@ def _tellers(listing: Listing) -> dict[Phase, Tell] | None:
     return told or None
 
 
-def _own_limiters(**parts: tuple[object, Tokens]) -> dict[str, Limiter]:
-    """Return the limiters that were made of bare numbers, by what they bound."""
-    made = {
-        name: made_of_number(given, made.limiter)
-        for name, (given, made) in parts.items()
-        if given is not None
-    }
-    return {name: limiter for name, limiter in made.items() if limiter is not None}
-
-
 def _recorded(
     runner: OperationRunner, recorder: Recorder | None, *, retry_failed: bool, has_rate: bool
 ) -> OperationRunner | RecordedRunner:
@@ -198,7 +200,8 @@ def _recorded(
 class PhaseOptions(TypedDict, total=False):
     """The options of `run_phases`, as `start_phases` takes them."""
 
-    limiter: Required[AnyLimiter | int]
+    limiter: Required[AnyLimiter | ByKey[Any] | int]
+    weight: Weight | None
     prepare_limiter: AnyLimiter | int | None
     on_error: ErrorPolicy | Iterable[ErrorPolicy]
     timeouts: PhaseTimeouts
@@ -206,7 +209,8 @@ class PhaseOptions(TypedDict, total=False):
     counting: Literal["runner", "phases"]
     max_errors: int
     window: int | None
-    rate: RateLimiter | None
+    rate: RateLimiter | Budget | None
+    cost: Callable[[Any], float | Mapping[str, float]] | None
     ledger: RunLedger | None
     retry_failed: bool
     name: str | None

@@ -87,8 +87,9 @@ def amap(function: Any, items: Any, **options: Any) -> AbstractAsyncContextManag
     Args:
       function: as for `Processor`.
       items: as for `Producer`; read only as fast as the results are taken.
-      options: as for `Processor`: ``limiter``, ``rate``, ``window``, ``ordered``, ``key``,
-        ``timeout`` (seconds), ``on_error``, ``name``. Without a limiter, 64 items run at a time.
+      options: as for `Processor`: ``limiter``, ``weight``, ``rate``, ``window``, ``ordered``,
+        ``key``, ``timeout`` (seconds), ``on_error``, ``name``. Without a limiter, 64 items run
+        at a time.
 
     Returns:
       An async context manager that gives the `Results`. Leaving the block early cancels
@@ -109,7 +110,7 @@ def amap(function: Any, items: Any, **options: Any) -> AbstractAsyncContextManag
 async def amap_list(
     function: Function[T, Many[U]] | Function[T, Many[U] | Discard],
     items: SourceOf[T],
-    **options: Unpack[BatchStepOptions],
+    **options: Unpack[BatchStepOptions[T]],
 ) -> list[U]: ...
 
 
@@ -117,7 +118,7 @@ async def amap_list(
 async def amap_list(
     function: Function[T, U] | Function[T, U | Discard],
     items: SourceOf[T],
-    **options: Unpack[BatchStepOptions],
+    **options: Unpack[BatchStepOptions[T]],
 ) -> list[U]: ...
 
 
@@ -125,7 +126,7 @@ async def amap_list(
 async def amap_list(
     function: Opened[T, Many[U]] | Opened[T, Many[U] | Discard],
     items: SourceOf[T],
-    **options: Unpack[BatchStepOptions],
+    **options: Unpack[BatchStepOptions[T]],
 ) -> list[U]: ...
 
 
@@ -133,7 +134,7 @@ async def amap_list(
 async def amap_list(
     function: Opened[T, U] | Opened[T, U | Discard],
     items: SourceOf[T],
-    **options: Unpack[BatchStepOptions],
+    **options: Unpack[BatchStepOptions[T]],
 ) -> list[U]: ...
 
 
@@ -141,7 +142,7 @@ async def amap_list(
 async def amap_list(
     function: Yielding[T, U],
     items: SourceOf[T],
-    **options: Unpack[BatchStepOptions],
+    **options: Unpack[BatchStepOptions[T]],
 ) -> list[U]: ...
 
 
@@ -156,9 +157,9 @@ async def amap_list(function: Any, items: Any, **options: Any) -> list[Any]:
     Args:
       function: as for `Processor`.
       items: as for `Producer`.
-      options: as for `Processor`, without those of order: ``limiter``, ``rate``, ``window``,
-        ``timeout`` (seconds), ``on_error``, ``name``. Without a limiter, 64 items run at a
-        time. With one, up to 10,000 that are finished wait for an earlier one, unless
+      options: as for `Processor`, without those of order: ``limiter``, ``weight``, ``rate``,
+        ``window``, ``timeout`` (seconds), ``on_error``, ``name``. Without a limiter, 64 items run
+        at a time. With one, up to 10,000 that are finished wait for an earlier one, unless
         ``window`` says otherwise.
 
     Returns:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
+import attrs
 from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._engine.attempts import since
@@ -19,6 +20,7 @@ from trio_turnstile._engine.slot import Slot
 from trio_turnstile._engine.tracing import untraced
 from trio_turnstile._engine.verdicts import RetryIn, Verdict
 from trio_turnstile._errors import ConcurrentError, leaves
+from trio_turnstile._limiting.claims import TooWide
 from trio_turnstile._texts import shown_error
 
 from .fused import FusedSteps, Outlet
@@ -59,13 +61,15 @@ class BatchStep:
         left = deque(batch.items)
         attempts, attempt = self._step.attempts, 0
         began: float | None = None
-        # Another attempt would not give an item the key or weight that it lacks.
-        judge = attempts.judge if batch.failure is None else attempts.judge_finally
+        # Another attempt would not give an item the key, weight or cost that it lacks.
+        failure = lacking = batch.failure or (None if slot.toll is None else slot.toll.error)
+        judge = attempts.judge if lacking is None else attempts.judge_finally
         try:
             while left:
                 attempt += 1
-                errors, result = await self._attempt(list(left), slot, batch.failure)
-                if attempt == 1 and batch.failure is None:
+                errors, result = await self._attempt(list(left), slot, failure)
+                failure = lacking
+                if attempt == 1 and lacking is None:
                     began = attempts.began()
                 done = [member for index, member in enumerate(left) if index not in errors]
                 left = deque(left[index] for index in sorted(errors))
@@ -82,10 +86,28 @@ class BatchStep:
                         self._inbox.settle(verdict)
                 if again is not None:
                     attempt -= not again.spends_try
-                    await attempts.back_off(again, slot, len(left))
+                    rest = attrs.evolve(batch, items=tuple(left))
+                    try:
+                        await attempts.back_off(again, slot, rest, len(left))
+                    except TooWide as error:
+                        failure = error
         finally:
             slot.release_cancelled()
             slot.fate = Fate.COMPLETED  # of the batch: its members have fates of their own
+            for member in left:
+                self._inbox.cancel(member)
+
+    async def refuse(self, error: Exception, batch: Gathered[Any], slot: Slot) -> None:
+        """End the members of a batch that cannot have its tokens."""
+        left = deque(batch.items)
+        try:
+            while left:
+                fate = await self._end(left[0], error, 1, None, self._step.attempts.judge_finally)
+                assert isinstance(fate, Fate)
+                left.popleft()
+                self._inbox.settle(fate)
+        finally:
+            slot.fate = Fate.COMPLETED
             for member in left:
                 self._inbox.cancel(member)
 

@@ -17,8 +17,10 @@ from typing import Any, Generic, TypeAlias, TypedDict, TypeVar, Unpack, final, o
 import attrs
 
 from trio_turnstile._engine.policies import ErrorPolicy
+from trio_turnstile._limiting.budget import Budget
 from trio_turnstile._limiting.either import AnyLimiter
 from trio_turnstile._limiting.rate import RateLimiter
+from trio_turnstile._limiting.shared import ByKey
 
 from .gathering import Batch
 from .steps import Discard, Many, Step, make_step
@@ -34,18 +36,20 @@ Function: TypeAlias = Callable[[T], Awaitable[U]]
 """What a step calls: an async function of one item."""
 
 
-class BatchStepOptions(TypedDict, total=False):
-    """The options of a step that takes batches."""
+class BatchStepOptions(TypedDict, Generic[T], total=False):
+    """The options of a step that takes batches: what it is called with is a list of items."""
 
-    limiter: AnyLimiter | int | None
-    rate: RateLimiter | None
+    limiter: AnyLimiter | ByKey[T] | int | None
+    weight: int | Callable[[T], int] | None
+    rate: RateLimiter | Budget | None
+    cost: Callable[[Any], float | Mapping[str, float]] | None
     window: int | None
     timeout: float | None
     on_error: ErrorPolicy | Iterable[ErrorPolicy]
     name: str | None
 
 
-class StepOptions(BatchStepOptions, Generic[T], total=False):
+class StepOptions(BatchStepOptions[T], Generic[T], total=False):
     """The options of a step that takes items one by one."""
 
     ordered: bool
@@ -90,10 +94,15 @@ class Processor(Generic[T_contra, U_co]):
         what is passed on for the others.
       batch: how to gather items into batches.
       limiter: bounds how many items are worked on at a time: a `Limiter`, a
-        `trio.CapacityLimiter`, or a number. ``None`` leaves that to the window. A batch
-        takes one token.
+        `trio.CapacityLimiter`, a number, or the keys of a `SharedLimiter` (`SharedLimiter.by`).
+        ``None`` leaves that to the window. A batch takes one token.
+      weight: how many tokens an item takes, or a batch: a number, or a function of the item
+        or of the list of items. An item that needs more than the limit fails with `TooWide`.
       rate: how many items, retries included, may be begun each second. A batch counts
-        once.
+        once. With ``cost`` it may be a `Budget`.
+      cost: what an item takes of the rate, if not one: a number, or for a `Budget` the amounts
+        by name. The step may correct it by `Budget.settle`. A batch costs the sum of what its
+        members do. An item of which it raises, or that costs more than the burst, fails.
       window: the most items in hand, whether they run, wait, back off, or are
         finished and not yet passed on. By default the limit and 64 more; without
         a limiter, 64. With ``batch`` it counts items, gathered ones too.
@@ -162,7 +171,7 @@ class Processor(Generic[T_contra, U_co]):
         | Function[list[T_contra], Many[U_co] | Discard],
         *,
         batch: Batch,
-        **options: Unpack[BatchStepOptions],
+        **options: Unpack[BatchStepOptions[list[T_contra]]],
     ) -> None: ...
 
     @overload
@@ -171,7 +180,7 @@ class Processor(Generic[T_contra, U_co]):
         function: Function[list[T_contra], U_co] | Function[list[T_contra], U_co | Discard],
         *,
         batch: Batch,
-        **options: Unpack[BatchStepOptions],
+        **options: Unpack[BatchStepOptions[list[T_contra]]],
     ) -> None: ...
 
     @overload
@@ -180,7 +189,7 @@ class Processor(Generic[T_contra, U_co]):
         function: Opened[list[T_contra], Many[U_co]] | Opened[list[T_contra], Many[U_co] | Discard],
         *,
         batch: Batch,
-        **options: Unpack[BatchStepOptions],
+        **options: Unpack[BatchStepOptions[list[T_contra]]],
     ) -> None: ...
 
     @overload
@@ -189,7 +198,7 @@ class Processor(Generic[T_contra, U_co]):
         function: Opened[list[T_contra], U_co] | Opened[list[T_contra], U_co | Discard],
         *,
         batch: Batch,
-        **options: Unpack[BatchStepOptions],
+        **options: Unpack[BatchStepOptions[list[T_contra]]],
     ) -> None: ...
 
     @overload
@@ -198,7 +207,7 @@ class Processor(Generic[T_contra, U_co]):
         function: Yielding[list[T_contra], U_co],
         *,
         batch: Batch,
-        **options: Unpack[BatchStepOptions],
+        **options: Unpack[BatchStepOptions[list[T_contra]]],
     ) -> None: ...
 
     def __init__(self, function: Any, **options: Any) -> None:
@@ -229,7 +238,9 @@ class Consumer(Generic[T_contra]):
         ignored. Of a batch, it may raise `BatchError` to say which members failed.
       batch: how to gather items into batches.
       limiter: as for `Processor`.
+      weight: as for `Processor`.
       rate: as for `Processor`.
+      cost: as for `Processor`.
       window: as for `Processor`.
       ordered: as for `Processor`.
       key: as for `Processor`.
@@ -256,7 +267,7 @@ class Consumer(Generic[T_contra]):
         function: Function[list[T_contra], object],
         *,
         batch: Batch,
-        **options: Unpack[BatchStepOptions],
+        **options: Unpack[BatchStepOptions[list[T_contra]]],
     ) -> None: ...
 
     @overload
@@ -272,7 +283,7 @@ class Consumer(Generic[T_contra]):
         function: Opened[list[T_contra], object],
         *,
         batch: Batch,
-        **options: Unpack[BatchStepOptions],
+        **options: Unpack[BatchStepOptions[list[T_contra]]],
     ) -> None: ...
 
     def __init__(self, function: Any, **options: Any) -> None:

@@ -15,6 +15,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._engine.durations import Tell
+from trio_turnstile._engine.gate import window_of
 from trio_turnstile._engine.pool import WorkerPool
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.source import RunSource, Source
@@ -153,7 +154,7 @@ def _plain_stage(
     """Return a stage that takes items one by one, from the source or from an inbox."""
     tokens, counts = fused[0].tokens or _unlimited(), fused[0].counts
     size = WINDOW_SLACK if step.window is None and step.limiter is None else step.window
-    window = Window(counts, size, following([tokens.limiter]))
+    window = window_of(counts, size, following([tokens.limiter]), fused[0].gate)
     inbox = Inbox[Any](counts, window) if source is None else None
     handler: FusedSteps | OrderedSteps | KeyedSteps
     if step.key is not None:
@@ -169,8 +170,10 @@ def _plain_stage(
         counts=counts,
         window=window,
         state=state,
-        rate=step.rate,
+        pace=fused[0].attempts.pace,
         turn=TURN,
+        gate=fused[0].gate,
+        refuse=fused[0].refuse,
     )
     return Stage(pool, fused, window, inbox, outlet)
 
@@ -190,11 +193,13 @@ def _batch_stage(
         handler,
         tokens,
         counts=counts,
-        window=Window(counts, size, following([tokens.limiter])),
+        window=window_of(counts, size, following([tokens.limiter]), runs[0].gate),
         state=state,
-        rate=step.rate,
+        pace=runs[0].attempts.pace,
         books=handler,
         turn=TURN,
+        gate=runs[0].gate,
+        refuse=handler.refuse,
     )
     return Stage(pool, runs, items, inbox, outlet)
 
@@ -213,8 +218,10 @@ def _of_untraced(step: Step) -> Step:
     """Return the same step, for traced items."""
     return attrs.evolve(
         step,
+        claims=None if step.claims is None else step.claims.through(untraced),
         key=of_untraced(step.key),
         batch=batch_of_untraced(step.batch),
+        cost=of_untraced(step.cost),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, final
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, TypeAlias, cast, final
 
 import trio
 from trio.lowlevel import disable_ki_protection
@@ -12,6 +13,8 @@ from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.beginnings import timed
 from trio_turnstile._engine.counts import Counts, Fate
 from trio_turnstile._engine.durations import Tell, measured
+from trio_turnstile._engine.gate import Gate
+from trio_turnstile._engine.pacing import Cost, paid
 from trio_turnstile._engine.run_state import RunState
 from trio_turnstile._engine.slot import Slot
 from trio_turnstile._engine.tracing import untraced
@@ -19,6 +22,7 @@ from trio_turnstile._errors import ConcurrentError, describe
 from trio_turnstile._limiting.either import Tokens
 from trio_turnstile._util import refuse_stray
 
+from .gathering import Gathered
 from .steps import Step
 from .traced import StepTrace
 
@@ -52,6 +56,12 @@ class StepRun:
         tell: Tell | None = None,
     ) -> None:
         self.name = name
+        self.gate: Gate | None = None
+        """Where items take their tokens, if not one each."""
+        if tokens is not None and step.claims is not None:
+            whole = step.batch is None
+            self.gate = Gate(tokens, step.claims if whole else step.claims.through(_members))
+            tokens = self.gate.tokens
         self.tokens = tokens
         self.own_limiter = step.own_limiter
         """Its limiter, if that was made of a bare number."""
@@ -63,10 +73,6 @@ class StepRun:
         within = function if step.timeout is None else _in_time(function, step.timeout)
         if tell is not None:
             within = measured(within, tell)
-        self.function = timed(within, step.policies)
-        """What is called with each item."""
-        self.attempt = _attempt(self.function)
-        """Calls it with an item, open to Ctrl-C; the slot is for the engine."""
         self.attempts = Attempts[Any](
             step.policies,
             counts=self.counts,
@@ -74,7 +80,13 @@ class StepRun:
             describe=self.describe,
             tokens=tokens,
             rate=step.rate,
+            cost=step.cost if step.batch is None else _of_batch(step.cost),
+            refuse=self._refuse if step.batch is None else _handle_nevertheless,
         )
+        self.function = timed(paid(within, self.attempts.pace), step.policies)
+        """What is called with each item."""
+        self.attempt = _attempt(self.function)
+        """Calls it with an item, open to Ctrl-C; the slot is for the engine."""
 
     def recover(self, item: Any, slot: Slot, error: Exception) -> Awaitable[Any]:
         """Go on after the first attempt at an item, as `Attempts.recover` does."""
@@ -87,12 +99,21 @@ class StepRun:
             self.note_end(item, result)
         return result
 
+    async def refuse(self, error: Exception, item: Any, slot: Slot) -> None:
+        """End an item that cannot have the tokens that it needs, or that cannot be paid for."""
+        slot.release_cancelled()
+        slot.fate = await self.give_up(error, item, slot)
+
     async def give_up(self, error: Exception, item: Any, slot: Slot) -> Fate:
         """End an item of which no other attempt can be made, and return how it ended."""
         failed = self.describe(error, item, slot)
         fate = await self.attempts.give_up(failed, self.attempts.judge_finally(failed))
         self.note_end(item, fate)
         return fate
+
+    async def _refuse(self, error: Exception, item: Any, slot: Slot) -> bool:
+        await self.refuse(error, item, slot)
+        return False
 
     def describe(self, error: Exception, item: Any, slot: Slot | None = None) -> ConcurrentError:
         """Describe what an attempt at an item has raised."""
@@ -107,6 +128,10 @@ class StepRun:
             self.trace.ended(item, fate)
 
 
+def _members(gathered: Gathered[Any]) -> list[Any]:
+    return list(map(untraced, gathered.items))
+
+
 def _attempt(function: Function) -> Attempt:
     # Ctrl-C may strike in the user's function at any point, in the engine at none.
     @disable_ki_protection
@@ -118,6 +143,25 @@ def _attempt(function: Function) -> Attempt:
             raise
 
     return call
+
+
+async def _handle_nevertheless(error: Exception, item: Any, slot: Slot) -> bool:  # noqa: ASYNC910
+    """Let the step end a batch whose cost is not known: its members fail one by one."""
+    return True
+
+
+def _of_batch(cost: Cost | None) -> Cost | None:
+    """Return what a batch costs: the sum of what its members do."""
+    return None if cost is None else partial(_total, cost)
+
+
+def _total(cost: Cost, batch: Gathered[Any]) -> float | Mapping[str, float]:
+    costs = [cost(item) for item in batch.items]
+    by_name = [each for each in costs if isinstance(each, Mapping)]
+    if not by_name:
+        return sum(cast("list[float]", costs))
+    names = dict.fromkeys(name for each in by_name for name in each)
+    return {name: sum(each.get(name, 0) for each in by_name) for name in names}
 
 
 def _in_time(function: Function, timeout: float) -> Function:

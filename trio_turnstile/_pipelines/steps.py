@@ -11,10 +11,14 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, final
 
 import attrs
 
+from trio_turnstile._engine.gate import Claims, Weight, as_entry
+from trio_turnstile._engine.pacing import Cost, check_rate
 from trio_turnstile._engine.policies import ErrorPolicy, as_policies
-from trio_turnstile._limiting.either import AnyLimiter, as_limiter, made_of_number
+from trio_turnstile._limiting.budget import Budget
+from trio_turnstile._limiting.either import AnyLimiter, made_of_number
 from trio_turnstile._limiting.limiter import Limiter
 from trio_turnstile._limiting.rate import RateLimiter
+from trio_turnstile._limiting.shared import ByKey
 from trio_turnstile._texts import shown
 from trio_turnstile._util import check_instance, check_seconds, check_whole
 
@@ -66,9 +70,12 @@ class Step:
     """The async function; or an async context manager that gives it, or is it."""
     name: str
     limiter: AnyLimiter | None
+    claims: Claims | None
+    """What items ask of it, if not a token each."""
     own_limiter: Limiter | None
     """The same, if it was made of a bare number."""
-    rate: RateLimiter | None
+    rate: RateLimiter | Budget | None
+    cost: Cost | None
     window: int | None
     ordered: bool
     key: Callable[[Any], Hashable] | None
@@ -90,8 +97,10 @@ def make_step(
     call: Any,
     *,
     name: str | None = None,
-    limiter: AnyLimiter | int | None = None,
-    rate: RateLimiter | None = None,
+    limiter: AnyLimiter | ByKey[Any] | int | None = None,
+    weight: Weight | None = None,
+    rate: RateLimiter | Budget | None = None,
+    cost: Cost | None = None,
     window: int | None = None,
     ordered: bool = False,
     key: Callable[[Any], Hashable] | None = None,
@@ -105,8 +114,7 @@ def make_step(
       TypeError, ValueError: for an option of a wrong type or value.
     """
     _check_call(call)
-    if rate is not None:
-        check_instance("rate", rate, RateLimiter, "RateLimiter(10)")
+    check_rate(rate, cost)
     if batch is not None:
         check_instance("batch", batch, Batch, "Batch(100)")
     if key is not None and not callable(key):
@@ -125,14 +133,20 @@ def make_step(
         )
     if timeout is not None:
         check_seconds("timeout", timeout, positive=True)
+    if limiter is None and weight is not None:
+        raise ValueError("a weight needs a limiter, whose tokens it counts: limiter=Limiter(...)")
     called = name or str(getattr(call, "__name__", type(call).__name__))
-    bounding = None if limiter is None else as_limiter(limiter, "limiter", called)
+    bounding, claims = None, None
+    if limiter is not None:
+        bounding, claims = as_entry(limiter, weight, "limiter", called)
     return Step(
         call=call,
         name=called,
         limiter=bounding,
-        own_limiter=made_of_number(limiter, bounding),
+        claims=claims,
+        own_limiter=None if isinstance(limiter, ByKey) else made_of_number(limiter, bounding),
         rate=rate,
+        cost=cost,
         window=window,
         ordered=ordered,
         key=key,

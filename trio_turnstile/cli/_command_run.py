@@ -38,6 +38,7 @@ from ._slots import Slots
 from ._stopping import Stopping, UnlessStopping
 from ._summary import Summary
 from ._time_limit import make_time_limit
+from ._weights import TellRefused
 
 if TYPE_CHECKING:
     from ._jobs import Jobs
@@ -123,8 +124,11 @@ class CommandRun:
             await run_phases(
                 self._operations(),
                 limiter=plan.limiter,
-                rate=plan.pace.make_rate(),
+                weight=None if plan.weight is None else plan.weight.for_phases,
+                rate=plan.starts.rate,
+                cost=plan.starts.price,
                 on_error=[
+                    TellRefused(),
                     UnlessStopping(retry, self._stopping),
                     Skip() if plan.halt is None else plan.halt,
                 ],
@@ -170,6 +174,7 @@ class CommandRun:
             time_limit=make_time_limit(plan.timeout),
             grace=make_time_limit(plan.grace),
             term_seq=plan.term_seq,
+            cost=plan.starts.cost,
             room=plan.pace.make_room(self._progress.note),
             launcher=self._launcher,
             leftovers=self.leftovers,

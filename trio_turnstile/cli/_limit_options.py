@@ -16,11 +16,13 @@ from trio_turnstile import Limiter, Throttle
 
 from ._adapting import Adapt, is_overload, make_policy
 from ._arguments import UsageError
+from ._columns import Columns
 from ._cores import usable_cores
 from ._durations import Duration
 from ._job_plan import JobPlan
 from ._options import Seconds
 from ._rates import parse_limit
+from ._weights import Weight
 
 LIMIT = Group("Limit", sort_key=3)
 
@@ -59,6 +61,10 @@ class LimitOptions:
         of cores that may be used, or 100 jobs on a cluster, within --min and --max. 50% is half
         of the cores, +1 one more than there are, -1 one less, and 0 as many as possible, at
         most 1000.
+      weight: How many places of the limit an operation takes: 4, or {2} for the number in the
+        second column of its input. The default is 1. Operations start in the order of the
+        inputs, so a heavy one is not overtaken until there is room for it. One that is heavier
+        than the limit fails.
       max: The maximum to which SIGUSR1 can raise the limit. The default is --limit, so
         that SIGUSR1 only takes back what SIGUSR2 has done; ten times --limit with --adapt.
       min: The minimum to which SIGUSR2 can lower the limit. At 0 no operation starts; a
@@ -83,6 +89,7 @@ class LimitOptions:
             allow_leading_hyphen=True,
         ),
     ] = None
+    weight: str | None = None
     max: Annotated[int | None, Parameter(validator=_ONE_OR_MORE)] = None
     min: Annotated[int, Parameter(validator=_NONE_OR_MORE)] = 1
     up: Annotated[int, Parameter(validator=_ONE_OR_MORE)] = 1
@@ -117,6 +124,19 @@ class LimitOptions:
         limiter = Limiter(LIMITER, maximum, throttle=throttle)
         limiter.total_tokens = limit  # not in a turnstile yet, so that no hold begins
         return limiter
+
+    def make_weight(self, columns: Columns, limiter: Limiter) -> Weight | None:
+        """Return what operations weigh, if not one each.
+
+        Raises:
+          UsageError: if none could have that weight.
+        """
+        if self.weight is None:
+            return None
+        try:
+            return Weight.parse(self.weight, columns, limiter.ceiling)
+        except ValueError as error:
+            raise UsageError(f"--weight: {str(error).removeprefix('--weight: ')}") from None
 
     def describe(self, limiter: Limiter, jobs: JobPlan | None) -> str | None:
         """Return what to tell the user of a limit or a maximum that nobody has chosen."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, final
 
 import attrs
 from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
-from trio_turnstile import RateLimiter
+from trio_turnstile import Budget, RateLimiter
 
+from ._arguments import UsageError
+from ._columns import Columns
 from ._cores import usable_cores
+from ._cost import Cost
 from ._durations import Duration
 from ._options import PACE, Seconds, to_size
 from ._rates import Load, Rate, Size
@@ -38,8 +41,12 @@ class PaceOptions:
     rate: Annotated[Rate | None, Parameter(converter=_to_rate, n_tokens=1, accepts_keys=False)] = (
         None
     )
-    """How many operations may start in a time: 5/s, 100/m or 1000/h. They are spread evenly,
-    and retries count."""
+    """How many operations may start in a time: 5/s, 100/m, 1000/h or 10000/d. They are spread
+    evenly, and retries count."""
+
+    cost: str | None = None
+    """What an operation takes of --rate, if not one: a column with its cost, such as {2} or
+    {tokens}, or a number. The rate gives all of its amount at once then, after a quiet time."""
 
     delay: Seconds = _NO_DELAY
     """How long to wait between two starts."""
@@ -75,8 +82,37 @@ class PaceOptions:
         )
         return Room([*load, *memory], note)
 
-    def make_rate(self) -> RateLimiter | None:
-        """Return what lets operations start, if they may not start at any time."""
-        rates = [self.rate.per_second] if self.rate is not None else []
-        rates += [1 / self.delay] if self.delay else []
-        return RateLimiter(min(rates)) if rates else None
+    def make_pace(self, columns: Columns) -> Pace:
+        """Return what lets operations start.
+
+        Raises:
+          UsageError: if the cost fits neither the columns nor the rate.
+        """
+        if self.cost is None:
+            rates = [self.rate.per_second] if self.rate is not None else []
+            rates += [1 / self.delay] if self.delay else []
+            return Pace(RateLimiter(min(rates)) if rates else None)
+        if self.rate is None:
+            raise UsageError("--cost is what an operation takes of --rate: give --rate as well")
+        rate = RateLimiter.per(self.rate.amount, seconds=self.rate.seconds)
+        try:
+            cost = Cost.parse(self.cost, columns, rate.burst)
+        except ValueError as error:
+            raise UsageError(f"--cost: {error}") from None
+        if not self.delay:
+            return Pace(rate, cost.of, cost)
+        both = Budget(cost=rate, starts=RateLimiter(1 / self.delay))
+        return Pace(both, lambda operation: {"cost": cost.of(operation), "starts": 1}, cost)
+
+
+@final
+@attrs.frozen
+class Pace:
+    """What lets operations start."""
+
+    rate: RateLimiter | Budget | None
+    """What they wait for; ``None`` for nothing."""
+    price: Callable[[Any], float | Mapping[str, float]] | None = None
+    """What each takes of it, if not one."""
+    cost: Cost | None = None
+    """Checks what each takes of it."""

@@ -17,11 +17,12 @@ from ._job_plan import JobPlan
 from ._joblog import JobLog
 from ._keeping import Keeping
 from ._output_options import OutputOptions
-from ._pace_options import PaceOptions
+from ._pace_options import Pace, PaceOptions
 from ._resume import Resumed
 from ._template import Template
 from ._term_seq import TermSeq
 from ._units import Goal
+from ._weights import Weight
 
 
 @final
@@ -41,6 +42,8 @@ class Plan:
     """The path of the shell that runs them."""
     limiter: Limiter
     """Bounds how many operations run at a time."""
+    weight: Weight | None
+    """What operations weigh, if not one each."""
     limiter_note: str | None
     """What to tell the user of the limiter, if anything."""
     timeout: Duration | Multiple | None
@@ -66,6 +69,8 @@ class Plan:
     """What need not be done again, by the job log."""
     pace: PaceOptions
     """When operations may start."""
+    starts: Pace
+    """What lets them start."""
     output: OutputOptions
     """How to print the outputs of operations."""
     control: ControlOptions

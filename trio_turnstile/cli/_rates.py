@@ -8,31 +8,39 @@ from typing import Self, final
 
 import attrs
 
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @final
 @attrs.frozen
 class Rate:
-    """So many in a time, written such as ``5/s``, ``100/m`` or ``1000/h``."""
+    """So many in a time, written such as ``5/s``, ``100/m``, ``1000/h`` or ``10000/d``."""
 
-    per_second: float
-    """How many there are in a second."""
+    amount: float
+    """How many there are."""
+    seconds: float
+    """In how many seconds."""
+
+    @property
+    def per_second(self) -> float:
+        """How many there are in a second."""
+        return self.amount / self.seconds
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse a text such as ``5/s``, ``0.5/s``, ``100/m`` or ``1000/h``.
+        """Parse a text such as ``5/s``, ``0.5/s``, ``100/m``, ``1000/h`` or ``10000/d``.
 
         Raises:
           ValueError: for anything else.
         """
-        match = re.fullmatch(r"(\d+\.?\d*|\.\d+)/([smh])", text.strip(), re.ASCII)
-        per_second = float(match[1]) / _SECONDS[match[2]] if match else 0
-        if not 0 < per_second < math.inf:
+        match = re.fullmatch(r"(\d+\.?\d*|\.\d+)/([smhd])", text.strip(), re.ASCII)
+        amount = float(match[1]) if match else 0.0
+        if match is None or not 0 < amount < math.inf:
             raise ValueError(
-                f"a rate is a number over 0 and a unit, as in 5/s, 100/m or 1000/h, not {text!r}"
+                "a rate is a number over 0 and a unit, as in 5/s, 100/m, 1000/h or 10000/d, "
+                f"not {text!r}"
             )
-        return cls(per_second)
+        return cls(amount, _SECONDS[match[2]])
 
 
 _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}

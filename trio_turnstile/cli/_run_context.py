@@ -11,6 +11,7 @@ import attrs
 from trio_turnstile import Phase
 
 from ._columns import Input
+from ._cost import Cost
 from ._joblog import Entry
 from ._launcher import Launcher
 from ._leftovers import Leftovers
@@ -65,6 +66,8 @@ class RunContext:
     """Is called when an operation is over, with whether it completed."""
     jobs: Jobs | None = None
     """The jobs on a cluster that do the work, if any do."""
+    cost: Cost | None = None
+    """Checks what operations take of a rate."""
     slots: Slots | None = None
     """Numbers for the operations, if they need them."""
     environment: Mapping[str, str] = attrs.field(factory=lambda: _inherited(os.environ))

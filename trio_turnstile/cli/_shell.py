@@ -55,7 +55,8 @@ class ShellOperation(Scalable):
     ) -> None:
         self.seq = seq
         self.text = given.text
-        self._given = given
+        self.given = given
+        """Its input."""
         self._place = place
         self._left = left
         self.left_cleaned = trio.Event()
@@ -80,7 +81,7 @@ class ShellOperation(Scalable):
     @property
     def identity(self) -> str:
         """What a ledger knows it by."""
-        return self._given.identity
+        return self.given.identity
 
     @property
     def started(self) -> bool:
@@ -114,6 +115,17 @@ class ShellOperation(Scalable):
         self._context.outlet.finish(self._place)
         self._give_back_slot()
 
+    def refused(self, error: BaseException | None) -> None:
+        """Fail before any attempt, as the limit has no room for it."""
+        if isinstance(error, Exception):
+            self.failure = ("prepare", 1, error)
+        self._finish()
+        self._give_back_slot()
+
+    def fill_plainly(self, template: Template) -> str:
+        """Fill a text in which nothing need be quoted."""
+        return template.fill(self.given, self.seq, self._slot or 1, str)
+
     async def prepare(self, channels: Channels) -> None:
         """Begin an attempt, as soon as there are room and files for it."""
         await self._begin(channels)
@@ -124,8 +136,10 @@ class ShellOperation(Scalable):
         self.seq = channels.number or self.seq
         await self._context.room.wait()
         try:
+            if self._context.cost is not None:
+                self._context.cost.check(self.given)
             await self._open_streams()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self.failure = ("prepare", self._attempt + 1, error)
             raise
         self._attempt += 1
@@ -159,7 +173,7 @@ class ShellOperation(Scalable):
         finally:
             self._give_back_slot()
             # Whoever keeps an operation, as one that has failed, need not keep its block.
-            self._given = attrs.evolve(self._given, block=None)
+            self.given = attrs.evolve(self.given, block=None)
 
     async def _clean_up_and_finish(self) -> None:
         if not self.started and self.failure is None:
@@ -223,7 +237,7 @@ class ShellOperation(Scalable):
     def _make_spec(self) -> JobSpec:
         assert self._context.jobs is not None
         command = self._fill(self._context.commands["work"])
-        return self._context.jobs.make_spec(self._given, self.seq, command, self._variables("work"))
+        return self._context.jobs.make_spec(self.given, self.seq, command, self._variables("work"))
 
     async def _opened_streams(self) -> Sequence[Pipe]:
         await self._open_streams()
@@ -258,7 +272,7 @@ class ShellOperation(Scalable):
                 env=self._environment(phase),
                 time_limit=self._context.time_limit if phase != "cleanup" else self._context.grace,
                 term_seq=self._context.term_seq,
-                stdin=self._given.block if phase == "work" else None,
+                stdin=self.given.block if phase == "work" else None,
                 cleanup=phase == "cleanup",
                 on_exit=self._note_exit,
             )
@@ -281,7 +295,7 @@ class ShellOperation(Scalable):
         self._exit = exit_
 
     async def _open_streams(self, *, cleanup: bool = False) -> None:
-        subject = Subject(self._place, self.seq, self._given, self._slot or 1)
+        subject = Subject(self._place, self.seq, self.given, self._slot or 1)
         make = partial(self._context.outlet.open_streams, subject)
         await self._context.launcher.open_streams(self._streams, make, cleanup=cleanup)
 
@@ -289,14 +303,14 @@ class ShellOperation(Scalable):
         self._context.launcher.close_streams(self._streams, self._context.leftovers.add)
 
     def _fill(self, template: Template) -> str:
-        return template.fill(self._given, self.seq, self._slot or 1)
+        return template.fill(self.given, self.seq, self._slot or 1)
 
     def _environment(self, phase: Phase) -> dict[str, str]:
         return {**self._context.environment, **self._variables(phase)}
 
     def _variables(self, phase: Phase) -> dict[str, str]:
         slot = {} if self._slot is None else {"TURNSTILE_SLOT": str(self._slot)}
-        columns = enumerate(self._given.columns, 1)
+        columns = enumerate(self.given.columns, 1)
         return {
             **slot,
             **{f"TURNSTILE_INPUT_{number}": column for number, column in columns},
@@ -315,13 +329,13 @@ class ShellOperation(Scalable):
             host=":" if self._job is None else self._job.host,
             started=started,
             runtime=runtime,
-            sent=len(self._given.block or b""),
+            sent=len(self.given.block or b""),
             received=self._streams[0].size if self._streams else 0,
             exitval=-1 if self._exit is None else self._exit.status,
             signal=0 if self._exit is None else self._exit.signal,
             command=self._fill(self._context.commands["work"]),
         )
-        self._context.finish(entry, self._place, self._given, self._streams)
+        self._context.finish(entry, self._place, self.given, self._streams)
         self._forget_job()
         completed = self._exit is not None and self._exit.ok and self.failure is None
         if completed and self._began:  # not one whose attempt an earlier run has made

@@ -140,6 +140,11 @@ class Template:
         return "".join(map("".join, zip(texts, [*words, ""], strict=True)))
 
     @property
+    def is_constant(self) -> bool:
+        """Whether it is the same for all inputs."""
+        return not (self._placeholders or _NUMBER.search("".join(self._texts)))
+
+    @property
     def uses_slot(self) -> bool:
         """Whether the command mentions its slot."""
         return any("{%}" in text or "TURNSTILE_SLOT" in text for text in self._texts)

@@ -1,0 +1,132 @@
+"""Claims to the tokens of a limiter: what is asked, who waits, and who says whose turn it is.
+
+The `Line` before a limiter keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Protocol, final
+
+import trio
+
+from trio_turnstile._texts import shown
+
+
+@final
+class Claim:
+    """What somebody asks of a limiter."""
+
+    __slots__ = ("key", "priority", "width")  # no attrs: it may be made for each call
+
+    def __init__(self, width: int = 1, key: Hashable = None, priority: int = 0) -> None:
+        self.width = width
+        """How many tokens."""
+        self.key = key
+        """On whose account, if the limiter is shared by keys; ``None`` for nobody's."""
+        self.priority = priority
+        """Higher ones come first, if the limiter is shared by keys."""
+
+
+ONE = Claim()
+"""What a caller asks who says nothing else."""
+
+
+@final
+class TooWide(Exception):
+    """A limiter refused a request for more tokens than its limit.
+
+    Raised where several tokens are taken at a time, as by `Limiter.tokens`: at once if the
+    limit is less than what is asked for, and while the request waits if the limit falls so
+    far. A request does not end because of a limit of 0, nor because of a pause or of tokens
+    that are withheld, as these end by themselves.
+
+    Args:
+      limiter: the name of the limiter.
+      tokens: how many tokens were asked for.
+      limit: the limit, in tokens.
+      key: whose limit it is, if it is that of one key of a `SharedLimiter`.
+    """
+
+    def __init__(self, limiter: str, tokens: int, limit: float, key: object = None) -> None:
+        super().__init__(limiter, tokens, limit, key)
+        self.limiter = limiter
+        self.tokens = tokens
+        self.limit = limit
+        self.key = key
+
+    def __repr__(self) -> str:  # what a `ConcurrentError` says of its cause
+        return f"TooWide({str(self)!r})"
+
+    def __str__(self) -> str:
+        whose = f"limiter {self.limiter!r}"
+        if self.key is not None:
+            whose = f"key {shown(self.key)} of {whose}"
+        return (
+            f"{whose} has a limit of {self.limit} tokens, and {self.tokens} were asked for at a "
+            "time: ask for fewer or raise the limit"
+        )
+
+
+@final
+class Request:
+    """A claim that waits."""
+
+    __slots__ = ("arrived", "borrower", "claim", "error", "task")
+
+    def __init__(self, borrower: object, claim: Claim) -> None:
+        self.borrower = borrower
+        self.claim = claim
+        self.task = trio.lowlevel.current_task()
+        self.arrived = trio.current_time()
+        self.error: Exception | None = None
+        """What to tell the waiter in place of giving it tokens."""
+
+
+class Order(Protocol):
+    """Who waits, whose turn it is, and who has tokens."""
+
+    @property
+    def size(self) -> int:
+        """How many wait."""
+        ...
+
+    def check(self, claim: Claim) -> None:
+        """Raise `TooWide` if several tokens could not be had, however many are free."""
+        ...
+
+    def may_pass(self, claim: Claim) -> bool:
+        """Tell whether a newcomer need not wait for anything but tokens."""
+        ...
+
+    def add(self, request: Request) -> None:
+        """Let a request wait."""
+        ...
+
+    def discard(self, request: Request) -> None:
+        """Remove a request that waits no more."""
+        ...
+
+    def first(self) -> Request | None:
+        """Return the request whose turn it is, if any could be served now."""
+        ...
+
+    def waiting(self) -> Iterable[Request]:
+        """Return those who wait."""
+        ...
+
+    def took(self, borrower: object, claim: Claim) -> None:
+        """Note that a borrower has tokens."""
+        ...
+
+    def gave(self, borrower: object, width: int) -> None:
+        """Note that a borrower has given its tokens back."""
+        ...
+
+    def withhold(self, borrower: object, seconds: float) -> bool:
+        """Take a token out of use where it does not lower the limit; false if there is no such."""
+        ...
+
+    def resume(self) -> None:
+        """Use again what was withheld here."""
+        ...
