@@ -1,33 +1,38 @@
 // The page asks the control API of the program that serves it, and nobody else. It holds the token
 // for as long as its tab is open.
 
+import { Chart, clock } from "./chart.js";
+
 const API = "/api/v1";
 const SHOWN = 50; // cards at a time: more are neither read nor drawn well
 const STALE = 5000; // milliseconds without a word after which what is shown is called old
-const KEPT = 1200; // samples in a chart
+const [FIRST_WAIT, LONGEST_WAIT] = [1000, 10000]; // milliseconds until it asks again
 const LINES = 100; // in each log
+const RUNS = 20;
 const COUNTS = ["received", "completed", "discarded", "failed", "diverted", "cancelled", "skipped",
   "in_flight", "retried"];
 
 const byId = id => document.getElementById(id);
-const clock = seconds => new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
 const shown = tokens => tokens === null ? "no limit" : String(tokens);
 const number = value => value.toLocaleString("en").replaceAll(",", "\u202f");
-const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 const cards = new Map(); // by the name of the limiter
 const runs = new Map(); // by id
-let heard = 0; // when the program was last heard of, in milliseconds
-let lastEvent = "";
-let listening = new AbortController();
+let program = null; // which process it is
+let skew = 0; // by how many seconds its clock is ahead of the browser's
+let heard = 0; // when it was last heard of, in milliseconds; 0 for never
+let lost = true; // whether it cannot be heard now
+let trouble = ""; // why not
+let newestError = 0; // what the stream tells again is not shown again
 let readOnly = false;
+let listening = new AbortController();
 
 // ---- the token ----
 
 const given = new URLSearchParams(location.hash.slice(1)).get("token");
 if (given) sessionStorage.setItem("token", given);
 if (location.hash) history.replaceState(null, "", location.pathname);
-const token = () => sessionStorage.getItem("token") ?? "";
+const token = () => sessionStorage.getItem("token");
 
 byId("token-form").addEventListener("submit", event => {
   event.preventDefault();
@@ -36,166 +41,125 @@ byId("token-form").addEventListener("submit", event => {
   start();
 });
 
+function askForToken(text) {
+  sessionStorage.removeItem("token");
+  clear();
+  heard = 0;
+  byId("title").textContent = document.title = "turnstile";
+  byId("token-form").hidden = false;
+  report(text);
+}
+
 // ---- asking ----
 
-function request(path, options = {}) {
-  const headers = token() ? { authorization: `Bearer ${token()}` } : {};
-  return fetch(API + path, { ...options, headers: { ...headers, ...options.headers } });
+async function request(path, { method, body, signal } = {}) {
+  const headers = { authorization: `Bearer ${token()}` };
+  const reply = await fetch(API + path, { method, headers, signal, body: JSON.stringify(body) })
+    .catch(error => { throw signal?.aborted ? error : new Error("the program does not answer"); });
+  if (reply.ok) return reply;
+  const { error } = await reply.json();
+  throw Object.assign(new Error(error), { status: reply.status });
 }
 
-async function ask(path, method = "GET", order) {
-  const body = order === undefined ? undefined : JSON.stringify(order);
-  const reply = await request(path, { method, body });
-  const answer = await reply.json();
-  if (!reply.ok) throw new Error(answer.error);
-  return answer;
+const ask = async (path, options) => (await request(path, options)).json();
+
+function tell(text, isBad = false) {
+  byId("notice").textContent = text;
+  byId("notice").classList.toggle("bad", isBad);
 }
 
-const tell = text => { byId("notice").textContent = text; };
-
-async function order(path, method, what) {
+async function order(path, method = "POST", what = {}) {
   try {
-    await ask(path, method, what);
-    tell("");
+    const answer = await ask(path, { method, body: { by: "page", ...what } });
+    tell(Array.isArray(answer) ? sumUp(answer) : `${answer.limiter.name}: ${answer.decision.text}`);
   } catch (error) {
-    tell(error.message);
+    tell(error.message, true);
   }
 }
 
+function sumUp(answers) {
+  const applied = answers.filter(answer => answer.applied).length;
+  const refused = answers.length - applied;
+  return `${number(applied)} limiters took it${refused ? `, ${number(refused)} did not` : ""}.`;
+}
+
 for (const button of document.querySelectorAll("[data-all]")) {
-  button.addEventListener("click", () => order(`/${button.dataset.all}`, "POST", {}));
+  button.addEventListener("click", () => order(`/${button.dataset.all}`));
 }
 
 // ---- one limiter ----
 
 function makeCard(state) {
   const node = byId("limiter").content.firstElementChild.cloneNode(true);
-  const find = selector => node.querySelector(selector);
-  const card = {
-    name: state.name, state, node, find, box: find(".chart"), plot: null, resized: null,
-    data: [[], [], [], [], []], decisions: [], path: `/limiters/${encodeURIComponent(state.name)}`,
-  };
-  find("h3").textContent = state.name;
+  const find = name => node.querySelector(`.${name}`);
+  const path = `/limiters/${encodeURIComponent(state.name)}`;
+  byId("limiters").append(node);
+  const card = { state, node, find, path, chart: new Chart(find("chart")), newest: 0 };
+  find("name").textContent = state.name;
   node.setAttribute("aria-label", `Limiter ${state.name}`);
-  find("[name=limit]").value = state.limit ?? "";
-  for (const button of node.querySelectorAll("[data-do]")) {
-    button.addEventListener("click", () => order(`${card.path}/${button.dataset.do}`, "POST", {}));
+  for (const doing of ["down", "up", "release"]) {
+    find(doing).addEventListener("click", () => order(`${path}/${doing}`));
   }
-  find("form").addEventListener("submit", event => {
+  find("pause").addEventListener(
+    "click", () => order(`${path}/${card.state.paused ? "resume" : "pause"}`));
+  find("set").addEventListener("submit", event => {
     event.preventDefault();
-    const note = find("[name=note]").value.trim();
-    const limit = find("[name=limit]").valueAsNumber;
-    order(card.path, "PATCH", note ? { limit, note } : { limit });
+    const { limit, note } = event.target.elements;
+    const why = note.value.trim() || undefined;
+    order(path, "PATCH", { limit: limit.valueAsNumber, note: why });
   });
   cards.set(state.name, card);
-  byId("limiters").append(node);
   lock(node);
-  fill(card);
   return card;
 }
 
-// What was before the page was opened, and the chart.
-async function fill(card) {
-  try {
-    const [past, decisions] = await Promise.all(
-      [ask(`${card.path}/history?points=600`), ask(`${card.path}/decisions`)]);
-    const ceiling = past.times.map(() => card.state.ceiling);
-    card.data = [past.times, past.limit, past.running, past.waiting, ceiling];
-    card.decisions = decisions;
-    explain(card, decisions.at(-1));
-    draw(card);
-  } catch (error) {
-    tell(error.message);
-  }
-}
-
-function draw(card) {
-  if (typeof uPlot === "undefined") {
-    card.box.classList.add("none");
-    card.box.textContent = "";
-    return;
-  }
-  card.plot = makeChart(card);
-  card.resized = new ResizeObserver(
-    () => card.plot.setSize({ width: card.box.clientWidth, height: 150 }));
-  card.resized.observe(card.box);
-}
-
-function makeChart(card) {
-  const line = (name, more) => ({
-    stroke: () => colour(name), width: 1.5, points: { show: false }, ...more });
-  const axis = more => ({
-    stroke: () => colour("--soft"), grid: { stroke: () => colour("--line"), width: 1 },
-    ticks: { show: false }, font: "11px system-ui", ...more });
-  const stepped = uPlot.paths.stepped({ align: 1 });
-  const times = (_, seconds) => seconds.map(clock);
-  return new uPlot({
-    width: card.box.clientWidth, height: 150, legend: { show: false }, padding: [8, 8, 0, 0],
-    cursor: { sync: { key: "time" }, y: false },
-    scales: { y: { range: (_, low, high) => [0, Math.max(1, high * 1.15)] } },
-    axes: [
-      axis({ size: 24, space: 80, values: times }),
-      axis({ size: 38, space: 30, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000] })],
-    series: [
-      {}, line("--limit", { paths: stepped }), line("--running", { fill: () => colour("--area") }),
-      line("--waiting", { dash: [4, 3] }), line("--ceiling", { dash: [2, 4], width: 1 })],
-    hooks: { draw: [plot => drawMarks(plot, card)] },
-  }, card.data, card.box);
-}
-
-// A mark for each decision that was applied: it points to where the limit went.
-function drawMarks(plot, card) {
-  const canvas = plot.ctx;
-  const size = 4 * devicePixelRatio;
-  canvas.save();
-  canvas.fillStyle = colour("--mark");
-  for (const decision of card.decisions) {
-    if (!decision.applied || decision.after === null || decision.time < plot.scales.x.min) continue;
-    const x = plot.valToPos(decision.time, "x", true);
-    const y = plot.valToPos(decision.after, "y", true);
-    const up = decision.after > decision.before ? -size : size;
-    canvas.beginPath();
-    canvas.moveTo(x, y + up);
-    canvas.lineTo(x - size, y - up);
-    canvas.lineTo(x + size, y - up);
-    canvas.closePath();
-    canvas.fill();
-  }
-  canvas.restore();
+// What was before the page was opened.
+async function fill(card, signal) {
+  const [past, decisions] = await Promise.all([
+    ask(`${card.path}/history?points=600`, { signal }),
+    ask(`${card.path}/decisions`, { signal })]);
+  card.chart.fill(past, decisions, card.state.ceiling);
+  if (decisions.length) explain(card, decisions.at(-1));
+  return decisions;
 }
 
 function explain(card, decision) {
-  if (decision) card.find(".why").textContent = `${clock(decision.time)}  ${decision.text}`;
+  card.newest = decision.time;
+  card.find("why").textContent = `${clock(decision.time)}  ${decision.text}`;
 }
 
 function update(card, state) {
   card.state = state;
-  card.find(".running").textContent = state.running;
-  card.find(".limit").textContent = shown(state.limit);
-  card.find(".waiting").textContent = state.waiting ? `, ${number(state.waiting)} waiting` : "";
-  card.find("[data-do=pause]").textContent = state.paused ? "Resume" : "Pause";
-  card.find("[data-do=pause]").dataset.do = "pause";
-  if (state.paused) card.find("[data-do=pause]").dataset.do = "resume";
-  else if (card.find("[data-do=resume]")) card.find("[data-do=resume]").dataset.do = "pause";
-  card.find("[data-do=release]").hidden = state.override === null;
-  card.box.setAttribute("aria-label", `${state.name}: ${state.running} running, limit ` +
+  card.find("running").textContent = state.running;
+  card.find("now-limit").textContent = shown(state.limit);
+  card.find("waiting").textContent = state.waiting ? `, ${number(state.waiting)} waiting` : "";
+  card.find("pause").textContent = state.paused ? "Resume" : "Pause";
+  card.find("chart").setAttribute("aria-label", `${state.name}: ${state.running} running, limit ` +
     `${shown(state.limit)}, ${state.waiting} waiting, ceiling ${shown(state.ceiling)}`);
+  const [set, release] = [card.find("set"), card.find("release")];
+  if (!set.contains(document.activeElement)) set.elements.limit.value = state.limit ?? "";
+  if (!state.override && release === document.activeElement) set.elements.limit.focus();
+  release.hidden = !state.override;
 }
 
 // ---- what limits it now ----
 
 const BOUNDS = {
-  cap: "signals have put its limit there", policy: "the policy has put its limit there",
-  override: "somebody has set its limit", pause: "it is paused", withheld: "refused calls withhold tokens",
-  breaker: "the breaker sees an outage",
+  cap: "Signals have put the limit there.", policy: "The policy has put the limit there.",
+  override: "Somebody has set the limit.", withheld: "Refused calls withhold tokens.",
+  breaker: "The breaker sees an outage.",
 };
 
-function whatLimits(state) {
+function whyThatLimit(state) {
+  if (state.limited_by === "cap" && state.cap === state.ceiling) return "It is at its ceiling.";
+  return BOUNDS[state.limited_by] ?? `It is bounded by ${state.limited_by}.`;
+}
+
+function whatLimits({ state, chart }) {
   if (state.paused) return "It is paused: nothing begins.";
-  const why = BOUNDS[state.limited_by] ?? `the bound is ${state.limited_by}`;
-  if (state.limit !== null && state.running >= state.limit) {
-    if (state.waiting) return `The limit holds it back: ${number(state.waiting)} wait, and ${why}.`;
-    return `All of its tokens are in use: ${why}.`;
+  if (chart.isFull()) {
+    const waiting = state.waiting ? `, and ${number(state.waiting)} wait` : "";
+    return `The limit holds it back: all of its tokens are in use${waiting}. ${whyThatLimit(state)}`;
   }
   const steps = [...runs.values()].filter(run => run.state !== "ended")
     .flatMap(run => run.steps).filter(step => step.limiter === state.name);
@@ -207,37 +171,45 @@ function whatLimits(state) {
   return "Tokens are free: the source, or the step before it, is slower.";
 }
 
+function setText(node, text) { // what stays the same is not read out again
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function showLink() {
+  const isLost = lost || Date.now() - heard > STALE;
+  document.body.classList.toggle("stale", isLost && heard > 0);
+  byId("link").classList.toggle("lost", isLost && (heard > 0 || trouble !== ""));
+  const old = heard ? `not live: this is how it was at ${clock(heard / 1000)}` : "";
+  setText(byId("link"), isLost ? [old, trouble].filter(Boolean).join(", ") || "connecting" : "live");
+  return !isLost;
+}
+
+function report(text) {
+  lost = true;
+  trouble = text;
+  showLink();
+}
+
 function tick() {
-  const now = Date.now();
-  const isLost = now - heard > STALE;
-  document.body.classList.toggle("stale", isLost);
-  byId("link").classList.toggle("lost", isLost);
-  if (heard) byId("link").textContent = isLost
-    ? `not live: this is how it was at ${clock(heard / 1000)}` : `live, ${clock(heard / 1000)}`;
-  if (isLost) return;
+  if (!showLink()) return;
   for (const card of cards.values()) {
-    card.find(".limits").textContent = whatLimits(card.state);
-    if (!card.plot) continue;
-    const { limit, running, waiting, ceiling } = card.state;
-    [now / 1000, limit, running, waiting, ceiling].forEach((value, row) => card.data[row].push(value));
-    if (card.data[0].length > KEPT) card.data.forEach(row => row.splice(0, KEPT / 6));
-    if (!document.hidden) card.plot.setData(card.data);
+    card.chart.add(Date.now() / 1000 + skew, card.state);
+    card.chart.show();
+    setText(card.find("limits"), whatLimits(card));
   }
 }
 
 // ---- runs ----
 
 function element(name, text, className = "") {
-  const made = document.createElement(name);
-  made.textContent = text;
-  if (className) made.className = className;
-  return made;
+  return Object.assign(document.createElement(name), { textContent: text, className });
 }
 
 function tableOf(run) {
   const table = document.createElement("table");
-  const done = run.steps.at(-1);
-  const share = run.total && done ? `, ${number(done.completed + done.skipped)} of ${number(run.total)}` : "";
+  const last = run.steps.at(-1);
+  const share = run.total && last
+    ? `, ${number(last.completed + last.skipped)} of ${number(run.total)}` : "";
   table.createCaption().textContent = `${run.id}: ${run.state}${share}`;
   const head = table.createTHead().insertRow();
   for (const title of ["step", ...COUNTS]) {
@@ -261,61 +233,76 @@ function showRuns() {
 function keepRun(run) {
   runs.set(run.id, { ...runs.get(run.id), ...run });
   for (const [id, old] of runs) {
-    if (runs.size <= 20) break;
+    if (runs.size <= RUNS) break;
     if (old.state === "ended") runs.delete(id);
   }
 }
 
 // ---- the logs ----
 
-function note(log, time, text, className) {
+function note(log, time, text, className = "") {
   const line = element("p", "", className);
   line.append(element("time", time === null ? "" : clock(time)), text);
   log.prepend(line);
   while (log.children.length > LINES) log.lastChild.remove();
 }
 
-function noteDecision(decision) {
-  note(byId("log"), decision.time, `${decision.limiter}: ${decision.text}`, decision.applied ? "" : "refused");
-  const card = cards.get(decision.limiter);
-  if (!card) return;
-  card.decisions.push(decision);
-  explain(card, decision);
-}
+const noteDecision = decision => note(byId("log"), decision.time,
+  `${decision.limiter}: ${decision.text}`, decision.applied ? "" : "refused");
 
 function noteError(error) {
   const where = [error.run, error.step, ...error.identifiers].filter(Boolean).join(" · ");
   note(byId("errors"), error.time, `${where}: ${error.text}`, "bad");
+  newestError = Math.max(newestError, error.time ?? 0);
 }
 
 // ---- what the program tells ----
 
 const HEARD = {
   state(state) {
-    for (const name of state.gone) removeCard(name);
+    lost = false;
+    heard = Date.now();
+    skew = state.time - heard / 1000;
+    state.gone.forEach(removeCard);
     for (const limiter of state.limiters) {
       const card = cards.get(limiter.name) ?? (wanted(limiter.name) ? makeCard(limiter) : null);
       if (card) update(card, limiter);
     }
-    state.runs.forEach(run => keepRun({ ...run, errors: undefined }));
+    for (const { id, total, steps, state: now } of state.runs) keepRun({ id, total, steps, state: now });
     if (state.runs.length) showRuns();
   },
-  decision: noteDecision,
-  error: noteError,
+  decision(decision) {
+    const card = cards.get(decision.limiter);
+    if (card && decision.time <= card.newest) return;
+    noteDecision(decision);
+    if (!card) return;
+    card.chart.decide(decision);
+    explain(card, decision);
+  },
+  error(error) {
+    if (error.time === null || error.time > newestError) noteError(error);
+  },
   run(run) { keepRun(run); showRuns(); },
-  omitted(what) { tell(`${what.number} events were missed.`); },
-  bye() { tell("The program has left its turnstile."); },
+  omitted(what) { tell(`${number(what.number)} decisions and errors were missed.`, true); },
+  bye() { report("the program has left its turnstile"); },
 };
 
-const wanted = name => cards.size < SHOWN && name.includes(byId("search").value);
+const wanted = name => cards.size < SHOWN &&
+  name.toLowerCase().includes(byId("search").value.toLowerCase());
 
 function removeCard(name) {
   const card = cards.get(name);
-  if (!card) return;
-  card.resized?.disconnect();
-  card.plot?.destroy();
-  card.node.remove();
+  card?.chart.end();
+  card?.node.remove();
   cards.delete(name);
+}
+
+function clear() {
+  [...cards.keys()].forEach(removeCard);
+  runs.clear();
+  newestError = 0;
+  for (const id of ["runs", "errors", "log"]) byId(id).replaceChildren();
+  tell("");
 }
 
 function hear(block) {
@@ -324,20 +311,12 @@ function hear(block) {
   for (const line of block.split("\n")) {
     if (line.startsWith("event: ")) kind = line.slice(7);
     else if (line.startsWith("data: ")) data += line.slice(6);
-    else if (line.startsWith("id: ")) lastEvent = line.slice(4);
   }
-  heard = Date.now();
-  if (kind in HEARD) HEARD[kind](JSON.parse(data));
+  HEARD[kind]?.(JSON.parse(data));
 }
 
-async function listen(signal) {
-  const names = [...cards.keys()];
-  const some = names.length >= SHOWN && names.every(name => !name.includes(","));
-  const query = some ? `?limiters=${encodeURIComponent(names.join(","))}` : "";
-  const headers = lastEvent ? { "last-event-id": lastEvent } : {};
-  const reply = await request(`/events${query}`, { headers, signal });
-  if (!reply.ok) throw new Error((await reply.json()).error);
-  const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
+async function listen(stream) {
+  const reader = stream.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {
     const { done, value } = await reader.read();
@@ -351,49 +330,80 @@ async function listen(signal) {
 
 // ---- beginning ----
 
-async function load() {
-  const like = byId("search").value;
-  const [service, limiters, all] = await Promise.all([
-    ask("/"), ask(`/limiters?like=${encodeURIComponent(like)}&limit=${SHOWN}`), ask("/runs")]);
-  readOnly = service.read_only;
-  byId("title").textContent = `${service.run.name} · process ${service.run.pid} on ${service.run.host}`;
-  document.title = service.run.name;
-  byId("more").textContent = limiters.length < SHOWN ? ""
-    : `These are the first ${SHOWN} by name. Search for others.`;
-  for (const name of [...cards.keys()]) {
-    if (!limiters.some(limiter => limiter.name === name)) removeCard(name);
-  }
-  for (const limiter of limiters) update(cards.get(limiter.name) ?? makeCard(limiter), limiter);
-  byId("errors").replaceChildren();
-  all.forEach(keepRun);
-  all.flatMap(run => run.errors).sort((one, other) => one.time - other.time).forEach(noteError);
-  showRuns();
+async function follow(signal) {
+  const like = encodeURIComponent(byId("search").value);
+  const [service, limiters] = await Promise.all([
+    ask("/", { signal }), ask(`/limiters?like=${like}&limit=${SHOWN}`, { signal })]);
+  greet(service);
+  showLimiters(limiters);
+  // What is told from here on waits in the stream, so nothing is missed while the past is read.
+  const stream = await request(`/events${query()}`, { signal });
+  await recall(signal);
+  await listen(stream);
+}
+
+function greet({ run, read_only }) {
+  if (program !== run.id) clear();
+  program = run.id;
+  readOnly = read_only;
+  byId("title").textContent = `${run.name} · process ${run.pid} on ${run.host}`;
+  document.title = run.name;
+  byId("token-form").hidden = true;
   lock(document);
 }
 
+function showLimiters(limiters) {
+  byId("more").textContent = limiters.length < SHOWN ? ""
+    : `These are the first ${SHOWN} by name. Search for others.`;
+  const names = new Set(limiters.map(limiter => limiter.name));
+  for (const name of cards.keys()) if (!names.has(name)) removeCard(name);
+  for (const limiter of limiters) update(cards.get(limiter.name) ?? makeCard(limiter), limiter);
+}
+
+// With many limiters, only those that are shown are asked for. A comma parts the names.
+function query() {
+  const names = [...cards.keys()];
+  const some = names.length >= SHOWN && !names.some(name => name.includes(","));
+  return some ? `?limiters=${encodeURIComponent(names.join(","))}` : "";
+}
+
+async function recall(signal) {
+  const [all, ...decisions] = await Promise.all(
+    [ask("/runs", { signal }), ...[...cards.values()].map(card => fill(card, signal))]);
+  const byTime = (one, other) => one.time - other.time;
+  for (const id of ["errors", "log"]) byId(id).replaceChildren();
+  decisions.flat().sort(byTime).slice(-LINES).forEach(noteDecision);
+  all.flatMap(run => run.errors).sort(byTime).forEach(noteError);
+  all.forEach(keepRun);
+  showRuns();
+}
+
 function lock(root) {
-  const off = readOnly || !token();
   for (const control of root.querySelectorAll("[data-all], article button, article input")) {
-    control.disabled = off;
+    control.disabled = readOnly;
   }
 }
 
 async function start() {
   listening.abort();
-  const mine = listening = new AbortController();
-  for (let wait = 1000; !mine.signal.aborted; wait = Math.min(2 * wait, 10000)) {
+  const { signal } = listening = new AbortController();
+  let wait = FIRST_WAIT;
+  while (token()) {
+    const before = heard;
+    let why = "the connection has ended";
     try {
-      await load();
-      tell("");
-      wait = 1000;
-      await listen(mine.signal);
+      await follow(signal);
     } catch (error) {
-      if (mine.signal.aborted) return;
-      tell(heard || token() ? error.message : "Enter the token that the program has printed.");
-      if (!token()) return;
+      if (signal.aborted) return;
+      if (error.status === 401) return askForToken("this token is not the program's");
+      why = error.message;
     }
+    report(why);
+    wait = heard === before ? Math.min(2 * wait, LONGEST_WAIT) : FIRST_WAIT;
     await new Promise(done => setTimeout(done, wait));
+    if (signal.aborted) return;
   }
+  askForToken("enter the token that the program has printed");
 }
 
 let typing = 0;
