@@ -1,0 +1,50 @@
+"""A program whose page is looked at: it prints the address, and works until it is killed.
+
+python dashboard_program.py TOKEN SOCKET
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+import trio
+
+from trio_turnstile import Consumer, Processor, Producer, Skip, Throttle, open_turnstile
+from trio_turnstile.integrations import dashboard
+from trio_turnstile.integrations.control import serve_control
+from trio_turnstile.limits import KneeLimit
+
+TITLE = "<img src=x onerror=document.title='taken'>"
+
+
+async def fetch(number: int) -> int:
+    await trio.sleep(0.1 + number % 7 / 50)
+    if number % 40 == 7:
+        raise OSError(f"cannot reach {TITLE} of {number}")
+    return number
+
+
+async def store(number: int) -> None:
+    await trio.sleep(0.02 + number % 5 / 100)
+
+
+async def main(token: str, socket: str) -> None:
+    async with (
+        open_turnstile(name="crawler", sample_every=0.5) as turnstile,
+        trio.open_nursery() as nursery,
+    ):
+        serve = partial(
+            serve_control, turnstile, path=socket, port=0, token=token, page=dashboard.make_page
+        )
+        served = await nursery.start(serve)
+        api = turnstile.limiter("api", 20, throttle=Throttle(hold=0))
+        database = turnstile.limiter("database", 8, throttle=Throttle(hold=0))
+        turnstile.limiter("search", 40, policy=KneeLimit(5))
+        print(dashboard.address(served.port, token), flush=True)
+        source = Producer(range(10**7)) | Processor(fetch, limiter=api, on_error=Skip())
+        await (source | Consumer(store, limiter=database)).run(name="crawl")
+
+
+if __name__ == "__main__":
+    trio.run(main, *sys.argv[1:])
