@@ -1,7 +1,7 @@
 """The page as an ASGI application: files of ours, and the charts of a package.
 
 The page holds the token of an operator while it is open. So the script that draws the charts is
-served only if it is the one that was looked at: its hash is compared. Without charts the page works.
+served only if it is the one that was looked at: its hash is compared. The page works without it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def address(port: int, token: str) -> str:
     The token stands behind the ``#``, which browsers send to nobody. The page keeps it until its
     tab is closed, and takes it out of the address.
     """
-    return f"http://127.0.0.1:{port}/#token={quote(token)}"
+    return f"http://127.0.0.1:{port}/#token={quote(token, safe='')}"
 
 
 def make_page() -> ASGIApp:
