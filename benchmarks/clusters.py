@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.clusters`` starts a Slurm, as root on Debian, with the script of the tests.
 All clients submit the same jobs to it at the same time: some that end in several ways, and some
-that run while the controller is stopped for 45 seconds and started again. A client that is not
-installed is left out: ``pip install psij-python submitit``.
+that run while the controller is stopped for 45 seconds, or ``OUTAGE``, and started again. A client
+that is not installed is left out: ``pip install psij-python submitit``.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ SLURM = Path(__file__).parents[1] / "tests" / "clusters" / "engines" / "slurm.sh
 STATUSES = (0, 3, 99, 143, 255)
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 ENDS = [f"exit {n}" for n in STATUSES] + [f"kill -{n.value} $$" for n in SIGNALS]
-THROUGH_OUTAGE = [f"sleep {30 + n}; exit {n % 4}" for n in range(20)]
-
-OUTAGE = 45.0
-PATIENCE = 240.0
+OUTAGE = int(os.environ.get("OUTAGE", "45"))
+PATIENCE = OUTAGE + 250
+THROUGH_OUTAGE = [f"sleep {OUTAGE + 25 + n}; exit {n % 4}" for n in range(20)]
 
 Told = list[str]
 """For each job ``exit N``, ``signal N``, ``completed``, ``failed`` or ``nothing``."""
@@ -51,10 +50,12 @@ def ours(scripts: Sequence[str], folder: str) -> Told:
     async def main() -> None:
         nonlocal cluster
         with trio.move_on_after(PATIENCE):
-            async with open_cluster(SlurmEngine(), directory=folder) as cluster:
-                async with trio.open_nursery() as nursery:
-                    for index in range(len(scripts)):
-                        nursery.start_soon(one, index)
+            async with (
+                open_cluster(SlurmEngine(), directory=folder) as cluster,
+                trio.open_nursery() as nursery,
+            ):
+                for index in range(len(scripts)):
+                    nursery.start_soon(one, index)
 
     cluster: Any = None
     trio.run(main)
@@ -62,7 +63,8 @@ def ours(scripts: Sequence[str], folder: str) -> Told:
 
 
 def psij(scripts: Sequence[str], _folder: str) -> Told:
-    from psij import Job, JobExecutor, JobSpec as PsijSpec, JobState
+    from psij import Job, JobExecutor, JobState
+    from psij import JobSpec as PsijSpec
 
     executor = JobExecutor.get_instance("slurm")
     jobs = [Job(PsijSpec(executable="/bin/sh", arguments=["-c", each])) for each in scripts]
@@ -108,8 +110,10 @@ CLIENTS: dict[str, Callable[[Sequence[str], str], Told]] = {
 
 
 def installed(name: str) -> bool:
-    check = subprocess.run([sys.executable, "-c", f"import {name}"], check=False, stderr=-3)
-    return check.returncode == 0
+    check = subprocess.run(
+        [sys.executable, "-c", f"import {name}"], check=False, stderr=subprocess.DEVNULL
+    )
+    return not check.returncode
 
 
 def run_clients(scripts: Sequence[str], meanwhile: Callable[[], None]) -> dict[str, Told]:
@@ -119,7 +123,7 @@ def run_clients(scripts: Sequence[str], meanwhile: Callable[[], None]) -> dict[s
             [sys.executable, "-m", __spec__.name, name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
         )
         for name in CLIENTS
@@ -132,9 +136,11 @@ def run_clients(scripts: Sequence[str], meanwhile: Callable[[], None]) -> dict[s
     meanwhile()
     told = {}
     for name, process in processes.items():
-        assert process.stdout is not None
-        lines = process.stdout.read().splitlines()
-        process.wait()
+        process.stdin = None
+        out, err = process.communicate()
+        if process.returncode:
+            print(f"{name} has ended with: {err.strip().splitlines()[-1]}")
+        lines = out.splitlines()
         told[name] = json.loads(lines[-1]) if lines else ["nothing"] * len(scripts)
     return told
 
@@ -146,7 +152,14 @@ def be_client(name: str) -> None:
 
 
 def stop_for_a_while(prefix: Path) -> None:
-    time.sleep(15)
+    """Stop the controller when all jobs run."""
+    clients = sum(map(installed, CLIENTS))
+    running = ["squeue", "-h", "--me", "-t", "running"]
+    while True:
+        listed = subprocess.run(running, check=True, capture_output=True).stdout.splitlines()
+        if len(listed) == clients * len(THROUGH_OUTAGE):
+            break
+        time.sleep(1)
     os.kill(int((prefix / "run" / "slurmctld.pid").read_text()), signal.SIGTERM)
     time.sleep(OUTAGE)
     subprocess.run(["/usr/sbin/slurmctld"], check=True)

@@ -44,12 +44,11 @@ napoleon_custom_sections = ["Cancellation", "Error handling"]
 napoleon_google_docstring = napoleon_numpy_docstring = False  # see google_style() below
 
 # Type variables, and aliases that are not public: the pages spell them out.
-nitpick_ignore_regex = [
-    (
-        "py:class",
-        r"(.*\.)?([A-Z](_co|_contra)?|On|Trigger|Sink|PhaseOptions|Fate|Path|RunLedger|ASGIApp)",
-    )
-]
+SPELLED_OUT = (
+    "[A-Z](_co|_contra)?|On|Trigger|Sink|PhaseOptions|Fate|Path|RunLedger|ASGIApp|Metric"
+    "|MeterProvider|TracerProvider|TypeAliasForwardRef"
+)
+nitpick_ignore_regex = [("py:class", rf"(.*\.)?({SPELLED_OUT})")]
 
 if os.environ.get("DOCS_ONLINE") == "1":
     extensions.append("sphinx.ext.intersphinx")

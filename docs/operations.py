@@ -65,10 +65,8 @@ def shown(schema: dict[str, Any]) -> str:
             return f"list of {shown(kind)}"
         case {"type": "object", "additionalProperties": kind}:
             return f"object of {shown(kind)}"
-        case {"type": kind}:
-            return str(kind)
         case _:
-            return ""
+            return str(schema.get("type", ""))
 
 
 if __name__ == "__main__":

@@ -293,7 +293,7 @@ def test_a_part_of_the_list_can_be_asked_for(call: Any, serve: Serve) -> None:
 def test_a_long_list_comes_in_pages(call: Any, serve: Serve) -> None:
     """And is one list."""
     pages = [[limiter(f"{number:04}") for number in range(at, at + 100)] for at in (0, 100)]
-    after = {f"GET /limiters?after={page[-1]['name']}": [] for page in pages}
+    after: dict[str, list[Any]] = {f"GET /limiters?after={page[-1]['name']}": [] for page in pages}
     serve({**after, "GET /limiters": pages[0], "GET /limiters?after=0099": pages[1]})
     assert len(json.loads(call("ctl", "list", "--json").out)) == 200
 

@@ -19,6 +19,7 @@ from trio_turnstile.clusters import Engine, SgeEngine, SlurmEngine
 SCRIPTS = Path(__file__).parent / "engines"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have each engine started in one process only, if tests run in several."""
     for item in items:

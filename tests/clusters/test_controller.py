@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,15 @@ import trio
 from trio.testing import MockClock
 
 from testkit.slurm import FakeJob, FakeSlurm
-from trio_turnstile import Limiter, RateLimiter, run_phases
+from trio_turnstile import (
+    Aborted,
+    Channels,
+    Limiter,
+    RateLimiter,
+    open_ledger,
+    run_phases,
+    start_phases,
+)
 from trio_turnstile.clusters import (
     Cluster,
     ClusterJob,
@@ -477,6 +486,30 @@ async def test_a_job_is_submitted_if_a_search_for_it_finds_nothing(
         job = await cluster.resubmit(JobSpec("exit 4"), new_token())
         assert slurm.calls["squeue"] >= 4
         assert (await job.wait()).exit_status == 4
+
+
+async def test_a_detached_job_goes_on_when_the_ledger_cannot_be_written(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    """The run says once that its ledger is lost, and does not cancel the job."""
+    slurm = FakeSlurm()
+
+    class LosesTheLedger(ClusterJob):
+        async def monitor(self, channels: Channels) -> None:
+            self.cluster.detach()
+            (tmp_path / "db").unlink()
+            run.cancel()
+            await super().monitor(channels)
+
+    async with opened(slurm) as cluster, open_ledger(tmp_path / "db") as ledger:
+        job = LosesTheLedger(cluster, JobSpec("sleep 9999", "kept"))
+        with pytest.raises(Aborted) as caught:
+            async with start_phases([job], limiter=1, ledger=ledger) as run:
+                pass
+        assert job.goes_on
+        (error,) = caught.value.exceptions
+        assert "cannot be written any more" in str(error)
+    assert len(slurm.live()) == 1
 
 
 # ---- arguments ----

@@ -40,8 +40,10 @@ COMPLETED, FAILED = JobState.COMPLETED, JobState.FAILED
 
 @asynccontextmanager
 async def cluster_of(site: Site, directory: Path, **options: Any) -> AsyncIterator[Cluster]:
-    with trio.fail_after(300):
-        async with open_cluster(site.engine, directory=directory, **options) as cluster:
+    with trio.fail_after(110):  # pytest ends everything after two minutes
+        async with open_cluster(
+            site.engine, directory=directory, poll=(0.5, 2.0), **options
+        ) as cluster:
             yield cluster
 
 
@@ -228,7 +230,7 @@ async def test_the_limit_moves_while_jobs_run(site: Site, tmp_path: Path) -> Non
     Up again: within a poll. A pause ends no job either, and holds back submissions only.
     """
     async with (
-        cluster_of(site, tmp_path / "jobs", poll=(0.5, 2.0)) as cluster,
+        cluster_of(site, tmp_path / "jobs") as cluster,
         open_turnstile() as turnstile,
         trio.open_nursery() as nursery,
     ):
@@ -284,8 +286,7 @@ async def test_array_tasks_run_as_the_limiter_says(site: Site, tmp_path: Path) -
     """Down, and none is cancelled; to nothing; and up again. Two arrays are under one limit."""
     limiter = Limiter("running", 30)
     arrays = Arrays(40, running=limiter)
-    options: dict[str, Any] = {"poll": (0.5, 2.0), "arrays": arrays}
-    async with cluster_of(site, tmp_path / "jobs", **options) as cluster:
+    async with cluster_of(site, tmp_path / "jobs", arrays=arrays) as cluster:
         specs = [waits_for(tmp_path, n) for n in range(60)]
         async with trio.open_nursery() as nursery:
             results: list[JobResult] = []
@@ -333,7 +334,7 @@ async def test_arrays_where_the_site_has_limits(sge: Site, tmp_path: Path) -> No
 async def test_single_jobs_where_the_site_has_limits(sge: Site, tmp_path: Path) -> None:
     """They wait for room, and none fails."""
     with site_limits(sge, "max_u_jobs 3"):
-        async with cluster_of(sge, tmp_path, poll=(0.5, 1.0)) as cluster:
+        async with cluster_of(sge, tmp_path) as cluster:
             results = await all_ends(cluster, [JobSpec(f"exit {n}") for n in range(8)])
             calls = cluster.statistics().calls
     assert [result.exit_status for result in results] == list(range(8))

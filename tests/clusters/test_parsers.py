@@ -287,7 +287,7 @@ def test_processes_of_this_machine() -> None:
 
 
 def test_the_resources_of_a_job() -> None:
-    """Seconds are rounded up, Grid Engine counts memory for each CPU, and what is not asked for is not there."""
+    """Seconds are rounded up, and Grid Engine counts memory for each CPU."""
     spec = JobSpec("exit 0", "mine", cpus=4, memory=500, seconds=61.5, options=["--x"])
     assert SLURM.submit("tt-1", "wrapper", spec, "/d/tt-1").arguments[3:] == [
         *(

@@ -106,7 +106,7 @@ async def test_limiters_and_steps_are_read(
         nursery.cancel_scope.cancel()
     assert found[of_limiter("limiter.limit", "api")] == 2
     assert found[of_limiter("limiter.active", "api")] == 2
-    assert found[of_limiter("limiter.queued", "api")] == 0
+    assert found[of_limiter("limiter.queued", "api")] <= 2
     assert found[of_limiter("limiter.requests", "api", result="acquired")] == 10
     assert found[of_limiter("limiter.decisions", "api", reason="signal")] == 1
     assert found[of_step("step.items", "pipeline", "fetch", outcome="failed")] == 1

@@ -32,7 +32,11 @@ from trio_turnstile import (
     open_turnstile,
     run_phases,
 )
-from trio_turnstile.integrations.prometheus import TurnstileCollector, metrics_text
+from trio_turnstile.integrations.prometheus import (
+    TurnstileCollector,
+    _durations,
+    metrics_text,
+)
 from trio_turnstile.integrations.prometheus._metrics import METRICS
 from trio_turnstile.integrations.prometheus._text import CONTENT_TYPE
 
@@ -197,6 +201,24 @@ async def test_the_counts_of_a_hundred_ended_runs_are_kept(autojump_clock: MockC
         numbers = parsed(await collector.text())
     runs = {dict(labels)["run"] for _, labels in numbers if "run" in dict(labels)}
     assert runs == {f"run {number}" for number in range(3, 103)}
+
+
+async def test_a_source_without_a_length_is_not_expected_to_end(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And there are no more histograms than a thousand steps and outcomes need."""
+    monkeypatch.setattr(_durations, "SERIES", 1)
+    async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
+        collector = TurnstileCollector(turnstile, buckets=(1,))
+        endless = Producer(iter(range(5))) | Processor(
+            fails_on_multiples_of_ten, limiter=turnstile.limiter("api", 1), on_error=[Skip()]
+        )
+        await nursery.start((endless | Consumer(into([]))).run)
+        await trio.sleep(3.5)
+        numbers = parsed(await collector.text())
+    assert "turnstile_run_items_expected" not in {name for name, _ in numbers}
+    histograms = [name for name, _ in numbers if name.endswith("seconds_count")]
+    assert len(histograms) == 1
 
 
 async def test_a_limiter_may_be_closed_while_others_are_read() -> None:

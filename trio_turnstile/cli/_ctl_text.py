@@ -10,7 +10,11 @@ from ._client import Document
 from ._durations import format_clock
 
 _LIMITERS = ("limiter", "limit", "running", "waiting", "max", "")
-_BOUNDS = {"policy": "by the policy", "withheld": "as tokens are withheld"}
+_BOUNDS = {
+    "policy": "by the policy",
+    "withheld": "as tokens are withheld",
+    "breaker": "as the breaker sees an outage",
+}
 _TOKENS = ("limit", "cap", "ceiling")
 _STEPS = ("step", "received", "done", "failed", "in hand", "retried")
 

@@ -22,6 +22,7 @@ _MOVERS = {
     "override": "an operator",
     "paused": "pauses",
     "withheld": "refused calls",
+    "breaker": "its breaker",
 }
 """Who moves a limit, by the reason of the decision."""
 

@@ -57,7 +57,7 @@ class LimiterDoc(Struct, frozen=True):
         Meta(description="seconds; null for until it is resumed, or if it is not paused"),
     ]
     limited_by: Annotated[
-        str, Meta(description="the least bound: cap, policy, override, pause or withheld")
+        str, Meta(description="the least bound: cap, policy, override, pause, breaker or withheld")
     ]
     bounds: Annotated[dict[str, float | None], Meta(description="what bounds the limit, in tokens")]
     override: OverrideDoc | None

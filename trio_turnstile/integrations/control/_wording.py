@@ -60,6 +60,7 @@ _WHY: dict[Reason, Callable[[Decision], str]] = {
     Reason.AT_CEILING: lambda decision: f"{_signal(decision)} was refused at the ceiling",
     Reason.AT_MINIMUM: lambda decision: f"{_signal(decision)} was refused at the minimum",
     Reason.OVERRIDE: lambda decision: f"set past every rule{_time(decision)}",
+    Reason.BREAKER: lambda decision: f"the breaker is {decision.evidence.get('state')}",
     Reason.RELEASED: lambda _: "what was set past every rule has ended",
     Reason.OVERRIDDEN: _overridden,
     Reason.UNCHANGED: lambda _: "there was nothing to end",

@@ -13,6 +13,7 @@ from trio_turnstile import (
     Observation,
     PipelineReport,
     Report,
+    RunReport,
     Turnstile,
 )
 
@@ -93,7 +94,7 @@ def observe_durations(
       meter_provider: the provider; by default the global one.
 
     Returns:
-      What ends it: by its ``close()``, or at the end of a ``with`` block.
+      An observation, which its ``close()`` or the end of a ``with`` block ends.
 
     Raises:
       ModuleNotFoundError: if OpenTelemetry is not installed.
@@ -201,15 +202,17 @@ class _Numbers:
 
     def _of_steps(self, count: str) -> Series:
         for name, run in snapshot(self._turnstile.runs):
-            report = run.report()
-            if isinstance(report, Report):
-                field = "working" if count == "in_flight" else count
-                attributes = {"turnstile.run": name, "turnstile.step": "operations"}
-                yield getattr(report, field, 0), attributes
-            elif isinstance(report, PipelineReport):
-                for step in report.steps:
-                    attributes = {"turnstile.run": name, "turnstile.step": step.name}
-                    yield getattr(step, count), attributes
+            for step, value in _of_report(run.report(), count):
+                yield value, {"turnstile.run": name, "turnstile.step": step}
+
+
+def _of_report(report: RunReport, count: str) -> Iterator[tuple[str, float]]:
+    if isinstance(report, Report):
+        field = "working" if count == "in_flight" else count
+        yield "operations", getattr(report, field, 0)
+        return
+    assert isinstance(report, PipelineReport)
+    yield from ((step.name, getattr(step, count)) for step in report.steps)
 
 
 def snapshot(view: Mapping[str, T]) -> tuple[tuple[str, T], ...]:

@@ -130,23 +130,26 @@ class TracedOperation(Scalable):
                 raise
 
     def _context(self) -> Context:
-        """Return the context of the span of the operation, which is begun if need be."""
+        """Return the context of the span of the operation."""
         from opentelemetry import trace
 
+        return trace.set_span_in_context(self._open_span())
+
+    def _open_span(self) -> Span:
+        """Return the span of the operation, which is begun if need be."""
         if self._span is None:
-            self._span = self._tracer.start_span(
-                type(self.operation).__qualname__,
-                attributes={"turnstile.identifiers": [str(each) for each in self.identifiers]},
-            )
-        return trace.set_span_in_context(self._span)
+            self._span = self._tracer.start_span(type(self.operation).__qualname__)
+            names = [str(each) for each in self.identifiers]
+            self._span.set_attribute("turnstile.identifiers", names)
+        return self._span
 
     def _end(self) -> None:
         from opentelemetry.trace import Status, StatusCode
 
-        if self._span is not None:
-            if self._failure is not None:
-                self._span.set_status(Status(StatusCode.ERROR, self._failure))
-            self._span.end()
+        span = self._open_span()
+        if self._failure is not None:
+            span.set_status(Status(StatusCode.ERROR, self._failure))
+        span.end()
         self._span = self._failure = None
 
 

@@ -87,10 +87,11 @@ _OUTCOMES = ("completed", "discarded", "failed", "diverted", "cancelled", "skipp
 
 
 def _steps(report: RunReport) -> Iterator[tuple[str, Report | StepReport]]:
-    if isinstance(report, PipelineReport):
-        yield from ((step.name, step) for step in report.steps)
-    elif isinstance(report, Report):
+    if isinstance(report, Report):
         yield "operations", report
+        return
+    assert isinstance(report, PipelineReport)
+    yield from ((step.name, step) for step in report.steps)
 
 
 def counts_of(run: str, report: RunReport) -> dict[Key, float]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event, exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from . import _schema as schema
@@ -38,17 +39,15 @@ def check_url(url: str) -> sa.URL:
     """
     try:
         address = sa.make_url(url)
-    except sa.exc.ArgumentError:
+    except exc.ArgumentError:
         raise ValueError(
             f"{url!r} is no address of a database: use sqlite:///FILE or "
             "postgresql://USER:PASSWORD@HOST/DATABASE"
         ) from None
-    if address.drivername in ("postgresql", "postgres"):
+    if address.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         return address.set(drivername="postgresql+psycopg")
     if address.drivername == "sqlite":
         return _check_file(address)
-    if address.drivername == "postgresql+psycopg":
-        return address
     raise ValueError(
         f"statistics are kept in SQLite or PostgreSQL, not in {address.drivername}: use "
         "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
@@ -71,8 +70,8 @@ def connect(address: sa.URL) -> sa.Engine:
     """Return an engine, which has connected to nothing so far."""
     if address.drivername == "sqlite":
         engine = sa.create_engine(address, connect_args={"timeout": PATIENCE})
-        sa.event.listen(engine, "connect", _set_up_sqlite)
-        sa.event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
         return engine
     return sa.create_engine(address, pool_size=1, pool_pre_ping=True, connect_args=dict(_POSTGRES))
 
@@ -88,10 +87,7 @@ def connect_to_read(url: str) -> sa.Engine:
     if address.drivername != "sqlite":
         return connect(address)
     if not Path(str(address.database)).exists():
-        raise StatisticsError(
-            f"there is no file {address.database!r}: record_statistics makes it, or "
-            "turnstile run --statistics"
-        )
+        raise StatisticsError(f"there is no file {address.database!r}: record_statistics makes it")
     return sa.create_engine(address, connect_args={"timeout": PATIENCE})
 
 
@@ -117,9 +113,7 @@ def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     try:
         with engine.begin() as connection:
             yield connection
-    except sa.exc.OperationalError:
-        raise
-    except sa.exc.DatabaseError as error:
+    except exc.DatabaseError as error:
         if "not a database" not in str(error.orig):
             raise
         raise StatisticsError(
@@ -143,8 +137,7 @@ def make_tables(engine: sa.Engine) -> None:
             return
         for statement in schema.upgrades(found):
             connection.execute(sa.text(statement))
-        if found != schema.VERSION:
-            connection.execute(sa.update(schema.META).values(version=schema.VERSION))
+        connection.execute(sa.update(schema.META).values(version=schema.VERSION))
 
 
 def version_of(connection: sa.Connection) -> int | None:

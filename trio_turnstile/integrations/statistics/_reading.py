@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, final
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from . import _schema as schema
 from ._database import connect_to_read, shown, transaction, version_of
@@ -36,7 +37,7 @@ def read(url: str, run: str | None) -> SessionRecord:
             if version_of(connection) is None:
                 raise StatisticsError(f"there are no statistics in {shown(engine)}")
             return _Reader(connection, _session(connection, run, shown(engine))).read()
-    except sa.exc.SQLAlchemyError as error:
+    except exc.SQLAlchemyError as error:
         raise StatisticsError(f"{shown(engine)} cannot be read: {reason(error)}") from error
     finally:
         engine.dispose()
@@ -97,7 +98,7 @@ class _Reader:
             runs_omitted=self._count(schema.RUNS) - len(runs),
         )
 
-    def _rows(self, query: sa.Select[Any]) -> list[Mapping[str, Any]]:
+    def _rows(self, query: sa.Executable) -> list[Mapping[str, Any]]:
         return [dict(row) for row in self._connection.execute(query).mappings()]
 
     def _count(self, table: sa.Table) -> int:

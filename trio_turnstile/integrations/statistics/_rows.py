@@ -165,11 +165,12 @@ def count_rows(run: LiveRun, report: RunReport) -> Iterator[Row]:
         counts = _counts(report) | {"discarded": 0, "waiting": 0, "queued": 0}
         counts["in_flight"] = report.working
         yield {**counts, "step": "operations", "place": 0, "limiter": _limiter_of(run)}
-    elif isinstance(report, PipelineReport):
-        for place, step in enumerate(report.steps):
-            counts = _counts(step) | {name: whole(getattr(step, name)) for name in _OF_STEPS}
-            limiter = None if step.limiter is None else text(step.limiter)
-            yield {**counts, "step": text(step.name), "place": place, "limiter": limiter}
+        return
+    assert isinstance(report, PipelineReport)
+    for place, step in enumerate(report.steps):
+        counts = _counts(step) | {name: whole(getattr(step, name)) for name in _OF_STEPS}
+        limiter = None if step.limiter is None else text(step.limiter)
+        yield {**counts, "step": text(step.name), "place": place, "limiter": limiter}
 
 
 def _limiter_of(run: LiveRun) -> str | None:

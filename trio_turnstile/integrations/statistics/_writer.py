@@ -106,11 +106,12 @@ class Writer:
 
     def _store_session(self, connection: sa.Connection, row: Row) -> int:
         merge(connection, schema.SESSIONS, [row], ("uuid",))
-        if self._known.session is None:
+        session = self._known.session
+        if session is None:
             column = schema.SESSIONS.c
             query = sa.select(column.id).where(column.uuid == row["uuid"])
-            self._known.session = connection.execute(query).scalar_one()
-        return self._known.session
+            session = self._known.session = int(connection.execute(query).scalar_one())
+        return session
 
     def _know_limiters(self, connection: sa.Connection, session: int, names: Sequence[str]) -> None:
         new = {name for name in names if name not in self._known.limiters}
