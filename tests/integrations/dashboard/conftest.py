@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 TOKEN = "sesame"
+MARKUP = "<img src=x onerror=document.title='taken'>"
+"""What stands in the errors of the program."""
+
 REBOUND = "evil.example"
 """A name that an attacker lets point to this machine."""
 
@@ -55,7 +58,7 @@ def running(folder: Path, search: str = "") -> Iterator[Program]:
     """Run a program, which looks for packages in a folder first."""
     path = os.pathsep.join([search, *filter(None, sys.path)])
     with subprocess.Popen(
-        [sys.executable, dashboard_program.__file__, TOKEN, str(folder / "s.sock")],
+        [sys.executable, dashboard_program.__file__, TOKEN, str(folder / "s.sock"), MARKUP],
         env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         text=True,

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from testkit.dashboard_program import TITLE
-
-from .conftest import REBOUND, TOKEN, Program, Watch, running
+from .conftest import MARKUP, REBOUND, TOKEN, Program, Watch, running
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -45,7 +43,7 @@ def test_a_running_pipeline_moves(page: Page) -> None:
 
 def test_errors_are_shown_as_text(page: Page) -> None:
     """Markup in the text of an error stays text."""
-    expect(page.locator("#errors")).to_contain_text(TITLE)
+    expect(page.locator("#errors")).to_contain_text(MARKUP)
     assert page.locator("#errors img").count() == 0
 
 

@@ -15,13 +15,11 @@ from trio_turnstile.integrations import dashboard
 from trio_turnstile.integrations.control import serve_control
 from trio_turnstile.limits import KneeLimit
 
-TITLE = "<img src=x onerror=document.title='taken'>"
 
-
-async def fetch(number: int) -> int:
+async def fetch(text: str, number: int) -> int:
     await trio.sleep(0.1 + number % 7 / 50)
-    if number % 40 == 7:
-        raise OSError(f"cannot reach {TITLE} of {number}")
+    if number % 100 == 7:
+        raise OSError(f"{text}: {number}")
     return number
 
 
@@ -29,7 +27,7 @@ async def store(number: int) -> None:
     await trio.sleep(0.02 + number % 5 / 100)
 
 
-async def main(token: str, socket: str) -> None:
+async def main(token: str, socket: str, text: str = "cannot reach page") -> None:
     async with (
         open_turnstile(name="crawler", sample_every=0.5) as turnstile,
         trio.open_nursery() as nursery,
@@ -42,8 +40,9 @@ async def main(token: str, socket: str) -> None:
         database = turnstile.limiter("database", 8, throttle=Throttle(hold=0))
         turnstile.limiter("search", 40, policy=KneeLimit(5))
         print(dashboard.address(served.port, token), flush=True)
-        source = Producer(range(10**7)) | Processor(fetch, limiter=api, on_error=Skip())
-        await (source | Consumer(store, limiter=database)).run(name="crawl")
+        fetching = Processor(partial(fetch, text), name="fetch", limiter=api, on_error=Skip())
+        storing = Consumer(store, limiter=database)
+        await (Producer(range(10**6)) | fetching | storing).run(name="crawl")
 
 
 if __name__ == "__main__":

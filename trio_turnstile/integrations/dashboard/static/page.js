@@ -94,7 +94,7 @@ function makeCard(state) {
   const find = name => node.querySelector(`.${name}`);
   const path = `/limiters/${encodeURIComponent(state.name)}`;
   byId("limiters").append(node);
-  const card = { state, node, find, path, chart: new Chart(find("chart")), newest: 0 };
+  const card = { state, node, find, path, chart: new Chart(find("chart")), newest: 0, held: 0 };
   find("name").textContent = state.name;
   node.setAttribute("aria-label", `Limiter ${state.name}`);
   for (const doing of ["down", "up", "release"]) {
@@ -155,19 +155,27 @@ function whyThatLimit(state) {
   return BOUNDS[state.limited_by] ?? `It is bounded by ${state.limited_by}.`;
 }
 
-function whatLimits({ state, chart }) {
+const stepsOf = card => [...runs.values()].filter(run => run.state !== "ended")
+  .flatMap(run => run.steps).filter(step => step.limiter === card.state.name);
+
+// For how many seconds items have waited for something other than a token. For a moment each does.
+function countHeld(card) {
+  card.held = stepsOf(card).some(step => step.queued > step.waiting) ? card.held + 1 : 0;
+}
+
+function whatLimits(card) {
+  const { state, chart } = card;
   if (state.paused) return "It is paused: nothing begins.";
   if (chart.isFull()) {
     const waiting = state.waiting ? `, and ${number(state.waiting)} wait` : "";
     return `The limit holds it back: all of its tokens are in use${waiting}. ${whyThatLimit(state)}`;
   }
-  const steps = [...runs.values()].filter(run => run.state !== "ended")
-    .flatMap(run => run.steps).filter(step => step.limiter === state.name);
+  const steps = stepsOf(card);
   if (!steps.length) return "Tokens are free: there is not enough to do.";
   if (steps.some(step => step.window !== null && step.in_flight >= step.window)) {
     return "Tokens are free: what comes after it is slower, or items wait for another try.";
   }
-  if (steps.some(step => step.queued > step.waiting)) return "Tokens are free: items wait for a rate.";
+  if (card.held >= 5) return "Tokens are free: items wait for a rate.";
   return "Tokens are free: the source, or the step before it, is slower.";
 }
 
@@ -195,6 +203,7 @@ function tick() {
   for (const card of cards.values()) {
     card.chart.add(Date.now() / 1000 + skew, card.state);
     card.chart.show();
+    countHeld(card);
     setText(card.find("limits"), whatLimits(card));
   }
 }
