@@ -12,12 +12,16 @@ import sys
 import tempfile
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from playwright.sync_api import sync_playwright
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+Scheme = Literal["light", "dark"]
+
+SCHEMES: tuple[Scheme, Scheme] = ("light", "dark")
 
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "docs" / "images"
@@ -38,11 +42,11 @@ def steer(page: Page) -> None:
     page.wait_for_timeout(12_000)
 
 
-def photograph(browser: Browser, address: str, scheme: str, width: int) -> None:
+def photograph(browser: Browser, address: str, scheme: Scheme, width: int) -> None:
     """Write one picture."""
-    view = {"width": width, "height": 900}
-    with browser.new_context(viewport=view, color_scheme=scheme) as context:
+    with browser.new_context(color_scheme=scheme) as context:
         page = context.new_page()
+        page.set_viewport_size({"width": width, "height": 900})
         page.goto(address)
         page.wait_for_timeout(3_000)
         page.screenshot(path=IMAGES / f"dashboard_{scheme}_{width}.png", full_page=True)
@@ -66,7 +70,7 @@ def main() -> None:
         page = browser.new_page()
         page.goto(address)
         steer(page)
-        for scheme, width in product(("light", "dark"), (1280, 390)):
+        for scheme, width in product(SCHEMES, (1280, 390)):
             photograph(browser, address, scheme, width)
         browser.close()
         program.kill()

@@ -46,4 +46,4 @@ async def main(token: str, socket: str, text: str = "cannot reach page") -> None
 
 
 if __name__ == "__main__":
-    trio.run(main, *sys.argv[1:])
+    trio.run(partial(main, *sys.argv[1:]))
