@@ -98,6 +98,7 @@ def test_a_wrong_token(browser: Browser, program: Program) -> None:
         expect(page.get_by_role("status").first).to_have_text("this token is not the program's")
         assert page.get_by_role("article").count() == 0
         assert "crawl" not in page.locator("body").inner_text()
+        assert page.get_by_role("button").all_inner_texts() == ["Enter"]
         page.get_by_label("Token").fill(TOKEN)
         page.keyboard.press("Enter")
         expect(page.get_by_role("article")).to_have_count(3)

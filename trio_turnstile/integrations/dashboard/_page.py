@@ -62,7 +62,7 @@ def make_page() -> ASGIApp:
 
 
 def _own_files() -> dict[str, bytes]:
-    folder = files(__package__).joinpath("static")
+    folder = files("trio_turnstile.integrations.dashboard").joinpath("static")
     return {each.name: each.read_bytes() for each in folder.iterdir()}
 
 

@@ -31,7 +31,7 @@ export class Chart {
     this.data = [times, running, waiting, times.map(() => ceiling), limit];
     this.decisions = decisions;
     decisions.forEach(decision => this.step(decision));
-    this.show();
+    this.plot?.setData(this.data);
   }
 
   decide(decision) {
@@ -55,14 +55,17 @@ export class Chart {
     this.decisions = this.decisions.filter(decision => decision.time >= this.data[0][0]);
   }
 
+  // Nobody sees what is in a hidden tab, or above or below the window.
   show() {
-    if (!document.hidden) this.plot?.setData(this.data);
+    if (document.hidden || !this.plot) return;
+    const { top, bottom } = this.box.getBoundingClientRect();
+    if (bottom > 0 && top < innerHeight) this.plot.setData(this.data);
   }
 
   // Whether all tokens were in use most of the time lately. What is asked of the newest sample
   // alone would change all the time.
   isFull() {
-    const [running, limits] = [this.data[1].slice(-10), this.data[4].slice(-10)];
+    const [running, limits] = [this.data[1].slice(-6), this.data[4].slice(-6)];
     const full = running.filter((value, at) => limits[at] !== null && value >= limits[at]);
     return 2 * full.length >= running.length && running.length > 0;
   }

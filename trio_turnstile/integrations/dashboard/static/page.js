@@ -47,6 +47,7 @@ function askForToken(text) {
   heard = 0;
   byId("title").textContent = document.title = "turnstile";
   byId("token-form").hidden = false;
+  byId("main").hidden = true;
   report(text);
 }
 
@@ -137,7 +138,7 @@ function update(card, state) {
   card.find("chart").setAttribute("aria-label", `${state.name}: ${state.running} running, limit ` +
     `${shown(state.limit)}, ${state.waiting} waiting, ceiling ${shown(state.ceiling)}`);
   const [set, release] = [card.find("set"), card.find("release")];
-  if (!set.contains(document.activeElement)) set.elements.limit.value = state.limit ?? "";
+  if (!state.paused && !set.contains(document.activeElement)) set.elements.limit.value = state.limit ?? "";
   if (!state.override && release === document.activeElement) set.elements.limit.focus();
   release.hidden = !state.override;
 }
@@ -358,6 +359,7 @@ function greet({ run, read_only }) {
   byId("title").textContent = `${run.name} · process ${run.pid} on ${run.host}`;
   document.title = run.name;
   byId("token-form").hidden = true;
+  byId("main").hidden = false;
   lock(document);
 }
 
