@@ -40,6 +40,15 @@ NO_CHECKPOINT = (
     "_pipelines/order",
     "_pipelines/run",
     "cli",
+    "integrations/control/_desk",
+    "integrations/control/_feed",
+    "integrations/control/_guard",
+    "integrations/control/_messages",
+    "integrations/control/_server",
+    "integrations/control/_stream",
+    "integrations/prometheus/_collector",
+    "integrations/prometheus/_reader",
+    "integrations/statistics/_recorder",
 )
 """Modules in which an async function need not checkpoint in every case.
 

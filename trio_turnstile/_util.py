@@ -197,6 +197,25 @@ class _Live(Protocol):
 L = TypeVar("L", bound=_Live)
 
 
+@enable_ki_protection
+async def _started(
+    nursery: trio.Nursery, run: Callable[[trio.TaskStatus[L]], Awaitable[object]]
+) -> L:
+    """Start a run as `trio.Nursery.start` does; an interrupt meanwhile comes out by itself.
+
+    If both the interrupt and the run raise, trio reports an error of its own.
+    """
+    try:
+        live: L = await nursery.start(run)
+    except trio.TrioInternalError as error:
+        both = error.__cause__
+        interrupt = interruption(both) if isinstance(both, BaseExceptionGroup) else None
+        if interrupt is None:
+            raise
+        raise interrupt from both
+    return live
+
+
 @asynccontextmanager
 @enable_ki_protection
 async def hold(
@@ -228,7 +247,7 @@ async def hold(
             on_abort()
 
     async with open_plain_nursery() as nursery:
-        live: L = await nursery.start(in_background)
+        live = await _started(nursery, in_background)
         try:
             yield live
         except Exception as error:

@@ -169,8 +169,12 @@ async def run_phases(
 
 def _tellers(listing: Listing) -> dict[Phase, Tell] | None:
     """Return who is told how long each phase takes, if anybody is."""
-    tellers = {phase: listing.teller(phase) for phase in PHASES}
-    return {phase: tell for phase, tell in tellers.items() if tell is not None} or None
+    told: dict[Phase, Tell] = {}
+    for phase in PHASES:
+        tell = listing.teller(phase)
+        if tell is not None:
+            told[phase] = tell
+    return told or None
 
 
 def _own_limiters(**parts: tuple[object, Tokens]) -> dict[str, Limiter]:

@@ -140,8 +140,11 @@ async def test_a_cap_that_is_above_the_limit_raises_nothing(tmp_path: Path) -> N
         for _ in range(4):
             await running.owner.post("/limiters/work/down")
         assert running.limits["work"] == 2
-        await send(running, alert("firing", DYING, "f2"))
-        assert await send(running, alert("firing")) == ([], ["work is capped at 2 already"])
+        assert await send(running, alert("firing")) == ([("cap 2", "work")], [])
+        assert await send(running, alert("firing", DYING, "f2")) == (
+            [],
+            ["work is capped at 2 already"],
+        )
         assert await send(running, alert("firing")) == ([], ["it was firing before"])
         assert running.limits["work"] == 2
         assert await send(running, alert("resolved", DYING, "f2")) == ([("cap 2", "work")], [])

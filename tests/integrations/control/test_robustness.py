@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import socket
 import threading
@@ -13,6 +14,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import pytest
 import trio
@@ -191,6 +193,31 @@ async def test_who_does_not_read_is_hung_up_on(
         client.close()
 
 
+async def test_an_application_cannot_keep_a_client_that_is_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is hung up on, whatever the application makes of the error."""
+    monkeypatch.setattr(_guard, "SEND_SECONDS", 0.1)
+
+    async def stubborn(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        message = {"type": "http.response.body", "body": b"x" * 1_000_000, "more_body": True}
+        for _ in range(100):
+            with suppress(TimeoutError):
+                await send(message)
+            await asyncio.sleep(0.05)
+
+    async with program(tmp_path, page=lambda: stubborn) as running:
+        with running.owner.connect() as client, trio.fail_after(5):
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            received = await trio.to_thread.run_sync(client.recv, 100)
+            assert received.startswith(b"HTTP/1.1 200")
+            with pytest.raises(ConnectionError):
+                while True:
+                    client.send(b"x")
+                    await trio.sleep(0.01)
+
+
 async def test_who_sends_for_ever_is_hung_up_on(
     running: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,11 +274,23 @@ async def test_who_sends_nonsense_after_the_answer_is_hung_up_on(running: Progra
     await is_well(running)
 
 
+def hung_up_on(client: socket.socket) -> bool:
+    """Whether the server has closed a connection on which nothing was said."""
+    client.setblocking(False)
+    try:
+        return not client.recv(1)
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
 async def test_there_is_room_for_so_many_clients(running: Program) -> None:
     """More are turned away, and come in when there is room again. The other listener is free."""
     before = open_files()
     clients = [running.owner.connect() for _ in range(2 * _guard.CONNECTIONS)]
-    await settles(open_files, before + len(clients) + _guard.CONNECTIONS)
+    await settles(lambda: sum(not hung_up_on(client) for client in clients), _guard.CONNECTIONS)
+    assert sum(map(hung_up_on, clients)) == _guard.CONNECTIONS
     assert (await running.operator.get("/limiters/db"))["limit"] == 5
     for client in clients:
         client.close()

@@ -63,8 +63,8 @@ class Feed:
 
     async def after(self, number: int, seconds: float) -> list[News]:
         """Return what has happened after that; wait for some seconds if it is nothing."""
-        await trio.lowlevel.checkpoint()
         with trio.move_on_after(seconds):
+            await trio.lowlevel.checkpoint()
             while self.last <= number:
                 await self._happened.wait()
         new = [kept for kept in self._kept if kept[0] > number]
