@@ -11,13 +11,13 @@ import logging
 from collections.abc import Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import ASGIApp
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import ASGIApp
 
 _LOG = logging.getLogger("trio_turnstile.dashboard")
 
@@ -46,6 +46,10 @@ def address(port: int, token: str) -> str:
 
 def make_page() -> ASGIApp:
     """Make the page, as ``page`` of `trio_turnstile.integrations.control.serve_control`."""
+    from starlette.applications import Starlette
+    from starlette.responses import Response
+    from starlette.routing import Route
+
     charts = _chart_files()
     found = {**_own_files(), **charts}
     if not charts:
