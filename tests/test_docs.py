@@ -25,6 +25,7 @@ from trio.testing import MockClock
 import trio_turnstile
 import trio_turnstile.clusters
 import trio_turnstile.integrations.control
+import trio_turnstile.integrations.dashboard
 import trio_turnstile.integrations.opentelemetry
 import trio_turnstile.integrations.prometheus
 import trio_turnstile.integrations.rich
@@ -46,6 +47,7 @@ MODULES = [
     trio_turnstile.testing,
     trio_turnstile.integrations.rich,
     trio_turnstile.integrations.control,
+    trio_turnstile.integrations.dashboard,
     trio_turnstile.integrations.statistics,
     trio_turnstile.integrations.prometheus,
     trio_turnstile.integrations.opentelemetry,

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import signal
+import socket
 import stat
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -203,6 +207,46 @@ def test_without_the_extra_a_run_works_and_says_nothing(
     result = run.finish()
     assert result.status == 0
     assert result.err.count("\n") == 1
+
+
+def test_a_page_is_served_at_a_port(spawn: Any, gate: Any) -> None:
+    """Its address is printed with a token, which is needed to see and to steer the run."""
+    run = spawn("run", "-j3", "--hold", 0, "--dashboard", 0, "--work", gate.wait, "--", *range(5))
+    gate.arrivals(3)
+    run.watch.err.wait_for("dashboard: http://127.0.0.1:")
+    found = re.search(r"dashboard: (http://127\.0\.0\.1:\d+/)#token=(\S+)", run.watch.err.so_far)
+    assert found
+    url, token = found.groups()
+    with urlopen(url) as page:
+        assert b"page.js" in page.read()
+    orders = Request(f"{url}api/v1/limiters/work/down", b"{}", method="POST")
+    with pytest.raises(HTTPError, match="401") as refused:
+        urlopen(orders)
+    refused.value.close()
+    orders.add_header("authorization", f"Bearer {token}")
+    with urlopen(orders) as answer:
+        assert json.load(answer)["limiter"]["limit"] < 3
+    gate.let(5)
+    assert run.finish().status == 0
+
+
+def test_a_port_that_is_taken_is_told_of(spawn: Any, call: Any, gate: Any) -> None:
+    """The run goes on, and turnstile ctl reaches it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        run = spawn("run", "--dashboard", port, "--work", gate.wait, "--", 1)
+        gate.arrivals(1)
+        run.watch.err.wait_for(f"there is no page at port {port}: ")
+        assert ctl(call, "list")
+    gate.let(1)
+    assert run.finish().status == 0
+
+
+def test_a_page_needs_control(call: Any) -> None:
+    """--dashboard and --no-control contradict each other."""
+    result = call("run", "--dashboard", 0, "--no-control", "--work", "true", "--", 1)
+    assert result.status == 2
+    assert "--dashboard and --no-control do not go together" in result.err
 
 
 def test_a_folder_that_cannot_be_used_is_told_of(spawn: Any, gate: Any, runtime: Path) -> None:

@@ -207,7 +207,9 @@ class Breaker:
 
 async def _answers(is_there: Callable[[], Awaitable[object]], seconds: float) -> bool:
     answer: object = False
+    await trio.lowlevel.checkpoint()
     with trio.move_on_after(seconds):
+        await trio.lowlevel.checkpoint()
         try:
             answer = await is_there()
         except Exception:

@@ -1,16 +1,23 @@
-"""The control socket of a run: ``turnstile ctl`` and ``turnstile top`` reach the run by it."""
+"""The control socket of a run, by which ``turnstile ctl`` and ``top`` reach it, and its page."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib import import_module
+from typing import TYPE_CHECKING, final
 
+import attrs
 import trio
 
 from trio_turnstile import Turnstile
 
 from ._steered import SteeredRun
 from ._threads import in_thread, lacks_thread
+
+if TYPE_CHECKING:
+    from trio_turnstile.integrations.control import Served
 
 _A_MOMENT = 0.3
 """Seconds after which a run is served: the first operations start sooner, and a run that is over
@@ -19,22 +26,32 @@ by then never imports what serves."""
 _UNREACHED = "turnstile ctl cannot reach this run, as it has no control socket"
 
 
-async def serve(turnstile: Turnstile, run: SteeredRun, note: Callable[[str], object]) -> None:
+async def serve(
+    turnstile: Turnstile, run: SteeredRun, note: Callable[[str], object], port: int | None
+) -> None:
     """Serve the control socket of a run until cancelled, if that can be done.
 
     Args:
       turnstile: what is steered.
       run: what is ended.
       note: shows a line to the user.
+      port: the port to serve the page at, or ``None``. If it cannot be had, the user is told,
+        and the socket is served without it.
     """
     await trio.sleep(_A_MOMENT)
+    load = _load if port is None else partial(_load_with_page, port, note)
     try:
-        serve_control = await in_thread(_load)
+        serve_control = await in_thread(load)
         await serve_control(turnstile, as_seen=run.instead_of)
-    except ImportError:
-        return  # the extra "control" is not installed
+    except ImportError as error:  # the extra "control" is not installed
+        if port is not None:
+            note(f"there is no page at port {port}: {error}")
     except OSError as error:
-        note(f"{_UNREACHED}: {error}")
+        if port is None:
+            note(f"{_UNREACHED}: {error}")
+            return
+        note(f"there is no page at port {port}: {error}")
+        await serve(turnstile, run, note, None)
     except RuntimeError as error:
         if not lacks_thread(error):
             raise
@@ -48,3 +65,30 @@ def _load() -> Callable[..., Awaitable[None]]:
     from trio_turnstile.integrations.control import serve_control
 
     return serve_control
+
+
+def _load_with_page(port: int, note: Callable[[str], object]) -> Callable[..., Awaitable[None]]:
+    """Import what serves, and tell it to serve the page as well."""
+    serve_control = _load()
+    from trio_turnstile.integrations.dashboard import address, make_page
+
+    token = secrets.token_urlsafe()
+
+    def announce(served_at: int) -> None:
+        note(f"dashboard: {address(served_at, token)}")
+
+    return partial(
+        serve_control, port=port, token=token, page=make_page, task_status=_Announcement(announce)
+    )
+
+
+@final
+@attrs.frozen
+class _Announcement:
+    """Tells the port of the page as soon as it is served; a `trio.TaskStatus`."""
+
+    _tell: Callable[[int], object]
+
+    def started(self, served: Served) -> None:
+        assert served.port is not None
+        self._tell(served.port)

@@ -6,6 +6,9 @@ from typing import Annotated, final
 
 import attrs
 from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+
+from ._arguments import UsageError
 
 CONTROL = Group("Control from outside", sort_key=7)
 
@@ -18,3 +21,22 @@ class ControlOptions:
 
     no_control: Annotated[bool, Parameter(negative=(), show_default=False)] = False
     """Open no control socket. Then turnstile ctl and turnstile top cannot reach the run."""
+
+    dashboard: Annotated[
+        int | None,
+        Parameter(validator=Number(gte=0, lte=65535)),
+    ] = None
+    """Serve a page for the browser at this port of this machine, 0 for any that is free. Its
+    address, with a token that is new each time, is printed when it is there. Needs the extra
+    "dashboard"."""
+
+    def __attrs_post_init__(self) -> None:
+        """Check the options against each other.
+
+        Raises:
+          UsageError: if they contradict each other.
+        """
+        if self.no_control and self.dashboard is not None:
+            raise UsageError(
+                "--dashboard and --no-control do not go together: leave out one of the two"
+            )

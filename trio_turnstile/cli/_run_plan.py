@@ -72,7 +72,9 @@ async def _run(plan: Plan, ledger: Ledger | None) -> int:
                     if not plan.control.no_control:
                         steered = SteeredRun(run, plan.inputs)
                         services.start_soon(steered.keep_deadline)
-                        services.start_soon(serve, turnstile, steered, progress.note)
+                        services.start_soon(
+                            serve, turnstile, steered, progress.note, plan.control.dashboard
+                        )
                 services.cancel_scope.cancel()
         leave.over = True
         run.records.close()

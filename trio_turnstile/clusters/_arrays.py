@@ -91,7 +91,9 @@ class Gatherer:
 
     async def _gather(self, batch: _Batch) -> None:
         """Wait until no more jobs come, and all tokens that were given out are used."""
+        await trio.lowlevel.checkpoint()
         with trio.move_on_after(_PATIENCE):
+            await trio.lowlevel.checkpoint()
             before = 0
             while len(batch.members) > before or len(batch.members) < batch.promised:
                 before = len(batch.members)
