@@ -44,12 +44,12 @@ napoleon_custom_sections = ["Cancellation", "Error handling"]
 napoleon_google_docstring = napoleon_numpy_docstring = False  # see google_style() below
 
 # Type variables, and aliases that are not public: the pages spell them out.
+SPELLED_OUT = (
+    "[A-Z](_co|_contra)?|On|Trigger|Sink|PhaseOptions|ShareOptions|LimiterOptions|CallBound|Fate"
+    "|Path|RunLedger|ASGIApp"
+)
 nitpick_ignore_regex = [
-    (
-        "py:class",
-        r"(.*\.)?([A-Z](_co|_contra)?|On|Trigger|Sink|PhaseOptions|ShareOptions|LimiterOptions"
-        r"|CallBound|Fate|Path|RunLedger|ASGIApp)",
-    ),
+    ("py:class", rf"(.*\.)?({SPELLED_OUT})"),
     ("py:class", "Metric|MeterProvider|TracerProvider|TypeAliasForwardRef"),  # of third parties
 ]
 
