@@ -27,7 +27,7 @@ class RetryIn:
     spends_try: bool = True
     """Whether the failure counts among the attempts that policies see.
 
-    If not, `ConcurrentError.attempt` of the next failure is the same as of this one.
+    If not, ``attempt`` of the next `ConcurrentError` is the same as of this one.
     """
 
 

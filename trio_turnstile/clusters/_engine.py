@@ -201,12 +201,12 @@ class ArrayEngine(Engine, Protocol):
     """An engine that can submit many jobs at once, as the tasks of an array.
 
     An array is submitted under a name. The token of each task is ``NAME.INDEX``, and so has
-    `Sighting.token` to be. A sighting of a whole array has the name, and the number of the array.
+    the token of a `Sighting` to be. A sighting of a whole array has the name, and the number of the array.
     """
 
     @property
     def task_id(self) -> str:
-        """What stands for the number of a task in its shell, as `Sighting.id` has it."""
+        """What stands for the number of a task in its shell, as the id of a `Sighting` has it."""
         ...
 
     @property
@@ -215,7 +215,7 @@ class ArrayEngine(Engine, Protocol):
         ...
 
     def submit_array(self, array: TaskArray, wrapper: str, spec: JobSpec, output: str) -> Command:
-        """Return the command that submits an array; `read_submitted` reads the reply.
+        """Return the command that submits an array; ``read_submitted`` reads the reply.
 
         Args:
           array: its name, its tasks, and how many of them may run at a time.
