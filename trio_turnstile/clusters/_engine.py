@@ -201,7 +201,8 @@ class ArrayEngine(Engine, Protocol):
     """An engine that can submit many jobs at once, as the tasks of an array.
 
     An array is submitted under a name. The token of each task is ``NAME.INDEX``, and so has
-    the token of a `Sighting` to be. A sighting of a whole array has the name, and the number of the array.
+    the token of a `Sighting` to be. A sighting of a whole array has the name, and the number of
+    the array.
     """
 
     @property
