@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,12 @@ def name_of(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix().removesuffix(".py")
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """Return the syntax tree of a module, which most of the tests here look at."""
+    return ast.parse(path.read_text())
+
+
 def wing(name: str) -> str:
     """Return the wing that a module, by its path in the package, belongs to."""
     return name.split("/")[0]
@@ -59,7 +66,7 @@ def wing(name: str) -> str:
 def imported(path: Path) -> Iterator[str]:
     """Give the modules of this package that one imports, each by its path in the package."""
     here = path.relative_to(PACKAGE.parent).parent.parts
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             targets = [alias.name.split(".") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -145,13 +152,14 @@ def test_a_circle_would_be_seen() -> None:
         graphlib.TopologicalSorter({"a": {"b"}, "b": {"a"}}).prepare()
 
 
+@cache
 def private_names(name: str) -> set[str]:
     """Return the underscore names that the modules of a wing define."""
     names: set[str] = set()
     for path in MODULES:
         if wing(name_of(path)) != name:
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 names.add(node.name)
             elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
@@ -164,7 +172,7 @@ def private_names(name: str) -> set[str]:
 
 def reaches(path: Path) -> Iterator[str]:
     """Give the underscore attributes of other objects that a module uses."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if not isinstance(node, ast.Attribute) or not node.attr.startswith("_"):
             continue
         own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
@@ -181,7 +189,7 @@ def test_no_module_reaches_through_a_wall(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_no_underscore_name_is_imported_from_another_wing(path: Path) -> None:
     """Underscore modules are the walls; what is imported from them has a plain name."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom) and node.level == 0:
             assert not [alias.name for alias in node.names if alias.name.startswith("_")]
 
@@ -194,7 +202,7 @@ def test_no_module_is_long(path: Path) -> None:
 
 
 def lines_of_bodies(path: Path) -> Iterator[int]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body[ast.get_docstring(node) is not None :]
             if body:
