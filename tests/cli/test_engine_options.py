@@ -53,8 +53,9 @@ def test_jobs_ask_for_what_they_need(call: Any, sbatch: Path) -> None:
     )
     arguments = sbatch.read_text().splitlines()
     assert re.fullmatch("--job-name=tt-[0-9a-f]{16}", arguments[1])
-    assert arguments[4:] == [
-        *("--comment=x y", "--cpus-per-task=8", "--mem=1536M", "--time=1560:00"),
+    assert arguments[2] == "--comment=x y"
+    assert arguments[5:] == [
+        *("--cpus-per-task=8", "--mem=1536M", "--time=1560:00"),
         *("--qos", "a b", "--gres=x y"),
     ]
     columns = ("--colsep", ",", "--header", "--cpus", "{cores}", "--mem", "{mem}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -318,6 +318,7 @@ CALLS = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(st.floats(0.1, 100), st.integers(10, 30), st.floats(0, 10), CALLS)
+@example(1.0, 10, 0.0, [(0.0, 8.0, "stay", 0.0), (0.0, 3.0, "limit", 0.0)])
 def test_no_window_sees_more_than_rate_and_burst(
     per_second: float,
     burst: int,

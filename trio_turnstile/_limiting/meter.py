@@ -134,6 +134,7 @@ class Meter:
     __slots__ = (
         "_began",
         "_debt",
+        "_debt_in_all",
         "_kept",
         "_left",
         "_left_until",
@@ -165,6 +166,8 @@ class Meter:
         self._warm_up = warm_up
         self._kept = kept
         self._debt = 0.0
+        self._debt_in_all = 0.0
+        """What the debt is, or would be if the service had always allowed the whole rate."""
         self._taken = 0.0
         self._began = self._paid_at = 0.0
         self._left = self._left_until = math.inf
@@ -198,8 +201,11 @@ class Meter:
         return wait
 
     def _until_paid(self, amount: float, now: float) -> float:
+        if self.per_second == math.inf:
+            return 0.0
         # A service may have come to allow less at once than what was asked for: it is paid whole.
         over = self._debt + amount - max(self.burst * self.share, amount)
+        over = max(over, (self._debt_in_all + amount - self.burst) * self.share)
         # The clock tells no time shorter than its last digit, so a wait may end that much early.
         tick, per_second = math.ulp(now), self.per_second * self.share
         if over <= 1e-9 * self.burst or over <= min(0.5, tick * per_second):
@@ -209,6 +215,7 @@ class Meter:
     def take(self, amount: float) -> float:
         """Take so much, and return a mark for `give_back`."""
         self._debt += amount
+        self._debt_in_all += amount
         self._left -= amount
         self._taken += amount
         return self._taken
@@ -224,7 +231,9 @@ class Meter:
             self.take(-amount)
             return
         taken_since = self._taken - mark
-        self._debt -= min(amount, max(0.0, self._debt - taken_since))
+        back = min(amount, max(0.0, self._debt - taken_since))
+        self._debt -= back
+        self._debt_in_all = max(0.0, self._debt_in_all - back)
         wake_first(self.line)
 
     def refund(self, amount: float) -> None:
@@ -256,10 +265,12 @@ class Meter:
         if self._warm_up:
             now = self._warm_seconds(now)
         if self.per_second == math.inf:
-            self._debt = 0.0
+            self._debt = self._debt_in_all = 0.0
         else:
-            paid = (now - self._paid_at) * self.per_second * self.share
+            paid_in_all = (now - self._paid_at) * self.per_second
+            paid = paid_in_all * self.share
             self._debt = max(0.0, self._debt - paid)
+            self._debt_in_all = max(0.0, self._debt_in_all - paid_in_all)
             if self._kept is not None:
                 self._kept.pay_off(paid)
         self._paid_at = now
@@ -273,6 +284,7 @@ class Meter:
         self._debt = max(0.0, self.burst - 1) if self._warm_up else 0.0
         if self._kept is not None:
             self._debt = max(self._debt, self._kept.read(self.per_second))
+        self._debt_in_all = self._debt
 
     def _left_at(self, now: float) -> float:
         """Return how much the service has left until it begins to count anew."""
