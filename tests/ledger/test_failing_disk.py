@@ -181,7 +181,7 @@ trio.run(main)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="bounds the size of files")
-@pytest.mark.parametrize("size", [20_000, 300_000, 2_000_000])
+@pytest.mark.parametrize("size", [60_000, 300_000, 2_000_000])
 async def test_the_disk_is_full(size: int, tmp_path: Path) -> None:
     """On a full disk the run stops with one error, and the ledger has all that was noted."""
     path = tmp_path / "run.db"
