@@ -22,6 +22,9 @@ PYTHONS = [
 CORE = ("-m", "not slow", "--ignore=tests/cli", "--ignore=tests/test_docs.py")
 """The quick tests of the library. The README's command runs all others once."""
 
+LIBRARY = (*CORE, "--ignore=tests/integrations", "--ignore=tests/test_layout.py")
+"""Those that another version of Python, or of a dependency, could break."""
+
 SIDE_BY_SIDE = ("-n", "2", "--dist", "worksteal")
 """Run the tests in two processes: half the time on two cores."""
 
@@ -127,7 +130,7 @@ def tests(session: nox.Session) -> None:
 def tests_quick(session: nox.Session) -> None:
     """Run the quick tests of the library, on each Python that is present."""
     install_wheel(session)
-    test_wheel(session, "pytest", *CORE, *SIDE_BY_SIDE)
+    test_wheel(session, "pytest", *LIBRARY, *SIDE_BY_SIDE)
 
 
 @nox.session
@@ -148,7 +151,7 @@ def tests_oldest(session: nox.Session) -> None:
     """Run the quick tests with the lowest dependencies that are declared."""
     lowest = [requirement.replace(">=", "==") for requirement in PROJECT["dependencies"]]
     install_wheel(session, *lowest)
-    test_wheel(session, "pytest", *CORE, *SIDE_BY_SIDE)
+    test_wheel(session, "pytest", *LIBRARY, *SIDE_BY_SIDE)
 
 
 @nox.session
@@ -237,4 +240,4 @@ def trio_typing(session: nox.Session) -> None:
     type checking would break for everybody.
     """
     install_wheel(session, "trio-typing==0.10.0")
-    test_wheel(session, "pytest", *CORE, *SIDE_BY_SIDE)
+    test_wheel(session, "pytest", *LIBRARY, *SIDE_BY_SIDE)
