@@ -28,6 +28,7 @@ from trio_turnstile import (
     open_turnstile,
     retry,
 )
+from trio_turnstile.limits import AIMDLimit
 from trio_turnstile.testing import assert_conserved
 
 BEGIN, END = 30.0, 30.0 + 20 * 60
@@ -351,3 +352,34 @@ def test_arguments_are_checked(options: dict[str, Any], error: type[Exception], 
     """A wrong one is told where it is given."""
     with pytest.raises(error, match=match):
         Breaker(**options)
+
+
+async def test_while_it_is_open_calls_from_before_change_nothing() -> None:
+    """They tell of the time before, whatever they tell."""
+    breaker = Breaker(window=1)
+    breaker.failed(OSError(), 0.0)
+    breaker.succeeded(1.0)
+    breaker.failed(OSError(), 2.0)
+    assert (breaker.state, breaker.next_tick) == ("open", 30.0)
+
+
+async def test_a_call_that_is_cancelled_tells_nothing(autojump_clock: MockClock) -> None:
+    """It may be cancelled for any reason; a token of a limiter in no turnstile wakes nobody."""
+    breaker = Breaker(window=1)
+    async with guarded(breaker) as (_, limiter):
+        with trio.move_on_after(1):
+            async with limiter:
+                await trio.sleep(math.inf)
+        assert breaker.state == "closed"
+        turnless = Breaker()
+        Limiter("alone", 1, breaker=turnless)
+        turnless._wake()
+
+
+async def test_a_policy_moves_the_limit_beside_a_breaker_that_is_closed(
+    autojump_clock: MockClock,
+) -> None:
+    """Each of them bounds the limit."""
+    async with guarded(Breaker(), tokens=9, policy=AIMDLimit(2, minimum=1)) as (_, limiter):
+        await trio.sleep(10)
+        assert limiter.total_tokens == 2

@@ -10,6 +10,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from testkit.limiters import Proposal
 from trio_turnstile import Limiter, Overloaded, Saturated, Throttle, open_turnstile
+from trio_turnstile._limiting.claims import ONE
 from trio_turnstile._limiting.either import AnyLimiter, Tokens, as_limiter, tokens_of
 from trio_turnstile.limits import Outcome
 
@@ -147,3 +148,12 @@ async def test_an_overload_with_a_retry_after_withholds_the_token() -> None:
 def test_tokens_can_be_made_outside_of_a_run() -> None:
     """There nobody can be using them."""
     assert tokens_of(Limiter("api", 3)).total_tokens == 3
+
+
+async def test_a_limiter_of_trio_gives_one_token_at_a_time() -> None:
+    """Steps that want more make a limiter of ours a condition, so nobody gets here."""
+    tokens = tokens_of(trio.CapacityLimiter(2))
+    with pytest.raises(NotImplementedError):
+        tokens.take_nowait("me", ONE)
+    with pytest.raises(NotImplementedError):
+        await tokens.take("me", ONE)
