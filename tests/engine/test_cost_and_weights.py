@@ -8,7 +8,7 @@ import attrs
 import pytest
 import trio
 import trio.lowlevel
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from testkit.limiters import Halving
 from trio_turnstile import (
@@ -246,3 +246,18 @@ async def test_a_policy_does_not_see_the_wait_for_a_rate(
         await (Producer([1, 1, 1]) | Consumer(work, rate=RateLimiter(0.1), **options)).run()
     assert [sample.latency for sample in policies[0].samples] == [1, 1, 1]
     assert [sample.latency for sample in policies[1].samples] == [1, 1, 1] * shared
+
+
+async def test_an_item_that_has_no_tokens_yet_has_paid_nothing(autojump_clock: MockClock) -> None:
+    """Cancelled while it waits for them, it leaves the rate as it was."""
+    limiter, rate = Limiter("api", 2), RateLimiter(1, burst=10)
+
+    async def work(item: int) -> None:
+        await trio.sleep(1)
+
+    async with limiter, trio.open_nursery() as nursery:
+        step = Consumer(work, limiter=limiter, weight=2, rate=rate, cost=lambda _: 5)
+        nursery.start_soon((Producer(range(3)) | step).run)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert rate.available == 10
