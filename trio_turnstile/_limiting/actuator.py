@@ -46,8 +46,8 @@ class LimitActuator:
     )  # as `closed` is read for each token
 
     def __init__(self, controller: LimitController, line: Line) -> None:
-        self.decisions = Decisions()
-        self.closed = False
+        self.decisions: Decisions = Decisions()
+        self.closed: bool = False
         self.turned_away: frozenset[object] = frozenset()
         """The borrowers that waited for a token when the limiter was closed."""
         self._controller = controller

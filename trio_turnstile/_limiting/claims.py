@@ -20,11 +20,11 @@ class Claim:
     __slots__ = ("key", "priority", "width")  # no attrs: it may be made for each call
 
     def __init__(self, width: int = 1, key: Hashable = None, priority: int = 0) -> None:
-        self.width = width
+        self.width: int = width
         """How many tokens."""
-        self.key = key
+        self.key: Hashable = key
         """On whose account, if the limiter is shared by keys; ``None`` for nobody's."""
-        self.priority = priority
+        self.priority: int = priority
         """Higher ones come first, if the limiter is shared by keys."""
 
 
@@ -75,10 +75,10 @@ class Request:
     __slots__ = ("arrived", "borrower", "claim", "error", "task")
 
     def __init__(self, borrower: object, claim: Claim) -> None:
-        self.borrower = borrower
-        self.claim = claim
-        self.task = trio.lowlevel.current_task()
-        self.arrived = trio.current_time()
+        self.borrower: object = borrower
+        self.claim: Claim = claim
+        self.task: trio.lowlevel.Task = trio.lowlevel.current_task()
+        self.arrived: float = trio.current_time()
         self.error: Exception | None = None
         """What to tell the waiter in place of giving it tokens."""
 

@@ -71,7 +71,7 @@ class Dispatcher:
     """
 
     def __init__(self, observers: Observers, host: Host) -> None:
-        self.runs = Runs(observers)
+        self.runs: Runs = Runs(observers)
         """The runs under limiters of the turnstile."""
         self._observers = observers
         self._host = host

@@ -103,7 +103,7 @@ class Line:
     )
 
     def __init__(self, inner: trio.CapacityLimiter, controller: LimitController) -> None:
-        self.inner = inner
+        self.inner: trio.CapacityLimiter = inner
         self.limit: float = inner.total_tokens
         """The limit, in tokens."""
         self.order: Order = FirstCome()

@@ -28,7 +28,7 @@ class Runs:
     """
 
     def __init__(self, observers: Observers) -> None:
-        self.durations = DurationObservers()
+        self.durations: DurationObservers = DurationObservers()
         """Who is told how long the calls take of runs that begin."""
         self._observers = observers
         self._names = Names[LiveRun]()

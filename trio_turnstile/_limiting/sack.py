@@ -64,8 +64,8 @@ class Sack:
         feedback: Feedback,
         calls: Calls | None,
     ) -> None:
-        self.line = line
-        self.inner = line.inner
+        self.line: Line = line
+        self.inner: trio.CapacityLimiter = line.inner
         self.waiting: int = 0
         """How many tasks wait for a token, or were given one and have not run since."""
         self.max_waiting: int | None = None
