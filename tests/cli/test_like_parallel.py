@@ -248,3 +248,23 @@ def test_the_files_of_results_have_the_same_text(call: Call) -> None:
         for file in ("stdout", "stderr", "seq"):
             ours, theirs = Path("ours", name, file), Path("theirs", "1", name, file)
             assert ours.read_text().strip() == theirs.read_text().strip()
+
+
+def test_the_json_of_results_is_the_same(call: Call) -> None:
+    """All but the two times, also for quotes, control characters and other letters."""
+    command = (
+        "printf '%s\\n' {1} '\"\\q\"'; printf 'a\\t\\r\\1\\0\\303\\251/'; echo e >&2; test {2} = 0"
+    )
+    words = words_of("::: a b|'\"\\n é ::: 0|3")
+    theirs = parallel("-j1", "--results", "theirs.json", command, *words)
+    ours = call("run", "-q", "-j1", "--results", "ours.json", "--work", command, *words)
+    assert ours.status == theirs.status == 2
+    pair = (Path(name).read_text() for name in ("theirs.json", "ours.json"))
+    for their, our in zip(*(text.splitlines() for text in pair), strict=True):
+        assert without_command(our) == without_command(their)
+
+
+def without_command(line: str) -> str:
+    """Return a line of JSON without the times and the command, in which only we quote numbers."""
+    line = re.sub(r'"(Starttime|JobRuntime)": \d+\.\d{3}', r'"\1": TIME', line)
+    return re.sub(r'"Command": ".*", "V"', '"Command": ..., "V"', line)
