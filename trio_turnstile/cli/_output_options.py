@@ -95,8 +95,8 @@ class OutputOptions:
                 )
         if self._has_table and self.line_buffer:
             raise UsageError(
-                f"--line-buffer and --results FILE{self._suffix} do not go together: a row has all the output "
-                "of an operation; use --results DIR"
+                f"--line-buffer and --results FILE{self._suffix} do not go together: a row has all "
+                "the output of an operation; use --results DIR"
             )
         if self.tag and self.tagstring is not None:
             raise UsageError(
