@@ -268,3 +268,25 @@ def without_command(line: str) -> str:
     """Return a line of JSON without the times and the command, in which only we quote numbers."""
     line = re.sub(r'"(Starttime|JobRuntime)": \d+\.\d{3}', r'"\1": TIME', line)
     return re.sub(r'"Command": ".*", "V"', '"Command": ..., "V"', line)
+
+
+@pytest.mark.parametrize(
+    ("options", "data"),
+    [
+        ("--block 20", "".join(f"{number}\n" for number in range(100))),
+        ("--block 4 --recend ;", "aa;bb;cc;ddddddddddddddddd;e"),
+        ("--block 4 --recstart >", ">a>bb>ccccccc>d"),
+        ("--block 3 --recend ; --recstart >", ">a;b;>c;d;>e;f"),
+        ("--block 1M", "a\nb"),
+        ("--block 4", ""),
+    ],
+)
+def test_a_file_is_cut_into_the_same_blocks(options: str, data: str, call: Call) -> None:
+    """--pipe-part cuts at the same ends of records."""
+    Path("data").write_text(data)
+    arguments = ["-k", "-j2", "--pipe-part", "-a", "data", *options.split()]
+    work = "echo {#}; cat; echo ."
+    theirs = parallel(*arguments, work)
+    ours = call("run", "-q", *arguments, "--work", work)
+    assert ours.out == theirs.out
+    assert ours.status == theirs.status == 0

@@ -17,6 +17,7 @@ _FLAGS = frozenset(
         "--header",
         "--shuf",
         "--pipe",
+        "--pipe-part",
         "--dry-run",
         "--quiet",
         "--keep-order",

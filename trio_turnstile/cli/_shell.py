@@ -173,7 +173,8 @@ class ShellOperation(Scalable):
         finally:
             self._give_back_slot()
             # Whoever keeps an operation, as one that has failed, need not keep its block.
-            self.given = attrs.evolve(self.given, block=None)
+            if isinstance(self.given.block, bytes):
+                self.given = attrs.evolve(self.given, block=None)
 
     async def _clean_up_and_finish(self) -> None:
         if not self.started and self.failure is None:
