@@ -290,3 +290,31 @@ def test_a_file_is_cut_into_the_same_blocks(options: str, data: str, call: Call)
     ours = call("run", "-q", *arguments, "--work", work)
     assert ours.out == theirs.out
     assert ours.status == theirs.status == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "command"),
+    [
+        ("-X", f"{SHOW} a{{}}b {{}} ; echo"),
+        ("-X", f"{SHOW} {{.}}:{{/}} x{{/.}} {{#}} ; echo"),
+        ("-X -N 2", f"{SHOW} a{{}}b {{1}} ; echo"),
+        ("-N 2", f"{SHOW} a{{}}b {{1}} ; echo"),
+        ("-m", f"{SHOW} {{}} ; echo"),
+        ("-j2 -X", f"{SHOW} {{}} ; echo"),
+        ("-j3 -m", f"{SHOW} {{}} ; echo"),
+        ("-j2 --xargs", f"{SHOW} {{}} ; echo"),
+        ("-X -s 40 --dry-run", "echo {}"),
+        ("-m -s 41 --dry-run", "echo {} {/}"),
+        ("-X -s 30 --dry-run", "echo x{}"),
+        ("-X --tag", "echo {}"),
+    ],
+)
+def test_as_many_inputs_are_taken_together(options: str, command: str, call: Call) -> None:
+    """The same inputs fit into a command, and the last ones are shared out alike."""
+    words = words_of("::: a b.c|d/e f|g h|i j|k l|m $n|o p")
+    jobs = [] if "-j" in options else ["-j1"]
+    arguments = ["-k", *jobs, *options.split()]
+    theirs = parallel(*arguments, command, *words)
+    ours = call("run", "-q", *arguments, "--work", command, *words)
+    assert ours.out == theirs.out
+    assert ours.status == theirs.status == 0

@@ -14,6 +14,7 @@ from ._printable import printable
 _FLAGS = frozenset(
     {
         "--null",
+        "--xargs",
         "--header",
         "--shuf",
         "--pipe",
@@ -39,7 +40,7 @@ _FLAGS = frozenset(
 )
 """The long options that take no value."""
 
-_FLAG_LETTERS = "0hkquv"
+_FLAG_LETTERS = "0Xhkmquv"
 _HELP = frozenset({"--help", "-h", "--version"})
 
 MARKS = frozenset({":::", "::::", ":::+", "::::+"})

@@ -65,6 +65,8 @@ class Columns:
     """How many an input can have; ``None`` if nobody knows."""
     names: tuple[str, ...] = ()
     """Their names, if they have any; an empty one is none."""
+    in_context: bool = False
+    """Whether the word that all columns are put into is repeated for each of them."""
     in_commands: bool = True
     """Whether commands get the inputs as arguments, and not as their standard input."""
 

@@ -211,10 +211,11 @@ def run(
             "{%}": any(command.uses_slot for command in commands.values()),
         },
     )
+    limiter = limits.make_limiter(jobs)
+    opened = source.fit(opened, commands, limiter.total_tokens)
     if dry_run:
         return trio.run(print_commands, commands, opened)
     rule = _parse_halt(halt)
-    limiter = limits.make_limiter(jobs)
     if jobs is not None:
         check_site(jobs)
     plan = Plan(

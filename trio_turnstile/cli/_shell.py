@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
     from ._job_run import JobRun
 
+_MOST_VARIABLES = 100
+"""How many columns are in the environment; more take too much of what the system allows."""
+
 
 @final
 class ShellOperation(Scalable):
@@ -311,7 +314,7 @@ class ShellOperation(Scalable):
 
     def _variables(self, phase: Phase) -> dict[str, str]:
         slot = {} if self._slot is None else {"TURNSTILE_SLOT": str(self._slot)}
-        columns = enumerate(self.given.columns, 1)
+        columns = enumerate(self.given.columns[:_MOST_VARIABLES], 1)
         return {
             **slot,
             **{f"TURNSTILE_INPUT_{number}": column for number, column in columns},
