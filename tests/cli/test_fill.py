@@ -89,9 +89,8 @@ def test_numbers_and_slots_in_repeated_words(call: Call) -> None:
 
 def test_failed_groups_are_tried_again(call: Call) -> None:
     """All inputs of a group are, and only the first hundred have variables."""
-    work = (
-        "test $TURNSTILE_ATTEMPT = 2 && echo $TURNSTILE_INPUT_100 $TURNSTILE_INPUT_101 {101}; : {}"
-    )
+    variables = "$TURNSTILE_INPUT_100 $TURNSTILE_INPUT_101"
+    work = f"test $TURNSTILE_ATTEMPT = 2 && echo {variables} && : {{}}"
     inputs = range(1, 103)
     result = call("run", "-j1", "-X", "--retries", "1", "--work", work, ":::", *inputs)
     assert (result.status, result.out) == (0, "100\n")
