@@ -23,6 +23,7 @@ from trio_turnstile import (
     run_phases,
 )
 
+from ._interrupted import Interrupted
 from ._kept_inputs import KeptInputs, input_of
 from ._launcher import Launcher
 from ._leftovers import Leftovers
@@ -87,6 +88,7 @@ class CommandRun:
         self._launcher = Launcher(progress.note, plan.shell)
         self.slots = Slots(plan.limiter)
         self._stopping = Stopping()
+        self._interrupted = Interrupted()
         self._started = trio.current_time()
         self.state: State = ""
         self._ended = self._succeeded = 0
@@ -150,14 +152,12 @@ class CommandRun:
         # Back-pressure from whatever reads our output. It comes before an input is taken, so
         # that none is lost, and not in `prepare`: a run that stops meanwhile begins nothing.
         await self._wait_for_room(context)
-        places, interrupted = count(1), list[ShellOperation]()
+        places = count(1)
         for left in await self._inputs.interrupted():
-            operation = ShellOperation(context, left.number, input_of(left), next(places), left)
-            interrupted.append(operation)
-            yield operation
+            self._interrupted.expect()
+            yield ShellOperation(context, left.number, input_of(left), next(places), left)
             await self._wait_for_room(context)
-        for operation in interrupted:  # all of them, before anything else is begun
-            await operation.left_cleaned.wait()
+        await self._interrupted.wait_all()
         async for number, given in self._inputs:
             yield ShellOperation(context, number, given, next(places))
             await self._wait_for_room(context)
@@ -178,6 +178,7 @@ class CommandRun:
             room=plan.pace.make_room(self._progress.note),
             launcher=self._launcher,
             leftovers=self.leftovers,
+            interrupted=self._interrupted,
             stopping=self._stopping,
             outlet=self._outlet,
             records=self.records,
@@ -230,7 +231,10 @@ class CommandRun:
 
     async def watch_for_halt(self) -> None:
         """Stop, and tell the user, when failures halt the run."""
-        await self.manager.wait_stopping()
+        try:
+            await self.manager.wait_stopping()
+        finally:
+            self._interrupted.give_up()
         halt, error = self._plan.halt, self.manager.stopped_by
         if error is not None and error.phase == "ledger":
             self._lost_ledger = True

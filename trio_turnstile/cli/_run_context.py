@@ -12,6 +12,7 @@ from trio_turnstile import Phase
 
 from ._columns import Input
 from ._cost import Cost
+from ._interrupted import Interrupted
 from ._joblog import Entry
 from ._launcher import Launcher
 from ._leftovers import Leftovers
@@ -54,6 +55,8 @@ class RunContext:
     """Starts the commands."""
     leftovers: Leftovers
     """Reads what comes after the end of an operation."""
+    interrupted: Interrupted
+    """Has all that an earlier run was killed amid cleaned up first."""
     stopping: Stopping
     """Shields the commands from a run that is stopped."""
     outlet: Outlet

@@ -62,8 +62,6 @@ class ShellOperation(Scalable):
         """Its input."""
         self._place = place
         self._left = left
-        self.left_cleaned = trio.Event()
-        """Is set when what an earlier run has left is cleaned up."""
         self._context = context
         self._slot = None if context.slots is None else context.slots.take()
         self._attempt = 0
@@ -101,7 +99,7 @@ class ShellOperation(Scalable):
         if "token" not in facts:
             return "prepare"
         self._recalled, self._left = facts, None
-        self.left_cleaned.set()
+        self._context.interrupted.cleaned()
         return "work"
 
     def error_of_last_attempt(self) -> ConcurrentError | None:
@@ -203,9 +201,10 @@ class ShellOperation(Scalable):
         try:
             await self._clean_up()
         finally:
-            self.left_cleaned.set()
+            self._context.interrupted.cleaned()
             if left.outcome is None:
                 self._close_streams()
+                await self._context.interrupted.wait_all()
             else:
                 self._give_back_slot()
                 self._exit = Exit(0 if left.outcome == "completed" else 1)
