@@ -228,7 +228,10 @@ def test_detached_jobs_go_on(command: Command) -> None:
 
 def test_inputs_are_tasks_of_arrays(command: Command) -> None:
     """Their ends and their output are right, and they are as many at a time as the limit says."""
-    work = "echo {} >>began; until [ -e go ]; do sleep 0.3; done; echo out {}; exit $((TURNSTILE_SEQ % 3))"
+    work = (
+        "echo {} >>began; until [ -e go ]; do sleep 0.3; done; "
+        "echo out {}; exit $((TURNSTILE_SEQ % 3))"
+    )
     inputs = [str(number) for number in range(1, 31)]
     options = ("--arrays", "20", "-k", "-j", "5", "--min", "0", "--down", "5", "--hold", "0")
     process = command.start(*options, "--joblog", "log", "--work", work, "--", *inputs)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from testkit.jobs import all_ends
 from trio_turnstile import Limiter, open_turnstile, read_ledger, run_phases
 from trio_turnstile.clusters import (
     Arrays,
@@ -45,19 +46,6 @@ async def cluster_of(site: Site, directory: Path, **options: Any) -> AsyncIterat
             site.engine, directory=directory, poll=(0.5, 2.0), **options
         ) as cluster:
             yield cluster
-
-
-async def all_ends(cluster: Cluster, specs: list[JobSpec]) -> list[JobResult]:
-    """Submit jobs all at once, and wait for them."""
-    results: dict[int, JobResult] = {}
-
-    async def one(index: int, spec: JobSpec) -> None:
-        results[index] = await (await cluster.submit(spec)).wait()
-
-    async with trio.open_nursery() as nursery:
-        for index, spec in enumerate(specs):
-            nursery.start_soon(one, index, spec)
-    return [results[index] for index in range(len(specs))]
 
 
 def texts(directory: Path, pattern: str) -> list[str]:
