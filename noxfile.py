@@ -178,7 +178,8 @@ def engines(session: nox.Session) -> None:
     session.install("-e", ".[test]")
     environment = {"TURNSTILE_ENGINES": "1"}
     one_process_for_each = ("-n", "2", "--dist", "loadgroup")
-    tests = ("-rs", *one_process_for_each, "tests/clusters/test_engines.py")
+    modules = ("tests/clusters/test_engines.py", "tests/clusters/test_engine_command.py")
+    tests = ("-rs", *one_process_for_each, *modules)
     session.run("python", "-m", "pytest", *tests, *session.posargs, env=environment)
 
 

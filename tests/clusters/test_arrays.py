@@ -11,6 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from testkit.jobs import all_ends
 from testkit.slurm import FakeJob, FakeSlurm
 from trio_turnstile import Limiter, open_ledger, run_phases
 from trio_turnstile.clusters import (
@@ -33,19 +34,6 @@ def opened(
     slurm: FakeSlurm, arrays: Arrays = THOUSAND, **options: Any
 ) -> AbstractAsyncContextManager[Cluster]:
     return open_cluster(SlurmEngine(), directory="/jobs", run=slurm, arrays=arrays, **options)
-
-
-async def all_ends(cluster: Cluster, specs: list[JobSpec]) -> list[JobResult]:
-    """Submit jobs all at once, and wait for them."""
-    results: dict[int, JobResult] = {}
-
-    async def one(index: int, spec: JobSpec) -> None:
-        results[index] = await (await cluster.submit(spec)).wait()
-
-    async with trio.open_nursery() as nursery:
-        for index, spec in enumerate(specs):
-            nursery.start_soon(one, index, spec)
-    return [results[index] for index in range(len(specs))]
 
 
 def sizes(slurm: FakeSlurm) -> list[int]:

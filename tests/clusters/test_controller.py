@@ -14,6 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from testkit.jobs import all_ends
 from testkit.slurm import FakeJob, FakeSlurm
 from trio_turnstile import (
     Aborted,
@@ -39,19 +40,6 @@ from trio_turnstile.clusters import (
 
 def opened(slurm: FakeSlurm, **options: Any) -> AbstractAsyncContextManager[Cluster]:
     return open_cluster(SlurmEngine(), directory="/jobs", run=slurm, **options)
-
-
-async def all_ends(cluster: Cluster, specs: list[JobSpec]) -> list[JobResult]:
-    """Submit jobs all at once, and wait for them."""
-    results: dict[int, JobResult] = {}
-
-    async def one(index: int, spec: JobSpec) -> None:
-        results[index] = await (await cluster.submit(spec)).wait()
-
-    async with trio.open_nursery() as nursery:
-        for index, spec in enumerate(specs):
-            nursery.start_soon(one, index, spec)
-    return [results[index] for index in range(len(specs))]
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -224,3 +224,49 @@ def test_detached_jobs_go_on(command: Command) -> None:
     assert status == 0, err
     assert sorted(out.splitlines()) == ["out a", "out b", "out c"]
     assert command.lines("ran") == ["a", "b", "c"]
+
+
+def test_inputs_are_tasks_of_arrays(command: Command) -> None:
+    """Their ends and their output are right, and they are as many at a time as the limit says."""
+    work = (
+        "echo {} >>began; until [ -e go ]; do sleep 0.3; done; "
+        "echo out {}; exit $((TURNSTILE_SEQ % 3))"
+    )
+    inputs = [str(number) for number in range(1, 31)]
+    options = ("--arrays", "20", "-k", "-j", "5", "--min", "0", "--down", "5", "--hold", "0")
+    process = command.start(*options, "--joblog", "log", "--work", work, "--", *inputs)
+    until(lambda: len(command.lines("began")) == 5 or process.poll() is not None)
+    time.sleep(2)
+    assert len(command.lines("began")) == 5
+    process.send_signal(signal.SIGUSR2)
+    time.sleep(3)
+    (command.folder / "go").touch()
+    until(lambda: len(command.lines("log")) == 6)
+    time.sleep(2)
+    assert len(command.lines("began")) == 5
+    for _ in range(5):
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(0.1)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 20, err
+    assert out.splitlines() == [f"out {number}" for number in inputs]
+    log = [line.split("\t") for line in (command.folder / "log").read_text().splitlines()[1:]]
+    assert sorted(entry[6] for entry in log) == ["0"] * 10 + ["1"] * 10 + ["2"] * 10
+    assert len({entry[1].partition("@")[0] for entry in log}) == 30
+    assert {path.name for path in (command.folder / "turnstile-jobs").iterdir()} == {"here"}
+
+
+def test_a_killed_run_goes_on_with_its_arrays(command: Command) -> None:
+    """Each input has run once, and has one outcome."""
+    inputs = [str(number) for number in range(40)]
+    work = "echo {} >>ran-{}; sleep 2; exit $((TURNSTILE_SEQ % 3))"
+    options = ("--arrays", "15", "--ledger", "db", "-j", "15", "--work", work, "--", *inputs)
+    for seconds in (2.0, 3.0):
+        process = command.start(*options)
+        time.sleep(seconds)
+        process.kill()
+        process.communicate()
+    _, _, err = command.run(*options)
+    outcomes = [entry["outcome"] for entry in command.entries().values()]
+    assert (outcomes.count("completed"), outcomes.count("failed")) == (13, 27), err
+    assert [command.lines(f"ran-{number}") for number in inputs] == [[number] for number in inputs]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from testkit.operations import Operation, Work
 from trio_turnstile import (
     Abort,
     Aborted,
@@ -22,22 +23,10 @@ from trio_turnstile import (
     Producer,
     RunClosed,
     RunOpened,
-    Scalable,
     Skip,
     open_turnstile,
     start_phases,
 )
-
-Work: TypeAlias = Callable[[int], Any]
-
-
-class Operation(Scalable):
-    def __init__(self, number: int, work: Work) -> None:
-        self.number = number
-        self._work = work
-
-    async def work(self, channels: object) -> None:
-        await self._work(self.number)
 
 
 def phases(

@@ -12,27 +12,16 @@ import trio
 import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from testkit.operations import Operation, Work
 from trio_turnstile import (
     Abort,
     Aborted,
     Consumer,
     Processor,
     Producer,
-    Scalable,
     run_phases,
 )
 from trio_turnstile.testing import assert_conserved
-
-Work: TypeAlias = Callable[[int], Any]
-
-
-class Operation(Scalable):
-    def __init__(self, number: int, work: Work) -> None:
-        self.number = number
-        self._work = work
-
-    async def work(self, channels: object) -> None:
-        await self._work(self.number)
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ from ._interrupted import Interrupted
 from ._kept_inputs import KeptInputs, input_of
 from ._launcher import Launcher
 from ._leftovers import Leftovers
+from ._limit_options import LIMITER
 from ._plan import Plan
 from ._printer import Printer
 from ._process import CommandFailed
@@ -125,7 +126,7 @@ class CommandRun:
         with suppress(Aborted):  # the manager and the inputs know the errors
             await run_phases(
                 self._operations(),
-                limiter=plan.limiter,
+                limiter=plan.entrance,
                 weight=None if plan.weight is None else plan.weight.for_phases,
                 rate=plan.starts.rate,
                 cost=plan.starts.price,
@@ -158,14 +159,20 @@ class CommandRun:
             yield ShellOperation(context, left.number, input_of(left), next(places), left)
             await self._wait_for_room(context)
         await self._interrupted.wait_all()
+        await self._wait_in_queue()
         async for number, given in self._inputs:
             yield ShellOperation(context, number, given, next(places))
             await self._wait_for_room(context)
+            await self._wait_in_queue()
 
     async def _wait_for_room(self, context: RunContext) -> None:
         await self._printer.wait_for_room()
         if context.slots is not None:
             await context.slots.wait_free()
+
+    async def _wait_in_queue(self) -> None:
+        if self._plan.queue is not None:
+            await self._plan.queue.wait_for_room()
 
     def _context(self) -> RunContext:
         plan = self._plan
@@ -206,9 +213,9 @@ class CommandRun:
             if signum == signal.SIGCHLD:
                 self._launcher.reap_orphans()
             elif signum == signal.SIGUSR1:
-                turnstile.up()
+                turnstile.up(LIMITER)
             elif signum == signal.SIGUSR2:
-                turnstile.down()
+                turnstile.down(LIMITER)
             elif self._stop_signal is None:
                 self.stop(signal.Signals(signum), signal.Signals(signum).name)
             else:

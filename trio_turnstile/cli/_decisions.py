@@ -8,6 +8,7 @@ from typing import final
 from trio_turnstile import Decision, Event, Reason
 
 from ._progress import Progress
+from ._queue import QUEUE
 
 _ASKED = {
     Reason.OVERRIDE: "set",
@@ -35,7 +36,9 @@ class DecisionNotes:
 
     def note(self, event: Event) -> None:
         """Tell the user of an event, if it is worth a line."""
-        if isinstance(event, Decision) and (_was_asked_for(event) or self._is_due(event)):
+        if not isinstance(event, Decision) or event.limiter == QUEUE:
+            return
+        if _was_asked_for(event) or self._is_due(event):
             self._progress.note(describe_decision(event))
 
     def _is_due(self, decision: Decision) -> bool:

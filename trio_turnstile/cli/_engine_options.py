@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar, final
 
 import attrs
 from cyclopts import Group, Parameter
+from cyclopts.validators import Number
 
 from ._arguments import UsageError
 from ._columns import Columns
@@ -36,6 +37,10 @@ _PROGRAMS: Mapping[EngineName, tuple[str, ...]] = {
     "slurm": ("sbatch", "squeue", "scancel"),
     "sge": ("qsub", "qstat", "qdel"),
     "local": ("ps",),
+}
+_FOR_ARRAYS: Mapping[EngineName, tuple[str, ...]] = {
+    "slurm": ("scontrol",),
+    "sge": ("qalter", "qhold", "qconf"),
 }
 
 _ELSEWHERE = (
@@ -80,6 +85,17 @@ _WAYS_OUT = {
 }
 """Options that make no sense for jobs, and what to do instead."""
 
+_NOT_IN_ARRAYS = {
+    "--prepare": (
+        "it would run at the same time for all tasks of an array: write it into --work, which "
+        "runs as the limit says"
+    ),
+    "--weight": (
+        "the cluster counts each task of an array as one: say what they need, as in --cpus {2}"
+    ),
+}
+"""Options that make no sense for tasks of arrays."""
+
 
 def _to_rate(_: Any, tokens: Any) -> Rate:
     return Rate.parse(tokens[0].value)
@@ -107,6 +123,10 @@ class EngineOptions:
         cancel: 4/m. The default is as often as need be.
       detach: Let the first Ctrl-C leave the jobs running, and end. The same line then goes on
         with them, so this needs --ledger.
+      arrays: Submit up to so many jobs with one call, as tasks of an array. Jobs that need
+        different things are in different arrays. --limit is then how many tasks run at a time:
+        as it moves, the cluster is told. Up to twice as many tasks as an array has wait in the
+        queue.
     """
 
     engine: EngineName | None = None
@@ -119,6 +139,7 @@ class EngineOptions:
         None
     )
     detach: Annotated[bool, Parameter(negative=(), show_default=False)] = False
+    arrays: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
 
     def make_plan(self, columns: Columns, given: Mapping[str, object]) -> JobPlan | None:
         """Return the plan of the jobs, if there are to be any.
@@ -143,6 +164,7 @@ class EngineOptions:
             seconds=_resource("--time", self.time, columns, read_time),
             calls=self.calls,
             detach=self.detach,
+            arrays=self.arrays,
         )
 
     def _refuse_without_engine(self) -> None:
@@ -157,10 +179,22 @@ class EngineOptions:
         for name, why in _WAYS_OUT.items():
             if given[name]:
                 raise UsageError(f"--engine {engine} and {name} do not go together: {why}")
+        if self.arrays is not None:
+            self._refuse_with_arrays(engine, given)
         if self.detach and not given["--ledger"]:
             raise UsageError(
                 "--detach leaves jobs for the next run, which finds them in a ledger: give --ledger"
             )
+
+    def _refuse_with_arrays(self, engine: EngineName, given: Mapping[str, object]) -> None:
+        if engine == "local":
+            raise UsageError(
+                "--engine local submits no arrays: leave out --arrays, or give --engine slurm or "
+                "sge"
+            )
+        for name, why in _NOT_IN_ARRAYS.items():
+            if given[name]:
+                raise UsageError(f"--arrays and {name} do not go together: {why}")
 
 
 def check_site(plan: JobPlan) -> None:
@@ -169,7 +203,7 @@ def check_site(plan: JobPlan) -> None:
     Raises:
       UsageError: if they cannot.
     """
-    for program in _PROGRAMS[plan.engine]:
+    for program in _PROGRAMS[plan.engine] + (_FOR_ARRAYS[plan.engine] if plan.arrays else ()):
         if shutil.which(program) is None:
             way_out = _ELSEWHERE if plan.on_cluster else "install it, for example with procps"
             raise UsageError(

@@ -84,6 +84,8 @@ class JobPlan:
     """How often the controller may be called."""
     detach: bool = False
     """Whether a stop signal leaves jobs running."""
+    arrays: int | None = None
+    """How many jobs are submitted at once, as the tasks of an array; ``None`` for no arrays."""
 
     @property
     def on_cluster(self) -> bool:

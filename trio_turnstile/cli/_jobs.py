@@ -12,16 +12,18 @@ from typing import Any, final
 
 import trio
 
-from trio_turnstile import Channels, LedgerError, RateLimiter
+from trio_turnstile import Channels, LedgerError, Limiter, RateLimiter
 from trio_turnstile.clusters import (
+    Arrays,
     Cluster,
     Engine,
     Job,
+    JobRefused,
     JobSpec,
+    JobState,
     LocalEngine,
     SgeEngine,
     SlurmEngine,
-    new_token,
     open_cluster,
 )
 
@@ -45,6 +47,9 @@ _GRACE = 10.0
 
 _SWEEP = 30.0
 """Seconds after which the files of a job are removed, or twice as many."""
+
+_COUNT = 0.5
+"""Seconds between two looks at how many jobs run."""
 
 _LONGEST_NAME = 100
 
@@ -78,6 +83,8 @@ class Jobs:
         self._cluster = cluster
         self._shell = shell
         self._settled = settled
+        self._going: dict[str, Job | None] = {}
+        """By token; ``None`` while it is submitted."""
         self._ended: set[str] = set()
         self._older: set[str] = set()
 
@@ -125,16 +132,43 @@ class Jobs:
         if facts.get("engine", engine) != engine:
             raise ValueError(other_engine(facts))
         if "job" in facts:
-            return self._cluster.attach(facts["token"], facts["job"])
+            job = self._cluster.attach(facts["token"], facts["job"])
+            self._going[job.token] = job
+            return job
         spec = make_spec()
-        if facts:
-            job = await self._cluster.resubmit(spec, facts["token"])
-        else:
-            token = new_token()
+        token = facts["token"] if facts else self._cluster.token_for(spec)
+        self._going[token] = None
+        if not facts:
             await channels.remember(token=token, engine=engine)
-            job = await self._cluster.submit(spec, token=token)
+        submit = self._cluster.resubmit if facts else self._cluster.submit
+        try:
+            self._going[token] = job = await submit(spec, token=token)
+        except JobRefused:
+            self.forget(token)
+            raise
         await channels.remember(job=job.id)
         return job
+
+    async def count_running(self, limiter: Limiter) -> None:
+        """Have the jobs that run hold the tokens of a limiter, for those who look at it; for ever.
+
+        If more run than it has, as it has fallen, it shows only as many as it has.
+        """
+        held: set[str] = set()
+        try:
+            while True:
+                running = {token for token, job in self._going.items() if _runs(job)}
+                for token in held - running:
+                    limiter.release_on_behalf_of(token)
+                held &= running
+                with suppress(trio.WouldBlock):
+                    for token in running - held:
+                        limiter.acquire_on_behalf_of_nowait(token)
+                        held.add(token)
+                await trio.sleep(_COUNT)
+        finally:
+            for token in held:
+                limiter.release_on_behalf_of(token)
 
     def describe(self) -> str:
         """Return what the cluster is doing, for the progress."""
@@ -148,6 +182,7 @@ class Jobs:
 
     def forget(self, token: str) -> None:
         """Have the files of a job removed some time after what became of it is noted."""
+        self._going.pop(token, None)
         self._ended.add(token)
 
     async def sweep(self) -> None:
@@ -164,13 +199,15 @@ class Jobs:
     async def _remove(self, tokens: set[str]) -> None:
         with suppress(LedgerError):  # then the next run needs the files
             await self._settled()
-            await in_thread(_remove_files, self._cluster.directory, tokens)
+            going = {_array_of(token) for token in self._going}
+            await in_thread(_remove_files, self._cluster.directory, tokens, going)
 
 
 @asynccontextmanager
 async def open_jobs(
     plan: JobPlan,
     *,
+    running: Limiter,
     shell: str,
     follow: bool,
     note: Callable[[str], object],
@@ -178,12 +215,17 @@ async def open_jobs(
 ) -> AsyncIterator[Jobs]:
     """Open the cluster of a run. Leaving it cancels the jobs that go on, but for detached ones.
 
-    The arguments are those of `Jobs`.
+    The arguments are those of `Jobs`, and ``running``, which bounds how many tasks of arrays run.
     """
     calls = None if plan.calls is None else RateLimiter(plan.calls.per_second)
     poll = _POLL_HERE if plan.engine == "local" else _POLL
     opening = open_cluster(
-        _ENGINES[plan.engine](), directory=plan.directory, poll=poll, calls=calls, grace=_GRACE
+        _ENGINES[plan.engine](),
+        directory=plan.directory,
+        poll=poll,
+        calls=calls,
+        grace=_GRACE,
+        arrays=None if plan.arrays is None else Arrays(plan.arrays, running=running),
     )
     async with AsyncExitStack() as stack:
         stack.enter_context(_warnings_noted(note))
@@ -191,6 +233,8 @@ async def open_jobs(
         jobs = Jobs(plan, cluster, shell=shell, follow=follow, note=note, settled=settled)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(jobs.sweep)
+            if plan.arrays is not None:
+                nursery.start_soon(jobs.count_running, running)
             yield jobs
             nursery.cancel_scope.cancel()
         await jobs.sweep_all()
@@ -220,10 +264,25 @@ def _warnings_noted(note: Callable[[str], object]) -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def _remove_files(directory: str, tokens: set[str]) -> None:
+def _runs(job: Job | None) -> bool:
+    return job is not None and job.state is JobState.RUNNING
+
+
+def _array_of(token: str) -> str:
+    return token.partition(".")[0]
+
+
+def _remove_files(directory: str, tokens: set[str], going: set[str]) -> None:
+    """Remove the files of jobs, and what the tasks of arrays share when none of them goes on."""
     if not tokens:
         return
+    ended = {_array_of(token) for token in tokens} - going
     with suppress(OSError), os.scandir(directory) as entries:
-        for path in [Path(each) for each in entries if each.name.partition(".")[0] in tokens]:
+        for path in [Path(each) for each in entries if _is_left(each.name, tokens, ended)]:
             with suppress(OSError):
                 path.unlink()
+
+
+def _is_left(name: str, tokens: set[str], ended: set[str]) -> bool:
+    token, _, kind = name.removesuffix(".tmp").rpartition(".")
+    return _array_of(name) in ended if kind == "tasks" else token in tokens

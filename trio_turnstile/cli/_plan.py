@@ -18,6 +18,7 @@ from ._joblog import JobLog
 from ._keeping import Keeping
 from ._output_options import OutputOptions
 from ._pace_options import Pace, PaceOptions
+from ._queue import Queue
 from ._resume import Resumed
 from ._template import Template
 from ._term_seq import TermSeq
@@ -63,6 +64,8 @@ class Plan:
     """Where to log operations."""
     jobs: JobPlan | None
     """What is asked of the jobs on a cluster, if the work is to be done there."""
+    queue: Queue | None
+    """Lets inputs in by the array, if their jobs are tasks of arrays."""
     keeping: Keeping | None
     """How to keep the run in a ledger."""
     resumed: Resumed | None
@@ -77,6 +80,11 @@ class Plan:
     """How the run can be reached while it goes on."""
     quiet: bool
     """Whether to show errors alone, and no progress."""
+
+    @property
+    def entrance(self) -> Limiter:
+        """The limiter whose token an operation takes first."""
+        return self.limiter if self.queue is None else self.queue.limiter
 
     @property
     def uses_slots(self) -> bool:

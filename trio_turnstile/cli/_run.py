@@ -25,6 +25,7 @@ from ._output_options import OutputOptions
 from ._pace_options import PaceOptions
 from ._pipe_options import PipeOptions
 from ._plan import Plan
+from ._queue import Queue
 from ._record_options import RecordOptions
 from ._run_plan import run_plan
 from ._shells import find_shell
@@ -208,6 +209,8 @@ def run(
             "--adapt": limits.adapt is not None,
             "--ungroup": output.ungroup,
             "--ledger": records.ledger is not None,
+            "--prepare": prepare is not None,
+            "--weight": limits.weight is not None,
             "{%}": any(command.uses_slot for command in commands.values()),
         },
     )
@@ -239,6 +242,7 @@ def run(
         pace=pace,
         starts=pace.make_pace(columns),
         jobs=jobs,
+        queue=None if jobs is None or jobs.arrays is None else Queue(jobs.arrays, limiter),
         keeping=records.make_keeping(texts, jobs),
         resumed=records.read_joblog(),
         joblog=records.open_joblog(),

@@ -55,6 +55,8 @@ async def _run(plan: Plan, ledger: Ledger | None) -> int:
         observers = [DecisionNotes(progress).note, run.slots.look_again]
         async with open_turnstile(observers=observers, name=plan.title) as turnstile:
             turnstile.add(plan.limiter)
+            if plan.queue is not None:
+                turnstile.add(plan.queue.limiter)
             await keep_overrides(ledger, turnstile)
             async with (
                 _open_jobs(plan, ledger, progress) as run.jobs,
@@ -97,6 +99,7 @@ async def _open_jobs(
 
     opening = open_jobs(
         plan.jobs,
+        running=plan.limiter,
         shell=plan.shell,
         follow=plan.output.shows_lines,
         note=progress.note,
