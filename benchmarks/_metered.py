@@ -14,6 +14,9 @@ from collections.abc import Sequence
 
 import attrs
 
+LONGEST = 20_000
+"""The longest prompt, as known of the model."""
+
 
 @attrs.frozen
 class Call:
@@ -41,7 +44,7 @@ def make_calls(number: int, *, growth: float = 1.0, seed: int = 1) -> Sequence[C
         scale = 1 + (growth - 1) * place / number
         prompt = round(rng.lognormvariate(6.7, 0.9) * scale)
         response = round(min(1000, rng.lognormvariate(5.4, 0.6)))
-        calls.append(Call(min(prompt, 20_000), response))
+        calls.append(Call(min(prompt, LONGEST), response))
     return calls
 
 

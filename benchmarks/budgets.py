@@ -24,7 +24,7 @@ from trio.testing import MockClock
 from trio_turnstile import Budget, Limiter, Overloaded, RateLimiter, open_turnstile
 from trio_turnstile.limits import AIMDLimit, KneeLimit, LimitPolicy
 
-from ._metered import Call, Mean, Recent, Service, make_calls
+from ._metered import LONGEST, Call, Mean, Recent, Service, make_calls
 from ._metered_http import SPEED, over_http
 
 WORKERS = 64
@@ -128,8 +128,10 @@ def by_requests(a_minute: float, minute: float = 60.0) -> AbstractAsyncContextMa
 
 def by_tokens(*, counts_prompts: bool, minute: float = 60.0) -> AbstractAsyncContextManager[Pace]:
     """Pace by a budget of ours."""
-    # A little less at once than the service allows, as its clock is not ours.
-    budget = Budget(tokens=RateLimiter.per(LIMIT, seconds=minute, burst=LIMIT * 98 // 100))
+    # A little less at once than the service allows, as its clock is not ours. And where a call may
+    # exceed its estimate, less by the most that it can.
+    burst = LIMIT * 98 // 100 if counts_prompts else LIMIT * 98 // 100 - LONGEST
+    budget = Budget(tokens=RateLimiter.per(LIMIT, seconds=minute, burst=burst))
     return nullcontext(budgeted(budget, counts_prompts=counts_prompts))
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
-from trio_turnstile import Allowance, Budget, BudgetSpent, RateLimiter
+from trio_turnstile import Allowance, Budget, BudgetSpent, RateLimiter, Spending
 
 
 def calls_and_tokens(calls: float = 1, tokens: float = 10) -> Budget:
@@ -150,6 +150,20 @@ async def test_a_late_refund_gives_no_second_burst(autojump_clock: MockClock) ->
     assert available(budget) == [40]
 
 
+async def test_what_a_burst_reserved_too_much_comes_back(autojump_clock: MockClock) -> None:
+    """All of it, as long as the rate would have had enough to pay off without it."""
+    budget = Budget(tokens=RateLimiter(10, burst=100))
+    spendings = list[Spending]()
+    for _ in range(20):
+        async with budget.reserve(tokens=5) as spending:
+            spendings.append(spending)
+    await trio.sleep(2)
+    assert available(budget) == [20]
+    for settled, spending in enumerate(spendings, 1):
+        spending.settle(tokens=1)
+        assert available(budget) == [20 + 4 * settled]
+
+
 @pytest.mark.parametrize(
     ("amounts", "error", "message"),
     [
@@ -282,6 +296,46 @@ ONE = st.tuples(
     st.floats(0, 5),
     st.sampled_from(["settle", "fail", "cancel", "leave"]),
 )
+
+
+TAKES = st.lists(
+    st.tuples(st.floats(0, 4), st.floats(2, 20), st.floats(0, 15), st.floats(0, 1)), max_size=25
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(TAKES)
+def test_a_refund_leaves_the_books_as_if_less_had_been_taken(
+    takes: Sequence[tuple[float, float, float, float]],
+) -> None:
+    """What is left is what the true amounts leave, in whatever order the calls end."""
+
+    async def main() -> None:
+        rate = RateLimiter(3, burst=100)
+        budget = Budget(tokens=rate)
+        spent = list[tuple[float, Spending]]()
+
+        def left() -> float:
+            now, total, debt = trio.current_time(), 0.0, 0.0
+            for began, spending in reversed(spent):
+                total += spending.amounts["tokens"]
+                debt = max(debt, total - 3 * (now - began))
+            return 100 - debt
+
+        async def call(amount: float, seconds: float, share: float) -> None:
+            async with budget.reserve(tokens=amount) as spending:
+                spent.append((trio.current_time(), spending))
+                await trio.sleep(seconds)
+                spending.settle(tokens=share * amount)
+
+        async with trio.open_nursery() as nursery:
+            for pause, amount, seconds, share in takes:
+                await trio.sleep(pause)
+                nursery.start_soon(call, amount, seconds, share)
+                await wait_all_tasks_blocked()
+                assert rate.available == pytest.approx(left(), abs=1e-6)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
 @settings(max_examples=150, deadline=None)

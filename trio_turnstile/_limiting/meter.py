@@ -24,6 +24,7 @@ from trio_turnstile._util import check_number
 
 from .kept_debt import KeptDebt
 from .trio_runs import LastRun
+from .unpaid import Unpaid
 
 
 @final
@@ -142,6 +143,7 @@ class Meter:
         "_paid_at",
         "_run",
         "_taken",
+        "_unpaid",
         "_warm_up",
         "burst",
         "line",
@@ -169,6 +171,7 @@ class Meter:
         self._debt_in_all = 0.0
         """What the debt is, or would be if the service had always allowed the whole rate."""
         self._taken = 0.0
+        self._unpaid = Unpaid(burst)
         self._began = self._paid_at = 0.0
         self._left = self._left_until = math.inf
         self._run = LastRun()
@@ -218,22 +221,23 @@ class Meter:
         self._debt_in_all += amount
         self._left -= amount
         self._taken += amount
+        self._unpaid.take(amount, self._taken)
         return self._taken
 
     def give_back(self, amount: float, mark: float) -> None:
         """Give back some of what was taken at a mark; a negative amount takes more.
 
-        What the rate has paid off already does not come back: else a late refund would let more
-        pass at once than the burst. What was taken first is paid off first.
+        What the rate would have paid off in vain does not come back: else a late refund would let
+        more pass at once than the burst.
         """
         self.pay_off(trio.current_time())
         if amount < 0:
             self.take(-amount)
             return
-        taken_since = self._taken - mark
-        back = min(amount, max(0.0, self._debt - taken_since))
-        self._debt -= back
-        self._debt_in_all = max(0.0, self._debt_in_all - back)
+        later = self._unpaid.since(mark)
+        self._debt = max(self._debt - amount, min(self._debt, later))
+        self._debt_in_all = max(self._debt_in_all - amount, min(self._debt_in_all, later))
+        self._unpaid.give_back(amount, mark)
         wake_first(self.line)
 
     def refund(self, amount: float) -> None:
@@ -266,11 +270,13 @@ class Meter:
             now = self._warm_seconds(now)
         if self.per_second == math.inf:
             self._debt = self._debt_in_all = 0.0
+            self._unpaid.clear()
         else:
             paid_in_all = (now - self._paid_at) * self.per_second
             paid = paid_in_all * self.share
             self._debt = max(0.0, self._debt - paid)
             self._debt_in_all = max(0.0, self._debt_in_all - paid_in_all)
+            self._unpaid.pay_off(paid)
             if self._kept is not None:
                 self._kept.pay_off(paid)
         self._paid_at = now
@@ -278,6 +284,7 @@ class Meter:
     def _begin(self, now: float) -> None:
         """Begin anew, in another run: its clock starts anywhere."""
         self.line.clear()
+        self._unpaid.clear()
         self._left = self._left_until = math.inf
         self._began = now
         self._paid_at = 0.0 if self._warm_up else now
