@@ -49,6 +49,8 @@ class _Record:
     attempt: int = 0
     error: str | None = None
     """What the last attempt raised, or else the clean-up."""
+    refused: bool = False
+    """Whether nothing was begun after the clean-up of an earlier run, as no token could be had."""
 
     async def begin_attempt(self) -> Phase:
         """Count an attempt, and return the phase at which it begins."""
@@ -172,6 +174,8 @@ class RecordedRunner:
     ) -> None:
         if beginning.standing == "interrupted":
             await self._restore(operation, slot, record, beginning)
+            if record.refused:
+                return
         elif self._stopping():
             return  # told so while it waited for the disk
         try:
@@ -215,7 +219,7 @@ class RecordedRunner:
         try:
             await slot.acquire(tokens)
         except TooWide as error:
-            record.error = shown_error(error)
+            record.error, record.refused = shown_error(error), True
             await self._runner.refuse(error, operation, slot)
 
     async def _try(self, operation: Scalable, slot: Slot, record: _Record) -> None:
