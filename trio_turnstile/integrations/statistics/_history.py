@@ -46,4 +46,4 @@ class RecordedHistory:
         """
         from ._past import read_past
 
-        return read_past(self, limiter, since, until, most)
+        return read_past(self.url, self.name, limiter, (since, until), most)

@@ -8,24 +8,23 @@ import sqlalchemy as sa
 
 from . import _schema as schema
 from ._curves import read_curve
-from ._history import RecordedHistory
 from ._minutes import MINUTE
 from ._reading import connection_to
 from ._records import Point
 
 
 def read_past(
-    history: RecordedHistory, limiter: str, since: float, until: float, most: int
+    url: str, name: str, limiter: str, span: tuple[float, float], most: int
 ) -> tuple[Point, ...]:
     """Return what is stored; for `RecordedHistory.points`, which see."""
-    first, end = math.ceil(1000 * since), math.ceil(1000 * until)
+    first, end = (math.ceil(1000 * time) for time in span)
     if end <= first:
         return ()
     # Points stand at multiples of the width: one more than fit in may be begun at the end, and
     # where minutes and samples meet.
     width = math.ceil((end - first) / max(1, most - 2))
-    limiters = _limiters(history.name, limiter, first, end)
-    with connection_to(history.url) as connection:
+    limiters = _limiters(name, limiter, first, end)
+    with connection_to(url) as connection:
         newer: tuple[Point, ...] = ()
         if width < MINUTE:
             newer = _curve(connection, schema.SAMPLES, limiters, (first, end, width))
