@@ -180,8 +180,8 @@ def engines(session: nox.Session) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Run the quick tests, and ask that they took every line and branch of the core."""
-    install_wheel(session, "coverage[toml]>=7.6")
-    test_wheel(session, "coverage", "run", "-m", "pytest", *CORE)
+    install_wheel(session, "coverage[toml]>=7.6", "pytest-cov>=6")
+    test_wheel(session, "pytest", *CORE, *SIDE_BY_SIDE, "--cov", "--cov-report=")
     session.run("coverage", "report")
 
 

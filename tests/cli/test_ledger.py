@@ -129,7 +129,7 @@ def test_a_killed_run_is_cleaned_up_and_goes_on(
 ) -> None:
     """What was interrupted comes first, though its input is given last, or no more."""
     wait = f"{gate.wait}; echo {{}} >>done"
-    clean = f"echo clean >>order; {CLEAN}"
+    clean = f"echo clean {{}} >>order; {CLEAN}"
     options = ("--cleanup", clean, "-j2")
     first = spawn("run", "--ledger", "db", *options, "--work", wait, "--", *"abcd")
     gate.arrivals(2)
@@ -144,10 +144,14 @@ def test_a_killed_run_is_cleaned_up_and_goes_on(
     (here / "cleaned").unlink()
     (here / "order").unlink()
     options = ("--accept-changes", "--cleanup", clean, "-j3")
-    second = run(call, *"eba", options=options, work=f"echo work >>order; {WORK}")
+    second = run(call, *"eba", options=options, work=f"echo work {{}} >>order; {WORK}")
     assert second.status == 0
     assert "3 completed, 0 failed, 2 skipped" in second.err
-    assert lines("order")[:2] == ["clean", "clean"]  # before any work
+    # Each before its own work, and both before an input that is new.
+    order = lines("order")
+    assert order.index("clean c") < order.index("work c")
+    assert order.index("clean d") < order.index("work d")
+    assert max(order.index("clean c"), order.index("clean d")) < order.index("work e")
     assert sorted(lines("cleaned")) == ["c:1", "c:1", "d:1", "d:1", "e:1"]
     assert {entry.outcome for entry in entries().values()} == {"completed"}
 

@@ -248,3 +248,73 @@ def test_the_files_of_results_have_the_same_text(call: Call) -> None:
         for file in ("stdout", "stderr", "seq"):
             ours, theirs = Path("ours", name, file), Path("theirs", "1", name, file)
             assert ours.read_text().strip() == theirs.read_text().strip()
+
+
+def test_the_json_of_results_is_the_same(call: Call) -> None:
+    """All but the two times, also for quotes, control characters and other letters."""
+    command = (
+        "printf '%s\\n' {1} '\"\\q\"'; printf 'a\\t\\r\\1\\0\\303\\251/'; echo e >&2; test {2} = 0"
+    )
+    words = words_of("::: a b|'\"\\n é ::: 0|3")
+    theirs = parallel("-j1", "--results", "theirs.json", command, *words)
+    ours = call("run", "-q", "-j1", "--results", "ours.json", "--work", command, *words)
+    assert ours.status == theirs.status == 2
+    pair = (Path(name).read_text() for name in ("theirs.json", "ours.json"))
+    for their, our in zip(*(text.splitlines() for text in pair), strict=True):
+        assert without_command(our) == without_command(their)
+
+
+def without_command(line: str) -> str:
+    """Return a line of JSON without the times and the command, in which only we quote numbers."""
+    line = re.sub(r'"(Starttime|JobRuntime)": \d+\.\d{3}', r'"\1": TIME', line)
+    return re.sub(r'"Command": ".*", "V"', '"Command": ..., "V"', line)
+
+
+@pytest.mark.parametrize(
+    ("options", "data"),
+    [
+        ("--block 20", "".join(f"{number}\n" for number in range(100))),
+        ("--block 4 --recend ;", "aa;bb;cc;ddddddddddddddddd;e"),
+        ("--block 4 --recstart >", ">a>bb>ccccccc>d"),
+        ("--block 3 --recend ; --recstart >", ">a;b;>c;d;>e;f"),
+        ("--block 1M", "a\nb"),
+        ("--block 4", ""),
+    ],
+)
+def test_a_file_is_cut_into_the_same_blocks(options: str, data: str, call: Call) -> None:
+    """--pipe-part cuts at the same ends of records."""
+    Path("data").write_text(data)
+    arguments = ["-k", "-j2", "--pipe-part", "-a", "data", *options.split()]
+    work = "echo {#}; cat; echo ."
+    theirs = parallel(*arguments, work)
+    ours = call("run", "-q", *arguments, "--work", work)
+    assert ours.out == theirs.out
+    assert ours.status == theirs.status == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "command"),
+    [
+        ("-X", f"{SHOW} a{{}}b {{}} ; echo"),
+        ("-X", f"{SHOW} {{.}}:{{/}} x{{/.}} {{#}} ; echo"),
+        ("-X -N 2", f"{SHOW} a{{}}b {{1}} ; echo"),
+        ("-N 2", f"{SHOW} a{{}}b {{1}} ; echo"),
+        ("-m", f"{SHOW} {{}} ; echo"),
+        ("-j2 -X", f"{SHOW} {{}} ; echo"),
+        ("-j3 -m", f"{SHOW} {{}} ; echo"),
+        ("-j2 --xargs", f"{SHOW} {{}} ; echo"),
+        ("-X -s 40 --dry-run", "echo {}"),
+        ("-m -s 41 --dry-run", "echo {} {/}"),
+        ("-X -s 30 --dry-run", "echo x{}"),
+        ("-X --tag", "echo {}"),
+    ],
+)
+def test_as_many_inputs_are_taken_together(options: str, command: str, call: Call) -> None:
+    """The same inputs fit into a command, and the last ones are shared out alike."""
+    words = words_of("::: a b.c|d/e f|g h|i j|k l|m $n|o p")
+    jobs = [] if "-j" in options else ["-j1"]
+    arguments = ["-k", *jobs, *options.split()]
+    theirs = parallel(*arguments, command, *words)
+    ours = call("run", "-q", *arguments, "--work", command, *words)
+    assert ours.out == theirs.out
+    assert ours.status == theirs.status == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -111,3 +112,42 @@ def test_a_table_that_cannot_be_written_counts_as_a_failure(call: Call, here: Pa
     assert sorted(result.lines) == ["a", "b"]
     assert result.status == 1
     assert result.err.count("stopped writing --results: No space left on device") == 1
+
+
+def test_a_table_can_have_tabs(call: Call, here: Path) -> None:
+    """If the name ends with .tsv, tabs separate the values."""
+    for word in ("a", "b,c"):
+        call("run", "--results", "out.tsv", "--work", "printf '%s\\t\\n'", "--", word)
+    with (here / "out.tsv").open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [(row["V1"], row["Stdout"]) for row in rows] == [("a", "a\t\n"), ("b,c", "b,c\t\n")]
+
+
+def test_each_operation_can_be_a_line_of_json(call: Call, here: Path) -> None:
+    """If the name ends with .json, a line has what a row has; later runs append to it."""
+    work = "printf '\\377 %s' {}; printf '\\303' >&2; test {} != b"
+    for word in ("a", "b"):
+        call("run", "--results", "out.json", "--work", work, "--", word, stdin=b"")
+    first, second = map(json.loads, (here / "out.json").read_text().splitlines())
+    assert list(first) == [*ROW, "V", "Stdout", "Stderr"]
+    assert (first["Seq"], first["Host"], first["V"]) == (1, ":", ["a"])
+    assert (os.fsencode(first["Stdout"]), os.fsencode(first["Stderr"])) == (b"\xff a", b"\xc3")
+    assert (first["Exitval"], second["Exitval"]) == (0, 1)
+    assert isinstance(first["JobRuntime"], float)
+
+
+def test_long_letters_are_not_cut_in_json(call: Call, here: Path) -> None:
+    """Output comes in pieces, and a letter may lie across two of them."""
+    work = "printf x; for i in $(seq 1000); do printf '\u20ac%.0s' $(seq 100); done; : {}"
+    result = call("run", "--results", "out.json", "--work", work, "--", "a")
+    assert json.loads((here / "out.json").read_text())["Stdout"] == result.out
+    assert len(result.out) == 100_001
+
+
+def test_another_file_gets_no_lines_of_json(call: Call, here: Path) -> None:
+    """A file with something else in it is a usage error, and stays as it is."""
+    (here / "out.json").write_text("[1, 2]\n")
+    result = call("run", "--results", "out.json", "--work", "echo", "--", "a")
+    assert (result.status, result.out) == (2, "")
+    assert "--results cannot append rows to 'out.json'" in result.err
+    assert (here / "out.json").read_text() == "[1, 2]\n"

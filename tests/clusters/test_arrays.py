@@ -177,7 +177,7 @@ async def test_while_there_is_no_room_one_submission_asks_for_it(
     slurm = FakeSlurm(full=5)
     async with open_cluster(SlurmEngine(), directory="/jobs", run=slurm) as cluster:
         with trio.move_on_after(300):
-            await all_ends(cluster, [JobSpec("sleep 9999")] * 100)
+            await all_ends(cluster, [JobSpec("sleep 99999999")] * 100)
         assert slurm.calls["sbatch"] < 5 + 8 + 12
         assert len(slurm.jobs) == 5
         began = trio.current_time()
@@ -231,7 +231,7 @@ async def test_jobs_that_nobody_waits_for_are_not_submitted(autojump_clock: Mock
     slurm = FakeSlurm()
     async with opened(slurm) as cluster:
         with trio.move_on_after(0.01):
-            await all_ends(cluster, [JobSpec("sleep 9999")] * 10)
+            await all_ends(cluster, [JobSpec("sleep 99999999")] * 10)
         await trio.sleep(5)
         assert cluster.statistics().jobs == 0
     assert not slurm.jobs
@@ -312,7 +312,7 @@ async def test_an_array_that_somebody_cancels(autojump_clock: MockClock) -> None
         results: list[JobResult] = []
 
         async def jobs() -> None:
-            results.extend(await all_ends(cluster, [JobSpec("sleep 9999")] * 5))
+            results.extend(await all_ends(cluster, [JobSpec("sleep 99999999")] * 5))
 
         nursery.start_soon(jobs)
         await trio.sleep(0.3)
@@ -326,7 +326,7 @@ async def test_a_thousand_tasks_are_cancelled_with_two_calls(autojump_clock: Moc
     """With short command lines."""
     slurm = FakeSlurm()
     async with opened(slurm, Arrays(running=Limiter("running", 100))) as cluster:
-        jobs = [ClusterJob(cluster, JobSpec("sleep 9999")) for _ in range(1000)]
+        jobs = [ClusterJob(cluster, JobSpec("sleep 99999999")) for _ in range(1000)]
         with trio.move_on_after(60):
             await run_phases(jobs, limiter=1000)
         assert len(slurm.jobs) == 1000

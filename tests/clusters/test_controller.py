@@ -321,9 +321,9 @@ async def test_where_the_site_has_no_room_a_submission_can_be_given_up(
     """So leaving the cluster does not wait for room."""
     slurm = FakeSlurm(full=1)
     async with opened(slurm, grace=1000) as cluster:
-        await cluster.submit(JobSpec("sleep 9999"))
+        await cluster.submit(JobSpec("sleep 99999999"))
         with trio.move_on_after(100):
-            await cluster.submit(JobSpec("sleep 9999"))
+            await cluster.submit(JobSpec("sleep 99999999"))
         began = trio.current_time()
     assert trio.current_time() - began < 10
     assert len(slurm.jobs) == 1
@@ -363,7 +363,7 @@ async def test_a_thousand_jobs_are_cancelled_with_two_calls(autojump_clock: Mock
     """All of them end as cancelled."""
     slurm = FakeSlurm()
     async with opened(slurm) as cluster:
-        jobs = [ClusterJob(cluster, JobSpec("sleep 9999")) for _ in range(1000)]
+        jobs = [ClusterJob(cluster, JobSpec("sleep 99999999")) for _ in range(1000)]
         with trio.move_on_after(60):
             await run_phases(jobs, limiter=1000)
         assert len(slurm.jobs) == 1000
@@ -376,9 +376,9 @@ async def test_detached_jobs_go_on(autojump_clock: MockClock) -> None:
     """Leaving the cluster cancels the others."""
     slurm = FakeSlurm()
     async with opened(slurm) as cluster:
-        kept = await cluster.submit(JobSpec("sleep 9999"))
+        kept = await cluster.submit(JobSpec("sleep 99999999"))
         cluster.detach()
-        left = await cluster.submit(JobSpec("sleep 9999"))
+        left = await cluster.submit(JobSpec("sleep 99999999"))
         assert kept.detached
         assert not left.detached
     assert [job.number for job in slurm.live()] == [kept.id]
@@ -388,10 +388,10 @@ async def test_a_cluster_that_cannot_be_reached_is_left_in_time(autojump_clock: 
     """After the grace, whatever is left to do."""
     slurm = FakeSlurm()
     async with opened(slurm, grace=30) as cluster:
-        await cluster.submit(JobSpec("sleep 9999"))
+        await cluster.submit(JobSpec("sleep 99999999"))
         slurm.down = True
         with trio.move_on_after(5):
-            await cluster.submit(JobSpec("sleep 9999"))
+            await cluster.submit(JobSpec("sleep 99999999"))
         began = trio.current_time()
     assert trio.current_time() - began <= 31
 
@@ -408,7 +408,7 @@ async def test_a_command_that_does_not_answer_holds_up_nothing_for_ever(
     async with opened(slurm, grace=1000) as cluster:
         first = await cluster.submit(JobSpec("sleep 100"))
         forgotten = await cluster.submit(JobSpec("sleep 5"))
-        cancelled = await cluster.submit(JobSpec("sleep 9999"))
+        cancelled = await cluster.submit(JobSpec("sleep 99999999"))
         await trio.sleep(3)
         slurm.gone.add(forgotten.token)
         slurm.silent.add(program)
@@ -442,7 +442,7 @@ async def test_a_cancellation_that_had_no_effect_is_repeated(autojump_clock: Moc
     """If the job still runs some time later."""
     slurm = FakeSlurm()
     async with opened(slurm) as cluster:
-        job = await cluster.submit(JobSpec("sleep 9999"))
+        job = await cluster.submit(JobSpec("sleep 99999999"))
         await trio.sleep(3)
         slurm.jobs[0].state = "RUNNING"
         job.cancel()
@@ -470,7 +470,7 @@ async def test_a_submission_that_was_given_up_goes_on_if_it_is_detached(
     async with opened(slurm) as cluster:
         with trio.move_on_after(0.5):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(cluster.submit, JobSpec("sleep 9999"))
+                nursery.start_soon(cluster.submit, JobSpec("sleep 99999999"))
                 await trio.sleep(0.1)
                 cluster.detach()
         await trio.sleep(5)
@@ -502,7 +502,7 @@ async def test_a_detached_job_goes_on_when_the_ledger_cannot_be_written(
             await super().monitor(channels)
 
     async with opened(slurm) as cluster, open_ledger(tmp_path / "db") as ledger:
-        job = LosesTheLedger(cluster, JobSpec("sleep 9999", "kept"))
+        job = LosesTheLedger(cluster, JobSpec("sleep 99999999", "kept"))
         with pytest.raises(Aborted) as caught:
             async with start_phases([job], limiter=1, ledger=ledger) as run:
                 pass

@@ -375,6 +375,7 @@ async def test_a_task_that_does_not_find_its_script_has_not_completed(tmp_path: 
     async def keep(command: Command) -> Reply:
         if command.arguments[0] == "sbatch":
             wrappers.append(command.stdin)
+            await trio.sleep_forever()
         return await run_command(command)
 
     with trio.move_on_after(20):

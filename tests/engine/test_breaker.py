@@ -366,10 +366,17 @@ async def test_while_it_is_open_calls_from_before_change_nothing() -> None:
 async def test_a_call_that_is_cancelled_tells_nothing(autojump_clock: MockClock) -> None:
     """It may be cancelled for any reason; a token of a limiter in no turnstile wakes nobody."""
     breaker = Breaker(window=1)
+
+    async def hang(item: object) -> None:
+        await trio.sleep(math.inf)
+
     async with guarded(breaker) as (_, limiter):
         with trio.move_on_after(1):
             async with limiter:
-                await trio.sleep(math.inf)
+                await hang(None)
+        assert breaker.state == "closed"
+        with trio.move_on_after(1):
+            await (Producer([1]) | Consumer(hang, limiter=limiter)).run()
         assert breaker.state == "closed"
         turnless = Breaker()
         Limiter("alone", 1, breaker=turnless)

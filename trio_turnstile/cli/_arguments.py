@@ -14,9 +14,11 @@ from ._printable import printable
 _FLAGS = frozenset(
     {
         "--null",
+        "--xargs",
         "--header",
         "--shuf",
         "--pipe",
+        "--pipe-part",
         "--dry-run",
         "--quiet",
         "--keep-order",
@@ -38,7 +40,7 @@ _FLAGS = frozenset(
 )
 """The long options that take no value."""
 
-_FLAG_LETTERS = "0hkquv"
+_FLAG_LETTERS = "0Xhkmquv"
 _HELP = frozenset({"--help", "-h", "--version"})
 
 MARKS = frozenset({":::", "::::", ":::+", "::::+"})

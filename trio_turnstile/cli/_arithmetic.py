@@ -72,8 +72,11 @@ class Guard:
       refuse_unknown: checks what is not quoted of a word.
     """
 
-    def __init__(self, refuse_unknown: Callable[[str], object]) -> None:
+    def __init__(
+        self, refuse_unknown: Callable[[str], object], *, in_context: bool = False
+    ) -> None:
         self._refuse_unknown = refuse_unknown
+        self._in_context = in_context  # whether a word with {} is repeated
         self._words: list[str] = []
         self._word = ""  # as the shell sees it, without quotes
         self._plain = ""  # what of it was not quoted
@@ -138,18 +141,17 @@ class Guard:
         word, self._word = self._word, ""
         plain, self._plain = self._plain, ""
         self._refuse_unknown(plain)
-        if WORDS in word and (word != WORDS or self._is_target):
+        several = WORDS in word
+        if several and (self._is_target or not (word == WORDS or self._in_context)):
             raise ValueError(_part_of_a_word(word.replace(WORDS, "{}").replace(HOLE, "..")))
         if not word or self._is_target:
             return
-        if word == WORDS:
-            self._words += [HOLE, HOLE]
-            return
+        word = word.replace(WORDS, HOLE)
         if _INDEX.match(word):
             raise ValueError(_refusal("an index of an array"))
         if indexed := _INDEXED.match(word):
             self._evaluated.append(indexed[1])
-        self._words.append(word)
+        self._words += [word, word] if several else [word]
         if word == "]]" or (word == "[[" and len(_without_prefix(self._words)) == 1):
             self._in_test = word == "[["
 
@@ -277,5 +279,5 @@ def _refusal(place: str) -> str:
 def _part_of_a_word(word: str) -> str:
     return (
         f"{word!r} joins several words to one: {{}} is each column of an input as a word of its "
-        "own. Name the column, as in {1}, or put blanks round {}"
+        "own. Name the column, as in {1}, or put blanks round {}. -X and -N repeat the word"
     )

@@ -13,6 +13,7 @@ from typing import Self, final
 import attrs
 
 from ._inputs import InputError, Inputs
+from ._part import Part
 
 _BLANKS = " \t\r\n\f\v"
 
@@ -26,12 +27,14 @@ class Input:
     """The whole, as it was given."""
     columns: tuple[str, ...]
     """What ``{1}``, ``{2}`` and so on stand for."""
-    block: bytes | None = attrs.field(default=None, repr=False)
+    block: bytes | Part | None = attrs.field(default=None, repr=False)
     """What the work command reads from its standard input, if that is not empty."""
 
     @property
     def identity(self) -> str:
         """What a ledger knows it by. No input has a NUL in it, so NULs keep the columns apart."""
+        if isinstance(self.block, Part):
+            return "\0".join(self.block.fields())
         if self.text and self.columns == (self.text,):
             return self.text
         return "\0".join((self.text, *self.columns))
@@ -39,7 +42,10 @@ class Input:
     @classmethod
     def of_identity(cls, identity: str) -> Input:
         """Return the input that has this identity."""
-        text, *columns = identity.split("\0")
+        text, *columns = fields = identity.split("\0")
+        part = Part.of_fields(fields)
+        if part is not None:
+            return cls(str(part), (str(part),), part)
         return cls(text, tuple(columns) or (text,))
 
     @classmethod
@@ -59,6 +65,8 @@ class Columns:
     """How many an input can have; ``None`` if nobody knows."""
     names: tuple[str, ...] = ()
     """Their names, if they have any; an empty one is none."""
+    in_context: bool = False
+    """Whether the word that all columns are put into is repeated for each of them."""
     in_commands: bool = True
     """Whether commands get the inputs as arguments, and not as their standard input."""
 

@@ -53,6 +53,10 @@ _WAYS_OUT = {
         "a job reads nothing from standard input: write the blocks to files, for example with "
         "split(1), and give these as inputs"
     ),
+    "--pipe-part": (
+        "a job reads nothing from standard input: write the blocks to files, for example with "
+        "split(1), and give these as inputs"
+    ),
     "--timeout": "it would count the time in the queue: --time says how long a job may run",
     "--termseq": _ENDING,
     "--kill-after": _ENDING,

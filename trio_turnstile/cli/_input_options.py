@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, TypeAlias, final
 
@@ -12,11 +12,15 @@ import attrs
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
+from trio_turnstile import Phase
+
 from ._arguments import MARKS, UsageError
 from ._columns import Columns, Input, Separator
 from ._combinations import Groups, Shuffled
+from ._fitting import Fitted, room_for_command
 from ._inputs import Inputs
 from ._sources import Source, open_sources, parse_marks
+from ._template import Template
 
 INPUTS = Group("Inputs", sort_key=2)
 
@@ -43,6 +47,12 @@ class InputOptions:
       header: The first input of each source names its columns: {name} stands for the column.
       max_args: Take so many inputs for one operation. {} is all of them, each a word of its
         own, and {1} the first.
+      fill_words: Take as many inputs for one operation as its commands have room for, as xargs
+        does. The last ones are shared out among as many operations as may run. The word with
+        {} is repeated for each input: a{}.gz is a1.gz a2.gz. So it is with -N.
+      fill: The same, but {} has to be a word of its own.
+      xargs: The same as -m, but the last inputs are not shared out.
+      max_chars: With -X, -m or --xargs, how many bytes a command may have, and one.
       shuf: Run the inputs in random order. All are read before the first operation starts.
     """
 
@@ -59,6 +69,12 @@ class InputOptions:
     max_args: Annotated[
         int | None, Parameter(name=["--max-args", "-N"], validator=Number(gte=1))
     ] = None
+    fill_words: Annotated[bool, Parameter(name=["-X"], negative=())] = False
+    fill: Annotated[bool, Parameter(name=["-m"], negative=())] = False
+    xargs: Annotated[bool, Parameter(negative=())] = False
+    max_chars: Annotated[
+        int | None, Parameter(name=["--max-chars", "-s"], validator=Number(gte=2))
+    ] = None
     shuf: Annotated[bool, Parameter(negative=())] = False
 
     def open(self, inputs: Sequence[str], rest: Sequence[str] | None) -> OpenInputs:
@@ -74,11 +90,57 @@ class InputOptions:
         )
         if self.shuf:
             made = Shuffled(made)
-        if self.max_args is None:
+        filling = self._filling()
+        if self.max_args is None and filling is None:
             return made, columns
         if len(sources) > 1 or self.colsep is not None:
-            raise UsageError("--max-args goes with neither several sources nor --colsep")
-        return Groups(made, self.max_args), Columns(self.max_args)
+            name = filling or "--max-args"
+            raise UsageError(f"{name} goes with neither several sources nor --colsep")
+        in_context = filling in (None, "-X")
+        if filling is not None or self.max_args is None:
+            return made, Columns(None, in_context=in_context)
+        return Groups(made, self.max_args), Columns(self.max_args, in_context=in_context)
+
+    def fit(
+        self, inputs: Inputs[Input], commands: Mapping[Phase, Template], limit: float
+    ) -> Inputs[Input]:
+        """Return as many inputs at a time as fit into the commands, if that is asked for.
+
+        Args:
+          inputs: the inputs.
+          commands: the commands by phase.
+          limit: how many operations may run at a time.
+
+        Raises:
+          UsageError: if the work does not take any number of inputs.
+        """
+        filling = self._filling()
+        if filling is None:
+            return inputs
+        if not commands["work"].has_all_columns:
+            raise UsageError(
+                f"{filling} puts any number of inputs in the place of {{}}, and --work has none: "
+                "write {}, or take so many inputs as there are columns with -N"
+            )
+        room = room_for_command(os.environ)
+        if self.max_chars is not None and self.max_chars > room:
+            raise UsageError(f"--max-chars must be at most {room} on this system")
+        return Fitted(
+            inputs,
+            tuple(commands.values()),
+            room=room if self.max_chars is None else self.max_chars - 1,
+            most=self.max_args,
+            shares=1 if self.xargs else max(int(limit), 1),
+        )
+
+    def _filling(self) -> str | None:
+        options = {"-X": self.fill_words, "-m": self.fill, "--xargs": self.xargs}
+        given = [name for name, is_given in options.items() if is_given]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} do not go together: leave out one of them")
+        if self.max_chars is not None and not given:
+            raise UsageError("--max-chars is about -X, -m and --xargs: give one of these too")
+        return given[0] if given else None
 
     def _sources(self, inputs: Sequence[str], rest: Sequence[str] | None) -> list[Source]:
         files = [Source.of_file(path) for path in self.arg_file or ()]

@@ -24,6 +24,7 @@ import trio
 from trio.lowlevel import checkpoint
 
 from ._output import Pipe
+from ._part import Part
 from ._spool import LACKS
 from ._threads import lacks_thread
 
@@ -106,7 +107,7 @@ class Launcher:
         *,
         streams: Sequence[Pipe],
         env: Mapping[str, str],
-        stdin: bytes | None = None,
+        stdin: bytes | Part | None = None,
         cleanup: bool = False,
     ) -> subprocess.Popen[bytes]:
         """Start a command with the shell, as the head of a session; `ended` must follow.
@@ -235,7 +236,7 @@ def open_shell(
     streams: Sequence[Pipe],
     env: Mapping[str, str],
     shell: str,
-    stdin: bytes | None = None,
+    stdin: bytes | Part | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a command in a session of its own."""
     with _standard_input(stdin) as file:
@@ -250,13 +251,17 @@ def open_shell(
 
 
 @contextmanager
-def _standard_input(data: bytes | None) -> Iterator[IO[bytes] | int]:
+def _standard_input(data: bytes | Part | None) -> Iterator[IO[bytes] | int]:
     """Open what a command reads: nothing, or a file that is gone when nobody has it open.
 
     A pipe would need somebody to write to it, for as long as the command runs.
     """
     if data is None:
         yield subprocess.DEVNULL
+        return
+    if isinstance(data, Part):
+        with data.opened() as pipe:
+            yield pipe
         return
     with TemporaryFile() as file:
         file.write(data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, final
 
@@ -17,8 +17,16 @@ from ._options import OUTPUT, Cmd
 from ._outlet import Collected, LineByLine, Outlet, PassedOn
 from ._printer import AsTheyEnd, Order, Printer
 from ._results import Results
+from ._results_formats import JsonRows, RowFormat, SeparatedRows
 from ._results_table import ResultsTable
 from ._template import Template
+
+_TABLES: Mapping[str, Callable[[Columns], RowFormat]] = {
+    ".csv": lambda columns: SeparatedRows(columns, ","),
+    ".tsv": lambda columns: SeparatedRows(columns, "\t"),
+    ".json": lambda _: JsonRows(),
+}
+"""The tables that ``--results`` can write, by the end of the name of the file."""
 
 
 @Parameter(name="*", group=OUTPUT)
@@ -58,8 +66,9 @@ class OutputOptions:
 
     results: Path | None = None
     """Also write the output into this folder, as it comes. Each operation has a folder in
-    it, named by its input, with the files stdout, stderr and seq. If the name ends with .csv:
-    append a row to this table for each operation when it has ended."""
+    it, named by its input, with the files stdout, stderr and seq. If the name ends with .csv,
+    .tsv or .json: append a row to this table, or a line of JSON, for each operation when it
+    has ended."""
 
     on_finish: Cmd | None = None
     """Run this command once, when all is over, with TURNSTILE_COMPLETED, TURNSTILE_FAILED,
@@ -86,8 +95,8 @@ class OutputOptions:
                 )
         if self._has_table and self.line_buffer:
             raise UsageError(
-                "--line-buffer and --results FILE.csv do not go together: a row has all the output "
-                "of an operation; use --results DIR"
+                f"--line-buffer and --results FILE{self._suffix} do not go together: a row has all "
+                "the output of an operation; use --results DIR"
             )
         if self.tag and self.tagstring is not None:
             raise UsageError(
@@ -137,7 +146,7 @@ class OutputOptions:
         if self.results is None or not self._has_table:
             return None
         try:
-            return ResultsTable(self.results, columns)
+            return ResultsTable(self.results, _TABLES[self._suffix](columns))
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             raise UsageError(
@@ -151,7 +160,11 @@ class OutputOptions:
 
     @property
     def _has_table(self) -> bool:
-        return self.results is not None and self.results.suffix == ".csv"
+        return self._suffix in _TABLES
+
+    @property
+    def _suffix(self) -> str:
+        return "" if self.results is None else self.results.suffix
 
 
 def _open_results(folder: Path) -> Results:

@@ -1,9 +1,11 @@
-"""The options of ``turnstile run`` that cut standard input into blocks."""
+"""The options of ``turnstile run`` that cut standard input or files into blocks."""
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Sequence
 from operator import attrgetter
+from pathlib import Path
 from typing import Annotated, final
 
 import attrs
@@ -14,6 +16,7 @@ from ._blocks import Blocks, Boundary
 from ._columns import Columns
 from ._input_options import INPUTS, InputOptions, OpenInputs, unescape
 from ._options import to_size
+from ._parts import Parts
 from ._rates import Size
 
 _BLOCK = Size(1 << 20, "1M")
@@ -23,18 +26,23 @@ _BLOCK = Size(1 << 20, "1M")
 @Parameter(name="*", group=INPUTS)
 @attrs.frozen(kw_only=True)
 class PipeOptions:
-    r"""How standard input is cut into blocks.
+    r"""How standard input, or files, are cut into blocks.
 
     Attributes:
       pipe: Cut standard input into blocks of whole lines. Each is the standard input of the
         --work of one operation, and {} is its number.
-      block: The most bytes of a block, unless a record is longer: 64k or 10M.
+      pipe_part: Cut the files of --arg-file into blocks. The commands get their bytes without
+        passing through turnstile, so this is faster than --pipe, and it goes with --ledger. {}
+        is the name of the file with the first byte and the end of the block.
+      block: The most bytes of a block, unless a record is longer: 64k or 10M. With --pipe-part
+        a block ends with the record in which it has so many.
       recstart: Records start with this text. It may have escapes, as in --delimiter.
       recend: Records end with this text. The default is a newline, and nothing with
         --recstart. With both, a record ends where the two follow one another.
     """
 
     pipe: Annotated[bool, Parameter(negative=(), show_default=False)] = False
+    pipe_part: Annotated[bool, Parameter(negative=(), show_default=False)] = False
     block: Annotated[
         Size,
         Parameter(
@@ -57,9 +65,14 @@ class PipeOptions:
           inputs: the arguments before a ``--``.
           rest: the arguments from the ``--`` or the first mark on, if there is one.
         """
+        if self.pipe_part:
+            return self._open_parts(source, inputs, rest)
         if not self.pipe:
             if self != PipeOptions():
-                raise UsageError("--block, --recstart and --recend are about --pipe: give it too")
+                raise UsageError(
+                    "--block, --recstart and --recend are about --pipe and --pipe-part: give one "
+                    "of these too"
+                )
             return source.open(inputs, rest)
         if source != InputOptions() or inputs or (rest or ())[1:]:
             raise UsageError(
@@ -67,6 +80,24 @@ class PipeOptions:
                 "of the options that read inputs"
             )
         return Blocks(0, self.block.bytes, self._boundary()), Columns(in_commands=False)
+
+    def _open_parts(
+        self, source: InputOptions, inputs: Sequence[str], rest: Sequence[str] | None
+    ) -> OpenInputs:
+        if self.pipe:
+            raise UsageError(
+                "--pipe and --pipe-part do not go together: --pipe cuts standard input, and "
+                "--pipe-part the files of --arg-file"
+            )
+        paths = source.arg_file or ()
+        if not paths or source != InputOptions(arg_file=paths) or inputs or (rest or ())[1:]:
+            raise UsageError(
+                "--pipe-part cuts files into blocks: name them by --arg-file FILE. It goes with no "
+                "inputs, and with none of the other options that read inputs"
+            )
+        for path in paths:
+            _check_can_be_cut(path)
+        return Parts(paths, self.block.bytes, self._boundary()), Columns(in_commands=False)
 
     def _boundary(self) -> Boundary:
         start = unescape(self.recstart or "")
@@ -76,3 +107,18 @@ class PipeOptions:
         if self.block.bytes < 1:
             raise UsageError("--block must be 1 or more")
         return Boundary(end, start)
+
+
+def _check_can_be_cut(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode) or stat.S_ISBLK(mode):
+            with path.open("rb"):
+                return
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"--arg-file: cannot read {str(path)!r}: {why}") from None
+    raise UsageError(
+        f"--pipe-part reads at any position, and {str(path)!r} is no regular file: use --pipe, as "
+        "in turnstile run --pipe ... < FILE"
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Callable
 from typing import final
 
 import attrs
@@ -33,6 +34,17 @@ class Placeholder:
     """The position of the column, from 1 or from -1 backwards; ``None`` for all of them."""
     edit: str
     """Which part of it: empty, or what stands last in the braces."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether there is a word for each column."""
+        return self.column is None
+
+    def words(
+        self, given: Input, quoted: Callable[[str], str], numbered: Callable[[str], str]
+    ) -> list[str]:
+        """Return the same, as words of a command."""
+        return list(map(quoted, self.texts(given)))
 
     def texts(self, given: Input) -> list[str]:
         """Return the words for an input; a column that it does not have is empty."""

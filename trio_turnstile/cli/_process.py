@@ -18,6 +18,7 @@ import trio
 
 from ._launcher import Launcher
 from ._output import Pipe
+from ._part import Part
 from ._term_seq import TermSeq
 from ._time_limit import TimeLimit
 
@@ -83,7 +84,7 @@ async def run_shell(
     env: Mapping[str, str],
     time_limit: TimeLimit,
     term_seq: TermSeq,
-    stdin: bytes | None = None,
+    stdin: bytes | Part | None = None,
     cleanup: bool = False,
     on_exit: Callable[[Exit], object] | None = None,
 ) -> Exit:

@@ -1,24 +1,16 @@
-"""``--results FILE.csv``: a row for each operation that has ended, with its output.
-
-The columns are those of GNU parallel. The outputs are written in pieces, since they can be
-longer than memory; all else is written by Python's csv.
-"""
+"""``--results FILE.csv``: a row for each operation that has ended, with its output."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import final
 
-from ._columns import Columns
-from ._joblog import COLUMNS, Entry
+from ._joblog import Entry
 from ._output import write_all
-
-_OUTPUTS = ["Stdout", "Stderr"]
+from ._results_formats import RowFormat
 
 
 @final
@@ -27,22 +19,20 @@ class ResultsTable:
 
     Args:
       path: the file.
-      columns: what is known of the columns of the inputs. If nobody knows how many there
-        are, the first operation that ends says it; what another has more is left out.
+      rows: how they are written.
 
     Raises:
       OSError: if the file cannot be read or written.
-      ValueError: if it has other columns.
+      ValueError: if something else is in it.
     """
 
-    def __init__(self, path: Path, columns: Columns) -> None:
+    def __init__(self, path: Path, rows: RowFormat) -> None:
         self._failed = False
-        self._width = columns.count
-        self._names = columns.names
+        self._rows = rows
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._fd = os.open(path, flags, 0o666)
         try:
-            self._check_header(path)
+            self._check(path)
         except ValueError:
             os.close(self._fd)
             raise
@@ -60,10 +50,16 @@ class ResultsTable:
         """
         if self._failed:
             return
+        start = os.lseek(self._fd, 0, os.SEEK_END)
         try:
-            self._write_or_undo(entry, columns, outputs)
+            if not start:
+                write_all(self._fd, self._rows.header(columns))
+            for piece in self._rows.pieces(entry, columns, (*outputs, (), ())[:2]):
+                write_all(self._fd, piece)
         except OSError:
             self._failed = True
+            with suppress(OSError):  # not every file can be cut
+                os.ftruncate(self._fd, start)
             raise
 
     def close(self) -> None:
@@ -74,50 +70,9 @@ class ResultsTable:
         """
         os.close(self._fd)
 
-    def _check_header(self, path: Path) -> None:
+    def _check(self, path: Path) -> None:
         if not os.fstat(self._fd).st_size:
             return
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            header = next(csv.reader(file), [])
-        inner = header[len(COLUMNS) : -len(_OUTPUTS)]
-        if self._width is None:
-            self._width = len(inner)
-        if header != self._header(self._width):
-            raise ValueError("it has other columns")
-
-    def _header(self, width: int) -> list[str]:
-        names = [*self._names, *[""] * width][:width]
-        inner = [name or f"V{number}" for number, name in enumerate(names, 1)]
-        return [*COLUMNS, *inner, *_OUTPUTS]
-
-    def _write_or_undo(
-        self, entry: Entry, columns: Sequence[str], outputs: Sequence[Iterable[bytes]]
-    ) -> None:
-        start = os.lseek(self._fd, 0, os.SEEK_END)
-        width = self._width = len(columns) if self._width is None else self._width
-        try:
-            if not start:
-                write_all(self._fd, _row(self._header(width)) + b"\n")
-            inner = [*columns, *[""] * width][:width]
-            write_all(self._fd, _row([*entry.fields(), *inner]))
-            for output in (*outputs, (), ())[: len(_OUTPUTS)]:
-                for piece in _quoted(output):
-                    write_all(self._fd, piece)
-            write_all(self._fd, b"\n")
-        except OSError:
-            with suppress(OSError):  # not every file can be cut
-                os.ftruncate(self._fd, start)
-            raise
-
-
-def _row(values: Sequence[object]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(values)
-    return os.fsencode(text.getvalue())
-
-
-def _quoted(output: Iterable[bytes]) -> Iterator[bytes]:
-    yield b',"'
-    for piece in output:
-        yield piece.replace(b'"', b'""')
-    yield b'"'
+            if not self._rows.continues(file):
+                raise ValueError("it has other columns")

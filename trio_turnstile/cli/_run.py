@@ -91,7 +91,8 @@ def run(
     For each input, a shell runs the commands that you give to prepare, work, monitor and
     clean up, one after the other. If a command exits with a status other than 0, the
     operation has failed: its later commands are skipped, except for the clean-up, which
-    always runs. Without --pipe the standard input of the commands is empty. The output of an
+    always runs. Without --pipe and --pipe-part the standard input of the
+    commands is empty. The output of an
     operation is printed when the operation has ended; what processes in the background write
     after that is dropped.
 
@@ -151,7 +152,7 @@ def run(
         not count against the limit.
       shell: The shell that runs the commands: sh, bash, dash, ksh or mksh, or its path.
       source: How the inputs are read.
-      blocks: How standard input is cut into blocks.
+      blocks: How standard input or files are cut into blocks.
       engine: Whether jobs on a cluster do the work.
       limits: How many operations may run at a time.
       timeout: How long each command may take, except for the clean-up: 10m, or 300% for three
@@ -183,7 +184,10 @@ def run(
         "cleanup": cleanup,
     }
     if blocks.pipe and records.ledger is not None:
-        raise UsageError("--ledger knows inputs by their text, and --pipe has none: use --joblog")
+        raise UsageError(
+            "--ledger knows inputs by their text, and --pipe has none: use --joblog, or "
+            "--pipe-part with a file"
+        )
     opened, columns = blocks.open(source, inputs, rest)
     commands: Mapping[Phase, Template] = {
         phase: _parse_command(phase, text, columns)
@@ -194,6 +198,7 @@ def run(
         columns,
         {
             "--pipe": blocks.pipe,
+            "--pipe-part": blocks.pipe_part,
             "--timeout": timeout is not None,
             "--termseq": termseq is not None,
             "--kill-after": kill_after != _FIVE_SECONDS,
@@ -206,10 +211,11 @@ def run(
             "{%}": any(command.uses_slot for command in commands.values()),
         },
     )
+    limiter = limits.make_limiter(jobs)
+    opened = source.fit(opened, commands, limiter.total_tokens)
     if dry_run:
         return trio.run(print_commands, commands, opened)
     rule = _parse_halt(halt)
-    limiter = limits.make_limiter(jobs)
     if jobs is not None:
         check_site(jobs)
     plan = Plan(

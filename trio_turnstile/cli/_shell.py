@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
     from ._job_run import JobRun
 
+_MOST_VARIABLES = 100
+"""How many columns are in the environment; more take too much of what the system allows."""
+
 
 @final
 class ShellOperation(Scalable):
@@ -173,7 +176,8 @@ class ShellOperation(Scalable):
         finally:
             self._give_back_slot()
             # Whoever keeps an operation, as one that has failed, need not keep its block.
-            self.given = attrs.evolve(self.given, block=None)
+            if isinstance(self.given.block, bytes):
+                self.given = attrs.evolve(self.given, block=None)
 
     async def _clean_up_and_finish(self) -> None:
         if not self.started and self.failure is None:
@@ -310,7 +314,7 @@ class ShellOperation(Scalable):
 
     def _variables(self, phase: Phase) -> dict[str, str]:
         slot = {} if self._slot is None else {"TURNSTILE_SLOT": str(self._slot)}
-        columns = enumerate(self.given.columns, 1)
+        columns = enumerate(self.given.columns[:_MOST_VARIABLES], 1)
         return {
             **slot,
             **{f"TURNSTILE_INPUT_{number}": column for number, column in columns},

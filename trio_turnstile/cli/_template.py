@@ -23,8 +23,10 @@ after anything that only a complete shell can parse, such as a here-document.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import final
 
 import attrs
@@ -32,9 +34,11 @@ import attrs
 from ._arithmetic import Guard
 from ._columns import Columns, Input
 from ._placeholders import Placeholder, Placeholders
+from ._words import Word, Words
 
 _NUMBER = re.compile(r"(?<![$\\])\{[#%]\}")  # a number is safe anywhere
 _ONE_COLUMN = Columns()
+_BETWEEN_WORDS = frozenset({"space", "operator", "redirection"})
 
 # Expansions without anything nested in them, so that they end at the first closing bracket.
 _PARAMETER = r"\$\{[^'\"`\\${}]+\}"
@@ -66,7 +70,7 @@ class Template:
 
     _texts: tuple[str, ...]
     """What stands before, between and after the placeholders."""
-    _placeholders: tuple[Placeholder, ...]
+    _placeholders: tuple[Placeholder | Word, ...]
 
     @classmethod
     def parse(
@@ -87,19 +91,22 @@ class Template:
         if not command.strip():
             raise ValueError("a command must not be blank")
         known = Placeholders(columns)
-        texts, placeholders, end, guard = [""], list[Placeholder](), "", Guard(known.refuse_unknown)
+        words, end, guard = (
+            Words(in_context=columns.in_context),
+            "",
+            Guard(known.refuse_unknown, in_context=columns.in_context),
+        )
         for kind, text in _tokens(command.rstrip("\n"), known):
             guard.read(kind, text)
             if kind in ("placeholder", "placeholders"):
-                placeholders.append(known.read(text))
-                texts.append("")
+                words.put_in(known.read(text))
                 continue
             misplaced = known.misplaced(text)
             if misplaced is not None:
                 raise ValueError(_misplaced(misplaced, kind, text))
-            texts[-1] += text
+            words.add(text, ends_word=kind in _BETWEEN_WORDS)
             end = end if kind == "space" else kind
-        template = cls(tuple(texts), tuple(placeholders))
+        template = cls(*words.finish())
         if append and not template._uses_input:
             template = template._with_input_last(end)
             guard.read("space", " ")
@@ -135,9 +142,26 @@ class Template:
           quoted: makes one word for the shell of a text; `quote` by default.
         """
         quoted, numbers = quoted or quote, {"{#}": str(number), "{%}": str(slot)}
-        texts = [_NUMBER.sub(lambda found: numbers[found[0]], text) for text in self._texts]
-        words = [" ".join(map(quoted, each.texts(given))) for each in self._placeholders]
+        numbered = partial(_NUMBER.sub, lambda found: numbers[found[0]])
+        texts = map(numbered, self._texts)
+        words = [" ".join(each.words(given, quoted, numbered)) for each in self._placeholders]
         return "".join(map("".join, zip(texts, [*words, ""], strict=True)))
+
+    def size(self, given: Input, number: int) -> int:
+        """Return how many bytes the command for an input has."""
+        return len(os.fsencode(self.fill(given, number)))
+
+    def growth(self, given: Input, number: int) -> int:
+        """Return how many bytes longer the command is for the columns of one more input."""
+        numbered = partial(_NUMBER.sub, str(number))
+        repeating = (each for each in self._placeholders if each.repeats)
+        words = (each.words(given, quote, numbered) for each in repeating)
+        return sum(len(os.fsencode(word)) + 1 for several in words for word in several)
+
+    @property
+    def has_all_columns(self) -> bool:
+        """Whether it has a placeholder for all columns."""
+        return any(each.repeats for each in self._placeholders)
 
     @property
     def is_constant(self) -> bool:
@@ -147,12 +171,17 @@ class Template:
     @property
     def uses_slot(self) -> bool:
         """Whether the command mentions its slot."""
-        return any("{%}" in text or "TURNSTILE_SLOT" in text for text in self._texts)
+        return any("{%}" in text or "TURNSTILE_SLOT" in text for text in self._all_texts())
 
     @property
     def varies(self) -> bool:
         """Whether it has a placeholder."""
         return bool(self._placeholders or _NUMBER.search(self._texts[0]))
+
+    def _all_texts(self) -> Iterator[str]:
+        yield from self._texts
+        for each in self._placeholders:
+            yield from each.texts if isinstance(each, Word) else ()
 
     @property
     def _uses_input(self) -> bool:

@@ -12,7 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from testkit.recorded import Recorded
-from trio_turnstile import ConcurrentError, open_turnstile
+from trio_turnstile import ConcurrentError, Consumer, Producer, Skip, open_turnstile
 from trio_turnstile.integrations.statistics import (
     StatisticsError,
     _schema,
@@ -26,13 +26,15 @@ async def test_a_curve_is_by_the_minute_once_its_samples_are_gone(
     database: Recorded, autojump_clock: MockClock
 ) -> None:
     """And two runs of a name are told apart by how their ids begin."""
+    autojump_clock.autojump_threshold = math.inf  # no time passes while it is opened or written
     async with (
         open_turnstile(name="night") as turnstile,
         record_statistics(turnstile, database.url, every=1e6),
     ):
         turnstile.limiter("api", 3)
+        autojump_clock.autojump_threshold = 0
         await trio.sleep(600)
-        autojump_clock.autojump_threshold = math.inf  # no time passes while it is written
+        autojump_clock.autojump_threshold = math.inf
     by_samples = read_statistics(database.url).limiters[0]
     assert 10 < len(by_samples.points) <= 300
     database.execute("DELETE FROM turnstile_samples")
@@ -41,6 +43,33 @@ async def test_a_curve_is_by_the_minute_once_its_samples_are_gone(
     assert session.name == "night"
     assert limiter.points
     assert {point.limit for point in limiter.points} == {3}
+
+
+async def test_a_run_is_read_with_its_steps_and_errors(
+    database: Recorded, autojump_clock: MockClock
+) -> None:
+    """The counts are those of its report."""
+
+    async def work(item: int) -> None:
+        await trio.sleep(1)
+        if item == 3:
+            raise OSError("no route to host")
+
+    autojump_clock.autojump_threshold = math.inf
+    async with (
+        open_turnstile() as turnstile,
+        record_statistics(turnstile, database.url, every=1e6),
+    ):
+        limiter = turnstile.limiter("api", 3)
+        autojump_clock.autojump_threshold = 0
+        await (Producer(range(60)) | Consumer(work, limiter=limiter, on_error=Skip())).run()
+        autojump_clock.autojump_threshold = math.inf
+    (run,) = read_statistics(database.url).runs
+    (step,) = run.steps
+    assert (step.counts["received"], step.counts["completed"], step.counts["failed"]) == (60, 59, 1)
+    assert step.progress
+    assert [error.step for error in run.errors] == ["work"]
+    assert dict(run.error_types) == {"OSError": 1}
 
 
 def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""`Part`: a part of a file, as what a command reads from its standard input.
+
+``head`` reads it and writes it into a pipe, so that the bytes do not pass through us: they are
+read by as many processes as operations run. The command itself cannot get the file, since it
+would read on past the end of the part.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Self, final
+
+import attrs
+
+_MARK = ["", "part"]
+"""What the identity of a part begins with. An input with columns has a text, so none begins so."""
+
+
+@final
+@attrs.frozen
+class Part:
+    """A part of a file that can be read at any position."""
+
+    path: str
+    """The file."""
+    start: int
+    """Where it begins, in bytes."""
+    size: int
+    """How many bytes it has."""
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.start}-{self.start + self.size}"
+
+    def __len__(self) -> int:
+        return self.size
+
+    def fields(self) -> list[str]:
+        """Return what a ledger knows it by."""
+        return [*_MARK, self.path, str(self.start), str(self.size)]
+
+    @classmethod
+    def of_fields(cls, fields: Sequence[str]) -> Self | None:
+        """Return the part that a ledger knows by these, or ``None`` if it is something else."""
+        if [*fields[:2]] != _MARK or len(fields) != 5:
+            return None
+        return cls(fields[2], int(fields[3]), int(fields[4]))
+
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """Open a pipe from which the part can be read.
+
+        The process that writes into it ends with the part, or by SIGPIPE when nobody can read
+        any more. The launcher reaps it, as it does with orphans.
+
+        Raises:
+          OSError: if the file cannot be read, or ``head`` cannot be started.
+        """
+        file = os.open(self.path, os.O_RDONLY)
+        try:
+            os.lseek(file, self.start, os.SEEK_SET)
+            read_end, write_end = os.pipe()
+            try:
+                _start_head(self.size, file, write_end)
+            except OSError:
+                os.close(read_end)
+                raise
+            finally:
+                os.close(write_end)
+        finally:
+            os.close(file)
+        try:
+            yield read_end
+        finally:
+            os.close(read_end)
+
+
+def _start_head(size: int, file: int, write_end: int) -> None:
+    """Start ``head`` in a process group of its own, where no Ctrl-C reaches it."""
+    os.posix_spawnp(
+        "head",
+        ["head", "-c", str(size)],
+        os.environ,
+        file_actions=[(os.POSIX_SPAWN_DUP2, file, 0), (os.POSIX_SPAWN_DUP2, write_end, 1)],
+        setpgroup=0,
+        setsigdef=[signal.SIGPIPE],
+    )
