@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ._access import Access
+    from ._past import HistoryPoint, HistoryReader
     from ._rules import DEFAULT_RULES, Rule, read_rules
     from ._serving import Control, Served, open_control, serve_control
 
@@ -19,6 +20,8 @@ __all__ = [
     "DEFAULT_RULES",
     "Access",
     "Control",
+    "HistoryPoint",
+    "HistoryReader",
     "Rule",
     "Served",
     "open_control",
@@ -35,8 +38,8 @@ if not TYPE_CHECKING:  # pragma: no branch
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
-        home = {"Access": "._access", "DEFAULT_RULES": "._rules", "Rule": "._rules"}
-        home["read_rules"] = "._rules"
+        home = {"Access": "._access", "HistoryPoint": "._past", "HistoryReader": "._past"}
+        home |= dict.fromkeys(("DEFAULT_RULES", "Rule", "read_rules"), "._rules")
         return getattr(import_module(home.get(name, "._serving"), __name__), name)
 
     def __dir__() -> list[str]:

@@ -98,7 +98,7 @@ async def _not_routed(request: Request, error: Exception) -> Response:
 def _route(operation: Operation, desk: Desk, bridge: Bridge, access: Access) -> Route:
     async def ask(request: Request) -> Response:
         asked = await _asked(request, access, operation.query, operation.order)
-        return reply(await bridge.call(desk.carry_out, operation.work, asked))
+        return reply(await operation.over(bridge, desk.carry_out, operation.work, asked))
 
     path = operation.path.replace("}", ":path}")  # a name may have slashes
     return Route(path, _answered(ask), methods=[operation.method], name=operation.name)

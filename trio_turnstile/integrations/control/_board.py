@@ -9,7 +9,7 @@ import math
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import final
 
@@ -22,13 +22,11 @@ from trio_turnstile import (
     Decision,
     Limiter,
     LiveRun,
-    Snapshot,
     Turnstile,
 )
 
 from ._documents import (
     DecisionDoc,
-    HistoryDoc,
     LimiterDoc,
     OverrideDoc,
     ProcessDoc,
@@ -85,7 +83,7 @@ class Board:
         """Return a time on trio's clock as a Unix time."""
         return self.turnstile.opened.wall_time_of(time)
 
-    def service(self, *, read_only: bool) -> ServiceDoc:
+    def service(self, *, read_only: bool, recorded: bool) -> ServiceDoc:
         """Return what the program is."""
         turnstile = self.turnstile
         process = ProcessDoc(
@@ -95,7 +93,7 @@ class Board:
             host=socket.gethostname(),
             started=turnstile.opened.wall_time,
         )
-        return ServiceDoc(trio_turnstile.__version__, process, self.now, read_only)
+        return ServiceDoc(trio_turnstile.__version__, process, self.now, read_only, recorded)
 
     # ---- limiters ----
 
@@ -136,23 +134,6 @@ class Board:
                 name: self._figure(name, figure) for name, figure in decision.evidence.items()
             },
         )
-
-    def history(
-        self, limiter: str, since: float | None, until: float | None, points: int
-    ) -> HistoryDoc:
-        """Return what is known of a limiter between two Unix times, thinned to some points."""
-        samples = [
-            (self.wall_time(sample.time), sample)
-            for sample in self.turnstile.history.samples(limiter)
-        ]
-        within = [
-            (time, sample)
-            for time, sample in samples
-            if (since is None or time >= since) and (until is None or time <= until)
-        ]
-        every = max(1, math.ceil(len(within) / points))
-        # The newest is always among them.
-        return _columns(limiter, within[::-1][::every][::-1])
 
     # ---- runs ----
 
@@ -246,13 +227,3 @@ class Board:
                 return None
             return self.wall_time(figure) if name in ("time", "until") else figure
         return figure if isinstance(figure, str | bool | None) else str(figure)
-
-
-def _columns(limiter: str, samples: Iterable[tuple[float, Snapshot]]) -> HistoryDoc:
-    columns = HistoryDoc(limiter, [], [], [], [])
-    for time, sample in samples:
-        columns.times.append(time)
-        columns.limit.append(finite(sample.limit))
-        columns.running.append(sample.running)
-        columns.waiting.append(sample.waiting)
-    return columns

@@ -57,6 +57,10 @@ class Bridge:
         """
         return await self.wait(partial(self._in_turn, work, *arguments), PATIENCE)
 
+    async def call_beside(self, work: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        """As `call`, for a function that mostly waits, and so takes no turn from others."""
+        return await self.wait(partial(work, *arguments), PATIENCE)
+
     async def wait(self, bound: Callable[[], Awaitable[T]], patience: float) -> T:
         """As `call`, for a function that only waits for something, and so needs no turn."""
         if trio.lowlevel.in_trio_run():

@@ -27,6 +27,7 @@ from trio_turnstile import (
 
 from ._alerts import AlertmanagerMessage, PlainMessage
 from ._board import Board, StateOfAll
+from ._charts import Charts
 from ._documents import (
     AnswerDoc,
     DecisionDoc,
@@ -72,6 +73,7 @@ class Desk:
     board: Board
     feed: Feed
     messages: Messages
+    charts: Charts
 
     async def carry_out(self, work: Callable[[Desk, Asked], Awaitable[T]], asked: Asked) -> T:
         """Do one of the operations below.
@@ -87,7 +89,7 @@ class Desk:
 
     async def service(self, asked: Asked) -> ServiceDoc:
         """Which program is this?"""
-        return self.board.service(read_only=asked.read_only)
+        return self.board.service(read_only=asked.read_only, recorded=self.charts.has_past)
 
     async def limiters(self, asked: Asked) -> list[LimiterDoc]:
         """The limiters by name, a page of them."""
@@ -110,10 +112,10 @@ class Desk:
         return [self.board.decision(decision) for decision in limiter.decisions]
 
     async def history(self, asked: Asked) -> HistoryDoc:
-        """Samples of one limiter, of the last two hours."""
+        """Samples of one limiter: of the last two hours, or since some time what was recorded."""
         limiter, query = self._limiter(asked.path["name"]), asked.query
         assert isinstance(query, HistoryQuery)
-        return self.board.history(limiter.name, query.since, query.until, query.points)
+        return await self.charts.history(limiter.name, query)
 
     async def runs(self, asked: Asked) -> list[RunDoc]:
         """The runs of phases and pipelines, the oldest first, also of some that have ended."""

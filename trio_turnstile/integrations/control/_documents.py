@@ -29,6 +29,7 @@ class ServiceDoc(Struct, frozen=True):
     run: ProcessDoc
     now: float
     read_only: bool
+    recorded: Annotated[bool, Meta(description="whether there is more history than in memory")]
 
 
 class ProcessDoc(Struct, frozen=True):
@@ -106,6 +107,9 @@ class HistoryDoc(Struct, frozen=True):
     limit: list[float | None]
     running: list[float]
     waiting: list[float]
+    missing: Annotated[str | None, Meta(description="why nothing is here of what was recorded")] = (
+        None
+    )
 
 
 class StepDoc(Struct, frozen=True):

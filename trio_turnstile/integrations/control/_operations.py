@@ -9,6 +9,7 @@ import attrs
 from msgspec import Struct
 
 from ._alerts import AlertmanagerMessage, PlainMessage
+from ._bridge import Bridge
 from ._desk import Asked, Desk
 from ._documents import (
     AnswerDoc,
@@ -45,6 +46,8 @@ class Operation:
     order: type[Struct] | None = None
     """The type of the body, if it has one."""
     query: type[Struct] | None = None
+    over: Callable[..., Awaitable[Any]] = Bridge.call
+    """How it gets to the trio run."""
 
     @property
     def name(self) -> str:
@@ -61,7 +64,14 @@ OPERATIONS = (
     Operation("GET", "/", Desk.service, ServiceDoc),
     Operation("GET", "/limiters", Desk.limiters, list[LimiterDoc], query=LimitersQuery),
     Operation("GET", LIMITER + "/decisions", Desk.decisions, list[DecisionDoc]),
-    Operation("GET", LIMITER + "/history", Desk.history, HistoryDoc, query=HistoryQuery),
+    Operation(
+        "GET",
+        LIMITER + "/history",
+        Desk.history,
+        HistoryDoc,
+        query=HistoryQuery,
+        over=Bridge.call_beside,  # it may wait for a database
+    ),
     Operation("POST", LIMITER + "/up", Desk.up, AnswerDoc, PlainOrder),
     Operation("POST", LIMITER + "/down", Desk.down, AnswerDoc, PlainOrder),
     Operation("POST", LIMITER + "/pause", Desk.pause, AnswerDoc, PauseOrder),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from ._desk import Desk
+    from ._past import HistoryReader
 
 MakeApp = Callable[[], Any]
 AsSeen = Callable[[LiveRun], LiveRun]
@@ -47,15 +48,24 @@ class Served:
 class Control:
     """The control API of a turnstile, from which applications are made; by `open_control`."""
 
-    def __init__(self, turnstile: Turnstile, rules: Sequence[Rule], as_seen: AsSeen | None) -> None:
+    def __init__(
+        self,
+        turnstile: Turnstile,
+        rules: Sequence[Rule],
+        as_seen: AsSeen | None,
+        history: HistoryReader | None,
+    ) -> None:
         from ._board import Board
+        from ._charts import Charts
         from ._desk import Desk
         from ._feed import Feed
         from ._messages import Messages
+        from ._past import Past
 
         board = Board(turnstile) if as_seen is None else Board(turnstile, as_seen)
         messages = Messages(turnstile, board, rules)
-        self._desk: Desk = Desk(turnstile, board, Feed(board), messages)
+        charts = Charts(turnstile, None if history is None else Past(history))
+        self._desk: Desk = Desk(turnstile, board, Feed(board), messages, charts)
         self._bridge = Bridge()
 
     def app(
@@ -90,6 +100,7 @@ async def open_control(
     *,
     rules: Iterable[Rule] = DEFAULT_RULES,
     as_seen: AsSeen | None = None,
+    history: HistoryReader | None = None,
 ) -> AsyncIterator[Control]:
     """Open the control API of a turnstile, to mount it in an application of your own.
 
@@ -100,6 +111,8 @@ async def open_control(
       rules: what alerts do to its limiters. Each rule that fits is followed.
       as_seen: returns what is seen, drained and cancelled in the place of a run, for a program
         that knows more of the run or ends it otherwise; by default the run itself.
+      history: knows of the limiters what is no longer in memory, for example a
+        `~trio_turnstile.integrations.statistics.RecordedHistory`. It is asked in a thread.
 
     Raises:
       ImportError: if the extra ``control`` is not installed.
@@ -107,7 +120,7 @@ async def open_control(
     """
     check_installed()
     await trio.lowlevel.checkpoint()
-    control = Control(turnstile, tuple(rules), as_seen)
+    control = Control(turnstile, tuple(rules), as_seen, history)
     with control._listening():
         yield control
 
@@ -123,6 +136,7 @@ async def serve_control(
     page: MakeApp | None = None,
     metrics: MakeApp | None = None,
     as_seen: AsSeen | None = None,
+    history: HistoryReader | None = None,
     task_status: trio.TaskStatus[Served] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve the control API of a turnstile, until cancelled.
@@ -143,6 +157,7 @@ async def serve_control(
         is called in the thread.
       metrics: makes an ASGI application that is served at ``/metrics``, in the same way.
       as_seen: as for `open_control`.
+      history: as for `open_control`.
       task_status: is given the `Served`.
 
     Raises:
@@ -160,7 +175,8 @@ async def serve_control(
             "a port needs a token, since every user of the machine can reach it: "
             "token=secrets.token_urlsafe()"
         )
-    async with open_control(turnstile, rules=rules, as_seen=as_seen) as control:
+    opening = open_control(turnstile, rules=rules, as_seen=as_seen, history=history)
+    async with opening as control:
         with ExitStack() as stack:
             own = _own_path() if path is None else Path(path)
             bound = bind_socket(own)

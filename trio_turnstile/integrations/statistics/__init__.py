@@ -1,12 +1,14 @@
 """Statistics of a turnstile in a database: ``pip install 'trio-turnstile[stats]'``.
 
 `record_statistics` writes them while the program runs, to SQLite or PostgreSQL. They are read by
-``turnstile report``, by `read_statistics`, or by anything that speaks SQL.
+``turnstile report``, by `read_statistics`, by the page if it is given a `RecordedHistory`, or by
+anything that speaks SQL.
 """
 
 from __future__ import annotations
 
 from ._errors import StatisticsError
+from ._history import RecordedHistory
 from ._read import read_statistics
 from ._recorder import RecorderStatistics
 from ._recording import Recording, record_statistics
@@ -27,6 +29,7 @@ __all__ = [
     "LimiterRecord",
     "Point",
     "Progress",
+    "RecordedHistory",
     "RecorderStatistics",
     "Recording",
     "RunRecord",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, final
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
 from . import _schema as schema
+from ._curves import read_curve
 from ._database import connect_to_read, shown, transaction, version_of
 from ._errors import StatisticsError, reason
 from ._minutes import MINUTE
@@ -31,12 +33,25 @@ POINTS, LIMITERS, RUNS, EVENTS = 240, 12, 12, 50
 
 def read(url: str, run: str | None) -> SessionRecord:
     """Return what is stored; for `read_statistics`, which see."""
+    with connection_to(url) as connection:
+        where = shown(connection.engine)
+        return _Reader(connection, _session(connection, run, where)).read()
+
+
+@contextmanager
+def connection_to(url: str) -> Iterator[sa.Connection]:
+    """Connect to a database of statistics, to read it.
+
+    Raises:
+      ValueError: if the address is none.
+      StatisticsError: if there are no statistics, or the database cannot be read.
+    """
     engine = connect_to_read(url)
     try:
         with transaction(engine) as connection:
             if version_of(connection) is None:
                 raise StatisticsError(f"there are no statistics in {shown(engine)}")
-            return _Reader(connection, _session(connection, run, shown(engine))).read()
+            yield connection
     except exc.SQLAlchemyError as error:
         raise StatisticsError(f"{shown(engine)} cannot be read: {reason(error)}") from error
     finally:
@@ -144,34 +159,11 @@ class _Reader:
 
     def _points(self, limiter: int) -> tuple[Point, ...]:
         """Return the curve of a limiter: by the samples if there are any, else by the minute."""
-        points = self._curve(limiter, by_minute=self._width >= MINUTE)
-        return points or self._curve(limiter, by_minute=True)
+        by_samples = () if self._width >= MINUTE else self._curve(schema.SAMPLES, limiter)
+        return by_samples or self._curve(schema.MINUTES, limiter)
 
-    def _curve(self, limiter: int, *, by_minute: bool) -> tuple[Point, ...]:
-        table = schema.MINUTES if by_minute else schema.SAMPLES
-        column = table.c
-        number = column.samples if by_minute else sa.literal(1)
-        query = (
-            sa.select(
-                sa.func.min(column.taken).label("time"),
-                sa.func.min(column.tokens_min if by_minute else column.tokens).label("limit"),
-                sa.func.sum(column.running_sum if by_minute else column.running).label("running"),
-                sa.func.sum(column.waiting_sum if by_minute else column.waiting).label("waiting"),
-                sa.func.sum(number).label("samples"),
-            )
-            .where(column.limiter == limiter)
-            .group_by(column.taken // self._width)
-            .order_by(sa.func.min(column.taken))
-        )
-        return tuple(
-            Point(
-                _seconds(row["time"]),
-                _tokens(row["limit"]),
-                float(row["running"] / row["samples"]),
-                float(row["waiting"] / row["samples"]),
-            )
-            for row in self._rows(query)
-        )
+    def _curve(self, table: sa.Table, limiter: int) -> tuple[Point, ...]:
+        return read_curve(self._connection, table, table.c.limiter == limiter, self._width)
 
     def _decisions(self, limiter: int) -> tuple[DecisionRecord, ...]:
         table = schema.DECISIONS

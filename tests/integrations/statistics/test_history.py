@@ -1,0 +1,74 @@
+"""How busy limiters were, also in earlier runs of a program."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from testkit.recorded import Recorded
+from trio_turnstile import open_turnstile
+from trio_turnstile.integrations.statistics import (
+    RecordedHistory,
+    StatisticsError,
+    record_statistics,
+)
+
+
+async def record(database: Recorded, clock: MockClock, name: str, limit: int) -> float:
+    """Record ten minutes of a program, and return the Unix time of its end."""
+    async with (
+        open_turnstile(name=name) as turnstile,
+        record_statistics(turnstile, database.url, every=1e6),
+    ):
+        turnstile.limiter("api", limit)
+        turnstile.limiter("other", 50)
+        await trio.sleep(600)
+        end = turnstile.opened.wall_time_of(trio.current_time())
+        clock.autojump_threshold = math.inf  # no time passes while it is written
+    clock.autojump_threshold = 0
+    return end
+
+
+async def test_earlier_runs_of_a_name(database: Recorded, autojump_clock: MockClock) -> None:
+    """What was recorded of them, of this limiter alone, up to a time; averaged to some points."""
+    sessions = (("night", 3), ("day", 9), ("night", 5))
+    ends = [await record(database, autojump_clock, name, limit) for name, limit in sessions]
+    start, end = min(ends) - 3600, max(ends)
+    autojump_clock.autojump_threshold = math.inf
+    history = RecordedHistory(database.url, "night")
+    points = history.points("api", start, end + 1, 600)
+    times = [point.time for point in points]
+    assert times == sorted(times)
+    assert {point.limit for point in points} == {3, 5}
+    assert 50 < len(points) <= 600
+    some = history.points("api", start, end - 300, 10)
+    assert 2 <= len(some) <= 10
+    assert all(start <= point.time < end - 300 for point in some)
+    assert history.points("none", start, end, 600) == ()
+    assert history.points("api", end, end - 1, 600) == ()
+    assert RecordedHistory(database.url, "noon").points("api", 0, end, 600) == ()
+
+
+async def test_minutes_stand_where_samples_were_deleted(
+    database: Recorded, autojump_clock: MockClock
+) -> None:
+    """Before the first sample that is left, and without a time twice."""
+    end = await record(database, autojump_clock, "night", 3)
+    autojump_clock.autojump_threshold = math.inf
+    database.execute(f"DELETE FROM turnstile_samples WHERE taken < {1000 * (end - 300):.0f}")
+    points = RecordedHistory(database.url, "night").points("api", end - 600, end + 1, 600)
+    steps = [after.time - before.time for before, after in pairwise(points)]
+    assert min(steps) > 0
+    assert max(steps) <= 121
+    assert points[0].time < end - 500
+    assert steps[-1] < 5
+
+
+def test_no_database(tmp_path: object) -> None:
+    """It is told, and nothing is made."""
+    with pytest.raises(StatisticsError, match="there is no file"):
+        RecordedHistory(f"sqlite:///{tmp_path}/none.db", "night").points("api", 0, 1, 2)
