@@ -88,8 +88,7 @@ class CommandRun:
         self.records = Records(plan.joblog, table, progress.note)
         self._launcher = Launcher(progress.note, plan.shell)
         self.slots = Slots(plan.limiter)
-        self._stopping = Stopping()
-        self._interrupted = Interrupted()
+        self._stopping, self._interrupted = Stopping(), Interrupted()
         self._started = trio.current_time()
         self.state: State = ""
         self._ended = self._succeeded = 0
@@ -122,7 +121,6 @@ class CommandRun:
     async def run_operations(self, task_status: trio.TaskStatus[Manager]) -> None:
         """Run the operations; the task status gives the manager."""
         plan = self._plan
-        retry = Retry(plan.retries, on=(CommandFailed, OSError))
         with suppress(Aborted):  # the manager and the inputs know the errors
             await run_phases(
                 self._operations(),
@@ -132,7 +130,9 @@ class CommandRun:
                 cost=plan.starts.price,
                 on_error=[
                     TellRefused(),
-                    UnlessStopping(retry, self._stopping),
+                    UnlessStopping(
+                        Retry(plan.retries, on=(CommandFailed, OSError)), self._stopping
+                    ),
                     Skip() if plan.halt is None else plan.halt,
                 ],
                 # The clean-up command has a limit of its own. Here, time in which we were

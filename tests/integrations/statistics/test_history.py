@@ -19,17 +19,21 @@ from trio_turnstile.integrations.statistics import (
 
 
 async def record(database: Recorded, clock: MockClock, name: str, limit: int) -> float:
-    """Record ten minutes of a program, and return the Unix time of its end."""
+    """Record ten minutes of a program, and return the Unix time of its end.
+
+    No time passes while the database is opened, and none after it.
+    """
+    clock.autojump_threshold = math.inf
     async with (
         open_turnstile(name=name) as turnstile,
         record_statistics(turnstile, database.url, every=1e6),
     ):
         turnstile.limiter("api", limit)
         turnstile.limiter("other", 50)
+        clock.autojump_threshold = 0
         await trio.sleep(600)
+        clock.autojump_threshold = math.inf
         end = turnstile.opened.wall_time_of(trio.current_time())
-        clock.autojump_threshold = math.inf  # no time passes while it is written
-    clock.autojump_threshold = 0
     return end
 
 
@@ -38,7 +42,6 @@ async def test_earlier_runs_of_a_name(database: Recorded, autojump_clock: MockCl
     sessions = (("night", 3), ("day", 9), ("night", 5))
     ends = [await record(database, autojump_clock, name, limit) for name, limit in sessions]
     start, end = min(ends) - 3600, max(ends)
-    autojump_clock.autojump_threshold = math.inf
     history = RecordedHistory(database.url, "night")
     points = history.points("api", start, end + 1, 600)
     times = [point.time for point in points]
@@ -58,7 +61,6 @@ async def test_minutes_stand_where_samples_were_deleted(
 ) -> None:
     """Before the first sample that is left, and without a time twice."""
     end = await record(database, autojump_clock, "night", 3)
-    autojump_clock.autojump_threshold = math.inf
     database.execute(f"DELETE FROM turnstile_samples WHERE taken < {1000 * (end - 300):.0f}")
     points = RecordedHistory(database.url, "night").points("api", end - 600, end + 1, 600)
     steps = [after.time - before.time for before, after in pairwise(points)]

@@ -22,18 +22,22 @@ class HistoryPoint(Protocol):
     @property
     def time(self) -> float:
         """The Unix time when it began, in seconds."""
+        ...
 
     @property
     def limit(self) -> float:
         """The limit, in tokens; ``inf`` for none."""
+        ...
 
     @property
     def running(self) -> float:
         """How many tokens were borrowed, on average."""
+        ...
 
     @property
     def waiting(self) -> float:
         """How many tasks were waiting, on average."""
+        ...
 
 
 class HistoryReader(Protocol):
@@ -50,6 +54,7 @@ class HistoryReader(Protocol):
           until: the Unix time that no point reaches.
           most: how many points are returned at most.
         """
+        ...
 
 
 @final
