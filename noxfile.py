@@ -178,8 +178,9 @@ def engines(session: nox.Session) -> None:
     session.install("-e", ".[test]")
     environment = {"TURNSTILE_ENGINES": "1"}
     one_process_for_each = ("-n", "2", "--dist", "loadgroup")
-    modules = ("tests/clusters/test_engines.py", "tests/clusters/test_engine_command.py")
-    tests = ("-rs", *one_process_for_each, *modules)
+    modules = ("test_engines", "test_engine_command", "test_engine_accounting")
+    paths = (f"tests/clusters/{module}.py" for module in modules)
+    tests = ("-rs", *one_process_for_each, *paths)
     session.run("python", "-m", "pytest", *tests, *session.posargs, env=environment)
 
 
