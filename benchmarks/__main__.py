@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from . import imports, latency, limiters, many, memory, phases, pipelines, policy, shapes
+from . import imports, latency, limiters, many, memory, observed, phases, pipelines, policy, shapes
 from ._harness import Benchmark, Figure, Result
 
 BENCHMARKS = (
@@ -23,6 +23,7 @@ BENCHMARKS = (
     *latency.BENCHMARKS,
     *memory.BENCHMARKS,
     *many.BENCHMARKS,
+    *observed.BENCHMARKS,
     *imports.BENCHMARKS,
 )
 

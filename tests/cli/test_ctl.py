@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import trio_turnstile.cli._ctl_orders as orders
 import trio_turnstile.cli._processes as processes
 from testkit.documents import decision, error, limiter, override, run, state, step
 
@@ -202,6 +203,113 @@ def test_a_change_is_sent_with_its_author(
     service = serve({asked: answer()})
     assert call("ctl", *arguments).status == 0
     assert service.sent[-1] == (asked, {"by": ME, **body})
+
+
+PLAIN = [
+    ["up", "work"],
+    ["down", "a/b", "--note", "why not", "--pid", "7"],
+    ["set", "work", "20", "--json"],
+    ["set", "--for", "10m", "work", "--dry-run", "0"],
+    ["pause", "work", "--for", "250ms"],
+    ["release", "work", "--note", "x"],
+]
+
+
+@pytest.mark.parametrize("arguments", PLAIN, ids=" ".join)
+def test_a_plain_order_is_read_as_the_parser_reads_it(
+    call: Any, serve: Serve, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """What is sent and what is printed are the same, with the parser and without it."""
+    asked = [f"POST /limiters/work/{how}" for how in ("up", "pause", "release")]
+    asked += ["PATCH /limiters/work", "POST /limiters/a%2Fb/down"]
+    service = serve(dict.fromkeys(asked, answer()), pid=7)
+    at_once = call("ctl", *arguments)
+    assert orders.read_order(["ctl", *arguments]) is not None
+    monkeypatch.setattr(orders, "read_order", lambda _: None)
+    parsed = call("ctl", *arguments)
+    assert (at_once.status, at_once.out) == (parsed.status, parsed.out)
+    assert at_once.status == 0
+    assert service.sent[-1] == service.sent[-2]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["set", "work", "-1"],
+        ["set", "work", "many"],
+        ["set", "work"],
+        ["up", "a", "b"],
+        ["up", "work", "--for", "1m"],
+        ["pause", "work", "--for", "0"],
+        ["pause", "work", "--for", "soon"],
+        ["up", "work", "--pid", "x"],
+        ["up", "work", "--note"],
+        ["up", "work", "--nonsense"],
+        ["up", "work", "--json", "--json", "--nonsense"],
+    ],
+    ids=" ".join,
+)
+def test_an_order_that_is_not_plain_is_left_to_the_parser(
+    call: Any, serve: Serve, arguments: list[str]
+) -> None:
+    """It says what is wrong, and nothing is sent."""
+    service = serve()
+    result = call("ctl", *arguments)
+    assert result.status == 2
+    assert "turnstile ctl --help" in result.err
+    assert not service.sent
+
+
+def test_an_order_to_a_limiter_that_is_not_there(call: Any, serve: Serve) -> None:
+    """The process says which there are; so it does if no process is there."""
+    assert call("ctl", "up", "wrk").status == 3
+    serve({"POST /limiters/wrk/up": (404, {"error": "there is no wrk; there is: work"})})
+    result = call("ctl", "up", "wrk")
+    assert (result.status, result.out) == (2, "")
+    assert "there is no wrk; there is: work" in result.err
+
+
+def test_an_order_imports_next_to_nothing(serve: Serve) -> None:
+    """The running program follows at once, and not after the imports of the command."""
+    service = serve({"PATCH /limiters/work": answer()})
+    code = (
+        "import sys, trio_turnstile.cli as cli\n"
+        "try: cli.main(['ctl', 'set', 'work', '20'])\n"
+        "finally: print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"attr", "cyclopts", "email", "http.client", "inspect", "rich", "ssl", "trio"}
+    assert not heavy & set(done.stdout.split())
+    assert service.sent[-1][1]["limit"] == 20
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"", "it hung up without an answer"),
+        (b"hello\r\n\r\n", "this is no answer in HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", "cut off after 2 of 9 bytes"),
+    ],
+)
+def test_what_is_no_answer_is_told(call: Any, folder: Path, text: bytes, why: str) -> None:
+    """As of a process that is killed while it answers."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / "7.sock"))
+        listening.listen()
+
+        def serve_once() -> None:
+            for _ in range(2):  # the first one only looks whether somebody listens
+                connected, _ = listening.accept()
+                with connected:
+                    if connected.recv(65_536):
+                        connected.sendall(text)
+
+        thread = threading.Thread(target=serve_once)
+        thread.start()
+        result = call("ctl", "list")
+        thread.join()
+    assert result.status == 3
+    assert why in result.err
 
 
 @pytest.mark.parametrize(

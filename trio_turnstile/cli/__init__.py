@@ -52,6 +52,11 @@ def _launch(arguments: list[str]) -> int:
     _prepare_process()
     if arguments == ["--version"]:
         return _print_version()  # at once: to import the parser takes twice as long as trio
+    if arguments[:1] == ["ctl"]:
+        from ._ctl_orders import give_order, read_order
+
+        if (order := read_order(arguments)) is not None:
+            return give_order(order)
     for package in ("cyclopts", "rich"):
         if not _is_there(package):
             return _refuse(f"{package} is missing; pip install 'trio-turnstile[cli]'")

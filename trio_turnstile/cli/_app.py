@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from inspect import BoundArguments
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 from cyclopts import App, CycloptsError
 
 from ._arguments import MARKS, UsageError, check_arguments, give_values
-from ._exit_status import USAGE, NotDone
-from ._printable import printable_lines
+from ._complaints import say_not_done, say_usage
+from ._exit_status import NotDone
 
 _COMMANDS = ("run", "ctl", "top", "ledger", "report", "simulate")
 
@@ -37,12 +36,9 @@ def launch(arguments: list[str]) -> int:
             command, bound, _ = _parse(app, arguments)
         return command(*bound.args, **bound.kwargs) or 0
     except (CycloptsError, UsageError) as error:
-        help_ = " ".join(filter(None, ("turnstile", name, "--help")))
-        print(f"turnstile: {printable_lines(str(error))}\nFor help: {help_}", file=sys.stderr)
-        return USAGE
+        return say_usage(error, name)
     except NotDone as error:
-        print(f"turnstile: {printable_lines(str(error))}", file=sys.stderr)
-        return error.status
+        return say_not_done(error)
 
 
 def _make_app(name: str) -> App:

@@ -10,11 +10,11 @@ import json
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any, NoReturn, TypeAlias, final
 from urllib.parse import quote, urlencode
 
 from ._arguments import UsageError
+from ._exchange import Answer, BadAnswer, exchange
 from ._exit_status import REFUSED, UNANSWERED, NotDone
 
 PREFIX = "/api/v1"
@@ -67,54 +67,51 @@ class Client:
 
         It ends with the connection. Raises what `get` does.
         """
-        with self._answer("GET", with_query("/events", query), None) as (response, connection):
-            if response.status >= 400:
-                self._complain(response)
+        with self._answer("GET", with_query("/events", query), None) as (answer, connection):
+            if answer.status >= 400:
+                self._complain(answer)
             connection.settimeout(None)
             parser = EventParser()
-            for line in response:
+            for line in answer.body:
                 if event := parser.take(line.decode()):
                     yield event
 
     def _ask(self, method: str, path: str, body: Mapping[str, object] | None) -> Any:
-        with self._answer(method, path, body) as (response, _):
-            if response.status >= 400:
-                self._complain(response)
-            return json.loads(response.read())
+        with self._answer(method, path, body) as (answer, _):
+            if answer.status >= 400:
+                self._complain(answer)
+            return json.loads(answer.read())
 
     @contextmanager
     def _answer(
         self, method: str, path: str, body: Mapping[str, object] | None
-    ) -> Iterator[tuple[HTTPResponse, socket.socket]]:
+    ) -> Iterator[tuple[Answer, socket.socket]]:
         with socket.socket(socket.AF_UNIX) as connected:
             connected.settimeout(self._timeout)
             try:
                 connected.connect(self.path)
-                connection = HTTPConnection("localhost")
-                connection.sock = connected
-                text = None if body is None else json.dumps(body)
-                headers = {} if body is None else {"Content-Type": "application/json"}
-                connection.request(method, PREFIX + path, text, headers)
-                with connection.getresponse() as response:
-                    yield response, connected
-            except (OSError, HTTPException, ValueError) as error:
+                text = None if body is None else json.dumps(body).encode()
+                answer = exchange(connected, method, PREFIX + path, text)
+                with answer.body:
+                    yield answer, connected
+            except (OSError, BadAnswer, ValueError) as error:
                 raise NotDone(self._no_answer(error), UNANSWERED) from None
 
     def _no_answer(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
             return f"no answer from {self.path} in {self._timeout:g} s: is the process stopped?"
-        why = error.strerror if isinstance(error, OSError) else type(error).__name__
+        why = error.strerror if isinstance(error, OSError) else None
         return f"nobody answers at {self.path}: {why or error}"
 
-    def _complain(self, response: HTTPResponse) -> NoReturn:
-        text = response.read().decode(errors="replace")
+    def _complain(self, answer: Answer) -> NoReturn:
+        text = answer.read().decode(errors="replace")
         try:
             text = str(json.loads(text)["error"])
         except (ValueError, KeyError, TypeError):  # from another server than ours
-            text = f"{response.status} {response.reason}"
-        if response.status in _OF_THE_CALLER:
+            text = f"{answer.status} {answer.reason}"
+        if answer.status in _OF_THE_CALLER:
             raise UsageError(text)
-        raise NotDone(text, REFUSED if response.status in _REFUSALS else UNANSWERED)
+        raise NotDone(text, REFUSED if answer.status in _REFUSALS else UNANSWERED)
 
 
 def all_limiters(client: Client, like: str | None = None) -> list[Document]:

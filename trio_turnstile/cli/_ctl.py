@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from ._arguments import UsageError
-from ._client import Client, Document, all_limiters, limiter_path, run_path
+from ._client import Client, all_limiters, limiter_path, run_path
 from ._ctl_options import Asking, Change, For
+from ._ctl_orders import move, set_limit
 from ._ctl_text import (
-    answer_line,
     decision_line,
     event_line,
     limiter_details,
@@ -102,7 +102,7 @@ def up(
       change: What goes with the change.
       asking: Which process is asked, and how its answer is printed.
     """
-    return _move("up", limiter, change.body(), asking)
+    return move("up", limiter, change.body(), asking.asked)
 
 
 @ctl.command
@@ -120,7 +120,7 @@ def down(
       change: What goes with the change.
       asking: Which process is asked, and how its answer is printed.
     """
-    return _move("down", limiter, change.body(), asking)
+    return move("down", limiter, change.body(), asking.asked)
 
 
 @ctl.command(name="set")
@@ -143,7 +143,7 @@ def set_(
       asking: Which process is asked, and how its answer is printed.
     """
     body = change.body(limit=limit, seconds=for_)
-    return _told(asking.client().patch(limiter_path(limiter), body), asking)
+    return set_limit(limiter, body, asking.asked)
 
 
 @ctl.command
@@ -163,7 +163,7 @@ def pause(
       change: What goes with the change.
       asking: Which process is asked, and how its answer is printed.
     """
-    return _move("pause", limiter, change.body(seconds=for_), asking)
+    return move("pause", limiter, change.body(seconds=for_), asking.asked)
 
 
 @ctl.command
@@ -181,7 +181,7 @@ def resume(
       change: What goes with the change.
       asking: Which process is asked, and how its answer is printed.
     """
-    return _move("resume", limiter, change.body(), asking)
+    return move("resume", limiter, change.body(), asking.asked)
 
 
 @ctl.command
@@ -193,7 +193,7 @@ def release(limiter: str, /, *, change: Change = _CHANGE, asking: Asking = _ASKI
       change: What goes with the change.
       asking: Which process is asked, and how its answer is printed.
     """
-    return _move("release", limiter, change.body(), asking)
+    return move("release", limiter, change.body(), asking.asked)
 
 
 @ctl.command
@@ -268,18 +268,6 @@ def _print_end(client: Client, asking: Asking) -> None:
             raise NotDone("the process has gone without a word", UNANSWERED)
         time.sleep(0.01)
     asking.print({"event": "bye"}, [str(event_line("bye", {}, time.time()))])
-
-
-def _move(how: str, limiter: str | None, body: dict[str, object], asking: Asking) -> int:
-    path = f"/{how}" if limiter is None else limiter_path(limiter, how)
-    return _told(asking.client().post(path, body), asking)
-
-
-def _told(document: Any, asking: Asking) -> int:
-    """Print what has become of a change, or of one for each limiter; return the exit status."""
-    each: list[Document] = document if isinstance(document, list) else [document]
-    asking.print(document, map(answer_line, each) if each else ["no limiters"])
-    return 0 if all(one["decision"]["applied"] for one in each) else REFUSED
 
 
 def _end(how: str, run: str | None, seconds: float | None, asking: Asking) -> int:

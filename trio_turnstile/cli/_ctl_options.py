@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import pwd
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, final
@@ -14,9 +11,8 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from ._client import Client
+from ._ctl_orders import Asked, change_body
 from ._options import Seconds
-from ._printable import printable
-from ._processes import choose_process
 
 WHICH = Group("Which process", sort_key=8)
 ANSWER = Group("The answer", sort_key=7)
@@ -40,15 +36,16 @@ class Asking:
 
     def client(self) -> Client:
         """Return what asks the process."""
-        return choose_process(self.pid, self.socket).client()
+        return self.asked.client()
 
     def print(self, document: Any, lines: Iterable[str]) -> None:
         """Print an answer: the document as JSON, or else the lines."""
-        if self.json:
-            print(json.dumps(document), flush=True)
-            return
-        for line in lines:
-            print(printable(line), flush=True)
+        self.asked.print(document, lines)
+
+    @property
+    def asked(self) -> Asked:
+        """The same, without the parser."""
+        return Asked(self.pid, self.socket, self.json)
 
 
 @Parameter(name="*", group=CHANGE)
@@ -65,16 +62,7 @@ class Change:
 
     def body(self, **more: object) -> dict[str, object]:
         """Return what to send to the process; what is ``None`` is left out."""
-        given = {**more, "by": author(), "note": self.note, "dry_run": self.dry_run or None}
-        return {name: value for name, value in given.items() if value is not None}
-
-
-def author() -> str:
-    """Return who asks: the name of the user, or the number of one without a name."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"user {os.getuid()}"
+        return change_body(self.note, self.dry_run, **more)
 
 
 For = Annotated[Seconds | None, Parameter(name="--for", validator=Number(gt=0), group=CHANGE)]

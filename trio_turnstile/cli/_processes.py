@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import final
-
-import attrs
+from typing import NamedTuple
 
 from trio_turnstile.integrations.control.sockets import live_sockets, socket_folder
 
@@ -23,10 +21,11 @@ _PROMPT = 1.0
 """Seconds that a process may take to say who it is."""
 
 
-@final
-@attrs.frozen
-class Process:
-    """A process that has a control socket."""
+class Process(NamedTuple):
+    """A process that has a control socket.
+
+    It is no class of attrs, whose import takes a fifth of the time of ``turnstile ctl set``.
+    """
 
     path: Path
     """Its socket."""

@@ -8,7 +8,7 @@ from typing import final
 import attrs
 
 from ._client import Client, limiter_path, run_path
-from ._ctl_options import author
+from ._ctl_orders import author
 from ._top_board import Board
 from ._top_view import Choice
 

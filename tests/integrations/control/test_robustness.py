@@ -21,7 +21,7 @@ import trio
 
 from testkit.control import TOKEN, Answer, Client, Program, program
 from testkit.soak import name_of, seeds
-from trio_turnstile.integrations.control import _bridge, _guard
+from trio_turnstile.integrations.control import _bridge, _guard, _server
 
 HOST = b"Host: localhost\r\n"
 AUTHORIZATION = f"Authorization: Bearer {TOKEN}\r\n".encode()
@@ -316,6 +316,32 @@ async def test_stalled_clients_do_not_hold_up_the_end(tmp_path: Path) -> None:
     await settles(open_files, before + len(clients) + 2)
     for client in clients:
         client.close()
+
+
+async def test_at_the_end_nothing_more_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many requests a client has sent at once: to answer them all would take too long."""
+    monkeypatch.setattr(_server, "FAREWELL_SECONDS", 0.3)
+    monkeypatch.setattr(_server, "ENDING_SECONDS", 5)
+    begun = []
+
+    async def count(scope: Any, receive: Any, send: Any) -> None:
+        begun.append(scope)
+        await asyncio.sleep(0.05)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x"})
+
+    async with program(tmp_path, page=lambda: count) as running:
+        client = running.owner.connect()
+        client.sendall((b"GET / HTTP/1.1\r\n" + HOST + b"\r\n") * 20)
+        with trio.fail_after(5):
+            while not begun:
+                await trio.sleep(0.001)
+        running.nursery.cancel_scope.cancel()
+        before = len(begun)
+    client.close()
+    assert len(begun) == before
 
 
 async def test_a_busy_program_says_so(running: Program, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ def make_app(
         Route("/openapi.json", Protected(request_response(describe), access)),
     ]
     if metrics is not None:
-        routes.append(Route("/metrics", Protected(metrics, access)))
+        routes.append(Route("/metrics", Protected(metrics, access), methods=["GET"]))
     if page is not None:
         routes.append(Mount("/", page))
     return Hardened(_starlette(routes), access)

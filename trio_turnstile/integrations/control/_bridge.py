@@ -79,14 +79,19 @@ class Bridge:
         except TimeoutError:
             raise Busy from None
         finally:
-            with suppress(trio.RunFinishedError):
-                self._trio_token.run_sync_soon(job.scope.cancel)
+            if not job.settled:  # otherwise it has ended by itself
+                with suppress(trio.RunFinishedError):
+                    self._trio_token.run_sync_soon(job.scope.cancel)
 
     def close(self) -> None:
         """Answer all requests that are under way, and all to come, by `Gone`."""
         self._closed = True
+        by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
         for job in tuple(self._jobs):
+            by_loop.setdefault(job.loop, []).append(job)
             job.scope.cancel()
+        for loop, jobs in by_loop.items():
+            _fail_all(loop, jobs)
 
     # ---- in the trio run ----
 
@@ -129,10 +134,11 @@ class _Job:
     """A function to be run in the trio run, and the future in which its result is awaited."""
 
     work: Callable[[], Awaitable[Any]]
-    _loop: asyncio.AbstractEventLoop
+    loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
-    _settled: bool = attrs.field(default=False, init=False)
+    settled: bool = attrs.field(default=False, init=False)
+    """Whether there is a result, or an error; the trio run says so."""
 
     def succeed(self, result: object) -> None:
         self._settle(self.future.set_result, result)
@@ -145,8 +151,22 @@ class _Job:
             if not self.future.done():
                 how(result)
 
-        if self._settled:
+        if self.settled:
             return
-        self._settled = True
+        self.settled = True
         with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
-            self._loop.call_soon_threadsafe(settle)
+            self.loop.call_soon_threadsafe(settle)
+
+
+def _fail_all(loop: asyncio.AbstractEventLoop, jobs: list[_Job]) -> None:
+    """Let all jobs of a loop fail with `Gone`, for one wake-up of it."""
+    for job in jobs:
+        job.settled = True
+
+    def settle() -> None:
+        for job in jobs:
+            if not job.future.done():
+                job.future.set_exception(Gone())
+
+    with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+        loop.call_soon_threadsafe(settle)

@@ -54,6 +54,8 @@ class Gate:
     """Lets clients in to the application of one listener, at most `CONNECTIONS` at a time."""
 
     app: ASGIApp
+    closing: bool = attrs.field(default=False, init=False)
+    """Whether no more requests are begun; it is set by the trio run, in another thread."""
     _inside: set[GuardedConnection] = attrs.field(factory=set, init=False)
 
     def protocol(self, **arguments: Any) -> GuardedConnection:
@@ -143,6 +145,11 @@ class GuardedConnection(asyncio.Protocol):
 
     async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
         """Run the application for one request; uvicorn takes this for the application."""
+        # A client may have sent many requests at once. To answer them all at the end would take
+        # time from the work, which ends meanwhile.
+        if self._gate.closing:
+            self.abort()
+            return
         self._in_hand += 1
         self._stop_waiting()
         exchange = _Exchange(receive, send, self.abort)

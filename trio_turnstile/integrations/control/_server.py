@@ -49,6 +49,7 @@ async def serve_in_thread(listeners: Sequence[Listener], close: Callable[[], Non
             thread.run, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
         )
     finally:
+        thread.begin_nothing()
         close()
         thread.stop()
         with trio.move_on_after(ENDING_SECONDS, shield=True):
@@ -62,11 +63,17 @@ class _ServerThread:
     _trio_token: trio.lowlevel.TrioToken
     ended: trio.Event = attrs.field(factory=trio.Event, init=False)
     _stopping: bool = attrs.field(default=False, init=False)
+    _gates: list[Gate] = attrs.field(factory=list, init=False)
     _running: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = attrs.field(
         default=None, init=False
     )
 
     # ---- in the trio run ----
+
+    def begin_nothing(self) -> None:
+        """Answer what was asked, and no more."""
+        for gate in self._gates:
+            gate.closing = True
 
     def stop(self) -> None:
         """End the thread soon; may be called at any time."""
@@ -84,9 +91,9 @@ class _ServerThread:
 
             from ._guard import Gate
 
-            gates = [Gate(listener.make_app()) for listener in self._listeners]
+            self._gates = [Gate(listener.make_app()) for listener in self._listeners]
             with suppress(asyncio.CancelledError):
-                asyncio.run(self._serve(gates), debug=False)
+                asyncio.run(self._serve(self._gates), debug=False)
         except BaseException:
             _LOG.exception("the control API has ended; the work goes on")
         finally:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import socket
 import stat
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,6 +36,8 @@ def socket_folder() -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if Path(runtime).is_absolute():
         return Path(runtime, "turnstile")
+    import tempfile  # a command that asks one question does without what it imports
+
     return Path(tempfile.gettempdir(), f"turnstile-{os.getuid()}")
 
 
@@ -97,6 +97,8 @@ def bind_socket(path: Path) -> socket.socket:
     # A socket that is bound and does not listen yet looks like one that was left behind. So it
     # gets its name when it listens; and by then its mode is right, without a umask, which would
     # hold for the files of other threads too.
+    import secrets  # late, as above
+
     temporary = path.with_name(f".{secrets.token_hex(4)}")
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
