@@ -53,6 +53,7 @@ NO_CHECKPOINT = (
     "clusters/_throttling",
     "integrations/control/_app",
     "integrations/control/_bridge",
+    "integrations/control/_charts",
     "integrations/control/_desk",
     "integrations/control/_feed",
     "integrations/control/_guard",
