@@ -159,3 +159,16 @@ def test_an_item_whose_repr_raises_is_named_by_its_type() -> None:
     row = error_row(ConcurrentError("bad", item=Odd(), phase="work"), 1)
     assert row["item"] == "<Odd, whose repr raises RuntimeError>"
     assert error_row(ConcurrentError("bad"), 1)["item"] is None
+
+
+async def test_passwords_of_the_command_line_are_not_stored(
+    database: Recorded, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of it is."""
+    autojump_clock.autojump_threshold = math.inf
+    command = ["work", "--statistics", "postgresql://me:s3cret@host/runs", "mail@here"]
+    monkeypatch.setattr("sys.orig_argv", command)
+    async with open_turnstile() as turnstile, record_statistics(turnstile, database.url):
+        pass
+    stored = read_statistics(database.url).command
+    assert stored == "work --statistics postgresql://me:***@host/runs mail@here"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shlex
 import socket
 import sys
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from ._writer import Writer
 
 DAY = 86_400.0
+
+_PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s@]*@")
+"""That of an address on the command line, which is not for all who read the database."""
 
 GRACE = 5.0
 """Seconds after which the end of a recording gives up a database that takes nothing."""
@@ -145,7 +149,7 @@ def _session(turnstile: Turnstile, started: int) -> Row:
         "name": text(turnstile.name),
         "host": text(socket.gethostname()),
         "pid": os.getpid(),
-        "command": text(shlex.join(sys.orig_argv)),
+        "command": text(_PASSWORD.sub(r"\1***@", shlex.join(sys.orig_argv))),
         "started": started,
         "ended": None,
     }
