@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import random
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -154,12 +153,10 @@ def test_a_file_that_goes_away_ends_the_run(call: Call, data: Path) -> None:
 )
 def test_blocks_begin_with_records(data: bytes, size: int, boundary: Boundary) -> None:
     """Together they are the file; each but the last ends where another record may begin."""
-    path = Path(f"/tmp/parts-{os.getpid()}-{random.random()}")
-    path.write_bytes(data)
-    try:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "data")
+        path.write_bytes(data)
         parts = trio.run(_all, Parts([path], size, boundary))
-    finally:
-        path.unlink()
     blocks = [data[part.start : part.start + part.size] for part in parts]
     assert b"".join(blocks) == data
     for block, after in pairwise(blocks):

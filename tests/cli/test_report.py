@@ -125,7 +125,7 @@ def test_the_bottleneck_is_told_in_a_sentence(call: Any, here: Path) -> None:
     assert (result.status, result.err) == (0, "")
     text = " ".join(result.out.split())
     assert re.search(
-        r"The limiter 'api <1>' was the bottleneck: all its tokens were in use \d\d% of the "
+        r"The limiter 'api <1>' was the bottleneck: all its tokens were in use \d+% of the "
         r"time\. Its limit was between 2 and 4, moved by signals \(1 times\) and an operator "
         r"\(1 times\)\.",
         text,

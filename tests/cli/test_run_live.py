@@ -326,10 +326,10 @@ def test_operations_wait_while_their_output_is_not_taken(call: Call, here: Path)
 def test_a_stop_while_output_is_not_taken_starts_nothing_more(call: Call, here: Path) -> None:
     """The next operation waited for the reader; when the reader goes on it does not start."""
     read_end, write_end = os.pipe()
-    most = MOST_WAITING + 2  # one is being printed, and one was ahead
+    least = MOST_WAITING + 1  # one is being printed; another one may have been ahead of it
 
     def operate(watch: Any) -> None:
-        watch.wait_until(lambda: len(list(here.iterdir())) == most)
+        watch.wait_until(lambda: len(list(here.iterdir())) >= least)
         watch.signal(signal.SIGINT)
         watch.err.wait_for("starting nothing more")
         while os.read(read_end, 100_000):
@@ -341,8 +341,9 @@ def test_a_stop_while_output_is_not_taken_starts_nothing_more(call: Call, here: 
         operator=operate,
     )
     os.close(read_end)
-    assert (result.status, len(list(here.iterdir()))) == (130, most)
-    assert f"{most} completed, 0 failed in " in result.err
+    begun = len(list(here.iterdir()))
+    assert (result.status, begun - least in (0, 1)) == (130, True)
+    assert f"{begun} completed, 0 failed in " in result.err
 
 
 # ---- a real process, a real terminal ----

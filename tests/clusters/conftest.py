@@ -49,7 +49,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def started(name: str, port: int) -> Iterator[Path]:
+def started(name: str, port: int, *options: str) -> Iterator[Path]:
     """Start an engine, and stop it at the end; skip the tests where it cannot be had."""
     if not os.environ.get("TURNSTILE_ENGINES"):
         pytest.skip(
@@ -61,7 +61,7 @@ def started(name: str, port: int) -> Iterator[Path]:
     prefix = Path(tempfile.mkdtemp(prefix=f"{name}-"))
     script = [SCRIPTS / f"{name}.sh"]
     run = subprocess.run(
-        [*script, "up", prefix, str(port)],
+        [*script, "up", prefix, str(port), *options],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=(log := (prefix / "up.log").open("w+")),
@@ -82,7 +82,17 @@ def started(name: str, port: int) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[Site]:
     """A Slurm of three virtual nodes."""
-    for prefix in started("slurm", free_port()):
+    yield from _slurms()
+
+
+@pytest.fixture
+def accounted_slurm() -> Iterator[Site]:
+    """A Slurm with accounting, and with limits per user."""
+    yield from _slurms("accounted")
+
+
+def _slurms(*options: str) -> Iterator[Site]:
+    for prefix in started("slurm", free_port(), *options):
         environment = {"SLURM_CONF": str(prefix / "etc" / "slurm.conf")}
 
         def restart(environment: dict[str, str] = environment) -> None:

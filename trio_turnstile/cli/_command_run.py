@@ -121,6 +121,7 @@ class CommandRun:
     async def run_operations(self, task_status: trio.TaskStatus[Manager]) -> None:
         """Run the operations; the task status gives the manager."""
         plan = self._plan
+        retry = Retry(plan.retries, on=(CommandFailed, OSError))
         with suppress(Aborted):  # the manager and the inputs know the errors
             await run_phases(
                 self._operations(),
@@ -130,9 +131,7 @@ class CommandRun:
                 cost=plan.starts.price,
                 on_error=[
                     TellRefused(),
-                    UnlessStopping(
-                        Retry(plan.retries, on=(CommandFailed, OSError)), self._stopping
-                    ),
+                    UnlessStopping(retry, self._stopping),
                     Skip() if plan.halt is None else plan.halt,
                 ],
                 # The clean-up command has a limit of its own. Here, time in which we were
@@ -159,18 +158,14 @@ class CommandRun:
             yield ShellOperation(context, left.number, input_of(left), next(places), left)
             await self._wait_for_room(context)
         await self._interrupted.wait_all()
-        await self._wait_in_queue()
         async for number, given in self._inputs:
             yield ShellOperation(context, number, given, next(places))
             await self._wait_for_room(context)
-            await self._wait_in_queue()
 
     async def _wait_for_room(self, context: RunContext) -> None:
         await self._printer.wait_for_room()
         if context.slots is not None:
             await context.slots.wait_free()
-
-    async def _wait_in_queue(self) -> None:
         if self._plan.queue is not None:
             await self._plan.queue.wait_for_room()
 

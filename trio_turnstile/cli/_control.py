@@ -17,7 +17,7 @@ from ._steered import SteeredRun
 from ._threads import in_thread, lacks_thread
 
 if TYPE_CHECKING:
-    from trio_turnstile.integrations.control import Served
+    from trio_turnstile.integrations.control import HistoryReader, Served
 
 _A_MOMENT = 0.3
 """Seconds after which a run is served: the first operations start sooner, and a run that is over
@@ -27,13 +27,18 @@ _UNREACHED = "turnstile ctl cannot reach this run, as it has no control socket"
 
 
 async def serve(
-    turnstile: Turnstile, run: SteeredRun, note: Callable[[str], object], port: int | None
+    turnstile: Turnstile,
+    run: SteeredRun,
+    history: HistoryReader | None,
+    note: Callable[[str], object],
+    port: int | None,
 ) -> None:
     """Serve the control socket of a run until cancelled, if that can be done.
 
     Args:
       turnstile: what is steered.
       run: what is ended.
+      history: knows what was recorded, if anything is.
       note: shows a line to the user.
       port: the port to serve the page at, or ``None``. If it cannot be had, the user is told,
         and the socket is served without it.
@@ -42,7 +47,7 @@ async def serve(
     load = _load if port is None else partial(_load_with_page, port, note)
     try:
         serve_control = await in_thread(load)
-        await serve_control(turnstile, as_seen=run.instead_of)
+        await serve_control(turnstile, as_seen=run.instead_of, history=history)
     except ImportError as error:  # the extra "control" is not installed
         if port is not None:
             note(f"there is no page at port {port}: {error}")
@@ -51,7 +56,7 @@ async def serve(
             note(f"{_UNREACHED}: {error}")
             return
         note(f"there is no page at port {port}: {error}")
-        await serve(turnstile, run, note, None)
+        await serve(turnstile, run, history, note, None)
     except RuntimeError as error:
         if not lacks_thread(error):
             raise

@@ -32,7 +32,7 @@ class PipeOptions:
       pipe: Cut standard input into blocks of whole lines. Each is the standard input of the
         --work of one operation, and {} is its number.
       pipe_part: Cut the files of --arg-file into blocks. The commands get their bytes without
-        passing through turnstile, so this is faster than --pipe, and it goes with --ledger. {}
+        passing through turnstile or its memory, and this goes with --ledger. {}
         is the name of the file with the first byte and the end of the block.
       block: The most bytes of a block, unless a record is longer: 64k or 10M. With --pipe-part
         a block ends with the record in which it has so many.

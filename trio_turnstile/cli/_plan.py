@@ -68,6 +68,8 @@ class Plan:
     """Lets inputs in by the array, if their jobs are tasks of arrays."""
     keeping: Keeping | None
     """How to keep the run in a ledger."""
+    statistics: str | None
+    """The database to record the run in, if that is asked for."""
     resumed: Resumed | None
     """What need not be done again, by the job log."""
     pace: PaceOptions

@@ -52,6 +52,11 @@ class RecordOptions:
     fresh: Annotated[bool, _FLAG] = False
     """Forget what the ledger knows."""
 
+    statistics: str | None = None
+    """Record how the run goes in this database, for turnstile report and for the page of
+    --dashboard: a file of SQLite, or an address such as postgresql://HOST/DATABASE. Several runs
+    may use one. Needs the extra "stats"."""
+
     def make_keeping(
         self, commands: Mapping[Phase, str | None], jobs: JobPlan | None
     ) -> Keeping | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ._arguments import UsageError
+from ._recording import address_of
 
 
 def report(
@@ -12,7 +13,8 @@ def report(
 ) -> int:
     """Tell from recorded statistics how a program went, and what its bottleneck was.
 
-    The statistics are those of record_statistics, in a Python program. Needs SQLAlchemy: the
+    The statistics are those of turnstile run --statistics, or of record_statistics in a Python
+    program. Needs SQLAlchemy: the
     extra stats.
 
     For example:
@@ -29,7 +31,7 @@ def report(
     from trio_turnstile.integrations.statistics import StatisticsError, read_statistics
 
     try:
-        session = read_statistics(_address(database), run=run)
+        session = read_statistics(address_of(database), run=run)
     except (ValueError, StatisticsError) as error:
         raise UsageError(str(error)) from None
     except ModuleNotFoundError as error:
@@ -45,8 +47,3 @@ def report(
 
     show(session, Console(highlight=False, markup=False))
     return 0
-
-
-def _address(database: str) -> str:
-    """Return the address of a database that was given as such, or as a file."""
-    return database if "://" in database else f"sqlite:///{database}"

@@ -244,6 +244,7 @@ def run(
         jobs=jobs,
         queue=None if jobs is None or jobs.arrays is None else Queue(jobs.arrays, limiter),
         keeping=records.make_keeping(texts, jobs),
+        statistics=records.statistics,
         resumed=records.read_joblog(),
         joblog=records.open_joblog(),
     )

@@ -20,6 +20,7 @@ from ._on_finish import run_unless_stopped
 from ._open_progress import open_progress
 from ._plan import Plan
 from ._progress import Progress
+from ._recording import record
 from ._signals import STOPS, heeded, leave
 from ._steered import SteeredRun
 from ._summary import Summary
@@ -36,7 +37,7 @@ async def run_plan(plan: Plan) -> int:
     """Run a plan, report to standard error, and return the exit status.
 
     Raises:
-      UsageError: if the ledger cannot be opened.
+      UsageError: if the ledger cannot be opened, or the run cannot be recorded.
     """
     async with open_kept(plan.keeping) as ledger:
         status = await _run(plan, ledger)
@@ -59,6 +60,7 @@ async def _run(plan: Plan, ledger: Ledger | None) -> int:
                 turnstile.add(plan.queue.limiter)
             await keep_overrides(ledger, turnstile)
             async with (
+                record(plan.statistics, turnstile, progress.note) as history,
                 _open_jobs(plan, ledger, progress) as run.jobs,
                 trio.open_nursery() as services,
             ):
@@ -74,9 +76,8 @@ async def _run(plan: Plan, ledger: Ledger | None) -> int:
                     if not plan.control.no_control:
                         steered = SteeredRun(run, plan.inputs)
                         services.start_soon(steered.keep_deadline)
-                        services.start_soon(
-                            serve, turnstile, steered, progress.note, plan.control.dashboard
-                        )
+                        port, note = plan.control.dashboard, progress.note
+                        services.start_soon(serve, turnstile, steered, history, note, port)
                 services.cancel_scope.cancel()
         leave.over = True
         run.records.close()

@@ -207,7 +207,7 @@ def test_a_hostile_page(browser: Browser, program: Program, elsewhere: int, name
         assert outcomes[:3] == ["TypeError"] * 3
         assert set(outcomes[3:]) <= {"TypeError", "opaque"}
         [framed] = page.frames[1:]
-        assert framed.url.startswith("chrome-error:")
+        framed.wait_for_url("chrome-error:**")
     assert program.limit("api") == before
 
 

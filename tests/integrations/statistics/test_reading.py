@@ -45,7 +45,7 @@ async def test_a_curve_is_by_the_minute_once_its_samples_are_gone(
     assert {point.limit for point in limiter.points} == {3}
 
 
-async def test_a_run_is_read_with_its_steps_and_errors(
+async def test_a_run_is_read_with_its_steps_errors_and_decisions(
     database: Recorded, autojump_clock: MockClock
 ) -> None:
     """The counts are those of its report."""
@@ -63,8 +63,12 @@ async def test_a_run_is_read_with_its_steps_and_errors(
         limiter = turnstile.limiter("api", 3)
         autojump_clock.autojump_threshold = 0
         await (Producer(range(60)) | Consumer(work, limiter=limiter, on_error=Skip())).run()
+        limiter.down()
         autojump_clock.autojump_threshold = math.inf
-    (run,) = read_statistics(database.url).runs
+    session = read_statistics(database.url)
+    (decision,) = session.limiters[0].decisions
+    assert (decision.before, decision.after, decision.reason) == (3, 1, "signal")
+    (run,) = session.runs
     (step,) = run.steps
     assert (step.counts["received"], step.counts["completed"], step.counts["failed"]) == (60, 59, 1)
     assert step.progress

@@ -1,13 +1,15 @@
 """A program whose page is looked at: it prints the address, and works until it is killed.
 
-python dashboard_program.py TOKEN SOCKET
+python dashboard_program.py TOKEN SOCKET [TEXT [recorded]]
 """
 
 from __future__ import annotations
 
 import sys
 from functools import partial
+from typing import final
 
+import attrs
 import trio
 
 from trio_turnstile import Consumer, Processor, Producer, Skip, Throttle, open_turnstile
@@ -27,13 +29,48 @@ async def store(number: int) -> None:
     await trio.sleep(0.02 + number % 5 / 100)
 
 
-async def main(token: str, socket: str, text: str = "cannot reach page") -> None:
+@final
+@attrs.frozen
+class Point:
+    """How busy a limiter was."""
+
+    time: float
+    limit: float
+    running: float
+    waiting: float
+
+
+class Recorded:
+    """Two earlier runs of the program, of which one limiter cannot be read."""
+
+    def points(self, limiter: str, since: float, until: float, most: int) -> list[Point]:
+        """Return points of the first and of the last fifth of the time, but for the end."""
+        if limiter == "search":
+            raise OSError("the disk is gone")
+        width = (until - since) / (most - 2)
+        early = range(most // 5)
+        late = range(most * 4 // 5, most - most // 50)
+        return [
+            Point(since + place * width, 12 + place % 90 // 30, 6 + place % 7, place % 5)
+            for place in (*early, *late)
+        ]
+
+
+async def main(
+    token: str, socket: str, text: str = "cannot reach page", recorded: str = ""
+) -> None:
     async with (
         open_turnstile(name="crawler", sample_every=0.5) as turnstile,
         trio.open_nursery() as nursery,
     ):
         serve = partial(
-            serve_control, turnstile, path=socket, port=0, token=token, page=dashboard.make_page
+            serve_control,
+            turnstile,
+            path=socket,
+            port=0,
+            token=token,
+            page=dashboard.make_page,
+            history=Recorded() if recorded else None,
         )
         served = await nursery.start(serve)
         api = turnstile.limiter("api", 20, throttle=Throttle(hold=0))

@@ -52,11 +52,11 @@ class Program:
 
 
 @contextmanager
-def running(folder: Path, search: str = "") -> Iterator[Program]:
+def running(folder: Path, search: str = "", *more: str) -> Iterator[Program]:
     """Run a program, which looks for packages in a folder first."""
     path = os.pathsep.join([search, *filter(None, sys.path)])
     with subprocess.Popen(
-        [sys.executable, dashboard_program.__file__, TOKEN, str(folder / "s.sock"), MARKUP],
+        [sys.executable, dashboard_program.__file__, TOKEN, str(folder / "s.sock"), MARKUP, *more],
         env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         text=True,

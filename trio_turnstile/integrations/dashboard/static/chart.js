@@ -4,7 +4,12 @@ const HEIGHT = 150;
 const KEPT = 1200; // samples
 const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000];
 
+const DAY = 86400;
+const SHORTEST_GAP = 150; // seconds; what was summed up by the minute is up to two minutes apart
+
 export const clock = seconds => new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
+
+const date = seconds => new Date(seconds * 1000).toLocaleDateString([], { month: "short", day: "numeric" });
 
 const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -26,12 +31,23 @@ export class Chart {
     this.resized.observe(this.box);
   }
 
-  fill(past, decisions, ceiling) {
+  // Where there is nothing for longer than `gap` seconds, no line is drawn.
+  fill(past, decisions, ceiling, gap) {
     const { times, running, waiting, limit } = past;
     this.data = [times, running, waiting, times.map(() => ceiling), limit];
+    if (gap) this.part(Math.max(gap, SHORTEST_GAP, 3 * median(times)));
     this.decisions = decisions;
     decisions.forEach(decision => this.step(decision));
     this.plot?.setData(this.data);
+  }
+
+  part(gap) {
+    const times = this.data[0];
+    for (let at = times.length - 1; at > 0; at -= 1) {
+      if (times[at] - times[at - 1] <= gap) continue;
+      const between = (times[at] + times[at - 1]) / 2;
+      this.data.forEach((row, place) => row.splice(at, 0, place ? null : between));
+    }
   }
 
   decide(decision) {
@@ -76,6 +92,12 @@ export class Chart {
   }
 }
 
+// The median of the steps from one time to the next.
+function median(times) {
+  const steps = times.slice(1).map((time, at) => time - times[at]).sort((one, other) => one - other);
+  return steps[steps.length >> 1] ?? 0;
+}
+
 function makePlot(chart) {
   const line = (name, more) => ({
     stroke: () => colour(name), width: 1.5, points: { show: false }, ...more });
@@ -83,7 +105,8 @@ function makePlot(chart) {
     stroke: () => colour("--soft"), grid: { stroke: () => colour("--line"), width: 1 },
     ticks: { show: false }, font: "11px system-ui", ...more });
   const stepped = uPlot.paths.stepped({ align: 1 });
-  const times = (_, seconds) => seconds.map(clock);
+  const times = ({ scales: { x } }, seconds) => seconds.map(
+    time => x.max - x.min > 2 * DAY ? date(time) : clock(time));
   return new uPlot({
     width: chart.box.clientWidth, height: HEIGHT, legend: { show: false }, padding: [8, 26, 0, 0],
     cursor: { sync: { key: "time" }, y: false },

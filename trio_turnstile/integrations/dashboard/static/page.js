@@ -9,6 +9,8 @@ const STALE = 5000; // milliseconds without a word after which what is shown is 
 const [FIRST_WAIT, LONGEST_WAIT] = [1000, 10000]; // milliseconds until it asks again
 const LINES = 100; // in each log
 const RUNS = 20;
+const POINTS = 600; // of the past in a chart
+const AGAIN = 400; // seconds after which the past is read again: a chart keeps 1,200 samples
 const COUNTS = ["received", "completed", "discarded", "failed", "diverted", "cancelled", "skipped",
   "in_flight", "retried"];
 
@@ -25,6 +27,7 @@ let lost = true; // whether it cannot be heard now
 let trouble = ""; // why not
 let newestError = 0; // what the stream tells again is not shown again
 let readOnly = false;
+let ticks = 0; // since the past was read
 let listening = new AbortController();
 
 // ---- the token ----
@@ -114,15 +117,34 @@ function makeCard(state) {
   return card;
 }
 
+// For how many seconds the charts go back; 0 for what the program has in memory.
+const range = () => byId("ranges").hidden ? 0 : Number(byId("range").value);
+
 // What was before the page was opened.
 async function fill(card, signal) {
+  const seconds = range();
+  const since = seconds ? `&since=${Date.now() / 1000 + skew - seconds}` : "";
   const [past, decisions] = await Promise.all([
-    ask(`${card.path}/history?points=600`, { signal }),
+    ask(`${card.path}/history?points=${POINTS}${since}`, { signal }),
     ask(`${card.path}/decisions`, { signal })]);
-  card.chart.fill(past, decisions, card.state.ceiling);
-  if (decisions.length) explain(card, decisions.at(-1));
+  if (seconds !== range()) return decisions; // another one was chosen meanwhile
+  card.chart.fill(past, decisions, card.state.ceiling, 3 * seconds / POINTS);
+  if (past.missing) tell(past.missing, true);
+  if (decisions.at(-1)?.time >= card.newest) explain(card, decisions.at(-1));
   return decisions;
 }
+
+async function fillAll() {
+  ticks = 0;
+  const { signal } = listening;
+  try {
+    await Promise.all([...cards.values()].map(card => fill(card, signal)));
+  } catch (error) {
+    if (!signal.aborted) tell(error.message, true);
+  }
+}
+
+byId("range").addEventListener("change", () => { tell(""); fillAll(); });
 
 function explain(card, decision) {
   card.newest = decision.time;
@@ -201,6 +223,8 @@ function report(text) {
 
 function tick() {
   if (!showLink()) return;
+  ticks += 1;
+  if (range() && ticks >= AGAIN) fillAll();
   for (const card of cards.values()) {
     card.chart.add(Date.now() / 1000 + skew, card.state);
     card.chart.show();
@@ -352,7 +376,7 @@ async function follow(signal) {
   await listen(stream);
 }
 
-function greet({ run, read_only }) {
+function greet({ run, read_only, recorded }) {
   if (program !== run.id) clear();
   program = run.id;
   readOnly = read_only;
@@ -360,6 +384,7 @@ function greet({ run, read_only }) {
   document.title = run.name;
   byId("token-form").hidden = true;
   byId("main").hidden = false;
+  byId("ranges").hidden = !recorded;
   lock(document);
 }
 

@@ -1,0 +1,122 @@
+"""What was recorded before a program was started, on its page in a real browser."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from testkit.dashboards import Program, Watch, running
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page, Request, Route
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="drives a real browser")
+expect = sync_api.expect
+
+pytestmark = pytest.mark.slow
+
+DAY = 86_400
+
+KEEP_PLOTS = """
+window.plots = [];
+let made;
+Object.defineProperty(window, "uPlot", { get: () => made, set(Plot) {
+  made = Object.assign(function (...all) { return plots[plots.push(new Plot(...all)) - 1]; }, Plot);
+} });
+"""
+"""Keeps what uPlot draws where a test can look at it."""
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """A program of which earlier runs were recorded."""
+    with running(tmp_path_factory.mktemp("recorded"), "", "recorded") as started:
+        yield started
+
+
+@pytest.fixture
+def charts(browser: Browser, recorded: Program) -> Iterator[Page]:
+    """Its page, which must make no error."""
+    watch = Watch(recorded.url)
+    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+        opened = watch.over(context.new_page())
+        opened.add_init_script(KEEP_PLOTS)
+        opened.goto(recorded.address)
+        expect(opened.locator("article canvas")).to_have_count(3)
+        yield opened
+    assert watch.errors == []
+
+
+def data_of(page: Page, place: int = 0) -> Any:
+    """Return the times, the running, the waiting, the ceiling and the limit of a chart."""
+    return page.evaluate(f"plots[{place}].data")
+
+
+def begins_between(page: Page, longest: float, shortest: float) -> None:
+    """Wait until the first chart begins so many seconds ago."""
+    deadline = time.monotonic() + 10
+    while not shortest <= time.time() - data_of(page)[0][0] <= longest + 30:
+        assert time.monotonic() < deadline, data_of(page)[0][:3]
+        page.wait_for_timeout(50)
+
+
+def asks_since(request: Request) -> bool:
+    return "/limiters/api/history" in request.url and "since=" in request.url
+
+
+def test_earlier_runs_are_drawn(charts: Page) -> None:
+    """With gaps between them, if that is chosen; then what is in memory alone again."""
+    choice = charts.get_by_label("Charts")
+    with charts.expect_response(lambda reply: asks_since(reply.request)):
+        choice.select_option(label="of the last day")
+    begins_between(charts, DAY, DAY - 60)
+    times, running, waiting, ceiling, limit = data_of(charts)
+    assert times == sorted(times)
+    assert times[-1] > time.time() - 60
+    gaps = [at for at, value in enumerate(running) if value is None]
+    assert len(gaps) == 2
+    assert all(waiting[at] is None and limit[at] is None for at in gaps)
+    assert set(ceiling) <= {20, None}
+    assert 200 < len(times) < 300
+    choice.select_option(label="of this run")
+    begins_between(charts, DAY / 2, 0)
+    assert None not in data_of(charts)[1]
+
+
+def test_what_cannot_be_read_is_told(charts: Page) -> None:
+    """With the reason, while the chart shows what is in memory."""
+    charts.get_by_label("Charts").select_option(label="of the last week")
+    expect(charts.locator("#notice.bad")).to_have_text(
+        "what is older could not be read: the disk is gone"
+    )
+    begins_between(charts, 7 * DAY, 6 * DAY)
+    assert data_of(charts, 2)[0][0] > time.time() - DAY
+    charts.get_by_label("Charts").select_option(label="of this run")
+    expect(charts.locator("#notice")).to_be_empty()
+
+
+def test_the_past_is_read_again(charts: Page, recorded: Program) -> None:
+    """Before the chart has to drop the oldest of it; here, after two seconds."""
+
+    def hurry(route: Route) -> None:
+        text = route.fetch().text()
+        assert "AGAIN = 400;" in text
+        route.fulfill(
+            body=text.replace("AGAIN = 400;", "AGAIN = 2;"), content_type="text/javascript"
+        )
+
+    charts.route("**/page.js", hurry)
+    charts.reload()
+    with charts.expect_request(asks_since):
+        charts.get_by_label("Charts").select_option(label="of the last hour")
+    with charts.expect_request(asks_since):
+        pass
+
+
+def test_without_records_there_is_no_choice(page: Page) -> None:
+    """What the program has in memory is all that there is."""
+    expect(page.get_by_role("article")).to_have_count(3)
+    expect(page.locator("#ranges")).to_be_hidden()
