@@ -85,7 +85,7 @@ async def test_an_operation_that_is_too_wide_is_done_by_a_run_with_more_tokens(
 
 
 async def test_an_operation_that_comes_to_be_too_wide_is_cleaned_up_once(tmp_path: Path) -> None:
-    """It is cleaned up after a kill; as it cannot begin then, there is nothing else to clean up."""
+    """It is cleaned up after a kill; as it cannot begin then, the next run with room does it."""
 
     class Interrupted(Noted):
         async def phase(self, name: str) -> None:
@@ -106,3 +106,6 @@ async def test_an_operation_that_comes_to_be_too_wide_is_cleaned_up_once(tmp_pat
         report = await run_phases([Lowers("a", log)], limiter=limiter, weight=3, ledger=ledger)
     assert_conserved(report)
     assert (report.failed, log) == (1, ["a cleanup"])
+    async with open_ledger(tmp_path / "killed.db") as ledger:
+        report = await run_phases([Noted("a", log)], limiter=4, weight=3, ledger=ledger)
+    assert (report.completed, len(log)) == (1, 5)

@@ -50,7 +50,10 @@ class _Record:
     error: str | None = None
     """What the last attempt raised, or else the clean-up."""
     refused: bool = False
-    """Whether nothing was begun after the clean-up of an earlier run, as no token could be had."""
+    """Whether nothing was begun after the clean-up of an earlier run, as no token could be had.
+
+    Then the next run begins it, as it does with one that is refused before anything is noted.
+    """
 
     async def begin_attempt(self) -> Phase:
         """Count an attempt, and return the phase at which it begins."""
@@ -258,11 +261,12 @@ class RecordedRunner:
 
     async def _end(self, operation: Scalable, slot: Slot, record: _Record) -> None:
         error = None if slot.fate is Fate.COMPLETED else record.error
+        fate = Fate.CANCELLED if record.refused else slot.fate
         try:
             if _goes_on(operation, slot):
                 await self._recorder.flush()
             else:
-                await self._recorder.end(record.number, slot.fate, error)
+                await self._recorder.end(record.number, fate, error)
         except LedgerError as lost:
             self._lost(lost, operation)
 
