@@ -144,6 +144,20 @@ async def through_limiters(meter: Meter, turnstile: Turnstile) -> None:
             pass
 
 
+async def through_keys(meter: Meter, turnstile: Turnstile) -> None:
+    """A key for each item, of a limiter that keys share; some are refused."""
+    hosts = turnstile.shared("hosts", 8, each=2)
+
+    async def step(number: int) -> int:
+        await trio.sleep(0.01)
+        if number % 7 == 0:
+            raise Overloaded(retry_after=0.1)
+        return number
+
+    steps = Consumer(step, limiter=hosts.by(str), on_error=Skip())
+    await (Producer(meter) | steps).run(max_errors=10)
+
+
 class Troubles(Scalable):
     """An operation that fails now and then."""
 
@@ -185,7 +199,8 @@ async def through_phases(meter: Meter, turnstile: Turnstile) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("run", "items"), [(through_steps, 3000), (through_limiters, 900), (through_phases, 3000)]
+    ("run", "items"),
+    [(through_steps, 3000), (through_limiters, 900), (through_keys, 3000), (through_phases, 3000)],
 )
 def test_the_memory_does_not_grow(run: Any, items: int, caplog: pytest.LogCaptureFixture) -> None:
     """What an item, an error or a limiter has taken is given back."""
