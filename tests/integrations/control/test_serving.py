@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -426,3 +426,26 @@ def test_a_program_that_ends_at_once(tmp_path: Path) -> None:
         out, err = process.communicate()
     assert (out, err, process.returncode) == ("", "", 0)
     assert list((tmp_path / "turnstile").iterdir()) == []
+
+
+async def test_a_request_that_its_application_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has begun is cancelled, and nobody is told of the end."""
+    given_up = threading.Event()
+
+    async def stays(*_: object) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            given_up.set()
+
+    async def ask(control: Control) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await status_of(control)
+        await asyncio.to_thread(given_up.wait)
+        await asyncio.sleep(0.05)  # until the loop has heard of it
+
+    monkeypatch.setattr(Desk, "carry_out", stays)
+    async with open_turnstile() as turnstile, open_control(turnstile) as control:
+        await trio.to_thread.run_sync(asyncio.run, ask(control))
+    assert given_up.is_set()
