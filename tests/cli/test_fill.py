@@ -48,7 +48,7 @@ def test_all_inputs_get_to_a_command_once(call: Call, here: Path) -> None:
 def test_the_longest_command_counts(call: Call) -> None:
     """A clean-up with longer words leaves room for fewer inputs."""
     commands = ("--work", "echo {}", "--cleanup", ": 12345{}")
-    result = call("run", "-j1", "-X", "-s", "25", *commands, ":::", *"abcd")
+    result = call("run", "-j1", "-k", "-X", "-s", "25", *commands, ":::", *"abcd")
     assert result.lines == ["a b", "c d"]
 
 

@@ -58,8 +58,8 @@ def data_of(page: Page, place: int = 0) -> Any:
 def begins_between(page: Page, longest: float, shortest: float) -> None:
     """Wait until the first chart begins so many seconds ago."""
     deadline = time.monotonic() + 10
-    while not shortest <= time.time() - data_of(page)[0][0] <= longest + 30:
-        assert time.monotonic() < deadline, data_of(page)[0][:3]
+    while not ((times := data_of(page)[0]) and shortest <= time.time() - times[0] <= longest + 30):
+        assert time.monotonic() < deadline, times[:3]
         page.wait_for_timeout(50)
 
 
