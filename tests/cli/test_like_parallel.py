@@ -96,11 +96,11 @@ class Theirs:
     out: str
 
 
-def parallel(*arguments: str) -> Theirs:
+def parallel(*arguments: str, given: str = "") -> Theirs:
     """Run GNU parallel."""
     run = subprocess.run(
         ["parallel", "--will-cite", *arguments],
-        stdin=subprocess.DEVNULL,
+        input=given.encode(),
         capture_output=True,
         check=False,
     )
@@ -270,9 +270,28 @@ def without_command(line: str) -> str:
     return re.sub(r'"Command": ".*", "V"', '"Command": ..., "V"', line)
 
 
+@pytest.mark.parametrize("options", ["-N 3", "--header : -N 2", "--header : -N 100", "-N 1"])
+@pytest.mark.parametrize("size", [0, 1, 9, 1000])
+def test_records_are_counted_alike(options: str, size: int, call: Call) -> None:
+    """--pipe with -N makes the same blocks, also below a header."""
+    data = "".join(f"{number}\n" for number in range(size))
+    work = "echo {#}; cat; echo ."
+    theirs = parallel("-k", "-j2", "--pipe", *options.split(), work, given=data)
+    ours = call(
+        *("run", "-q", "-k", "-j2", "--pipe", *options.replace(" :", "").split()),
+        *("--work", work),
+        stdin=data.encode(),
+    )
+    assert ours.out == theirs.out
+    assert ours.status == theirs.status == 0
+
+
 @pytest.mark.parametrize(
     ("options", "data"),
     [
+        ("--block -2", "".join(f"{number}\n" for number in range(100))),
+        ("--block -7 --header :", "".join(f"{number}\n" for number in range(100))),
+        ("--block 8 --header :", "h\n1\n2\n3\n4\n5\n"),
         ("--block 20", "".join(f"{number}\n" for number in range(100))),
         ("--block 4 --recend ;", "aa;bb;cc;ddddddddddddddddd;e"),
         ("--block 4 --recstart >", ">a>bb>ccccccc>d"),
@@ -287,7 +306,7 @@ def test_a_file_is_cut_into_the_same_blocks(options: str, data: str, call: Call)
     arguments = ["-k", "-j2", "--pipe-part", "-a", "data", *options.split()]
     work = "echo {#}; cat; echo ."
     theirs = parallel(*arguments, work)
-    ours = call("run", "-q", *arguments, "--work", work)
+    ours = call("run", "-q", *(word for word in arguments if word != ":"), "--work", work)
     assert ours.out == theirs.out
     assert ours.status == theirs.status == 0
 

@@ -63,6 +63,25 @@ def test_records_can_have_other_boundaries(
     assert result.lines == [f"[{block}]".replace("\0", "0") for block in blocks]
 
 
+@pytest.mark.parametrize(
+    ("data", "outputs"),
+    [
+        (b"h\na\nb\nc\n", ["h a b", "h c"]),
+        (b"head\nlonger than a block\nb", ["head longer than a block", "head b"]),
+        (b"h\n", ["h"]),
+        (b"no end", ["no end"]),
+        (b"", []),
+    ],
+)
+def test_each_block_can_begin_with_the_first_line(
+    data: bytes, outputs: list[str], call: Call
+) -> None:
+    """With --header, so that each command can read a table; the header alone is a block."""
+    options = ("--pipe", "--header", "--block", "4", "-j1")
+    result = call("run", *options, "--work", "echo $(cat)", stdin=data)
+    assert (result.status, result.lines) == (0, outputs)
+
+
 def test_another_attempt_gets_the_same_block(call: Call) -> None:
     """A block is kept until its operation has ended."""
     work = "cat; test $TURNSTILE_ATTEMPT = 3"
@@ -135,6 +154,9 @@ def test_an_error_of_reading_ends_the_run(call: Call, here: Path) -> None:
         (["--pipe", ":::", "a"], "--pipe cuts standard input"),
         (["--pipe", "--recend", ""], "--recend must not be empty"),
         (["--pipe", "--block", "0"], "--block must be 1 or more"),
+        (["--pipe", "--block", "-2"], "--block -2 is a share of a file"),
+        (["--pipe", "--block", "-x"], "written like -1 or -10, not '-x'"),
+        (["--pipe", "--block", "-0"], "written like -1 or -10, not '-0'"),
         (["--pipe", "--ledger", "db"], "--pipe has none: use --joblog"),
     ],
 )
@@ -145,12 +167,14 @@ def test_options_that_do_not_go_together(options: list[str], why: str, call: Cal
     assert why in result.err
 
 
-def split(data: bytes, size: int, boundary: Boundary, folder: Path) -> list[bytes]:
+def split(
+    data: bytes, size: int, boundary: Boundary, folder: Path, records: int | None = None
+) -> list[bytes]:
     """Return the blocks of some data."""
     file = write(folder / "data", data)
-    blocks = Blocks(file, size, boundary)
+    blocks = Blocks(file, size, boundary, records=records)
     made = []
-    while block := blocks._read_block():
+    while block := blocks.take():
         made.append(block)
     os.close(file)
     return made
@@ -173,6 +197,28 @@ def test_blocks_are_all_of_the_input_cut_at_boundaries(
         assert after.startswith(boundary.start)
     for block in blocks:  # one is longer than asked only if no record ends before
         assert len(block) <= size or not boundary.find_last(block[:size], 0)
+
+
+@given(
+    words=st.lists(st.sampled_from([b"a", b";", b">", b";>", b"aaaa"]), max_size=40),
+    size=st.integers(1, 12),
+    records=st.integers(1, 4),
+    boundary=st.sampled_from([Boundary(b";"), Boundary(b"", b">"), Boundary(b";", b">")]),
+)
+def test_blocks_can_be_so_many_records(
+    words: list[bytes],
+    size: int,
+    records: int,
+    boundary: Boundary,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """However much is read at a time; only the last has fewer."""
+    data = b"".join(words)
+    folder = tmp_path_factory.getbasetemp()
+    each = split(data, size, boundary, folder, records=1)
+    assert b"".join(each) == data
+    groups = [each[at : at + records] for at in range(0, len(each), records)]
+    assert split(data, size, boundary, folder, records) == [b"".join(group) for group in groups]
 
 
 def test_a_long_record_takes_no_longer_to_find(tmp_path: Path) -> None:

@@ -10,12 +10,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_turnstile.cli._blocks import Boundary
-from trio_turnstile.cli._part import Part
 from trio_turnstile.cli._parts import Parts
 
 Call = Callable[..., Any]
@@ -36,7 +34,8 @@ def test_each_block_is_the_input_of_one_operation(call: Call, data: Path) -> Non
     """The blocks are whole lines, and in order they are the whole file."""
     result = call(*PARTS, "--block", "8k", "-k", "--joblog", "log", "--work", "cat")
     assert (result.status, result.out) == (0, LINES.decode())
-    sizes = [int(line.split("\t")[4]) for line in Path("log").read_text().splitlines()[1:]]
+    lines = [line.split("\t") for line in Path("log").read_text().splitlines()[1:]]
+    sizes = [int(line[4]) for line in sorted(lines, key=lambda line: int(line[0]))]
     assert sum(sizes) == len(LINES)
     assert len(sizes) == 6
     assert all(8192 <= size < 8192 + 10 for size in sizes[:-1])
@@ -98,6 +97,19 @@ def test_a_killed_run_reads_its_blocks_again(call: Call, spawn: Any, gate: Any, 
     assert second.lines == ["1 data:0-2", "a", "2 data:2-4", "b"]
 
 
+def test_a_header_is_read_again_too(call: Call, spawn: Any, gate: Any, data: Path) -> None:
+    """A block that was interrupted has the first line of its file again."""
+    data.write_bytes(b"h\na\nb\nc\n")
+    work = f"{gate.wait.replace('{}', '{#}')}; cat"
+    options = (*PARTS, "--header", "--block", "1", "-j2", "-k", "--ledger", "db")
+    first = spawn(*options, "--work", work)
+    gate.arrivals(2)
+    first.kill()
+    first.finish()
+    second = call(*options, "--accept-changes", "--work", "echo {}; cat")
+    assert second.lines == ["data:2-4", "h", "a", "data:4-6", "h", "b", "data:6-8", "h", "c"]
+
+
 def test_a_job_log_goes_on_too(call: Call, data: Path) -> None:
     """The numbers of blocks are those of their order."""
     data.write_bytes(b"a\nb\nc\n")
@@ -126,6 +138,7 @@ def test_several_files_are_cut_one_after_the_other(call: Call, here: Path) -> No
         (["-a", "."], "'.' is no regular file: use --pipe"),
         (["-a", "data", "--recend", ""], "--recend must not be empty without --recstart"),
         (["-a", "data", "--block", "0"], "--block must be 1 or more"),
+        (["-a", "data", "--block", "-1.5"], "written like -1 or -10, not '-1.5'"),
         (["-a", "data", "--engine", "local"], "--pipe-part"),
     ],
 )
@@ -156,14 +169,10 @@ def test_blocks_begin_with_records(data: bytes, size: int, boundary: Boundary) -
     with TemporaryDirectory() as folder:
         path = Path(folder, "data")
         path.write_bytes(data)
-        parts = trio.run(_all, Parts([path], size, boundary))
+        parts = list(iter(Parts([path], size, boundary).take, None))
     blocks = [data[part.start : part.start + part.size] for part in parts]
     assert b"".join(blocks) == data
     for block, after in pairwise(blocks):
         assert block.endswith(boundary.end)
         assert after.startswith(boundary.start)
         assert len(block) >= size
-
-
-async def _all(parts: Parts) -> list[Part]:
-    return [each.block async for each in parts if isinstance(each.block, Part)]

@@ -1,19 +1,12 @@
-"""``--pipe``: standard input, cut into blocks of whole records.
-
-A block is read when it is asked for, and it is asked for when an operation has a slot for it. So
-memory holds as many blocks as the limit allows operations, and a record that was cut short;
-whoever writes to us waits meanwhile.
-"""
+"""``--pipe``: standard input, cut into blocks of whole records."""
 
 from __future__ import annotations
 
-from typing import Self, final
+from typing import final
 
 import attrs
 
-from ._columns import Input
-from ._inputs import InputError, read_chunk
-from ._threads import in_thread
+from ._inputs import read_chunk
 
 
 @final
@@ -26,6 +19,11 @@ class Boundary:
     start: bytes = b""
     """What a record starts with; nothing if records are known by their end."""
 
+    @property
+    def marker(self) -> bytes:
+        """What is searched for."""
+        return self.end + self.start
+
     def find_last(self, data: bytes | bytearray, known: int) -> int:
         """Return where the last record starts that begins in ``data``, or 0 for none.
 
@@ -33,61 +31,101 @@ class Boundary:
           data: begins with a record.
           known: up to where there is no boundary, which need not be searched again.
         """
-        marker = self.end + self.start
-        # A start of a record at the very beginning is that of the first.
-        at = data.rfind(marker, max(known - len(marker), 0 if self.end else 1))
+        at = data.rfind(self.marker, self._first(known))
         return at + len(self.end) if at >= 0 else 0
+
+    def find_next(self, data: bytes | bytearray, start: int, known: int) -> int:
+        """Return where the first record starts after the one at ``start``, or 0 for none.
+
+        Args:
+          data: begins with a record.
+          start: where a record starts.
+          known: up to where there is no boundary, which need not be searched again.
+        """
+        at = data.find(self.marker, max(start + self._first(0), self._first(known)))
+        return at + len(self.end) if at >= 0 else 0
+
+    def _first(self, known: int) -> int:
+        # A start of a record at the very beginning is that of the first.
+        return max(known - len(self.marker), 0 if self.end else 1)
 
 
 @final
 class Blocks:
-    """The blocks of a file, each the standard input of one operation.
+    """The blocks of a file.
 
     Args:
       fd: the file.
       size: the most bytes of a block, unless a record is longer.
       boundary: stands between two records.
+      header: whether the first line is the first of every block.
+      records: if given, a block is so many records, whatever their size.
     """
 
-    def __init__(self, fd: int, size: int, boundary: Boundary) -> None:
+    def __init__(
+        self,
+        fd: int,
+        size: int,
+        boundary: Boundary,
+        *,
+        header: bool = False,
+        records: int | None = None,
+    ) -> None:
         self._fd = fd
         self._size = size
         self._boundary = boundary
+        self._records = records
         self._rest = bytearray()
-        self.taken = 0
-        self.total: int | None = None
-        self.error: InputError | None = None
+        self._header: bytes | None = None if header else b""
 
-    async def read(self) -> None:
-        """Do nothing: what is read ahead would take memory."""
+    def take(self) -> bytes:
+        """Return the next block; an empty one after the last.
 
-    def __aiter__(self) -> Self:
-        return self
+        Raises:
+          OSError: if the file cannot be read.
+        """
+        alone = self._header is None and self._records is None  # a header may be all there is
+        if self._header is None:
+            self._header = self._read_header()
+        end = self._find_size() if self._records is None else self._find_records(self._records)
+        if not (end or alone):
+            return b""
+        block = self._header + self._rest[:end]
+        del self._rest[:end]
+        return block
 
-    async def __anext__(self) -> Input:
-        if self.total is not None:
-            raise StopAsyncIteration
-        try:
-            block = await in_thread(self._read_block)
-        except OSError as error:
-            self.error = error
-            raise
-        if not block:
-            self.total = self.taken
-            raise StopAsyncIteration
-        self.taken += 1
-        number = str(self.taken)
-        return Input(number, (number,), block)
+    def _read_header(self) -> bytes:
+        more = True
+        while more and b"\n" not in self._rest:
+            more = self._fill(len(self._rest) + self._size)
+        end = self._rest.find(b"\n") + 1 or len(self._rest)
+        header = bytes(self._rest[:end])
+        del self._rest[:end]
+        return header
 
-    def _read_block(self) -> bytes:
+    def _find_size(self) -> int:
+        """Read until there is a block of as many bytes as may be, and return where it ends."""
         known, size = 0, self._size
         while self._fill(size):
             end = self._boundary.find_last(self._rest, known)
             if end:
-                return self._take(end)
+                return end
             known, size = len(self._rest), size + self._size
         end = self._boundary.find_last(self._rest, known) if known else 0
-        return self._take(end or len(self._rest))
+        return end or len(self._rest)
+
+    def _find_records(self, number: int) -> int:
+        """Read until there are so many records, and return where the last ends."""
+        end = known = 0
+        while number:
+            after = self._boundary.find_next(self._rest, end, known)
+            if after:
+                end, number = after, number - 1
+            else:
+                known = len(self._rest)
+                if not self._fill(known + self._size) and len(self._rest) == known:
+                    return known
+        return end
 
     def _fill(self, size: int) -> bool:
         """Read until there are so many bytes; return whether there were as many."""
@@ -97,8 +135,3 @@ class Blocks:
                 return False
             self._rest += chunk
         return True
-
-    def _take(self, size: int) -> bytes:
-        block = bytes(self._rest[:size])
-        del self._rest[:size]
-        return block

@@ -45,8 +45,9 @@ class InputOptions:
       colsep: Split each input into columns at this regular expression. Blanks round a column
         are dropped. A column that an input lacks is empty.
       header: The first input of each source names its columns: {name} stands for the column.
+        With --pipe and --pipe-part, the first line is the first of every block.
       max_args: Take so many inputs for one operation. {} is all of them, each a word of its
-        own, and {1} the first.
+        own, and {1} the first. With --pipe, a block is so many records.
       fill_words: Take as many inputs for one operation as its commands have room for, as xargs
         does. The last ones are shared out among as many operations as may run. The word with
         {} is repeated for each input: a{}.gz is a1.gz a2.gz. So it is with -N.

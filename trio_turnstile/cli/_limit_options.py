@@ -111,7 +111,7 @@ class LimitOptions:
         """
         if self.overload and self.adapt is None:
             raise UsageError("--overload says when --adapt lowers the limit: give --adapt as well")
-        limit = self._start(jobs)
+        limit = self.start(jobs)
         maximum = self._maximum(limit)
         if not self.min <= limit <= maximum:
             raise UsageError(
@@ -146,7 +146,8 @@ class LimitOptions:
             return None
         return f"--adapt {self.adapt}: the limit can become {limiter.ceiling}; --max changes that"
 
-    def _start(self, jobs: JobPlan | None) -> int:
+    def start(self, jobs: JobPlan | None) -> int:
+        """Return how many may run at a time, at the start."""
         if self.limit is not None:
             return self.limit
         usual = _JOBS if _on_cluster(jobs) else usable_cores()

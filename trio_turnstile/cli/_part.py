@@ -30,23 +30,26 @@ class Part:
     """Where it begins, in bytes."""
     size: int
     """How many bytes it has."""
+    header: int = 0
+    """So many bytes from the beginning of the file come first."""
 
     def __str__(self) -> str:
         return f"{self.path}:{self.start}-{self.start + self.size}"
 
     def __len__(self) -> int:
-        return self.size
+        return self.header + self.size
 
     def fields(self) -> list[str]:
         """Return what a ledger knows it by."""
-        return [*_MARK, self.path, str(self.start), str(self.size)]
+        header = [str(self.header)] if self.header else []
+        return [*_MARK, self.path, str(self.start), str(self.size), *header]
 
     @classmethod
     def of_fields(cls, fields: Sequence[str]) -> Self | None:
         """Return the part that a ledger knows by these, or ``None`` if it is something else."""
-        if [*fields[:2]] != _MARK or len(fields) != 5:
+        if [*fields[:2]] != _MARK or len(fields) not in (5, 6):
             return None
-        return cls(fields[2], int(fields[3]), int(fields[4]))
+        return cls(fields[2], *map(int, fields[3:]))
 
     @contextmanager
     def opened(self) -> Iterator[int]:
@@ -58,32 +61,32 @@ class Part:
         Raises:
           OSError: if the file cannot be read, or ``head`` cannot be started.
         """
-        file = os.open(self.path, os.O_RDONLY)
+        read_end, write_end = os.pipe()
         try:
-            os.lseek(file, self.start, os.SEEK_SET)
-            read_end, write_end = os.pipe()
             try:
-                _start_head(self.size, file, write_end)
-            except OSError:
-                os.close(read_end)
-                raise
+                self._start_head(write_end)
             finally:
                 os.close(write_end)
-        finally:
-            os.close(file)
-        try:
             yield read_end
         finally:
             os.close(read_end)
 
-
-def _start_head(size: int, file: int, write_end: int) -> None:
-    """Start ``head`` in a process group of its own, where no Ctrl-C reaches it."""
-    os.posix_spawnp(
-        "head",
-        ["head", "-c", str(size)],
-        os.environ,
-        file_actions=[(os.POSIX_SPAWN_DUP2, file, 0), (os.POSIX_SPAWN_DUP2, write_end, 1)],
-        setpgroup=0,
-        setsigdef=[signal.SIGPIPE],
-    )
+    def _start_head(self, write_end: int) -> None:
+        """Start ``head`` in a process group of its own, where no Ctrl-C reaches it."""
+        command = ["head", "-c", str(self.size)]
+        if self.header:
+            both = 'head -c "$1" <"$2"; exec head -c "$3"'
+            command = ["sh", "-c", both, "sh", str(self.header), self.path, str(self.size)]
+        file = os.open(self.path, os.O_RDONLY)
+        try:
+            os.lseek(file, self.start, os.SEEK_SET)
+            os.posix_spawnp(
+                command[0],
+                command,
+                os.environ,
+                file_actions=[(os.POSIX_SPAWN_DUP2, file, 0), (os.POSIX_SPAWN_DUP2, write_end, 1)],
+                setpgroup=0,
+                setsigdef=[signal.SIGPIPE],
+            )
+        finally:
+            os.close(file)

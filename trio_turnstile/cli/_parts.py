@@ -9,81 +9,70 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self, final
+from typing import final
 
 from ._blocks import Boundary
-from ._columns import Input
-from ._inputs import InputError
 from ._part import Part
-from ._threads import in_thread
 
 _CHUNK = 1 << 17
+
+_LINE = Boundary()
 
 
 @final
 class Parts:
-    """The blocks of files, each the standard input of one operation.
+    """The blocks of files.
 
     Args:
       paths: the files.
       size: how many bytes a block has, without what follows up to the end of a record.
       boundary: stands between two records.
+      header: whether the first line of a file is the first of every block of it.
     """
 
-    def __init__(self, paths: Sequence[Path], size: int, boundary: Boundary) -> None:
+    def __init__(
+        self, paths: Sequence[Path], size: int, boundary: Boundary, *, header: bool = False
+    ) -> None:
         self._paths = paths
         self._size = size
         self._boundary = boundary
-        self._file = self._start = 0
-        self.taken = 0
-        self.total: int | None = None
-        self.error: InputError | None = None
+        self._has_header = header
+        self._file = 0
+        self._start: int | None = None
 
-    async def read(self) -> None:
-        """Do nothing: a run can go on before all ends are known."""
+    def take(self) -> Part | None:
+        """Return the next block; ``None`` after the last.
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Input:
-        if self.total is not None:
-            raise StopAsyncIteration
-        try:
-            part = await in_thread(self._next_part)
-        except OSError as error:
-            self.error = error
-            raise
-        if part is None:
-            self.total = self.taken
-            raise StopAsyncIteration
-        self.taken += 1
-        return Input(str(part), (str(part),), part)
-
-    def _next_part(self) -> Part | None:
+        Raises:
+          OSError: if a file cannot be read.
+        """
         while self._file < len(self._paths):
-            path, start = self._paths[self._file], self._start
-            end = self._find_end(path, start + self._size, start)
+            path = self._paths[self._file]
+            header = _find_end(path, _LINE, 0, 0) if self._has_header else 0
+            start = header if self._start is None else self._start
+            end = _find_end(path, self._boundary, start + self._size, start)
             if end > start:
                 self._start = end
-                return Part(str(path), start, end - start)
-            self._file, self._start = self._file + 1, 0
+                return Part(str(path), start, end - start, header)
+            self._file, self._start = self._file + 1, None
         return None
 
-    def _find_end(self, path: Path, border: int, start: int) -> int:
-        """Return where the first record after a border begins, or the end of the file."""
-        marker = self._boundary.end + self._boundary.start
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            if os.lseek(fd, 0, os.SEEK_END) <= start:
-                return start
-            data = b""
-            while chunk := os.pread(fd, _CHUNK, border):
-                data += chunk
-                at = data.find(marker)
-                if at >= 0:
-                    return border + at - (len(data) - len(chunk)) + len(self._boundary.end)
-                data = data[max(len(data) - len(marker) + 1, 0) :]
-                border += len(chunk)
-            return os.lseek(fd, 0, os.SEEK_END)
-        finally:
-            os.close(fd)
+
+def _find_end(path: Path, boundary: Boundary, border: int, start: int) -> int:
+    """Return where the first record after a border begins, or the end of the file."""
+    marker = boundary.marker
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        if os.lseek(fd, 0, os.SEEK_END) <= start:
+            return start
+        data = b""
+        while chunk := os.pread(fd, _CHUNK, border):
+            data += chunk
+            at = data.find(marker)
+            if at >= 0:
+                return border + at - (len(data) - len(chunk)) + len(boundary.end)
+            data = data[max(len(data) - len(marker) + 1, 0) :]
+            border += len(chunk)
+        return os.lseek(fd, 0, os.SEEK_END)
+    finally:
+        os.close(fd)

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Sequence
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, final
+from typing import Annotated, Any, final
 
 import attrs
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from ._arguments import UsageError
 from ._blocks import Blocks, Boundary
 from ._columns import Columns
 from ._input_options import INPUTS, InputOptions, OpenInputs, unescape
-from ._options import to_size
 from ._parts import Parts
-from ._rates import Size
+from ._pieces import Pieces
+from ._rates import Share, Size
 
 _BLOCK = Size(1 << 20, "1M")
+
+
+def _to_block(_: Any, tokens: Sequence[Token]) -> Size | Share:
+    text = tokens[0].value
+    return Share.parse(text) if text.strip().startswith("-") else Size.parse(text)
 
 
 @final
@@ -35,7 +41,8 @@ class PipeOptions:
         passing through turnstile or its memory, and this goes with --ledger. {}
         is the name of the file with the first byte and the end of the block.
       block: The most bytes of a block, unless a record is longer: 64k or 10M. With --pipe-part
-        a block ends with the record in which it has so many.
+        a block ends with the record in which it has so many, and -2 makes two blocks for each
+        operation that may run at the start.
       recstart: Records start with this text. It may have escapes, as in --delimiter.
       recend: Records end with this text. The default is a newline, and nothing with
         --recstart. With both, a record ends where the two follow one another.
@@ -44,11 +51,12 @@ class PipeOptions:
     pipe: Annotated[bool, Parameter(negative=(), show_default=False)] = False
     pipe_part: Annotated[bool, Parameter(negative=(), show_default=False)] = False
     block: Annotated[
-        Size,
+        Size | Share,
         Parameter(
-            converter=to_size,
+            converter=_to_block,
             n_tokens=1,
             accepts_keys=False,
+            allow_leading_hyphen=True,
             show_default=attrgetter("text"),
         ),
     ] = _BLOCK
@@ -56,7 +64,7 @@ class PipeOptions:
     recend: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None
 
     def open(
-        self, source: InputOptions, inputs: Sequence[str], rest: Sequence[str] | None
+        self, source: InputOptions, inputs: Sequence[str], rest: Sequence[str] | None, limit: int
     ) -> OpenInputs:
         """Open the blocks, or the inputs if there are to be none.
 
@@ -64,9 +72,10 @@ class PipeOptions:
           source: how inputs are read.
           inputs: the arguments before a ``--``.
           rest: the arguments from the ``--`` or the first mark on, if there is one.
+          limit: how many operations may run at the start.
         """
         if self.pipe_part:
-            return self._open_parts(source, inputs, rest)
+            return self._open_parts(source, inputs, rest, limit)
         if not self.pipe:
             if self != PipeOptions():
                 raise UsageError(
@@ -74,15 +83,19 @@ class PipeOptions:
                     "of these too"
                 )
             return source.open(inputs, rest)
-        if source != InputOptions() or inputs or (rest or ())[1:]:
+        plain = InputOptions(header=source.header, max_args=source.max_args)
+        if source != plain or inputs or (rest or ())[1:]:
             raise UsageError(
                 "--pipe cuts standard input into blocks, so it goes with no inputs, and with none "
-                "of the options that read inputs"
+                "of the options that read inputs but --header and --max-args"
             )
-        return Blocks(0, self.block.bytes, self._boundary()), Columns(in_commands=False)
+        blocks = Blocks(
+            0, self._size(), self._boundary(), header=source.header, records=source.max_args
+        )
+        return Pieces(blocks.take), Columns(in_commands=False)
 
     def _open_parts(
-        self, source: InputOptions, inputs: Sequence[str], rest: Sequence[str] | None
+        self, source: InputOptions, inputs: Sequence[str], rest: Sequence[str] | None, limit: int
     ) -> OpenInputs:
         if self.pipe:
             raise UsageError(
@@ -90,31 +103,42 @@ class PipeOptions:
                 "--pipe-part the files of --arg-file"
             )
         paths = source.arg_file or ()
-        if not paths or source != InputOptions(arg_file=paths) or inputs or (rest or ())[1:]:
+        plain = InputOptions(arg_file=paths, header=source.header)
+        if not paths or source != plain or inputs or (rest or ())[1:]:
             raise UsageError(
                 "--pipe-part cuts files into blocks: name them by --arg-file FILE. It goes with no "
-                "inputs, and with none of the other options that read inputs"
+                "inputs, and with none of the other options that read inputs but --header"
             )
-        for path in paths:
-            _check_can_be_cut(path)
-        return Parts(paths, self.block.bytes, self._boundary()), Columns(in_commands=False)
+        total = sum(map(_size_of, paths))
+        size = self.block.size(total, limit) if isinstance(self.block, Share) else self._size()
+        parts = Parts(paths, size, self._boundary(), header=source.header)
+        return Pieces(parts.take), Columns(in_commands=False)
+
+    def _size(self) -> int:
+        if isinstance(self.block, Share):
+            raise UsageError(
+                f"--block {self.block.text} is a share of a file, and --pipe cannot know how long "
+                "standard input is: give a size, as in 10M, or use --pipe-part"
+            )
+        if self.block.bytes < 1:
+            raise UsageError("--block must be 1 or more")
+        return self.block.bytes
 
     def _boundary(self) -> Boundary:
         start = unescape(self.recstart or "")
         end = b"\n" if self.recend is None and not start else unescape(self.recend or "")
         if not start + end:
             raise UsageError("--recend must not be empty without --recstart")
-        if self.block.bytes < 1:
-            raise UsageError("--block must be 1 or more")
         return Boundary(end, start)
 
 
-def _check_can_be_cut(path: Path) -> None:
+def _size_of(path: Path) -> int:
+    """Return how many bytes there are to be cut."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISREG(mode) or stat.S_ISBLK(mode):
-            with path.open("rb"):
-                return
+            with path.open("rb") as file:
+                return file.seek(0, os.SEEK_END)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"--arg-file: cannot read {str(path)!r}: {why}") from None

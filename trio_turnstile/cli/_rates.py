@@ -72,6 +72,33 @@ class Size:
 
 @final
 @attrs.frozen
+class Share:
+    """A share of all bytes, written such as ``-2``: two such shares for each slot."""
+
+    per_slot: int
+    """How many there are for each slot."""
+    text: str = attrs.field(eq=False)
+    """How it was written."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse a text such as ``-1`` or ``-10``.
+
+        Raises:
+          ValueError: for anything else.
+        """
+        number = text.strip().removeprefix("-")
+        if not (number.isascii() and number.isdigit() and int(number)):
+            raise ValueError(f"blocks for each slot are written like -1 or -10, not {text!r}")
+        return cls(int(number), text.strip())
+
+    def size(self, total: int, slots: float) -> int:
+        """Return how many bytes it is, as GNU parallel computes it."""
+        return 1 + int(total / (self.per_slot * slots))
+
+
+@final
+@attrs.frozen
 class Load:
     """A load average, written such as ``8`` or, as a share of the cores, ``90%``."""
 

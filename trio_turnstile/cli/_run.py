@@ -189,7 +189,7 @@ def run(
             "--ledger knows inputs by their text, and --pipe has none: use --joblog, or "
             "--pipe-part with a file"
         )
-    opened, columns = blocks.open(source, inputs, rest)
+    opened, columns = blocks.open(source, inputs, rest, max(limits.start(None), 1))
     commands: Mapping[Phase, Template] = {
         phase: _parse_command(phase, text, columns)
         for phase, text in texts.items()
