@@ -29,8 +29,8 @@ from trio_turnstile.integrations.control import (
     Served,
     _bridge,
     _guard,
+    _looks,
     _serving,
-    _stream,
     open_control,
     serve_control,
 )
@@ -302,20 +302,16 @@ async def test_what_is_under_way_at_the_end_is_gone(monkeypatch: pytest.MonkeyPa
 
 async def test_a_stream_in_an_application_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """It says so when the program is busy, and when it is over."""
-    monkeypatch.setattr(_stream, "PATIENCE", 0)
-    monkeypatch.setattr(_bridge, "PATIENCE", 0.05)
-    carry_out, told = Desk.carry_out, trio.Event()
-
-    async def busy(desk: Desk, work: Any, asked: Any) -> Any:
-        if work is Desk.state:
-            told.set()
-            await trio.sleep_forever()
-        return await carry_out(desk, work, asked)
+    monkeypatch.setattr(_looks, "PATIENCE", 0.05)
+    told, calls = trio.Event(), 0
 
     async def stays(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            told.set()
         await trio.sleep_forever()
 
-    monkeypatch.setattr(Desk, "carry_out", busy)
     monkeypatch.setattr(Feed, "after", stays)
     texts: list[str] = []
     stack = AsyncExitStack()

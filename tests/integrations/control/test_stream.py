@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import trio
 from testkit.control import Client, Program, program
 from trio_turnstile import Consumer, Producer, Skip
 from trio_turnstile.integrations.control import _feed
+from trio_turnstile.integrations.control._desk import Desk, Look
 
 
 @pytest.fixture
@@ -209,3 +210,36 @@ async def test_who_hangs_up_is_forgotten(running: Program) -> None:
     with trio.fail_after(10):
         while trio.lowlevel.current_statistics().tasks_living > before:
             await trio.sleep(0.01)
+
+
+async def test_streams_that_tell_the_same_ask_together(
+    running: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trio run is asked once for all of them; when one goes away, the others go on."""
+    asked = 0
+    look = Desk.look
+
+    async def counted(desk: Desk, *key: Any) -> Look:
+        nonlocal asked
+        asked += 1
+        return await look(desk, *key)
+
+    monkeypatch.setattr(Desk, "look", counted)
+    async with AsyncExitStack() as others:
+        async with listening(running.owner, "every=0.5") as first:
+            listeners = [
+                await others.enter_async_context(listening(running.owner, "every=0.5"))
+                for _ in range(9)
+            ]
+            for listener in [first, *listeners]:
+                await listener.next("state")
+                await listener.next("state")
+            begun = asked
+            for _ in range(4):
+                for listener in [first, *listeners]:
+                    await listener.next("state")
+            assert asked - begun < 20  # 40 if each asked by itself
+        await running.owner.post("/limiters/work/down")
+        for listener in listeners:
+            assert (await listener.next("decision"))["data"]["after"] == 8
+            await listener.next("state")

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from ._access import Access
 from ._bridge import Bridge, Busy, Gone
 from ._desk import Asked, Desk, Unknown
+from ._looks import Looks
 from ._openapi import openapi
 from ._operations import OPERATIONS, PREFIX, Operation
 from ._protection import Hardened, Protected
@@ -48,6 +49,7 @@ def make_app(
       metrics: what is served at ``/metrics``.
     """
     document = openapi(OPERATIONS)
+    looks = Looks(desk, bridge)
 
     async def describe(request: Request) -> Response:
         return reply(document)
@@ -63,7 +65,7 @@ def make_app(
         seen = request.headers.get("last-event-id", "")
         if re.fullmatch("[0-9]{1,18}", seen):
             number = min(int(seen), number)
-        return EventStream(desk, bridge, asked, number)
+        return EventStream(looks, asked, number)
 
     api = _starlette(
         [

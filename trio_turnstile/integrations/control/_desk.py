@@ -5,7 +5,8 @@ Its methods are the operations of the API. Each of them runs in the trio run, ov
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from time import monotonic
 from typing import Any, TypeVar, final
 
 import attrs
@@ -41,9 +42,9 @@ from ._documents import (
     ServiceDoc,
     SetOrder,
 )
-from ._feed import Feed
+from ._feed import Feed, News
 from ._messages import Messages
-from ._queries import EventsQuery, HistoryQuery, LimitersQuery
+from ._queries import HistoryQuery, LimitersQuery
 
 T = TypeVar("T")
 
@@ -65,6 +66,17 @@ class Asked:
 
 
 @final
+@attrs.frozen
+class Look:
+    """What those who listen are told."""
+
+    news: Sequence[News]
+    """What has happened."""
+    state: StateOfAll | None
+    """How everything is, if that was due."""
+
+
+@final
 @attrs.define(eq=False)
 class Desk:
     """Carries out the operations of the API on one turnstile."""
@@ -82,8 +94,11 @@ class Desk:
           trio.ClosedResourceError: if the turnstile was left.
         """
         await trio.lowlevel.checkpoint()
-        self.turnstile.observe(_ignore).close()  # raises if it was left
+        self._check_open()
         return await work(self, asked)
+
+    def _check_open(self) -> None:
+        self.turnstile.observe(_ignore).close()  # raises if it was left
 
     # ---- what there is to be seen ----
 
@@ -129,11 +144,11 @@ class Desk:
                 return run
         raise self._no_run(name)
 
-    async def state(self, asked: Asked) -> StateOfAll:
-        """The state of some limiters and of the runs, for a stream."""
-        query = asked.query
-        assert isinstance(query, EventsQuery)
-        return self.board.state(query.names)
+    async def look(self, names: frozenset[str] | None, last: int, due: float) -> Look:
+        """What has happened after an event, as soon as something has, and the state when due."""
+        self._check_open()
+        news = await self.feed.after(last, max(0.0, due - monotonic()))
+        return Look(news, self.board.state(names) if monotonic() >= due else None)
 
     async def last_event(self, asked: Asked) -> int:
         """The number of the last event, for a stream."""

@@ -1,26 +1,25 @@
 """`EventStream`: server-sent events. The latest wins: who is slow skips states.
 
-A stream keeps nothing for its client but what it has sent: each time, it asks for the state of
-the limiters that the client wants, and sends those that differ.
+A stream keeps nothing for its client but the last state that it has told: it tells what differs.
 """
 
 from __future__ import annotations
 
-from functools import partial
+import math
 from time import monotonic
 from typing import Any, final
 
 import anyio
-import attrs
 import trio
 from msgspec import Struct
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ._board import StateOfAll
-from ._bridge import PATIENCE, Bridge, Busy, Gone
-from ._desk import Asked, Desk
+from ._bridge import Busy, Gone
+from ._desk import Asked, Look
 from ._documents import LimiterDoc, RunStateDoc, StateDoc
+from ._looks import Looks
 from ._queries import EventsQuery
 from ._replies import encode
 
@@ -33,22 +32,20 @@ class EventStream(Response):
     """Tells one client what changes, until it goes away or the turnstile is left.
 
     Args:
-      desk: tells of what has happened.
-      bridge: leads to it.
+      looks: tell what there is to be told.
       asked: what the client wants to hear of, as an `EventsQuery`.
       last: the number of the last event that it has seen, if it has been here before.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, desk: Desk, bridge: Bridge, asked: Asked, last: int) -> None:
+    def __init__(self, looks: Looks, asked: Asked, last: int) -> None:
         super().__init__(headers={"x-accel-buffering": "no"})
         del self.headers["content-length"]
-        self._desk, self._bridge = desk, bridge
+        self._looks = looks
         assert isinstance(asked.query, EventsQuery)
-        self._asked, self._query = asked, asked.query
-        self._names, self._last = asked.query.names, last
-        self._seen = _Seen()
+        self._every, self._names, self._last = asked.query.every, asked.query.names, last
+        self._told: StateOfAll | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, as ASGI has it."""
@@ -63,61 +60,57 @@ class EventStream(Response):
     # ---- inside ----
 
     async def _tell(self, send: Send) -> None:
-        due = monotonic()
+        due, sent = monotonic(), -math.inf
         try:
             while True:
-                text = await self._news(max(0.0, due - monotonic()))
-                if monotonic() >= due:
-                    text += await self._state()
-                    due = monotonic() + self._query.every
+                text, is_due = await self._next(due)
+                if is_due:
+                    # Streams tell at the same moments, so that they can share what they tell.
+                    due = (monotonic() // self._every + 1) * self._every
+                await anyio.sleep(max(0.0, sent + AT_MOST_EVERY - monotonic()))
+                sent = monotonic()
                 await send({"type": "http.response.body", "body": text, "more_body": True})
-                await anyio.sleep(AT_MOST_EVERY)
         except (Gone, trio.ClosedResourceError):
             await send({"type": "http.response.body", "body": _event("bye", {})})
 
-    async def _news(self, seconds: float) -> bytes:
+    async def _next(self, due: float) -> tuple[bytes, bool]:
+        """Return what is to be told next, and whether the state is a part of it."""
         try:
-            waiting = partial(self._desk.feed.after, self._last, seconds)
-            new = await self._bridge.wait(waiting, seconds + PATIENCE)
+            look = await self._looks.next(self._names, self._last, due)
         except Busy:
-            return b": the program is busy\n\n"
+            return b": the program is busy\n\n", False
+        text = self._tell_news(look)
+        if look.state is None:
+            return text, False
+        told, self._told = self._told, look.state
+        return text + _event("state", _differences(told, look.state)), True
+
+    def _tell_news(self, look: Look) -> bytes:
         text = b""
-        if new and new[0].number > self._last + 1:
-            text += _event("omitted", {"number": new[0].number - self._last - 1})
-        for news in new:
+        if look.news and look.news[0].number > self._last + 1:
+            text += _event("omitted", {"number": look.news[0].number - self._last - 1})
+        for news in look.news:
             self._last = news.number
             if news.limiter is None or self._names is None or news.limiter in self._names:
                 text += _event(news.kind, news.document, news.number)
         return text
 
-    async def _state(self) -> bytes:
-        try:
-            state = await self._bridge.call(self._desk.carry_out, Desk.state, self._asked)
-        except Busy:
-            return b": the program is busy\n\n"
-        return _event("state", self._seen.differences(state))
+
+def _differences(before: StateOfAll | None, now: StateOfAll) -> StateDoc:
+    """Return what in a state is new to somebody who knows another."""
+    known: dict[str, LimiterDoc] = {} if before is None else _by_name(before)
+    runs: dict[str, RunStateDoc] = {} if before is None else {run.id: run for run in before.runs}
+    limiters = _by_name(now)
+    return StateDoc(
+        time=now.time,
+        limiters=_changed(limiters, known),
+        gone=[name for name in known if name not in limiters],
+        runs=_changed({run.id: run for run in now.runs}, runs),
+    )
 
 
-@final
-@attrs.define(eq=False)
-class _Seen:
-    """What a client has been told, to tell it only what is new."""
-
-    _limiters: dict[str, LimiterDoc] = attrs.field(factory=dict)
-    _runs: dict[str, RunStateDoc] = attrs.field(factory=dict)
-
-    def differences(self, state: StateOfAll) -> StateDoc:
-        """Return what in a state is new, and take it for told."""
-        limiters = {limiter.name: limiter for limiter in state.limiters}
-        runs = {run.id: run for run in state.runs}
-        changed = StateDoc(
-            time=state.time,
-            limiters=_changed(limiters, self._limiters),
-            gone=[name for name in self._limiters if name not in limiters],
-            runs=_changed(runs, self._runs),
-        )
-        self._limiters, self._runs = limiters, runs
-        return changed
+def _by_name(state: StateOfAll) -> dict[str, LimiterDoc]:
+    return {limiter.name: limiter for limiter in state.limiters}
 
 
 def _changed(now: dict[str, Any], before: dict[str, Any]) -> list[Any]:
