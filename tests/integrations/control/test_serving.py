@@ -36,6 +36,7 @@ from trio_turnstile.integrations.control import (
 )
 from trio_turnstile.integrations.control._desk import Desk
 from trio_turnstile.integrations.control._feed import Feed
+from trio_turnstile.integrations.control._give_way import GiveWay
 from trio_turnstile.integrations.control.sockets import bind_socket, live_sockets
 
 OPEN = Access(None)
@@ -341,6 +342,16 @@ async def test_who_asks_in_the_same_trio_run_is_not_kept_waiting(
     monkeypatch.setattr(_bridge, "PATIENCE", 0)
     async with open_turnstile() as turnstile, open_control(turnstile) as control:
         assert await status_of(control) == 503
+
+
+def test_other_threads_get_a_turn_beside_a_trio_run_that_is_never_idle() -> None:
+    """The loop pauses every 10 ms, but not if it has waited for something meanwhile."""
+    time, pauses = 0.0, list[float]()
+    give_way = GiveWay(lambda: time, lambda _: pauses.append(time))
+    for tick in range(1, 16):
+        time = tick * 0.004
+        give_way.before_io_wait(0.5 if tick == 8 else 0)
+    assert pauses == pytest.approx([0.012, 0.024, 0.044, 0.056])
 
 
 async def test_a_server_that_sends_other_things_than_http() -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, final
 import attrs
 import trio
 
+from ._give_way import GiveWay
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -43,12 +45,15 @@ async def serve_in_thread(listeners: Sequence[Listener], close: Callable[[], Non
       close: called first at the end: from then on, nothing more is asked of the trio run.
     """
     thread = _ServerThread(listeners, trio.lowlevel.current_trio_token())
+    give_way = GiveWay()
+    trio.lowlevel.add_instrument(give_way)
     try:
         # A limiter of its own: whoever has many threads at work can be controlled still.
         await trio.to_thread.run_sync(
             thread.run, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
         )
     finally:
+        trio.lowlevel.remove_instrument(give_way)
         thread.begin_nothing()
         close()
         thread.stop()
