@@ -20,7 +20,7 @@ PYTHONS = [
 ]
 
 CORE = ("-m", "not slow", "--ignore=tests/cli", "--ignore=tests/test_docs.py")
-"""The quick tests of the library. The README's command runs all others once."""
+"""The quick tests of the library. The README's command runs those of the command, too."""
 
 LIBRARY = (*CORE, "--ignore=tests/integrations", "--ignore=tests/test_layout.py")
 """Those that another version of Python, or of a dependency, could break."""

@@ -218,8 +218,29 @@ def by_aiolimiter() -> Acquire:
     return AsyncLimiter(LIMIT, 60).acquire
 
 
+def by_pyrate_limiter() -> Acquire:
+    """Return a token bucket of pyrate-limiter's, on the clock of the running loop."""
+    from pyrate_limiter import AbstractClock, Rate, SingleBucketFactory, StateBucket, TokenBucket
+    from pyrate_limiter import Limiter as OtherLimiter
+
+    time = asyncio.get_running_loop().time
+
+    class LoopClock(AbstractClock):
+        def now(self) -> int:
+            return int(time() * 1000)
+
+    bucket = StateBucket([Rate(LIMIT, 60_000)], TokenBucket(), clock=LoopClock())
+    limiter = OtherLimiter(SingleBucketFactory(bucket, schedule_leak=False))
+
+    async def acquire(amount: float) -> object:
+        return await limiter.try_acquire_async("calls", round(amount))
+
+    return acquire
+
+
 ON_ASYNCIO: dict[str, tuple[str, Callable[[], Acquire]]] = {
     "aiolimiter, prompts counted": ("aiolimiter", by_aiolimiter),
+    "pyrate-limiter, prompts counted": ("pyrate_limiter", by_pyrate_limiter),
 }
 """It takes an estimate, can give nothing back, and reads no headers."""
 

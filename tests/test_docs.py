@@ -170,7 +170,9 @@ def test_readme_has_no_program_that_is_not_run() -> None:
 def test_readme_has_the_line_that_ci_runs() -> None:
     """One line of the README installs and tests, in the form that CI looks for."""
     lines = re.findall(r"^pip install .*python -m pytest.*$", README, re.MULTILINE)
-    assert lines == ["pip install '.[test]' && python -m pytest -n 2 --dist worksteal"]
+    assert lines == [
+        "pip install '.[test]' && python -m pytest -n 2 --dist worksteal -m 'not slow'"
+    ]
 
 
 def test_readme_links_lead_somewhere() -> None:

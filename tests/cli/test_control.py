@@ -181,6 +181,7 @@ def test_the_socket_is_for_the_user_alone_and_goes_with_the_run(
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_a_run_without_control_has_no_socket(
     spawn: Any, call: Any, gate: Any, runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +194,7 @@ def test_a_run_without_control_has_no_socket(
     assert run.finish().status == 0
 
 
+@pytest.mark.slow
 def test_without_the_extra_a_run_works_and_says_nothing(
     spawn: Any, call: Any, gate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +211,7 @@ def test_without_the_extra_a_run_works_and_says_nothing(
     assert result.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_page_is_served_at_a_port(spawn: Any, gate: Any) -> None:
     """Its address is printed with a token, which is needed to see and to steer the run."""
     run = spawn("run", "-j3", "--hold", 0, "--dashboard", 0, "--work", gate.wait, "--", *range(5))
@@ -230,6 +233,7 @@ def test_a_page_is_served_at_a_port(spawn: Any, gate: Any) -> None:
     assert run.finish().status == 0
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_told_of(spawn: Any, call: Any, gate: Any) -> None:
     """The run goes on, and turnstile ctl reaches it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -259,6 +263,7 @@ def test_a_folder_that_cannot_be_used_is_told_of(spawn: Any, gate: Any, runtime:
     assert run.finish().status == 0
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_has_left_is_no_harm(
     spawn: Any, call: Any, gate: Any, runtime: Path
 ) -> None:

@@ -18,6 +18,8 @@ from testkit import slurm_program
 from trio_turnstile import read_ledger
 from trio_turnstile.cli import _jobs
 
+pytestmark = pytest.mark.slow
+
 RUN = ("run", "--engine", "slurm", "--arrays")
 
 

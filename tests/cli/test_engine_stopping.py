@@ -35,6 +35,7 @@ def lines(path: str) -> list[str]:
 # ---- signals ----
 
 
+@pytest.mark.slow
 def test_ctrl_c_lets_jobs_end_and_a_second_one_cancels_them(
     spawn: Any, gate: Any, here: Path
 ) -> None:
@@ -74,6 +75,7 @@ def test_a_drained_run_brings_the_output_back(spawn: Any, gate: Any, here: Path)
     assert (result.status, result.lines) == (143, ["a", "seen a"])
 
 
+@pytest.mark.slow
 def test_a_job_that_was_cancelled_has_ended_when_its_clean_up_runs(
     spawn: Any, gate: Any, here: Path
 ) -> None:
@@ -134,6 +136,7 @@ def test_a_run_killed_before_it_knew_the_job_looks_for_it(
     assert lines("ran") == ["a"]
 
 
+@pytest.mark.slow
 def test_detached_jobs_go_on_and_the_next_run_takes_them_over(
     call: Any, spawn: Any, gate: Any, here: Path
 ) -> None:
@@ -223,6 +226,7 @@ def test_without_word_from_the_controller_the_run_waits(call: Any, gate: Any, aw
     assert "end a" in result.err
 
 
+@pytest.mark.slow
 def test_a_job_that_cannot_be_cancelled_is_left_to_the_next_run(
     call: Any, gate: Any, away: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,7 @@ def test_words_are_repeated_for_each_input(
     assert (result.status, result.lines) == (0, groups)
 
 
+@pytest.mark.slow
 def test_all_inputs_get_to_a_command_once(call: Call, here: Path) -> None:
     """No command is too long for the system, and few commands are needed."""
     file = here / "in"

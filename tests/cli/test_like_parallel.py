@@ -23,7 +23,10 @@ def is_gnu_parallel() -> bool:
     return run.stdout.startswith("GNU parallel")
 
 
-pytestmark = pytest.mark.skipif(not is_gnu_parallel(), reason="GNU parallel is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not is_gnu_parallel(), reason="GNU parallel is not installed"),
+]
 
 SHOW = "printf '[%s]'"
 """With a blank before the ``;`` after it, or GNU parallel repeats the ``;`` for each input."""
@@ -271,7 +274,7 @@ def without_command(line: str) -> str:
 
 
 @pytest.mark.parametrize("options", ["-N 3", "--header : -N 2", "--header : -N 100", "-N 1"])
-@pytest.mark.parametrize("size", [0, 1, 9, 1000])
+@pytest.mark.parametrize("size", [0, 1, 9, 50])
 def test_records_are_counted_alike(options: str, size: int, call: Call) -> None:
     """--pipe with -N makes the same blocks, also below a header."""
     data = "".join(f"{number}\n" for number in range(size))

@@ -226,6 +226,7 @@ def test_a_lack_of_files_for_the_limit_is_told_beforehand(spawn: Any) -> None:
     assert "--limit 50 takes at least 275 open files, but only 64 are allowed" in result.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
 def test_closed_standard_streams_are_no_fault(
     closed: tuple[int, ...], spawn: Any, here: Path
@@ -263,6 +264,7 @@ def test_a_dry_run_onto_a_full_device_blames_no_input(spawn: Any) -> None:
     assert result.err == ("turnstile: cannot write to standard output: No space left on device\n")
 
 
+@pytest.mark.slow
 def test_help_can_be_read_in_any_locale(spawn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a locale has no letter for is no error."""
     for encoding in ("latin-1", "ascii"):

@@ -31,6 +31,7 @@ def recorded(database: Path) -> SessionRecord:
     return read_statistics(f"sqlite:///{database}")
 
 
+@pytest.mark.slow
 def test_the_page_shows_earlier_runs(spawn: Any, gate: Any, tmp_path: Path) -> None:
     """Its API gives points of an earlier run of the same command."""
     database = tmp_path / "runs.db"

@@ -16,6 +16,7 @@ Call = Callable[..., Any]
 # ---- order ----
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--keep-order", "-k"])
 def test_outputs_can_come_in_the_order_of_the_inputs(
     option: str, call: Call, gate: Any, here: Path

@@ -14,6 +14,8 @@ import pytest
 from trio_turnstile.limits import KneeLimit
 from trio_turnstile.simulation import COLD_START, HALVED, simulate
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_figures_are_those_of_the_simulator(call: Any) -> None:
     """The row has throughput, p99, refusals, score and settling times of the simulation."""
@@ -58,11 +60,11 @@ def test_the_exit_status_is_0_whatever_the_policy_reaches(
 
 @pytest.mark.slow
 def test_all_scenarios_are_played_in_order(call: Any) -> None:
-    """There is a row for each of A to N, then the scores."""
+    """There is a row for each of A to P, then the scores."""
     run = call("simulate", "--seeds", 1)
-    assert [line[0] for line in run.lines[1:15]] == list("ABCDEFGHIJKLMN")
-    assert run.lines[15].startswith("score: overall 9")
-    assert len(run.lines) == 16
+    assert [line[0] for line in run.lines[1:17]] == list("ABCDEFGHIJKLMNOP")
+    assert run.lines[17].startswith("score: overall 9")
+    assert len(run.lines) == 18
 
 
 @pytest.mark.parametrize("policy", ["aimd", "vegas", "gradient2", "vector"])
@@ -74,7 +76,7 @@ def test_other_policies_have_the_same_table(call: Any, policy: str) -> None:
 
 
 def test_without_a_scenario_of_the_score_there_is_none(call: Any) -> None:
-    """The scenarios I and K to N do not count for the score."""
+    """The scenarios I and K to P do not count for the score."""
     assert "score:" not in call("simulate", "--scenario", "N", "--seeds", 1).out
 
 
@@ -113,7 +115,7 @@ def test_limits_are_drawn_against_the_capacity(call: Any, here: Path, scenarios:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--scenario", "B,Z"], "--scenario: there is no 'Z'; give letters from A to N"),
+        (["--scenario", "B,Z"], "--scenario: there is no 'Z'; give letters from A to P"),
         (["--plot", "limits.docx"], "--plot: 'limits.docx' must end with one of "),
         (["--plot", "nowhere/limits.png"], "--plot: cannot write to 'nowhere'"),
         (["--policy", "magic"], "magic"),

@@ -33,6 +33,7 @@ def settled_limit(
     return limits[len(limits) // 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [4, 40, 160])
 def test_finds_the_knee_from_below_and_above(workers: int) -> None:
     """Whatever the start, the limit ends just above the capacity."""
@@ -47,6 +48,7 @@ def first_seconds(policy: KneeLimit, workers: int) -> Result:
     return simulate(policy, Scenario(name="", server=server, duration=20, warm_up=0), seed=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [20, 60, 160])
 def test_a_right_hint_is_checked_for_less_than_three_per_cent(workers: int) -> None:
     """The way up from half of it costs little, and less than a start without a hint."""
@@ -65,6 +67,7 @@ def test_a_wrong_hint_does_half_the_harm() -> None:
     assert checked.throughput > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [20, 60, 160])
 def test_probes_cost_less_than_three_per_cent(workers: int) -> None:
     """Of a service that stays as it is, in throughput."""
@@ -161,6 +164,7 @@ def test_probes_up_are_short(seed: int) -> None:
     assert max(point.limits[0] for point in trace if point.time > 8.0) <= 13
 
 
+@pytest.mark.slow
 def test_a_large_quota_is_kept_to() -> None:
     """If the service refuses one call among hundreds again and again, the limit falls by one."""
     server = Server(workers=400, service_time=0.2, queue=0)

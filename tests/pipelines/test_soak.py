@@ -33,6 +33,8 @@ from trio_turnstile import (
 )
 from trio_turnstile.testing import assert_conserved
 
+pytestmark = pytest.mark.slow
+
 ITEMS = 100_000
 PART = 5_000
 ENDS = ("end", "drain", "deadline", "end", "cancel")

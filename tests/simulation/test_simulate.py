@@ -28,6 +28,7 @@ from trio_turnstile.simulation import (
     Server,
     Sine,
     Steps,
+    TokenBudget,
     jain,
     simulate,
 )
@@ -134,6 +135,30 @@ def test_the_books_balance_anywhere(
     assert 0 <= books.in_flight <= 10
 
 
+def test_a_metered_server_lets_nobody_spend_more_than_its_budget() -> None:
+    """It refuses calls beyond what there was at the beginning and has come back."""
+    budget = TokenBudget(
+        per_second=Steps(100, ((10, 50),)), burst=200, cost=10, scatter=LogNormal(0)
+    )
+    server = Server(budget=budget, service_time=0.5)
+    scenario = Scenario(name="", server=server, duration=20.0, warm_up=0.0)
+    result = simulate(Fixed(40), scenario, seed=1)
+    assert result.books[0].ok == pytest.approx((200 + 10 * 100 + 10 * 50) / 10, abs=10)
+    assert result.books[0].refused > 0
+    assert (server.capacity(0), server.capacity(10)) == (5, 2)
+    assert scenario.changes == (0.0, 10)
+
+
+def test_calls_need_a_worker_of_their_key() -> None:
+    """With a worker for each of two keys, half of the calls meet the other call of their key."""
+    server = Server(workers=2, keys=2, queue=0, sigma=0, refusal_time=0.1)
+    result = simulate(Fixed(2), Scenario(name="", server=server, duration=200.0), seed=1)
+    assert result.rejected == pytest.approx(0.5, abs=0.2)
+    assert result.trace[-1].capacity == 2
+    alone = attrs.evolve(server, keys=1)
+    assert simulate(Fixed(2), Scenario(name="", server=alone), seed=1).rejected == 0
+
+
 def test_the_same_seed_gives_the_same_trace(knee: Callable[[Scenario, int], Result]) -> None:
     """Another seed gives another trace."""
     first, again, other = knee(STALL, 4), simulate(KneeLimit(), STALL, seed=4), knee(STALL, 5)
@@ -148,6 +173,7 @@ def test_the_policy_given_is_left_alone() -> None:
     assert policy.why() == {"reason": "initial"}
 
 
+@pytest.mark.slow
 def test_a_quota_refuses_what_is_beyond_it() -> None:
     """One call too many at a time is refused every 5 ms."""
     books = simulate(Fixed(51), QUOTA, seed=1).books[0]

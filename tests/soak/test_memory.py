@@ -37,6 +37,8 @@ from trio_turnstile import (
 )
 from trio_turnstile.limits import AIMDLimit
 
+pytestmark = pytest.mark.slow
+
 TIMES = min(FACTOR, 20)
 
 ALLOWED = 4.0

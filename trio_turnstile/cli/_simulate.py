@@ -62,7 +62,7 @@ def simulate(
 
     Args:
       policy: The policy to try. "all" compares the policies.
-      scenario: The letters of the scenarios, separated by commas. "all" plays A to N.
+      scenario: The letters of the scenarios, separated by commas. "all" plays A to P.
       seeds: How many times to play each scenario, each time with other random numbers.
       plot: Draw the limit and the capacity over time, for the first seed, to this file.
         The extension of its name selects the format. This needs the extra "plot".

@@ -18,7 +18,7 @@ import attrs
 from trio_turnstile.limits._protocol import LimitPolicy, Outcome, Sample
 
 from ._scenarios import TICK, Client, Scenario, at
-from ._servers import Call, Clock, QueueServer, SharedServer
+from ._servers import AnyServer, Call, Clock, make_server
 
 
 @final
@@ -76,7 +76,7 @@ class _Caller:
         self,
         plan: Client,
         policy: LimitPolicy,
-        server: QueueServer | SharedServer,
+        server: AnyServer,
         clock: Clock,
         rng: random.Random,
     ) -> None:
@@ -202,7 +202,7 @@ class Run:
 class _Recorder:
     """Writes a trace point for each tick."""
 
-    def __init__(self, callers: Sequence[_Caller], server: QueueServer | SharedServer) -> None:
+    def __init__(self, callers: Sequence[_Caller], server: AnyServer) -> None:
         self._callers = callers
         self._server = server
         self._seen = [0] * len(callers)
@@ -232,8 +232,7 @@ class _Recorder:
 def play(scenario: Scenario, policies: Sequence[LimitPolicy], seed: int) -> Run:
     """Play a scenario with one policy for each client, and change these policies."""
     clock = Clock()
-    kind = SharedServer if scenario.server.shared else QueueServer
-    server = kind(scenario.server, clock, random.Random(seed))
+    server = make_server(scenario.server, clock, random.Random(seed))
     callers = [
         _Caller(plan, policy, server, clock, random.Random(f"{seed}/{i}"))
         for i, (plan, policy) in enumerate(zip(scenario.clients, policies, strict=True))

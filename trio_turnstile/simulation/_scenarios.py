@@ -132,6 +132,21 @@ class Erlang:
 
 @final
 @attrs.frozen(kw_only=True)
+class TokenBudget:
+    """What a metered service lets its callers spend; it refuses a call that is too dear."""
+
+    per_second: Varying = 20_000
+    """Tokens that come back each second."""
+    burst: float = attrs.field(default=20_000, validator=gt(0))
+    """The most tokens that there are at a time, and those at the beginning."""
+    cost: float = attrs.field(default=50, validator=gt(0))
+    """Tokens that a call costs, on average."""
+    scatter: Jitter = LogNormal(0.8)
+    """How the costs differ."""
+
+
+@final
+@attrs.frozen(kw_only=True)
 class Server:
     """The service: workers behind one first-come-first-served queue, or shared by all calls."""
 
@@ -159,6 +174,19 @@ class Server:
     flush: float | None = attrs.field(default=None, validator=optional(gt(0)))
     """A batch server: calls are gathered and answered, at most ``workers`` together,
     each time that so many seconds have gone by."""
+    budget: TokenBudget | None = None
+    """What calls may cost, if the service is metered."""
+    keys: int = attrs.field(default=1, validator=ge(1))
+    """A call is for one of so many keys, at random. Each key has an equal share of the workers, and
+    a queue of its own."""
+
+    def capacity(self, now: float) -> int:
+        """Return how many calls it can work on at once, at a time in seconds."""
+        workers = int(at(self.workers, now) / self.keys) * self.keys
+        if self.budget is None:
+            return workers
+        calls = at(self.budget.per_second, now) / self.budget.cost
+        return min(workers, max(1, round(calls * at(self.service_time, now))))
 
     def __attrs_post_init__(self) -> None:
         if self.shared and self.flush is not None:
@@ -205,8 +233,9 @@ class Scenario:
     @property
     def changes(self) -> tuple[float, ...]:
         """When the capacity jumps, in seconds, including the beginning."""
-        workers = self.server.workers
-        later = workers.then if isinstance(workers, Steps) else ()
+        server = self.server
+        moving = server.workers if server.budget is None else server.budget.per_second
+        later = moving.then if isinstance(moving, Steps) else ()
         return (0.0, *(time for time, _ in later))
 
 
@@ -262,6 +291,17 @@ BIMODAL = Scenario(name="M bimodal", server=Server(service_time=0.145, jitter=Bi
 """One call in ten takes twenty times as long."""
 BATCH_SERVER = Scenario(name="N batch server", server=Server(flush=0.2))
 """Answers come in batches, every 0.2 s."""
+TOKEN_BUDGET = Scenario(
+    name="O token budget",
+    server=Server(
+        workers=1000,
+        budget=TokenBudget(per_second=Steps(20_000, ((60, 10_000), (120, 20_000)))),
+    ),
+    duration=180.0,
+)
+"""Calls cost different amounts of tokens, and what may be spent halves and doubles."""
+PER_KEY = Scenario(name="P limits per key", server=Server(workers=40, keys=8, queue=2))
+"""Eight keys, each with five workers and room for two calls that wait."""
 
 GATE: tuple[Scenario, ...] = (
     STEADY,
@@ -283,5 +323,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ERROR_BURSTS,
     BIMODAL,
     BATCH_SERVER,
+    TOKEN_BUDGET,
+    PER_KEY,
 )
 """All built-in scenarios, by letter."""

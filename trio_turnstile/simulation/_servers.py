@@ -13,7 +13,18 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol, final
 
-from ._scenarios import LogNormal, Server, at
+from ._scenarios import LogNormal, Server, TokenBudget, at
+
+
+class AnyServer(Protocol):
+    """What calls are submitted to."""
+
+    @property
+    def capacity(self) -> int: ...
+
+    def tick(self) -> None: ...
+
+    def submit(self, call: Call) -> None: ...
 
 
 class Owner(Protocol):
@@ -70,7 +81,7 @@ class _Conditions:
         self._service_time = self._errors = 0.0
 
     def tick(self, now: float) -> None:
-        self.capacity = int(at(self._plan.workers, now))
+        self.capacity = int(at(self._plan.workers, now) / self._plan.keys)
         self._service_time = at(self._plan.service_time, now)
         self._errors = at(self._plan.errors, now)
 
@@ -203,3 +214,87 @@ class SharedServer:
         _, _, call = heapq.heappop(self._calls)
         self._await_next()
         call.owner.succeeded(call)
+
+
+@final
+class KeyedServer:
+    """Workers and a queue for each key.
+
+    Args:
+      plan: what all have together.
+      clock: the virtual time.
+      rng: chooses the key of each call.
+    """
+
+    def __init__(self, plan: Server, clock: Clock, rng: random.Random) -> None:
+        self._each = [_plain_server(plan, clock, rng) for _ in range(plan.keys)]
+        self._rng = rng
+
+    @property
+    def capacity(self) -> int:
+        return sum(server.capacity for server in self._each)
+
+    def tick(self) -> None:
+        for server in self._each:
+            server.tick()
+
+    def submit(self, call: Call) -> None:
+        self._rng.choice(self._each).submit(call)
+
+
+@final
+class MeteredServer:
+    """Refuses calls that cost more than there is in the budget.
+
+    Args:
+      server: does the calls.
+      plan: what the whole is.
+      budget: what calls may cost.
+      clock: the virtual time.
+      rng: draws what each call costs.
+    """
+
+    def __init__(
+        self, server: AnyServer, plan: Server, budget: TokenBudget, clock: Clock, rng: random.Random
+    ) -> None:
+        self._server = server
+        self._plan = plan
+        self._budget = budget
+        self._clock = clock
+        self._rng = rng
+        self._tokens, self._as_of, self._per_second = budget.burst, 0.0, 0.0
+
+    @property
+    def capacity(self) -> int:
+        return self._plan.capacity(self._clock.now)
+
+    def tick(self) -> None:
+        self._refill()
+        self._per_second = at(self._budget.per_second, self._clock.now)
+        self._server.tick()
+
+    def submit(self, call: Call) -> None:
+        self._refill()
+        cost = self._budget.cost * self._budget.scatter.draw(self._rng)
+        if cost > self._tokens:
+            _refuse(call, self._plan, self._clock)
+            return
+        self._tokens -= cost
+        self._server.submit(call)
+
+    def _refill(self) -> None:
+        gained = (self._clock.now - self._as_of) * self._per_second
+        self._tokens = min(self._budget.burst, self._tokens + gained)
+        self._as_of = self._clock.now
+
+
+def make_server(plan: Server, clock: Clock, rng: random.Random) -> AnyServer:
+    """Return the server of a scenario."""
+    server = _plain_server(plan, clock, rng) if plan.keys == 1 else KeyedServer(plan, clock, rng)
+    if plan.budget is None:
+        return server
+    return MeteredServer(server, plan, plan.budget, clock, rng)
+
+
+def _plain_server(plan: Server, clock: Clock, rng: random.Random) -> AnyServer:
+    return (SharedServer if plan.shared else QueueServer)(plan, clock, rng)

@@ -19,7 +19,7 @@ from typing import final
 from trio_turnstile.limits._protocol import LimitPolicy, Sample
 
 from ._engine import Run, play
-from ._scenarios import Scenario, at
+from ._scenarios import Scenario
 from ._scores import Result, assess
 
 
@@ -72,8 +72,8 @@ class Oracle(LimitPolicy):
 
     def on_tick(self, now: float, in_flight: int, waiting: int) -> None:
         present = sum(client.joins <= now for client in self._scenario.clients)
-        known = at(self._scenario.server.workers, max(0.0, now - self._late))
-        self._limit = max(1.0, int(known) / max(1, present))
+        known = self._scenario.server.capacity(max(0.0, now - self._late))
+        self._limit = max(1.0, known / max(1, present))
 
     def why(self) -> Mapping[str, object]:
         return {"reason": "oracle"}
