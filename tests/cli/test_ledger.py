@@ -159,6 +159,7 @@ def test_a_run_killed_in_a_clean_up_only_cleans_up(
     options = ("--work", "echo {} >>done", "--cleanup", gate.wait, "--joblog", "log")
     first = spawn("run", "--ledger", "db", *options, "--", "a")
     gate.arrivals(1)
+    first.watch.wait_until(lambda: entries()["a"].outcome == "completed")
     first.watch.signal(signal.SIGKILL)
     first.finish()
     gate.let(2)
