@@ -11,11 +11,24 @@ from typing import Any
 
 import attrs
 
-from . import imports, latency, limiters, many, memory, observed, phases, pipelines, policy, shapes
+from . import (
+    amounts,
+    imports,
+    latency,
+    limiters,
+    many,
+    memory,
+    observed,
+    phases,
+    pipelines,
+    policy,
+    shapes,
+)
 from ._harness import Benchmark, Figure, Result
 
 BENCHMARKS = (
     *limiters.BENCHMARKS,
+    *amounts.BENCHMARKS,
     *phases.BENCHMARKS,
     *pipelines.BENCHMARKS,
     *shapes.BENCHMARKS,
