@@ -84,6 +84,7 @@ def test_what_is_no_database(
     assert (result.status, result.out) == (2, "")
     assert result.err.startswith("turnstile: --statistics: ")
     assert why in result.err
+    assert len(result.err.splitlines()) == 2
 
 
 def test_without_the_extra(spawn: Any) -> None:
