@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -114,6 +114,24 @@ def test_the_past_is_read_again(charts: Page, recorded: Program) -> None:
         charts.get_by_label("Charts").select_option(label="of the last hour")
     with charts.expect_request(asks_since):
         pass
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_choose(
+    browser: Browser, recorded: Program, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    """axe finds no fault in the page with the choice, and nothing is wider than the window."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
+    with browser.new_context(color_scheme=scheme, bypass_csp=True) as context:
+        page = context.new_page()
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto(recorded.address)
+        expect(page.locator("article canvas")).to_have_count(3)
+        with page.expect_response(lambda reply: asks_since(reply.request)):
+            page.get_by_label("Charts").select_option(label="of the last day")
+        assert axe.Axe().run(page).generate_report() == "Found 0 accessibility violations:\n"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_without_records_there_is_no_choice(page: Page) -> None:

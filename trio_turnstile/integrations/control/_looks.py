@@ -21,7 +21,7 @@ _Key: TypeAlias = tuple[frozenset[str] | None, int, float]
 
 
 @final
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Looks:
     """Asks for what there is to be told. It is used in the event loop of the server alone."""
 
