@@ -114,12 +114,19 @@ class Killed:
         self._check_left()
         self._check_out()
         self._check_joblog()
-        # Before the program is there, while it is imported, Ctrl-C is Python's.
-        early = self.plan.at_once and not self.joblog and self.status == -signal.SIGINT
-        if not self.plan.unheeded and not early:
+        if self._met_python():
+            return
+        if not self.plan.unheeded:
             assert "Traceback" not in self.err, self.err
             assert "Exception ignored" not in self.err, self.err
         self._check_status()
+
+    def _met_python(self) -> bool:
+        """Tell whether Ctrl-C came while Python started, or imported the command."""
+        early = self.plan.at_once and signal.SIGINT in self.sent and not self.joblog
+        if not early or "Traceback" not in self.err:
+            return False
+        return self.status == -signal.SIGINT or "/trio_turnstile/cli/" not in self.err
 
     def _check_left(self) -> None:
         assert self.plan.unheeded or not self.left, self.left
