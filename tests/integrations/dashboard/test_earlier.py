@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from testkit.dashboards import Program, Watch, running
+from testkit.dashboards import Program, Scheme, Watch, legible, running
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Request, Route
@@ -119,19 +119,13 @@ def test_the_past_is_read_again(charts: Page, recorded: Program) -> None:
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everybody_can_choose(
-    browser: Browser, recorded: Program, width: int, scheme: Literal["light", "dark"]
+    browser: Browser, recorded: Program, width: int, scheme: Scheme
 ) -> None:
     """axe finds no fault in the page with the choice, and nothing is wider than the window."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
-    with browser.new_context(color_scheme=scheme, bypass_csp=True) as context:
-        page = context.new_page()
-        page.set_viewport_size({"width": width, "height": 900})
-        page.goto(recorded.address)
+    with legible(browser, recorded, scheme, width) as page:
         expect(page.locator("article canvas")).to_have_count(3)
         with page.expect_response(lambda reply: asks_since(reply.request)):
             page.get_by_label("Charts").select_option(label="of the last day")
-        assert axe.Axe().run(page).generate_report() == "Found 0 accessibility violations:\n"
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_without_records_there_is_no_choice(page: Page) -> None:

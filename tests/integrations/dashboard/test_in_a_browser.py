@@ -8,11 +8,20 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pytest
 
-from testkit.dashboards import MARKUP, REBOUND, TOKEN, Program, Watch, running
+from testkit.dashboards import (
+    MARKUP,
+    REBOUND,
+    TOKEN,
+    Program,
+    Scheme,
+    Watch,
+    legible,
+    running,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -140,18 +149,12 @@ def test_old_news_is_marked(browser: Browser, program: Program) -> None:
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everybody_can_read_it(
-    browser: Browser, program: Program, width: int, scheme: Literal["light", "dark"]
+    browser: Browser, program: Program, width: int, scheme: Scheme
 ) -> None:
     """axe finds no fault in it, and nothing is wider than the window."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
-    with browser.new_context(color_scheme=scheme, bypass_csp=True) as context:
-        page = context.new_page()
-        page.set_viewport_size({"width": width, "height": 900})
-        page.goto(program.address)
+    with legible(browser, program, scheme, width) as page:
         expect(page.locator("article canvas")).to_have_count(3)
         expect(card(page, "api").locator(".limits")).not_to_be_empty()
-        assert axe.Axe().run(page).generate_report() == "Found 0 accessibility violations:\n"
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.fixture(scope="module")

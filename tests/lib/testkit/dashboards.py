@@ -9,15 +9,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 from urllib.request import Request, urlopen
 
 import attrs
+import pytest
 
 from testkit import dashboard_program
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
+
+Scheme: TypeAlias = Literal["light", "dark"]
+"""Of which colours a page is."""
 
 TOKEN = "sesame"
 MARKUP = "<img src=x onerror=document.title='taken'>"
@@ -91,3 +95,19 @@ class Watch:
     def _request(self, request: Any) -> None:
         if not request.url.startswith(self.url):
             self.elsewhere.append(request.url)
+
+
+@contextmanager
+def legible(browser: Browser, program: Program, scheme: Scheme, width: int) -> Iterator[Page]:
+    """Open the page of a program, so many pixels wide, and check it when the block ends.
+
+    axe finds no fault in it, and nothing is wider than the window.
+    """
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
+    with browser.new_context(color_scheme=scheme, bypass_csp=True) as context:
+        page = context.new_page()
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto(program.address)
+        yield page
+        assert axe.Axe().run(page).generate_report() == "Found 0 accessibility violations:\n"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
