@@ -48,7 +48,7 @@ async def record(
     )
 
     url = address_of(database)
-    with _warnings_to(note) as show_warnings:
+    with _warnings_to(note):
         async with AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(record_statistics(turnstile, url))
@@ -61,34 +61,21 @@ async def record(
                 if not lacks_thread(error):
                     raise
                 raise UsageError("--statistics: no thread could be started") from None
-            show_warnings()
             yield RecordedHistory(url, turnstile.name)
 
 
 @contextmanager
-def _warnings_to(note: Callable[[str], object]) -> Iterator[Callable[[], None]]:
-    """Show what the recorder warns of as lines of the run, which do not break its live line.
+def _warnings_to(note: Callable[[str], object]) -> Iterator[None]:
+    """Show what the recorder warns of as lines of the run, which do not break its live line."""
 
-    What it warns of before the function that is given is called waits for that: a database that
-    cannot be used at all is an error, and no warning.
-    """
-    early: list[str] = []
-    show: Callable[[str], object] = early.append
-
-    def take(record: logging.LogRecord) -> bool:
-        show(f"--statistics: {record.getMessage()}")
+    def show(record: logging.LogRecord) -> bool:
+        note(f"--statistics: {record.getMessage()}")
         return False
 
-    def begin() -> None:
-        nonlocal show
-        show = note
-        for text in early:
-            note(text)
-
     handler = logging.Handler(logging.WARNING)
-    handler.addFilter(take)
+    handler.addFilter(show)
     _LOG.addHandler(handler)
     try:
-        yield begin
+        yield
     finally:
         _LOG.removeHandler(handler)

@@ -437,18 +437,21 @@ def test_a_program_that_ends_at_once(tmp_path: Path) -> None:
 
 async def test_a_request_that_its_application_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it has begun is cancelled, and nobody is told of the end."""
-    given_up = threading.Event()
+    begun, given_up = threading.Event(), threading.Event()
 
     async def stays(*_: object) -> None:
+        begun.set()
         try:
             await trio.sleep_forever()
         finally:
             given_up.set()
 
     async def ask(control: Control) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await status_of(control)
+        request = asyncio.create_task(status_of(control))
+        await asyncio.to_thread(begun.wait)
+        request.cancel()
+        with suppress(asyncio.CancelledError):
+            await request
         await asyncio.to_thread(given_up.wait)
         await asyncio.sleep(0.05)  # until the loop has heard of it
 
