@@ -242,7 +242,7 @@ ON_ASYNCIO: dict[str, tuple[str, Callable[[], Acquire]]] = {
     "aiolimiter, prompts counted": ("aiolimiter", by_aiolimiter),
     "pyrate-limiter, prompts counted": ("pyrate_limiter", by_pyrate_limiter),
 }
-"""It takes an estimate, can give nothing back, and reads no headers."""
+"""They take an estimate, can give nothing back, and reads no headers."""
 
 
 async def on_asyncio(make: Callable[[], Acquire], calls: Sequence[Call], service: Service) -> int:

@@ -37,7 +37,7 @@ class Parts:
         self._size = size
         self._boundary = boundary
         self._has_header = header
-        self._file = 0
+        self._file = self._header = 0
         self._start: int | None = None
 
     def take(self) -> Part | None:
@@ -48,12 +48,14 @@ class Parts:
         """
         while self._file < len(self._paths):
             path = self._paths[self._file]
-            header = _find_end(path, _LINE, 0, 0) if self._has_header else 0
-            start = header if self._start is None else self._start
+            if self._start is None:
+                self._header = _find_end(path, _LINE, 0, 0) if self._has_header else 0
+                self._start = self._header
+            start = self._start
             end = _find_end(path, self._boundary, start + self._size, start)
             if end > start:
                 self._start = end
-                return Part(str(path), start, end - start, header)
+                return Part(str(path), start, end - start, self._header)
             self._file, self._start = self._file + 1, None
         return None
 

@@ -87,12 +87,12 @@ class Share:
         Raises:
           ValueError: for anything else.
         """
-        number = text.strip().removeprefix("-")
-        if not (number.isascii() and number.isdigit() and int(number)):
+        match = re.fullmatch(r"-(\d+)", text.strip(), re.ASCII)
+        if match is None or not int(match[1]):
             raise ValueError(f"blocks for each slot are written like -1 or -10, not {text!r}")
-        return cls(int(number), text.strip())
+        return cls(int(match[1]), text.strip())
 
-    def size(self, total: int, slots: float) -> int:
+    def size(self, total: int, slots: int) -> int:
         """Return how many bytes it is, as GNU parallel computes it."""
         return 1 + int(total / (self.per_slot * slots))
 

@@ -215,6 +215,7 @@ async def test_a_locked_database_loses_nothing(
             connection.rollback()
         await recording.flush()
         assert recording.statistics().last_error is None
+    assert away.failures > 3
     assert "locked" in str(away.last_error)
     assert away.buffered >= len(heard.decisions) + len(heard.errors)
     assert stored(sqlite) == heard
@@ -316,8 +317,10 @@ async def test_numbers_out_of_range_are_refused(options: Any, message: str) -> N
             pass
 
 
-async def test_a_file_that_is_no_database_is_refused(sqlite: Recorded) -> None:
-    """It is left as it is."""
+async def test_a_file_that_is_no_database_is_refused(
+    sqlite: Recorded, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is left as it is, and nobody is warned that the work goes on."""
     path = trio.Path(str(sqlite.engine.url.database))
     await path.write_bytes(b"some notes of mine, which are no database\n" * 100)
     before = await path.read_bytes()
@@ -325,6 +328,7 @@ async def test_a_file_that_is_no_database_is_refused(sqlite: Recorded) -> None:
         async with open_turnstile() as turnstile, record_statistics(turnstile, sqlite.url):
             pass
     assert await path.read_bytes() == before
+    assert caplog.records == []
 
 
 async def test_tables_of_a_newer_version_are_refused(database: Recorded) -> None:

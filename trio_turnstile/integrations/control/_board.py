@@ -49,7 +49,7 @@ WATCHED = 200
 
 
 @final
-@attrs.frozen(eq=False)
+@attrs.frozen
 class StateOfAll:
     """The limiters that somebody wants to hear of, and the runs, at one moment."""
 

@@ -45,7 +45,7 @@ class EventStream(Response):
         self._looks = looks
         assert isinstance(asked.query, EventsQuery)
         self._every, self._names, self._last = asked.query.every, asked.query.names, last
-        self._told: StateOfAll | None = None
+        self._told = StateOfAll(time=0.0, limiters=[], runs=[])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, as ASGI has it."""
@@ -96,21 +96,23 @@ class EventStream(Response):
         return text
 
 
-def _differences(before: StateOfAll | None, now: StateOfAll) -> StateDoc:
+def _differences(before: StateOfAll, now: StateOfAll) -> StateDoc:
     """Return what in a state is new to somebody who knows another."""
-    known: dict[str, LimiterDoc] = {} if before is None else _by_name(before)
-    runs: dict[str, RunStateDoc] = {} if before is None else {run.id: run for run in before.runs}
-    limiters = _by_name(now)
+    known, limiters = _by_name(before), _by_name(now)
     return StateDoc(
         time=now.time,
         limiters=_changed(limiters, known),
         gone=[name for name in known if name not in limiters],
-        runs=_changed({run.id: run for run in now.runs}, runs),
+        runs=_changed(_by_id(now), _by_id(before)),
     )
 
 
 def _by_name(state: StateOfAll) -> dict[str, LimiterDoc]:
     return {limiter.name: limiter for limiter in state.limiters}
+
+
+def _by_id(state: StateOfAll) -> dict[str, RunStateDoc]:
+    return {run.id: run for run in state.runs}
 
 
 def _changed(now: dict[str, Any], before: dict[str, Any]) -> list[Any]:

@@ -92,6 +92,7 @@ class Recorder:
         self._stored, self._failures = 0, 0
         self._got_on: Callable[[], None] = _nothing
         self._error: Exception | None = None
+        self._begun = False
 
     def statistics(self) -> RecorderStatistics:
         """Return how the recording goes."""
@@ -144,6 +145,7 @@ class Recorder:
         if isinstance(self._error, StatisticsError):
             self._writer.close()
             raise self._error
+        self._begun = True
 
     async def run(self, every: float) -> None:
         """Store what was recorded, again and again, until cancelled."""
@@ -229,7 +231,8 @@ class Recorder:
             await trio.to_thread.run_sync(work, limiter=self._thread, abandon_on_cancel=True)
         except Exception as error:  # of the database, whatever driver it has
             self._failures += 1
-            if self._error is None:
+            raised = isinstance(error, StatisticsError) and not self._begun  # by `begin`
+            if self._error is None and not raised:
                 _LOG.warning(_AWAY, reason(error))
             self._error = error
             return False
