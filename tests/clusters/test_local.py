@@ -218,6 +218,20 @@ async def test_of_two_jobs_with_one_name_only_one_goes_on(tmp_path: Path) -> Non
     assert read(tmp_path / f"{first.token}.claim").strip() == first.id
 
 
+async def test_of_two_runs_of_one_job_the_last_one_tells_how_it_ended(tmp_path: Path) -> None:
+    """A job is queued again when its node is lost, where its first run may still go on."""
+    first, go = tmp_path / "first", tmp_path / "go"
+    script = f"mkdir {first} || exit 5; until [ -e {go} ]; do sleep 0.05; done; exit 3"
+    async with cluster_of(tmp_path) as cluster:
+        job = await cluster.submit(JobSpec(script))
+        while not first.exists():
+            await trio.sleep(0.02)
+        again = read(tmp_path / f"{job.token}.job").replace("job=$$", f"job={job.id}")
+        await trio.run_process(["sh"], stdin=again.encode(), check=False, start_new_session=True)
+        go.touch()
+        assert (await job.wait()).exit_status == 5
+
+
 # ---- operations ----
 
 

@@ -8,6 +8,8 @@ The name of a job is a token, so the files of a job begin with it:
 - ``TOKEN.exit``: how it ended. It is written under a temporary name, then renamed, so that nobody
   reads a half of it.
 - ``TOKEN.late``: that it was ended at its time limit, if the cluster has none.
+- ``TOKEN.turn``: which run of the job is the last that began. A job whose node is lost is queued
+  again, and its first run may still go on, where nobody reaches it. Only the last one leaves word.
 
 The scripts of the tasks of an array are in one file, ``NAME.FIRST.tasks``, from which each task
 takes its own.
@@ -36,16 +38,21 @@ _HERE: Final = "here"
 _WRAPPER: Final = r"""#!/bin/sh
 job={job_id}
 base={base}
-export base reset=
+export base turn= reset=
 (set -C; echo "$job" >"$base.claim") 2>/dev/null
 if [ "$(cat "$base.claim")" != "$job" ]; then
     echo "another job has claimed $base, or it cannot be written" >&2
     exit 75
 fi
+began=$(date +%s)
+turn=$(uname -n).$$.$began
+echo "$turn" >"$base.turn"
+is_last() {{
+    [ "$(cat "$base.turn")" = "$turn" ]
+}}
 rm -f "$base.exit" "$base.late"
 {script}
 chmod +x "$base.run"
-began=$(date +%s)
 if env --default-signal=TERM,USR1,USR2 true 2>/dev/null; then
     # What warns the script must not end us before we know how the script has ended.
     trap '' TERM USR1 USR2
@@ -54,14 +61,15 @@ fi
 {limit}
 awk 'BEGIN {{
     status = system("exec $reset \"$base.run\"")
-    print status >(ENVIRON["base"] ".status")
+    print status >(ENVIRON["base"] "." ENVIRON["turn"])
 }}' </dev/null
-status=$(cat "$base.status")
-if [ -n "$status" ]; then
-    echo "$status $began $(date +%s) $(uname -n)" >"$base.exit.tmp"
-    mv -f "$base.exit.tmp" "$base.exit"
+left=$base.$turn
+status=$(cat "$left")
+if [ -n "$status" ] && is_last; then
+    echo "$status $began $(date +%s) $(uname -n)" >"$left"
+    mv -f "$left" "$base.exit"
 fi
-rm -f "$base.status"
+rm -f "$left"
 case ${{status:-1}} in
 {reserved}    *.*) exit 1 ;;
 esac
@@ -75,9 +83,13 @@ fi
 exit "${{status:-1}}"
 """
 
-_LIMIT: Final = (
-    r"""(sleep {seconds}; echo late >"$base.late"; kill -TERM 0; sleep 5; kill -KILL 0) &"""
-)
+_LIMIT: Final = r"""(
+    sleep {seconds}
+    is_last && echo late >"$base.late"
+    kill -TERM 0
+    sleep 5
+    kill -KILL 0
+) &"""
 
 
 _HERE_DOCUMENT: Final = """cat >"$base.run" <<'{mark}'
