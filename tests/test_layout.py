@@ -114,6 +114,13 @@ def test_every_wing_is_in_the_table() -> None:
     assert {wing(name_of(path)) for path in MODULES} == MAY_IMPORT.keys()
 
 
+def test_the_design_page_names_every_wing() -> None:
+    """Each has a row in its table, which says what the wing is for."""
+    page = Path(__file__).parent.with_name("docs").joinpath("design.rst").read_text()
+    rows = "".join(line for line in page.splitlines() if line.startswith("   * - "))
+    assert [name for name in MAY_IMPORT if f"``{name}``" not in rows] == []
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_module_imports_only_through_the_walls_of_the_table(path: Path) -> None:
     """At the head, in functions, and for types alike."""
