@@ -91,19 +91,19 @@ class Dispatcher:
         """Have the throttle task run ``action``, and then visit ``member``.
 
         Raises:
-          trio.ClosedResourceError: if the turnstile was left.
+          trio.ClosedResourceError: if the turnstile is closed.
         """
         self.check_open()
         self._posted.append((action, member))
         try:
             self._trio_token.run_sync_soon(self._wake_up, idempotent=True)
         except trio.RunFinishedError:
-            raise trio.ClosedResourceError("the turnstile was left") from None
+            raise trio.ClosedResourceError("the turnstile is closed") from None
 
     def check_open(self) -> None:
-        """Raise `trio.ClosedResourceError` if the turnstile was left."""
+        """Raise `trio.ClosedResourceError` if the turnstile is closed."""
         if self._closed:
-            raise trio.ClosedResourceError("the turnstile was left")
+            raise trio.ClosedResourceError("the turnstile is closed")
 
     def check_run(self) -> None:
         """Raise `RuntimeError` in any trio run but the one of the turnstile."""
