@@ -180,7 +180,7 @@ async def test_a_turnstile_that_was_left_refuses_everything() -> None:
 @pytest.mark.parametrize(
     ("watcher", "message"),
     [
-        (cpu_alarm, "not <function cpu_alarm .*: too many positional .*; if it makes a watcher, call"),
+        (cpu_alarm, "not <function cpu_alarm .*: too many positional .*; if it makes a watcher"),
         (alarm, "not <function alarm .*: missing a required .*; if it makes a watcher, call"),
         (5, "a watcher is an async function of the turnstile, not 5"),
         (type, "(?i)trio (was )?expect(ed|ing) an async function"),
