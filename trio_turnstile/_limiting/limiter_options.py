@@ -12,7 +12,7 @@ from .throttle import Throttle
 
 
 class LimiterOptions(TypedDict, total=False):
-    """What a `Limiter` takes beside its name and its ceiling, and what it means there."""
+    """The options of a `Limiter`, with the same meaning: its arguments but name and ceiling."""
 
     throttle: Throttle
     policy: LimitPolicy | None
