@@ -59,7 +59,7 @@ class Crew:
         self._context = Context()
         self._size = 0
         self._idle = 0
-        """Workers that wait for an item or a rate; beside one, another would be of no use."""
+        """Workers that wait for an item or a rate; while there is one, nobody else is needed."""
         self._foreman = trio.CancelScope()
         self._lot = trio.lowlevel.ParkingLot()
         self._bench = trio.lowlevel.ParkingLot()

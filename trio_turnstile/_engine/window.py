@@ -33,7 +33,7 @@ class Window:
     """Bounds how many items a stage has in hand, whether they run, wait or back off.
 
     Args:
-      counts: the books, which have how many are in hand.
+      counts: the books, with the number of items in hand.
       size: the width, if the user gave one.
       default: returns the width if the user gave none.
       certain: a number of items for which there is room whatever ``default`` returns:

@@ -43,7 +43,7 @@ class _Job(Generic[R]):
 
 @final
 class Writer:
-    """Carries out what is to be written, in a thread of its own.
+    """Carries out jobs that write, in a thread of its own.
 
     Args:
       connection: to the ledger.

@@ -122,7 +122,7 @@ class AllowanceMeter:
         return 0.0
 
     def take(self, amount: float) -> float:
-        """Spend the amount, as long as nothing else is known."""
+        """Spend the amount, until the call says what it has really spent."""
         self.spent += amount
         self._reserved += amount
         return 0.0

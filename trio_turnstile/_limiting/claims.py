@@ -104,7 +104,7 @@ class Order(Protocol):
         ...
 
     def discard(self, request: Request) -> None:
-        """Remove a request that waits no more."""
+        """Remove a request that no longer waits."""
         ...
 
     def first(self) -> Request | None:

@@ -91,7 +91,7 @@ class Tokens:
     release_cancelled: Callable[[object], None]
     """Give back the token of a call that was cancelled; a policy learns nothing from it."""
     begin: Callable[[object], None]
-    """Say that the call of a borrower begins only now, after a wait that is no part of it."""
+    """Say that the call of a borrower begins only now, after a wait that is not part of it."""
     wait_free: Callable[[object], Awaitable[None]]
     """Wait in turn until a token is free, without keeping it."""
     _inner: trio.CapacityLimiter

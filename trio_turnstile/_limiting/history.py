@@ -103,7 +103,7 @@ class History:
         """Return the average of *running* over each window, keyed by its seconds.
 
         ``None`` stands for a window that is longer than the history so far, or in which
-        samples are missing, as after the clock jumped.
+        samples are missing, for example after the clock jumped.
         """
         track = self._tracks.get(limiter)
         return {

@@ -37,7 +37,7 @@ from .throttle import Throttle
 
 @final
 class Limiter:
-    """A limit on how many tasks run at a time, which can move while they run.
+    """A limit on how many tasks run at once, which can move while they run.
 
     On its own it is static: a ``trio.CapacityLimiter(ceiling)`` with a name. In a
     turnstile (`open_turnstile`), signals move its limit under the rules of its

@@ -53,7 +53,7 @@ class Override:
 
     @property
     def evidence(self) -> Mapping[str, object]:
-        """What a decision says of it."""
+        """What a decision says about it."""
         return {"override": self.tokens, **self.why}
 
     @property

@@ -1,4 +1,4 @@
-"""`RateLimiter`: a rate limit, so much per second with bursts."""
+"""`RateLimiter`: a rate limit, an amount per second with bursts."""
 
 from __future__ import annotations
 

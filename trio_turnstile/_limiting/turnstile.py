@@ -167,8 +167,8 @@ class Turnstile:
         Args:
           limiter: the name of the limiter.
           action: `Signal.UP` or `Signal.DOWN`; `SetLimit`, `Release`, `Pause` or `Resume`.
-          by: who asks, for the decision.
-          note: why they ask, for the decision.
+          by: who asks; it is recorded in the decision.
+          note: why they ask; it is recorded too.
 
         Raises:
           TypeError: if the action is none of these.

@@ -91,7 +91,7 @@ class RecordedRunner:
 
     @property
     def admit(self) -> Callable[[object, Slot], Awaitable[bool]] | None:
-        """Runs before the rate and the token, as skipped operations should wait for neither.
+        """Runs before the rate and the token, so that skipped operations wait for neither.
 
         Without a rate it costs more than it saves, because an operation waits for the ledger twice.
         """

@@ -72,7 +72,7 @@ Opened: TypeAlias = AbstractAsyncContextManager[Callable[[T], Awaitable[U]]]
 """An async context manager that gives such a function, and is open while the pipeline runs."""
 
 Yielding: TypeAlias = Callable[[T], AsyncIterator[U]]
-"""An async generator function. It is no union with `Function`, as mypy could solve neither."""
+"""An async generator function. In a union with `Function`, mypy could infer neither."""
 
 OpenedYielding: TypeAlias = AbstractAsyncContextManager[Callable[[T], AsyncIterator[U]]]
 """An async context manager that gives an async generator function."""
