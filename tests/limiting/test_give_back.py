@@ -339,5 +339,5 @@ async def test_rules_can_be_changed_while_they_hold(autojump_clock: MockClock) -
         async with api:
             with pytest.raises(Saturated):
                 await api.acquire_on_behalf_of("other")
-        with pytest.raises(ValueError, match=r"throttle.min must not be over the ceiling: 9 > 8"):
+        with pytest.raises(ValueError, match=r"throttle.min must not be above the ceiling: 9 > 8"):
             api.throttle = Throttle(min=9)

@@ -47,7 +47,7 @@ class Breaker:
 
     Args:
       on: which errors count as failures of the service: classes, or a predicate.
-      share: the share of the last calls that have to fail for it to open, over 0 to 1.
+      share: it opens when this share of the last calls has failed, over 0 to 1.
       window: how many of the last calls count. It opens only after that many.
       wait: for how many seconds it stays open at first. The time doubles with each probe
         that fails.
@@ -75,7 +75,7 @@ class Breaker:
         check_seconds("wait", wait, positive=True)
         check_seconds("longest", longest, positive=True)
         if longest < wait:
-            raise ValueError(f"longest must not be under wait: {longest!r} < {wait!r}")
+            raise ValueError(f"longest must not be less than wait: {longest!r} < {wait!r}")
         check_whole("probes", probes, 1)
         self._on = as_on(on)
         self._share, self._window, self._probes = share, window, probes

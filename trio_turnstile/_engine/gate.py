@@ -74,8 +74,8 @@ def as_entry(
     )
     if weight is not None and not isinstance(found, Limiter):
         raise TypeError(
-            f"a weight needs a Limiter, as trio.CapacityLimiter gives one token at a time, not "
-            f"{found!r}"
+            f"a weight needs a Limiter, not {found!r}: a trio.CapacityLimiter gives one token at a "
+            "time"
         )
     if weight is not None and not callable(weight):
         check_whole("weight", weight, 1)

@@ -125,7 +125,7 @@ def _enter_run(
     if differences and not accept:
         lines = [f"{key} was {_shown(a)} and is {_shown(b)}" for key, (a, b) in differences.items()]
         raise LedgerError(
-            f"the ledger {path} is of a run that differs: {'; '.join(lines)}. "
+            f"the ledger {path} is from a different run: {'; '.join(lines)}. "
             "Accept the changes, or give another name",
             differences,
         )

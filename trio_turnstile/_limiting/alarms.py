@@ -40,7 +40,7 @@ class Marks:
         check_number("high", self.high)
         check_number("low", self.low)
         if self.low >= self.high:
-            raise ValueError(f"low must be under high: {self.low} >= {self.high}")
+            raise ValueError(f"low must be below high: {self.low} >= {self.high}")
 
     def signal(self, value: float) -> Signal | None:
         """Return the signal to send at ``value``; ``None`` for none."""

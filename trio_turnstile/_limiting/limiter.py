@@ -134,7 +134,7 @@ class Limiter:
         check_instance("throttle", throttle, Throttle, "Throttle(hold=5)")
         if throttle.min > self.ceiling:
             raise ValueError(
-                f"throttle.min must not be over the ceiling: {throttle.min} > {self.ceiling}; "
+                f"throttle.min must not be above the ceiling: {throttle.min} > {self.ceiling}; "
                 f"raise the ceiling of limiter {self.name!r} or lower the minimum"
             )
         self._controller.throttle = throttle

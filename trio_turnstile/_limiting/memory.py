@@ -106,5 +106,5 @@ def _read(path: Path) -> dict[str, float]:
 
 def _whole(tokens: object) -> float:
     if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 1:
-        raise ValueError(f"{tokens!r} is no limit")
+        raise ValueError(f"{tokens!r} is not a limit")
     return tokens

@@ -276,6 +276,6 @@ class Sack:
 
     def _named(self, error: RuntimeError) -> RuntimeError:
         return RuntimeError(
-            f"{self}: {error}; the task may be a step or an operation that this limiter "
-            "bounds, which holds a token already"
+            f"{self}: {error}; if the task is a step or an operation that this limiter "
+            "bounds, it holds a token already"
         )

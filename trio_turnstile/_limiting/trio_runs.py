@@ -43,7 +43,7 @@ class LastRun:
 
 _IN_TWO_RUNS = (
     "{!r} is in use in another trio run, in another thread, and tasks of two runs cannot wake "
-    "each other: make one for each run, or use it by trio.from_thread.run"
+    "each other: make one for each run, or use it with trio.from_thread.run"
 )
 
 

@@ -38,7 +38,7 @@ def _encode(name: str, value: object) -> str:
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"fact {name!r} is {value!r}, and only what JSON can hold is remembered, such as "
+            f"fact {name!r} is {value!r}, but facts must be values that JSON can hold, such as "
             f"texts, numbers, lists and dicts: {error}"
         ) from None
 

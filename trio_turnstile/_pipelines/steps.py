@@ -122,7 +122,7 @@ def make_step(
             f"key must be a function of an item, such as operator.itemgetter({key!r}), not {key!r}"
         )
     if ordered and key is not None:
-        raise ValueError("a step is ordered or has a key, not both: ordered keeps every order")
+        raise ValueError("a step is ordered or has a key, not both: ordered keeps all in order")
     if batch is not None and (ordered or key is not None):
         raise ValueError("batches have no order: give a key to Batch, or leave ordered and key out")
     if window is not None:
