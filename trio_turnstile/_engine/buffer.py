@@ -114,7 +114,7 @@ class Buffer(Generic[T]):
             await self._readers.park()
 
     def dismiss(self) -> None:
-        """End those who fill the buffer, and wait until more is wanted."""
+        """Let those who fill the buffer end, instead of waiting until more is wanted."""
         self.dismissed = True
         self._wake_readers()
 

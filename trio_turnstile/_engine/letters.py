@@ -41,8 +41,8 @@ def letter_line(letter: ConcurrentError) -> bytes:
 class LetterFile:
     """Adds letters to a JSON Lines file; each is there, whole, when the call returns.
 
-    Letters are rare, so the file is opened for each. So there is nothing to close at the end of a
-    run, and an interrupt cannot prevent it.
+    Letters are rare, so the file is opened for each of them. That leaves nothing to close at the
+    end of a run, where an interrupt could prevent it.
 
     Args:
       path: the file; it is made if it does not exist, and added to if it does.

@@ -1,7 +1,7 @@
 """`Listing`: lists a run in the turnstiles whose limiters it uses.
 
-A turnstile tells its observers of each run that takes place in it: when it begins, of each of
-its errors, and when it ends. An observer of the turnstile needs nothing else.
+A turnstile tells its observers when each run that takes place in it begins and ends, and of each
+of its errors. An observer of the turnstile needs nothing else.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ def read_channel(channel: trio.MemoryReceiveChannel[T]) -> ReadAhead[T]:
 def read_pages(
     fetch_page: Callable[[C], Awaitable[tuple[Iterable[T], C | None]]], start: C
 ) -> ReadAhead[T]:
-    """Return a source that fetches the next page as soon as the first item of one is received."""
+    """Return a source that fetches the next page once the first item of a page is received."""
 
     async def fetch(cursor: C) -> tuple[list[T], C | None]:
         items, following = await fetch_page(cursor)

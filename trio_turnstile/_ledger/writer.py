@@ -66,7 +66,7 @@ class Writer:
     async def do(self, function: Callable[[], R]) -> R:
         """Call ``function`` in the thread, and return its result when everything is on disk.
 
-        It is shielded from cancellation: a job that has begun is noted, or it raises an error.
+        It is shielded from cancellation: either the job is on disk, or this raises an error.
 
         Raises:
           LedgerError: if the ledger cannot be written, now or since some time ago; or if it

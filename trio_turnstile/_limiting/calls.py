@@ -1,6 +1,6 @@
 """`Calls`: tells a breaker how the calls of a limiter end.
 
-It tells it of a failure before the token is given back, or the next waiter would get the token.
+The breaker hears of a failure before the token is given back, or the next waiter would get it.
 """
 
 from __future__ import annotations

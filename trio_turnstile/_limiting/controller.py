@@ -17,7 +17,7 @@ The limit is the least of *named bounds*:
 So ``limit = clamp(min(cap, policy), minimum, ceiling) - withheld``, and 0 while paused. Each
 `Bound` says why it is where it is. A new kind of bound is another entry in the same table.
 
-Two rules need a reason. The hold counts from the last change that was *applied*:
+Two rules need explaining. The hold counts from the last change that was *applied*:
 if refused signals counted, an alarm that repeats faster than the hold would freeze the
 limit for as long as it rings. And a signal at the ceiling or at the minimum changes
 nothing, so it starts no hold either.

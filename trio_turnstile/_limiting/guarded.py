@@ -27,7 +27,7 @@ _LOG = logging.getLogger("trio_turnstile.limiter")
 
 @attrs.define(eq=False)
 class _Life:
-    """What is remembered of a policy for as long as it lives."""
+    """What is remembered about a policy for as long as it lives."""
 
     user: ref[GuardedPolicy] | None = None
     latest: float = -math.inf

@@ -12,7 +12,7 @@ from .throttle import Throttle
 
 
 class LimiterOptions(TypedDict, total=False):
-    """The options of a `Limiter`, with the same meaning: its arguments but name and ceiling."""
+    """The arguments of `Limiter` other than name and ceiling, with the same meaning."""
 
     throttle: Throttle
     policy: LimitPolicy | None

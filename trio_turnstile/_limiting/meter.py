@@ -241,7 +241,7 @@ class Meter:
         self.give_back(amount, self._taken)
 
     def observe(self, remaining: float, until: float) -> None:
-        """Note that no more than ``remaining`` is left, for good or until a time."""
+        """Note that no more than ``remaining`` is left, either for good or until ``until``."""
         now = trio.current_time()
         self.pay_off(now)
         if until == -math.inf:

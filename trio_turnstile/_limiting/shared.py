@@ -1,7 +1,7 @@
 """`SharedLimiter`: one limit for all, and a fair share of it for each key.
 
 It stands in front of a `Limiter`, which has the tokens, so whatever moves a limiter moves this one.
-It adds the decision whose turn it is (see `Shares`), and the limits of single keys.
+It decides whose turn it is (see `Shares`), and adds limits for single keys.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class SharedStatistics:
     known: int
     """How many keys are remembered; idle ones are forgotten from time to time."""
     busiest: tuple[KeyStatistics, ...]
-    """The five keys that hold and wait for the most tokens, or fewer; the busiest first."""
+    """Up to five keys that hold and wait for the most tokens, the busiest first."""
 
 
 class ShareOptions(LimiterOptions, total=False):
