@@ -34,7 +34,7 @@ class RetryBudget:
     per_second: float = attrs.field(default=1.0, validator=number(positive=True))
     """How many retries come in each second, so that some item always tries."""
     shared: bool = False
-    """Whether all steps that have this object spend from it together, if they call one service.
+    """Whether all steps that have this object share it, for example as they call one service.
 
     If not, each step has a budget of its own. The successes of a step are paid in when one of its
     items has to be tried again.
