@@ -69,7 +69,7 @@ def test_a_value_of_a_wrong_type_is_a_type_error(message: str, make: Callable[[]
         ("work must be more than 0 seconds, not nan", lambda: PhaseTimeouts(work=NAN)),
         (
             (
-                "throttle.min must not be over the ceiling: 3 > 2; "
+                "throttle.min must not be above the ceiling: 3 > 2; "
                 "raise the ceiling of limiter 'api' or lower the minimum"
             ),
             lambda: Limiter("api", 2, throttle=Throttle(min=3)),

@@ -1,11 +1,11 @@
 """Limits on concurrency that move while the work runs, on trio.
 
-Three things on one engine: limiters that retune live, operations in four phases, and
-pipelines. All public names are here; `trio_turnstile.limits` has the adaptive policies,
-`trio_turnstile.simulation` a way to try them, and `trio_turnstile.testing` what helps to
-test code that uses the library.
+It has limiters that can be retuned live, operations in four phases, and pipelines, all on one
+engine. All public names are here; `trio_turnstile.limits` has the adaptive policies,
+`trio_turnstile.simulation` a way to try them out, and `trio_turnstile.testing` tools to test
+code that uses the library.
 
-The wings behind this page, each of which imports only from those before it:
+The wings behind this module, each of which imports only from those before it:
 
 - ``_limiting``: limiters, rates, and the turnstile that moves them;
 - ``_engine``: items under a limit, with error policies and books;
@@ -207,10 +207,10 @@ __all__ = [
 
 # For a type checker, a name that is not there has to stay an error.
 if not TYPE_CHECKING:  # pragma: no branch
-    # Nothing is imported before a name is used: the command has to take care of its signals
-    # before it waits for trio to be imported. And the engine and its two front ends take longer
-    # to import than the limiters, which many programs use alone. Each of the two parts is loaded
-    # at once, so that this page is the module of each name from the beginning.
+    # Nothing is imported before a name is used, because the command has to take care of its
+    # signals before it waits for the import of trio. And the engine and its two front ends take
+    # longer to import than the limiters, which many programs use alone. Each of the two parts is
+    # loaded as a whole, so that this module is the module of each name from the beginning.
     _LIMITERS = {
         "._errors": "Aborted ConcurrentError Overloaded Saturated parse_retry_after",
         "._limiting.actions": "Action Pause Release Resume SetLimit",

@@ -1,8 +1,8 @@
 """The exceptions that trio_turnstile raises or records.
 
-Work that fails is described by a `ConcurrentError`; a run that ends because of
-such errors raises them together, flat, in one `Aborted` group. `Saturated` is
-what a caller meets at a limiter that has too many callers waiting already.
+A `ConcurrentError` describes work that failed. A run that ends because of such errors raises
+them together, flat, in one `Aborted` group. A caller gets `Saturated` at a limiter that
+has too many callers waiting already.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ._texts import any_text, notes_of, shown, shown_error, texts
 class Saturated(Exception):
     """A limiter refused a caller at once, because too many are waiting for it.
 
-    Raised by `Limiter.acquire` when ``max_waiting`` callers wait already. It
-    sheds load: turn the request away, or try again later.
+    Raised by `Limiter.acquire` when ``max_waiting`` callers are waiting already. It is
+    for load shedding: turn the request away, or try again later.
 
     Args:
       limiter: the name of the limiter.
@@ -51,8 +51,8 @@ class Overloaded(Exception):
 
     Args:
       retry_after: the seconds after which the service wants to be asked again, if
-        it said so. A limiter in a turnstile keeps the token of the call out of use
-        for that long; see `Limiter`. `parse_retry_after` reads it from an HTTP header.
+        it said so. A limiter in a turnstile withholds the token of the call for that
+        long; see `Limiter`. `parse_retry_after` reads it from an HTTP header.
     """
 
     def __init__(self, retry_after: float | None = None) -> None:
@@ -66,18 +66,18 @@ class Overloaded(Exception):
 
 @final
 class ConcurrentError(Exception):
-    """An error of one operation or item among many that run at a time.
+    """An error of one operation or item among many that run at once.
 
     The runner makes one for each error that a user's function raises, with that
     error as its ``__cause__``. A phase may also make one itself, to report
-    something worth noting that does not fail the operation::
+    something that is worth noting but does not fail the operation::
 
         await channels.errors.send(ConcurrentError("slow disk", identifiers=("s7",)))
 
     Args:
       message: what went wrong, for people.
       identifiers: what the operation calls itself, outermost first.
-      item: the operation or datum that was in hand.
+      item: the operation or item that was in hand.
       phase: where it happened: ``"prepare"``, ``"work"``, ``"monitor"``,
         ``"cleanup"``, ``"source"``, or the name of a step.
       attempt: which attempt at the item it was, from 1.
@@ -103,7 +103,8 @@ class ConcurrentError(Exception):
         self.elapsed: float | None = None
         """Seconds from the beginning of the first attempt to this error, for policies.
 
-        ``None`` if no policy of the step asks: of ours only `Retry` with ``within`` does.
+        ``None`` if no policy of the step asks for it. Among ours, only `Retry` with ``within``
+        does.
         """
         for note in notes:
             self.add_note(note)
@@ -123,7 +124,7 @@ class Aborted(ExceptionGroup[ConcurrentError]):
     """A run ended early: the errors that ended it, flat, none of them twice.
 
     Attributes:
-      report: the account of the run so far, as the runner would have returned it.
+      report: the report of the run so far, as the runner would have returned it.
     """
 
     report: Any = None
@@ -142,11 +143,11 @@ class Aborted(ExceptionGroup[ConcurrentError]):
 def describe(
     error: Exception, *, item: object, phase: str, identifiers: object = ()
 ) -> ConcurrentError:
-    """Return the error of one item that what a user's function raised becomes.
+    """Return the `ConcurrentError` of one item for what a user's function raised.
 
-    A `ConcurrentError` is completed with what it lacks. Each item has its own: one that was
-    completed for an item before, as a cache of failures raises it, is copied. Never fails,
-    whatever the error, the item and the identifiers are.
+    If it raised a `ConcurrentError`, that is completed with what it lacks. Each item has its own,
+    so an error that was completed for another item before, perhaps because a cache of failures
+    raises it, is copied. Never fails, whatever the error, the item and the identifiers are.
     """
     names = texts(identifiers)
     if isinstance(error, ConcurrentError):
@@ -167,7 +168,7 @@ def describe(
 
 
 _AsRaised: TypeAlias = tuple[tuple[str, ...], object, str]
-"""Identifiers, item and phase of an error, as the user's code has set them."""
+"""Identifiers, item and phase of an error, as the user's code set them."""
 
 
 def _copy(error: ConcurrentError, as_raised: _AsRaised) -> ConcurrentError:
@@ -181,14 +182,14 @@ def _copy(error: ConcurrentError, as_raised: _AsRaised) -> ConcurrentError:
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """Return what the user's code met with: the cause of a `ConcurrentError`, if it has one."""
+    """Return what the user's code raised: the cause of a `ConcurrentError`, if it has one."""
     if isinstance(error, ConcurrentError) and error.__cause__ is not None:
         return error.__cause__
     return error
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """Go through what is in an exception group, at any depth; or the error alone."""
+    """Yield the errors in an exception group, at any depth; or the error, if it is no group."""
     if not isinstance(error, BaseExceptionGroup):
         yield error
         return
@@ -199,11 +200,11 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 def part_cancellation(
     group: BaseExceptionGroup[BaseException],
 ) -> tuple[BaseException, Exception | None]:
-    """Part errors that user code raised beside its cancellation from the latter.
+    """Separate a cancellation from the errors that user code raised besides it.
 
     Returns:
-      What to raise on, and the errors; all of ``group`` and ``None``, if it holds no
-      cancellation, or something that is no error either.
+      What to raise, and the errors. It is the whole ``group`` and ``None`` if the group holds
+      no cancellation, or something that is not an `Exception` either.
     """
     cancelled, errors = group.split(trio.Cancelled)
     if cancelled is None or not isinstance(errors, ExceptionGroup):
@@ -212,9 +213,9 @@ def part_cancellation(
 
 
 def interruption(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
-    """Return the interrupt in ``group``, if there is one: it goes before all else.
+    """Return the interrupt in ``group``, if there is one: it takes precedence over all else.
 
-    Code that waits for ``except KeyboardInterrupt`` would not look into a group.
+    Code with ``except KeyboardInterrupt`` would not look into a group.
     """
     found: BaseException | None = group.subgroup((KeyboardInterrupt, SystemExit))
     while isinstance(found, BaseExceptionGroup):
@@ -228,14 +229,14 @@ On: TypeAlias = (
     | UnionType
     | Callable[[BaseException], bool]
 )
-"""Which errors a policy is for: a type, several as a tuple or union, or a predicate."""
+"""Which errors a policy is for: a type, a tuple or union of types, or a predicate."""
 
 
 def as_on(on: On, name: str = "on") -> On:
     """Return ``on`` with a union as a tuple.
 
     Raises:
-      TypeError: if it names errors in none of the ways of `On`.
+      TypeError: if it is not one of the types of `On`.
     """
     kinds = get_args(on) if get_origin(on) in (Union, UnionType) else on
     if isinstance(kinds, type):
@@ -252,10 +253,10 @@ def as_on(on: On, name: str = "on") -> On:
 
 
 def matches(error: BaseException, on: On) -> bool:
-    """Tell whether ``error`` is one that ``on`` means.
+    """Return whether ``on`` matches an error.
 
-    An exception group is, if all of its leaves are: user code with a nursery of
-    its own raises groups, and one stray error among them deserves its own look.
+    It matches an exception group if it matches all of its leaves: user code with a nursery of
+    its own raises groups, and another error among them must not pass unnoticed.
     """
     if isinstance(error, BaseExceptionGroup) and not _is_meant(error, on):
         return all(matches(leaf, on) for leaf in error.exceptions)
@@ -272,7 +273,7 @@ def retry_after(error: BaseException) -> float | None:
     """Return after how many seconds the service of a failed call wants to be asked again.
 
     It is the ``retry_after`` of the error, or the longest in an exception group. ``None`` if
-    there is none that is a number of seconds over 0.
+    there is none, or none is a number of seconds over 0.
     """
     hints = [hint for leaf in leaves(error) if (hint := _seconds(leaf)) is not None]
     return max(hints, default=None)
@@ -289,7 +290,7 @@ def _seconds(error: BaseException) -> float | None:
 
 
 def parse_retry_after(header: str | None, *, now: float | None = None) -> float | None:
-    """Return the seconds that a ``Retry-After`` header of HTTP asks to wait.
+    """Return the seconds that an HTTP ``Retry-After`` header asks to wait.
 
     The header holds a number of seconds, or a date (:rfc:`9110`, section 10.2.3)::
 
@@ -297,10 +298,10 @@ def parse_retry_after(header: str | None, *, now: float | None = None) -> float 
 
     Args:
       header: the text of the header; ``None`` if there is none.
-      now: the present Unix time, in seconds; by default that of the system.
+      now: the present Unix time, in seconds; by default the system's.
 
     Returns:
-      Seconds, 0 for a date in the past; ``None`` if the header says nothing that can be read.
+      The seconds, 0 for a date in the past; ``None`` if there is no header, or it is unreadable.
     """
     if header is None:
         return None
@@ -308,7 +309,7 @@ def parse_retry_after(header: str | None, *, now: float | None = None) -> float 
     if text.isascii() and text.isdecimal():
         seconds = float(text)
         return seconds if seconds < math.inf else None
-    # Imported here: they would take a tenth of the time that importing the library takes.
+    # Imported here, because they would take a tenth of the time that the library takes to import.
     from datetime import UTC
     from email.utils import parsedate_to_datetime
 

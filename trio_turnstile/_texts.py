@@ -1,4 +1,4 @@
-"""Texts for people, of objects of others. They never fail, and are never too long to be read."""
+"""Texts for people about any objects. Making them never fails, and they are never too long."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ERROR_MAX = 1000
 
 
 def shown(value: object) -> str:
-    """Return a short text for people, also of a value whose ``__repr__`` raises."""
+    """Return a short text for people, even for a value whose ``__repr__`` raises."""
     try:
         return _ITEMS.repr(value)
     except Exception:
@@ -21,7 +21,7 @@ def shown(value: object) -> str:
 
 
 def shown_error(error: BaseException) -> str:
-    """Return the `repr` of an error, also if it raises; the middle of a long one is left out."""
+    """Return the `repr` of an error, or a text if it raises; a long one loses its middle."""
     try:
         text = repr(error)
     except Exception as bug:
@@ -33,7 +33,7 @@ def shown_error(error: BaseException) -> str:
 
 
 def texts(identifiers: object) -> tuple[str, ...]:
-    """Return identifiers as texts, whatever a user's class calls itself."""
+    """Return identifiers as texts, whatever a user's class returns for them."""
     if identifiers is None:
         return ()
     if isinstance(identifiers, str | bytes) or not isinstance(identifiers, Iterable):
@@ -45,7 +45,7 @@ def texts(identifiers: object) -> tuple[str, ...]:
 
 
 def any_text(value: object) -> str:
-    """Return the text of a value, or, if that raises, what `shown` returns."""
+    """Return the text of a value; if that raises, return what `shown` returns."""
     try:
         return str(value)
     except Exception:
@@ -58,6 +58,6 @@ def notes_of(error: BaseException | None) -> tuple[str, ...]:
 
 
 def add_note(error: BaseException, note: str) -> None:
-    """Add a :pep:`678` note to an error of the user's, unless its class allows none."""
+    """Add a :pep:`678` note to a user's error, unless its class does not allow that."""
     with suppress(Exception):
         error.add_note(note)

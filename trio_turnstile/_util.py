@@ -1,6 +1,6 @@
-"""Small helpers of all wings: checks of arguments, module names, nurseries.
+"""Small helpers for the whole package: checks of arguments, module names, nurseries.
 
-An error of a check names the value and the rule that it breaks. The checks also come as
+The error of a check names the value and the rule that it breaks. The checks also come as
 attrs validators: `whole`, `seconds` and `number`.
 """
 
@@ -29,7 +29,7 @@ def check_instance(name: str, value: object, kind: type, example: str) -> None:
 
 
 def check_whole(name: str, value: object, least: int, *, infinite: bool = False) -> None:
-    """Raise unless ``value`` is a whole number of at least ``least``, or allowed infinity."""
+    """Raise unless ``value`` is a whole number of at least ``least``, or infinity if allowed."""
     if infinite and value == math.inf:
         return
     if not isinstance(value, int) or isinstance(value, bool):
@@ -40,12 +40,12 @@ def check_whole(name: str, value: object, least: int, *, infinite: bool = False)
 
 
 def check_seconds(name: str, value: object, *, positive: bool = False) -> None:
-    """Raise unless ``value`` is a number of seconds, not negative (or over zero)."""
+    """Raise unless ``value`` is a number of seconds, 0 or more (or over 0)."""
     check_number(name, value, positive=positive, unit=" seconds")
 
 
 def check_number(name: str, value: object, *, positive: bool = False, unit: str = "") -> None:
-    """Raise unless ``value`` is a number, not negative (or over zero)."""
+    """Raise unless ``value`` is a number, 0 or more (or over 0)."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number{unit and ' of' + unit}, not {value!r}")
     if math.isnan(value) or value < 0 or (positive and value == 0):
@@ -89,8 +89,8 @@ def number(*, positive: bool = False) -> Validator:
 def stray(cancelled: trio.Cancelled) -> RuntimeError | None:
     """Return an error if user code raised ``cancelled`` and nothing is cancelled; else ``None``.
 
-    A cache may keep the exception that its first caller met with. Raised again, it would pass
-    for the end of the run: trio's nurseries ask only what it is, and not whose.
+    A cache may keep the exception that its first caller got. Raised again, it would look like the
+    end of the run: trio's nurseries check only the type of a `Cancelled`, and not its origin.
     """
     if trio.current_effective_deadline() == -math.inf:
         return None
@@ -110,7 +110,7 @@ def refuse_stray(cancelled: trio.Cancelled) -> None:
 
 @disable_ki_protection
 async def unprotected(function: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Await user code, in which Ctrl-C may strike at any point, from where it may not."""
+    """Await user code, in which Ctrl-C may strike at any point, from code where it may not."""
     return await function(*args, **kwargs)
 
 
@@ -129,13 +129,13 @@ def fixup_module_metadata(namespace: dict[str, Any]) -> None:
 
 @contextmanager
 def unwrapped_interrupts() -> Iterator[None]:
-    """Raise an interrupt that comes out in an exception group by itself.
+    """If an interrupt comes out in an exception group, raise it without the group.
 
-    Code that waits for ``except KeyboardInterrupt`` does not look into groups.
+    Code with ``except KeyboardInterrupt`` does not look into groups.
 
-    Who opens a nursery has to be protected from interrupts itself, with trio's
-    ``enable_ki_protection``: one that strikes between the end of an ``async with`` block and
-    the call of ``__aexit__`` would leave the nursery open. User code inside is not protected,
+    A function that opens a nursery must be protected from interrupts itself, with trio's
+    ``enable_ki_protection``: an interrupt between the end of an ``async with`` block and the
+    call of ``__aexit__`` would leave the nursery open. User code inside is not protected,
     and the main task is interrupted wherever it waits.
     """
     try:
@@ -148,7 +148,7 @@ def unwrapped_interrupts() -> Iterator[None]:
 
 
 def _is_all(raised: BaseException, group: BaseExceptionGroup[BaseException]) -> bool:
-    """Whether there is nothing in the group but what was raised, and perhaps a cancellation."""
+    """Return whether the group holds only what was raised, and perhaps a cancellation."""
     own = set(map(id, leaves(raised)))
     return all(id(leaf) in own or isinstance(leaf, trio.Cancelled) for leaf in leaves(group))
 
@@ -160,7 +160,7 @@ async def open_plain_nursery() -> AsyncIterator[trio.Nursery]:
 
     If only the body raises, its exception is not wrapped in a group. If a task fails, the body
     is cancelled and the group comes out; if there is an interrupt in the group, the interrupt
-    comes out by itself.
+    comes out without the group.
     """
     raised: BaseException | None = None
     with unwrapped_interrupts():
@@ -181,7 +181,7 @@ async def open_plain_nursery() -> AsyncIterator[trio.Nursery]:
 @asynccontextmanager
 @enable_ki_protection
 async def open_background_nursery() -> AsyncIterator[trio.Nursery]:
-    """Open such a nursery for background tasks, which is cancelled when the body ends."""
+    """Open a plain nursery for background tasks, which are cancelled when the body ends."""
     async with open_plain_nursery() as nursery:
         try:
             yield nursery
@@ -201,9 +201,9 @@ L = TypeVar("L", bound=_Live)
 async def _started(
     nursery: trio.Nursery, run: Callable[[trio.TaskStatus[L]], Awaitable[object]]
 ) -> L:
-    """Start a run as `trio.Nursery.start` does; an interrupt meanwhile comes out by itself.
+    """Start a run as `trio.Nursery.start` does; an interrupt meanwhile comes out without a group.
 
-    If both the interrupt and the run raise, trio reports an error of its own.
+    If there is an interrupt and the run raises as well, trio reports an error of its own.
     """
     try:
         live: L = await nursery.start(run)
@@ -224,16 +224,16 @@ async def hold(
 ) -> AsyncIterator[L]:
     """Run in a task while the block runs, and then wait for the end of the run.
 
-    What the run says that it has started with is given to the block. If the block raises, the
-    run is cancelled, and the exception comes out as it is.
+    The block gets what the run passes to ``task_status.started``. If the block raises, the run
+    is cancelled, and the exception comes out unchanged.
 
     Args:
       run: what to run.
-      on_abort: called when the run was aborted, perhaps while the block still runs.
+      on_abort: called when the run was aborted, perhaps while the block is still running.
 
     Raises:
-      Aborted: if the run was aborted. It goes before an error of the block, which may come of
-        that, and which is its context.
+      Aborted: if the run was aborted. It takes precedence over an error of the block, which may
+        be a consequence, and which becomes its context.
     """
     aborted: Aborted | None = None
     failure: Exception | None = None
@@ -251,7 +251,7 @@ async def hold(
         try:
             yield live
         except Exception as error:
-            # Not out of the nursery: the run would be cut off before it can say why it ends.
+            # Not out of the nursery: that would cut the run off before it can say why it ends.
             failure = error
             live.cancel()
     if aborted is not None:

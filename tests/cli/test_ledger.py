@@ -104,7 +104,7 @@ def test_a_file_that_is_no_ledger_is_refused(call: Any, here: Path) -> None:
     (here / "db").write_text("a table of mine")
     refused = run(call, 1)
     assert refused.status == 2
-    assert "db is no ledger" in refused.err
+    assert "db is not a ledger" in refused.err
     assert (here / "db").read_text() == "a table of mine"
     assert not (here / "done").exists()
 

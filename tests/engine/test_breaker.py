@@ -343,7 +343,7 @@ def test_a_breaker_belongs_to_one_limiter() -> None:
         ({"share": 0}, ValueError, "share must be more than 0"),
         ({"window": 0}, ValueError, "window must be at least 1"),
         ({"wait": 0}, ValueError, "wait must be more than 0"),
-        ({"wait": 100}, ValueError, "longest must not be under wait"),
+        ({"wait": 100}, ValueError, "longest must not be less than wait"),
         ({"probes": "2"}, TypeError, "probes must be an int"),
         ({"on": 3}, TypeError, "on"),
     ],

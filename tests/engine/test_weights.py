@@ -309,7 +309,7 @@ async def test_a_list_of_calls_with_weights(autojump_clock: MockClock) -> None:
     ("options", "words"),
     [
         ({"weight": 2}, "a weight needs a limiter"),
-        ({"weight": 2, "limiter": trio.CapacityLimiter(3)}, "a weight needs a Limiter, as trio"),
+        ({"weight": 2, "limiter": trio.CapacityLimiter(3)}, "a weight needs a Limiter, not <trio"),
         ({"weight": 0, "limiter": 3}, "weight must be"),
         ({"weight": "heavy", "limiter": 3}, "weight must be"),
     ],

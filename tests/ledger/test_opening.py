@@ -81,7 +81,7 @@ async def test_foreign_files_are_refused(content: bytes, tmp_path: Path) -> None
     """A file that is no ledger is refused and left as it was, and nothing is put beside it."""
     path = tmp_path / "notes"
     path.write_bytes(content)
-    assert "is no ledger, and was left as it is" in await refused(path)
+    assert "is not a ledger, and was left as it is" in await refused(path)
     assert files(tmp_path) == {path.name}
 
 

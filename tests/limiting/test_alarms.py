@@ -106,7 +106,7 @@ async def test_the_usual_figures_can_be_measured(make: object, autojump_clock: M
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"high": 0.5, "low": 0.5}, ValueError, "low must be under high: 0.5 >= 0.5"),
+        ({"high": 0.5, "low": 0.5}, ValueError, "low must be below high: 0.5 >= 0.5"),
         ({"high": "x", "low": 0}, TypeError, "high must be a number, not 'x'"),
         ({"high": 1, "low": -1}, ValueError, "low must be 0 or more, not -1"),
         ({"high": 1, "low": 0, "interval": 0}, ValueError, "interval must be more than 0"),

@@ -291,7 +291,7 @@ async def test_a_turnstile_that_was_left_answers_nothing() -> None:
         with pytest.raises(trio.ClosedResourceError, match="limiter 'api' is closed"):
             await turnstile.ask("api", Signal.UP)
         turnstile.limiter("db", 10)
-    with pytest.raises(trio.ClosedResourceError, match="the turnstile was left"):
+    with pytest.raises(trio.ClosedResourceError, match="the turnstile is closed"):
         await turnstile.ask("db", Signal.UP)
 
 

@@ -266,7 +266,7 @@ async def test_closing_runs_what_was_posted_and_refuses_the_rest() -> None:
     dispatcher.post(calls.append)
     dispatcher.close()
     assert len(calls) == 1
-    with pytest.raises(trio.ClosedResourceError, match="the turnstile was left"):
+    with pytest.raises(trio.ClosedResourceError, match="the turnstile is closed"):
         dispatcher.post(calls.append)
 
 

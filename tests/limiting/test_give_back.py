@@ -87,7 +87,7 @@ async def test_a_hint_that_is_no_time_is_logged_once(caplog: pytest.LogCaptureFi
                 raise error
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert "the retry_after of Overloaded(-1) is no number of seconds" in record.getMessage()
+    assert "the retry_after of Overloaded(-1) is not a number of seconds" in record.getMessage()
 
 
 async def test_a_predicate_that_raises_hides_no_error(caplog: pytest.LogCaptureFixture) -> None:
@@ -339,5 +339,5 @@ async def test_rules_can_be_changed_while_they_hold(autojump_clock: MockClock) -
         async with api:
             with pytest.raises(Saturated):
                 await api.acquire_on_behalf_of("other")
-        with pytest.raises(ValueError, match=r"throttle.min must not be over the ceiling: 9 > 8"):
+        with pytest.raises(ValueError, match=r"throttle.min must not be above the ceiling: 9 > 8"):
             api.throttle = Throttle(min=9)

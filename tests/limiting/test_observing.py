@@ -97,7 +97,7 @@ async def test_what_is_no_observer_is_an_error_at_once() -> None:
         turnstile.observe(heard.append)
         turnstile.limiter("api", 10)
     assert isinstance(heard[-1], LimiterClosed)
-    with pytest.raises(trio.ClosedResourceError, match="the turnstile was left"):
+    with pytest.raises(trio.ClosedResourceError, match="the turnstile is closed"):
         turnstile.observe(heard.append)
 
 

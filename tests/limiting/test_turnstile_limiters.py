@@ -34,7 +34,7 @@ async def test_the_options_of_a_limiter_are_passed_on() -> None:
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 5, throttle=rules, max_waiting=0)
         assert (api.ceiling, api.minimum) == (5, 3)
-        with pytest.raises(ValueError, match=r"throttle\.min must not be over the ceiling"):
+        with pytest.raises(ValueError, match=r"throttle\.min must not be above the ceiling"):
             turnstile.limiter("bad", 2, throttle=rules)
         assert list(turnstile.limiters) == ["api"]
 

@@ -129,7 +129,7 @@ async def test_threads_that_post_while_the_turnstile_is_left_get_an_error() -> N
             rounds.release(10 * threads)  # and leave while they are at it
         rounds.release(threads)
     assert len(ends) == threads
-    assert set(ends) <= {"limiter 'api' is closed", "the turnstile was left"}
+    assert set(ends) <= {"limiter 'api' is closed", "the turnstile is closed"}
 
 
 def test_a_thread_that_posts_just_when_the_run_ends_gets_an_error(

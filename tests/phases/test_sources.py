@@ -133,7 +133,7 @@ async def test_source_that_cannot_give_at_once_is_told_so() -> None:
 
     with pytest.raises(Aborted) as caught:
         await run_phases(source(), limiter=1)
-    assert "it must give an item or end" in str(caught.value.exceptions[0])
+    assert "it must return an item or end" in str(caught.value.exceptions[0])
 
 
 async def test_async_source_is_closed_when_the_run_is_cancelled(

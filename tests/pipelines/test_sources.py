@@ -101,7 +101,7 @@ async def test_an_iterator_must_not_ask_to_wait() -> None:
         raise trio.WouldBlock
         yield 1
 
-    with pytest.RaisesGroup(pytest.RaisesExc(Exception, match="must give an item or end")):
+    with pytest.RaisesGroup(pytest.RaisesExc(Exception, match="must return an item or end")):
         await (Producer(source) | Consumer(unchanged)).run()
 
 

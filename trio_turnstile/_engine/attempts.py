@@ -1,8 +1,8 @@
 """`Attempts`: tries an item until it succeeds, or the policies say otherwise.
 
-The front end makes the first attempt, since most items need no other and one more call for
-each would be felt. Here is what follows an error. The token is given back before anything else,
-so that neither a back-off nor the sending of a dead letter holds one.
+The front end makes the first attempt, because most items need no other, and one more call for
+each of them would be felt. This module does what follows an error. The token is given back before
+anything else, so that neither a back-off nor the sending of a dead letter holds one.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _BACKS_OFF: ContextVar[bool] = ContextVar("backs_off", default=True)
 
 @contextmanager
 def no_backoff() -> Iterator[None]:
-    """Let retries follow at once, in this task and in tasks started meanwhile.
+    """Make retries follow at once, in this task and in tasks started meanwhile.
 
-    For tests: ``with no_backoff(): await pipeline.run()``. Budgets still hold.
+    For tests: ``with no_backoff(): await pipeline.run()``. Budgets still apply.
     """
     before = _BACKS_OFF.set(False)
     try:
@@ -52,11 +52,11 @@ def no_backoff() -> Iterator[None]:
 
 
 Describe: TypeAlias = Callable[[Exception, T, Slot], ConcurrentError]
-"""Makes a `ConcurrentError` of what an attempt at an item raised."""
+"""Makes a `ConcurrentError` from what an attempt at an item raised."""
 
 
 def since(began: float | None) -> float | None:
-    """Return the seconds since then, if it was noted."""
+    """Return the seconds since an attempt began, if that was noted."""
     return None if began is None else trio.current_time() - began
 
 
@@ -69,10 +69,10 @@ class Attempts(Generic[T]):
       counts: where retries are booked; shares of failures refer to it.
       state: records errors, and stops the run when the policies say so.
       describe: adds whose error it was and where it happened.
-      tokens: what a new attempt needs one of; ``None`` for nothing.
+      tokens: a new attempt needs one of them; ``None`` for nothing.
       rate: what an attempt has to wait for before that; ``None`` for nothing.
-      cost: what an item takes of the rate, if not one.
-      refuse: what to do with an item whose cost cannot be paid, if not to let it fail.
+      cost: how much an item takes of the rate, if not one.
+      refuse: ends an item whose cost cannot be paid; by default, the item fails.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Attempts(Generic[T]):
         self._failures = 0
         self._balances: dict[RetryBudget, RetryBalance] = {}
         self._paid_in = 0
-        """How many successes were paid in to a shared budget."""
+        """How many successes were paid into a shared budget."""
 
     @enable_ki_protection
     async def recover(
@@ -135,15 +135,15 @@ class Attempts(Generic[T]):
                 except Exception as raised:
                     error = raised
         finally:
-            # The traceback of the last error holds this frame: a cycle, if it held the error.
+            # The traceback of the last error holds this frame, which must not hold the error.
             del error, failed
 
     def began(self) -> float | None:
-        """Return when the attempt began that has just failed; ``None`` if no policy asks."""
+        """Return when the attempt that just failed began; ``None`` if no policy asks."""
         return noted_beginning() if self._tells_time else None
 
     async def back_off(self, verdict: RetryIn, slot: Slot, item: object, items: int = 1) -> None:
-        """Wait before another attempt at an item, or so many, then take a token for it."""
+        """Wait before another attempt at one or more items, then take a token for it."""
         self._counts.retry(items)
         await trio.sleep(verdict.seconds * _BACKS_OFF.get())
         if verdict.budget is not None:
@@ -209,7 +209,7 @@ class Attempts(Generic[T]):
         return Fate.FAILED
 
     async def _refuse(self, error: Exception, item: T, slot: Slot) -> bool:
-        """End an item whose cost cannot be paid: no other attempt would change that."""
+        """End an item whose cost cannot be paid; another attempt would not change that."""
         slot.phase = "cost"
         slot.release_cancelled()
         failed = self._describe(error, item, slot)
@@ -217,7 +217,7 @@ class Attempts(Generic[T]):
         return False
 
     def _fail(self, error: ConcurrentError, verdict: Verdict) -> None:
-        # Counted here, since the end of an operation is booked only after its clean-up.
+        # Counted here, because the end of an operation is booked only after its clean-up.
         self._failures += 1
         if isinstance(verdict, Stop) and self._is_due(verdict):
             if verdict.by:

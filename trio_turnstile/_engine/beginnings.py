@@ -1,11 +1,11 @@
-"""When the first attempt at an item began: noted where a policy may ask for it, and only there.
+"""When the first attempt at an item began: noted only if a policy may ask for it.
 
-Policies are sans-I/O, so that the time comes to them with the error: `ConcurrentError.elapsed`.
-But a look at the clock for each of the many items that never fail would be felt, so a step
-whose policies are known not to ask does not look.
+Policies are sans-I/O, so the time comes to them with the error: `ConcurrentError.elapsed`. But a
+look at the clock for each of the many items that never fail would be felt, so a step whose
+policies are known not to ask does not look.
 
-The note is a context variable. An item is tried, and what follows an error is done, in one
-task; so what the task noted last is the attempt that has just failed.
+The note is a context variable. One task both tries an item and does what follows an error, so
+what the task noted last belongs to the attempt that has just failed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TIMELESS = (Skip, DeadLetter, Log, Abort, Halt)
 
 
 def ask_the_time(policies: Iterable[ErrorPolicy]) -> bool:
-    """Tell whether one of the policies may look at ``error.elapsed``: a user's own may."""
+    """Return whether one of the policies may look at ``error.elapsed``: a user's own may."""
     return any(
         policy.within is not None
         if isinstance(policy, Retry)
@@ -39,7 +39,7 @@ def ask_the_time(policies: Iterable[ErrorPolicy]) -> bool:
 def timed(
     function: Callable[P, Awaitable[R]], policies: Iterable[ErrorPolicy]
 ) -> Callable[P, Awaitable[R]]:
-    """Return ``function``, or if a policy may ask, one that first notes when it was called."""
+    """Return ``function``; or, if a policy may ask, one that first notes when it was called."""
     if not ask_the_time(policies):
         return function
 

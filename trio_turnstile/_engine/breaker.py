@@ -1,13 +1,13 @@
 """`Breaker`: a circuit breaker, for outages of a service.
 
 In an outage, calls go on failing, and each item uses up its tries. A breaker watches the calls of a
-limiter. When a share of the last ones has failed, it *opens*: no call begins. After some time it
+limiter. When a share of the last calls has failed, it *opens*: no call begins. After some time it
 is *half-open*: a few calls probe the service. If one succeeds, the breaker *closes*, and all tokens
 are in use again at once. If one fails, it opens for longer.
 
-It is also an error policy: what failed while it is not closed waits, and spends no try. The
-states are those of M. Nygard, "Release It!" (2nd ed. 2018, chapter 5). The share of the last calls
-is what resilience4j calls a count-based sliding window. Sans-I/O.
+It is also an error policy: an item that fails while the breaker is not closed waits, and spends no
+try. The states are those of M. Nygard, "Release It!" (2nd ed. 2018, chapter 5). The share of the
+last calls is what resilience4j calls a count-based sliding window. Sans-I/O.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ BreakerState: TypeAlias = Literal["closed", "open", "half-open"]
 
 _LOG = logging.getLogger("trio_turnstile.limiter")
 _PAUSE = 1.0
-"""Seconds before another attempt in an outage: should the step have another limiter, which is
-open, it does not spin."""
+"""Seconds before another attempt in an outage, so that a step does not spin if it has another
+limiter, which lets it pass."""
 
 
 @final
@@ -47,12 +47,12 @@ class Breaker:
 
     Args:
       on: which errors count as failures of the service: classes, or a predicate.
-      share: opens when so large a share of the last calls has failed, over 0 to 1.
-      window: how many of the last calls count. It opens only after so many.
+      share: it opens when this share of the last calls has failed, over 0 to 1.
+      window: how many of the last calls count. It opens only after that many.
       wait: for how many seconds it stays open at first. The time doubles with each probe
         that fails.
       longest: for how many seconds it stays open at most.
-      probes: how many calls may probe the service at a time while it is half-open.
+      probes: how many calls may probe the service at once while it is half-open.
 
     Raises:
       TypeError, ValueError: for an argument of a wrong type, or out of range.
@@ -75,7 +75,7 @@ class Breaker:
         check_seconds("wait", wait, positive=True)
         check_seconds("longest", longest, positive=True)
         if longest < wait:
-            raise ValueError(f"longest must not be under wait: {longest!r} < {wait!r}")
+            raise ValueError(f"longest must not be less than wait: {longest!r} < {wait!r}")
         check_whole("probes", probes, 1)
         self._on = as_on(on)
         self._share, self._window, self._probes = share, window, probes
@@ -97,20 +97,20 @@ class Breaker:
         return self._state
 
     def decide(self, error: ConcurrentError, /) -> RetryIn | None:
-        """Return the verdict to try again without spending a try, while it is not closed."""
+        """Return the verdict to try again without spending a try, while this is not closed."""
         if self._state == "closed" or error.phase == "cleanup" or not self._counts(error):
             return None
         return RetryIn(_PAUSE, spends_try=False)
 
     def check(self, is_there: Callable[[], Awaitable[object]], *, every: float = 5.0) -> Watcher:
-        """Return a watcher that asks whether the service is there again, in place of waiting.
+        """Return a watcher that asks whether the service is back, in place of waiting.
 
         ``turnstile.watch(breaker.check(ping))``: while the breaker is open, ``ping`` is called
-        again and again. When it returns what counts as true, calls may probe the service.
+        again and again. When it returns something true, calls may probe the service.
 
         Args:
-          is_there: an async function. An error that it raises, an `Exception`, means no.
-          every: the seconds between two calls, and the most that one may take.
+          is_there: an async function. If it raises an `Exception`, that means no.
+          every: the seconds between two calls, and the most that a call may take.
         """
         check_seconds("every", every, positive=True)
 
@@ -176,7 +176,7 @@ class Breaker:
             self._probe()
 
     def reset(self) -> None:
-        """Close it: calls may begin."""
+        """Close the breaker: calls may begin."""
         self._state, self._until = "closed", math.inf
         self._failures.clear()
 
@@ -191,7 +191,7 @@ class Breaker:
         cause = cause_of(error)
         try:
             return isinstance(cause, Exception) and matches(cause, self._on)
-        except Exception as bug:  # of the predicate: the token has to be given back all the same
+        except Exception as bug:  # of the predicate: the token still has to be given back
             _LOG.warning("a breaker cannot tell whether %s counts: %s", shown(cause), any_text(bug))
             return False
 

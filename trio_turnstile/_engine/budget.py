@@ -1,9 +1,9 @@
 """`RetryBudget`: how many retries a step can afford. Sans-I/O.
 
 In an outage every item fails and is tried again, and soon all of them have used up their
-tries. A retry budget is shared by the items of a step: each retry costs one, each success
-earns a part of one, and a little comes in with time. When the budget is empty, items wait
-for it, and so keep their tries until something succeeds again.
+tries. The items of a step share a retry budget: each retry costs one, each success earns a
+part of one, and a little comes in with time. When the budget is empty, items wait for it,
+and so keep their tries until something succeeds again.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class RetryBudget:
     """How many retries the items of a step may make together."""
 
     retries: float = attrs.field(default=10.0, validator=_retries)
-    """The most retries that can be saved up; also the number at the start."""
+    """The most retries that can be saved up, and the number at the start."""
     per_success: float = attrs.field(default=0.2, validator=number(positive=True))
     """How much of a retry each successful item earns."""
     per_second: float = attrs.field(default=1.0, validator=number(positive=True))
     """How many retries come in each second, so that some item always tries."""
     shared: bool = False
-    """Whether all steps that have this object spend from it together, as they call one service.
+    """Whether all steps that have this object share it, for example as they call one service.
 
     If not, each step has a budget of its own. The successes of a step are paid in when one of its
     items has to be tried again.

@@ -1,4 +1,4 @@
-"""`Buffer`: items between those who put them in and the workers who receive them."""
+"""`Buffer`: items between those who put them in and the workers that receive them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ T = TypeVar("T")
 class ReadFailed(Exception):
     """Reading failed; the cause is what it raised.
 
-    What a user's source raises is given on in here, as it may be of a type that tells of the end.
+    It wraps whatever a user's source raises, because that may have a type that marks the end.
     """
 
 
 def failure_of(error: Exception) -> Exception:
-    """Return what reading a user's source raised, which ``error`` is or tells of."""
+    """Return what reading a user's source raised: ``error``, or the error that it wraps."""
     cause = error.__cause__
     if isinstance(error, ReadFailed) and isinstance(cause, Exception):
         error = cause
     if not isinstance(error, trio.WouldBlock):
         return error
-    told = RuntimeError("a source raised trio.WouldBlock: it must give an item or end")
+    told = RuntimeError("a source raised trio.WouldBlock: it must return an item or end")
     told.__cause__ = error
     return told
 
@@ -42,16 +42,16 @@ class Buffer(Generic[T]):
         self.receiving = 0
         """How many wait for an item, or were woken for one and have not run since."""
         self.dismissed = False
-        """Whether those who fill the buffer are to end."""
+        """Whether those who fill the buffer should end."""
         self._receivers = trio.lowlevel.ParkingLot()
         self._readers = trio.lowlevel.ParkingLot()
         self._enough = -1
-        """A reader is woken when so few items are left."""
+        """Readers are woken when no more than this many items are left."""
         self._failure: Exception | None = None
         self._late: list[T] = []
 
     def put(self, item: T) -> None:
-        """Add an item, and wake one receiver. Once it is closed, nobody receives an item."""
+        """Add an item, and wake one receiver. If the buffer is closed, nobody receives the item."""
         if self.closed:
             self._late.append(item)
             return
@@ -60,7 +60,7 @@ class Buffer(Generic[T]):
             self._receivers.unpark()
 
     def close(self, failure: Exception | None = None) -> None:
-        """Say that no more will come; receivers get the first failure after the last item."""
+        """Note that no more will come; receivers get the first failure after the last item."""
         if self._failure is None:
             self._failure = failure
         self.closed = True
@@ -95,26 +95,26 @@ class Buffer(Generic[T]):
                     return self.receive_nowait()
                 except trio.WouldBlock:
                     self._wake_readers()
-                    # Whoever is woken looks again: a busy worker may have come first.
+                    # A receiver that is woken looks again: a busy worker may have come first.
                     await self._receivers.park()
         finally:
             self.receiving -= 1
 
     async def wait_wanted(self) -> bool:
         """Wait until more wait to receive than there are items; false once it is `dismissed`."""
-        # Who comes to receive finds no item, and wakes the readers.
+        # A receiver that finds no item wakes the readers.
         while not self.dismissed and (self.closed or self.receiving <= len(self.items)):
             await self._readers.park()
         return not self.dismissed
 
     async def wait_left(self, most: int) -> None:
-        """Wait until so many items are left at most, or the buffer is closed."""
+        """Wait until at most this many items are left, or the buffer is closed."""
         while not self.closed and len(self.items) > most:
             self._enough = most
             await self._readers.park()
 
     def dismiss(self) -> None:
-        """Let those end who fill the buffer and wait until more is wanted."""
+        """Let those who fill the buffer end, instead of waiting until more is wanted."""
         self.dismissed = True
         self._wake_readers()
 
@@ -131,5 +131,5 @@ class Buffer(Generic[T]):
 
     @property
     def wanted(self) -> int:
-        """How many more wait to receive than there are items."""
+        """How many more receivers wait than there are items."""
         return max(0, self.receiving - len(self.items))

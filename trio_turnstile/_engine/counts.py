@@ -1,13 +1,13 @@
 """The books of one step: what it received, what it passed on, and how each item ended.
 
-Every counter is moved here and nowhere else, so that a forgotten booking shows. The books
-balance at every instant::
+Counters change here and nowhere else, so that a forgotten booking shows. The books balance at
+every instant::
 
     received == completed + discarded + failed + diverted + cancelled + skipped + in_flight
 
-``in_flight`` is counted and not derived: an item whose end is not booked stays in flight, and
-one whose receipt is not booked leaves ``in_flight`` under zero. What a step passed on is counted
-apart from how its items ended, and has to be what the next step received.
+``in_flight`` is counted and not derived: an item whose end is not booked stays in flight, and an
+item whose receipt is not booked leaves ``in_flight`` below zero. How many items a step passed on
+is counted separately from how its items ended, and has to equal what the next step received.
 """
 
 from __future__ import annotations
@@ -74,5 +74,5 @@ class Counts:
         following.in_flight += 1
 
     def retry(self, items: int) -> None:
-        """Book another attempt at so many items."""
+        """Book another attempt at this many items."""
         self.retried += items

@@ -1,14 +1,14 @@
 """`Crew`: the workers of one pool, counted by what they do, and the foreman who hires them.
 
-Workers are hired one by one, by the *foreman*, when there is a token free and nobody looking
-for an item. While another worker would be of no use, the foreman rests. That is so if a worker
-is idle; if there is no room; or if the crew *claims* all tokens: for each there is a worker who
-has it or queues for one. Then a token comes free for another worker only if one gives it back and
-goes on with its item, or if the limit is raised, and either wakes the foreman.
+The *foreman* hires workers one by one, when a token is free and nobody is looking for an item.
+While another worker would be of no use, the foreman rests. This is the case if a worker is idle;
+if there is no room; or if the crew *claims* all tokens: for each token there is a worker that has
+it or queues for it. Then a token becomes free for another worker only if a worker gives it back and
+goes on with its item, or if the limit is raised, and both wake the foreman.
 
-Else somebody else has tokens, and the foreman would have to look at every one given back.
+Otherwise somebody else has tokens, and the foreman would have to look whenever one is given back.
 Instead the foreman looks once a scheduling round while items flow, and queues at the limiter like
-everyone else when they do not. So a token given back by another user of the limiter is noticed at
+everyone else when they do not. So a token that another user of the limiter gives back is noticed at
 once, and the queue of a busy limiter stays empty, which keeps the non-blocking way in open.
 """
 
@@ -35,9 +35,9 @@ class Crew:
     Args:
       tokens: an item needs one before it is handled.
       window: how many items, and so how many workers, there may be.
-      reads_ahead: whether one worker more than there are tokens should wait for an item.
+      reads_ahead: whether one more worker than there are tokens should wait for an item.
       may_claim: whether an item waits for nothing but a rate before it queues for a token, and
-        mostly keeps that to its end.
+        usually keeps the token to its end.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Crew:
         self._context = Context()
         self._size = 0
         self._idle = 0
-        """Workers beside which another one would be of no use: they wait for an item or a rate."""
+        """Workers that wait for an item or a rate; while there is one, nobody else is needed."""
         self._foreman = trio.CancelScope()
         self._lot = trio.lowlevel.ParkingLot()
         self._bench = trio.lowlevel.ParkingLot()
@@ -72,7 +72,7 @@ class Crew:
 
     @enable_ki_protection
     async def hire(self, start: Callable[[], object]) -> None:
-        """Have workers started, each as idle, until `close`."""
+        """Start workers, each as idle, until `close`."""
         seen = -1
         self._start, self._context = start, copy_context()
         soon = trio.lowlevel.current_trio_token().run_sync_soon
@@ -92,17 +92,17 @@ class Crew:
                     seen = self.received
                     await checkpoint()
                 else:
-                    # Nothing moved for a round, so only the limiter's queue can tell of a
-                    # free token: it may be raised, or another user may give one back. The
-                    # wait is no call of the service, and a policy must not learn from it.
+                    # Nothing moved for a round, so only the limiter's queue can show a free
+                    # token: the limit may be raised, or another user may give a token back. The
+                    # wait is not a call of the service, and a policy must not learn from it.
                     await self._tokens.wait_free(self)
                     # Hire before another look: a second foreman may have the token by now,
-                    # and two would pass it back and forth, each finding none.
+                    # and the two would pass it back and forth, each finding none.
                     if not self.queueing and self._has_use():
                         self._take_on()
 
     def close(self) -> None:
-        """Hire nobody any more, and let those go who stand by: they find no item."""
+        """Stop hiring, and let those who stand by go, as they find no item."""
         self._rests = False
         self._closed = True
         self._foreman.cancel()
@@ -110,7 +110,7 @@ class Crew:
             self._take_on()
 
     def wake(self) -> None:
-        """Have the foreman look again, if a worker more may be of use."""
+        """Make the foreman look again, if another worker may be of use."""
         if not self._rests:
             return
         self._claims = False
@@ -121,7 +121,7 @@ class Crew:
             self.short_of_room = not self._idle
 
     def gave_back(self) -> None:
-        """Say that a worker gave its token back and goes on with its item."""
+        """Note that a worker gave its token back and goes on with its item."""
         if self._claims:
             self.wake()
 
@@ -154,33 +154,33 @@ class Crew:
     # ---- the workers ----
 
     def idle(self) -> None:
-        """Say that a worker waits, and another one beside it would have to wait as well."""
+        """Note that a worker waits, and that another one beside it would have to wait too."""
         self._idle += 1
 
     def no_longer_idle(self) -> None:
-        """Say that such a worker goes on, or begins."""
+        """Note that such a worker goes on, or begins."""
         self._idle -= 1
         if not self._claims:  # else it claims its token again
             self.wake()
 
     def has_received(self) -> None:
-        """Say that a worker who waited for an item has one.
+        """Note that a worker that waited for an item has one.
 
-        One more is hired here and now. When the foreman came to look, this worker would often
-        wait again, and a reader that reads for each who waits would have paused meanwhile.
+        Another worker is hired here and now. By the time the foreman looks, this worker would often
+        wait again, and a reader that reads for each waiting worker would have paused meanwhile.
         """
         self._idle -= 1
         own = 0 if self._may_read_ahead() else 1  # this worker's token is among those free
         if self._rests and self._has_use() and self._tokens.available_tokens > own:
-            self._context.run(self._take_on)  # not in what the worker's items have set
+            self._context.run(self._take_on)  # not in a context that the worker's items have set
         elif not self._claims:
             self.wake()
 
     async def stand_by(self) -> bool:
-        """Wait to be taken on again, in place of a new worker; return whether that may be.
+        """Wait to be taken on again, in place of a new worker; return whether this was possible.
 
-        Where items give their tokens back early, a run with a ledger would else start a task
-        for two of three items, for a fourth of what the ledger costs.
+        Without this, if items give their tokens back early, a run with a ledger would start a task
+        for two of three items, which would cost a fourth of what the ledger costs.
         """
         if self._closed:
             return False  # noqa: ASYNC910 (the worker ends)
@@ -203,7 +203,7 @@ class Crew:
             self.queueing -= 1
 
     def leave(self, slot: Slot) -> None:
-        """Say that a worker ends."""
+        """Note that a worker ends."""
         self._size -= 1
         self.slots.discard(slot)
         self.wake()
@@ -211,15 +211,15 @@ class Crew:
     def is_needed(self) -> bool:
         """Whether a worker receives another item while others queue with one each.
 
-        Not with more workers than tokens, as after the limit was lowered: the
-        queue would stay, and with it the slow way to a token.
+        It does not if there are more workers than tokens, as after the limit was lowered:
+        the queue would stay, and with it the slow way to a token.
         """
         return self.queueing <= self._reads_ahead or self._size <= self._tokens.total_tokens
 
     def may_receive(self) -> bool:
         """Whether a worker whose item gave its token back early may receive another one.
 
-        The token may be in use for the item of somebody else by now. Then no item is taken
-        from the source before there is a token for it: the foreman sees to that.
+        The token may be in use for somebody else's item by now. In that case no item is taken from
+        the source before there is a token for it, because the foreman hires nobody before.
         """
         return self._tokens.available_tokens > 0 or self._may_read_ahead()

@@ -16,7 +16,7 @@ from .slot import Slot
 from .source import Source
 
 Admit: TypeAlias = Callable[[Any, Slot], Awaitable[bool]]
-"""What an item has to wait for first; tells whether to go on."""
+"""What an item has to wait for first; returns whether to go on."""
 
 Refuse: TypeAlias = Callable[[Exception, Any, Slot], Awaitable[None]]
 """Ends an item that cannot have its tokens, and sets ``slot.fate``."""
@@ -39,7 +39,7 @@ class Door:
         self.gate.tell(self._room_has_changed)
 
     async def let_in(self, admit: Admit | None, item: Any, slot: Slot) -> bool:
-        """Take the tokens that the item asks for, and tell whether it has them."""
+        """Take the tokens that the item asks for, and return whether it has them."""
         if admit is not None and not await admit(item, slot):
             return False
         has_tokens = False
@@ -71,7 +71,7 @@ class Door:
                 await self._crew.queue(slot)
 
     def _room_has_changed(self) -> None:
-        """Receive items again, or no more, as so many wait for their keys."""
+        """Stop receiving items if too many wait for their keys, or start again."""
         crew, source = self._crew, self._source
         if self._is_held_up != self.gate.is_full:
             self._is_held_up = self.gate.is_full
@@ -83,4 +83,4 @@ class Door:
 
 
 def has_token(task: object) -> None:
-    """Take the token that the item was let in with: it is there."""
+    """Do nothing: the item has had its token since it was let in."""

@@ -1,7 +1,7 @@
-"""How long calls of user code take: measured where somebody asks for it, and only there.
+"""How long calls of user code take: measured only if somebody asks for it.
 
-Two looks at the clock and one more coroutine for each item would be felt. So it is settled when
-a run begins whether its calls are measured; one that is not measured pays nothing.
+Two looks at the clock and one more coroutine for each item would be felt. So whether its calls are
+measured is decided when a run begins, and a run that is not measured pays nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 Tell: TypeAlias = Callable[[float, CallOutcome], object]
-"""Is told how many seconds a call took, and how it ended."""
+"""A function that is told how many seconds a call took, and how it ended."""
 
 
 def measured(function: Callable[[T], Awaitable[R]], tell: Tell) -> Callable[[T], Awaitable[R]]:

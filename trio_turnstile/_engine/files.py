@@ -10,7 +10,7 @@ from os import PathLike
 from typing import final
 
 READ_AT_ONCE = 65_536
-"""The most bytes that are read at a time."""
+"""The most bytes that are read at once."""
 
 
 def _is_regular(path: str | PathLike[str]) -> bool:
@@ -22,9 +22,9 @@ def _is_regular(path: str | PathLike[str]) -> bool:
 
 @final
 class Appender:
-    """A file that whole lines are added to; made in a thread, as opening may block.
+    """A file that whole lines are added to; made in a thread, because opening may block.
 
-    Nothing is buffered here. What was not written is never written later.
+    Nothing is buffered here, so nothing is written later.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
@@ -38,7 +38,7 @@ class Appender:
         Raises:
           OSError: if they cannot be written.
         """
-        if self._torn:  # what another program left unfinished stays a line of its own
+        if self._torn:  # a line that another program left unfinished stays a line of its own
             self._write(b"\n")
             self._torn = False
         self._write(data)
@@ -70,7 +70,7 @@ class Appender:
 
 
 def append_once(path: str | PathLike[str], data: bytes) -> None:
-    """Add lines to a file, whole or not at all; it is opened and closed for that."""
+    """Add lines to a file, whole or not at all; the file is opened and closed for that."""
     file = Appender(path)
     try:
         file.append(data)
@@ -103,7 +103,7 @@ class Chunks:
         """Whether to abandon the thread of a cancelled read, as for a pipe or a terminal."""
 
     def read(self) -> bytes:
-        """Return the next bytes, at least one; none at the end."""
+        """Return the next bytes, at least one; empty at the end."""
         with self._turn:
             self._reading = True
         try:

@@ -1,13 +1,13 @@
-"""`Gate`: where items take their tokens if it depends on the item which ones, and how many.
+"""`Gate`: where items take their tokens if the item decides which tokens, and how many.
 
 An item may need several tokens (``weight=``), or those of its key (``limiter=hosts.by(...)``). It
-asks for them after it was received, before it waits for a rate.
+asks for them after it was received, and before it waits for a rate.
 
-With a weight alone there is one line for all, so a step stops reading while an item waits in it,
-as it does when items need a token each. Where tokens are shared by keys, the step has to see
-items of several keys, or there would be nobody to take turns. So it reads on while items wait. What
-waits for one key takes a single place in the window, so that a slow key does not fill it. And it
-is bounded by itself: when too many items of one key wait, the step reads no more.
+With only a weight there is one line for all, so a step stops reading while an item waits in it,
+as it does when items need a token each. If tokens are shared by keys, the step has to see items of
+several keys, or there would be nobody to take turns. So it goes on reading while items wait. All
+items that wait for one key take a single place in the window, so that a slow key does not fill it.
+They have a bound of their own: when too many items of one key wait, the step stops reading.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .counts import Counts
 from .window import Size, Window
 
 Weight: TypeAlias = int | Callable[[Any], int]
-"""How many tokens an item needs, or a function of the item that tells it."""
+"""How many tokens an item needs, or a function of the item that returns it."""
 
 
 @final
@@ -42,12 +42,12 @@ class Claims:
     """What items ask of the limiter of a step."""
 
     claim_of: Callable[[Any], Claim]
-    """Returns what an item asks; it is user code."""
+    """Returns what an item asks for; it is user code."""
     waiting: int | None
     """The most items of one key that wait, if the limiter is shared by keys."""
 
     def through(self, view: Callable[[Any], Any]) -> Claims:
-        """Return the same for items that have to be looked at through a function."""
+        """Return the same claims, for items that have to be looked at through a function."""
         claim_of = self.claim_of
         return Claims(lambda item: claim_of(view(item)), self.waiting)
 
@@ -60,11 +60,11 @@ def as_entry(
     Args:
       limiter: what the user passed.
       weight: how many tokens an item needs; ``None`` for one.
-      argument: what the limiter is called among the arguments.
-      name: the name of a limiter made of a number.
+      argument: the name of the argument that the limiter was.
+      name: the name of a limiter that is made from a number.
 
     Raises:
-      TypeError, ValueError: if either is of a wrong type or value.
+      TypeError, ValueError: if the limiter or the weight has a wrong type or value.
     """
     by = limiter if isinstance(limiter, ByKey) else None
     found = (
@@ -74,8 +74,8 @@ def as_entry(
     )
     if weight is not None and not isinstance(found, Limiter):
         raise TypeError(
-            f"a weight needs a Limiter, as trio.CapacityLimiter gives one token at a time, not "
-            f"{found!r}"
+            f"a weight needs a Limiter, not {found!r}: a trio.CapacityLimiter gives one token at a "
+            "time"
         )
     if weight is not None and not callable(weight):
         check_whole("weight", weight, 1)
@@ -105,13 +105,13 @@ class Gate:
     """Takes the tokens that items ask for; one for each step in each run.
 
     Args:
-      tokens: those of the limiter.
-      claims: what items ask.
+      tokens: the tokens of the limiter.
+      claims: what items ask for.
     """
 
     def __init__(self, tokens: Tokens, claims: Claims) -> None:
         self.spare = 0
-        """How many places in the window items do not take that wait for the key of another."""
+        """How many items take no place in the window, because another waits for the same key."""
         self._tokens = tokens
         self._claim_of = claims.claim_of
         self._most = claims.waiting
@@ -120,7 +120,7 @@ class Gate:
         self._too_many = 0
         self._tell: Callable[[], object] = lambda: None
         if self._most is not None:
-            # What is free says nothing where keys share: the window says how far to read.
+            # Free tokens say nothing if keys share them: the window says how far to read.
             tokens = attrs.evolve(tokens, inner=trio.CapacityLimiter(math.inf))
         self.tokens: Tokens = attrs.evolve(
             tokens, acquire_nowait=self._take_nowait, acquire=self._take
@@ -134,7 +134,7 @@ class Gate:
 
     @property
     def is_full(self) -> bool:
-        """Whether so many items of one key wait that no others should be received."""
+        """Whether too many items of one key wait, so that no others should be received."""
         return self._too_many > 0
 
     def widened(self, size: Size, counts: Counts) -> Size:
@@ -142,11 +142,11 @@ class Gate:
         return lambda: counts.in_flight if self._too_many else size() + self.spare
 
     def tell(self, listener: Callable[[], object]) -> None:
-        """Have ``listener`` called when the room in the window changes."""
+        """Call ``listener`` whenever the room in the window changes."""
         self._tell = listener
 
     def ask(self, item: object, borrower: object) -> None:
-        """Note what the borrower is going to need. This calls user code, which may raise."""
+        """Note what the borrower will need. This calls user code, which may raise."""
         self._asked[borrower] = self._claim_of(item)
 
     # ---- for the tokens ----
@@ -168,7 +168,7 @@ class Gate:
             self._count(claim.key, -1, self._most)
 
     def _count(self, key: Hashable, change: int, most: int) -> None:
-        """Count an item that waits for its key, or that waits no more."""
+        """Count an item that begins to wait for its key, or that no longer waits."""
         before = self._waiting.get(key, 0)
         after = before + change
         if after:

@@ -1,4 +1,4 @@
-"""What a worker pool asks of its front end: what to do with an item, and where to book."""
+"""What a worker pool needs from its front end: what to do with an item, and where to book."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 
 class Books(Protocol[T_contra]):
-    """Where a pool books how what it received has ended: `Counts`, unless that is a batch."""
+    """Where a pool books how its items have ended: `Counts`, unless the items are batches."""
 
     def settle(self, fate: Fate, /) -> None:
-        """Book how it ended."""
+        """Book how an item ended."""
 
     def cancel(self, item: T_contra, /) -> None:
-        """Book that it was cancelled."""
+        """Book that an item was cancelled."""
 
 
 class Handler(Protocol[T_contra]):
     """What a front end does with an item, in the parts that a worker calls one by one.
 
-    The parts come apart because of their cost: a coroutine that surrounds them would make
-    a stage of no-ops a twentieth slower.
+    They are separate because of the cost: a coroutine that surrounds them would make a
+    stage of no-ops a twentieth slower.
     """
 
     @property
     def admit(self) -> Callable[[T_contra, Slot], Awaitable[bool]] | None:
-        """What the item has to wait for before its token; tells whether it is handled at all.
+        """What the item has to wait for before its token; returns whether it is handled at all.
 
         If it is not, ``slot.fate`` has been set.
         """
@@ -52,7 +52,7 @@ class Handler(Protocol[T_contra]):
 
     @property
     def follow(self) -> Callable[[Any, Slot], Awaitable[object] | None] | None:
-        """Gets what ``handle`` returned: sets ``slot.fate``, or returns what will set it."""
+        """Gets what ``handle`` returned: sets ``slot.fate``, or returns an awaitable that will."""
         ...
 
     @property

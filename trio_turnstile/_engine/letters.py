@@ -1,4 +1,4 @@
-"""Dead letters on disk: what a letter looks like in JSON, and a file that letters are added to."""
+"""Dead letters on disk: a letter in JSON, and a file that letters are added to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .files import append_once
 
 
 def dead_letter_to_dict(error: ConcurrentError) -> dict[str, Any]:
-    """Return a dead letter as a dictionary that JSON can hold, if its item can be held."""
+    """Return a dead letter as a dictionary that JSON can hold, if JSON can hold its item."""
     return {
         "item": error.item,
         "identifiers": list(error.identifiers),
@@ -28,11 +28,11 @@ def dead_letter_to_dict(error: ConcurrentError) -> dict[str, Any]:
 
 
 def letter_line(letter: ConcurrentError) -> bytes:
-    """Return the line of a letter; what JSON cannot hold of its item is there as a text."""
+    """Return the line of a letter; parts of its item that JSON cannot hold become text."""
     fields = dead_letter_to_dict(letter)
     try:
         text = json.dumps(fields, default=shown)
-    except (TypeError, ValueError, RecursionError):  # its keys are no texts, or it holds itself
+    except (TypeError, ValueError, RecursionError):  # its keys are not text, or it holds itself
         text = json.dumps(fields | {"item": shown(letter.item)})
     return text.encode() + b"\n"
 
@@ -41,8 +41,8 @@ def letter_line(letter: ConcurrentError) -> bytes:
 class LetterFile:
     """Adds letters to a JSON Lines file; each is there, whole, when the call returns.
 
-    The file is opened for each letter, since letters are rare: there is nothing that would have
-    to be closed at the end of a run, and so nothing that an interrupt could keep from it.
+    Letters are rare, so the file is opened for each of them. That leaves nothing to close at the
+    end of a run, where an interrupt could prevent it.
 
     Args:
       path: the file; it is made if it does not exist, and added to if it does.
@@ -56,10 +56,10 @@ class LetterFile:
         return f"LetterFile({str(self._path)!r})"
 
     async def __call__(self, letter: ConcurrentError) -> None:
-        """Add a letter. Once the writing has begun, it is finished, cancelled or not.
+        """Add a letter. Once writing has begun, it is finished, cancelled or not.
 
         Raises:
-          OSError: if the line cannot be written; then nothing of it is in the file.
+          OSError: if the line cannot be written; then no part of it is in the file.
         """
         await trio.to_thread.run_sync(self._append, letter_line(letter))
 

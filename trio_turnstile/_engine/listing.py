@@ -1,7 +1,7 @@
-"""`Listing`: a run among those of the turnstiles whose limiters it uses.
+"""`Listing`: lists a run in the turnstiles whose limiters it uses.
 
-A turnstile tells its observers of each run that takes place in it: of its beginning, of each
-of its errors, and of its end. Who looks at a turnstile needs nothing else.
+A turnstile tells its observers when each run that takes place in it begins and ends, and of each
+of its errors. An observer of the turnstile needs nothing else.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from .run_state import RunState
 
 @final
 class Listing:
-    """What a run is called, what it is, and which turnstiles list it.
+    """The name and kind of a run, and the turnstiles that list it.
 
     Args:
       name: the name that the user gave, if any.
       kind: what is run.
       state: the state of the run.
-      limiters: what bounds it.
+      limiters: the limiters that bound the run.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Listing:
         """The name; another run may have it until this one is listed."""
         self.kind: RunKind = kind
         self.id: str = uuid4().hex
-        """What tells the run from all others."""
+        """A random UUID, in hex, that identifies the run."""
         self.started: float = trio.current_time()
         """When it was started."""
         self._state = state
@@ -59,12 +59,12 @@ class Listing:
 
     @property
     def total(self) -> int | None:
-        """How many items its sources have; ``None`` if one of them does not tell."""
+        """How many items its sources have; ``None`` if one of them does not say."""
         known = [total for total in self._totals if total is not None]
         return sum(known) if known and len(known) == len(self._totals) else None
 
     def expect(self, source: object) -> None:
-        """Note how many items a source of the run has, if it tells."""
+        """Note how many items a source of the run has, if it says so."""
         self._totals.append(length_of(source))
 
     def teller(self, part: str) -> Tell | None:
@@ -82,12 +82,12 @@ class Listing:
 
     @contextmanager
     def listed(self, run: LiveRun, own: Mapping[str, Limiter]) -> Iterator[None]:
-        """List the run while the block runs, at the end of which it has ended.
+        """List the run while the block runs; it has ended when the block ends.
 
         Args:
           run: the run.
           own: its limiters that were given as bare numbers, by the names of what they bound.
-            They are in the first of the turnstiles meanwhile.
+            Meanwhile they are in the first of the turnstiles.
         """
         adopting = self._homes[0].adopting(own) if self._homes else nullcontext()
         with adopting, self._told(run):
@@ -113,9 +113,9 @@ class Listing:
 
 
 def length_of(source: object) -> int | None:
-    """Return how many items a source has, if it tells without being asked to work it out.
+    """Return how many items a source has, if it knows that without working it out.
 
-    The length of what is iterable and no collection, as a query, may be dear to know.
+    The length of an iterable that is not a collection, such as a query, may be expensive.
     """
     if isinstance(source, Collection) or (
         isinstance(source, Sized) and isinstance(source, AsyncIterable)
@@ -128,7 +128,7 @@ def length_of(source: object) -> int | None:
 
 
 def _free_name(name: str, lists: Sequence[Runs]) -> str:
-    """Return the name, with a number added to it if one of the turnstiles lists another."""
+    """Return the name, with a number added if one of the turnstiles lists a run of that name."""
     free = name
     for runs in lists:
         free = runs.first_free(free)

@@ -1,7 +1,7 @@
-"""What items wait for before they are begun: a rate, or what each of them costs.
+"""What items wait for before they begin: a rate, or the cost of each item.
 
-Without a cost each item counts for one. Else the cost of the item is asked for, and taken of all
-the rates at once. While the item is worked on, `Budget.settle` corrects what was taken.
+Without a cost, each item counts for one. Otherwise the item is asked for its cost, which is taken
+from all the rates at once. While the item is worked on, `Budget.settle` corrects what was taken.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ Cost: TypeAlias = Callable[[Any], float | Mapping[str, float]]
 """What an item costs: a number for a rate, or the amounts of a budget by name."""
 
 Refuse: TypeAlias = Callable[[Exception, Any, Slot], Awaitable[bool]]
-"""Ends an item whose cost cannot be paid, or tells that it is handled nevertheless."""
+"""Ends an item whose cost cannot be paid; or returns true if the item is handled nevertheless."""
 
 
 class Pace(Protocol):
     """What items wait for, one by one."""
 
     def enter_nowait(self, item: Any, slot: Slot) -> bool:
-        """Tell whether the item may be begun now."""
+        """Return whether the item may begin now."""
         ...
 
     async def enter(self, item: Any, slot: Slot) -> bool:
-        """Wait until the item may be begun; tell whether it is handled at all.
+        """Wait until the item may begin; return whether it is handled at all.
 
         If it is not, ``slot.fate`` has been set.
         """
@@ -54,7 +54,7 @@ class Pace(Protocol):
         ...
 
     def leave(self, slot: Slot) -> None:
-        """Give back what was taken, if no attempt was made of it."""
+        """Give back what was taken, if it was not used for an attempt."""
         ...
 
 
@@ -110,7 +110,7 @@ class _EvenPace:
         await self._rate.acquire()
 
     def leave(self, slot: Slot) -> None:
-        """Nothing comes back: an item that has passed counts."""
+        """Give nothing back: an item that has passed counts."""
 
 
 @final
@@ -145,8 +145,8 @@ class _CostPace:
     async def again(self, item: object, slot: Slot) -> None:
         toll = slot.toll
         assert toll is not None
-        _give_back(toll)  # paid for an attempt that was not made, as it could not have its tokens
-        with suppress(Exception):  # what the first attempt was paid with holds
+        _give_back(toll)  # paid for an attempt that was not made, because it got no tokens
+        with suppress(Exception):  # then the cost of the first attempt counts
             toll.needs = self._needs(item)
         await self._pay(toll)
 
@@ -183,7 +183,7 @@ def _give_back(toll: Toll) -> None:
 def paid(
     function: Callable[..., Awaitable[Any]], pace: Pace | None
 ) -> Callable[..., Awaitable[Any]]:
-    """Return ``function``, or if it costs something, one that uses up what was paid for it."""
+    """Return ``function``; or, if it costs something, one that uses up what was paid for it."""
     if not isinstance(pace, _CostPace):
         return function
     budget = pace.budget

@@ -1,7 +1,7 @@
 """What to do about an error: policies, and the verdicts that they give.
 
-A policy looks at a `ConcurrentError` and gives a verdict, or ``None`` to leave it
-to the next one. Policies are asked in order and the first verdict holds. If none gives a
+A policy looks at a `ConcurrentError` and gives a verdict, or ``None`` to leave the error to
+the next policy. Policies are asked in order, and the first verdict counts. If none gives a
 verdict, the run is aborted. Policies are sans-I/O: frozen values with a plain function that
 neither sleeps nor touches the run. The engine carries the verdict out.
 
@@ -51,10 +51,10 @@ class ErrorPolicy(Protocol):
 def as_policies(
     on_error: ErrorPolicy | Iterable[ErrorPolicy], name: str = "on_error"
 ) -> tuple[ErrorPolicy, ...]:
-    """Return the policies that were given as ``name``; one alone may be given as it is.
+    """Return the policies that were given as ``name``; a single one needs no list.
 
     Raises:
-      TypeError: for anything that is no policy.
+      TypeError: for anything that is not a policy.
     """
     policies: tuple[Any, ...] = (on_error,)
     if isinstance(on_error, Iterable) and not isinstance(on_error, str | type):
@@ -73,14 +73,14 @@ def _is_policy(value: object) -> bool:
 
 
 def decide(policies: Iterable[ErrorPolicy], error: ConcurrentError) -> Verdict:
-    """Return the first verdict on ``error``; if all policies are silent, the run is to stop now."""
+    """Return the first verdict on ``error``; if no policy gives one, the run must stop now."""
     return next(_verdicts(policies, error), _SILENCE)
 
 
 def decide_finally(policies: Iterable[ErrorPolicy], error: ConcurrentError) -> Verdict:
     """Return the first verdict on ``error`` that can be carried out where no attempt can follow.
 
-    If the policies say nothing but to try again, the item has failed.
+    If the only verdicts are to try again, the item has failed.
     """
     asked_to_retry = False
     for verdict in _verdicts(policies, error):
@@ -101,7 +101,7 @@ def _verdicts(policies: Iterable[ErrorPolicy], error: ConcurrentError) -> Iterat
 
 
 def _checked(verdict: Verdict, policy: ErrorPolicy) -> Verdict:
-    """Return a verdict that can be carried out; of a stop, say who gave it."""
+    """Return a verdict that can be carried out; add to a stop which policy gave it."""
     if isinstance(verdict, Stop):
         return verdict if verdict.by else attrs.evolve(verdict, by=shown(policy))
     if isinstance(verdict, RetryIn) and not _can_be_waited_for(verdict.seconds):
@@ -173,10 +173,10 @@ class Backoff:
     uniform: Callable[[float, float], float] = attrs.field(
         default=random.uniform, kw_only=True, repr=False
     )
-    """Gives a random number between two bounds."""
+    """Returns a random number between two bounds."""
 
     def __call__(self, failures: int) -> float:
-        """Return the seconds to wait after so many failures."""
+        """Return the seconds to wait after this many failures."""
         doublings = min(failures - 1, 1000)  # a float holds no more than 1023 of them
         return self.uniform(0, min(self.maximum, self.initial * 2.0**doublings))
 
@@ -184,25 +184,25 @@ class Backoff:
 @final
 @attrs.frozen
 class Retry:
-    """Try again, up to so many times or for so long; then leave the error to the next policy.
+    """Try again, up to a number of times or for some time; then leave the error to the next policy.
 
     ``Retry(3)`` tries again three times, ``Retry(None, within=60.0)`` for a minute, and
-    ``Retry(None)`` for ever: give `PipelineRun.drain` a deadline then, as an item
-    that never succeeds would never end.
+    ``Retry(None)`` for ever. In that case give `PipelineRun.drain` a deadline, because
+    an item that never succeeds would never end.
 
-    The item holds no token while it waits. An error with a ``retry_after``
-    attribute, in seconds, is waited for at least that long. The clean-up of an
+    The item holds no token while it waits. If the error has a ``retry_after``
+    attribute, in seconds, the wait is at least that long. The clean-up of an
     operation is not tried again.
     """
 
     times: int | None = attrs.field(validator=whole(0, optional=True))
     """How many retries: the first attempt does not count. ``None`` for any number."""
     on: On = attrs.field(default=Exception, kw_only=True, converter=as_on)
-    """Which errors to try again for."""
+    """Which errors to try again after."""
     backoff: Callable[[int], float] = attrs.field(
         factory=Backoff, kw_only=True, validator=_function
     )
-    """From the number of failures so far (1, 2, ...) to the seconds to wait."""
+    """Takes the number of failures so far (1, 2, ...), and returns the seconds to wait."""
     budget: RetryBudget | None = attrs.field(default=None, kw_only=True, validator=_budget)
     """What the items of the step may spend on retries together; ``None`` for no bound."""
     within: float | None = attrs.field(
@@ -210,12 +210,12 @@ class Retry:
     )
     """Seconds since the first attempt at the item began; ``None`` for any time.
 
-    No retry is made whose wait would end later. What it waits for after that, for a
-    budget, a rate or a token, comes on top, and so does the attempt itself.
+    If the wait would end later, no retry is made. Waiting for a budget, a rate or a token
+    comes on top of that, and so does the attempt itself.
     """
 
     def decide(self, error: ConcurrentError, /) -> RetryIn | None:
-        """Return `RetryIn` while tries and time are left for an error that it is for."""
+        """Return `RetryIn` for an error that ``on`` matches, while tries and time are left."""
         if self.times is not None and error.attempt > self.times:
             return None
         if error.phase == "cleanup" or not _concerns(self.on, error):
@@ -235,7 +235,7 @@ class Skip:
     """Which errors to go on after."""
 
     def decide(self, error: ConcurrentError, /) -> Fail | None:
-        """Return `Fail` for an error that it is for."""
+        """Return `Fail` for an error that ``on`` matches."""
         return Fail() if _concerns(self.on, error) else None
 
 
@@ -259,9 +259,9 @@ class DeadLetter:
     cause. It is sent before the item counts as diverted, without a token. If it cannot be
     sent, the run is stopped, and the error is in the report.
 
-    A letter that was written to a file is safe. One that was sent to a channel is only as safe
-    as its reader, which may be cancelled together with the run: `open_dead_letters` has a
-    reader that is not.
+    A letter that was written to a file is safe. A letter that was sent to a channel is only as
+    safe as its reader, which may be cancelled together with the run. The reader of
+    `open_dead_letters` is not.
     """
 
     sink: Sink = attrs.field(converter=_as_sink)
@@ -271,7 +271,7 @@ class DeadLetter:
     """Which errors to send."""
 
     def decide(self, error: ConcurrentError, /) -> Divert | None:
-        """Return `Divert` for an error that it is for."""
+        """Return `Divert` for an error that ``on`` matches."""
         return Divert(self.sink) if _concerns(self.on, error) else None
 
 
@@ -280,7 +280,7 @@ class DeadLetter:
 class Log:
     """Log the error, and leave the verdict to the next policy.
 
-    The one policy with an effect of its own: a line in the log
+    It is the only policy with an effect of its own: a line in the log
     ``trio_turnstile.errors``.
     """
 
@@ -290,7 +290,7 @@ class Log:
     """Which errors to log."""
 
     def decide(self, error: ConcurrentError, /) -> None:
-        """Log an error that it is for; never give a verdict."""
+        """Log an error that ``on`` matches; never give a verdict."""
         if _concerns(self.on, error):
             _LOG.log(self.level, "attempt %d: %s", error.attempt, error, exc_info=error)
 
@@ -304,7 +304,7 @@ class Abort:
     """Which errors to abort for."""
 
     def decide(self, error: ConcurrentError, /) -> Stop | None:
-        """Return `Stop` for an error that it is for."""
+        """Return `Stop` for an error that ``on`` matches."""
         return Stop() if _concerns(self.on, error) else None
 
 
@@ -314,8 +314,8 @@ class Halt:
     """Go on after errors, up to a tolerance; then stop the run and raise them.
 
     Two examples: ``Halt("soon", fail=3)`` starts nothing more once three items
-    have failed; ``Halt("now", fail="10%")`` cancels what runs once a tenth of
-    those that ended, and at least three, have failed.
+    have failed; ``Halt("now", fail="10%")`` cancels what runs once at least three
+    items, and a tenth of those that ended, have failed.
     """
 
     when: Literal["soon", "now"] = attrs.field(validator=_when)
@@ -323,10 +323,10 @@ class Halt:
     fail: int | str = attrs.field(validator=_tolerance, kw_only=True)
     """How many items, or with ``%`` which share of them, have to fail."""
     on: On = attrs.field(default=Exception, kw_only=True, converter=as_on)
-    """Which errors to count on with."""
+    """Which errors the policy is for."""
 
     def decide(self, error: ConcurrentError, /) -> Stop | None:
-        """Return `Stop` with the tolerance, for an error that it is for."""
+        """Return `Stop` with the tolerance, for an error that ``on`` matches."""
         if not _concerns(self.on, error):
             return None
         if isinstance(self.fail, int):

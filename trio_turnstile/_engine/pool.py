@@ -5,8 +5,8 @@ which goes round: is there room in the window? receive an item; take a token; le
 end handle the item, which gives the token back before it waits for anything else; book
 how the item ended.
 
-Workers live on from item to item, as a worker that goes round costs a fourth of a
-new task for each item. When they are hired, the `Crew` knows.
+Workers live on from item to item, because going round costs a fourth of a new task for each
+item. The `Crew` decides when to hire one.
 
 Two numbers bound a pool: tokens, for what runs; and the window, for what runs,
 waits for a token, backs off, cleans up, or is finished and not yet passed on.
@@ -48,7 +48,7 @@ _CANCELLED = Fate.CANCELLED
 
 @final
 class WorkerPool(Generic[T]):
-    """Receives items from a source and has each of them handled, many at a time.
+    """Receives items from a source and has them handled, many at once.
 
     Args:
       source: where the items come from.
@@ -59,7 +59,7 @@ class WorkerPool(Generic[T]):
       state: records the error of a source that fails, or of a closed limiter.
       pace: if given, what an item waits for before its token.
       books: where to book how items end, if not in ``counts``.
-      turn: for how many seconds a worker goes on that need not wait for anything.
+      turn: for how many seconds a worker goes on if it need not wait for anything.
       admits_in_turn: whether no item is received while another one is being admitted.
       gate: where an item takes its tokens, if not one of ``tokens``.
       refuse: ends an item that cannot have what it asks for at the gate.
@@ -91,8 +91,8 @@ class WorkerPool(Generic[T]):
         self._pace = pace
         self._turn = turn
         self._admits_in_turn = admits_in_turn
-        # A handler with steps after the first gives each token back early: the foreman would
-        # be told of each.
+        # A handler with steps after the first gives each token back early, and would tell the
+        # foreman of each.
         keeps_tokens = handler.admit is None and handler.leave is None
         self._crew = Crew(tokens, window, reads_ahead=source.reads_ahead, may_claim=keeps_tokens)
         self._source_has_failed = False
@@ -124,7 +124,7 @@ class WorkerPool(Generic[T]):
     def stop_source(self) -> None:
         """Receive no more items."""
         self._source.stop()
-        # What a source read ahead is still given, and perhaps to a worker not yet hired.
+        # Items that a source has read ahead still come, perhaps to a worker not yet hired.
         if not self._source.reads_ahead:
             self._crew.close()
 
@@ -242,7 +242,7 @@ class WorkerPool(Generic[T]):
                 return
             if slot.number == crew.received:
                 await self._breathe(slot)
-            if context != copy_context():  # a pointer is compared, while nobody sets a variable
+            if context != copy_context():  # this compares pointers, while nobody sets a variable
                 await self._renew_context(context)
 
     async def _admit_in_turn(
@@ -265,11 +265,11 @@ class WorkerPool(Generic[T]):
         return item
 
     async def _breathe(self, slot: Slot) -> None:
-        """Let others run, if there may be no other chance to, at the end of a turn.
+        """Let others run at the end of a turn, if there may be no other chance to.
 
-        While the item was in hand no other worker received one. Perhaps the user's function
-        never awaits anything. But it may be mere luck, the last of one scheduling
-        round being the first of the next, so only the second time in a row counts.
+        While the item was in hand, no other worker received one. Perhaps the user's function
+        never awaits anything. But it may be mere chance, if the last task of one scheduling
+        round was the first of the next, so only the second time in a row counts.
         """
         unawaited, slot.unawaited = slot.unawaited, slot.number
         if unawaited != slot.number - 1:
@@ -279,10 +279,10 @@ class WorkerPool(Generic[T]):
             slot.turn_ends = perf_counter() + self._turn
 
     async def _renew_context(self, context: Context) -> None:
-        """Let no item see the context variables that the item before has set.
+        """Hide the context variables that an item has set from the next item.
 
-        A task's new context holds from its next checkpoint on. Only who sets variables pays:
-        a context for each item would make a stage of no-ops 1.2 times as slow.
+        A task's new context applies from its next checkpoint on. Only users that set variables
+        pay: a context for each item would make a stage of no-ops 1.2 times as slow.
         """
         trio.lowlevel.current_task().context = context.copy()
         await self._yield()
@@ -295,33 +295,33 @@ class WorkerPool(Generic[T]):
             self._crew.no_longer_idle()
 
     async def _wait_for_pace(self, pace: Pace, item: T, slot: Slot) -> bool:
-        # While one worker waits for the rate, another with another item could not pass
-        # either, so this one counts as idle and the foreman hires nobody.
+        # While one worker waits for the rate, another worker could not pass either,
+        # so this one counts as idle and the foreman hires nobody.
         self._crew.idle()
         try:
             may_begin = await pace.enter(item, slot)
         finally:
             self._crew.no_longer_idle()
         if may_begin and slot.held is not None:
-            slot.held.begin(slot.task)  # no policy should take the wait for a slow service
+            slot.held.begin(slot.task)  # so that no policy mistakes the wait for a slow service
         return may_begin
 
     def _source_failed(self, error: Exception) -> None:
-        if self._source_has_failed:  # all workers that wait for an item meet with it
+        if self._source_has_failed:  # all workers that wait for an item meet the error
             return
         self._source_has_failed = True
         self._state.stop(describe(failure_of(error), item=None, phase="source"), "soon")
 
     def _limiter_closed(self, error: trio.ClosedResourceError, item: T) -> None:
-        # Not of user code (see `Attempts`): a limiter that the item needed was closed.
+        # The error is not of user code (see `Attempts`): a limiter that the item needed was closed.
         self._state.stop(describe(error, item=untraced(item), phase="limiter"), "now")
 
     def _budget_spent(self, error: BudgetSpent, item: T) -> None:
-        if not self._state.stopping:  # else others have met with it
+        if not self._state.stopping:  # else others have met the error
             self._state.stop(describe(error, item=untraced(item), phase="budget"), "soon")
 
     def _without_errors(self, group: BaseExceptionGroup[BaseException], item: T) -> BaseException:
-        """Record what user code raised beside its cancellation; return what to raise on."""
+        """Record what user code raised besides its cancellation; return what to raise."""
         cancelled, errors = part_cancellation(group)
         if errors is not None:
             self._state.record(describe(errors, item=untraced(item), phase="cancellation"))

@@ -12,7 +12,7 @@ from .budget import RetryBalance, RetryBudget
 
 @final
 class Purse:
-    """What is left of a budget, and how many of those who share it have succeeded."""
+    """What is left of a budget, and how many of the calls that share it have succeeded."""
 
     def __init__(self, budget: RetryBudget) -> None:
         self.successes = 0
@@ -31,7 +31,7 @@ def purse_of(budget: RetryBudget) -> Purse:
     """Return the purse of this budget object in the present trio run."""
     try:
         purses = _PURSES.get()
-    except LookupError:  # a balance tells the time by the clock of its run
+    except LookupError:  # one for each run, because a balance uses the clock of its run
         purses = {}
         _PURSES.set(purses)
     if id(budget) not in purses:

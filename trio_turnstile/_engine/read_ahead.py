@@ -37,19 +37,19 @@ Read: TypeAlias = Callable[["ReadAhead[T]"], Awaitable[object]]
 
 @final
 class ReadAhead(Generic[T]):
-    """Whatever has to be awaited: it is read in a task of its own, into a buffer.
+    """A source that has to be awaited: it is read in a task of its own, into a buffer.
 
-    An async generator may hold open what its items need, so it *lingers* until the last item is
-    through: it is closed then, and no read is given up before. It may also hold a cancel scope
-    open, which is a child of the scope round the reading, so it is closed inside of that.
+    An async generator may hold open what its items need, so it *lingers*: it is closed when the
+    last item is through, and no read is given up before that. It may also hold a cancel scope
+    open, which is a child of the scope round the reading, so it is closed inside that scope.
 
     Args:
       read: reads the source to its end.
       reads_ahead: whether a worker should wait for an item while all tokens are in use.
       aclose: closes the source.
       lingers: whether it lingers. If not, `stop` gives up a read that is under way.
-      beneath: the sources that are read, which may have read ahead themselves. What those have
-        read is still given after `stop`: they are read until they end, which is soon.
+      beneath: the sources that are read, which may have read ahead themselves. Their items still
+        come after `stop`: these sources are read until they end, which is soon.
     """
 
     has_booked = False
@@ -79,7 +79,7 @@ class ReadAhead(Generic[T]):
         self.receive = self.buffer.receive
 
     def abandon(self) -> list[object]:
-        """Give up what was read and not received, here and beneath."""
+        """Give up what was read and not received, here and in the sources beneath."""
         left = [item for source in self._beneath for item in source.abandon()]
         return [*self.buffer.abandon(), *left]
 
@@ -110,13 +110,13 @@ class ReadAhead(Generic[T]):
         self._finished.set()
 
     def _give_up(self) -> None:
-        """Cancel a read that is under way; without one, there is nothing to be cancelled."""
+        """Cancel a read that is under way; without one, there is nothing to cancel."""
         if self._awaits_source:
             self._reading.cancel()
 
     @disable_ki_protection
     async def get(self, function: Callable[[A], Awaitable[R]], argument: A) -> R:
-        """Await something of the source, open to Ctrl-C."""
+        """Await something from the source, open to Ctrl-C."""
         self._awaits_source = True
         try:
             return await function(argument)
@@ -161,7 +161,7 @@ class ReadAhead(Generic[T]):
 
 
 def read_iterator(iterator: AsyncIterator[T]) -> ReadAhead[T]:
-    """Return a source that reads one item for each time that a worker waits."""
+    """Return a source that reads one item each time a worker waits for one."""
 
     async def read(ahead: ReadAhead[T]) -> None:
         with suppress(StopAsyncIteration):
@@ -190,7 +190,7 @@ async def _close_iterator(iterator: AsyncIterator[object]) -> None:
 
 
 def read_channel(channel: trio.MemoryReceiveChannel[T]) -> ReadAhead[T]:
-    """Return a source that reads one item for each time that a worker waits."""
+    """Return a source that reads one item each time a worker waits for one."""
 
     async def receive(channel: trio.MemoryReceiveChannel[T]) -> T:
         return await channel.receive()
@@ -206,7 +206,7 @@ def read_channel(channel: trio.MemoryReceiveChannel[T]) -> ReadAhead[T]:
 def read_pages(
     fetch_page: Callable[[C], Awaitable[tuple[Iterable[T], C | None]]], start: C
 ) -> ReadAhead[T]:
-    """Return a source that fetches a page as soon as the first item of the last is received."""
+    """Return a source that fetches the next page once the first item of a page is received."""
 
     async def fetch(cursor: C) -> tuple[list[T], C | None]:
         items, following = await fetch_page(cursor)
@@ -219,7 +219,7 @@ def read_pages(
             left = max(len(items) - 1, 0)
             for item in items:
                 buffer.put(item)
-            # A reader that waits must not keep alive what was read.
+            # While the reader waits, it must not keep alive what it has read.
             del items[:]
             item = None  # type: ignore[assignment]
             if following is None:
@@ -231,7 +231,7 @@ def read_pages(
 
 
 def merge_sources(sources: Sequence[RunSource[T]]) -> ReadAhead[T]:
-    """Return a source that reads several, each in a task of its own when a worker waits."""
+    """Return a source that reads several, each in a task of its own, when a worker waits."""
     failures: list[Exception] = []
 
     @enable_ki_protection
@@ -257,20 +257,20 @@ def merge_sources(sources: Sequence[RunSource[T]]) -> ReadAhead[T]:
                 for source in sources:
                     readers.start_soon(read_one, source, ahead.buffer)
             ahead.buffer.close(failures[0] if failures else None)
-            # What the items came from stays open until the last one is through.
+            # What the items came from stays open until the last item is through.
 
     return ReadAhead(read, reads_ahead=True, lingers=True, beneath=sources)
 
 
 class SourceEnded(Exception):
-    """The end of a source, for those who do not know what the source raises there."""
+    """The end of a source, for callers that do not know what the source raises there."""
 
 
 async def receive_from(source: RunSource[T]) -> T:
     """Return the next item, waiting for it.
 
     Raises:
-      SourceEnded: if there is none any more.
+      SourceEnded: if there are no more items.
       Exception: what a source that fails raises.
     """
     try:

@@ -1,4 +1,4 @@
-"""A source whose items a ledger knows: what an earlier run has settled is skipped."""
+"""A source whose items a ledger knows: items that an earlier run has settled are skipped."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from .source import RunSource
 from .tracing import Settled, Traced, Tracer, token_of, untraced
 
 Identity: TypeAlias = Callable[[Any], str]
-"""What a ledger knows an item by."""
+"""Returns the text by which a ledger knows an item."""
 
 _DONE = frozenset({Fate.COMPLETED, Fate.DIVERTED})
-"""The outcomes of an item that is settled well. A dead letter has gone to another flow."""
+"""The outcomes with which an item is done. A dead letter has gone to another flow."""
 
 _AT_ONCE = 64
 """The most items that are looked up at once."""
@@ -32,7 +32,7 @@ _AT_ONCE = 64
 def read_recorded(
     source: RunSource[Any], recorder: Recorder, identity: Identity, tracer: Tracer
 ) -> ReadAhead[Any]:
-    """Return a source that gives the items that are not settled, traced, and notes their fates."""
+    """Return a source that gives the items that are not done, traced, and notes their fates."""
     known = _Known(recorder, identity, tracer)
 
     async def read(ahead: ReadAhead[Any]) -> None:
@@ -47,7 +47,7 @@ def read_recorded(
             except Exception as error:
                 failure = failure_of(error)
             ahead.buffer.close(failure)
-            # What the items came from stays open until the last one is through.
+            # What the items came from stays open until the last item is through.
 
     return ReadAhead(read, reads_ahead=source.reads_ahead, lingers=True, beneath=(source,))
 
@@ -55,9 +55,9 @@ def read_recorded(
 async def _read_all(source: RunSource[Any], known: _Known, ahead: ReadAhead[Any]) -> None:
     """Look items up as workers want them, until the end of the source.
 
-    One look-up is for all workers that wait, as it takes as long as a commit. While all items are
-    settled already, twice as many are looked up the next time. So what is skipped is looked up in
-    bulk, and an item is seldom begun long before its turn.
+    A look-up takes as long as a commit, so one serves all workers that wait. If all of its items
+    were done already, the next one looks up twice as many. So items to skip are looked up in
+    bulk, and an item seldom begins long before its turn.
     """
     at_once = 1
     while await ahead.buffer.wait_wanted():
@@ -67,7 +67,7 @@ async def _read_all(source: RunSource[Any], known: _Known, ahead: ReadAhead[Any]
         except Exception as error:
             ahead.buffer.close(failure_of(error))
             for item in items:
-                ahead.buffer.put(item)  # nobody works on it, and the books have it as cut off
+                ahead.buffer.put(item)  # nobody works on it, and it is booked as cut off
             return
         at_once = 1 if left else min(2 * at_once, _AT_ONCE)
 
@@ -79,7 +79,7 @@ async def _receive(source: RunSource[Any], most: int) -> list[Any]:
         try:
             items.append(source.receive_nowait())
         except (*source.blocked, *source.ended):
-            break  # the next to look meets with the end again
+            break  # whoever looks next meets the end again
     return items
 
 
@@ -93,10 +93,10 @@ class _Known:
     _tracer: Tracer
 
     async def look_up(self, items: deque[Any], buffer: Buffer[Traced]) -> int:
-        """Note that items begin, and put those into the buffer that are not settled.
+        """Note that items begin, and put those that are not done into the buffer.
 
         Returns:
-          How many those are. After an error, ``items`` are those of which nothing is known.
+          How many those are. After an error, ``items`` has the items that were not looked up.
         """
         names = [self._name(item) for item in items]
         beginnings = await self._recorder.begin(names, "work", _DONE)

@@ -1,4 +1,4 @@
-"""What a run needs of a ledger: where it notes what becomes of each operation."""
+"""What a run needs from a ledger: where it notes what becomes of each operation."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .counts import Fate
 from .run_state import RunState
 
 Differences: TypeAlias = Mapping[str, tuple[str | None, str | None]]
-"""For each name in a fingerprint that differs, the text before and now; ``None`` for no text."""
+"""For each name in a fingerprint that differs, the texts before and now; ``None`` for no text."""
 
 
 @final
 class LedgerError(Exception):
-    """A ledger cannot be opened, or cannot be written any more; the message says why.
+    """A ledger cannot be opened, or can no longer be written; the message says why.
 
     Args:
-      message: why.
+      message: the reason.
       differences: how the fingerprint differs, if that is the reason.
     """
 
@@ -35,8 +35,8 @@ Standing: TypeAlias = Literal["new", "interrupted", "done", "doubled"]
 """How a ledger knows an operation that is about to begin.
 
 It is ``"new"`` if it has to be done, perhaps again; ``"interrupted"`` if an earlier run began it
-and was killed; ``"done"`` if there is nothing to do; and ``"doubled"`` if this run has met its
-identity before.
+and was killed; ``"done"`` if there is nothing to do; and ``"doubled"`` if its identity has come
+before in this run.
 """
 
 
@@ -60,9 +60,9 @@ class Recorder(Protocol):
     async def begin(
         self, identities: Sequence[str], phase: str, done: frozenset[Fate]
     ) -> list[Beginning]:
-        """Look operations up, and note durably that those begin with a phase that have to.
+        """Look operations up, and note durably that those that have to be done begin a phase.
 
-        One that has ended in one of the ways in ``done`` does not have to.
+        An operation that has ended in one of the ways in ``done`` need not be done.
 
         Raises:
           LedgerError: if the ledger cannot be written.
@@ -72,7 +72,7 @@ class Recorder(Protocol):
     async def is_done(self, identity: str, done: frozenset[Fate]) -> bool:
         """Return whether an operation has ended in one of the ways in ``done``.
 
-        If this run asks for it once more, or begins it, it is doubled.
+        If this run asks for the operation again, or begins it, that is doubled.
         """
         ...
 
@@ -80,7 +80,7 @@ class Recorder(Protocol):
         """Note how far an operation has come, without waiting for the disk."""
 
     async def remember(self, number: int, facts: Mapping[str, str]) -> None:
-        """Note facts, each as JSON, durably."""
+        """Note facts durably, each as JSON."""
 
     async def forget(self, number: int) -> None:
         """Forget the facts of an operation, durably."""
@@ -92,7 +92,7 @@ class Recorder(Protocol):
         """Note how an operation ended, without waiting for the disk."""
 
     async def flush(self) -> None:
-        """Wait until all that was noted is on disk.
+        """Wait until everything that was noted is on disk.
 
         Raises:
           LedgerError: if the ledger cannot be written.
@@ -111,7 +111,7 @@ def recording(ledger: RunLedger | None) -> AbstractAsyncContextManager[Recorder 
     """Open a recorder for one run, if there is a ledger.
 
     Raises:
-      TypeError: if ``ledger`` is something else, such as the path of one.
+      TypeError: if ``ledger`` is something else, such as the path of a ledger.
     """
     if ledger is None:
         return nullcontext()
@@ -123,6 +123,6 @@ def recording(ledger: RunLedger | None) -> AbstractAsyncContextManager[Recorder 
 
 
 def stop_for_ledger(state: RunState, error: LedgerError, item: object = None) -> None:
-    """Stop a run soon, as its ledger cannot be written. All who meet with that may call it."""
+    """Stop a run soon, because its ledger cannot be written. It may be called more than once."""
     if not any(isinstance(each.__cause__, LedgerError) for each in state.fatal):
         state.stop(describe(error, item=item, phase="ledger"), "soon")

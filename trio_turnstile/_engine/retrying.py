@@ -1,7 +1,7 @@
 """`retry`: one call, tried again under the policies of steps.
 
 There is no run here that could be stopped, no item that could be skipped, and nobody who waits
-for a letter: whatever verdict ends the attempts, the caller gets the error.
+for a dead letter. So whatever verdict ends the attempts, the caller gets the error.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ async def retry(
     *args: *Ts,
     limiter: AnyLimiter | Portion | None = None,
 ) -> T:
-    """Call an async function, and again after an error, as the policies say.
+    """Call an async function, and call it again after an error, as the policies say.
 
     For a call outside any pipeline::
 
         page = await retry(Retry(3, on=OSError), fetch, url)
 
     A `RetryIn` verdict is carried out. Any other verdict, or none, ends the attempts, and the
-    last error is raised as it is; nothing is counted, and no dead letter is sent. Calls
-    whose policies have the same `RetryBudget` object share it.
+    last error is raised unchanged; nothing is counted, and no dead letter is sent. Calls
+    whose policies have the same `RetryBudget` object share that budget.
 
     Args:
       policies: one policy, or several that are asked in order, such as ``[Log(), Retry(3)]``.
       function: an async function.
       args: its arguments. For keyword arguments use ``functools.partial``.
-      limiter: if given, each attempt takes a token of it, or what a `Portion` of it says; none
-        is held during a back-off.
+      limiter: if given, each attempt takes a token from it, or as many as a `Portion` says. No
+        token is held during a back-off.
 
     Returns:
       What the function returns.
@@ -56,10 +56,10 @@ async def retry(
     Raises:
       TypeError: for an argument of a wrong type, before any attempt.
       Exception: the error of the last attempt, unwrapped, with a note that says how many
-        attempts were made. An error of the limiter counts as one of the attempt.
+        attempts were made. An error of the limiter counts as an error of the attempt.
 
     Cancellation:
-      It cancels the attempt or the back-off. It is no error, and no policy is asked.
+      It cancels the attempt or the back-off. It is not an error, and no policy is asked.
     """
     asked, held = as_policies(policies, "policies"), _held(limiter)
     if not callable(function):
@@ -107,7 +107,7 @@ def _verdict(
     attempt: int,
     began: float,
 ) -> Verdict | None:
-    """Return the verdict on an error; ``None`` if the policies fail themselves."""
+    """Return the verdict on an error; ``None`` if the policies themselves fail."""
     failed = describe(error, item=args or None, phase=name)
     failed.attempt, failed.elapsed = attempt, since(began)
     try:
@@ -130,7 +130,7 @@ async def _back_off(verdict: RetryIn) -> None:
 
 
 def _earn(policies: Iterable[ErrorPolicy]) -> None:
-    """Pay a success in to the budgets of the policies."""
+    """Pay a success into the budgets of the policies."""
     for policy in policies:
         budget: Any = getattr(policy, "budget", None)
         if isinstance(budget, RetryBudget):

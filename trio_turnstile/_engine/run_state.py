@@ -14,7 +14,7 @@ from trio_turnstile._util import check_whole
 R = TypeVar("R")
 
 TRACEBACKS_KEPT = 20
-"""How many of the errors that are kept keep their tracebacks, and so all locals of their frames.
+"""How many of the kept errors keep their tracebacks, and so all locals of their frames.
 
 10,000 errors of a step with one frame took 23 MB with tracebacks, and 8 MB without.
 """
@@ -31,7 +31,7 @@ class RunState:
     def __init__(self, max_errors: int) -> None:
         check_whole("max_errors", max_errors, 0)
         self.on_error: Callable[[ConcurrentError], object] = lambda _: None
-        """Is told of each error, also of those that are not kept."""
+        """Is called with each error, including those that are not kept."""
         self.errors: list[ConcurrentError] = []
         """The first errors."""
         self.errors_omitted: int = 0
@@ -76,7 +76,7 @@ class RunState:
         self.on_error(error)
 
     def at_drain(self, stop_source: Callable[[], object]) -> None:
-        """Have the run's source stopped once the run is drained."""
+        """Call ``stop_source`` when the run is drained."""
         self._stop_source.append(stop_source)
 
     def drain(self, deadline: float | None = None) -> None:
@@ -93,7 +93,7 @@ class RunState:
         self.scope.cancel()
 
     def stop(self, error: ConcurrentError, when: Literal["soon", "now"]) -> None:
-        """Keep ``error``, and end the run: take no more items, or cancel all at once."""
+        """Keep ``error``, and end the run: take no more items, or cancel everything at once."""
         self._keep(error)
         self.fatal.append(error)
         self.drain()
@@ -127,7 +127,7 @@ class RunState:
 
 
 def _drop_tracebacks(error: ConcurrentError) -> None:
-    """Keep of the tracebacks, here and in all that led to the error, only where it was raised."""
+    """Drop the tracebacks of an error and of all that led to it; note only where it was raised."""
     place = _raised_at(cause_of(error))
     seen = set[int]()
     pending: list[BaseException | None] = [error]

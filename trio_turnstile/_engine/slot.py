@@ -20,8 +20,8 @@ from .toll import Toll
 class Slot:
     """One worker's place for an item, used again for each item.
 
-    The worker's task is the borrower of its token. So user code that asks for a second token of
-    the limiter that its step is bounded by gets the same error as any other holder who does.
+    The worker's task is the borrower of its token. So if user code asks for a second token of the
+    limiter that bounds its step, it gets the same error as any other holder.
     """
 
     __slots__ = (
@@ -48,9 +48,9 @@ class Slot:
         self, scope: trio.CancelScope, gave_back: Callable[[], object] = lambda: None
     ) -> None:
         self.scope = scope
-        """Surrounds all that the worker does; cancelling it ends the worker."""
+        """Surrounds everything that the worker does; cancelling it ends the worker."""
         self.gave_back = gave_back
-        """Is called when the token was given back while the item is still in hand."""
+        """Is called when the token is given back while the item is still in hand."""
         self.task = trio.lowlevel.current_task()
         """The worker's task, and the borrower of its token."""
         self.fate = Fate.CANCELLED
@@ -60,13 +60,13 @@ class Slot:
         self.unawaited = 0
         """The last item that may have finished without a checkpoint (see `WorkerPool._breathe`)."""
         self.turn_ends = 0.0
-        """When to let others run, on the clock of the processor, if nothing is awaited."""
+        """When to let others run if nothing is awaited, on the clock of the processor."""
         self.step = 0
-        """The index of the step that has the item in hand, among those of the worker."""
+        """The index of the step that has the item in hand, among the steps of the worker."""
         self.item: object = None
         """What that step was given, if it is not the first."""
         self.key: object = None
-        """The key of the item, where items of one key go one after the other."""
+        """The key of the item, if items of one key go one after the other."""
         self.phase = ""
         """The phase that the operation is in, for its errors."""
         self.toll: Toll | None = None
@@ -74,7 +74,7 @@ class Slot:
         self.cancelled = False
         """Whether the scope was cancelled, so that the worker can take no other item."""
         self.held: Tokens | None = None
-        """The tokens of which one is held."""
+        """The tokens from which one is held."""
         self._lent: Tokens | None = None
         self._lendings = 0
         self._surrounding: Slot | None = None
@@ -103,7 +103,7 @@ class Slot:
 
     @enable_ki_protection
     def release_cancelled(self) -> None:
-        """Give the token back, if one is held, after a call of which no policy should learn."""
+        """Give the token back, if one is held, after a call from which no policy should learn."""
         tokens, self.held = self.held, None
         if tokens is not None:
             tokens.release_cancelled(self.task)
@@ -112,7 +112,7 @@ class Slot:
     # ---- runs inside of a step ----
 
     def surround(self) -> None:
-        """Be the slot that runs find which are made by this worker's user code."""
+        """Become the slot that is found by runs that this worker's user code starts."""
         self._surrounding = _SURROUNDING.get()
         _SURROUNDING.set(self)
 
@@ -123,7 +123,7 @@ class Slot:
             yield from self._surrounding.outwards()
 
     def lend(self, limiters: Collection[AnyLimiter]) -> bool:
-        """Give the token back until `take_back`, if it is of one of these limiters."""
+        """Give the token back until `take_back`, if it belongs to one of these limiters."""
         tokens = self.held if self._lent is None else self._lent
         if tokens is None or tokens.limiter not in limiters:
             return False
@@ -133,7 +133,7 @@ class Slot:
         return True
 
     async def take_back(self) -> None:
-        """Wait for the token that was given back, once all have ended that it was lent for."""
+        """Wait for the token that was given back, once all runs that it was lent to have ended."""
         self._lendings -= 1
         if self._lendings or self._lent is None:
             await trio.lowlevel.checkpoint()
@@ -158,9 +158,9 @@ _SURROUNDING: ContextVar[Slot | None] = ContextVar("surrounding", default=None)
 async def lent_tokens(limiters: Collection[AnyLimiter]) -> AsyncIterator[None]:
     """Give back, while the block runs, the tokens of these limiters that surrounding steps hold.
 
-    A step may run a whole pipeline under the limiter that it is bounded by itself. While the
-    step waits for the pipeline it does nothing else, so its token goes to the pipeline. If it
-    kept the token, as many steps as there are tokens would wait for each other for ever.
+    A step may run a whole pipeline under the limiter that bounds the step itself. While it waits
+    for the pipeline it does nothing else, so its token goes to the pipeline. If steps kept their
+    tokens, as many of them as there are tokens would wait for each other for ever.
     """
     around = _SURROUNDING.get()
     slots = [] if around is None else [slot for slot in around.outwards() if slot.lend(limiters)]

@@ -1,4 +1,4 @@
-"""What a stage needs of its source, and a run of the source that it reads."""
+"""What a stage needs from its source, and a run from the source that it reads."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ ENDED = (trio.EndOfChannel,)
 
 
 class Source(Protocol[T_co]):
-    """What a stage needs of its source."""
+    """What a stage needs from its source."""
 
     @property
     def receive_nowait(self) -> Callable[[], T_co]:
-        """Gives an item; raises what `blocked` and `ended` say, if there is none.
+        """Returns an item; raises what `blocked` and `ended` say, if there is none.
 
         It is an attribute that `stop` replaces, and not a method with a test in it: it is
         called for every item, and a method made a stage of no-ops 1.06 times as slow.
@@ -29,8 +29,8 @@ class Source(Protocol[T_co]):
     def blocked(self) -> tuple[type[Exception], ...]:
         """What `receive_nowait` raises if there is no item yet.
 
-        All other exceptions are failures, among them such as users' iterators may raise, that
-        mean something else to other sources.
+        All other exceptions are failures, including those that a user's iterator may raise and
+        that mean something else for other sources.
         """
         ...
 
@@ -56,15 +56,15 @@ class Source(Protocol[T_co]):
 
     @property
     def waiting(self) -> Sized:
-        """What waits for room; while there is any, `let_in` is called after each item."""
+        """Those who wait for room; while there are any, `let_in` is called after each item."""
         ...
 
     def let_in(self) -> None:
-        """Take in what has waited for room."""
+        """Let in those who have waited for room."""
         ...
 
     def stop(self) -> None:
-        """Read no further. Items that were read already are still given."""
+        """Read no further. Items that were read already still come."""
         ...
 
     @property
@@ -78,7 +78,7 @@ class RunSource(Source[T_co], Protocol):
 
     @property
     def feed(self) -> Callable[[], Awaitable[object]] | None:
-        """Reads it; has to run in a task, if there is any, until after `finish`."""
+        """Reads the source; if there is one, it has to run in a task until after `finish`."""
         ...
 
     def interrupt(self) -> None:
@@ -86,7 +86,7 @@ class RunSource(Source[T_co], Protocol):
         ...
 
     def finish(self) -> None:
-        """Say that the last item is through: what the items came from may be closed."""
+        """Note that the last item is through, so what the items came from may be closed."""
         ...
 
     async def close(self) -> None:

@@ -1,8 +1,8 @@
 """Where a stage gets its items: iterables, memory channels, async iterables.
 
-All of them are read lazily, one item at a time, only when there is room for it.
-A source that can tell at once gives an item without blocking, which is what makes
-a stage fast. What has to be awaited is read in a task (see `ReadAhead`).
+All of them are read lazily, one item at a time, and only when there is room for it.
+A source that has an item at once returns it without blocking, which is what makes
+a stage fast. A source that has to be awaited is read in a task (see `ReadAhead`).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def in_order(source: RunSource[Any]) -> RunSource[Any]:
     """Return a source that gives the items to workers in the order in which they came.
 
     A channel gives each item to a worker that waits for one, and trio runs these workers in any
-    order. Other sources give an item to a worker that runs.
+    order. Other sources give an item to a worker that is running.
     """
     return source.in_order() if isinstance(source, ChannelSource | TracedSource) else source
 
@@ -99,7 +99,7 @@ class IterableSource(Generic[T]):
 
 @final
 class ChannelSource(Generic[T]):
-    """A memory channel. It stays open: what was not read is left to its owner."""
+    """A memory channel. It stays open: items that were not read are left to its owner."""
 
     reads_ahead = has_booked = False
     waiting = ()
@@ -133,10 +133,10 @@ class ChannelSource(Generic[T]):
     interrupt = stop
 
     def finish(self) -> None:
-        """The channel is its owner's."""
+        """Do nothing: the channel is its owner's."""
 
     async def close(self) -> None:
-        """The channel is its owner's."""
+        """Do nothing: the channel is its owner's."""
 
     def in_order(self) -> ReadAhead[T]:
         """Return a source that reads the channel in one task."""
@@ -149,7 +149,7 @@ class TracedSource:
 
     Args:
       source: the source.
-      trace: makes an item of the source one that is traced.
+      trace: makes a traced item from an item of the source.
     """
 
     def __init__(self, source: RunSource[Any], trace: Callable[[Any], Traced]) -> None:
@@ -179,7 +179,7 @@ class TracedSource:
 @asynccontextmanager
 @enable_ki_protection
 async def reading(source: RunSource[object], state: RunState) -> AsyncIterator[None]:
-    """Read the source of a run, if a task has to, while the block runs; then close it."""
+    """Read the source of a run while the block runs, if that takes a task; then close it."""
     if source.feed is None:
         yield
         return
@@ -194,5 +194,5 @@ async def reading(source: RunSource[object], state: RunState) -> AsyncIterator[N
 async def _feed(feed: Callable[[], Awaitable[object]], state: RunState) -> None:
     try:
         await feed()
-    except Exception as error:  # of closing the source; an error of reading it goes to a worker
+    except Exception as error:  # from closing the source; an error from reading goes to a worker
         state.stop(describe(error, item=None, phase="source"), "soon")

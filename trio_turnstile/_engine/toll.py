@@ -18,6 +18,6 @@ class Toll:
 
     needs: Mapping[str, Need] = {}
     error: Exception | None = None
-    """Why that is not known."""
+    """Why the needs are not known."""
     spending: Spending | None = None
     """What is paid and not yet used."""

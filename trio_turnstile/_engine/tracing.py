@@ -1,9 +1,9 @@
-"""What becomes of an item of a source, with all that is made of it.
+"""What becomes of an item of a source, and of everything that is made from it.
 
-Where somebody asks for that, items go through a run as `Traced`: each knows the items of the source
-that it was made of, its *origins*. An origin counts the parts that were made of it and have not
-ended; it is settled with the last of them. A part of several origins, as a batch makes it, counts
-for each of them.
+If somebody asks for that, items go through a run as `Traced`: each knows the items of the source
+that it was made from, its *origins*. An origin counts the parts that were made from it and have not
+ended; it is settled when the last of them ends. If a part was made from several origins, as by a
+batch, it counts for each of them.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ T_co = TypeVar("T_co", covariant=True)
 @final
 @attrs.frozen
 class Settled(Generic[T_co]):
-    """What became of an item of a source, once all that was made of it has ended."""
+    """What became of an item of a source, once everything that was made from it has ended."""
 
     item: T_co
     """The item."""
     outcome: Literal["skipped", "completed", "diverted", "failed", "cancelled"]
-    """The worst that happened to a part of it.
+    """The worst that happened to any part of it.
 
     A part that was discarded counts as completed. An item is skipped if the ledger of the run
     says that an earlier run has settled it.
     """
     error: ConcurrentError | None
-    """The first error that ended a part of it, if any did."""
+    """The first error that ended a part of it, if there was one."""
 
 
 OnSettled: TypeAlias = Callable[[Settled[Any]], object]
-"""Is told what became of an item; must not block."""
+"""A function that is told what became of an item; it must not block."""
 
 _RANKS = (Fate.SKIPPED, Fate.COMPLETED, Fate.DIVERTED, Fate.FAILED, Fate.CANCELLED)
 """The outcomes, the worst last."""
@@ -63,13 +63,13 @@ class Origin:
 @final
 @attrs.define(eq=False)
 class Traced:
-    """An item in a run, and what it was made of."""
+    """An item in a run, and what it was made from."""
 
     item: Any
     origins: tuple[Origin, ...]
-    """An origin is here as often as parts of it were joined in this item."""
+    """An origin is here once for each of its parts that were joined in this item."""
     token: str
-    """Names the item, in this run and in later ones, if the same is made of the same."""
+    """Names the item, in this run and in later ones, if the steps make the same from the same."""
     error: ConcurrentError | None = None
     """What the last attempt at it raised."""
 
@@ -91,7 +91,7 @@ class Tracer:
         self.is_used: bool = False
         """Whether any item is traced."""
         self.skipped: int = 0
-        """How many items of the source were skipped, as the ledger says that they are settled."""
+        """How many items of the source were skipped, because the ledger has them as settled."""
         self._state = state
         self._open: dict[Origin, None] = {}
 
@@ -100,7 +100,7 @@ class Tracer:
         self.is_used = True
 
     def trace(self, item: Any, listener: OnSettled, token: str = "") -> Traced:
-        """Return an item of the source as one that is traced; the listener is told its fate."""
+        """Return an item of the source as a traced one; the listener is told its fate."""
         if isinstance(item, Traced):
             item.origins[0].listeners.append(listener)
             item.token = token or item.token
@@ -110,7 +110,7 @@ class Tracer:
         return Traced(item, (origin,), token)
 
     def end(self, traced: object, fate: Fate) -> None:
-        """Note how an item ended, or that it was used up for what was made of it."""
+        """Note how an item ended, or that it was used up for what was made from it."""
         if not isinstance(traced, Traced):
             return
         for origin in traced.origins:
@@ -127,7 +127,7 @@ class Tracer:
         self.end(traced, Fate.SKIPPED)
 
     def derive(self, members: Sequence[Any], results: Sequence[Any]) -> tuple[Any, ...]:
-        """Return what was made of some items together, traced; the items have ended then."""
+        """Return what was made from some items together, traced; this ends the items."""
         traced = [member for member in members if isinstance(member, Traced)]
         origins = tuple(origin for member in traced for origin in member.origins)
         if not origins:
@@ -141,13 +141,13 @@ class Tracer:
         return tuple(made)
 
     def pass_on(self, traced: object, result: Any) -> Any:
-        """Return the one thing that was made of one item, traced."""
+        """Return the one thing that was made from one item, traced."""
         if not isinstance(traced, Traced):
             return result
         return Traced(result, traced.origins, traced.token)
 
     def finish(self) -> None:
-        """Settle what has not ended, as the run is over, as cancelled."""
+        """Settle as cancelled what has not ended, because the run is over."""
         for origin in tuple(self._open):
             self._note(origin, Fate.CANCELLED)
             self._settle(origin)
@@ -169,8 +169,8 @@ class Tracer:
 def token_of(identity: str) -> str:
     """Return the token of an item of the source.
 
-    A part of it has a ``#`` and its place after that, so those in the identity are doubled: part 0
-    of ``a`` is not the item ``a#0``.
+    The token of a part adds a ``#`` and the place of the part, so each ``#`` in the identity is
+    doubled: part 0 of ``a`` is not the item ``a#0``.
     """
     return identity.replace("#", "##")
 
@@ -186,7 +186,7 @@ _TOKENS: ContextVar[tuple[str, ...]] = ContextVar("commit_tokens", default=())
 
 @contextmanager
 def tokens_at_hand(members: Sequence[Any]) -> Iterator[None]:
-    """Let user code, while the block runs, ask for the tokens of what it was given."""
+    """While the block runs, let user code ask for the commit tokens of what it was given."""
     tokens = tuple(member.token for member in members if isinstance(member, Traced))
     before = _TOKENS.set(tokens)
     try:
@@ -217,13 +217,13 @@ def commit_token() -> str:
 
     It is a text that names the item: the same in each attempt, and in each run with the same
     ledger. A sink writes it in the transaction in which it writes the item, and writes nothing
-    if the token is there already. So each item is there exactly once, though the process may be
+    if the token is there already. So each item is there exactly once, even if the process is
     killed between the commit and the note in the ledger. :ref:`exactly-once` has the whole
     contract, and sinks for two databases.
 
-    The token is made of the identity of the item of the source, and of the places in each `Many`
-    on the way. So steps before the sink have to make the same of the same item. After a step that
-    takes batches, it is that of the batch, and only as stable as that.
+    The token is made from the identity of the item of the source, and from its place in each
+    `Many` on the way. So the steps before the sink must always make the same from the same item.
+    After a step that takes batches, the token names the batch, and is only as stable as the batch.
 
     Raises:
       RuntimeError: if it is not called by a step of a pipeline that runs with a ledger, or if
@@ -231,5 +231,5 @@ def commit_token() -> str:
     """
     token, *others = commit_tokens()
     if others:
-        raise RuntimeError("the step has a batch, with a token for each member: commit_tokens()")
+        raise RuntimeError("the step has a batch, one token for each member: use commit_tokens()")
     return token

@@ -19,15 +19,15 @@ from .budget import RetryBudget
 @final
 @attrs.frozen
 class RetryIn:
-    """The verdict to try again, so many seconds from now."""
+    """The verdict to try again, this many seconds from now."""
 
     seconds: float
     budget: RetryBudget | None = None
-    """What the retry has to be paid from, if anything."""
+    """The budget that the retry has to be paid from, if any."""
     spends_try: bool = True
     """Whether the failure counts among the attempts that policies see.
 
-    If not, ``attempt`` of the next `ConcurrentError` is the same as of this one.
+    If not, the next `ConcurrentError` has the same ``attempt`` as this one.
     """
 
 
@@ -45,18 +45,18 @@ class Stop:
     when: Literal["soon", "now"] = "now"
     """``"soon"`` lets what is in flight finish; ``"now"`` cancels it."""
     failures: int = 1
-    """Stop once so many items have failed ..."""
+    """Stop once at least this many items have failed ..."""
     share: float = 0.0
-    """... and so large a share of those that have met their fate."""
+    """... and at least this share of the items that have ended."""
     by: str = attrs.field(default="", eq=False)
-    """Which policy says so, for people."""
+    """Which policy gave the verdict, for people."""
 
     def due(self, failed: int, settled: int) -> bool:
-        """Tell whether the tolerance is used up.
+        """Return whether the tolerance is used up.
 
         Args:
           failed: how many items have failed, the present one included.
-          settled: how many have met any fate.
+          settled: how many items have ended, in whatever way.
         """
         return failed >= self.failures and failed >= self.share * settled
 

@@ -13,7 +13,7 @@ from .counts import Counts
 WINDOW_SLACK = 64
 """How much wider than the limit a window is, unless the user says otherwise.
 
-One more worker is hired only for a free token, so the slack costs nothing until items
+Another worker is hired only for a free token, so the slack costs nothing until items
 back off, clean up or wait to be passed on. Then other items go on beside them."""
 
 Size: TypeAlias = Callable[[], float]
@@ -23,7 +23,7 @@ Size: TypeAlias = Callable[[], float]
 def following(limiters: Collection[AnyLimiter]) -> Size:
     """Return the default width: the limits, and a little more."""
     first, *others = limiters
-    if not others:  # a sum costs twice as much, and a full window is asked for each item
+    if not others:  # a sum costs twice as much, and a full window is asked after each item
         return lambda: first.total_tokens + WINDOW_SLACK
     return lambda: sum(limiter.total_tokens for limiter in limiters) + WINDOW_SLACK
 
@@ -33,11 +33,11 @@ class Window:
     """Bounds how many items a stage has in hand, whether they run, wait or back off.
 
     Args:
-      counts: the books that tell how many are in hand.
+      counts: the books, with the number of items in hand.
       size: the width, if the user gave one.
-      default: the width if the user gave none.
+      default: returns the width if the user gave none.
       certain: a number of items for which there is room whatever ``default`` returns:
-        below it no limiter is asked.
+        below it, no limiter is asked.
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class Window:
         return self._default() if self._fixed is None else self._fixed
 
     def fits(self, in_hand: int) -> bool:
-        """Tell whether there is room for one more beside so many items."""
+        """Return whether there is room for one more item beside this many."""
         return in_hand < self._certain or in_hand < self.size
 
     def has_room(self) -> bool:
-        """Tell whether one more item may be taken in hand."""
+        """Return whether one more item may be taken in hand."""
         return self.fits(self._counts.in_flight)

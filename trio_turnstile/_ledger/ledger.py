@@ -1,8 +1,8 @@
 """`Ledger`: what a run has done, on disk, so that it can be killed and go on.
 
 Give one to `run_phases`. Each operation is known by its identity. The next run with the same ledger
-skips what has ended, first cleans up after what was interrupted, and then does it again or goes on
-where it remembers to have been.
+skips operations that have ended. It first cleans up after interrupted ones, and then does them
+again or goes on where they were.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SETTINGS = ("off", "normal", "full", "extra")
 @final
 @attrs.frozen(eq=False)
 class Ledger:
-    """What runs have done, on disk; `open_ledger` gives it."""
+    """What runs have done, on disk; made by `open_ledger`."""
 
     path: Path
     """The file."""
@@ -49,8 +49,8 @@ class Ledger:
     async def interrupted(self) -> tuple[LedgerEntry, ...]:
         """Return the operations that a killed run has left open, oldest first.
 
-        Give them first to the next run, for it to clean up after them before it does anything
-        else. An operation that no run is given any more stays interrupted.
+        Give them to the next run first, so that it cleans up after them before it does anything
+        else. An operation that is not given to any run stays interrupted.
         """
         return await self._writer.do(self._interrupted)
 
@@ -61,34 +61,35 @@ class Ledger:
     async def leave(self, identities: Iterable[str]) -> None:
         """Note operations that will not begin now, so that `read_ledger` can name them.
 
-        What is known of an operation already stays as it is. The next run begins what was left.
+        What the ledger knows of an operation already stays as it is. The next run begins the
+        operations that were left.
 
         Args:
-          identities: what the ledger knows the operations by.
+          identities: the identities of the operations.
         """
         await self._writer.do(partial(self._store.leave, tuple(identities)))
 
     async def overrides(self) -> Mapping[str, Override]:
-        """Return what limits have been set to by `Turnstile.ask`, by the names of the limiters.
+        """Return the overrides that were set with `Turnstile.ask`, by the names of the limiters.
 
-        Only those are here that `keep_overrides` has noted, and that have not ended.
+        It has the overrides that `keep_overrides` has noted, and that have not ended.
         """
         store, instant = self._store, now()
         return await self._writer.do(partial(read, store.connection, store.run, instant))
 
     async def keep_overrides(self, turnstile: Turnstile) -> Observation:
-        """Set again what was set in earlier runs, and from now on note what is set.
+        """Set the overrides of earlier runs again, and from now on note those that are set.
 
-        So a limit that somebody has set by `Turnstile.ask` holds though the process is killed
-        and started again: until somebody releases it, or its time is over. It is noted some
-        milliseconds after it was set.
+        So a limit that somebody has set with `Turnstile.ask` stays in force even if the process
+        is killed and started again, until somebody releases it or its time is over. An override
+        is noted some milliseconds after it was set.
 
         Args:
-          turnstile: its limiters, which are known by their names. One that is not there gets
-            what was set when it joins.
+          turnstile: the turnstile, whose limiters are known by their names. A limiter that is
+            not there yet gets its override when it joins.
 
         Returns:
-          An `Observation`, which ends the noting with its ``close()``. It need not be closed.
+          An `Observation`, whose ``close()`` ends the noting. It need not be closed.
         """
         kept = await self.overrides()
         turnstile.restore(kept)
@@ -124,7 +125,7 @@ class _Recorder:
         return await self._writer.do(partial(self._store.is_done, self._session, identity, done))
 
     def note(self, number: int, phase: str, attempt: int, outcome: Fate | None = None) -> None:
-        # An outcome at once: until it is on disk, a kill would have the operation done again.
+        # An outcome at once: until it is on disk, a kill would make the next run do it again.
         note = partial(self._store.note, number, phase, attempt, outcome)
         self._writer.post(note, at_once=outcome is not None)
 
@@ -161,26 +162,27 @@ async def open_ledger(
     it are the files of SQLite, and a file ``PATH-lock`` that stays empty.
 
     Args:
-      path: the file. It should be on a local disk: SQLite shares memory between those who use it.
-      run: names the run, if the file is to keep several.
+      path: the file. It should be on a local disk, because the processes that use an SQLite file
+        share memory.
+      run: names the run, if the file keeps several.
       fingerprint: what must not change between runs: texts by name, such as the commands and
         the version of the data; or one text. By default anything may change.
-      synchronous: what a power cut may take. With ``"full"`` and ``"extra"``, every commit
-        waits for the disk, and nothing that was noted is lost. With ``"normal"`` the last commits
-        may be lost, and with ``"off"`` the file may be damaged. If only the process is killed,
-        nothing that was noted is lost with any of them. See `PRAGMA synchronous
+      synchronous: what a power cut may destroy. With ``"full"`` and ``"extra"``, every commit
+        waits for the disk, and nothing that was noted is lost. With ``"normal"``, the last commits
+        may be lost, and with ``"off"``, the file may be damaged. If only the process is killed,
+        none of the settings loses anything that was noted. See `PRAGMA synchronous
         <https://www.sqlite.org/pragma.html#pragma_synchronous>`__.
-      accept_changes: whether to go on though the fingerprint has changed.
+      accept_changes: whether to go on even if the fingerprint has changed.
       fresh: whether to forget what the run has done before, and its fingerprint.
 
     Raises:
-      LedgerError: if the file is no ledger, is damaged, is in use by another process, or
-        cannot be opened; and if the fingerprint has changed, with the ``differences``. The
+      LedgerError: if the file is not a ledger, is damaged, is in use by another process, or
+        cannot be opened; or if the fingerprint has changed, with the ``differences``. The
         file is left as it was.
       TypeError, ValueError: for arguments of a wrong type or value.
 
     Cancellation:
-      Leaving the block waits until all is on disk, shielded from cancellation.
+      Leaving the block waits until everything is on disk, shielded from cancellation.
     """
     if not isinstance(run, str | None):
         raise TypeError(f"run must be a name, not {run!r}")
@@ -214,8 +216,8 @@ async def _close(writer: Writer, file: OpenFile) -> None:
         stack.callback(file.close)
         stack.callback(writer.join)
         last = stack.pop_all()
-    # In a thread, where Ctrl-C does not reach. It is not one of the default limiter's: who uses
-    # all of those may be waiting for us.
+    # In a thread, which Ctrl-C does not reach. It is not one of the default limiter's threads:
+    # the tasks that use all of those may be waiting for this one.
     with trio.CancelScope(shield=True):
         await trio.to_thread.run_sync(last.close, limiter=trio.CapacityLimiter(1))
 

@@ -1,8 +1,8 @@
 """A lock that lets one process write a ledger, and lets others read it meanwhile.
 
-The lock of the database itself would not do: it is given back after each commit. It is held on a
-second database, which stays empty: SQLite locks files in the way of each system, and a process
-that dies gives its locks back.
+The lock of the database itself would not do, because it is given back after each commit. So this
+lock is held on a second database, which stays empty: SQLite locks files in the way of each system,
+and a process that dies gives its locks back.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Opens the file of a ledger: makes it, or checks that it fits, and refuses what does not.
+"""Opens the file of a ledger: makes it, or checks that it fits, and refuses a file that does not.
 
 All of it blocks, so it runs in a thread.
 """
@@ -25,7 +25,7 @@ Synchronous: TypeAlias = Literal["off", "normal", "full", "extra"]
 """How often SQLite waits until data has reached the disk."""
 
 Fingerprint: TypeAlias = Mapping[str, str]
-"""What has to be the same when a run goes on, by name."""
+"""Texts by name that have to be the same when a run goes on."""
 
 
 @final
@@ -38,7 +38,7 @@ class OpenFile:
     _lock: sqlite3.Connection
 
     def close(self) -> None:
-        """Close it, and let others have it."""
+        """Close it, so that others can open it."""
         with ExitStack() as stack:
             stack.callback(self._lock.close)
             stack.callback(self.store.connection.close)
@@ -56,7 +56,7 @@ def open_file(
     """Open a ledger, and make it if there is none.
 
     Raises:
-      LedgerError: if it is in use, is no ledger, is damaged, or cannot be opened; and if its
+      LedgerError: if it is in use, is not a ledger, is damaged, or cannot be opened; or if its
         run has another fingerprint.
     """
     with ExitStack() as stack:
@@ -125,11 +125,11 @@ def _enter_run(
     if differences and not accept:
         lines = [f"{key} was {_shown(a)} and is {_shown(b)}" for key, (a, b) in differences.items()]
         raise LedgerError(
-            f"the ledger {path} is of a run that differs: {'; '.join(lines)}. "
+            f"the ledger {path} is from a different run: {'; '.join(lines)}. "
             "Accept the changes, or give another name",
             differences,
         )
-    # Also if nothing differs: SQLite opens a file that is read-only and finds out when it writes.
+    # Even if nothing differs: SQLite notices that a file is read-only only when it writes.
     connection.execute("UPDATE runs SET fingerprint = ? WHERE run = ?", (text, number))
     return number
 

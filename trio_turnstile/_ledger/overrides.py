@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS overrides (
     PRIMARY KEY (run, limiter)
 ) WITHOUT ROWID;
 """
-"""What an older ledger gets when it is opened. Infinity stands for no limit, and for no end."""
+"""An older ledger gets this when it is opened. Infinity stands for no limit, and for no end."""
 
 
 def read(connection: sqlite3.Connection, run: int, now: Instant) -> dict[str, Override]:
@@ -84,10 +84,10 @@ class OverrideKeeper:
     """An observer of a turnstile that notes its overrides.
 
     Args:
-      turnstile: is observed.
-      store: of the ledger and the run.
-      writer: writes to it.
-      known: the limiters of which the ledger has an override.
+      turnstile: the turnstile that it observes.
+      store: the store of the ledger and the run.
+      writer: writes to the ledger.
+      known: the limiters for which the ledger has an override.
     """
 
     def __init__(
@@ -117,4 +117,4 @@ class OverrideKeeper:
 
 
 _CHANGES = (Reason.OVERRIDE, Reason.RELEASED, Reason.MANUAL)
-"""The reasons for which there may be an override, or none any more: the program may assign."""
+"""Reasons of decisions that may set or end an override: `MANUAL` if the program assigns."""

@@ -1,4 +1,4 @@
-"""Reads a ledger, also while a run writes it."""
+"""Reads a ledger, even while a run writes it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class LedgerEntry:
     number: int
     """Its number in the ledger: 1 for the operation that began first."""
     identity: str
-    """What it is known by."""
+    """The text by which it is known."""
     outcome: Literal["completed", "failed", "diverted", "cancelled", "left"] | None
-    """How it ended, or is about to end when its clean-up has ended; ``None`` before that.
+    """How it ended, or will end once its clean-up has ended; ``None`` before that.
 
     It is ``"left"`` if it has never begun: see `Ledger.leave`.
     """
@@ -40,13 +40,13 @@ class LedgerEntry:
     began: float
     """When it began, in seconds since 1970."""
     ended: float | None
-    """When it ended, in seconds since 1970; ``None`` if it runs, or was interrupted."""
+    """When it ended, in seconds since 1970; ``None`` if it is running, or was interrupted."""
     facts: Mapping[str, Any] = attrs.field(factory=dict)
     """What its phases remembered."""
 
     @property
     def is_open(self) -> bool:
-        """Whether it has begun and not ended: it runs, or was interrupted."""
+        """Whether it has begun and not ended: it is running, or was interrupted."""
         return self.ended is None
 
 
@@ -71,7 +71,7 @@ def _entry(connection: sqlite3.Connection, row: Any) -> LedgerEntry:
 def open_entries(
     connection: sqlite3.Connection, run: int, *, but_of: Collection[int]
 ) -> list[LedgerEntry]:
-    """Return the operations of a run that are open, but for those of some sessions."""
+    """Return the operations of a run that are open, except those of some sessions."""
     rows = connection.execute(
         f"SELECT session, {_COLUMNS} FROM operations WHERE run = ? AND ended IS NULL "
         "ORDER BY number",
@@ -84,14 +84,14 @@ def open_entries(
 def read_ledger(
     path: str | os.PathLike[str], *, run: str | None = None
 ) -> Iterator[Iterator[LedgerEntry]]:
-    """Open a ledger to read it, also while a run writes it; the block gets its entries.
+    """Open a ledger to read it, even while a run writes it; the block gets its entries.
 
-    The entries come in the order in which the operations first began. They are read as you go, and
-    reading blocks, so in a trio program do it in a thread.
+    The entries come in the order in which the operations first began. They are read as you go.
+    Reading blocks, so do it in a thread in a trio program.
 
     Args:
       path: the file.
-      run: the name of the run, if it was given one.
+      run: the name of the run, if it has one.
 
     Raises:
       LedgerError: if there is no ledger, it is damaged, or it has no run of this name.

@@ -1,8 +1,8 @@
-"""The file of a ledger: what is in it, and how it is told from any other file.
+"""The file of a ledger: what is in it, and how to distinguish it from any other file.
 
-A ledger is an SQLite database. An operation is *open* from when it begins until its outcome
-is noted in ``ended``; while it cleans up, its outcome is known already. So whatever is open in
-a ledger that no process uses was interrupted.
+A ledger is an SQLite database. An operation is *open* from the time it begins until its end is
+noted in ``ended``; while it cleans up, its outcome is known already. So every operation that is
+open in a ledger that no process uses was interrupted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ APPLICATION = 0x74747374
 """Marks an SQLite database as a ledger."""
 
 VERSION = 1
-"""Of the schema."""
+"""The version of the schema."""
 
 SCHEMA = f"""
 BEGIN;
@@ -65,12 +65,12 @@ _MAGIC = b"SQLite format 3\x00"
 
 
 def check_file(path: Path) -> bool:
-    """Return whether there is a ledger at ``path``; nothing and an empty file are none.
+    """Return whether there is a ledger at ``path``; an empty file does not count.
 
     The file is only read.
 
     Raises:
-      LedgerError: if it is something else, torn, or of a version that is not known.
+      LedgerError: if it is something else, is torn, or has an unknown version.
       OSError: if it cannot be read.
     """
     try:
@@ -82,7 +82,7 @@ def check_file(path: Path) -> bool:
     if not header:
         return False
     if len(header) < _HEADER or not header.startswith(_MAGIC):
-        raise LedgerError(f"{path} is no ledger, and was left as it is: give another name")
+        raise LedgerError(f"{path} is not a ledger, and was left as it is: give another name")
     if _number(header, 68, 4) != APPLICATION:
         raise LedgerError(
             f"{path} is a database of something else, and was left as it is: give another name"
@@ -95,7 +95,7 @@ def check_file(path: Path) -> bool:
         )
     page = _number(header, 16, 2)
     whole = (65536 if page == 1 else page) * _number(header, 28, 4)
-    # A kill amid a checkpoint leaves such a file, and all that is missing beside it.
+    # A kill during a checkpoint leaves such a file, and the missing part in the log beside it.
     if size < whole and not _has_log(path):
         raise LedgerError(f"{path} is torn: its end is missing. It was left as it is")
     return True
@@ -122,13 +122,13 @@ def check_whole_file(path: Path) -> None:
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
-    """Connect to a database, without transactions of Python's; for any thread, one at a time."""
+    """Connect to a database, without Python's transactions; for any thread, one at a time."""
     address = f"{path.absolute().as_uri()}?mode={mode}"
     return sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
 
 
 def stored(text: str) -> str | bytes:
-    """Return how a text is kept: as it is, or as bytes if it is no valid Unicode."""
+    """Return how a text is kept: as it is, or as bytes if it is not valid Unicode."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -137,5 +137,5 @@ def stored(text: str) -> str | bytes:
 
 
 def loaded(value: str | bytes) -> str:
-    """Return the text that `stored` made ``value`` of."""
+    """Return the text from which `stored` made ``value``."""
     return value if isinstance(value, str) else value.decode("utf-8", "surrogatepass")

@@ -1,6 +1,6 @@
 """`Store`: what is read from a ledger and written to it, as plain SQL.
 
-Its methods run in the thread that writes, inside of a transaction that `Writer` opens and ends.
+Its methods run in the thread that writes, inside a transaction that `Writer` begins and ends.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Store:
         self.live: dict[int, bytearray] = {}
         """The sessions of this process that have not ended.
 
-        Each has a byte for each operation, by its number: whether it has met it as done. A set
-        of the numbers would take fifty times as much.
+        Each session has a byte for each operation, by its number: whether it has met the operation
+        as done. A set of the numbers would take fifty times as much memory.
         """
 
     # ---- sessions ----
@@ -52,7 +52,7 @@ class Store:
         return session
 
     def end_session(self, session: int) -> None:
-        """Note that it has ended. What it has left open was given up, and is no longer live."""
+        """Note that a session has ended. Operations that it left open are no longer live."""
         self.live.pop(session, None)
         self.connection.execute(
             "UPDATE sessions SET ended = ? WHERE session = ?", (time(), session)
@@ -61,7 +61,7 @@ class Store:
     # ---- operations ----
 
     def begin(self, session: int, identity: str, phase: str, done: frozenset[Fate]) -> Beginning:
-        """Look an operation up, and note that it begins with a phase, if it has to."""
+        """Look an operation up, and note that it begins with a phase, if it has to be done."""
         key = stored(identity)
         added = self.connection.execute(
             "INSERT INTO operations (run, identity, session, phase, attempt, began) "
@@ -105,7 +105,7 @@ class Store:
         return "interrupted" if ended is None else "done"
 
     def _has_met(self, session: int, number: int) -> bool:
-        """Return whether a run has met an operation before that is done, and note that it has."""
+        """Return whether a run has met a finished operation before, and note that it has now."""
         met = self.live[session]
         met.extend(bytes(max(0, number + 1 - len(met))))
         before, met[number] = met[number], 1
@@ -120,7 +120,7 @@ class Store:
         )
 
     def _take_over(self, session: int, number: int, outcome: Fate | None) -> Beginning:
-        # How far it had come stays noted, in case this run is killed too.
+        # How far the operation had come stays noted, in case this run is killed too.
         self.connection.execute(
             "UPDATE operations SET session = ? WHERE number = ?", (session, number)
         )
@@ -141,7 +141,7 @@ class Store:
         )
 
     def leave(self, identities: Sequence[str]) -> None:
-        """Note operations that are not begun, unless they are known."""
+        """Note operations that will not begin, unless the ledger knows them."""
         self.connection.executemany(
             "INSERT INTO operations "
             "(run, identity, session, phase, attempt, outcome, began, ended) "

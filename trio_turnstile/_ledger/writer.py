@@ -1,8 +1,8 @@
-"""`Writer`: one thread writes, and commits at once all that has come while it was busy.
+"""`Writer`: one thread writes, and commits together everything that came while it was busy.
 
 So nothing waits for the disk in the event loop. On a slow disk each operation waits for a commit,
-but they share it. The thread is our own: one of trio's for each commit takes twice as long to
-start and to return from.
+but operations share commits. The thread is our own: starting one of trio's threads for each
+commit, and returning from it, would take twice as long.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trio_turnstile._engine.recording import LedgerError
 R = TypeVar("R")
 
 _PATIENCE = 0.01
-"""Seconds for which a note that nobody waits for is kept, so that others share its commit."""
+"""How many seconds a note that nobody waits for is held back, so that others share its commit."""
 
 
 @final
@@ -34,7 +34,7 @@ class _Job(Generic[R]):
 
     function: Callable[[], R]
     task: trio.lowlevel.Task | None = None
-    """Goes on when it is on disk, if anyone waits for that."""
+    """The task that goes on when the job is on disk, if any waits for that."""
     at_once: bool = True
     """Whether it should not wait for others to share its commit."""
     result: R | None = None
@@ -43,7 +43,7 @@ class _Job(Generic[R]):
 
 @final
 class Writer:
-    """Carries out what is to be written, in a thread of its own.
+    """Carries out jobs that write, in a thread of its own.
 
     Args:
       connection: to the ledger.
@@ -55,7 +55,7 @@ class Writer:
         self._path = path
         self._file = _file_at(path)
         self._jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
-        """What is to be done; ``None`` is the last."""
+        """The jobs to do; ``None`` comes last."""
         self._failure: LedgerError | None = None
         self._closed = False
         self._trio = trio.lowlevel.current_trio_token()
@@ -64,12 +64,12 @@ class Writer:
 
     @enable_ki_protection
     async def do(self, function: Callable[[], R]) -> R:
-        """Call ``function`` in the thread, and return its result when all is on disk.
+        """Call ``function`` in the thread, and return its result when everything is on disk.
 
-        It is shielded from cancellation: what was begun is noted, or an error says that not.
+        It is shielded from cancellation: either the job is on disk, or this raises an error.
 
         Raises:
-          LedgerError: if the ledger cannot be written, now or since some time ago; and if it
+          LedgerError: if the ledger cannot be written, now or since some time ago; or if it
             is closed.
         """
         if self._closed:
@@ -77,28 +77,28 @@ class Writer:
             raise LedgerError(f"the ledger {self._path} is closed: stay in its block to use it")
         job = _Job(function, trio.lowlevel.current_task())
         self._jobs.put(job)
-        # As in a shield, which would cost a tenth of what the ledger costs in all.
+        # This acts like a shield, which would cost a tenth of what the ledger costs in all.
         await trio.lowlevel.wait_task_rescheduled(_refuse_to_be_cancelled)
         if job.failure is not None:
             raise LedgerError(str(job.failure)) from job.failure.__cause__
         return cast("R", job.result)
 
     def post(self, function: Callable[[], object], *, at_once: bool = False) -> None:
-        """Call ``function`` in the thread some time, before all that is asked for later.
+        """Call ``function`` in the thread at some time, before everything that is asked for later.
 
         Args:
-          function: what to call.
+          function: the function to call.
           at_once: whether it should not wait for others to share its commit.
         """
         self._jobs.put(_Job(function, at_once=at_once))
 
     def stop(self) -> None:
-        """Take no more; what was asked for before is still done."""
+        """Take no more jobs; those that were asked for before are still done."""
         self._closed = True
         self._jobs.put(None)
 
     def join(self) -> None:
-        """Wait until all is written. It blocks."""
+        """Wait until everything is written. This blocks."""
         self._thread.join()
 
     # ---- in the thread ----
@@ -112,7 +112,7 @@ class Writer:
                 self._trio.run_sync_soon(_tell, jobs)
 
     def _take(self) -> tuple[list[_Job[Any]], bool]:
-        """Wait for a job, and return all there are; and whether more may come."""
+        """Wait for a job, and return all jobs that are there, and whether more may come."""
         jobs: list[_Job[Any]] = []
         at_once = False
         job = self._jobs.get()
@@ -137,7 +137,7 @@ class Writer:
             job.failure = self._failure
 
     def _commit(self, jobs: list[_Job[Any]]) -> None:
-        if _file_at(self._path) != self._file:  # what is written would never be found
+        if _file_at(self._path) != self._file:  # nobody would ever find what is written
             raise OSError("another file has taken its place")
         self._connection.execute("BEGIN IMMEDIATE")
         try:

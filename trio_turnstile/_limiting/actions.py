@@ -1,6 +1,6 @@
 """Actions: what somebody can ask of a limiter. Frozen values, and what a controller makes of them.
 
-Each of them leads to a decision, also if nothing is changed.
+Each of them leads to a decision, even if nothing is changed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def _limit(_: object, field: attrs.Attribute[float], value: object) -> None:
 @final
 @attrs.frozen
 class SetLimit:
-    """Set the limit past every rule: no signal and no policy moves it until that ends.
+    """Set the limit past every rule: no signal and no policy moves it until the override ends.
 
-    It ends after ``for_seconds``, by `Release`, or by an assignment to `Limiter.total_tokens`.
-    Then the limit is what signals and the policy say. A pause goes on meanwhile.
+    The override ends after ``for_seconds``, with `Release`, or when somebody assigns to
+    `Limiter.total_tokens`. Then signals and the policy decide again. A pause goes on meanwhile.
 
     Raises:
-      TypeError, ValueError: if the limit is no whole number of 0 or more, or `math.inf`; or if
-        the seconds are no number over 0.
+      TypeError, ValueError: if the limit is neither a whole number of 0 or more nor `math.inf`,
+        or if the seconds are not a number over 0.
     """
 
     tokens: float = attrs.field(validator=_limit)
@@ -39,13 +39,13 @@ class SetLimit:
     for_seconds: float | None = attrs.field(
         default=None, validator=seconds(positive=True, optional=True), kw_only=True
     )
-    """After how many seconds it ends by itself; ``None`` for never."""
+    """After how many seconds the override ends automatically; ``None`` for never."""
 
 
 @final
 @attrs.frozen
 class Release:
-    """End what `SetLimit` has set."""
+    """End the override that `SetLimit` has set."""
 
 
 @final
@@ -54,19 +54,19 @@ class Pause:
     """Admit nobody for some time, as `Limiter.pause` does.
 
     Raises:
-      TypeError, ValueError: if the seconds are no number over 0.
+      TypeError, ValueError: if the seconds are not a number over 0.
     """
 
     seconds: float | None = attrs.field(
         default=None, validator=seconds(positive=True, optional=True)
     )
-    """For how long; ``None`` for until `Resume`."""
+    """The length of the pause; ``None`` for a pause until `Resume`."""
 
 
 @final
 @attrs.frozen
 class Resume:
-    """End a pause, and use the tokens again that are withheld, as `Limiter.resume` does."""
+    """End a pause, and put withheld tokens back into use, as `Limiter.resume` does."""
 
 
 Action: TypeAlias = Signal | SetLimit | Release | Pause | Resume
@@ -74,7 +74,7 @@ Action: TypeAlias = Signal | SetLimit | Release | Pause | Resume
 
 
 def check_action(action: object) -> None:
-    """Raise unless it is one."""
+    """Raise `TypeError` if it is not an action."""
     if not isinstance(action, Action):
         raise TypeError(
             "an action is Signal.UP, Signal.DOWN, SetLimit(20), Release(), Pause(60) or Resume(), "
@@ -85,7 +85,7 @@ def check_action(action: object) -> None:
 def carry_out(
     action: Action, controller: LimitController, asker: Asker, now: float, in_use: int
 ) -> Decision:
-    """Do what is asked, and return what came of it; ``in_use`` tokens are borrowed."""
+    """Do what is asked, and return the decision; ``in_use`` tokens are borrowed."""
     match action:
         case Signal():
             return controller.signal(action, now, in_use, asker)

@@ -1,11 +1,11 @@
 """`LimitActuator`: applies what the controller of one limiter decides.
 
-One writer. ``total_tokens`` of the wrapped `trio.CapacityLimiter` is written by the
-throttle task of the turnstile that the limiter joined, which runs what was posted there.
-So posting is safe from any thread. Two things act at once, and so must happen in the trio run:
-trio pops a waiter off its queue before it finds that the calling thread cannot wake it, and
-that wake-up would be lost. One is the operator's own assignment. The other is a token that is
-withheld: it has to leave the limit before it is given back, or the next waiter would have it.
+There is one writer: the throttle task of the turnstile that the limiter joined, which runs what
+was posted there, writes ``total_tokens`` of the wrapped `trio.CapacityLimiter`. So posting is safe
+from any thread. Two changes take effect at once: the operator's own assignment, and a token that
+is withheld, which has to leave the limit before it is given back, or the next waiter would get it.
+These must be made in the trio run: trio pops a waiter off its queue before it finds that the
+calling thread cannot wake it, and that wake-up would be lost.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class LimitActuator:
 
     @property
     def dispatcher(self) -> Dispatcher | None:
-        """That of the turnstile that the limiter is in, if it is in one."""
+        """The dispatcher of the turnstile that the limiter is in, if it is in one."""
         return None if self.closed else self._dispatcher
 
     def assign(self, tokens: float) -> None:
@@ -154,7 +154,7 @@ class LimitActuator:
 
     @contextmanager
     def telling(self, listener: Callable[[], object]) -> Iterator[None]:
-        """Have ``listener`` called when the limit has moved, while the block runs."""
+        """Call ``listener`` whenever the limit has moved, while the block runs."""
         self._listeners.append(listener)
         try:
             yield
@@ -164,7 +164,7 @@ class LimitActuator:
     # ---- for the turnstile ----
 
     def join(self, name: str, dispatcher: Dispatcher) -> None:
-        """Belong to a turnstile from now on, under that name."""
+        """Join a turnstile, under that name."""
         if self.closed:
             raise self.closed_error()
         if self._dispatcher is not None:
@@ -178,7 +178,7 @@ class LimitActuator:
         dispatcher.wake(self)
 
     def leave(self, name: str, tokens: float) -> None:
-        """Belong to no turnstile any more, and have this name and this limit."""
+        """Leave the turnstile, and take this name and this limit."""
         assert self._dispatcher is not None
         dispatcher, self._dispatcher, self._trio_token = self._dispatcher, None, None
         dispatcher.forget(self.name, self)
@@ -187,7 +187,7 @@ class LimitActuator:
         self._move(tokens, tokens)
 
     def restore(self, override: Override, dispatcher: Dispatcher) -> None:
-        """Set the limit again that somebody has set in an earlier run, if its time is not over."""
+        """Set an override from an earlier run again, if its time is not over."""
         now = trio.current_time()
         if override.until > now:
             self._apply(self._controller.set(override, now))
@@ -200,7 +200,7 @@ class LimitActuator:
         self._apply(self._controller.signal(signal, now, self._line.borrowed))
 
     def ask(self, action: Action, asker: Asker, now: float) -> Decision:
-        """Act on what somebody asks for, and return what came of it."""
+        """Act on what somebody asks for, and return the decision."""
         if self.closed:
             raise self.closed_error()
         in_use = self._line.borrowed
@@ -209,7 +209,7 @@ class LimitActuator:
         return decision
 
     def foresee(self, action: Action, asker: Asker, now: float) -> Decision:
-        """Return what would come of it now."""
+        """Return the decision that `ask` would lead to now."""
         in_use = self._line.borrowed
         return carry_out(action, self._controller.twin(), asker, now, in_use)
 

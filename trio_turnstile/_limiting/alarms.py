@@ -40,7 +40,7 @@ class Marks:
         check_number("high", self.high)
         check_number("low", self.low)
         if self.low >= self.high:
-            raise ValueError(f"low must be under high: {self.low} >= {self.high}")
+            raise ValueError(f"low must be below high: {self.low} >= {self.high}")
 
     def signal(self, value: float) -> Signal | None:
         """Return the signal to send at ``value``; ``None`` for none."""
@@ -71,7 +71,7 @@ def alarm(
       TypeError, ValueError: if an argument has a wrong type or value.
 
     Error handling:
-      If ``measure`` returns something that is no number, the watcher raises `TypeError`,
+      If ``measure`` returns something that is not a number, the watcher raises `TypeError`,
       and for NaN `ValueError`: see `Turnstile.watch`.
     """
     if not callable(measure):
@@ -101,7 +101,7 @@ def cpu_alarm(
 ) -> Watcher:
     """Return a watcher of CPU use, as a share from 0 to 1 of all processors.
 
-    The use is that since the last measurement of this alarm, whatever others measure.
+    It measures the use since its own last measurement, whatever other alarms measure.
     Needs psutil, and raises `ModuleNotFoundError` without it. Arguments as for `alarm`.
     """
     psutil = _import_psutil("cpu_alarm")
@@ -119,13 +119,13 @@ def cpu_alarm(
 class _CpuMeter:
     """How long the processors have been busy, on the clock of a trio run.
 
-    What psutil returns is the use since somebody last asked, so that two who ask would take
-    it from each other. All alarms of a run ask this meter instead.
+    psutil returns the use since anybody last asked, so two alarms that both asked it would
+    spoil each other's figures. All alarms of a run ask this meter instead.
     """
 
     def __init__(self, psutil: ModuleType) -> None:
         self._percent: Callable[[], float] = psutil.cpu_percent
-        self._percent()  # what it returns next is the use since now
+        self._percent()  # the next call returns the use since now
         self._asked_at, self._busy = trio.current_time(), 0.0
 
     @classmethod
@@ -138,7 +138,7 @@ class _CpuMeter:
             return _METER.get()
 
     def busy(self) -> float:
-        """Return for how many seconds all processors were busy, or twice as long half of them."""
+        """Return for how many seconds all processors were busy; half of them count half."""
         now = trio.current_time()
         if now > self._asked_at:
             self._busy += self._percent() / 100 * (now - self._asked_at)
@@ -170,7 +170,7 @@ def load_alarm(
 ) -> Watcher:
     """Return a watcher of the system load: running and waiting processes per processor.
 
-    The one-minute load average, so it reacts slowly. Not available on Windows.
+    It uses the one-minute load average, so it reacts slowly. Not available on Windows.
     Arguments as for `alarm`.
     """
     processors = os.cpu_count() or 1
@@ -209,8 +209,8 @@ def _alarm(
         while True:
             signal = marks.signal(await measure())
             if signal is not None:
-                # Not `Turnstile.signal`: that the limiter was closed is no reason to end
-                # the turnstile.
+                # Not `Turnstile.signal`, which would raise if the limiter has been closed,
+                # and so end the turnstile.
                 turnstile._post_signal(signal, limiter)
 
     return watcher

@@ -15,11 +15,11 @@ from .trio_runs import LastRun
 
 @final
 class BudgetSpent(Exception):
-    """What was asked for can never be paid: an `Allowance` has not so much left.
+    """A call can never be paid for: an `Allowance` does not have that much left.
 
-    It is raised at once. A run that paces its items by such a budget stops: it takes no more
-    items, lets those in flight finish, and raises this in an `Aborted`. The item that could not
-    be paid counts as cancelled, so that a later run with a ledger does it.
+    It is raised at once. A run that paces its items by a budget with this allowance stops: it
+    takes no more items, lets those in flight finish, and raises this in an `Aborted`. The item
+    that could not be paid for counts as cancelled, so a later run with a ledger does it.
 
     Args:
       asked: how much was asked for.
@@ -35,7 +35,7 @@ class BudgetSpent(Exception):
 
     def __str__(self) -> str:
         return (
-            f"the allowance is spent: of {self.amount:g} there is {self.left:g} left, and "
+            f"the allowance is spent: {self.left:g} of {self.amount:g} is left, and "
             f"{self.asked:g} was asked for. Raise its amount to go on"
         )
 
@@ -44,8 +44,8 @@ class BudgetSpent(Exception):
 class Allowance:
     """An amount that is spent for good, such as money, for a `Budget`.
 
-    Unlike a rate, nothing comes back with time. Who asks for more than is left waits only while
-    other calls may still give some of it back. Then `BudgetSpent` is raised.
+    Unlike with a rate, nothing comes back with time. A call that asks for more than is left waits
+    only while other calls may still give some back. Otherwise it gets `BudgetSpent`.
 
     Args:
       amount: how much may be spent in all. It may be changed at any time.
@@ -53,8 +53,8 @@ class Allowance:
         a time may use it.
 
     Raises:
-      TypeError, ValueError: if the amount is no number, or negative; or if the file is none of
-        ours.
+      TypeError, ValueError: if the amount is negative or not a number, or if the file holds
+        something else.
     """
 
     __slots__ = ("_meter",)
@@ -80,7 +80,7 @@ class Allowance:
 
     @property
     def spent(self) -> float:
-        """How much is spent, with what calls in flight have reserved."""
+        """How much is spent, including what calls in flight have reserved."""
         return self._meter.spent
 
 
@@ -100,14 +100,14 @@ class AllowanceMeter:
         self._run = LastRun()
 
     def check(self, name: str, amount: float) -> None:
-        """Raise `TypeError` or `ValueError` for what is no amount."""
+        """Raise `TypeError` or `ValueError` unless it is an amount."""
         check_number(name, amount)
 
     def until(self, amount: float) -> float:
-        """Return 0 if so much may be spent now, and infinity if others may give it back.
+        """Return 0 if the amount may be spent now, and infinity if others may give some back.
 
         Raises:
-          BudgetSpent: if it can never be spent.
+          BudgetSpent: if the amount can never be spent.
         """
         if self._run.has_changed(self._owner):
             self.line.clear()
@@ -122,7 +122,7 @@ class AllowanceMeter:
         return 0.0
 
     def take(self, amount: float) -> float:
-        """Spend so much, as long as nothing else is known."""
+        """Spend the amount, until the call says what it has really spent."""
         self.spent += amount
         self._reserved += amount
         return 0.0
@@ -135,7 +135,7 @@ class AllowanceMeter:
         wake_first(self.line)
 
     def close(self, amount: float) -> None:
-        """Take it that nothing of so much comes back any more."""
+        """Note that nothing of this amount will be given back any more."""
         self._reserved -= amount
         wake_first(self.line)
 

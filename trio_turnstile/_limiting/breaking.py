@@ -1,4 +1,4 @@
-"""`CallBound`: what bounds a limit by how the calls under it end, as a circuit breaker does."""
+"""`CallBound`: bounds a limit by how the calls under it end, as a circuit breaker does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CallBound(Protocol):
         ...
 
     def attach(self, limiter: str, wake: Callable[[], object]) -> None:
-        """Belong to the limiter of this name; ``wake`` has it look at the bound again."""
+        """Belong to the limiter of this name; ``wake`` makes it look at the bound again."""
         ...
 
     def succeeded(self, now: float) -> None:
@@ -36,7 +36,7 @@ class CallBound(Protocol):
         ...
 
     def reset(self) -> None:
-        """Bound the limit no more, as the operator says that the service is there."""
+        """Stop bounding the limit, because the operator says that the service is back."""
         ...
 
     def why(self) -> Mapping[str, object]:

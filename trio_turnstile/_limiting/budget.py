@@ -1,7 +1,7 @@
-"""`Budget`: several rates at once, paid with an estimate and settled with the truth.
+"""`Budget`: several rates at once, paid with an estimate and settled with the real cost.
 
-A call of a metered service costs requests and tokens, or points, or money, and how much is known
-only at its end. So an estimate is reserved of all rates at once, and settled with what it was.
+A call of a metered service costs requests and tokens, or points, or money, and its cost is known
+only at its end. So an estimate is reserved from all rates at once, and settled with the real cost.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DAY = 86_400.0
 
 @final
 class Spending:
-    """What one call has reserved of a budget, and what it has spent. `Budget.reserve` gives it."""
+    """What one call has reserved from a budget, and what it has spent; made by `Budget.reserve`."""
 
     __slots__ = ("_budget", "_open", "_taken")
 
@@ -46,19 +46,19 @@ class Spending:
 
     @property
     def amounts(self) -> dict[str, float]:
-        """What is booked now: the estimates, or what the call was settled at."""
+        """The amounts booked now: the estimates, or what the call was settled with."""
         return {name: taken.amount for name, taken in self._taken.items()}
 
     def settle(self, /, **actual: float) -> None:
-        """Say what the call has really spent. Who waits for what was too much passes sooner.
+        """Say what the call has really spent. If that is less than reserved, others pass sooner.
 
-        It may be said more than once, such as while a response comes in. What is not named
-        stays as it was estimated. What was spent beyond the estimate has to be paid off before
-        others pass; nobody waits here.
+        It may be called more than once, for example while a response comes in. Amounts that are
+        not named stay as estimated. If more was spent than estimated, the difference has to be
+        paid off before others pass; this call does not wait for that.
 
         Raises:
-          TypeError, ValueError: for a name that the budget has not, or for what is no number, or
-            negative.
+          TypeError, ValueError: for a name that is not in the budget, or an amount that is
+            negative or not a number.
         """
         meters = {name: _meter(self._budget, name) for name in actual}
         for name, amount in actual.items():
@@ -73,11 +73,11 @@ class Spending:
                 taken.meter.close(amount)
 
     def cancel(self) -> None:
-        """Give all of it back, as nothing was spent: the call was not made, or was refused."""
+        """Give everything back, for a call that was not made or was refused: it spent nothing."""
         self.settle(**dict.fromkeys(self._taken, 0.0))
 
     def close(self) -> None:
-        """Take what is booked now for the truth."""
+        """Make the amounts booked now final."""
         self._open = False
         for taken in self._taken.values():
             if isinstance(taken.meter, AllowanceMeter):
@@ -87,7 +87,7 @@ class Spending:
 @final
 @attrs.define(eq=False)
 class _Taken:
-    """What was taken of one meter."""
+    """What was taken from one meter."""
 
     meter: Metered
     amount: float
@@ -96,9 +96,9 @@ class _Taken:
 
 @final
 class Budget:
-    """Several rates at once: a call takes of all of them, or waits and holds nothing.
+    """Several rates at once: a call takes from all of them, or waits and holds nothing.
 
-    Give it a `RateLimiter` or an `Allowance` for each thing that a call costs, by any names::
+    Pass a `RateLimiter` or an `Allowance` for each thing that a call costs, by any name::
 
         budget = Budget(
             requests=RateLimiter.per(500, seconds=60),
@@ -111,14 +111,14 @@ class Budget:
             spending.settle(tokens=response.tokens)
         budget.observe_headers(response.headers)
 
-    A rate may be in several budgets, and be used by itself. Calls pass first come, first served:
-    nobody later overtakes a dear one at a rate that both need.
+    A rate may be in several budgets, and may also be used on its own. Calls pass first come, first
+    served: an expensive call is not overtaken by later ones that need one of its rates.
 
     Args:
       **rates: what the calls cost, by name.
 
     Raises:
-      TypeError: if there is none, or something else among them.
+      TypeError: if there is no rate, or one is neither a `RateLimiter` nor an `Allowance`.
     """
 
     __slots__ = ("_meters", "_rates")
@@ -143,40 +143,40 @@ class Budget:
 
     @property
     def rates(self) -> Mapping[str, Rate]:
-        """What it consists of, by name."""
+        """Its rates and allowances, by name."""
         return MappingProxyType(self._rates)
 
     def reserve(self, /, **amounts: float) -> AbstractAsyncContextManager[Spending]:
         """Return an async context manager that reserves these amounts, all or nothing.
 
         Entering it waits in turn until all of the amounts may pass; if cancelled meanwhile,
-        nothing is used up. It gives the `Spending`, which the call settles. However the block is
-        left, what was settled is what was spent. What was not settled counts as estimated, since
-        the service may have counted it; call `Spending.cancel` if it has not.
+        nothing is used up. It returns the `Spending`, for the call to settle. However the block
+        is left, settled amounts are final. Others count as estimated, because the service may
+        have counted them; call `Spending.cancel` if it has not.
 
         Args:
-          **amounts: an estimate for each rate that the call needs. What is 0 waits for nothing.
+          **amounts: an estimate for each rate that the call needs. An amount of 0 never waits.
 
         Raises:
-          TypeError, ValueError: for a name that the budget has not, or an amount that could
-            never pass, as it is more than the burst.
-          BudgetSpent: on entering, if an allowance has not so much left.
+          TypeError, ValueError: for a name that is not in the budget, or an amount that could
+            never pass, because it is more than the burst.
+          BudgetSpent: on entering, if an allowance does not have that much left.
         """
         return Reservation(self, needs_of(self, amounts))
 
     def settle(self, /, **actual: float) -> None:
-        """Say what the call in hand has really spent, inside a step that has this budget as rate.
+        """Say what the call in hand has really spent, inside a step with this budget as its rate.
 
-        Elsewhere use the `Spending` that `reserve` gives.
+        Elsewhere use the `Spending` that `reserve` returns.
 
         Raises:
-          RuntimeError: outside of such a step.
+          RuntimeError: outside such a step.
           TypeError, ValueError: as for `Spending.settle`.
         """
         spending = _IN_HAND.get({}).get(id(self))
         if spending is None:
             raise RuntimeError(
-                f"{self!r} has no call in hand here: settle what reserve() gives, or call this "
+                f"{self!r} has no call in hand here: settle what reserve() returns, or call this "
                 "in a step that has the budget as its rate"
             )
         spending.settle(**actual)
@@ -184,19 +184,19 @@ class Budget:
     def observe_headers(
         self, headers: Headers, *, now: float | None = None, longest: float = _DAY
     ) -> None:
-        """Take note of what a service says about its own books, in the headers of a response.
+        """Take note of what a service says about its own counts, in the headers of a response.
 
         See `parse_rate_headers` for the dialects. Names such as ``input-tokens`` belong to the
-        rate ``input_tokens``, and those with a period such as ``tokens-minute`` to ``tokens`` as
-        well. What has no name belongs to ``requests``, or to the only rate. ``Retry-After`` counts
-        for all rates, where the service does not say how much is left.
+        rate ``input_tokens``, and names with a period such as ``tokens-minute`` to ``tokens`` as
+        well. A quota without a name belongs to ``requests``, or to the only rate. ``Retry-After``
+        applies to all rates, if the service does not say how much is left.
 
-        Like `RateLimiter.observe`, it only ever makes the budget slower.
+        Like `RateLimiter.observe`, this can only make the budget slower.
 
         Args:
           headers: the headers, as a mapping or as pairs.
-          now: the present Unix time, in seconds; by default that of the system.
-          longest: the most seconds that a service may have everybody wait.
+          now: the present Unix time, in seconds; by default the system's.
+          longest: the most seconds for which a service may make everybody wait.
         """
         told = parse_rate_headers(headers, now=now)
         knows = False
@@ -249,11 +249,11 @@ class Reservation:
         self._spending.close()
 
 
-# ---- for the engine: the parts of a reservation, as items are paced by a budget ----
+# ---- for the engine: the parts of a reservation, for items that are paced by a budget ----
 
 
 def needs_of(budget: Budget, amounts: Mapping[str, float]) -> dict[str, Need]:
-    """Return what has to be taken of which meter.
+    """Return what has to be taken from which meter.
 
     Raises:
       TypeError, ValueError: for a name or an amount that the budget cannot have.
@@ -268,18 +268,18 @@ def needs_of(budget: Budget, amounts: Mapping[str, float]) -> dict[str, Need]:
 
 
 def spend_nowait(budget: Budget, needs: Mapping[str, Need]) -> Spending:
-    """Take what `seconds_until` has just allowed to be taken."""
+    """Take what `seconds_until` has just allowed."""
     return _spend(budget, needs, [meter.take(amount) for meter, amount in needs.values()])
 
 
 async def spend(budget: Budget, needs: Mapping[str, Need], wait: float) -> Spending:
-    """Wait in turn, and take all of it."""
+    """Wait in turn, and take everything that is needed."""
     return _spend(budget, needs, await take_in_turn(list(needs.values()), wait))
 
 
 @contextmanager
 def in_hand(budget: Budget, spending: Spending) -> Iterator[None]:
-    """Have `Budget.settle` settle this spending while the block runs, then close it."""
+    """Let `Budget.settle` settle this spending while the block runs, then close it."""
     token = _IN_HAND.set({**_IN_HAND.get({}), id(budget): spending})
     try:
         yield

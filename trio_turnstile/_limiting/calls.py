@@ -1,6 +1,6 @@
 """`Calls`: tells a breaker how the calls of a limiter end.
 
-It is told of a failure before the token is given back: the next waiter would have the token.
+The breaker hears of a failure before the token is given back, or the next waiter would get it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from .breaking import CallBound
 
 @final
 class Calls:
-    """Tells a `CallBound` how calls end; those that began before it closed tell it nothing.
+    """Tells a `CallBound` how calls end, unless they began before an outage did.
 
-    What a call has met with that began before an outage says little of the service after it.
+    How such a call ends says little about the service during the outage or after it.
 
     Args:
-      bound: is told.
-      holders: the tokens, with who holds them.
+      bound: is told how calls end.
+      holders: the tokens, and who holds them.
       actuator: applies the bound, in a turnstile.
     """
 
@@ -34,7 +34,7 @@ class Calls:
         self._holders = holders
         self._actuator = actuator
         self._from_before: set[object] = set()
-        """Who held a token when the bound began to hold, and holds it still."""
+        """The borrowers that held a token when the outage began, and still hold it."""
 
     def succeeded(self, borrower: object) -> None:
         """Say that a call succeeded."""

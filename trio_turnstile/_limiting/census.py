@@ -16,7 +16,7 @@ from .sack import Sack
 from .track import Track
 
 PORTION = 250
-"""So many samples are told of before other tasks get their turn."""
+"""How many samples observers are told of before other tasks get a turn."""
 
 
 @final
@@ -32,7 +32,7 @@ class Census:
         self._tracks[name] = limiter._line, limiter._sack, self.history.begin(name)
 
     def discard(self, name: str) -> None:
-        """Sample a limiter no more, as it was closed."""
+        """Stop sampling a limiter, which was closed."""
         del self._tracks[name]
         self.history.end(name)
 
@@ -44,14 +44,14 @@ class Census:
             tick += 1
             await trio.sleep_until(self.history.time(tick))
             # It is later than asked if the process was stopped, or a task computed for long.
-            # What was not seen meanwhile is not made up for: those ticks have no sample.
+            # The ticks that were missed have no sample: nothing is made up for them.
             tick = max(tick, self.history.tick(trio.current_time()))
             self._sample(tick)
             if observers:
                 await self._tell(tick, observers)
 
     def _sample(self, tick: int) -> None:
-        # The limiters are read here, as `Limiter.load` does, and an idle one costs no call: with
+        # This reads limiters as `Limiter.load` does, but makes no call for an idle one: with
         # 10,000 limiters, each object that is touched and each function that is called is a
         # good part of a round.
         before = tick - 1
@@ -69,12 +69,12 @@ class Census:
         self.history.forget(tick)
 
     async def _tell(self, tick: int, observers: Observers) -> None:
-        # In portions: with 10,000 limiters it takes longer than a task should compute. And by
-        # name: so many pairs would bring the garbage collector to look at all there is.
+        # In portions, because with 10,000 limiters it takes longer than a task should compute. And
+        # by name, because so many pairs would make the garbage collector look at every object.
         time = self.history.time(tick)
         for number, name in enumerate(list(self._tracks), 1):
             entry = self._tracks.get(name)
-            # It may be closed by now, and another one may have taken its name.
+            # The limiter may be closed by now, and another one may have taken its name.
             if entry is not None and (track := entry[2]).tick == tick:
                 observers(Snapshot(name, time, track.limit, track.running, track.waiting))
             if number % PORTION == 0:

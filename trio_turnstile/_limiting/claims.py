@@ -1,6 +1,6 @@
-"""Claims to the tokens of a limiter: what is asked, who waits, and who says whose turn it is.
+"""Claims to the tokens of a limiter: what is asked for, who waits, and whose turn it is.
 
-The `Line` before a limiter keeps them.
+The `Line` in front of a limiter keeps them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trio_turnstile._texts import shown
 class Claim:
     """What somebody asks of a limiter."""
 
-    __slots__ = ("key", "priority", "width")  # no attrs: it may be made for each call
+    __slots__ = ("key", "priority", "width")  # not attrs: one may be made for each call
 
     def __init__(self, width: int = 1, key: Hashable = None, priority: int = 0) -> None:
         self.width: int = width
@@ -29,23 +29,23 @@ class Claim:
 
 
 ONE = Claim()
-"""What a caller asks who says nothing else."""
+"""The claim of a caller that asks for nothing else."""
 
 
 @final
 class TooWide(Exception):
     """A limiter refused a request for more tokens than its limit.
 
-    Raised where several tokens are taken at a time, as by `Limiter.tokens`: at once if the
-    limit is less than what is asked for, and while the request waits if the limit falls so
-    far. A request does not end because of a limit of 0, nor because of a pause or of tokens
-    that are withheld, as these end by themselves.
+    Raised where several tokens are taken together, as by `Limiter.tokens`: immediately if the
+    limit is lower than the request, and while the request waits if the limit falls that far.
+    A limit of 0 does not end a request. Nor does a pause, or tokens that are withheld, because
+    these end on their own.
 
     Args:
       limiter: the name of the limiter.
       tokens: how many tokens were asked for.
       limit: the limit, in tokens.
-      key: whose limit it is, if it is that of one key of a `SharedLimiter`.
+      key: the key that has this limit, if it is the limit of one key of a `SharedLimiter`.
     """
 
     def __init__(self, limiter: str, tokens: int, limit: float, key: object = None) -> None:
@@ -63,8 +63,8 @@ class TooWide(Exception):
         if self.key is not None:
             whose = f"key {shown(self.key)} of {whose}"
         return (
-            f"{whose} has a limit of {self.limit} tokens, and {self.tokens} were asked for at a "
-            "time: ask for fewer or raise the limit"
+            f"{whose} has a limit of {self.limit} tokens, and {self.tokens} were asked for at "
+            "once: ask for fewer or raise the limit"
         )
 
 
@@ -80,7 +80,7 @@ class Request:
         self.task: trio.lowlevel.Task = trio.lowlevel.current_task()
         self.arrived: float = trio.current_time()
         self.error: Exception | None = None
-        """What to tell the waiter in place of giving it tokens."""
+        """The error that the waiter gets in place of tokens."""
 
 
 class Order(Protocol):
@@ -92,19 +92,19 @@ class Order(Protocol):
         ...
 
     def check(self, claim: Claim) -> None:
-        """Raise `TooWide` if several tokens could not be had, however many are free."""
+        """Raise `TooWide` if a claim to several tokens could never be met."""
         ...
 
     def may_pass(self, claim: Claim) -> bool:
-        """Tell whether a newcomer need not wait for anything but tokens."""
+        """Return whether a newcomer need not wait for anything but tokens."""
         ...
 
     def add(self, request: Request) -> None:
-        """Let a request wait."""
+        """Add a request that waits."""
         ...
 
     def discard(self, request: Request) -> None:
-        """Remove a request that waits no more."""
+        """Remove a request that no longer waits."""
         ...
 
     def first(self) -> Request | None:
@@ -124,9 +124,9 @@ class Order(Protocol):
         ...
 
     def withhold(self, borrower: object, seconds: float) -> bool:
-        """Take a token out of use where it does not lower the limit; false if there is no such."""
+        """Withhold a token without lowering the limit; false if this order cannot do so."""
         ...
 
     def resume(self) -> None:
-        """Use again what was withheld here."""
+        """Put the tokens that were withheld here back into use."""
         ...

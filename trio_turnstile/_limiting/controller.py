@@ -7,17 +7,17 @@ The limit is the least of *named bounds*:
   assignment sets it;
 - ``policy``, if there is an adaptive policy, is what it proposes, but no less than the
   minimum;
-- ``override``, while somebody has set the limit past every rule, stands in place of the two;
+- ``override`` replaces these two while somebody has set the limit past every rule;
 - ``pause`` is 0 while the limiter is paused;
-- ``breaker``, while one is not closed, is what it allows;
-- ``withheld`` is the least of the others, less the tokens that are withheld. A call that is
-  refused with a time to wait keeps its token out of use for so long. So one caller who is
+- ``breaker`` is what a breaker allows while it is not closed;
+- ``withheld`` is the least of the others, less the tokens that are withheld. If a call is
+  refused with a time to wait, its token is withheld for that long. So one caller that is
   always refused costs one token, and an outage stops everybody.
 
 So ``limit = clamp(min(cap, policy), minimum, ceiling) - withheld``, and 0 while paused. Each
 `Bound` says why it is where it is. A new kind of bound is another entry in the same table.
 
-Two rules deserve their reasons. The hold counts from the last change that was *applied*:
+Two rules need explaining. The hold counts from the last change that was *applied*:
 if refused signals counted, an alarm that repeats faster than the hold would freeze the
 limit for as long as it rings. And a signal at the ceiling or at the minimum changes
 nothing, so it starts no hold either.
@@ -43,9 +43,9 @@ from .throttle import Throttle
 
 _NONE: Mapping[str, object] = MappingProxyType({})
 _MOVED = frozenset({"cap", "policy"})
-"""The bounds that do not hold while an override does."""
+"""The bounds that do not count while there is an override."""
 _DERIVED = frozenset({"policy", "withheld"})
-"""The bounds that do not count when it is asked where the policy would put the limit."""
+"""The bounds that do not count for the question where the policy would put the limit."""
 
 POLICY_TICK = 0.1
 """Seconds between two calls of a policy's ``on_tick``."""
@@ -68,7 +68,7 @@ class LimitController:
     resume_at: float | None = attrs.field(default=None, init=False)
     """When the pause ends: ``None`` if not paused, infinity if only `resume` ends it."""
     override: Override | None = attrs.field(default=None, init=False)
-    """What somebody has set the limit to, past every rule; ``None`` if nobody has."""
+    """The override that somebody has set; ``None`` if there is none."""
     _bounds: dict[str, Bound] = attrs.field(factory=dict, init=False)
     _withheld: list[float] = attrs.field(factory=list, init=False)
     """When each token that is withheld may be used again: a heap."""
@@ -113,7 +113,7 @@ class LimitController:
         return self._decide(Reason.SIGNAL, now, signal, asker=asker)
 
     def hold_left(self, now: float) -> float:
-        """Return for how many seconds signals are refused yet; 0 for none."""
+        """Return how many seconds of the hold are left; 0 without one."""
         return max(0.0, self._changed_at + self.throttle.hold - now)
 
     @property
@@ -122,9 +122,9 @@ class LimitController:
         return None if self.policy is None else self._proposed(self.policy)
 
     def assign(self, tokens: float, now: float) -> Decision:
-        """Set the limit as the program says: at once, past every rule, ending all that holds it.
+        """Set the limit as the program says: at once, past every rule, ending all other bounds.
 
-        No other bound holds until the policy is consulted again.
+        There is no other bound until the policy is consulted again.
         """
         self.ceiling = max(self.ceiling, tokens)
         self._changed_at, self.resume_at, self.override = now, None, None
@@ -152,7 +152,7 @@ class LimitController:
         return self._decide(Reason.RELEASED, now, evidence=evidence, asker=asker)
 
     def leave(self, asked: str, now: float, asker: Asker) -> Decision:
-        """Change nothing, as what was asked for has no object."""
+        """Change nothing, because there is nothing to release or to resume."""
         return self._decide(Reason.UNCHANGED, now, evidence={"asked": asked}, asker=asker)
 
     def pause(self, seconds: float | None, now: float, asker: Asker = NOBODY) -> Decision:
@@ -163,7 +163,7 @@ class LimitController:
         return self._decide(Reason.PAUSED, now, evidence={"until": self.resume_at}, asker=asker)
 
     def resume(self, now: float, asker: Asker = NOBODY) -> Decision | None:
-        """End the pause, and use all tokens again; ``None`` if nothing is to be ended."""
+        """End the pause, and use all tokens again; ``None`` if there is nothing to end."""
         if self.resume_at is None and not self._withheld and "breaker" not in self._bounds:
             return None
         self._reset_breaker()
@@ -179,7 +179,7 @@ class LimitController:
         return self._decide(Reason.WITHHELD, now, evidence={"until": until})
 
     def heed_breaker(self, now: float) -> Decision | None:
-        """Let the breaker bound the limit as it does now; ``None`` if nothing has changed."""
+        """Apply the present bound of the breaker; ``None`` if it has not changed."""
         assert self.breaker is not None
         tokens = self.breaker.tokens
         if tokens == self._broken_to:
@@ -196,20 +196,20 @@ class LimitController:
         return len(self._withheld)
 
     def twin(self) -> LimitController:
-        """Return another one in the same state, to try out what would happen."""
+        """Return a copy in the same state, to try out what would happen."""
         twin = copy(self)
         twin._bounds, twin._withheld = self._bounds.copy(), self._withheld.copy()
         twin.breaker = None
         return twin
 
     def begin_anew(self, name: str, tokens: float) -> None:
-        """Be as one that was made with this name and this limit, and without a policy."""
+        """Start again as if made with this name and this limit, and without a policy."""
         self.assign(tokens, -math.inf)
         self.name, self.ceiling = name, tokens
         self._set("cap", tokens, {"reason": "ceiling"})
 
     def forget_times(self) -> None:
-        """Hold no longer: the clock of another trio run has begun."""
+        """End the hold, because another trio run, with another clock, has begun."""
         self._changed_at = -math.inf
 
     def tick(self, now: float, in_use: int, waiting: int) -> Decision | None:
@@ -301,7 +301,7 @@ class LimitController:
             self._set("policy", tokens, dict(policy.why()))
 
     def _proposed(self, policy: LimitPolicy) -> float:
-        # One token at least: at none no call would finish, and a policy that
+        # One token at least: with none, no call would finish, and a policy that
         # learns from finished calls would never propose anything again.
         limit = policy.limit
         whole = limit if limit == math.inf else math.floor(limit)

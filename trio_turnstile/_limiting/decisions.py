@@ -1,4 +1,4 @@
-"""`Decisions`: the last decisions on one limiter. Changes are not pushed out by refusals."""
+"""`Decisions`: the last decisions on one limiter. Refusals do not push out changes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ KEPT = 200
 
 @final
 class Decisions:
-    """The last changes, and the last refusals; refusals that are alike are one."""
+    """The last changes, and the last refusals; refusals that repeat one another are kept as one."""
 
     __slots__ = ("_changes", "_refusals", "_serial", "totals")
 
     def __init__(self) -> None:
         self.totals: dict[Reason, int] = {}
-        """How many there were so far for each reason, also of those that are not kept."""
+        """How many there were so far for each reason, including those that are not kept."""
         self._changes: deque[tuple[int, Decision]] = deque(maxlen=KEPT)
         self._refusals: deque[tuple[int, Decision]] = deque(maxlen=KEPT)
         self._serial = count()
@@ -37,7 +37,7 @@ class Decisions:
         self._refusals.append((next(self._serial), decision))
 
     def _with_those_before(self, decision: Decision) -> Decision:
-        """Take out the last refusal, if this one repeats it; return this one with their number."""
+        """Remove the last refusal if this one repeats it; return this one with their number."""
         if not self._refusals:
             return decision
         serial, last = self._refusals[-1]

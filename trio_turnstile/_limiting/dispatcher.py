@@ -1,12 +1,12 @@
-"""`Dispatcher`: the throttle task of a turnstile, and the one way to it.
+"""`Dispatcher`: the throttle task of a turnstile, and the one way to reach it.
 
-All that moves a limit is posted here, from any thread: an append to a deque, and a
-wake-up that trio makes safe to send from anywhere. The throttle task, `Dispatcher.run`,
+Everything that moves a limit is posted here, from any thread. Posting is an append to a deque
+and a wake-up, which trio makes safe to send from anywhere. The throttle task, `Dispatcher.run`,
 runs what was posted. It is the one writer of the limits of a turnstile.
 
 The task visits only limiters that have something to do: those that were touched since the
-last round, and those whose next tick is due, which a heap tells. So what a signal to one
-limiter costs does not depend on how many limiters there are.
+last round, and those whose next tick is due, which it finds with a heap. So the cost of a
+signal to one limiter does not depend on how many limiters there are.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Posted: TypeAlias = Callable[[float], object]
 """What the throttle task runs, with the time on trio's clock."""
 
 STALE_ENTRIES_KEPT = 1000
-"""How many outdated entries the heap may hold beside twice the ones in use.
+"""How many more entries the heap may hold than twice those in use.
 
 `trio` prunes its own heap of deadlines by the same rule.
 """
@@ -49,7 +49,7 @@ class Host(Protocol):
     """The limiters of a turnstile, as its throttle task sees them."""
 
     def forget(self, name: str) -> None:
-        """Strike off a limiter, which was closed."""
+        """Remove a limiter that was closed."""
         ...
 
     def adopt(self, limiter: Any, name: str, dispatcher: Dispatcher) -> None:
@@ -57,7 +57,7 @@ class Host(Protocol):
         ...
 
     def dismiss(self, limiter: Any) -> None:
-        """Have it leave, if nobody else has had it adopted."""
+        """Let it leave, unless somebody else has adopted it too."""
         ...
 
 
@@ -91,19 +91,19 @@ class Dispatcher:
         """Have the throttle task run ``action``, and then visit ``member``.
 
         Raises:
-          trio.ClosedResourceError: if the turnstile was left.
+          trio.ClosedResourceError: if the turnstile is closed.
         """
         self.check_open()
         self._posted.append((action, member))
         try:
             self._trio_token.run_sync_soon(self._wake_up, idempotent=True)
         except trio.RunFinishedError:
-            raise trio.ClosedResourceError("the turnstile was left") from None
+            raise trio.ClosedResourceError("the turnstile is closed") from None
 
     def check_open(self) -> None:
-        """Raise `trio.ClosedResourceError` if the turnstile was left."""
+        """Raise `trio.ClosedResourceError` if the turnstile is closed."""
         if self._closed:
-            raise trio.ClosedResourceError("the turnstile was left")
+            raise trio.ClosedResourceError("the turnstile is closed")
 
     def check_run(self) -> None:
         """Raise `RuntimeError` in any trio run but the one of the turnstile."""
@@ -138,14 +138,14 @@ class Dispatcher:
         self._observers(event)
 
     def forget(self, name: str, member: Member) -> None:
-        """Stop visiting a limiter, which was closed; its name is free again."""
+        """Stop visiting a limiter that was closed; its name is free again."""
         self._touched.pop(member, None)
         self._due.pop(member, None)
         self._host.forget(name)
 
     @contextmanager
     def adopting(self, limiters: Mapping[str, Any]) -> Iterator[None]:
-        """Have limiters that are in no turnstile in this one while the block runs."""
+        """Let limiters that are in no turnstile join this one while the block runs."""
         for name, limiter in limiters.items():
             self._host.adopt(limiter, name, self)
         try:
@@ -187,8 +187,8 @@ class Dispatcher:
                 self._touched[member] = None
 
     def _visit_touched(self, now: float) -> None:
-        # Only what is there now, for the same reason. A visit may also lead to a limiter
-        # being closed that is yet to be visited: its tick does nothing.
+        # Only what is there now, for the same reason. A visit may also close a limiter
+        # that has not been visited yet: its tick does nothing.
         touched, self._touched = self._touched, {}
         for member in touched:
             self._visit(member, now)

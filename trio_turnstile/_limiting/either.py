@@ -1,4 +1,4 @@
-"""The two kinds of limiter, ours and trio's, and one face for both.
+"""The two kinds of limiter, ours and trio's, and one interface for both.
 
 Users may bound work by a `Limiter`, a `trio.CapacityLimiter` or a number of tokens. The
 engine uses `Tokens`, which hides the difference.
@@ -52,12 +52,12 @@ def homes_of(limiters: Iterable[AnyLimiter]) -> list[Dispatcher]:
 
 
 def name_of(limiter: AnyLimiter) -> str | None:
-    """Return the name of a limiter; those of trio have none."""
+    """Return the name of a limiter; trio's limiters have none."""
     return limiter.name if isinstance(limiter, Limiter) else None
 
 
 def made_of_number(given: object, limiter: AnyLimiter | None) -> Limiter | None:
-    """Return the limiter if `as_limiter` has made it, as what was given is a bare number."""
+    """Return the limiter if `as_limiter` has made it from a bare number."""
     return limiter if isinstance(limiter, Limiter) and limiter is not given else None
 
 
@@ -81,9 +81,9 @@ class Tokens:
     reading its source, so it need not be turned away.
     """
     take_nowait: Callable[[object, Claim], None]
-    """Borrow what is claimed; a `Limiter` alone can do so."""
+    """Borrow the tokens of a claim; only a `Limiter` can do so."""
     take: Callable[[object, Claim], Awaitable[None]]
-    """Wait in turn for what is claimed; a `Limiter` alone can do so."""
+    """Wait in turn for the tokens of a claim; only a `Limiter` can do so."""
     release: Callable[[object], None]
     """Give back the token of a call that succeeded."""
     release_after: Callable[[object, BaseException], None]
@@ -91,7 +91,7 @@ class Tokens:
     release_cancelled: Callable[[object], None]
     """Give back the token of a call that was cancelled; a policy learns nothing from it."""
     begin: Callable[[object], None]
-    """Say that the call of a borrower begins only now, after a wait that is no part of it."""
+    """Say that the call of a borrower begins only now, after a wait that is not part of it."""
     wait_free: Callable[[object], Awaitable[None]]
     """Wait in turn until a token is free, without keeping it."""
     _inner: trio.CapacityLimiter
@@ -100,11 +100,11 @@ class Tokens:
 
     @property
     def tells(self) -> bool:
-        """Whether a raised limit is told; `trio.CapacityLimiter` tells nobody."""
+        """Whether it calls listeners when the limit moves; `trio.CapacityLimiter` does not."""
         return self._actuator is not None
 
     def telling(self, listener: Callable[[], object]) -> AbstractContextManager[None]:
-        """Have ``listener`` called, from any thread, when the limit moves, if it `tells`."""
+        """Call ``listener``, from any thread, when the limit moves, if it `tells`."""
         return nullcontext() if self._actuator is None else self._actuator.telling(listener)
 
     @property

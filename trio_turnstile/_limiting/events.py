@@ -38,7 +38,7 @@ class Reason(enum.Enum):
     RESUMED = "resumed"
     """A pause, or the withholding of a token, ended: by `Limiter.resume` or after its time."""
     WITHHELD = "withheld"
-    """A call was refused with a time to wait: its token is out of use for so long."""
+    """A call was refused with a time to wait, and its token is withheld for that long."""
     BREAKER = "breaker"
     """The breaker opened, admits probes, or closed."""
     HOLDING = "holding"
@@ -48,9 +48,9 @@ class Reason(enum.Enum):
     AT_MINIMUM = "at_minimum"
     """Refused: a down signal at the minimum."""
     OVERRIDE = "override"
-    """Somebody set the limit by `Turnstile.ask`: no signal and no policy moves it meanwhile."""
+    """Somebody set the limit with `Turnstile.ask`; meanwhile no signal and no policy moves it."""
     RELEASED = "released"
-    """Such an override ended: somebody released it, or its time had come."""
+    """An override ended: somebody released it, or its time was over."""
     OVERRIDDEN = "overridden"
     """Refused: a signal while an override is in force."""
     UNCHANGED = "unchanged"
@@ -82,9 +82,9 @@ class Decision:
     limiter: str
     """The name of the limiter."""
     time: float
-    """When it was made, on trio's clock, in seconds; of repeated refusals, the last."""
+    """When it was made, on trio's clock, in seconds; the last time, for repeated refusals."""
     signal: Signal | None
-    """The signal that asked for the change; ``None`` if it was no signal."""
+    """The signal that asked for the change; ``None`` if no signal did."""
     before: float
     """The limit before, in tokens."""
     after: float
@@ -96,7 +96,7 @@ class Decision:
     wall_time: float = attrs.field(factory=unix_time, eq=False)
     """When it was made, as a Unix time, in seconds."""
     repeated: int = 0
-    """How many refusals like this one followed it, with no change between; kept once."""
+    """How many more refusals like it this decision stands for, with no change between them."""
     by: str | None = None
     """Who asked for it, if they said so: see `Turnstile.ask`."""
     note: str | None = None
@@ -152,8 +152,8 @@ class LimiterStatistics:
 
     ``"cap"`` is always there, ``"policy"`` if an adaptive policy is enforced, ``"pause"``
     while the limiter is paused, ``"withheld"`` while tokens are withheld. After an
-    assignment to `Limiter.total_tokens` the cap is alone, until the policy is consulted
-    again a tenth of a second later at most.
+    assignment to `Limiter.total_tokens` only the cap is there, until the policy is
+    consulted again, at most a tenth of a second later.
     """
     withheld: int = 0
     """How many tokens are out of use because the calls that held them were refused."""
@@ -169,7 +169,7 @@ class Load:
     running: int
     """How many tokens are borrowed."""
     waiting: int
-    """How many tasks wait for a token; also those that have it now, but have not run since."""
+    """How many tasks wait for a token, including those that were given one but have not run yet."""
 
 
 @final
@@ -180,7 +180,7 @@ class Totals:
     admitted: int
     """How many tokens were borrowed."""
     turned_away: int
-    """How many callers got `Saturated`, as too many were waiting."""
+    """How many callers got `Saturated`, because too many were waiting."""
     decisions: Mapping[Reason, int] = attrs.field(hash=False)
     """How many decisions there were for each reason, if any."""
 
@@ -229,7 +229,7 @@ class LimiterClosed:
 Event: TypeAlias = (
     Decision | Snapshot | LimiterOpened | LimiterClosed | RunOpened | RunClosed | ErrorNoted
 )
-"""What observers are given."""
+"""What observers are called with."""
 
 
 def log_decisions(event: Event, /) -> None:
@@ -238,7 +238,7 @@ def log_decisions(event: Event, /) -> None:
     They go to the logger ``trio_turnstile.limiter``: changes at INFO, refusals at DEBUG. The
     record has the decision as ``record.decision``. Other events are not logged.
     """
-    # One logger for all: `logging` keeps every logger for ever, and limiters come and go.
+    # One logger for all, because `logging` keeps every logger for ever, and limiters come and go.
     if isinstance(event, Decision):
         logging.getLogger("trio_turnstile.limiter").log(
             logging.INFO if event.applied else logging.DEBUG,

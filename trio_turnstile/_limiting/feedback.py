@@ -1,7 +1,7 @@
 """`Feedback`: what a limiter learns from an error that a call ended with.
 
-All of it is about data and code of others: the error, its hint, the predicate. Whatever is
-wrong with them, the token is given back, and the error of the call is what comes out.
+It deals with other people's data and code: the error, its hint, the predicate. Whatever is wrong
+with them, the token is given back, and the caller gets the error of the call.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Feedback:
             return outcome, None
         wait = retry_after(cause_of(error))
         if wait is None and _has_a_hint(error):
-            self._log("the retry_after of %s is no number of seconds%s", shown_error(error), "")
+            self._log("the retry_after of %s is not a number of seconds%s", shown_error(error), "")
         return outcome, wait
 
     def _log(self, text: str, *arguments: object) -> None:

@@ -1,12 +1,12 @@
 """`GuardedPolicy`: an adaptive policy that can do no harm.
 
-A policy is code of somebody else in the middle of giving a token back. If it raises, or
-proposes what is no limit, the token must be given back all the same, and what comes out must
-be the error of the caller. So a policy that fails is logged and not consulted any more: the
-limit stays at its last proposal, and signals go on moving the cap.
+A policy is somebody else's code, and runs while a token is given back. If it raises, or proposes
+something that is not a limit, the token must still be given back, and the caller must get its
+own error. So a policy that fails is logged and not consulted any more: the limit stays at its
+last proposal, and signals go on moving the cap.
 
 Its time never goes backwards. A policy may be used in one ``trio.run`` after another, and the
-clock of each starts anywhere: in the next run it goes on from where it was.
+clock of each starts anywhere, so in the next run its time goes on from where it was.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _LOG = logging.getLogger("trio_turnstile.limiter")
 
 @attrs.define(eq=False)
 class _Life:
-    """What has to be known of a policy for as long as it lives."""
+    """What is remembered about a policy for as long as it lives."""
 
     user: ref[GuardedPolicy] | None = None
     latest: float = -math.inf
-    """The last time that it was told."""
+    """The latest time that the policy was given."""
 
 
 _LIVES: dict[int, tuple[ref[LimitPolicy], _Life]] = {}  # by identity: policies may be equal
@@ -42,7 +42,7 @@ class GuardedPolicy:
     """Passes calls on to a policy until one fails; made for each limiter.
 
     Raises:
-      TypeError: if it is no policy.
+      TypeError: if it is not a policy.
       ValueError: if another limiter uses it.
     """
 
@@ -65,7 +65,7 @@ class GuardedPolicy:
                 "what it learns is about one limiter, so make another"
             )
         self._life.user = ref(self)
-        self.limit  # noqa: B018 (its first proposal, in case that it fails later)
+        self.limit  # noqa: B018 (its first proposal, in case it fails later)
 
     def retire(self) -> None:
         """Let another limiter use the policy: this one is closed."""
@@ -132,7 +132,7 @@ class GuardedPolicy:
     def _fail(self, error: Exception) -> None:
         self._failure = shown_error(error)
         _LOG.exception(
-            "the policy %s of limiter %r failed and is consulted no more; the limit that it "
+            "the policy %s of limiter %r failed and is no longer consulted; the limit that it "
             "proposed last stays",
             shown(self._policy),
             self._limiter,

@@ -20,7 +20,7 @@ WINDOWS = (10, 20, 40, 60, 120, 180, 300, 600, 1200, 2400, 3600, 7200)
 """The windows of the averages, in seconds: 10 s, 20 s, 40 s, 1 to 40 min, 1 h, 2 h."""
 
 STRETCH = 0.1
-"""What share of a window's samples may be missing: more is a gap, over which nothing is known."""
+"""The share of a window's samples that may be missing. With more missing, it has no average."""
 
 
 @final
@@ -41,7 +41,7 @@ class History:
         self._start = start
         self._size = self._samples(WINDOWS[-1])
         self._tracks: dict[str, Track] = {}
-        # In the order in which they ended; a plain dict is slow to take the first from.
+        # In the order in which they ended. Taking the first entry from a plain dict is slow.
         self._ended: OrderedDict[str, None] = OrderedDict()
 
     # ---- for the turnstile ----
@@ -51,24 +51,24 @@ class History:
         return self._start + tick * self._sample_every
 
     def tick(self, time: float) -> int:
-        """Return the last tick up to then."""
+        """Return the last tick that is not after a time."""
         return math.floor((time - self._start) / self._sample_every)
 
     def begin(self, limiter: str) -> Track:
-        """Begin anew for a limiter: a former one of that name had samples of its own."""
+        """Begin a track for a limiter; a former one of that name had samples of its own."""
         self._ended.pop(limiter, None)
         track = self._tracks[limiter] = Track(self._size)
         return track
 
     def end(self, limiter: str) -> None:
-        """End for a limiter, which was closed."""
+        """End the track of a limiter that was closed."""
         if len(self._tracks[limiter]):
             self._ended[limiter] = None
         else:
             del self._tracks[limiter]
 
     def forget(self, now: int) -> None:
-        """Forget the closed limiters of which no sample is within two hours of a tick."""
+        """Forget the closed limiters that have no sample in the two hours before a tick."""
         while self._ended:
             limiter = next(iter(self._ended))
             if self._tracks[limiter].tick > now - self._size:
@@ -85,11 +85,11 @@ class History:
         """Return the samples of the limiter of that name, oldest first.
 
         Args:
-          limiter: the name of the limiter. One of which nothing is known has no samples.
+          limiter: the name of the limiter. An unknown limiter has no samples.
           seconds: how far to go back from its newest sample. Two hours are kept.
 
         Raises:
-          TypeError, ValueError: if ``seconds`` is no number of 0 or more.
+          TypeError, ValueError: if ``seconds`` is not a number of 0 or more.
         """
         check_seconds("seconds", seconds)
         found: list[Snapshot] = []
@@ -103,7 +103,7 @@ class History:
         """Return the average of *running* over each window, keyed by its seconds.
 
         ``None`` stands for a window that is longer than the history so far, or in which
-        samples are missing, as after the clock jumped.
+        samples are missing, for example after the clock jumped.
         """
         track = self._tracks.get(limiter)
         return {

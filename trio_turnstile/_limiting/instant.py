@@ -1,4 +1,4 @@
-"""`Instant`: one moment on two clocks, so that a time on one can be told on the other."""
+"""`Instant`: one moment on two clocks, so that a time on one can be converted to the other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import trio
 @final
 @attrs.frozen
 class Instant:
-    """One moment on trio's clock and on that of the world."""
+    """One moment on trio's clock and on the system clock."""
 
     time: float
     """On trio's clock, in seconds."""
@@ -22,7 +22,7 @@ class Instant:
     def wall_time_of(self, time: float) -> float:
         """Return a time on trio's clock as a Unix time, in seconds.
 
-        That of the events themselves is exact, if the clock of the world was set meanwhile.
+        If an event has a Unix time of its own, that is exact even if the system clock was set.
         """
         return self.wall_time + (time - self.time)
 

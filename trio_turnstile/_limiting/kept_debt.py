@@ -1,8 +1,8 @@
-"""`KeptDebt`: what was taken of a quota, in a file, for the next process.
+"""`KeptDebt`: what was taken from a quota, in a file, for the next process.
 
-The file is ahead of what is taken, so that a process that is killed leaves no file that says too
-little. It is written each time that another hundredth of the quota is begun, and not for each
-call. It is replaced as a whole, so nobody ever reads half of it.
+The file is ahead of what is taken, so that the file of a process that is killed never says too
+little. It is written each time another hundredth of the quota is begun, and not for each call. It
+is replaced as a whole, so nobody ever reads half of it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class KeptDebt:
       ahead: how far the file is ahead of what is taken, as a share of the quota.
 
     Raises:
-      ValueError: if the file is none of ours.
-      OSError: if it cannot be read.
+      ValueError: if the file holds something else.
+      OSError: if the file cannot be read.
     """
 
     __slots__ = ("_ahead", "_noted", "path")
@@ -40,7 +40,7 @@ class KeptDebt:
         self.read(0.0)
 
     def read(self, per_second: float) -> float:
-        """Return what is left of the kept debt at such a rate."""
+        """Return what is left of the kept debt at this rate."""
         try:
             kept = json.loads(self.path.read_bytes())
             if kept["kind"] != _KIND:
@@ -50,22 +50,22 @@ class KeptDebt:
             debt = at = 0.0
         except (ValueError, TypeError, LookupError) as error:
             raise ValueError(
-                f"{str(self.path)!r} holds no quota: give another file, or remove it if it may be "
-                "forgotten what was used up"
+                f"{str(self.path)!r} holds no quota: give another file, or remove it if what was "
+                "used up may be forgotten"
             ) from error
         passed = max(0.0, time.time() - at)
         self._noted = max(0.0, debt - passed * per_second) if math.isfinite(per_second) else 0.0
         return self._noted
 
     def pay_off(self, paid: float) -> None:
-        """Note that so much was paid off; the file knows by its time."""
+        """Note that an amount was paid off; readers of the file see that from its time."""
         self._noted = max(0.0, self._noted - paid)
 
     def cover(self, debt: float, quota: float) -> None:
-        """Have the file say no less than this debt, and not much more.
+        """Make the file say no less than this debt, and not much more.
 
         Raises:
-          OSError: if it cannot be written.
+          OSError: if the file cannot be written.
         """
         ahead = self._ahead * quota
         if not debt <= self._noted <= debt + 2 * ahead:

@@ -39,7 +39,7 @@ class Lane:
     Args:
       key: the key.
       limit: how many tokens it may hold.
-      weight: how much of the tokens it gets beside other keys that wait.
+      weight: how much it gets, relative to other keys that wait.
       portion: one token for this key.
     """
 
@@ -69,7 +69,7 @@ class Lane:
         self.waiting = 0
         """How many requests wait."""
         self.finish = 0.0
-        """When its last token is paid off, in the time in which tokens are dealt out."""
+        """When its last token is paid off, in the virtual time of `Shares`."""
         self.not_before = -math.inf
         """When its next call may begin, on trio's clock, if its calls are spaced."""
         self.queues: dict[int, Queue] = {}
@@ -77,14 +77,14 @@ class Lane:
         self.controller: LimitController | None = None
         """What moves its limit, if anything does."""
         self.sampler: Sampler | None = None
-        """What tells its adaptive policy of its calls, if it has one."""
+        """Reports its calls to its adaptive policy, if it has one."""
         self.used_at = -math.inf
         """When it last gave a token back, if it has an adaptive policy."""
         self.due = math.inf
-        """When something is to be done about it, on trio's clock."""
+        """When it needs attention next, on trio's clock."""
 
     def fits(self, width: int, now: Callable[[], float]) -> bool:
-        """Tell whether it may take so many tokens more."""
+        """Return whether it may take that many more tokens."""
         return self.held + width <= self.limit and (
             self.not_before == -math.inf or now() >= self.not_before
         )
@@ -95,30 +95,30 @@ class Lane:
         return not (self.held or self.waiting)
 
     def matters(self, now: float) -> bool:
-        """Tell whether forgetting it would change anything for its next call."""
+        """Return whether forgetting it would change anything for its next call."""
         if not self.is_idle or now < self.not_before:
             return True
         return self.controller is not None and self.controller.withheld > 0
 
     def next_due(self, now: float) -> float:
-        """Return when something is to be done about it, on trio's clock; infinity for never."""
+        """Return when it needs attention next, on trio's clock; infinity for never."""
         paced = self.not_before if self.waiting and now < self.not_before else math.inf
         if self.controller is None or (self.is_idle and not self.controller.withheld):
             return paced
         return min(paced, self.controller.next_tick)
 
     def tick(self, now: float) -> Decision | None:
-        """Let time pass; return what was decided of its limit."""
+        """Let time pass; return the decision on its limit, if there was one."""
         if self.controller is None:
             return None
         return self.follow(self.controller, self.controller.tick(now, self.held, self.waiting))
 
     def follow(self, controller: LimitController, decision: Decision | None) -> Decision | None:
-        """Take over what the controller of the limit has decided."""
+        """Take over the limit from its controller."""
         self.limit = controller.limit
         return decision
 
 
 def busiest(lanes: Iterable[Lane], number: int) -> list[Lane]:
-    """Return the lanes that hold and want most, most of all first."""
+    """Return the lanes that hold and wait for the most tokens, the busiest first."""
     return heapq.nlargest(number, lanes, key=lambda lane: (lane.held + lane.waiting, lane.held))

@@ -37,10 +37,10 @@ from .throttle import Throttle
 
 @final
 class Limiter:
-    """A limit on how many tasks run at a time, which can move while they run.
+    """A limit on how many tasks run at once, which can move while they run.
 
-    By itself it is static: a ``trio.CapacityLimiter(ceiling)`` with a name. In a
-    turnstile (`open_turnstile`) signals move its limit under the rules of its
+    On its own it is static: a ``trio.CapacityLimiter(ceiling)`` with a name. In a
+    turnstile (`open_turnstile`), signals move its limit under the rules of its
     `Throttle`, and an adaptive policy moves it below that::
 
         async with open_turnstile() as turnstile:
@@ -55,20 +55,20 @@ class Limiter:
       throttle: the rules for signals.
       policy: an adaptive policy, or ``None``. It moves the limit below the cap, in a
         turnstile only.
-      enforce: ``False`` for shadow mode: the moves of the policy are recorded among the
-        decisions, but not made.
+      enforce: ``False`` for shadow mode: the policy's moves are recorded as decisions,
+        but not made.
       overload: which errors mean that the service is overloaded: a class, a tuple or
-        union of classes, or a predicate. If such an error has a ``retry_after``, in
-        seconds, the token of its call is out of use for that long, but at most for
-        ``throttle.max_pause`` seconds; in a turnstile only.
-      breaker: stops calls in an outage, as a `Breaker` does; in a turnstile only, as nothing
-        else would let calls begin again.
+        union of classes, or a predicate. In a turnstile, if such an error has a
+        ``retry_after``, in seconds, the token of its call is withheld for that long, but
+        for at most ``throttle.max_pause`` seconds.
+      breaker: stops calls in an outage, as a `Breaker` does. It acts only in a turnstile,
+        because nothing else would let calls begin again.
       max_waiting: how many tasks may wait; the next one gets `Saturated` (load
         shedding). ``None`` for any number. It may be changed at any time.
 
     Raises:
       TypeError: for an argument of a wrong type.
-      ValueError: if the ceiling or ``max_waiting`` is negative, the ceiling is under
+      ValueError: if the ceiling or ``max_waiting`` is negative, the ceiling is below
         ``throttle.min``, or the policy belongs to another limiter.
     """
 
@@ -134,7 +134,7 @@ class Limiter:
         check_instance("throttle", throttle, Throttle, "Throttle(hold=5)")
         if throttle.min > self.ceiling:
             raise ValueError(
-                f"throttle.min must not be over the ceiling: {throttle.min} > {self.ceiling}; "
+                f"throttle.min must not be above the ceiling: {throttle.min} > {self.ceiling}; "
                 f"raise the ceiling of limiter {self.name!r} or lower the minimum"
             )
         self._controller.throttle = throttle
@@ -152,7 +152,7 @@ class Limiter:
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
-        """The last 200 changes and 200 refusals, oldest first; repeated refusals are one."""
+        """The last 200 changes and 200 refusals, oldest first; a repeated refusal counts once."""
         return self._actuator.decisions.all()
 
     @property
@@ -175,17 +175,17 @@ class Limiter:
 
     @property
     def override(self) -> Override | None:
-        """What somebody has set the limit to by `Turnstile.ask`; ``None`` if nobody has."""
+        """The override that somebody has set with `Turnstile.ask`; ``None`` if there is none."""
         return self._controller.override
 
     @property
     def paused_until(self) -> float | None:
-        """When the pause ends, on trio's clock; infinity for when resumed; ``None`` if none."""
+        """When the pause ends, on trio's clock; infinity until resumed; ``None`` if not paused."""
         return self._controller.resume_at
 
     @property
     def hold_left(self) -> float:
-        """For how many seconds signals are refused yet, as the limit was moved; 0 for none."""
+        """How many seconds of the hold are left, in which signals are refused; 0 without one."""
         return self._controller.hold_left(trio.current_time())
 
     @property
@@ -266,9 +266,9 @@ class Limiter:
             self._sack.release_after(current_task(), exc_value)
 
     def tokens(self, number: int) -> Portion:
-        """Return a way to take several tokens at a time: ``async with limiter.tokens(4)``.
+        """Return a way to take several tokens at once: ``async with limiter.tokens(4)``.
 
-        They are taken together and in turn: nobody who comes later goes before.
+        They are taken together and in turn: nobody who comes later goes first.
         """
         check_whole("number", number, 1)
         return Portion(self._sack, Claim(number))
@@ -277,7 +277,7 @@ class Limiter:
         """Wait until nobody holds a token.
 
         Tasks that wait for a token do not count. So after ``pause()`` and then
-        ``wait_idle()`` nothing runs until ``resume()``.
+        ``wait_idle()``, nothing runs until ``resume()``.
         """
         await self._sack.wait_idle()
 
@@ -287,9 +287,9 @@ class Limiter:
     def total_tokens(self) -> float:
         """The limit now, in tokens: an int, or `math.inf`.
 
-        Assign to it to override every rule. The new limit holds at once, ends a pause,
-        raises the ceiling if it is above it, and starts a hold. Waiting tasks for which
-        there is room are woken in turn; if the limit is lowered, holders finish.
+        Assign to it to override every rule. The new limit takes effect at once, ends a
+        pause, raises a ceiling that is lower, and starts a hold. Waiting tasks are woken
+        in turn while there is room. If the limit is lowered, nobody loses a token.
 
         Raises:
           TypeError: if the new limit is not an int or `math.inf`.
@@ -320,11 +320,11 @@ class Limiter:
         """Admit nobody for some time. Never blocks; may be called from any thread.
 
         Args:
-          seconds: the length of the pause; ``None`` for until `resume`. It never
+          seconds: the length of the pause; ``None`` for a pause until `resume`. It never
             shortens a pause that is in force.
 
         Raises:
-          TypeError, ValueError: if ``seconds`` is no number over 0.
+          TypeError, ValueError: if ``seconds`` is not a number over 0.
           RuntimeError: if the limiter is in no turnstile.
           trio.ClosedResourceError: if the limiter is closed.
         """
@@ -339,8 +339,8 @@ class Limiter:
     def close(self) -> None:
         """Close the limiter: waiters and newcomers get `trio.ClosedResourceError`.
 
-        Holders finish, also those that were given a token and have not run since. Closing
-        it again does nothing.
+        Tasks that hold a token finish, including those that were given one but have not
+        run since. Closing it again does nothing.
 
         Raises:
           RuntimeError: if called from outside the trio run that uses the limiter.

@@ -12,7 +12,7 @@ from .throttle import Throttle
 
 
 class LimiterOptions(TypedDict, total=False):
-    """What a `Limiter` takes beside its name and its ceiling, and what it means there."""
+    """The arguments of `Limiter` other than name and ceiling, with the same meaning."""
 
     throttle: Throttle
     policy: LimitPolicy | None

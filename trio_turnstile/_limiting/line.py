@@ -1,17 +1,18 @@
-"""`Line`: those who wait for several tokens at a time, before the tokens of a limiter.
+"""`Line`: the queue of those who wait for several tokens at once, in front of a limiter's tokens.
 
-trio's queue gives one token to each task in it, and that is all a plain limiter needs. A *claim*
-to several tokens waits here, and so does whoever comes after it. Nobody is overtaken: first come
-those who were in trio's queue before, then those in the line. When trio's queue is empty and
-fewer tokens are free than the first in the line needs, these are put out of reach until there are
-enough of them. So a wide claim is not overtaken by narrow ones for ever, and as only the first in
-the line gathers tokens, no two of them wait for each other.
+trio's queue gives one token to each task in it, which is all that a plain limiter needs. A *claim*
+to several tokens waits here, and so does whoever comes after it. Nobody is overtaken: those who
+were in trio's queue before come first, then those in the line. When trio's queue is empty and
+fewer tokens are free than the first in the line needs, the free tokens are reserved until there
+are enough of them. So narrow claims do not overtake a wide one for ever, and because only the
+first in the line gathers tokens, no two claims wait for each other.
 
-A claim to more than the limit would never be met, and would hold up everybody behind it. It ends
-with `TooWide`. That is so for a limit that signals, a policy or the operator have put there; a
-pause, tokens that are withheld and a breaker end by themselves, and are waited for.
+A claim to more than the limit would never be met, and would hold up everybody behind it, so it
+ends with `TooWide`. This applies to limits that come from signals, a policy or the operator. A
+pause, withheld tokens and a breaker end on their own, so the claim waits for them to end.
 
-An `Order` says whose turn it is. It is by time here; a limiter that is shared by keys has its own.
+An `Order` says whose turn it is. Here it is first come, first served; a limiter that is shared by
+keys has an order of its own.
 
 In trio's limiter a claim to several tokens is one borrower, and its other tokens are taken off
 trio's total. An operation costs no more for a wide claim than for a narrow one.
@@ -30,11 +31,11 @@ from .controller import LimitController
 from .events import Bound
 
 _PASSING = frozenset({"pause", "withheld", "breaker"})
-"""The bounds of a limit that end by themselves."""
+"""The bounds of a limit that end on their own."""
 
 
 def standing(bounds: Mapping[str, Bound]) -> float:
-    """Return what the limit is when the bounds have ended that end by themselves."""
+    """Return what the limit will be once the bounds that end on their own have ended."""
     return min(bound.tokens for name, bound in bounds.items() if name not in _PASSING)
 
 
@@ -52,7 +53,7 @@ class FirstCome:
         return len(self._queue)
 
     def check(self, claim: Claim) -> None:
-        """Nothing: the limiter has one limit, and the line knows it."""
+        """Do nothing: the limiter has one limit, and the line checks it."""
 
     def may_pass(self, claim: Claim) -> bool:
         return not self._queue
@@ -70,16 +71,16 @@ class FirstCome:
         return self._queue
 
     def took(self, borrower: object, claim: Claim) -> None:
-        """Nothing: who has tokens changes no turn."""
+        """Do nothing: turns do not depend on who has tokens."""
 
     def gave(self, borrower: object, width: int) -> None:
-        """Nothing, either."""
+        """Do nothing, for the same reason."""
 
     def withhold(self, borrower: object, seconds: float) -> bool:
         return False
 
     def resume(self) -> None:
-        """Nothing: there is no other limit than the limiter's."""
+        """Do nothing: this order withholds no tokens."""
 
 
 @final
@@ -112,7 +113,7 @@ class Line:
         self._beyond = 0
         """The tokens that borrowers hold beyond their first."""
         self._widths: dict[object, int] = {}
-        """How many tokens a borrower has who has several."""
+        """How many tokens a borrower has, if it has several."""
         self._wide: dict[Request, None] = {}
         """The requests for several tokens."""
 
@@ -149,7 +150,7 @@ class Line:
 
     @enable_ki_protection
     async def wait(self, borrower: object, claim: Claim) -> None:
-        """Wait in turn for the tokens of a claim which could not be had without waiting."""
+        """Wait in turn for the tokens of a claim that could not be met at once."""
         self._check_borrower(borrower)
         request = Request(borrower, claim)
         self.order.add(request)
@@ -177,11 +178,11 @@ class Line:
 
     @enable_ki_protection
     def set_limit(self, tokens: float, standing: float) -> None:
-        """Move the limit, and tell those whose claims have become too wide.
+        """Move the limit, and send away those whose claims have become too wide.
 
         Args:
           tokens: the limit.
-          standing: what the limit is when pauses and withheld tokens have ended.
+          standing: what the limit will be once pauses and withheld tokens have ended.
         """
         if not self.in_use:
             self.inner.total_tokens = tokens
@@ -194,25 +195,25 @@ class Line:
         self.settle()
 
     def resume(self) -> None:
-        """Use again what the order has withheld."""
+        """Put the tokens that the order has withheld back into use."""
         self.order.resume()
         self.settle()
 
     @enable_ki_protection
     def check_again(self) -> None:
-        """Tell those whose claims have become too wide for a limit that the order knows of."""
+        """Send away those whose claims have become too wide for a limit of the order."""
         for request in tuple(self._wide):
             self._check(request)
         self.settle()
 
     def close(self, error: Callable[[], Exception]) -> None:
-        """Send all away who wait here."""
+        """Send away everybody who waits here."""
         for request in tuple(self.order.waiting()):
             self._send_away(request, error())
 
     @enable_ki_protection
     def settle(self) -> None:
-        """Give tokens to those whose turn it is, and keep what is left for the first of them."""
+        """Give tokens to those whose turn it is, and reserve the rest for the next in line."""
         inner = self.inner
         while True:
             free_for_trio = max(self.limit - self._beyond, 0)
@@ -264,14 +265,14 @@ class Line:
             self._send_away(request, error)
 
     def _check_width(self, width: int) -> None:
-        # At a limit of 0 nobody is served: that is a pause, whatever brought it about.
+        # A limit of 0 serves nobody, so it counts as a pause, whatever caused it.
         if 0 < self._standing < width:
             raise TooWide(self._controller.name, width, self._standing)
 
     def _check_borrower(self, borrower: object) -> None:
         """Raise `RuntimeError` if the borrower has a token, as trio does."""
         total = self.inner.total_tokens
-        self.inner.total_tokens = 0  # so that it would block, which is asked after that
+        self.inner.total_tokens = 0  # so that it would block, which trio checks after that
         try:
             self.inner.acquire_on_behalf_of_nowait(borrower)
         except trio.WouldBlock:

@@ -19,7 +19,7 @@ CallOutcome: TypeAlias = Literal["completed", "failed", "cancelled"]
 
 
 class RunReport(Protocol):
-    """What the accounts of all runs have in common: `Report` and `PipelineReport`."""
+    """What the reports of all runs have in common: `Report` and `PipelineReport`."""
 
     @property
     def errors(self) -> tuple[ConcurrentError, ...]:
@@ -47,7 +47,7 @@ class LiveRun(Protocol):
 
     @property
     def id(self) -> str:
-        """What tells the run from all others: a random UUID, in hex."""
+        """A random UUID, in hex, that identifies the run."""
         ...
 
     @property
@@ -67,15 +67,15 @@ class LiveRun(Protocol):
 
     @property
     def total(self) -> int | None:
-        """How many items its source has; ``None`` if the source does not tell."""
+        """How many items its source has; ``None`` if the source does not say."""
         ...
 
     def report(self) -> RunReport:
-        """Return the account of the run so far."""
+        """Return a report of the run so far."""
         ...
 
     def drain(self, deadline: float | None = None) -> None:
-        """Receive no more, and let what is in hand finish until ``deadline``."""
+        """Receive nothing more, and let what is in hand finish until ``deadline``."""
         ...
 
     def cancel(self) -> None:
@@ -93,7 +93,7 @@ class DurationObserver(Protocol):
           run: the run.
           part: the name of the step, or of the phase.
           seconds: how long the call took.
-          outcome: how it ended. An item that is tried again is another call.
+          outcome: how it ended. Each attempt at an item is a call of its own.
         """
 
 
@@ -118,16 +118,16 @@ class RunClosed:
     run: LiveRun
     """The run."""
     report: RunReport = attrs.field(hash=False)
-    """Its account."""
+    """Its report."""
 
 
 @final
 @attrs.frozen
 class ErrorNoted:
-    """A run recorded an error: each of them is told, also those that its report omits."""
+    """A run recorded an error; there is one event for each, even if its report omits it."""
 
     time: float
-    """When, on trio's clock, in seconds."""
+    """When it was recorded, on trio's clock, in seconds."""
     run: LiveRun
     """The run."""
     error: ConcurrentError

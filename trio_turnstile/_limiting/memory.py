@@ -1,7 +1,7 @@
 """`LimitMemory`: the limits that policies have found, kept in a file from one run to the next.
 
-A limit that was right yesterday is a hint today, and not more: the service may be another one. So a
-policy checks it. `KneeLimit` starts at half of it, and goes on up as fast as throughput follows.
+A limit that was right yesterday is only a hint today, because the service may have changed. So a
+policy checks it: `KneeLimit` starts at half of it, and goes up as fast as throughput follows.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from .turnstile import Turnstile
 _LOG = logging.getLogger("trio_turnstile.limiter")
 
 _NOT_FOUND = frozenset({"initial", "hint", "the policy failed"})
-"""Why a policy proposes a limit that it has not found."""
+"""The reasons that a policy gives for a limit that it has not found itself."""
 
 
 @final
 class LimitMemory:
     """Remembers the limits that adaptive policies find.
 
-    Make the limiters with the hints of the last run, and have it watch the turnstile::
+    Make the limiters with the hints of the last run, and let the memory watch the turnstile::
 
         memory = LimitMemory("limits.json")
         async with open_turnstile() as turnstile:
@@ -40,16 +40,16 @@ class LimitMemory:
             policy = KneeLimit(hint=memory.hint("api"))
             api = turnstile.limiter("api", 200, policy=policy)
 
-    It writes the file every ``every`` seconds, in a thread, and when the turnstile is left. A file
-    that cannot be written is logged, and the run goes on. The limits of other names stay in it.
+    It writes the file every ``every`` seconds, in a thread, and when the turnstile is closed. If
+    that fails, it is logged, and the run goes on. Limits of other names stay in the file.
 
     Args:
-      path: the file. If it is not there, nothing is remembered yet.
+      path: the file. If it does not exist, nothing is remembered yet.
       every: the seconds between two writes.
 
     Raises:
       OSError: if the file cannot be read.
-      ValueError: if it holds something else.
+      ValueError: if the file holds something else.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, every: float = 60.0) -> None:
@@ -63,7 +63,7 @@ class LimitMemory:
         return self._limits.get(name)
 
     async def watch(self, turnstile: Turnstile) -> None:
-        """Write what the policies of a turnstile find, until it is left; see `Turnstile.watch`."""
+        """Write what the policies of a turnstile find, until it closes; see `Turnstile.watch`."""
         try:
             while True:
                 await trio.sleep(self._every)
@@ -71,7 +71,7 @@ class LimitMemory:
                 await trio.to_thread.run_sync(self._write)
         finally:
             self._note(turnstile.limiters)
-            self._write()  # a small file: it takes less than to hand it to a thread
+            self._write()  # a small file: writing it takes less time than starting a thread
 
     def _note(self, limiters: Mapping[str, Limiter]) -> None:
         for name, limiter in limiters.items():
@@ -106,5 +106,5 @@ def _read(path: Path) -> dict[str, float]:
 
 def _whole(tokens: object) -> float:
     if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 1:
-        raise ValueError(f"{tokens!r} is no limit")
+        raise ValueError(f"{tokens!r} is not a limit")
     return tokens

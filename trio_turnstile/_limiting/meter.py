@@ -1,13 +1,13 @@
 """`Meter`: how much of one rate is taken, and who waits for some of it.
 
 A token bucket (also known as the generic cell rate algorithm, ITU-T I.371). The *debt* is how
-much was taken beyond what the rate has paid off since; so much may be taken as keeps the debt
-within the burst. It is counted in units and not in seconds, so that a burst at one instant is
-exact, and so that a change of the rate changes nothing else.
+much was taken beyond what the rate has paid off since. An amount may be taken if the debt stays
+within the burst. The debt is counted in units and not in seconds, so that a burst at one instant
+is exact, and so that a change of the rate changes nothing else.
 
-What a service says about its own books only ever takes something away: the debt may grow by it,
-the rate may become slower, and for a time no more may be taken than the service has left. So
-whatever a service says, no more is taken than the rate and the burst allow.
+What a service says about its own counts can only take something away: the debt may grow, the rate
+may become slower, and for a time no more may be taken than the service has left. So whatever a
+service says, no more is taken than the rate and the burst allow.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ def _is_first(line: Line, place: Place) -> bool:
 
 
 def wake_first(line: Line) -> None:
-    """Let the first in a line look again whether it may go on."""
+    """Make the first in a line check again whether it may go on."""
     if line:
         next(iter(line)).moved.set()
 
 
 class Metered(Protocol):
-    """What several amounts can be taken of at once: the meter of a rate or of an allowance."""
+    """The meter of a rate or of an allowance; amounts can be taken from several at once."""
 
     @property
     def line(self) -> Line:
@@ -64,11 +64,11 @@ class Metered(Protocol):
         ...
 
     def until(self, amount: float) -> float:
-        """Return the seconds until so much may be taken; 0 if it may now."""
+        """Return the seconds until the amount may be taken; 0 if it may now."""
         ...
 
     def take(self, amount: float) -> float:
-        """Take so much, and return a mark for `give_back`."""
+        """Take the amount, and return a mark for `give_back`."""
         ...
 
     def give_back(self, amount: float, mark: float) -> None:
@@ -77,11 +77,11 @@ class Metered(Protocol):
 
 
 Need: TypeAlias = tuple[Metered, float]
-"""What is to be taken of one meter."""
+"""An amount to take from one meter."""
 
 
 def seconds_until(needs: Sequence[Need]) -> float:
-    """Return the seconds until all may be taken by someone who comes now; 0 if they may now."""
+    """Return the seconds until a newcomer may take all of them; 0 if it may now."""
     wait = 0.0
     for meter, amount in needs:
         wait = max(wait, meter.until(amount))
@@ -92,13 +92,13 @@ def seconds_until(needs: Sequence[Need]) -> float:
 
 @enable_ki_protection
 async def take_in_turn(needs: Sequence[Need], wait: float) -> list[float]:
-    """Wait in all the lines at once; take all when it is the turn, and return the marks.
+    """Wait in all the lines at once; take everything in turn, and return the marks.
 
-    Nothing is held meanwhile. Who came first in one line came first in all that it shares with
-    another, so nobody waits for each other.
+    Nothing is held meanwhile. If two tasks share several lines, the same one came first in all of
+    them, so the two never wait for each other.
 
     Args:
-      needs: what is to be taken.
+      needs: what to take.
       wait: what `seconds_until` has returned, more than 0.
     """
     place = Place()
@@ -127,7 +127,7 @@ class Meter:
       owner: the rate, for error messages.
       per_second: how much comes back each second.
       burst: the most that may be taken at once.
-      warm_up: for how many seconds of each run the rate grows to ``per_second``.
+      warm_up: how many seconds of each run the rate takes to grow to ``per_second``.
       kept: where the debt is kept from one process to the next.
     """
 
@@ -190,7 +190,7 @@ class Meter:
             )
 
     def until(self, amount: float) -> float:
-        """Return the seconds until so much may be taken; 0 if it may now."""
+        """Return the seconds until the amount may be taken; 0 if it may now."""
         now = trio.current_time()
         self.pay_off(now)
         wait = self._until_paid(amount, now)
@@ -203,17 +203,17 @@ class Meter:
     def _until_paid(self, amount: float, now: float) -> float:
         if self.per_second == math.inf:
             return 0.0
-        # A service may have come to allow less at once than what was asked for: it is paid whole.
+        # If a service allows less at once now than the amount, the whole debt is paid off first.
         over = self._debt + amount - max(self.burst * self.share, amount)
         over = max(over, (self._debt_in_all + amount - self.burst) * self.share)
-        # The clock tells no time shorter than its last digit, so a wait may end that much early.
+        # The clock knows no time shorter than its last digit, so a wait may end that much early.
         tick, per_second = math.ulp(now), self.per_second * self.share
         if over <= 1e-9 * self.burst or over <= min(0.5, tick * per_second):
             return 0.0
         return max(self._seconds_for(over / per_second, now), 2 * tick)
 
     def take(self, amount: float) -> float:
-        """Take so much, and return a mark for `give_back`."""
+        """Take the amount, and return a mark for `give_back`."""
         self._debt += amount
         self._debt_in_all += amount
         self._left -= amount
@@ -223,8 +223,8 @@ class Meter:
     def give_back(self, amount: float, mark: float) -> None:
         """Give back some of what was taken at a mark; a negative amount takes more.
 
-        What the rate has paid off already does not come back: else a late refund would let more
-        pass at once than the burst. What was taken first is paid off first.
+        An amount that the rate has paid off already does not come back; otherwise a late refund
+        would let more than the burst pass at once. Amounts are paid off in the order taken.
         """
         self.pay_off(trio.current_time())
         if amount < 0:
@@ -241,7 +241,7 @@ class Meter:
         self.give_back(amount, self._taken)
 
     def observe(self, remaining: float, until: float) -> None:
-        """Take it that no more than ``remaining`` is left, for good or until then."""
+        """Note that no more than ``remaining`` is left, either for good or until ``until``."""
         now = trio.current_time()
         self.pay_off(now)
         if until == -math.inf:
@@ -250,10 +250,10 @@ class Meter:
             self._left, self._left_until = remaining, until
 
     def set_pace(self, per_second: float, share: float) -> None:
-        """Change the rate, also for tasks that wait."""
+        """Change the rate, including for tasks that wait."""
         if trio.lowlevel.in_trio_run():
             self.pay_off(trio.current_time())
-        # What is left stays, but for what the service no longer allows at once.
+        # What is left stays, except for what the service no longer allows at once.
         self._debt = max(0.0, self._debt + self.burst * (share - self.share))
         self.per_second, self.share = per_second, share
         wake_first(self.line)
@@ -276,7 +276,7 @@ class Meter:
         self._paid_at = now
 
     def _begin(self, now: float) -> None:
-        """Begin anew, in another run: its clock starts anywhere."""
+        """Begin anew in another run, whose clock starts anywhere."""
         self.line.clear()
         self._left = self._left_until = math.inf
         self._began = now
@@ -292,7 +292,7 @@ class Meter:
             self._left = self._left_until = math.inf
         return self._left
 
-    # ---- warm-up: the rate is as it is always, but its seconds are longer at first ----
+    # ---- warm-up: the rate is the same as later, but its seconds are longer at first ----
 
     def _warm_seconds(self, now: float) -> float:
         """Return how many seconds of the full rate this run has had."""

@@ -1,8 +1,8 @@
 """`Names`: things by name, where a name that is taken gets a number. Sans-I/O.
 
-The second ``"api"`` becomes ``"api-2"``, the third ``"api-3"``. It is always the lowest
-number that is free, so that names do not pile up. Finding it does not take longer the more
-there are: to try each number in turn would make many things of one name quadratic.
+The second ``"api"`` becomes ``"api-2"``, the third ``"api-3"``. It is always the lowest free
+number, so that numbers do not grow for ever. Finding it takes no longer if there are many things
+of one name; if it tried each number in turn, adding them all would take quadratic time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Names(Generic[T]):
 
     def __init__(self) -> None:
         self.taken: dict[str, T] = {}
-        # For each name that was taken twice: the number from which on none was looked at,
+        # For each name that was taken twice: the first number that was never looked at,
         # and a heap of lower ones that were given up, some of which may be taken again.
         self._next: dict[str, int] = {}
         self._freed: dict[str, list[int]] = {}
@@ -57,5 +57,5 @@ class Names(Generic[T]):
     def _give_up(self, base: str, number: int) -> None:
         freed = self._freed[base]
         heapq.heappush(freed, number)
-        if len(freed) > 2 * self._next[base]:  # a number is there once for each time
+        if len(freed) > 2 * self._next[base]:  # a number is in it once for each time it was freed
             freed[:] = sorted(set(freed))

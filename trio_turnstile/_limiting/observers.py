@@ -23,7 +23,7 @@ class Observer(Protocol):
 
 
 def checked(observers: Iterable[Observer]) -> tuple[Observer, ...]:
-    """Return the observers; raise if one of them, or all, cannot be what they ought to be."""
+    """Return the observers; raise `TypeError` unless they are an iterable of functions."""
     if not isinstance(observers, Iterable):
         raise TypeError(f"observers must be a list of functions: [{observers!r}]")
     observers = tuple(observers)
@@ -47,7 +47,7 @@ class Observation:
         return f"<trio_turnstile.Observation by {self._observer!r}{state}>"
 
     def close(self) -> None:
-        """Call the observer no more. Closing it again does nothing."""
+        """Stop calling the observer. Closing it again does nothing."""
         self._observed.pop(self, None)
 
     def __enter__(self) -> Observation:
@@ -57,7 +57,7 @@ class Observation:
         self.close()
 
     def tell(self, *arguments: object) -> None:
-        """Call the observer with what there is to tell, if it is to be called yet."""
+        """Call the observer with these arguments, unless this is closed."""
         if self not in self._observed:
             return
         try:
@@ -96,7 +96,7 @@ class Observers:
 
 @final
 class DurationObservers:
-    """Who is told how long calls take."""
+    """The observers that are told how long calls take."""
 
     def __init__(self) -> None:
         self._observed: dict[Observation, None] = {}

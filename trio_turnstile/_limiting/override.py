@@ -20,18 +20,18 @@ class Asker:
 
     @property
     def why(self) -> Mapping[str, object]:
-        """What a bound says of them: nothing, if they said nothing."""
+        """What a bound says of them; empty if they said nothing."""
         return {key: value for key, value in attrs.asdict(self).items() if value is not None}
 
 
 NOBODY = Asker()
-"""Asks for what nobody in particular asks for."""
+"""The asker when nobody in particular asks."""
 
 
 @final
 @attrs.frozen
 class Override:
-    """A limit that somebody has set by `Turnstile.ask`, and that holds past every rule."""
+    """A limit that somebody has set with `Turnstile.ask`, past every rule."""
 
     tokens: float
     """The limit, in tokens."""
@@ -42,18 +42,18 @@ class Override:
     time: float
     """When it was set, on trio's clock, in seconds."""
     until: float = math.inf
-    """When it ends by itself, on trio's clock; infinity for never."""
+    """When it ends automatically, on trio's clock; infinity for never."""
     wall_time: float = attrs.field(factory=unix_time, eq=False)
     """When it was set, as a Unix time, in seconds."""
 
     @property
     def wall_until(self) -> float:
-        """When it ends by itself, as a Unix time, in seconds; infinity for never."""
+        """When it ends automatically, as a Unix time, in seconds; infinity for never."""
         return self.wall_time + (self.until - self.time)
 
     @property
     def evidence(self) -> Mapping[str, object]:
-        """What a decision says of it."""
+        """What a decision says about it."""
         return {"override": self.tokens, **self.why}
 
     @property

@@ -1,4 +1,4 @@
-"""`Portion`: a way into a limiter on certain terms, with the face that limiters have."""
+"""`Portion`: a way into a limiter on certain terms, with the methods that limiters have."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from .sack import Sack
 
 @final
 class Portion:
-    """So many tokens of a limiter at a time, or those of one key of a `SharedLimiter`.
+    """Several tokens of a limiter at once, or the tokens of one key of a `SharedLimiter`.
 
-    Made by `Limiter.tokens` and `SharedLimiter.of`. It holds nothing by itself, so it can be
-    used by any number of tasks, and any number of times::
+    Made by `Limiter.tokens` and `SharedLimiter.of`. It holds no tokens itself, so any number of
+    tasks can use it, any number of times::
 
         async with gpu.tokens(4):
             ...
 
-    Its methods are those of the limiter, with the same meaning. So
-    ``trio.to_thread.run_sync(..., limiter=gpu.tokens(4))`` takes it.
+    It has the methods of a limiter, with the same meaning, so trio accepts it as one:
+    ``trio.to_thread.run_sync(..., limiter=gpu.tokens(4))``.
     """
 
     __slots__ = ("_claim", "_sack")
@@ -44,7 +44,7 @@ class Portion:
 
     @property
     def number(self) -> int:
-        """How many tokens are taken at a time."""
+        """How many tokens are taken at once."""
         return self._claim.width
 
     @enable_ki_protection
@@ -52,7 +52,7 @@ class Portion:
         """Take the tokens for the current task, without blocking.
 
         Raises:
-          trio.WouldBlock: if not so many are free, or others wait for theirs.
+          trio.WouldBlock: if fewer are free, or others are waiting.
           TooWide: if they are more than the limit.
           trio.ClosedResourceError: if the limiter is closed.
           RuntimeError: if the task has tokens of the limiter already.
@@ -66,7 +66,7 @@ class Portion:
 
     @enable_ki_protection
     async def acquire(self) -> None:
-        """Take the tokens for the current task; wait in turn until so many are free.
+        """Take the tokens for the current task; wait in turn until enough are free.
 
         If cancelled while it waits, it takes no token.
 
@@ -108,7 +108,7 @@ class Portion:
 
     @enable_ki_protection
     async def __aenter__(self) -> None:
-        # As `acquire_on_behalf_of`, whose call would cost a tenth of all this.
+        # The body of `acquire_on_behalf_of`: calling it would be a tenth of the whole cost.
         sack, claim = self._sack, self._claim
         if sack.max_waiting is not None:
             sack.shed(sack.max_waiting, claim.width)

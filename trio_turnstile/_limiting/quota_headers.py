@@ -4,15 +4,15 @@ There are several dialects:
 
 - ``x-ratelimit-remaining-tokens: 4500`` and ``x-ratelimit-reset-tokens: 6m0s``, with a name and a
   duration (OpenAI, Azure, Groq, Mistral);
-- ``anthropic-ratelimit-tokens-remaining`` and ``-reset``, with a name and a time of :rfc:`3339`;
+- ``anthropic-ratelimit-tokens-remaining`` and ``-reset``, with a name and an :rfc:`3339` time;
 - ``x-ratelimit-remaining`` and ``x-ratelimit-reset``, with a Unix time (GitHub and others), or
   with seconds;
 - ``RateLimit`` and ``RateLimit-Policy``, the structured fields of the IETF's draft, and the three
   fields of its first versions;
 - ``Retry-After`` of :rfc:`9110`, and ``retry-after-ms``.
 
-The services of the first two give back bit by bit; the others count anew at the reset. What
-cannot be read, a negative number, and a limit of 0 say nothing.
+Services with the first two dialects give back gradually; the others reset their count at once.
+Values that cannot be read, negative numbers and limits of 0 are ignored.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ class QuotaState:
     """What a service says about one of its quotas; ``None`` for what it does not say."""
 
     name: str = ""
-    """What it is of, such as ``tokens`` or ``input_tokens``; empty if the service does not say."""
+    """What it counts, such as ``tokens`` or ``input_tokens``; empty if the service does not say."""
     limit: float | None = None
     """How much it allows in a period."""
     remaining: float | None = None
     """How much is left."""
     reset_after: float | None = None
-    """Seconds until nothing is used up any more."""
+    """Seconds until the quota is full again."""
     period: float | None = None
-    """The seconds of a period."""
+    """The length of a period, in seconds."""
     counts_anew: bool = False
-    """Whether all comes back at the reset, and nothing before."""
+    """Whether everything comes back at the reset, and nothing before."""
 
 
 @final
@@ -56,7 +56,7 @@ class RateHeaders:
     """What a service says about its quotas."""
 
     quotas: tuple[QuotaState, ...] = ()
-    """The quotas, of which some may have one name."""
+    """The quotas; several may have the same name."""
     retry_after: float | None = None
     """Seconds after which the service wants to be asked again."""
 
@@ -66,10 +66,10 @@ def parse_rate_headers(headers: Headers, *, now: float | None = None) -> RateHea
 
     Args:
       headers: the headers of the response.
-      now: the present Unix time, in seconds; by default that of the system.
+      now: the present Unix time, in seconds; by default the system's.
 
     Returns:
-      What can be read. Nothing is raised, whatever the headers hold.
+      What can be read. It never raises, whatever the headers hold.
     """
     now = time.time() if now is None else now
     fields = _fields(headers)
@@ -164,7 +164,7 @@ def _state(
 ) -> Iterator[QuotaState]:
     limit = _number(said.get("limit"))
     if "limit" in said and not limit:
-        return  # some send -1 and 0 for all that they do not know
+        return  # some services send -1 or 0 for whatever they do not know
     yield QuotaState(
         name=name,
         limit=limit,
@@ -180,7 +180,7 @@ def _plausible(remaining: float | None, limit: float | None) -> float | None:
 
 
 def _number(text: str | None) -> float | None:
-    """Return a number of 0 or more; ``None`` if it is none."""
+    """Return a number of 0 or more; ``None`` if the text is not one."""
     match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*", text or "", re.ASCII)
     return float(match[1]) if match else None
 
@@ -192,7 +192,7 @@ _DURATION = re.compile(
 )
 _UNITS = {"days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1, "milliseconds": 0.001}
 _UNIX_TIMES = 1e9
-"""From here on a number is a Unix time, and no number of seconds."""
+"""A number from here on is a Unix time, not a number of seconds."""
 
 
 def _seconds(text: str, now: float) -> float | None:

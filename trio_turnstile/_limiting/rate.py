@@ -1,4 +1,4 @@
-"""`RateLimiter`: a rate limit, so much per second with bursts."""
+"""`RateLimiter`: a rate limit, an amount per second with bursts."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from .meter import Meter, take_in_turn
 
 @final
 class RateLimiter:
-    """A rate limit: lets so many tasks pass per second, first come, first served.
+    """A rate limit: lets a number of tasks pass per second, first come, first served.
 
-    In any period of time at most ``per_second`` times its seconds plus ``burst`` pass. A task may
-    count for more than one, or for less. No later one overtakes it. A rate may be used in one
-    ``trio.run`` after another; each starts with a full burst.
+    In any period of time, at most ``burst`` tasks pass, plus ``per_second`` for each of its
+    seconds. A task may count for more than one, or for less, and is not overtaken by later ones.
+    A rate may be used in one ``trio.run`` after another; each starts with a full burst.
 
     Args:
       per_second: how many may pass each second; it may be changed at any time. `math.inf`
         for no limit.
       burst: how many may pass at once, after a time in which fewer did.
-      warm_up: for how many seconds at the start of a run the rate grows to ``per_second``, from
-        nothing. The burst begins empty then.
-      kept_in: a file that keeps what is used up from one run or process to the next, such as for
-        a quota by the day. Only one process at a time may use it. After a process was killed,
-        up to a hundredth of the burst may count as used that was not.
+      warm_up: how many seconds the rate takes to grow from nothing to ``per_second`` at the
+        start of a run. The burst then begins empty.
+      kept_in: a file that keeps what is used up from one run or process to the next, for example
+        for a daily quota. Only one process at a time may use it. After a process was killed, up
+        to a hundredth of the burst may count as used although it was not.
 
     Raises:
-      TypeError, ValueError: if the rate is no number over 0, or the burst is under 1; or if the
-        file is none of ours.
+      TypeError, ValueError: if the rate is not a number over 0, if the burst is less than 1, or
+        if the file holds something else.
     """
 
     __slots__ = ("_meter", "_quota")
@@ -65,13 +65,13 @@ class RateLimiter:
         warm_up: float = 0.0,
         kept_in: str | os.PathLike[str] | None = None,
     ) -> Self:
-        """Return a rate of so much in any period, such as ``RateLimiter.per(90_000, seconds=60)``.
+        """Return a rate of an amount per period, such as ``RateLimiter.per(90_000, seconds=60)``.
 
         Args:
-          amount: how much may pass in the period. It comes back evenly, and not all at its end.
+          amount: how much may pass in the period. It comes back evenly, not all at the end.
           seconds: the length of the period: 60 for a minute, 86,400 for a day.
-          burst: how much may pass at once; by default all of the amount. A service that counts in
-            fixed windows may see twice the amount in one then. Give it a smaller burst.
+          burst: how much may pass at once; by default the whole amount. A service that counts in
+            fixed windows may then see twice the amount in one window, so give it a smaller burst.
           warm_up: as for the class.
           kept_in: as for the class.
 
@@ -108,7 +108,7 @@ class RateLimiter:
 
     @property
     def per_second(self) -> float:
-        """How much may pass each second. Assign to change it, also for tasks that wait."""
+        """How much may pass each second. Assign to change it, including for waiting tasks."""
         return self._meter.per_second
 
     @per_second.setter
@@ -122,12 +122,12 @@ class RateLimiter:
         """Pass, without blocking.
 
         Args:
-          amount: for how many it counts.
+          amount: how much this counts for.
 
         Raises:
           trio.WouldBlock: if it is too early, or other tasks are waiting.
-          TypeError, ValueError: if the amount is no number from 0 to the burst.
-          RuntimeError: if a trio run that goes on in another thread has used it.
+          TypeError, ValueError: if the amount is not a number from 0 to the burst.
+          RuntimeError: if another trio run, which goes on in another thread, has used it.
         """
         meter = self._meter
         if amount != 1:
@@ -143,12 +143,12 @@ class RateLimiter:
         If cancelled while it waits, the task uses up nothing of the rate.
 
         Args:
-          amount: for how many it counts.
+          amount: how much this counts for.
 
         Raises:
-          TypeError, ValueError: if the amount is no number from 0 to the burst: it could never
-            pass.
-          RuntimeError: if a trio run that goes on in another thread has used it.
+          TypeError, ValueError: if the amount is not a number from 0 to the burst. More than the
+            burst could never pass.
+          RuntimeError: if another trio run, which goes on in another thread, has used it.
         """
         meter = self._meter
         if amount != 1:
@@ -162,13 +162,13 @@ class RateLimiter:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     def refund(self, amount: float) -> None:
-        """Give back some of what has passed just now, as it was not used.
+        """Give back some of what has just passed, because it was not used.
 
-        Who waits passes sooner. The rate has never more to give than its burst. For calls whose
-        cost is known at their end use `Budget.reserve`, which gives back no more than is sound.
+        Waiting tasks pass sooner. The rate never has more to give than its burst. For calls whose
+        cost is known only at their end, use `Budget.reserve`, which never gives back too much.
 
         Raises:
-          TypeError, ValueError: if the amount is no number, or negative.
+          TypeError, ValueError: if the amount is not a number, or negative.
         """
         check_number("amount", amount)
         self._meter.refund(amount)
@@ -180,19 +180,19 @@ class RateLimiter:
         reset_after: float | None = None,
         limit: float | None = None,
     ) -> None:
-        """Take note of what a service says about its own books.
+        """Take note of what a service says about its own counts.
 
-        It only ever makes the rate slower: what the service says it has beyond that is not used.
+        This can only make the rate slower: if the service says that more is left, it is not used.
 
         Args:
           remaining: how much the service has left.
-          reset_after: seconds until the service counts anew. Until then no more than ``remaining``
-            passes. Leave it out for a service that gives back bit by bit.
+          reset_after: seconds until the service resets its count. Until then no more than
+            ``remaining`` passes. Leave it out for a service that gives back gradually.
           limit: how much the service allows in a period now. If it is less than the amount that
-            was given to `per`, the rate is slower by as much, until a higher limit is observed.
+            was given to `per`, the rate slows down in proportion, until a higher limit is observed.
 
         Raises:
-          TypeError, ValueError: if one of them is no number, or negative.
+          TypeError, ValueError: if an argument is not a number, or negative.
         """
         if limit is not None:
             check_number("limit", limit, positive=True)
@@ -212,10 +212,10 @@ class RateLimiter:
 
 
 def meter_of(rate: RateLimiter) -> Meter:
-    """Return the meter of a rate, of which several are taken at once."""
+    """Return the meter of a rate, so that several rates can be taken at once."""
     return rate._meter
 
 
 def period_of(rate: RateLimiter) -> float:
-    """Return the seconds of the period that a rate was made with; else those of a burst."""
+    """Return the period that a rate was made with, or the time of a full burst, in seconds."""
     return (rate._quota or rate.burst) / rate.per_second

@@ -1,7 +1,7 @@
 """`Roll`: the limiters of one turnstile, by name.
 
-Each is sampled from when it joins. A limiter that a run made of a bare number joins for as long as
-runs use it, and is then what it was before: see `adopt`.
+Each is sampled from the time it joins. A limiter that a run has made from a bare number joins for
+as long as runs use it, and is then restored to what it was: see `adopt`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class _Stay:
     """The time that an adopted limiter is in the turnstile."""
 
     name: str
-    """What it was called before."""
+    """Its name before."""
     tokens: float
-    """The number that it was made of."""
+    """The number that it was made from."""
     users: int = 1
     """How many runs use it."""
 
@@ -53,7 +53,7 @@ class Roll:
         return self._names.taken
 
     def add(self, limiter: Limiter, name: str, dispatcher: Dispatcher) -> None:
-        """Let a limiter join under this name, or with a number added to it."""
+        """Add a limiter under this name, with a number if the name is taken."""
         name = self._names.first_free(name)
         limiter._actuator.join(name, dispatcher)
         self._names.add(name, limiter)
@@ -64,13 +64,13 @@ class Roll:
             limiter._actuator.restore(override, dispatcher)
 
     def forget(self, name: str) -> None:
-        """Strike off a limiter, which was closed; its name is free again."""
+        """Remove a limiter that was closed; its name is free again."""
         self._adopted.pop(self.limiters[name], None)
         self._names.discard(name)
         self._census.discard(name)
 
     def close(self) -> None:
-        """Close all of them; those that are adopted go back to their runs."""
+        """Close all limiters; adopted ones go back to their runs."""
         for limiter in tuple(self._adopted):
             self._send_back(limiter)
         for limiter in tuple(self.limiters.values()):
@@ -96,10 +96,10 @@ class Roll:
             self.add(limiter, name, dispatcher)
 
     def dismiss(self, limiter: Limiter) -> None:
-        """Say that a run uses such a limiter no more."""
+        """Note that a run no longer uses an adopted limiter."""
         stay = self._adopted.get(limiter)
         if stay is None:
-            return  # it is in another turnstile, or this one was left
+            return  # it is in another turnstile, or this one is closed
         stay.users -= 1
         if not stay.users:
             self._send_back(limiter)

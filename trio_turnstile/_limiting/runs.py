@@ -1,7 +1,7 @@
 """`Runs`: the runs that take place under the limiters of one turnstile.
 
-The turnstile knows nothing of items. It lists the runs, and observers are told of their
-beginning, their end and each of their errors.
+The turnstile knows nothing of items. It lists the runs, and tells observers when each begins and
+ends, and of each of its errors.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from .observers import DurationObservers, Observers
 
 @final
 class Runs:
-    """The runs of one turnstile that go on, by name; it tells observers of them.
+    """The present runs of one turnstile, by name.
 
     Args:
-      observers: are told.
+      observers: are told of them.
     """
 
     def __init__(self, observers: Observers) -> None:
         self.durations: DurationObservers = DurationObservers()
-        """Who is told how long the calls take of runs that begin."""
+        """Who is told how long calls take, for runs that begin from now on."""
         self._observers = observers
         self._names = Names[LiveRun]()
 
@@ -48,10 +48,10 @@ class Runs:
         self._observers(RunOpened(trio.current_time(), run))
 
     def note(self, run: LiveRun, error: ConcurrentError) -> None:
-        """Tell of an error of a run that is listed."""
+        """Tell observers of an error of a listed run."""
         self._observers(ErrorNoted(trio.current_time(), run, error))
 
     def close(self, run: LiveRun) -> None:
-        """List a run no more, as it has ended."""
+        """Remove a run, which has ended."""
         self._names.discard(run.name)
         self._observers(RunClosed(trio.current_time(), run, run.report()))

@@ -1,10 +1,10 @@
 """`Sack`: the tokens of one limiter, borrowed and given back.
 
-trio's own word: "You can think of a CapacityLimiter as a sack" of tokens. Tokens, queue and
-fairness are trio's, and those of a `Line` for who takes several at a time. Here is what comes
-around them: a closed limiter turns everybody away, and a policy learns from the calls. Whatever
-is wrong with the error that a call ended with, with the policy or with the hint of a service, the
-token is given back.
+The name is trio's: "You can think of a CapacityLimiter as a sack" of tokens. Tokens, queue and
+fairness are trio's too, or a `Line`'s for callers that take several tokens at once. This module
+adds what goes around them: a closed limiter turns everybody away, and a policy learns from the
+calls. A token is given back whatever is wrong with the error that its call ended with, with the
+policy, or with the hint of a service.
 """
 
 from __future__ import annotations
@@ -69,11 +69,11 @@ class Sack:
         self.waiting: int = 0
         """How many tasks wait for a token, or were given one and have not run since."""
         self.max_waiting: int | None = None
-        """How many tasks may wait, of those who ask `shed`; ``None`` for any number."""
+        """How many tasks may wait, for callers of `shed`; ``None`` for any number."""
         self.admitted: int = 0
         """How many tokens were borrowed so far."""
         self.turned_away: int = 0
-        """How many callers were turned away, as too many were waiting."""
+        """How many callers were turned away, because too many were waiting."""
         self._actuator = actuator
         self._sampler = sampler
         self._feedback = feedback
@@ -130,7 +130,7 @@ class Sack:
         self._note_admitted(borrower)
 
     async def queue(self, borrower: object, claim: Claim) -> None:
-        """Wait in turn for what could not be had at once."""
+        """Wait in turn for a claim that could not be met at once."""
         try:
             await self._wait(borrower, claim)
         except RuntimeError as error:
@@ -172,7 +172,7 @@ class Sack:
 
     async def _wait(self, borrower: object, claim: Claim) -> None:
         self.check_run()
-        # Counted, as trio tells the length of its queue only together with a copy of the borrowers.
+        # Counted, because trio returns the length of its queue only with a copy of the borrowers.
         self.waiting += 1
         try:
             if claim is ONE and not self.line.order.size:
@@ -217,14 +217,14 @@ class Sack:
     def share(
         self, order: Order, sampler: Callable[[AnySampler | None], AnySampler] | None
     ) -> None:
-        """Have turns decided by another order, before anybody has used the tokens."""
+        """Let another order decide the turns; call it before anybody uses the tokens."""
         self.line.order = order
         if sampler is not None:
             self._sampler = sampler(self._sampler)
         self._watched = self._is_shared = True
 
     def shed(self, max_waiting: int, tokens: int) -> None:
-        """Raise `Saturated` if so many wait already, and so many tokens are not free."""
+        """Raise `Saturated` if ``max_waiting`` wait already, and fewer than ``tokens`` are free."""
         # Nobody waits while a token is free, so the queue need not be counted then.
         if self.inner.available_tokens < tokens:
             waiting = self.line.waiting
@@ -276,6 +276,6 @@ class Sack:
 
     def _named(self, error: RuntimeError) -> RuntimeError:
         return RuntimeError(
-            f"{self}: {error}; the task may be a step or an operation that this limiter "
-            "bounds, which holds a token already"
+            f"{self}: {error}; if the task is a step or an operation that this limiter "
+            "bounds, it holds a token already"
         )

@@ -28,7 +28,7 @@ def outcome_of(error: BaseException, overload: On) -> Outcome:
 
 
 class AnySampler(Protocol):
-    """What reports calls to one policy, or to several."""
+    """Reports calls to one policy, or to several."""
 
     @property
     def calls(self) -> Container[object]:
@@ -60,8 +60,8 @@ PLENTY, WINDOW, SHORTEST = 100, 0.1, 0.01
 class Sampler:
     """The sampled calls in flight.
 
-    Below about 1,000 calls per second every call is sampled. Above that, only every n-th:
-    a policy learns from those as well, and a sample costs more than taking a token. (With
+    Below about 1,000 calls per second, every call is sampled. Above that, only every n-th call is:
+    a policy learns just as well from those, and a sample costs more than taking a token. (With
     every call sampled, a stage with a `KneeLimit` took 2.2 times as long as without one.)
     """
 
@@ -99,9 +99,9 @@ class Sampler:
         self._policy.on_finish(Sample(start, now, in_flight, outcome, weight))
 
     def _adapt(self, now: float) -> None:
-        # The rate of all calls since the last time, from those that were sampled: each
+        # The rate of all calls since the last time comes from those that were sampled: each
         # stands for `_every` calls. Rounding down samples a little more than `PLENTY`.
-        # In another trio run, with another clock, nothing is known.
+        # After a change to another trio run, with another clock, nothing is known.
         passed = now - self._since if now >= self._since else WINDOW
         rate = self._taken * self._every / max(SHORTEST, passed)
         self._every = max(1, int(rate * WINDOW / PLENTY))

@@ -1,7 +1,7 @@
 """`SharedLimiter`: one limit for all, and a fair share of it for each key.
 
-It stands before a `Limiter`, which has the tokens. So whatever moves a limiter moves this one. What
-is added is whose turn it is (see `Shares`), and the limits of single keys.
+It stands in front of a `Limiter`, which has the tokens, so whatever moves a limiter moves this one.
+It decides whose turn it is (see `Shares`), and adds limits for single keys.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
 BUSIEST = 5
-"""How many keys are told by name."""
+"""How many keys the statistics list by name."""
 
 
 @final
@@ -48,7 +48,7 @@ class KeyStatistics:
     limit: float
     """How many tokens it may hold now."""
     weight: float
-    """How much it gets beside other keys that wait."""
+    """How much it gets, relative to other keys that wait."""
 
 
 @final
@@ -61,9 +61,9 @@ class SharedStatistics:
     active: int
     """How many keys hold tokens or wait for some."""
     known: int
-    """How many keys are remembered; those that are idle are forgotten by and by."""
+    """How many keys are remembered; idle ones are forgotten from time to time."""
     busiest: tuple[KeyStatistics, ...]
-    """The keys that hold and want most, five at most, most of all first."""
+    """Up to five keys that hold and wait for the most tokens, the busiest first."""
 
 
 class ShareOptions(LimiterOptions, total=False):
@@ -79,7 +79,7 @@ class ShareOptions(LimiterOptions, total=False):
 def make_shared(
     make_limiter: Callable[..., Limiter], name: str, total: float, options: Mapping[str, Any]
 ) -> SharedLimiter:
-    """Make a limiter with some of the options, and have it shared as the others say."""
+    """Make a limiter with its own options, and share it by keys as the others say."""
     own = ShareOptions.__optional_keys__ - LimiterOptions.__optional_keys__
     shares = {option: value for option, value in options.items() if option in own}
     rest = {option: value for option, value in options.items() if option not in own}
@@ -89,7 +89,7 @@ def make_shared(
 @final
 @attrs.frozen(eq=False)
 class ByKey(Generic[T_contra]):
-    """A shared limiter for a step, where the item tells the key; made by `SharedLimiter.by`."""
+    """A shared limiter for a step, whose items have keys; made by `SharedLimiter.by`."""
 
     shared: SharedLimiter
     """The shared limiter."""
@@ -113,16 +113,16 @@ class SharedLimiter:
         Processor(fetch, limiter=hosts.by(host_of))
 
     Keys that wait are served in turn, so a key with a thousand calls does not hold up one that
-    has five. A key that has all the tokens it may have holds up nobody. Keys need not be
-    announced, and those that are idle are forgotten.
+    has five. A key that holds as many tokens as it may does not hold up others. Keys need not
+    be announced, and idle ones are forgotten.
 
     Args:
-      limiter: has the tokens, and whatever moves them. Those who use it past the keys are
-        served as it comes; while others wait, as one key more.
-      each: how many tokens a key may hold, or a function of the key that tells it; ``None``
+      limiter: the limiter that has the tokens. Callers that use it directly, without a key,
+        are served as usual; while others wait, they count as one more key.
+      each: how many tokens a key may hold, or a function of the key that returns it; ``None``
         for no limit.
-      weight: a function of the key. Of two keys that wait, one of weight 2 gets twice as many
-        tokens as one of weight 1. By default all are alike.
+      weight: a function of the key that returns its weight. Of two keys that wait, one of
+        weight 2 gets twice as many tokens as one of weight 1. By default all are equal.
       every: seconds between the beginnings of two calls of one key; 0 for none.
       ageing: seconds of waiting that are worth one step of priority; `math.inf` if the higher
         priority always comes first.
@@ -192,15 +192,15 @@ class SharedLimiter:
         """Return the way in for one key: ``async with hosts.of("example.org")``.
 
         Args:
-          key: whose token it is: any hashable object. ``None`` is nobody in particular: it has
-            no limit of its own.
-          tokens: how many tokens to take at a time.
-          priority: who has a higher one goes first, of whatever key, unless others have waited
-            too long.
+          key: on whose account: any hashable object. ``None`` stands for nobody in particular,
+            and has no limit of its own.
+          tokens: how many tokens to take at once.
+          priority: a caller with a higher one goes first, whatever its key, unless others have
+            waited too long.
 
         Raises:
-          TypeError, ValueError: if ``tokens`` is no whole number of 1 or more, or ``priority``
-            is none.
+          TypeError, ValueError: if ``tokens`` is not a whole number of 1 or more, or
+            ``priority`` is not a whole number.
         """
         if tokens == 1 and priority == 0:
             return self._shares.lane(key).portion
@@ -215,13 +215,13 @@ class SharedLimiter:
     ) -> ByKey[T]:
         """Return what bounds a step: ``limiter=hosts.by(host_of)``.
 
-        A step reads on while items wait for their keys, so that those of other keys can go
-        ahead of them. What waits for one key takes a single place in the window of the step,
-        however many items that are. Past ``waiting`` of them the step reads no more.
+        A step goes on reading while items wait for their keys, so that items of other keys can
+        go ahead of them. All items that wait for one key take a single place in the window of
+        the step. Once ``waiting`` items of a key wait, the step stops reading.
 
         Args:
-          key: returns the key of an item; of a batch, that of a list of items.
-          priority: returns the priority of an item; 0 for all without it.
+          key: returns the key of an item; for a step with batches, the key of a list of items.
+          priority: returns the priority of an item; without it, all have 0.
           waiting: how many items of one key may wait.
 
         Raises:
@@ -235,16 +235,16 @@ class SharedLimiter:
 
     @enable_ki_protection
     def set(self, key: Hashable, *, limit: int | None = None, weight: float | None = None) -> None:
-        """Set the limit or the weight of one key; it holds at once, and stays.
+        """Set the limit or the weight of one key, at once and for as long as the limiter lives.
 
         Args:
           key: the key.
-          limit: how many tokens it may hold; ``None`` to leave that as it is.
-          weight: what it gets beside others; ``None`` to leave that as it is.
+          limit: how many tokens it may hold; ``None`` to leave the limit as it is.
+          weight: how much it gets, relative to others; ``None`` to leave the weight as it is.
 
         Raises:
-          TypeError, ValueError: if the limit is no whole number of 1 or more, or the weight is
-            no number over 0.
+          TypeError, ValueError: if the limit is not a whole number of 1 or more, or the weight
+            is not a number over 0.
         """
         if limit is not None:
             check_whole("limit", limit, 1, infinite=True)
@@ -294,7 +294,7 @@ class _Clock:
 
 @final
 class _KeyedSampler:
-    """Reports calls to the policy of all keys, and to those of single keys."""
+    """Reports calls to the policy of the limiter, and to the policies of single keys."""
 
     def __init__(self, shares: Shares, of_all: AnySampler | None) -> None:
         self.calls: dict[object, tuple[AnySampler, ...]] = {}
@@ -302,7 +302,7 @@ class _KeyedSampler:
         self._shares = shares
 
     def wants(self) -> bool:
-        return True  # each is asked for itself
+        return True  # `start` asks each of them
 
     def start(self, borrower: object, now: float, in_flight: int) -> None:
         asked: list[AnySampler] = []

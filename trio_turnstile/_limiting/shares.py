@@ -1,21 +1,21 @@
 """`Shares`: whose turn it is at a limiter that is shared by keys.
 
 Each key has a *lane*: its limit, its tokens, and its requests in the order in which they came.
-Tokens are dealt out in turn to the keys that wait for them, which is start-time fair queueing
-(Goyal, Vin and Cheng, 1996). A key's tokens are *paid off* one after the other, each in ``1 /
-weight`` of a time that goes on with every token that is dealt out. The key whose last token is
-paid off first is the next. A key that did not wait has no claims from that time, so it is a key
-like any other when it comes back, and nothing has to be remembered of it.
+Tokens are dealt out in turn to the keys that wait for them, by start-time fair queueing (Goyal,
+Vin and Cheng, 1996). There is a virtual time, which goes on with every token that is dealt out. A
+key's tokens are *paid off* one after the other, each in ``1 / weight`` of that time, and the key
+whose last token is paid off first is the next. A key that did not wait earns nothing by that, so
+it is a key like any other when it comes back, and nothing has to be remembered of it.
 
-A key that holds all tokens it may is passed over until it gives one back. So it neither holds up
-others nor has any tokens kept for it.
+A key that holds as many tokens as it may is passed over until it gives one back, so it does not
+hold up others, and no tokens are reserved for it.
 
 Priorities come before keys. A step of priority is worth ``ageing`` seconds of waiting.
 
-Lanes are made on demand. Those that are idle are forgotten a thousand at a time, as it would cost
-more to forget each at once and make it again. A lane stays while it *matters*: its next call may
-not begin yet, or a token of its is withheld. What an adaptive policy has learned of a key stays for
-the `LEARNED_KEPT` keys that were used last.
+Lanes are made on demand. Idle lanes are forgotten a thousand at a time, because it would cost more
+to forget each at once and make it again. A lane stays while it *matters*: its next call may not
+begin yet, or one of its tokens is withheld. What adaptive policies have learned stays for the
+`LEARNED_KEPT` keys that were used last.
 """
 
 from __future__ import annotations
@@ -55,15 +55,15 @@ class Terms:
     """What keys get, unless it is set for one of them."""
 
     each: float | Callable[[Hashable], float]
-    """How many tokens a key may hold; or what tells that."""
+    """How many tokens a key may hold, or a function that returns it."""
     weight: Callable[[Hashable], float] | None
-    """What tells the weight of a key; 1 without it."""
+    """Returns the weight of a key; without it, all have 1."""
     every: float
-    """The seconds between two beginnings of one key; 0 for none."""
+    """The seconds between the beginnings of two calls of a key; 0 for none."""
     ageing: float
     """The seconds of waiting that are worth a step of priority."""
     adapt: Callable[[Hashable], LimitPolicy] | None
-    """What makes an adaptive policy for a key."""
+    """Makes an adaptive policy for a key."""
 
     def limit_of(self, key: Hashable) -> float:
         """Return how many tokens a key may hold."""
@@ -91,8 +91,8 @@ class Shares:
       terms: what keys get.
       throttle: the rules for the limits of keys.
       portion: makes the way in for a key.
-      note: is told what was decided of the limit of a key.
-      wake: has `tick` called soon.
+      note: is called with each decision on the limit of a key.
+      wake: makes the throttle task call `tick` soon.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Shares:
         self._listed: dict[int, list[tuple[float, int, Queue]]] = {}
         self._serial = count()
         self._dealt = 0.0
-        """The time that goes on with every token that is dealt out to somebody who waited."""
+        """The virtual time, which goes on with every token dealt out to somebody who waited."""
         self._due: list[tuple[float, int, Lane]] = []
         self._is_ticking = False
         self._sweep_at = LANES_KEPT
@@ -139,7 +139,7 @@ class Shares:
             raise TooWide(self._name(), claim.width, most, claim.key)
 
     def may_pass(self, claim: Claim) -> bool:
-        # Asked for each call, so without the calls that would do the same.
+        # It runs for each call, so `lane` and `fits` are written out here.
         lane = self.lanes.get(claim.key)
         if lane is None:
             lane = self._begin(claim.key)
@@ -194,7 +194,7 @@ class Shares:
 
     def gave(self, borrower: object, width: int) -> None:
         lane = self._holders.pop(borrower, None)
-        if lane is None:  # it took its token past the keys
+        if lane is None:  # it took its token without a key
             return
         lane.held -= width
         if lane.waiting:
@@ -205,7 +205,7 @@ class Shares:
     # ---- for the shared limiter ----
 
     def lane(self, key: Hashable) -> Lane:
-        """Return what is known of a key; begin with it, if nothing is."""
+        """Return the lane of a key; begin one if there is none."""
         lane = self.lanes.get(key)
         if lane is None:
             lane = self._begin(key)
@@ -246,7 +246,7 @@ class Shares:
         return True
 
     def resume(self) -> None:
-        """Use all tokens of all keys again."""
+        """Put all withheld tokens of all keys back into use."""
         for lane in self.lanes.values():
             if lane.controller is not None:
                 decision = lane.controller.resume(trio.current_time())
@@ -337,7 +337,7 @@ class Shares:
         self._sweep_at = max(LANES_KEPT, 2 * len(self.lanes))
 
     def _mind(self, lane: Lane) -> None:
-        """Have the lane looked after when something is due."""
+        """Let `tick` look after the lane when something is due."""
         due = lane.next_due(trio.current_time())
         if due < lane.due:
             lane.due = due

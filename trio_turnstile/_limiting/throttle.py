@@ -15,12 +15,12 @@ from .events import Signal
 @final
 @attrs.frozen(kw_only=True)
 class Throttle:
-    """How signals move a limit, and how long refused calls may keep tokens from others.
+    """How signals move a limit, and how long the tokens of refused calls may be withheld.
 
     Raises:
-      TypeError: if a step or the minimum is no int, or the hold is no number.
-      ValueError: if a step is under 1, the minimum or the hold is negative, or the hold
-        is NaN.
+      TypeError: if a step or the minimum is not an int, or the hold is not a number.
+      ValueError: if a step is less than 1, the minimum or the hold is negative, or the
+        hold is NaN.
     """
 
     up: int = attrs.field(default=1, validator=whole(1))
@@ -32,7 +32,7 @@ class Throttle:
     hold: float = attrs.field(default=30.0, validator=seconds())
     """Seconds after an applied change during which signals are refused."""
     max_pause: float = attrs.field(default=60.0, validator=seconds())
-    """The most seconds that the token of a refused call is out of use, whatever it was told."""
+    """The most seconds that the token of a refused call is withheld, whatever the service says."""
 
     def step(self, signal: Signal, cap: float, ceiling: float, in_use: int) -> float:
         """Return the cap after ``signal``, in tokens, regardless of the hold.

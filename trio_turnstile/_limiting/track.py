@@ -1,9 +1,9 @@
 """`Track`: the samples of one limiter, run-length encoded.
 
-Sans-I/O. Samples are taken at ticks, which are equally far apart. Most limiters of a service
-with thousands of them are idle, so a sample that is like the one before costs nothing but a
-comparison: only a sample that differs gets a row, of 24 bytes. Two hours of samples every
-two seconds, each unlike the one before, take 86 kB.
+Sans-I/O. Samples are taken at ticks, which are equally far apart. If a service has thousands of
+limiters, most of them are idle, so a sample that equals the one before costs only a comparison.
+A sample that differs gets a row of 24 bytes. Two hours of samples every two seconds, each
+different from the one before, take 86 kB.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROW = Struct("=QQII")
 its limit and waiting. Its *running* follows from the next row."""
 
 ENDLESS = 2**32 - 1
-"""Stands for an infinite limit, and for one that is not far from it."""
+"""Stands for an infinite limit, and for any limit that is as high as this."""
 
 ROWS_AT_FIRST = 8
 
@@ -71,7 +71,7 @@ class Track:
         self.tick = tick
 
     def average(self, samples: int) -> float | None:
-        """Return the average of *running* over the last samples; ``None`` if they are fewer."""
+        """Return the average of *running* over the last samples; ``None`` if there are fewer."""
         if not 0 < samples <= len(self):
             return None
         end = self.tick - self._offset + 1
@@ -83,7 +83,7 @@ class Track:
         return sum(ticks for number, ticks in self._gaps if number > first)
 
     def newest_first(self) -> Iterator[tuple[int, Load]]:
-        """Give the samples, each with its tick."""
+        """Yield the samples, the newest first, each with its tick."""
         tick, gaps = self.tick, dict(self._gaps)
         end = tick - self._offset + 1
         oldest = end - len(self)

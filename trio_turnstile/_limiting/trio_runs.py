@@ -1,8 +1,8 @@
 """`LastRun`: notices that an object is used in another ``trio.run`` than before.
 
 A limiter at module level outlives the run that used it. Every run has a clock of its own that
-starts anywhere, so a time of one run means nothing in the next; and a task of one run cannot
-wake a task of another that runs in another thread.
+starts anywhere, so a time of one run means nothing in the next. And a task of one run cannot
+wake a task of another run, in another thread.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ class LastRun:
         self._token: trio.lowlevel.TrioToken | None = None
 
     def has_changed(self, used: object, *, in_use: bool = True) -> bool:
-        """Tell whether this is another run than when it was asked last; true the first time.
+        """Return whether the run is another than at the last call; true the first time.
 
         Args:
           used: what is used, for the message.
           in_use: whether tasks of the last run may be using it now.
 
         Raises:
-          RuntimeError: if it is in use, and the last run goes on and is not this one.
+          RuntimeError: if it is in use, and the last run is another one that still goes on.
         """
         token = trio.lowlevel.current_trio_token()
         if token is self._token:
@@ -43,7 +43,7 @@ class LastRun:
 
 _IN_TWO_RUNS = (
     "{!r} is in use in another trio run, in another thread, and tasks of two runs cannot wake "
-    "each other: make one for each run, or use it by trio.from_thread.run"
+    "each other: make one for each run, or use it with trio.from_thread.run"
 )
 
 
@@ -56,7 +56,7 @@ def check_borrowers(used: object, borrowers: Iterable[object]) -> None:
 
 
 def _root(task: trio.lowlevel.Task) -> trio.lowlevel.Task | None:
-    """Return the first task of the run that the task is in; ``None`` if that has ended."""
+    """Return the first task of the run that the task is in; ``None`` if the run has ended."""
     while task.parent_nursery is not None:
         task = task.parent_nursery.parent_task
     ended = getattr(task.coro, "cr_frame", None) is None
@@ -72,4 +72,4 @@ def _goes_on(run: trio.lowlevel.TrioToken) -> bool:
 
 
 def _nothing() -> None:
-    """Only ask whether the run takes it."""
+    """Do nothing: posting this only shows whether the run still goes on."""

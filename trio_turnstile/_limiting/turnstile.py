@@ -1,8 +1,8 @@
 """`open_turnstile`: the service that moves limiters by signals, policies and pauses.
 
 A turnstile is a few tasks in a nursery of its own: the throttle task of its `Dispatcher`,
-the sampling of its `Census`, and the watchers. Signals from all of them, and from any thread,
-go one way: they are posted to the dispatcher.
+the sampling of its `Census`, and the watchers. All signals, from these tasks and from any
+thread, are posted to the dispatcher.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Turnstile:
 
     @property
     def id(self) -> str:
-        """What tells it from all other turnstiles: a random UUID, in hex."""
+        """A random UUID, in hex, that identifies this turnstile."""
         return self._id
 
     @property
@@ -79,14 +79,14 @@ class Turnstile:
 
     @property
     def limiters(self) -> Mapping[str, Limiter]:
-        """The limiters by name, without closed ones; a live, read-only view."""
+        """The open limiters by name; a live, read-only view."""
         return MappingProxyType(self._limiters)
 
     @property
     def runs(self) -> Mapping[str, LiveRun]:
-        """The runs of phases and pipelines that go on, by name; a live, read-only view.
+        """The present runs of phases and pipelines, by name; a live, read-only view.
 
-        A run is here if one of its steps has a limiter of this turnstile.
+        A run is listed if one of its steps has a limiter of this turnstile.
         """
         return self._dispatcher.runs.by_name
 
@@ -99,7 +99,7 @@ class Turnstile:
         """Make a limiter in this turnstile; for the arguments see `Limiter`.
 
         If the name is taken, a number is added: the second ``"api"`` is
-        ``"api-2"``, as two requests may run the same code at once.
+        ``"api-2"``, because two requests may run the same code at once.
         """
         return self.add(Limiter(name, ceiling, **options))
 
@@ -112,7 +112,7 @@ class Turnstile:
 
     @enable_ki_protection
     def add(self, limiter: Limiter) -> Limiter:
-        """Let a limiter made elsewhere join this turnstile, and return it.
+        """Add a limiter that was made elsewhere to this turnstile, and return it.
 
         Raises:
           RuntimeError: if it is in a turnstile already.
@@ -130,7 +130,7 @@ class Turnstile:
 
         Raises:
           KeyError: if no limiter has that name.
-          trio.ClosedResourceError: if the turnstile was left.
+          trio.ClosedResourceError: if the turnstile is closed.
         """
         self.signal(Signal.UP, name)
 
@@ -146,9 +146,9 @@ class Turnstile:
           name: the limiter to move; ``None`` for all of them.
 
         Raises:
-          TypeError: if ``signal`` is no `Signal`.
+          TypeError: if ``signal`` is not a `Signal`.
           KeyError: if no limiter has that name.
-          trio.ClosedResourceError: if the turnstile was left.
+          trio.ClosedResourceError: if the turnstile is closed.
         """
         if not isinstance(signal, Signal):
             raise TypeError(f"signal must be Signal.UP or Signal.DOWN, not {signal!r}")
@@ -160,21 +160,21 @@ class Turnstile:
     async def ask(
         self, limiter: str, action: Action, *, by: str | None = None, note: str | None = None
     ) -> Decision:
-        """Ask something of a limiter, and return what came of it: what `signal` does not tell.
+        """Ask a limiter for a change, and return the decision, which `signal` does not.
 
-        What was asked before by `signal` and the like is done first.
+        Earlier requests, made with `signal` and the like, are carried out first.
 
         Args:
           limiter: the name of the limiter.
           action: `Signal.UP` or `Signal.DOWN`; `SetLimit`, `Release`, `Pause` or `Resume`.
-          by: who asks. It stands in the decision.
-          note: what they note, as the reason why. It stands in the decision.
+          by: who asks; it is recorded in the decision.
+          note: why they ask; it is recorded too.
 
         Raises:
           TypeError: if the action is none of these.
           KeyError: if no limiter has that name.
           RuntimeError: if awaited in another trio run.
-          trio.ClosedResourceError: if the turnstile was left.
+          trio.ClosedResourceError: if the turnstile is closed.
 
         Cancellation:
           If cancelled, nothing was done.
@@ -187,7 +187,7 @@ class Turnstile:
         return decision
 
     def preview(self, limiter: str, action: Action) -> Decision:
-        """Return what `ask` would return now, and change nothing.
+        """Return the decision that `ask` would return now, and change nothing.
 
         Raises:
           TypeError, KeyError, trio.ClosedResourceError: as `ask` does.
@@ -199,11 +199,11 @@ class Turnstile:
         """Set overrides again, as they were in an earlier run; see `Ledger.keep_overrides`.
 
         Args:
-          overrides: by the names of their limiters. A limiter that is not there gets its
-            override when it joins. One whose time has come is set no more.
+          overrides: the overrides by limiter name. A limiter that is not there yet gets its
+            override when it joins. An override whose time is over is not set.
 
         Raises:
-          trio.ClosedResourceError: if the turnstile was left.
+          trio.ClosedResourceError: if the turnstile is closed.
         """
         self._dispatcher.check_open()
         for name, override in overrides.items():
@@ -217,11 +217,11 @@ class Turnstile:
           observer: as for `open_turnstile`. One that raises is logged and not called again.
 
         Returns:
-          An `Observation`, which ends it with its ``close()`` or at the end of a ``with`` block.
+          An `Observation`: close it, or use it in a ``with`` block, to end the calls.
 
         Raises:
-          TypeError: if it is no function.
-          trio.ClosedResourceError: if the turnstile was left.
+          TypeError: if the observer is not callable.
+          trio.ClosedResourceError: if the turnstile is closed.
         """
         return self._dispatcher.observe(observer)
 
@@ -229,40 +229,40 @@ class Turnstile:
     def observe_durations(self, observer: DurationObserver) -> Observation:
         """Tell an observer how long each call of a step or phase takes, for a histogram.
 
-        It is for the runs that begin from now on. A run that begins while there is no such
-        observer pays nothing for them; each call that is measured costs about a microsecond.
+        This applies to runs that begin from now on. Measuring a call costs about a microsecond;
+        a run that begins while there is no such observer pays nothing.
 
         Args:
           observer: is called with the run, the name of the step or phase, the seconds, and how
             the call ended. One that raises is logged and not called again.
 
         Returns:
-          An `Observation`, which ends it with its ``close()`` or at the end of a ``with`` block.
+          An `Observation`: close it, or use it in a ``with`` block, to end the calls.
 
         Raises:
-          TypeError: if it is no function.
-          trio.ClosedResourceError: if the turnstile was left.
+          TypeError: if the observer is not callable.
+          trio.ClosedResourceError: if the turnstile is closed.
         """
         self._dispatcher.check_open()
         return self._dispatcher.runs.durations.add(observer)
 
     def watch(self, watcher: Watcher) -> None:
-        """Run a watcher until the turnstile is left; then it is cancelled.
+        """Run a watcher until the turnstile is closed, which cancels it.
 
         Args:
           watcher: an async function. It is called with this turnstile, watches
             something, and calls `up`, `down` or `signal`.
 
         Raises:
-          TypeError: if ``watcher`` cannot be called with a turnstile, as an alarm that is
-            passed without being called: ``watch(cpu_alarm)`` for ``watch(cpu_alarm())``.
-          trio.ClosedResourceError: if the turnstile was left.
+          TypeError: if ``watcher`` cannot be called with a turnstile, such as an alarm that
+            was not called: ``watch(cpu_alarm)`` instead of ``watch(cpu_alarm())``.
+          trio.ClosedResourceError: if the turnstile is closed.
 
         Error handling:
           If a watcher raises, the turnstile is cancelled: an alarm must not die
           unnoticed. The error comes out of `open_turnstile` in an exception group.
-          So a watcher of one limiter, which may be closed before the turnstile is
-          left, has to handle `KeyError`. The alarms of this package log it instead.
+          A single limiter may be closed before the turnstile is, so a watcher that
+          names one has to handle `KeyError`. The alarms of this package log it instead.
         """
         self._dispatcher.check_open()
         check_watcher(watcher)
@@ -314,11 +314,11 @@ async def open_turnstile(
       observers: each is called with every event of the turnstile and its
         limiters; one that raises is logged and not called again.
       sample_every: seconds between two samples for the history.
-      name: its name, for people who look at several.
+      name: its name, for people who look at several turnstiles.
 
     Raises:
-      TypeError, ValueError: if ``sample_every`` is no number over 0, or ``observers`` are
-        not functions in a list or the like.
+      TypeError, ValueError: if ``sample_every`` is not a number over 0, or ``observers`` is
+        not an iterable of functions.
 
     Error handling:
       An exception of the body comes out unchanged. If a watcher raises too, both

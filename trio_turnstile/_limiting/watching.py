@@ -1,4 +1,4 @@
-"""What can watch: checked where a watcher is given, as what is no watcher fails too late."""
+"""The check of watchers where they are passed: a wrong one would fail only later."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import inspect
 
 
 def check_watcher(watcher: object) -> None:
-    """Raise unless it can be called with a turnstile; trio sees to it that it is async."""
+    """Raise unless it can be called with a turnstile; trio checks that it is async."""
     what = f"a watcher is an async function of the turnstile, not {watcher!r}"
     if not callable(watcher):
         raise TypeError(what)
     try:
         signature = inspect.signature(watcher)
-    except ValueError:  # some builtins tell nothing
+    except ValueError:  # some builtins have no signature
         return
     try:
         signature.bind(None)
     except TypeError as error:
-        raise TypeError(f"{what}: {error}; what makes a watcher has to be called") from None
+        raise TypeError(f"{what}: {error}; if it makes a watcher, call it") from None

@@ -1,4 +1,4 @@
-"""How a phase is called: in the time that it may take, and measured where somebody asks."""
+"""How a phase is called: within its timeout, and measured if somebody asks for that."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_TIMEOUTS = PhaseTimeouts()
 
 
 async def within(seconds: float, phase: Call, channels: Channels) -> None:
-    """Call a phase, which may take so many seconds.
+    """Call a phase, which may take this many seconds.
 
     Raises:
       trio.TooSlowError: if it takes longer.
@@ -32,7 +32,7 @@ async def within(seconds: float, phase: Call, channels: Channels) -> None:
 
 
 def defines(operation: Scalable, phase: Phase) -> bool:
-    """Tell whether the operation has a phase of its own, which may do something."""
+    """Return whether the operation has a phase of its own, which may do something."""
     function = getattr(getattr(operation, phase), "__func__", None)
     return function is not getattr(Scalable, phase)
 
@@ -50,9 +50,9 @@ class Phases:
 def measured_phases(
     operation: Scalable, timeouts: PhaseTimeouts, tellers: Mapping[Phase, Tell]
 ) -> Phases:
-    """Return the phases of an operation, in their time and measured.
+    """Return the phases of an operation, with their timeouts, and measured.
 
-    Those are left as they are that the operation does not define: they do nothing.
+    Phases that the operation does not define are left as they are, because they do nothing.
     """
     return Phases(*(_phase(operation, phase, timeouts, tellers[phase]) for phase in PHASES))
 

@@ -1,4 +1,4 @@
-"""`Entries`: the tokens that operations take, to be prepared and to be worked on."""
+"""`Entries`: the tokens that operations take for preparing and for work."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Entries:
     limiter: AnyLimiter
     """What bounds the work."""
     first: Tokens
-    """What an operation takes one of before it begins."""
+    """The tokens from which an operation takes one before it begins."""
     gate: Gate | None
-    """Where it takes them, if not one."""
+    """Where an operation takes its tokens, if not just one."""
     work: Tokens | None
     """What it takes in their place before its work, if preparing has tokens of its own."""
     own: dict[str, Limiter]
-    """The limiters that were made of bare numbers, by what they bound."""
+    """The limiters that were made from bare numbers, by what they bound."""
     _work_gate: Gate | None
 
     @property
@@ -42,7 +42,7 @@ class Entries:
         return {self.limiter, self.first.limiter}
 
     async def take_for_work(self, operation: object, slot: Slot) -> None:
-        """Change the tokens for preparing into those for work, if there are any for it."""
+        """Exchange the tokens for preparing for tokens for work, if work has tokens of its own."""
         if self.work is None:
             return  # noqa: ASYNC910 (nothing to wait for)
         slot.release()
@@ -59,7 +59,7 @@ def open_entries(
     """Return the tokens for a run with these options of `run_phases`.
 
     Raises:
-      TypeError, ValueError: if one of the options is of a wrong type or value.
+      TypeError, ValueError: if one of the options has a wrong type or value.
     """
     bounding, claims = as_entry(limiter, weight, "limiter", "work")
     tokens = tokens_of(bounding)

@@ -1,8 +1,8 @@
 """`Grace`: shields clean-ups from cancellation, each for a bounded time.
 
 The usual ``with trio.move_on_after(grace, shield=True)`` costs 6 µs, about as much as
-the rest of an operation. So the cancel scope that a worker has already is turned into a
-shield and back, and one task watches the time of all clean-ups. That costs 2 µs.
+the rest of an operation. So the cancel scope that a worker already has becomes a shield
+for that time, and one task watches the time of all clean-ups. That costs 2 µs.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Grace:
     ) -> None:
         """Run ``cleanup(argument)`` inside ``scope``, which becomes a shield meanwhile.
 
-        The caller is inside the scope. If the grace runs out, the scope is cancelled, and
-        with it all that it surrounds.
+        The caller is inside the scope. If the grace runs out, the scope is cancelled, with
+        everything inside it.
         """
         self._ends[scope] = trio.current_time() + self.seconds
         if self._watchman:

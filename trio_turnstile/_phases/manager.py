@@ -1,4 +1,4 @@
-"""The account of a run of phases: a `Manager` while it runs, a `Report` at its end."""
+"""What is known of a run of phases: a `Manager` while it runs, a `Report` at its end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .telemetry import Telemetry
 @final
 @attrs.frozen
 class Report:
-    """The account of a run: ``received == completed + failed + diverted + cancelled + skipped``.
+    """The report of a run: ``received == completed + failed + diverted + cancelled + skipped``.
 
     With ``counting="phases"``, completed and failed are what the phases reported.
     """
@@ -42,22 +42,22 @@ class Report:
     retried: int
     """How many attempts were made again after an error."""
     errors: tuple[ConcurrentError, ...]
-    """The first ``max_errors`` errors: of operations that failed, and reported by phases."""
+    """The first ``max_errors`` errors, of operations that failed and those that phases sent."""
     errors_omitted: int
     """Number of errors beyond ``max_errors``: counted, not kept."""
     cut_off: tuple[Scalable, ...]
     """The operations that were cancelled, or were received and never begun."""
     ended: bool = False
-    """Whether the run was over, so that nothing may be under way any more."""
+    """Whether the run was over, so that nothing could be under way any more."""
 
 
 @final
 class Manager:
-    """A run of `run_phases` while it goes on: live counts, errors, and a way to end it.
+    """A live run of `run_phases`: its counts, its errors, and a way to end it.
 
     ``manager = await nursery.start(partial(run_phases, operations, limiter=8))``
-    gives it. At every instant ``received == completed + failed + diverted + cancelled + skipped +
-    working``, unless it is the phases that count.
+    returns it. At every instant ``received == completed + failed + diverted + cancelled + skipped +
+    working``, unless the phases do the counting.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Manager:
         self._state = state
         self._counts = counts
         self._told = told
-        """What the phases report, if it is they that count."""
+        """What the phases report, if they do the counting."""
 
     @property
     def name(self) -> str:
@@ -82,7 +82,7 @@ class Manager:
 
     @property
     def id(self) -> str:
-        """What tells the run from all others: a random UUID, in hex."""
+        """A random UUID, in hex, that identifies the run."""
         return self._listing.id
 
     @property
@@ -99,19 +99,19 @@ class Manager:
     def state(self) -> RunStage:
         """How far it has come: ``"running"``, ``"draining"``, ``"cancelling"`` or ``"ended"``.
 
-        It is draining when it was told to stop, or stops because of an error, and what is in
-        hand is being finished.
+        It is draining if it was told to stop, or stops because of an error, and is finishing
+        what is in hand.
         """
         return self._listing.stage
 
     @property
     def total(self) -> int | None:
-        """How many items its source has; ``None`` if that is not known, as of a generator."""
+        """How many items its source has; ``None`` if that is not known, as for a generator."""
         return self._listing.total
 
     @property
     def limiter(self) -> AnyLimiter:
-        """What bounds the run; assign its ``total_tokens`` to retune it."""
+        """What bounds the run; assign to its ``total_tokens`` to retune it."""
         return self._limiter
 
     @property
@@ -172,7 +172,7 @@ class Manager:
     def drain(self, deadline: float | None = None) -> None:
         """Receive no more operations, begin none, and let those that have begun finish.
 
-        Does not wait: the run ends when they have. An operation that was received and has
+        Does not wait: the run ends when they have. An operation that was received but has
         not begun to prepare is counted as cancelled.
 
         Args:
@@ -186,7 +186,7 @@ class Manager:
         self._state.cancel()
 
     def report(self) -> Report:
-        """Return the account of the run so far."""
+        """Return a report of the run so far."""
         return Report(
             received=self.received,
             completed=self.completed,

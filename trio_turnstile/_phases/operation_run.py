@@ -1,9 +1,9 @@
 """`OperationRunner`: takes one operation through its phases.
 
 The worker pool calls it for many operations at the same time. A token is held from prepare
-through monitor, as work that was handed to a cluster still counts. Clean-up holds none. It is
-shielded from cancellation, for a bounded time, and runs once for every operation whose prepare
-began, whatever happened.
+through monitor, because work that was submitted to a cluster still counts. Clean-up holds no
+token. It is shielded from cancellation, for a bounded time, and runs once for every operation
+whose prepare began, whatever happened.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class OperationRunner:
     def timed(
         self, attempt: Callable[[Scalable, Slot], Awaitable[Fate]]
     ) -> Callable[[Scalable, Slot], Awaitable[Fate]]:
-        """Return an attempt that notes its beginning, and what is paid for it, where asked."""
+        """Return an attempt that notes when it began, and uses what was paid for it, if needed."""
         return timed(paid(attempt, self.attempts.pace), self._policies)
 
     @enable_ki_protection
@@ -85,15 +85,15 @@ class OperationRunner:
             except Exception as error:
                 slot.fate = await self.attempts.recover(operation, slot, error, self._try)
         finally:
-            # No shield where there is nothing to do: it costs 2 µs. Then the worker gives the
-            # token back.
+            # No shield if there is nothing to do, because it costs 2 µs. In that case the
+            # worker gives the token back.
             if defines(operation, "cleanup"):
                 give_back(slot)
                 await self.clean_up(operation, slot, self.channels)
 
     @disable_ki_protection
     async def _attempt(self, operation: Scalable, slot: Slot) -> Fate:
-        # The phases are called here if they have no timeout: one more call for each made an
+        # Phases without a timeout are called right here: one more call for each made an
         # operation of no-ops 1.04 times as slow.
         channels, limit = self.channels, self.timeouts
         phases: Scalable | Phases = operation
@@ -140,7 +140,7 @@ class OperationRunner:
                 self._cleanup_failed(kept, operation, slot, on_failure)
             elif in_flight is None or isinstance(in_flight, trio.Cancelled):
                 raise
-            # Else an interrupt is on its way out. The end of the grace does not replace it.
+            # Otherwise an interrupt is on its way out, which the end of the grace does not replace.
         finally:
             if slot.scope.cancel_called:
                 slot.cancelled = True
@@ -156,7 +156,7 @@ class OperationRunner:
         slot.fate = await self.attempts.give_up(failed, self.attempts.judge_finally(failed))
 
     def reject(self, operation: object, slot: Slot) -> None:
-        """Stop the run, as its source gives something that is no operation."""
+        """Stop the run, because its source returned something that is not an operation."""
         slot.fate = Fate.FAILED
         error = describe(
             TypeError(f"an operation must be a Scalable, not {shown(operation)}"),

@@ -1,8 +1,9 @@
 """`RecordedRunner`: takes operations through their phases, and keeps in a ledger how far they are.
 
-That an operation begins is on disk before its prepare is called. How it ended is on disk before it
-is counted. So whatever kills the process, the next run knows all that may have begun: it cleans up
-after what was interrupted, and then does it again, or goes on where it remembers to have been.
+The beginning of an operation is on disk before its prepare is called, and its end is on disk before
+it is counted. So whatever kills the process, the next run knows every operation that may have
+begun. It cleans up after those that were interrupted, and then does them again, or goes on where
+they were.
 """
 
 from __future__ import annotations
@@ -37,22 +38,22 @@ def outcomes_done(*, retry_failed: bool) -> frozenset[Fate]:
 @final
 @attrs.define(eq=False)
 class _Record:
-    """What the ledger is told of one operation."""
+    """What the ledger is told about one operation."""
 
     recorder: Recorder
     number: int
     channels: Channels
     noted: Phase | None
-    """The phase that is noted already, if that is known."""
+    """The phase that is already noted, if that is known."""
     first: Phase = "prepare"
     """The phase at which the next attempt begins."""
     attempt: int = 0
     error: str | None = None
     """What the last attempt raised, or else the clean-up."""
     refused: bool = False
-    """Whether nothing was begun after the clean-up of an earlier run, as no token could be had.
+    """Whether nothing began after the clean-up for an earlier run, because it got no token.
 
-    Then the next run begins it, as it does with one that is refused before anything is noted.
+    Then the next run begins it, like an operation that is refused before anything is noted.
     """
 
     async def begin_attempt(self) -> Phase:
@@ -65,11 +66,11 @@ class _Record:
         return first
 
     def cleanup_failed(self, error: Exception) -> None:
-        """Keep an error of the clean-up, unless there is one that came before it."""
+        """Keep an error of the clean-up, unless there was one before it."""
         self.error = self.error or shown_error(error)
 
     def reach(self, phase: Phase, outcome: Fate | None = None) -> None:
-        """Note that a phase begins, unless that is noted."""
+        """Note that a phase begins, unless that is noted already."""
         if phase != self.noted or self.attempt > 1:
             self.noted = phase
             self.recorder.note(self.number, phase, self.attempt, outcome)
@@ -90,9 +91,9 @@ class RecordedRunner:
 
     @property
     def admit(self) -> Callable[[object, Slot], Awaitable[bool]] | None:
-        """What comes before the rate and the token: what is skipped should not wait for either.
+        """Runs before the rate and the token, so that skipped operations wait for neither.
 
-        Without a rate it costs more than it saves, as an operation waits for the ledger twice.
+        Without a rate it costs more than it saves, because an operation waits for the ledger twice.
         """
         return self._look_up if self._has_rate else None
 
@@ -111,7 +112,7 @@ class RecordedRunner:
             self._fail(error, operation, slot)
             return self._pass_over(operation, slot)
         if beginning.standing == "done":
-            slot.release_cancelled()  # no call of the service: no policy should learn of it
+            slot.release_cancelled()  # not a call of the service, so no policy should learn from it
             slot.fate = Fate.SKIPPED
             return self._pass_over(operation, slot)
         interrupted = beginning.standing == "interrupted"
@@ -141,8 +142,8 @@ class RecordedRunner:
             self._fail(error, operation, slot)
 
     async def _look_up(self, operation: object, slot: Slot) -> bool:
-        """Tell whether an operation has to wait for the rate: not if it has ended before."""
-        with suppress(Exception):  # of its identity or of the ledger: `handle` meets with it again
+        """Return whether an operation has to wait for the rate: not if it has ended before."""
+        with suppress(Exception):  # of its identity or of the ledger: `handle` meets it again
             if isinstance(operation, Scalable):
                 identity: object = operation.identity
                 if isinstance(identity, str) and await self._recorder.is_done(identity, self._done):
@@ -180,7 +181,7 @@ class RecordedRunner:
             if record.refused:
                 return
         elif self._stopping():
-            return  # told so while it waited for the disk
+            return  # the run was told to stop while this waited for the disk
         try:
             if slot.fate is Fate.CANCELLED:  # no outcome yet
                 await self._try(operation, slot, record)
@@ -216,7 +217,7 @@ class RecordedRunner:
         try:
             await self._clean_up(operation, slot, record)
         finally:
-            if slot.cancelled:  # by its grace: nothing can follow
+            if slot.cancelled:  # the grace ran out, so nothing can follow
                 slot.fate = Fate.FAILED
         await self._recorder.forget(record.number)
         try:
@@ -271,7 +272,7 @@ class RecordedRunner:
             self._lost(lost, operation)
 
     def _lost(self, error: LedgerError, operation: Scalable) -> None:
-        """Stop the run, once, as the ledger cannot be written."""
+        """Stop the run, once, because the ledger cannot be written."""
         stop_for_ledger(self._runner.state, error, operation)
 
 

@@ -1,4 +1,4 @@
-"""Four-phase operations: prepare, work, monitor, cleanup; many at a time.
+"""Four-phase operations: prepare, work, monitor, cleanup; many at once.
 
 `run_phases` takes each operation through its own phases, on the engine's worker pool.
 """
@@ -64,51 +64,51 @@ async def run_phases(
     name: str | None = None,
     task_status: trio.TaskStatus[Manager] = trio.TASK_STATUS_IGNORED,
 ) -> Report:
-    """Take operations through their phases, many at a time, never too many.
+    """Take operations through their phases, many at once but never too many.
 
     Each goes through its own phases in order and waits for no other operation. A
     retry starts again at prepare.
 
     Args:
-      operations: an iterable, async iterable or memory channel of them. It is read
+      operations: an iterable, async iterable or memory channel of operations. It is read
         lazily: a million operations need no more memory than the window.
       limiter: bounds how many are between prepare and the end of monitor. With the keys of
         a `SharedLimiter` (`SharedLimiter.by`), each operation takes the token of its key.
-      weight: how many tokens of it an operation takes: a number, or a function of the
-        operation. One that needs more than the limit fails with `TooWide`.
-      prepare_limiter: if given, preparing takes a token of this one instead, and
+      weight: how many tokens of the limiter an operation takes: a number, or a function of the
+        operation. An operation that needs more than the limit fails with `TooWide`.
+      prepare_limiter: if given, preparing takes a token of this limiter instead, and
         runs ahead of the work as far as the window allows.
-      on_error: the policies for errors, or one, asked in order; the first verdict holds,
-        and if all are silent the run is aborted. By default an operation that
+      on_error: the policies for errors, asked in order, or a single policy; the first verdict
+        counts, and if there is none, the run is aborted. By default, an operation that
         fails is recorded and the rest go on.
       timeouts: how long each phase may take.
       cleanup_grace: seconds that a clean-up may take.
       counting: who counts working, completed and failed: the runner, or the phases
-        by their channels.
+        through their channels.
       max_errors: how many errors to keep.
       window: the most operations in hand, whether they run, wait, back off or
         clean up. By default it follows the limits, with room for 64 more.
-      rate: how many operations, retries included, may be begun each second. With ``cost`` it
+      rate: how many operations, retries included, may begin each second. With ``cost`` it
         may be a `Budget`.
-      cost: what an operation takes of the rate, if not one: a number, or for a `Budget` the
-        amounts by name. A phase may correct it by `Budget.settle`. An operation of which it
-        raises, or that costs more than the burst, fails, and none of its phases is begun.
+      cost: a function of an operation: how much it takes of the rate, if not one. It returns a
+        number, or for a `Budget` the amounts by name. A phase may correct it with
+        `Budget.settle`. If the function raises, or returns more than the burst, the operation
+        fails, and none of its phases begins.
       ledger: where to note what becomes of each operation, by its `Scalable.identity`; see
-        `open_ledger`. Operations that have ended in an earlier run are skipped. Those that
-        were interrupted are cleaned up first, and then done again, or go on as
-        `Scalable.recall` says.
+        `open_ledger`. Operations that have ended in an earlier run are skipped. Interrupted
+        operations are first cleaned up and then done again, or go on as `Scalable.recall` says.
       retry_failed: whether to do operations again that have failed in an earlier run, or were
         sent away as dead letters. By default they are skipped too.
       name: the name of the run, ``"phases"`` by default; see `Turnstile.runs`.
       task_status: for ``nursery.start``, which returns the `Manager`.
 
     Returns:
-      The account of the run.
+      The report of the run.
 
     Raises:
-      Aborted: the errors that stopped the run: by a verdict of the policies, of
-        ``operations`` itself, or because a limiter was closed. If the source fails,
-        what is in hand is finished first. So too if the ledger cannot be written.
+      Aborted: the errors that stopped the run: because the policies said so, because the
+        source failed, or because a limiter was closed. If the source fails, or the ledger
+        cannot be written, what is in hand is finished first.
       TypeError, ValueError: for arguments of a wrong type or value.
 
     Cancellation:
@@ -221,18 +221,18 @@ class PhaseOptions(TypedDict, total=False):
 async def start_phases(
     operations: AnySource[Scalable], **options: Unpack[PhaseOptions]
 ) -> AsyncIterator[Manager]:
-    """Run operations beside a block, which is given the `Manager`.
+    """Run operations beside a block, which gets the `Manager`.
 
     Leaving the block waits for the end of the run. If the block raises, the run is cancelled,
-    and the exception comes out unchanged; `KeyboardInterrupt` too, which would come in a group
-    out of a nursery.
+    and the exception comes out unchanged. This is also true of `KeyboardInterrupt`, which a
+    nursery would wrap in a group.
 
     Args:
       operations: as for `run_phases`.
       **options: as for `run_phases`.
 
     Raises:
-      Aborted: as `run_phases` does; the block is cancelled then.
+      Aborted: as `run_phases` does; in that case the block is cancelled.
     """
     block = trio.CancelScope()
 
@@ -254,12 +254,12 @@ async def _carry_out(
     grace: Grace,
     started: Callable[[], None],
 ) -> None:
-    """Run the pool and what has to run beside it, then close the books."""
+    """Run the pool, and what has to run beside it; then close the books."""
     try:
         with unwrapped_interrupts():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(telemetry.run)
-                # The watch is shielded, as clean-ups are: from here on it has to be
+                # The watch is shielded, like clean-ups, so from here on it has to be
                 # dismissed, or the nursery would never end.
                 try:
                     nursery.start_soon(grace.watch)

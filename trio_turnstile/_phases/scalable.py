@@ -1,4 +1,4 @@
-"""`Scalable`: an operation in four phases, and what a phase is given."""
+"""`Scalable`: an operation in four phases, and what a phase gets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _encode(name: str, value: object) -> str:
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"fact {name!r} is {value!r}, and only what JSON can hold is remembered, such as "
+            f"fact {name!r} is {value!r}, but facts must be values that JSON can hold, such as "
             f"texts, numbers, lists and dicts: {error}"
         ) from None
 
@@ -48,9 +48,9 @@ def _encode(name: str, value: object) -> str:
 class Channels:
     """The channels on which a phase may report to the manager. Sending never waits for long.
 
-    The runner reports the outcome of every operation by itself. A phase may send
-    errors worth noting that do not fail its operation. With ``counting="phases"``, the
-    phases send all the counts.
+    The runner reports the outcome of every operation automatically. A phase may send
+    errors that are worth noting but do not fail its operation. With ``counting="phases"``,
+    the phases send all the counts.
     """
 
     working: trio.MemorySendChannel[int]
@@ -69,20 +69,20 @@ class Channels:
     async def remember(self, **facts: Any) -> None:
         """Keep facts about the operation in the ledger of the run, such as the number of a job.
 
-        If the process is killed, the next run gives them to `Scalable.recall`. They are
+        If the process is killed, the next run passes them to `Scalable.recall`. They are
         forgotten before another attempt. Without a ledger, nothing is kept.
 
         Args:
-          **facts: texts, numbers, booleans, None, and lists and dicts of them. A fact that is
-            there already is replaced.
+          **facts: texts, numbers, booleans, None, and lists and dicts of these. A fact replaces
+            an earlier one of the same name.
 
         Raises:
           TypeError: for anything else.
           LedgerError: if the ledger cannot be written.
 
         Cancellation:
-          It returns when the facts are on disk, and cannot be cancelled meanwhile: so what
-          was submitted is not forgotten.
+          It returns when the facts are on disk, and cannot be cancelled meanwhile, so a job
+          that was submitted is not forgotten.
         """
         await self.memory(**facts)
 
@@ -97,7 +97,7 @@ class Scalable:
 
     @property
     def identity(self) -> str:
-        """What a ledger knows the operation by, in this run and in later ones.
+        """The text by which a ledger knows the operation, in this run and in later ones.
 
         By default its identifiers, joined by slashes.
         """
@@ -105,27 +105,27 @@ class Scalable:
 
     @property
     def goes_on(self) -> bool:
-        """Whether work that was submitted elsewhere is to go on though the run is cancelled.
+        """Whether work that was submitted elsewhere goes on even if the run is cancelled.
 
-        With a ledger, the operation is then left as if the run had been killed: it is not cleaned
-        up, and the next run recalls it. By default it is not so.
+        If so, a run with a ledger leaves the operation as if the run had been killed: it is not
+        cleaned up, and the next run recalls it. False by default.
         """
         return False
 
     def recall(self, facts: Mapping[str, Any]) -> Phase:
-        """Return the phase to go on from, after a run that was killed amid this operation.
+        """Return the phase to go on from, after a run that was killed during this operation.
 
-        By default it is ``"prepare"``, and the operation is first cleaned up, then done again.
-        For any other phase it is not cleaned up before; for example, a job that was submitted
-        already can be monitored. ``"cleanup"`` only cleans up: the operation has completed.
+        By default it is ``"prepare"``: the operation is first cleaned up, then done again.
+        With any other phase it is not cleaned up first, so that, for example, a job that was
+        submitted can be monitored. ``"cleanup"`` only cleans up: the operation has completed.
 
         Args:
-          facts: what its phases gave to `Channels.remember`.
+          facts: what its phases passed to `Channels.remember`.
         """
         return "prepare"
 
     def skipped(self) -> None:
-        """Learn that no phase is called, as the ledger of the run knows the operation already.
+        """Called in place of the phases if the ledger of the run knows the operation already.
 
         An earlier run has ended it, or its identity came before in this run.
         """
@@ -152,7 +152,7 @@ class PhaseTimeouts:
     """How long each phase may take, in seconds; ``None`` for any time.
 
     A phase that takes longer is cancelled and fails with `trio.TooSlowError`, which the
-    error policies judge like any other error. For clean-up, see ``cleanup_grace``.
+    error policies treat like any other error. For clean-up, see ``cleanup_grace``.
     """
 
     prepare: float | None = attrs.field(default=None, validator=_TIMEOUT)

@@ -26,8 +26,8 @@ _LIST_OPTIONS: Final = frozenset(BatchStepOptions.__optional_keys__)
 _LIST_WINDOW = 10_000
 """How many items of a list may be in hand by default, if a limiter bounds those that run.
 
-The list keeps every result anyway, so that it costs little if many are finished early. With
-the window of a step, an item that takes a minute would hold up the rest after 64 others.
+The list keeps every result anyway, so it costs little if many are finished early. With the
+window of a step, an item that takes a minute would hold up the rest after 64 others.
 """
 
 
@@ -72,7 +72,7 @@ def amap(
 
 
 def amap(function: Any, items: Any, **options: Any) -> AbstractAsyncContextManager[Results[Any]]:
-    """Call an async function with many items, many at a time; iterate over the results.
+    """Call an async function with many items, many at once; iterate over the results.
 
     They come as they are finished, or with ``ordered=True`` in the order of the items::
 
@@ -81,23 +81,23 @@ def amap(function: Any, items: Any, **options: Any) -> AbstractAsyncContextManag
                 ...
 
     It is short for ``(Producer(items) | Processor(function, ...)).open()``. What the
-    function returns is a result; with `Many`, each of its items is one; with `DISCARD`, there
-    is none.
+    function returns is a result; with `Many`, each of its items is a result; with `DISCARD`,
+    there is none.
 
     Args:
       function: as for `Processor`.
       items: as for `Producer`; read only as fast as the results are taken.
       options: as for `Processor`: ``limiter``, ``weight``, ``rate``, ``window``, ``ordered``,
         ``key``, ``timeout`` (seconds), ``on_error``, ``name``. Without a limiter, 64 items run
-        at a time.
+        at once.
 
     Returns:
       An async context manager that gives the `Results`. Leaving the block early cancels
       what is in hand.
 
     Raises:
-      TypeError, ValueError: for an option of a wrong type or value, at once.
-      Aborted: on leaving the block, if an error stopped the run: by default, any.
+      TypeError, ValueError: for an option of a wrong type or value, immediately.
+      Aborted: on leaving the block, if an error stopped the run: by default, any error does.
 
     Cancellation:
       What is in hand is cancelled; ``results.report()`` accounts for it.
@@ -147,7 +147,7 @@ async def amap_list(
 
 
 async def amap_list(function: Any, items: Any, **options: Any) -> list[Any]:
-    """Call an async function with many items, many at a time; return the list of results.
+    """Call an async function with many items, many at once; return the list of results.
 
     The results are in the order of the items: ``pages = await amap_list(fetch, urls, limiter=10)``.
     Without policies any error is raised, so the list has one result for each item. Items
@@ -159,7 +159,7 @@ async def amap_list(function: Any, items: Any, **options: Any) -> list[Any]:
       items: as for `Producer`.
       options: as for `Processor`, without those of order: ``limiter``, ``weight``, ``rate``,
         ``window``, ``timeout`` (seconds), ``on_error``, ``name``. Without a limiter, 64 items run
-        at a time. With one, up to 10,000 that are finished wait for an earlier one, unless
+        at once. With one, up to 10,000 finished items may wait for an earlier one, unless
         ``window`` says otherwise.
 
     Returns:
@@ -167,7 +167,7 @@ async def amap_list(function: Any, items: Any, **options: Any) -> list[Any]:
 
     Raises:
       TypeError, ValueError: for an option of a wrong type or value.
-      Aborted: if an error stopped the run: by default, any. The results are lost.
+      Aborted: if an error stopped the run: by default, any error does. The results are lost.
 
     Cancellation:
       What is in hand is cancelled, and the results are lost.

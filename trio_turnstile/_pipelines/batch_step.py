@@ -1,8 +1,8 @@
-"""`BatchStep`: hands batches to a step, passes on what it made, and books its members.
+"""`BatchStep`: passes batches to a step, passes on what it made, and books their members.
 
-What a batch is made into goes the way of a `Many`: to the steps fused with this one, or into
-the inbox of the next stage. The members that did not fail end when it has gone. Those that
-failed are judged then, so that no back-off holds up what is ready.
+What a step makes from a batch goes the way of a `Many`: to the steps fused with this one, or into
+the inbox of the next stage. When it has gone there, the members that did not fail end. Only then
+are the policies asked about the members that failed, so that no back-off holds up what is ready.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from .steps import DISCARD, Many
 class BatchStep:
     """Handles batches as they come. Members fail, or are tried again, one by one.
 
-    It is also where the worker pool books: how a batch ended is nothing to be booked, but
-    the members of a batch that was never handled are cancelled.
+    It also has the books for the worker pool: how a batch ended is not booked, but the
+    members of a batch that was never handled are cancelled.
     """
 
     admit = recover = follow = leave = None
@@ -48,7 +48,7 @@ class BatchStep:
         self._following = FusedSteps(steps, outlet)
 
     def settle(self, fate: Fate) -> None:
-        """Nothing: the members of a batch that was handled are settled one by one."""
+        """Do nothing: the members of a batch that was handled are settled one by one."""
 
     def cancel(self, batch: Gathered[Any]) -> None:
         """Book the members of a batch that was never handled."""
@@ -57,7 +57,7 @@ class BatchStep:
 
     @enable_ki_protection
     async def handle(self, batch: Gathered[Any], slot: Slot) -> None:
-        """Hand the batch to the step, and what failed in it again, as the policies say."""
+        """Pass the batch to the step, and its failed members again, as the policies say."""
         left = deque(batch.items)
         attempts, attempt = self._step.attempts, 0
         began: float | None = None
@@ -175,7 +175,7 @@ class BatchStep:
 
 
 def _errors_of_members(error: Exception) -> BatchError | None:
-    """Return the `BatchError`, or all of a group in one; ``None`` if there is anything else."""
+    """Return the `BatchError`, or those of a group as one; ``None`` if there are other errors."""
     errors: dict[int, Exception] = {}
     passed_on: list[object] = []
     for leaf in leaves(error):

@@ -1,21 +1,21 @@
 """The steps whose work is done in one task, item by item.
 
-The first step of such a group is the one that needs tokens, a window, an order or batches
-of its own. The others need nothing of their own, so they are fused with it: what one of them
-passes on, the next takes on at once, at the cost of a call. What comes out of the last is put
-into the outlet: the inbox of the next stage, or nothing.
+The first step of such a group needs tokens, a window, an order or batches of its own. The others
+need none of these, so they are fused with it: when one of them passes something on, the next takes
+it at once, at the cost of a call. What comes out of the last step is put into the outlet: the
+inbox of the next stage, or nothing.
 
 A worker pool asks for all this in parts (see `Handler`): `handle` for an item, `recover` after
-its error, `follow` with its result, and `leave` at the end, however that came. While all goes
+its error, `follow` with its result, and `leave` at the end, however the item ended. While all goes
 well, `handle` takes the item through all the steps, in one coroutine.
 
-`OrderedSteps` lets the items pass on in the order in which they came. `KeyedSteps` lets items
-of one key go one after the other.
+`OrderedSteps` passes items on in the order in which they came. `KeyedSteps` takes items of one key
+one after the other.
 
 Who books: the pool books the first step's items, from their receipt until the worker is done
-with them and with all that came of them. For every other step both ends are booked here, in the
-moment in which an item goes from one step to the next. No step ever waits between the booking of
-what one passed on and of what the next received.
+with them and with everything that came of them. For every other step both ends are booked here, at
+the moment in which an item goes from one step to the next. No step ever waits between the booking
+of what one step passed on and of what the next received.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Outlet(Protocol):
     """Where a stage puts what comes out of it."""
 
     def put_nowait(self, item: Any) -> bool:
-        """Put ``item`` in if there is room, and tell whether there was."""
+        """Put ``item`` in if there is room, and return whether there was."""
         ...
 
     @property
@@ -48,17 +48,17 @@ class Outlet(Protocol):
         ...
 
     async def wait_for_room(self) -> None:
-        """Wait until there is room, if that can be told."""
+        """Wait until there is room, if that is known."""
         ...
 
     def close(self) -> None:
-        """Say that nothing more will come."""
+        """Note that nothing more will come."""
         ...
 
 
 _COMPLETED = Fate.COMPLETED
 _SPECIAL = frozenset({Many, Fate, Discarded})
-"""The types of results that are not simply passed on: a `Fate` is what ended the item."""
+"""The types of results that are not simply passed on; a `Fate` means that the item has ended."""
 
 
 @final
@@ -69,7 +69,7 @@ class _Joint:
 
     def __init__(self, steps: Sequence[StepRun], index: int) -> None:
         self.function = steps[index].function
-        """What the next step calls with the item."""
+        """The function that the next step calls with the item."""
         self._index = index
         self._before = steps[index - 1].counts
         self._counts = steps[index].counts
@@ -104,7 +104,7 @@ class FusedSteps:
         self.handle: Attempt = self._go_through if self._last else steps[0].attempt
         self.leave = self.cut_off if self._last else None
 
-    # As in an attempt, Ctrl-C may strike here at any point: all books are kept in `_Joint.cross`,
+    # As in an attempt, Ctrl-C may strike here at any point: the books are kept in `_Joint.cross`,
     # where it may not. An attempt for each step, in a coroutine that keeps the books, made
     # three fused steps a sixteenth slower.
     @disable_ki_protection
@@ -155,7 +155,7 @@ class FusedSteps:
 
     @enable_ki_protection
     def follow(self, result: Any, slot: Slot) -> Awaitable[object] | None:
-        """Settle the item and return None, or return an awaitable that will."""
+        """Settle the item and return ``None``, or return an awaitable that will settle it."""
         if type(result) in _SPECIAL:
             if isinstance(result, Many):
                 return self._pass_each_on(result, slot)
@@ -168,7 +168,7 @@ class FusedSteps:
             self._steps[slot.step].counts.pass_on()
         if slot.step:
             self._settle(_COMPLETED, slot)
-        else:  # the same, without the call: this is asked of every item
+        else:  # the same without the call, because this runs for every item
             slot.fate = _COMPLETED
         return None
 
@@ -211,14 +211,14 @@ class FusedSteps:
                 origin.hand_over(counts)
                 await self.go_on(item, Slot(slot.scope), following)
         finally:
-            # Their origin is settled as completed, so they cannot end with it: those
-            # whose turn did not come are received and cancelled by the next step.
+            # Their origin is settled as completed, so they cannot end with it: the next
+            # step receives and cancels those whose turn did not come.
             for item in items:
                 origin.hand_over(counts)
                 counts.cancel(item)
 
     async def go_on(self, item: Any, slot: Slot, index: int) -> None:
-        """Take an item that was handed over to a step, not the first, through it and the rest."""
+        """Take an item that was passed to a later step through that step and the rest."""
         slot.step, slot.item = index, item
         try:
             try:
@@ -247,7 +247,7 @@ class OrderedSteps:
 
     @enable_ki_protection
     async def follow(self, result: Any, slot: Slot) -> None:
-        """Settle the item. A result is passed on only after those of all earlier items."""
+        """Settle the item. Its result is passed on only after the results of all earlier items."""
         if not isinstance(result, Fate | Discarded):
             slot.release()
             await self._turns.wait(slot.number)
@@ -261,13 +261,13 @@ class OrderedSteps:
 
     @enable_ki_protection
     def leave(self, slot: Slot) -> None:
-        """Give the turn to the next."""
+        """Give the turn to the next item."""
         self._turns.done(slot.number)
 
 
 @final
 class KeyedSteps:
-    """Lets items of one key go one after the other, and those of others beside them."""
+    """Takes items of one key one after the other, and items of other keys beside them."""
 
     def __init__(
         self, steps: Sequence[StepRun], outlet: Outlet | None, key: Callable[[Any], Hashable]
@@ -283,7 +283,7 @@ class KeyedSteps:
     async def admit(self, item: Any, slot: Slot) -> bool:
         """Wait until the items of the same key that came before have ended.
 
-        An item without a key is not handled. No other attempt would give it one.
+        An item without a key is not handled, because another attempt would not give it one.
         """
         try:
             slot.key = self._key(item)
@@ -296,7 +296,7 @@ class KeyedSteps:
 
     @enable_ki_protection
     def leave(self, slot: Slot) -> None:
-        """Let the next of the same key in."""
+        """Let the next item of the same key in."""
         self._cut_off(slot)
         self._lanes.leave(slot.key)
         slot.key = None

@@ -1,7 +1,7 @@
 """Batches: how items are gathered into lists, and when a list is full. Sans-I/O.
 
 A batch ends when it has enough items or enough weight, with an item that ends it, or when
-its oldest item has waited long enough. The age is that of the oldest item: if each new item
+its oldest item has waited long enough. The age of the oldest item counts: if each new item
 started the wait afresh, a slow trickle would never be flushed.
 """
 
@@ -26,7 +26,7 @@ Trigger: TypeAlias = Literal["size", "weight", "until", "age", "flush"]
 class Batch:
     """How to gather items into batches: by size, weight or age, up to an item, and by key.
 
-    What is left is flushed when the source ends and when the pipeline drains.
+    Batches that are not full are flushed when the source ends and when the pipeline drains.
 
     Raises:
       ValueError: if nothing bounds a batch, or a weight has no bound.
@@ -41,11 +41,11 @@ class Batch:
     weight: Callable[[Any], float] | None = attrs.field(default=None, kw_only=True)
     """The weight of one item, for example `len`."""
     max_weight: float = attrs.field(default=math.inf, kw_only=True)
-    """The most weight in a batch; an item that weighs more is a batch by itself."""
+    """The most weight in a batch; an item that weighs more is a batch of its own."""
     key: Callable[[Any], Hashable] | None = attrs.field(default=None, kw_only=True)
     """Items with different keys go to different batches."""
     until: Callable[[Any], bool] | None = attrs.field(default=None, kw_only=True)
-    """Tells of an item whether it ends its batch; it is the last member."""
+    """Returns whether an item ends its batch; the item is then the last member."""
 
     def __attrs_post_init__(self) -> None:
         check_number("max_weight", self.max_weight, positive=True)
@@ -93,12 +93,12 @@ class Gatherer(Generic[T]):
 
         Raises:
           Exception: what the key, weight or until function raises; the item is not added.
-          TypeError, ValueError: if the weight is no number, or negative.
+          TypeError, ValueError: if the weight is negative or not a number.
         """
         batch = self._batch
         key = None if batch.key is None else batch.key(item)
         weight = 0.0 if batch.weight is None else batch.weight(item)
-        check_number("weight", weight)  # before anything is changed
+        check_number("weight", weight)  # before anything changes
         last = batch.until is not None and batch.until(item)
         ended: list[Gathered[T]] = []
         gathering = self._open.get(key)
@@ -142,7 +142,7 @@ class Gatherer(Generic[T]):
 
 @final
 class BatchError(Exception):
-    """Raised by a step that takes batches: these members failed, the others are done.
+    """Raised by a step that takes batches: these members failed, and the others are done.
 
     Args:
       errors: the error of each member that failed, by its index in the batch.

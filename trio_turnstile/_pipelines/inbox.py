@@ -1,13 +1,13 @@
 """Where items wait between two stages of a pipeline.
 
-An inbox is the source of the later stage. The earlier one puts an item in as soon
-as the later has room for it in its window, and need not wait until a worker receives
-it. So as long as both are busy no task is woken for an item, which makes an inbox
-some ten times faster than a memory channel with no buffer.
+An inbox is the source of the later stage. The earlier stage puts an item in as soon as
+the later one has room for it in its window, and need not wait until a worker receives
+it. So as long as both are busy, no task is woken for an item, which makes an inbox
+about ten times as fast as a memory channel with no buffer.
 
 A sender that finds no room waits with its item, in turn. When the later stage has room
-again, it takes the item in and wakes the sender: an item is handed over for each place, so
-no sender is woken in vain and none is overtaken.
+again, it takes the item in and wakes the sender. Each place takes one item, so no sender
+is woken in vain and none is overtaken.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Sender(Generic[T]):
 class Inbox(Generic[T]):
     """Holds the items for which the later stage has room but no worker yet.
 
-    Items are in the books of the later step from when they are put in.
+    Items are in the books of the later step from the time they are put in.
     """
 
     reads_ahead = False
@@ -65,7 +65,7 @@ class Inbox(Generic[T]):
         return len(self._buffer.items)
 
     def put_nowait(self, item: T) -> bool:
-        # Not past those who wait, though there may be room for one of them at last.
+        # Not past those who wait, even if there is room for one of them by now.
         if self.waiting or not self._window.has_room():
             return False
         self._counts.receive()
@@ -73,7 +73,7 @@ class Inbox(Generic[T]):
         return True
 
     async def put(self, item: T) -> None:
-        # The stage may have got room without an item having ended: its limit was raised.
+        # The stage may have room although no item has ended: its limit may have been raised.
         self.let_in()
         if self.put_nowait(item):
             return
@@ -81,8 +81,8 @@ class Inbox(Generic[T]):
         self.waiting.append(sender)
 
         def abort(_: object) -> trio.lowlevel.Abort:
-            # At once, and not when the task runs again: until then the item could be taken
-            # in, and it would be both here and cancelled.
+            # At once, and not when the task runs again. Until then the item could be taken
+            # in, and would be both here and cancelled.
             self.waiting.remove(sender)
             return trio.lowlevel.Abort.SUCCEEDED
 
@@ -97,7 +97,7 @@ class Inbox(Generic[T]):
             trio.lowlevel.reschedule(sender.task)
 
     async def wait_for_room(self) -> None:
-        """Not needed here: who puts items in keeps books of them."""
+        """Do nothing: those who put items in keep books of them."""
 
     def close(self) -> None:
         self._buffer.close()
@@ -107,9 +107,9 @@ class Inbox(Generic[T]):
 
 @final
 class BatchInbox(Generic[T]):
-    """Gathers items into batches, which are what the later stage receives.
+    """Gathers items into batches for the later stage.
 
-    The books are kept by the item: each is in hand from when it is put in.
+    The books count items: each is in hand from the time it is put in.
     """
 
     reads_ahead = False
@@ -132,7 +132,7 @@ class BatchInbox(Generic[T]):
 
     @property
     def queued(self) -> int:
-        """How many items no worker has received: in batches, or being gathered."""
+        """How many items no worker has received, in batches or while they are gathered."""
         return len(self._gatherer) + sum(len(batch.items) for batch in self._buffer.items)
 
     def put_nowait(self, item: T) -> bool:
@@ -172,7 +172,7 @@ class BatchInbox(Generic[T]):
         self._senders.unpark()
 
     def let_in(self) -> None:
-        """Nothing to do after a batch: senders are woken after each item of it."""
+        """Do nothing after a batch: senders are woken after each of its items."""
 
     def close(self) -> None:
         self._serve(self._gatherer.flush())
@@ -196,8 +196,8 @@ class BatchInbox(Generic[T]):
         return self._buffer.abandon()
 
     def _flush_if_stuck(self) -> None:
-        # If all that is in hand is still being gathered, nothing that ends would make
-        # room, no batch could grow on, and the senders would wait for ever.
+        # If everything in hand is still being gathered, no item could end and make room, no
+        # batch could grow, and the senders would wait for ever.
         if self._counts.in_flight == len(self._gatherer):
             self._serve(self._gatherer.flush())
 
@@ -210,7 +210,7 @@ class BatchInbox(Generic[T]):
 def batch_window(batch: Batch, counts: Counts, size: int | None, limiter: AnyLimiter) -> Window:
     """Return the window of a stage that takes batches, in items.
 
-    By default as many batches as there are tokens, and one to be gathered meanwhile.
+    By default there is room for as many batches as there are tokens, and for one being gathered.
     """
     items = batch.size or WINDOW_SLACK
 

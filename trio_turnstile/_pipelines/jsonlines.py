@@ -1,7 +1,7 @@
 """JSON Lines files as sources and sinks of pipelines, and dead letters in them.
 
-A line is written whole or not at all, and what became of its item says which. The reading and
-writing of files stands in ``_files``.
+A line is written whole or not at all, and the fate of its item says which. The reading and
+writing of files is in `trio_turnstile._engine.files`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .gathering import BatchError
 
 Path: TypeAlias = str | PathLike[str]
 Encode: TypeAlias = Callable[[Any], str | bytes]
-"""From an item to its line, without the line end."""
+"""Returns the line of an item, without the line end."""
 
 
 def _encode(item: object) -> str:
@@ -42,17 +42,18 @@ def _line(encoded: object) -> bytes:
 class JsonLinesWriter:
     """A sink that adds a line of JSON to a file for each item.
 
-    It is the function of a `Consumer`, which opens it for each run; runs side by side share
-    the file. Elsewhere, as where a `DeadLetter` goes, it opens and closes the file for each
+    Use it as the function of a `Consumer`, which opens it for each run; runs side by side
+    share the file. Elsewhere, such as in a `DeadLetter`, it opens and closes the file for each
     item, unless it is entered as an async context manager. Dead letters (`ConcurrentError`)
     are written as `dead_letter_to_dict` returns them.
 
-    An item whose line cannot be written whole fails, and leaves nothing in the file. A line
-    that another program left unfinished at the end of the file stays a line of its own.
+    If the line of an item cannot be written whole, the item fails and leaves nothing in the
+    file. A line that another program left unfinished at the end of the file stays a line of
+    its own.
 
     Args:
       path: the file; it is made if it does not exist, and added to if it does.
-      encode: from an item to its line, text or UTF-8 bytes, without the line end.
+      encode: returns the line of an item, text or UTF-8 bytes, without the line end.
     """
 
     def __init__(self, path: Path, *, encode: Encode = _encode) -> None:
@@ -79,7 +80,7 @@ class JsonLinesWriter:
     async def __call__(self, item: Any) -> None:
         """Write one item; its line is in the file when this returns.
 
-        Once the writing has begun, it is finished, cancelled or not.
+        Once writing has begun, it is finished, cancelled or not.
 
         Raises:
           TypeError, ValueError: if the item is not encoded as one line.
@@ -101,13 +102,13 @@ class JsonLinesWriter:
 
 @final
 class JsonLinesBatchWriter:
-    """The same for batches, and much faster: a `Consumer` with ``batch`` calls it.
+    """A `JsonLinesWriter` for batches, and much faster: a `Consumer` with ``batch`` calls it.
 
     Members that cannot be encoded fail with `BatchError`; the others are written.
 
     Args:
       path: the file; it is made if it does not exist, and added to if it does.
-      encode: from an item to its line, text or UTF-8 bytes, without the line end.
+      encode: returns the line of an item, text or UTF-8 bytes, without the line end.
     """
 
     def __init__(self, path: Path, *, encode: Encode = _encode) -> None:
@@ -126,7 +127,7 @@ class JsonLinesBatchWriter:
 
         Raises:
           BatchError: for the members that could not be encoded.
-          OSError: if the lines cannot be written; then none of them is.
+          OSError: if the lines cannot be written; then none of them is in the file.
         """
         lines: list[bytes] = []
         errors: dict[int, Exception] = {}
@@ -142,15 +143,15 @@ class JsonLinesBatchWriter:
 
 @final
 class JsonLinesReader:
-    """A source that gives what each line of a JSON Lines file holds, empty lines aside.
+    """A source that returns what each line of a JSON Lines file holds, except empty lines.
 
-    A line that cannot be decoded fails the source with a `ValueError` that names
-    the file and the line; the lines before it come through. The file may be a pipe: its
-    lines come as soon as they are written.
+    If a line cannot be decoded, the source fails with a `ValueError` that names the file
+    and the line; the lines before it come through. The file may be a pipe: its lines come
+    as soon as they are written.
 
     Args:
       path: the file; it is opened anew for each run.
-      decode: from a line, without its line end, to an item.
+      decode: returns the item of a line, which is given without its line end.
     """
 
     def __init__(self, path: Path, *, decode: Callable[[str], Any] = json.loads) -> None:
@@ -164,7 +165,7 @@ class JsonLinesReader:
 
 @final
 class _Lines:
-    """Reads a file some lines at a time, since a thread for each line would be slow."""
+    """Reads a file several lines at a time, because a thread for each line would be slow."""
 
     def __init__(self, path: Path, decode: Callable[[str], Any]) -> None:
         self._path = path

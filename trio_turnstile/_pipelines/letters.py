@@ -31,11 +31,11 @@ async def open_dead_letters(
     Args:
       consumer: what to do with the letters; processors may be joined before it.
       buffer: how many letters may wait for the consumer.
-      grace: seconds that the letters may take to go through, after the block was cancelled,
-        interrupted or has raised.
+      grace: seconds that the letters may take to go through after the block was cancelled,
+        was interrupted or raised.
 
     Raises:
-      Aborted: if the consumer was stopped by errors. A letter that cannot be sent any more
+      Aborted: if the consumer was stopped by errors. A letter that can no longer be sent
         stops the pipeline that it comes from.
       TypeError, ValueError: for arguments of a wrong type or value.
 
@@ -68,7 +68,7 @@ async def open_dead_letters(
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Raise an `Aborted` that is all that comes out of a nursery by itself."""
+    """If only an `Aborted` comes out of a nursery, raise it without the group."""
     try:
         yield
     except BaseExceptionGroup as group:

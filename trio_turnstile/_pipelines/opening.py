@@ -1,4 +1,4 @@
-"""`Opening`: what a run opens, and closes at its end."""
+"""`Opening`: opens what a run needs, and closes it at the end of the run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .steps import Step
 from .yielding import as_function
 
 OpenSource: TypeAlias = Callable[["Opening"], Awaitable[RunSource[Any]]]
-"""Opens the source of a run; what has to be closed is entered there."""
+"""Opens the source of a run; the `Opening` enters what has to be closed."""
 
 
 @final
@@ -26,19 +26,19 @@ OpenSource: TypeAlias = Callable[["Opening"], Awaitable[RunSource[Any]]]
 class Opening:
     """Opens what a run needs, and closes it at the end of the run, last first.
 
-    An error in closing hides nothing: neither what stopped the run before, nor the report. It
-    stops the run itself if nothing else has.
+    An error in closing hides neither what stopped the run before nor the report. It stops the
+    run if nothing else has.
     """
 
     _stack: AsyncExitStack
     _state: RunState
     expect: Callable[[object], None]
-    """Is told of each source, for how many items it has."""
+    """Is called with each source, which may know how many items it has."""
     tracer: Tracer
-    """Keeps count of what becomes of the items of the source, where somebody asks."""
+    """Keeps count of what becomes of the items of the source, if somebody asks."""
 
     def close_at_end(self, source: RunSource[Any]) -> None:
-        """Have the source closed at the end of the run."""
+        """Close the source at the end of the run."""
         self._stack.push_async_callback(source.close)
 
     async def enter(self, manager: AbstractAsyncContextManager[Any], name: str) -> Any:

@@ -14,7 +14,7 @@ class Turns:
     """Lets items pass in the order of their numbers: 1, 2, 3, ...
 
     Every number has to be marked as finished once, however its item ended. An item may
-    wait for its turn as long as it takes: later items go on being worked on meanwhile.
+    wait for its turn as long as it takes; meanwhile later items are worked on.
     """
 
     def __init__(self) -> None:
@@ -60,8 +60,8 @@ class Lanes:
         try:
             await place.wait()
         except BaseException:
-            # The lane was handed to this item before it could run again, so it must pass
-            # the lane on, or the later items of the key would wait for ever.
+            # This item got the lane before it could run again, so it must pass the lane
+            # on, or the later items of the key would wait for ever.
             if place.is_set():
                 self.leave(key)
             else:

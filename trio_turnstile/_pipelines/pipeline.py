@@ -1,7 +1,7 @@
 """Pipelines: `Producer` | `Processor` | `Consumer`, typed from end to end.
 
-These are frozen values. A pipeline says what to do, and each `Pipeline.run`
-makes a `PipelineRun` of its own.
+These are frozen values. A pipeline says what to do, and each `Pipeline.run` makes a
+`PipelineRun` of its own.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class Producer(Generic[T_co]):
     """Where the items of a pipeline come from, and the processors joined to it so far.
 
     Args:
-      source: an iterable, an async iterable, a memory receive channel; or a
-        function without arguments that returns one of these, or an async context
-        manager that gives one: it is called for each run.
-      on_settled: is told what became of each item, once all that was made of it has ended: by
-        later steps, as members of batches, as dead letters. It is called with a `Settled`, in the
-        event loop, and must not block. It can put what it is told into a channel without a
-        bound, for a task that acknowledges the item. If it raises, the run ends soon.
+      source: an iterable, an async iterable or a memory receive channel; or a function
+        without arguments, which is called for each run and returns one of these, or an
+        async context manager that gives one.
+      on_settled: a function that is told what became of each item, once everything that was made
+        from it has ended: in later steps, as members of batches, as dead letters. It is called
+        with a `Settled`, in the event loop, and must not block. It can put that into a channel
+        without a bound, for a task that acknowledges the item. If it raises, the run ends soon.
     """
 
     _open: OpenSource
@@ -85,9 +85,9 @@ class Producer(Generic[T_co]):
         One page is fetched ahead of the items that are being worked on.
 
         Args:
-          fetch_page: an async function from a cursor to the items of its page and
-            the next cursor, ``None`` after the last page.
-          start: the cursor of the first page, whatever it is: with many services ``None``.
+          fetch_page: an async function that takes a cursor, and returns the items of its
+            page and the next cursor, ``None`` after the last page.
+          start: the cursor of the first page, which is ``None`` for many services.
         """
 
         async def open_pages(opening: Opening) -> RunSource[Any]:
@@ -105,7 +105,7 @@ class Producer(Generic[T_co]):
           ValueError: if one of them has processors joined to it: merge first.
         """
         if any(producer._steps for producer in producers):
-            raise ValueError("merge takes producers alone: join processors to what it returns")
+            raise ValueError("merge takes only producers: join processors to what it returns")
 
         async def open_all(opening: Opening) -> RunSource[Any]:
             return merge_sources([await producer._open(opening) for producer in producers])  # noqa: ASYNC910 (its caller checkpoints)
@@ -134,15 +134,15 @@ class Producer(Generic[T_co]):
         """Run without a consumer: ``async with producer.open() as results``.
 
         Iterate over ``results`` to get what comes out. Leaving the block early cancels
-        what is in hand; ``results.report()`` returns the account then, too.
+        what is in hand. ``results.report()`` works after that, too.
 
         Args:
           max_errors: how many errors to keep for the report.
           name: the name of the run, ``"pipeline"`` by default; see `Turnstile.runs`.
 
         Raises:
-          Aborted: on leaving the block, if the pipeline was stopped by errors. An error of
-            the block, which may come of that, is its context.
+          Aborted: on leaving the block, if the pipeline was stopped by errors. If the block
+            raised as well, perhaps because of that, its error is the context.
         """
         send, receive = trio.open_memory_channel[Any](0)
 
@@ -210,20 +210,20 @@ class Pipeline:
         Args:
           max_errors: how many errors to keep for the report.
           ledger: where to note what becomes of each item of the source; see `open_ledger`. An
-            item is skipped that an earlier run has settled well: all that was made of it has
-            completed, was discarded, or was sent away as a dead letter. All others are done
-            again, so what a step does may be done twice; see `commit_token`.
-          identity: what the ledger knows an item by: a function from an item to a text, the same
-            in each run. By default the items are texts themselves.
+            item is skipped if everything that an earlier run made from it has completed, was
+            discarded, or was sent away as a dead letter. All others are done again, so a step
+            may do something twice; see `commit_token`.
+          identity: a function that returns a text for an item, the same in each run, by which
+            the ledger knows the item. Without it, the items must be texts themselves.
           name: the name of the run, ``"pipeline"`` by default; see `Turnstile.runs`.
           task_status: for ``nursery.start``, which returns the `PipelineRun`.
 
         Returns:
-          The account of the run, step by step.
+          The report of the run, step by step.
 
         Raises:
-          Aborted: the errors that stopped the pipeline: by a verdict of the
-            policies, of the source, or because a limiter was closed. If the source
+          Aborted: the errors that stopped the pipeline: because the policies said so,
+            because the source failed, or because a limiter was closed. If the source
             fails, what is in hand goes through first.
 
         Cancellation:
@@ -254,8 +254,8 @@ class Pipeline:
         """Run beside a block: ``async with pipeline.start() as run``.
 
         Leaving the block waits for the end of the run. If the block raises, the run is
-        cancelled, and the exception comes out unchanged; `KeyboardInterrupt` too, which
-        would come in a group out of a nursery.
+        cancelled, and the exception comes out unchanged. This is also true of
+        `KeyboardInterrupt`, which a nursery would wrap in a group.
 
         Args:
           max_errors: how many errors to keep for the report.
@@ -264,7 +264,7 @@ class Pipeline:
           name: as for `run`.
 
         Raises:
-          Aborted: as `run` does; the block is cancelled then.
+          Aborted: as `run` does; in that case the block is cancelled.
         """
 
         def run(task_status: trio.TaskStatus[PipelineRun]) -> Awaitable[PipelineReport]:

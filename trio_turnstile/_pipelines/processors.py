@@ -37,7 +37,7 @@ Function: TypeAlias = Callable[[T], Awaitable[U]]
 
 
 class BatchStepOptions(TypedDict, Generic[T], total=False):
-    """The options of a step that takes batches: what it is called with is a list of items."""
+    """The options of a step that takes batches: it is called with a list of items."""
 
     limiter: AnyLimiter | ByKey[T] | int | None
     weight: int | Callable[[T], int] | None
@@ -60,7 +60,7 @@ _OPTIONS = frozenset(StepOptions.__optional_keys__)
 
 
 def check_options(kind: str, options: Mapping[str, Any], known: Collection[str]) -> None:
-    """Raise `TypeError` for an option that is not known, and say which ones are."""
+    """Raise `TypeError` for an unknown option, and name those that are known."""
     unknown = [name for name in options if name not in known]
     if unknown:
         raise TypeError(
@@ -72,7 +72,7 @@ Opened: TypeAlias = AbstractAsyncContextManager[Callable[[T], Awaitable[U]]]
 """An async context manager that gives such a function, and is open while the pipeline runs."""
 
 Yielding: TypeAlias = Callable[[T], AsyncIterator[U]]
-"""An async generator function. In a union with `Function`, mypy could solve neither."""
+"""An async generator function. In a union with `Function`, mypy could infer neither."""
 
 OpenedYielding: TypeAlias = AbstractAsyncContextManager[Callable[[T], AsyncIterator[U]]]
 """An async context manager that gives an async generator function."""
@@ -81,40 +81,41 @@ OpenedYielding: TypeAlias = AbstractAsyncContextManager[Callable[[T], AsyncItera
 @final
 @attrs.frozen(init=False, eq=False)
 class Processor(Generic[T_contra, U_co]):
-    """A step that makes something new of each item, passes several on, or drops it.
+    """A step that makes something new from each item, passes several on, or drops it.
 
-    The function is called with an item, or with a batch of them, and what it returns is
-    passed on: one thing; with `Many`, several or none; with `DISCARD`, nothing. Of an async
-    generator function, what it yields is passed on when it has ended.
+    The function is called with an item, or with a batch of items, and what it returns is
+    passed on: one thing; with `Many`, several or none; with `DISCARD`, nothing. If it is an
+    async generator function, what it has yielded is passed on when it has ended.
 
     Args:
       function: an async function of one item, or with ``batch`` of a list of items; or an
-        async context manager that gives one, is entered when a run begins and left when
-        it ends. Of a batch, it may raise `BatchError` to say which members failed, and
-        what is passed on for the others.
+        async context manager that gives such a function, which is entered when a run begins
+        and left when it ends. With a batch, the function may raise `BatchError` to say which
+        members failed, and what to pass on for the others.
       batch: how to gather items into batches.
-      limiter: bounds how many items are worked on at a time: a `Limiter`, a
+      limiter: bounds how many items are worked on at once: a `Limiter`, a
         `trio.CapacityLimiter`, a number, or the keys of a `SharedLimiter` (`SharedLimiter.by`).
-        ``None`` leaves that to the window. A batch takes one token.
-      weight: how many tokens an item takes, or a batch: a number, or a function of the item
-        or of the list of items. An item that needs more than the limit fails with `TooWide`.
-      rate: how many items, retries included, may be begun each second. A batch counts
-        once. With ``cost`` it may be a `Budget`.
-      cost: what an item takes of the rate, if not one: a number, or for a `Budget` the amounts
-        by name. The step may correct it by `Budget.settle`. A batch costs the sum of what its
-        members do. An item of which it raises, or that costs more than the burst, fails.
+        With ``None``, only the window bounds that. A batch takes one token.
+      weight: how many tokens an item or a batch takes: a number, or a function of the item or
+        of the list of items. An item that needs more than the limit fails with `TooWide`.
+      rate: how many items, retries included, may begin each second. A batch counts once.
+        With ``cost`` it may be a `Budget`.
+      cost: a function of an item: how much it takes of the rate, if not one. It returns a
+        number, or for a `Budget` the amounts by name. The step may correct it with
+        `Budget.settle`. A batch costs the sum over its members. If the function raises, or
+        returns more than the burst, the item fails.
       window: the most items in hand, whether they run, wait, back off, or are
         finished and not yet passed on. By default the limit and 64 more; without
-        a limiter, 64. With ``batch`` it counts items, gathered ones too.
-      ordered: pass items on in the order in which they came. Later ones are
-        worked on meanwhile, as far as the window reaches.
-      key: items for which this returns the same are worked on and passed on one
-        after the other, in the order in which they came.
-      timeout: seconds for one attempt at one item; `trio.TooSlowError` past it.
-      on_error: the policies for errors, or one, asked in order. If all are silent,
-        the pipeline is aborted. They are asked for each member of a batch that failed, and
-        those to be tried again make the next batch.
-      name: what the step is called in errors and reports.
+        a limiter, 64. With ``batch`` it counts items, including those being gathered.
+      ordered: pass items on in the order in which they came. Later items are worked on
+        meanwhile, as far as the window reaches.
+      key: a function of an item. Items for which it returns the same are worked on and
+        passed on one after the other, in the order in which they came.
+      timeout: seconds for one attempt at one item; after that it gets `trio.TooSlowError`.
+      on_error: the policies for errors, asked in order, or a single policy. If none gives a
+        verdict, the pipeline is aborted. They are asked about each member of a batch that
+        failed, and the members to be tried again make the next batch.
+      name: the name of the step in errors and reports.
 
     Raises:
       TypeError, ValueError: for an option of a wrong type or value.
@@ -233,9 +234,9 @@ class Consumer(Generic[T_contra]):
     """The last step of a pipeline: it takes each item, or batches of them.
 
     Args:
-      function: an async function of one item, or with ``batch`` of a list of
-        items; or an async context manager that gives one. What it returns is
-        ignored. Of a batch, it may raise `BatchError` to say which members failed.
+      function: an async function of one item, or with ``batch`` of a list of items; or
+        an async context manager that gives such a function. What it returns is ignored.
+        With a batch, it may raise `BatchError` to say which members failed.
       batch: how to gather items into batches.
       limiter: as for `Processor`.
       weight: as for `Processor`.

@@ -1,4 +1,4 @@
-"""The account of a run of a pipeline, step by step."""
+"""The report of a run of a pipeline, step by step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StepReport:
     completed: int
     """How many it passed on, or consumed."""
     discarded: int
-    """How many it dropped, by `DISCARD`."""
+    """How many it dropped with `DISCARD`."""
     failed: int
     """How many failed."""
     diverted: int
@@ -35,14 +35,14 @@ class StepReport:
     cancelled: int
     """How many were cancelled."""
     skipped: int
-    """How many an earlier run with the same ledger had settled: items of the source alone."""
+    """How many an earlier run with the same ledger had settled: only items of the source."""
     in_flight: int
     """How many it has in hand: 0 once the run is over."""
     passed_on: int
     """How many items it gave to the next step, or to the results of the pipeline.
 
-    That is as many as the next step received. Of an item that `Many` was made of, it is
-    as many as there were in it.
+    That is as many as the next step received. If an item became a `Many`, each item in it
+    counts.
     """
     retried: int
     """How many attempts were made again."""
@@ -51,19 +51,19 @@ class StepReport:
     batches: Mapping[Trigger, int] = attrs.field(factory=dict, hash=False)
     """How many batches each trigger has ended."""
     limiter: str | None = None
-    """The name of the limiter that bounds it; ``None`` if none does, or one of trio's."""
+    """The name of the limiter that bounds it; ``None`` if there is none, or one of trio's."""
     window: float | None = None
-    """How many items it may have in hand at this moment; ``None`` if the step before sees to it."""
+    """How many items it may have in hand now; ``None`` if it is fused with the step before."""
     queued: int = 0
     """How many of those in flight have not begun: they wait for a worker, or for their batch."""
     waiting: int = 0
-    """How many others of them have a worker that waits for a token to begin with."""
+    """How many more of those in flight have a worker that waits for a token."""
 
 
 @final
 @attrs.frozen
 class PipelineReport:
-    """The account of a run of a pipeline, step by step."""
+    """The report of a run of a pipeline, step by step."""
 
     steps: tuple[StepReport, ...]
     """One for each step, in order."""
@@ -72,7 +72,7 @@ class PipelineReport:
     errors_omitted: int
     """Number of errors beyond ``max_errors``: counted, not kept."""
     ended: bool = False
-    """Whether the run was over, so that nothing may be in flight any more."""
+    """Whether the run was over, so that nothing could be in flight any more."""
 
     def __getitem__(self, name: str) -> StepReport:
         """Return the report of the step of that name.

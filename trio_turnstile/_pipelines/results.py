@@ -19,7 +19,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 @final
 class ChannelOutlet:
-    """What comes out of a pipeline without a consumer goes into a memory channel."""
+    """Puts what comes out of a pipeline without a consumer into a memory channel."""
 
     def __init__(self, channel: trio.MemorySendChannel[Any], tracer: Tracer) -> None:
         self._channel = channel
@@ -34,7 +34,7 @@ class ChannelOutlet:
         self._tracer.end(item, Fate.COMPLETED)
 
     async def wait_for_room(self) -> None:
-        """A channel cannot tell."""
+        """Do nothing: a channel cannot say whether it has room."""
 
     def close(self) -> None:
         self._channel.close()
@@ -61,7 +61,7 @@ class Results(Generic[T_co]):
 
     @property
     def id(self) -> str:
-        """What tells the run from all others: a random UUID, in hex."""
+        """A random UUID, in hex, that identifies the run."""
         return self._run.id
 
     @property
@@ -78,19 +78,19 @@ class Results(Generic[T_co]):
     def state(self) -> RunStage:
         """How far it has come: ``"running"``, ``"draining"``, ``"cancelling"`` or ``"ended"``.
 
-        It is draining when it was told to stop, or stops because of an error, and what is in
-        hand is being finished.
+        It is draining if it was told to stop, or stops because of an error, and is finishing
+        what is in hand.
         """
         return self._run.state
 
     @property
     def total(self) -> int | None:
-        """How many items its source has; ``None`` if that is not known, as of a generator."""
+        """How many items its source has; ``None`` if that is not known, as for a generator."""
         return self._run.total
 
     @property
     def steps(self) -> tuple[StepReport, ...]:
-        """The account of each step, at this moment."""
+        """The report of each step, at this moment."""
         return self._run.steps
 
     @property
@@ -103,11 +103,11 @@ class Results(Generic[T_co]):
         await self._run.wait_stopping()
 
     def report(self) -> PipelineReport:
-        """Return the account of the run so far."""
+        """Return a report of the run so far."""
         return self._run.report()
 
     def drain(self, deadline: float | None = None) -> None:
-        """Receive no more from the source, and let what is in hand come out.
+        """Receive nothing more from the source, and let what is in hand come out.
 
         Args:
           deadline: when to cancel what is still in hand, on trio's clock

@@ -41,9 +41,9 @@ from .steps import Step
 
 @final
 class PipelineRun:
-    """A run of a pipeline while it goes on: its account, and a way to end it.
+    """A live run of a pipeline: its report, and a way to end it.
 
-    ``run = await nursery.start(pipeline.run)`` gives it.
+    ``run = await nursery.start(pipeline.run)`` returns it.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class PipelineRun:
 
     @property
     def id(self) -> str:
-        """What tells the run from all others: a random UUID, in hex."""
+        """A random UUID, in hex, that identifies the run."""
         return self._listing.id
 
     @property
@@ -78,19 +78,19 @@ class PipelineRun:
     def state(self) -> RunStage:
         """How far it has come: ``"running"``, ``"draining"``, ``"cancelling"`` or ``"ended"``.
 
-        It is draining when it was told to stop, or stops because of an error, and what is in
-        hand is being finished.
+        It is draining if it was told to stop, or stops because of an error, and is finishing
+        what is in hand.
         """
         return self._listing.stage
 
     @property
     def total(self) -> int | None:
-        """How many items its source has; ``None`` if that is not known, as of a generator."""
+        """How many items its source has; ``None`` if that is not known, as for a generator."""
         return self._listing.total
 
     @property
     def steps(self) -> tuple[StepReport, ...]:
-        """The account of each step, at this moment."""
+        """The report of each step, at this moment."""
         reports = [report for stage in self._stages for report in stage.reports()]
         skipped = self._tracer.skipped
         if skipped and reports:
@@ -108,14 +108,14 @@ class PipelineRun:
         await self._state.wait_stopping()
 
     def report(self) -> PipelineReport:
-        """Return the account of the run so far."""
+        """Return a report of the run so far."""
         state = self._state
         return PipelineReport(self.steps, tuple(state.errors), state.errors_omitted, state.ended)
 
     def drain(self, deadline: float | None = None) -> None:
-        """Receive no more from the source, and let what is in hand go through to the end.
+        """Receive nothing more from the source, and let what is in hand go through to the end.
 
-        Does not wait: the run ends when all is through.
+        Does not wait: the run ends when everything is through.
 
         Args:
           deadline: when to cancel what is still in hand, on trio's clock
@@ -140,17 +140,17 @@ async def run_steps(
     name: str | None = None,
     task_status: trio.TaskStatus[PipelineRun] = trio.TASK_STATUS_IGNORED,
 ) -> PipelineReport:
-    """Run the steps of a pipeline; for `Pipeline.run`, which see.
+    """Run the steps of a pipeline; see `Pipeline.run`.
 
     Args:
-      open_source: gives the source of the run.
+      open_source: opens the source of the run.
       steps: the steps, in order.
       max_errors: how many errors to keep for the report.
-      make_outlet: makes what takes in what comes out of the last step, if anything does.
+      make_outlet: makes the outlet for what comes out of the last step, if anything does.
       ledger: keeps what becomes of the items of the source, if there is one.
-      identity: what it knows an item by.
+      identity: returns the text by which the ledger knows an item.
       name: the name of the run.
-      task_status: is given the `PipelineRun` once all is open.
+      task_status: gets the `PipelineRun` once everything is open.
     """
     state = RunState(max_errors)
     tracer = Tracer(state)
@@ -191,7 +191,7 @@ async def run_steps(
             for stage in stages:
                 stage.pool.close_books()
             if source is not None and stages and stages[0].inbox is not None:
-                # What was read for a pump that has ended belongs to no pool.
+                # Items that were read for a pump that has ended belong to no pool.
                 for item in source.abandon():
                     stages[0].steps[0].counts.receive()
                     stages[0].steps[0].counts.cancel(item)
@@ -208,7 +208,7 @@ async def run_steps(
 async def _open_source(
     open_source: OpenSource, opening: Opening, recorder: Recorder | None, identity: Identity
 ) -> RunSource[Any]:
-    """Open the source of a run, and have it closed at the end."""
+    """Open the source of a run, and arrange for closing it at the end."""
     source = await open_source(opening)
     opening.close_at_end(source)
     if recorder is None:
@@ -225,7 +225,7 @@ async def _carry_out(
     started: Callable[[], None],
 ) -> None:
     """Run the stages, and what reads the source, until the last item has ended."""
-    # The source is closed outside of the scope: also after an abort it may await.
+    # The source is closed outside the scope, so that it may await even after an abort.
     async with reading(source, state):
         with state.scope:
             async with trio.open_nursery() as nursery:
@@ -258,11 +258,11 @@ async def _pump(source: RunSource[Any], outlet: Outlet, state: RunState) -> None
     turn_ends = perf_counter() + TURN
     try:
         while True:
-            await outlet.wait_for_room()  # first: an item in hand here is in no books
+            await outlet.wait_for_room()  # first, because an item in hand here is in no books
             item = await receive_from(source)
             if not outlet.put_nowait(item):
                 await outlet.put(item)
-            item = None  # who waits for the next must not keep the last one alive
+            item = None  # the wait for the next item must not keep the last one alive
             if perf_counter() >= turn_ends:
                 await trio.lowlevel.checkpoint()
                 turn_ends = perf_counter() + TURN

@@ -1,7 +1,7 @@
 """`Stage`: steps that share a worker pool, and how the steps of a pipeline are cut into stages.
 
-Each stage has an inbox before it, but for the first. A step that needs tokens, a window, an order
-or batches of its own begins a stage; the steps after it that need nothing are fused with it.
+Each stage but the first has an inbox in front of it. A step that needs tokens, a window, an order
+or batches of its own begins a stage; the steps after it that need none of these are fused with it.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from .traced import StepTrace, batch_of_untraced, of_untraced
 AnyInbox: TypeAlias = Inbox[Any] | BatchInbox[Any]
 
 TURN = 0.0001
-"""For how long a task goes on that need not wait for anything, in seconds.
+"""For how many seconds a task goes on if it need not wait for anything.
 
-Two stages that never wait cost three times as much when they let others run after each item.
+Two stages that never wait cost three times as much if they let others run after each item.
 """
 
 
@@ -65,7 +65,7 @@ class Stage:
             self.outlet.close()
 
     def reports(self) -> list[StepReport]:
-        """Return the account of each step."""
+        """Return the report of each step."""
         return [self._report_first(self.steps[0]), *map(_report, self.steps[1:])]
 
     def _report_first(self, step: StepRun) -> StepReport:
@@ -104,16 +104,16 @@ def build_stages(
     tracer: Tracer,
     teller: Callable[[str], Tell | None],
 ) -> list[Stage]:
-    """Make the stages of a run, last first, as each has to know what it feeds.
+    """Make the stages of a run, the last one first, because each has to know what it feeds.
 
     Args:
       source: the source of the run.
       steps: the steps, in order.
-      functions: what each of them calls.
+      functions: the function of each step.
       outlet: where to put what comes out of the last step, if anywhere.
       state: records errors, and stops the run.
       tracer: is told what becomes of the items, if they are traced.
-      teller: gives, for the name of a step, who is told how long its calls take.
+      teller: returns, for the name of a step, who is told how long its calls take.
     """
     if tracer.is_used:
         steps = [_of_untraced(step) for step in steps]
@@ -139,7 +139,7 @@ def build_stages(
 
 
 def own_limiters(stages: Sequence[Stage]) -> dict[str, Limiter]:
-    """Return the limiters that were made of bare numbers, by the names of their steps."""
+    """Return the limiters that were made from bare numbers, by the names of their steps."""
     steps = (step for stage in stages for step in stage.steps)
     return {step.name: step.own_limiter for step in steps if step.own_limiter is not None}
 

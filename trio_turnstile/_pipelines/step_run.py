@@ -38,7 +38,7 @@ class StepRun:
       step: the step.
       name: its name, unique in the pipeline.
       function: what is called with each item.
-      tokens: what a new attempt needs one of; ``None`` for nothing.
+      tokens: a new attempt needs one of them; ``None`` for nothing.
       state: records errors, and stops the run when the policies say so.
       trace: is told what became of the items, if they are traced.
       tell: is told how long the calls of the function take, if anybody is.
@@ -64,7 +64,7 @@ class StepRun:
             tokens = self.gate.tokens
         self.tokens = tokens
         self.own_limiter = step.own_limiter
-        """Its limiter, if that was made of a bare number."""
+        """Its limiter, if it was made from a bare number."""
         self.counts = Counts()
         self.trace = trace
         if trace is not None:
@@ -105,7 +105,7 @@ class StepRun:
         slot.fate = await self.give_up(error, item, slot)
 
     async def give_up(self, error: Exception, item: Any, slot: Slot) -> Fate:
-        """End an item of which no other attempt can be made, and return how it ended."""
+        """End an item at which no other attempt can be made, and return how it ended."""
         failed = self.describe(error, item, slot)
         fate = await self.attempts.give_up(failed, self.attempts.judge_finally(failed))
         self.note_end(item, fate)
@@ -123,7 +123,7 @@ class StepRun:
         return failed
 
     def note_end(self, item: Any, fate: Fate) -> None:
-        """Tell who asks that an item has ended here, in a way that is no success."""
+        """Tell the trace, if there is one, that an item has ended here without success."""
         if self.trace is not None:
             self.trace.ended(item, fate)
 
@@ -133,7 +133,7 @@ def _members(gathered: Gathered[Any]) -> list[Any]:
 
 
 def _attempt(function: Function) -> Attempt:
-    # Ctrl-C may strike in the user's function at any point, in the engine at none.
+    # Ctrl-C may strike anywhere in the user's function, but nowhere in the engine.
     @disable_ki_protection
     async def call(item: Any, slot: Slot) -> Any:
         try:
@@ -146,12 +146,12 @@ def _attempt(function: Function) -> Attempt:
 
 
 async def _handle_nevertheless(error: Exception, item: Any, slot: Slot) -> bool:  # noqa: ASYNC910
-    """Let the step end a batch whose cost is not known: its members fail one by one."""
+    """Let the step end a batch whose cost is not known, so that its members fail one by one."""
     return True
 
 
 def _of_batch(cost: Cost | None) -> Cost | None:
-    """Return what a batch costs: the sum of what its members do."""
+    """Return what a batch costs: the sum over its members."""
     return None if cost is None else partial(_total, cost)
 
 

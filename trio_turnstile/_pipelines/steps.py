@@ -67,13 +67,13 @@ class Step:
     """One step of a pipeline, with types left out: `Processor` and `Consumer` check them."""
 
     call: Any
-    """The async function; or an async context manager that gives it, or is it."""
+    """The async function; or an async context manager that gives one, or is one itself."""
     name: str
     limiter: AnyLimiter | None
     claims: Claims | None
-    """What items ask of it, if not a token each."""
+    """What items ask of the limiter, if not a token each."""
     own_limiter: Limiter | None
-    """The same, if it was made of a bare number."""
+    """The limiter, if it was made from a bare number."""
     rate: RateLimiter | Budget | None
     cost: Cost | None
     window: int | None
@@ -122,7 +122,7 @@ def make_step(
             f"key must be a function of an item, such as operator.itemgetter({key!r}), not {key!r}"
         )
     if ordered and key is not None:
-        raise ValueError("a step is ordered or has a key, not both: ordered keeps every order")
+        raise ValueError("a step is ordered or has a key, not both: ordered keeps all in order")
     if batch is not None and (ordered or key is not None):
         raise ValueError("batches have no order: give a key to Batch, or leave ordered and key out")
     if window is not None:
@@ -165,7 +165,7 @@ def _check_call(call: Any) -> None:
         raise TypeError(
             f"a step must be an async function or an async context manager, not {shown(call)}"
         )
-    # A function that is not async may still return something to be awaited, but these do not.
+    # A function that is not async may still return an awaitable, but these do not.
     if isinstance(call, BuiltinFunctionType) or isgeneratorfunction(call):
         raise TypeError(
             f"a step must be an async function: {shown(call)} is not; for a function that blocks, "

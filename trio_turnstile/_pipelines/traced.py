@@ -1,4 +1,4 @@
-"""`StepTrace`: how a step that is given traced items tells what became of them."""
+"""`StepTrace`: how a step that gets traced items reports what became of them."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Function: TypeAlias = Callable[[Any], Awaitable[Any]]
 @final
 @attrs.frozen(eq=False)
 class StepTrace:
-    """Tells the tracer of a run what one step makes of its items.
+    """Tells the tracer of a run what one step makes from its items.
 
     Args:
       tracer: keeps count.
-      is_last: whether nothing is made of what the step returns.
+      is_last: whether nothing is made from what the step returns.
     """
 
     _tracer: Tracer
     _is_last: bool
 
     def around(self, function: Function) -> Function:
-        """Return a function of a traced item, which returns what was made of it, traced."""
+        """Return a function of a traced item, which returns what was made from it, traced."""
 
         async def call(item: Any) -> Any:
             with tokens_at_hand((item,)):
@@ -44,7 +44,7 @@ class StepTrace:
         return call
 
     def around_batch(self, function: Function) -> Function:
-        """Return a function of traced members, which returns what was made of them."""
+        """Return a function of traced members, which returns what was made from them."""
 
         async def call(members: Sequence[Any]) -> Any:
             with tokens_at_hand(members):
@@ -59,7 +59,7 @@ class StepTrace:
         return self._tracer.pass_on(item, result)
 
     def made_of_batch(self, members: Sequence[Any], result: Any) -> Any:
-        """Return what was made of members that have ended, `Many` or `DISCARD`, traced."""
+        """Return what was made from members that have ended, `Many` or `DISCARD`, traced."""
         if isinstance(result, Many) and not self._is_last:
             return Many(self._tracer.derive(members, result.items))
         for member in members:

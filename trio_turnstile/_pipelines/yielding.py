@@ -1,9 +1,8 @@
 """Steps that are async generator functions: what they yield is collected, as in a `Many`.
 
-It could be passed on at once, one by one. But then an error after the first of them could not
-be tried again without passing some on twice, a timeout would count the next step's slowness,
-and a token would be held while there is no room. So an attempt ends first, and what it has
-yielded is passed on when it has succeeded.
+They could be passed on at once, one by one. But after an error, another attempt would pass some
+on twice, a timeout would count the slowness of the next step, and a token would be held while
+there is no room. So what an attempt has yielded is passed on when the attempt has succeeded.
 """
 
 from __future__ import annotations

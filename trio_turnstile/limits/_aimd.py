@@ -14,9 +14,9 @@ from ._protocol import LimitPolicy, Outcome, Sample
 class AIMDLimit(LimitPolicy):
     """Grows by one for each good call, shrinks by a factor for each bad one.
 
-    A call is bad if it was refused for overload or took longer than ``timeout``:
-    ``floor(backoff * limit)``. After any other, if at least half the limit was in use when
-    it started: ``limit + 1``.
+    A call is bad if it was refused for overload or took longer than ``timeout``; then the
+    limit becomes ``floor(backoff * limit)``. After any other call, if at least half the limit
+    was in use when the call started, it becomes ``limit + 1``.
 
     Source: ``AIMDLimit`` of Netflix/concurrency-limits, with its defaults.
 

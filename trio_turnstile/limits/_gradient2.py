@@ -18,8 +18,8 @@ class Gradient2Limit(LimitPolicy):
     With ``gradient = clamp(tolerance * long / latency, 0.5, 1)``, the limit becomes
     ``(1 - smoothing) * limit + smoothing * (limit * gradient + queue)``. Here ``long`` is
     an exponential mean (the plain mean of the first 10 samples), pulled down by 5 %
-    whenever it is above twice the latency. Held while less than half the limit is in use.
-    Overload answers are not told apart from others.
+    whenever it is above twice the latency. The limit is held while less than half of it is
+    in use. Overload answers are treated like any others.
 
     Source: ``Gradient2Limit`` of Netflix/concurrency-limits, with its defaults. Meant to be
     wrapped in `Windowed`.
@@ -30,8 +30,8 @@ class Gradient2Limit(LimitPolicy):
       maximum: the limit never goes above it.
       smoothing: share of each move that is made, 0 to 1.
       queue: headroom, in calls.
-      long_window: samples that the long-term mean reaches back.
-      tolerance: how many times the long-term mean is still no slowness.
+      long_window: how many samples the long-term mean reaches back.
+      tolerance: up to this many times the long-term mean, a latency is not slow.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ def check_bounds(initial: float, minimum: float, maximum: float) -> None:
     """
     if not 1 <= minimum <= initial <= maximum:
         raise ValueError(
-            "it must be that 1 <= minimum <= initial <= maximum, "
+            "a policy needs 1 <= minimum <= initial <= maximum, "
             f"not minimum={minimum!r}, initial={initial!r}, maximum={maximum!r}"
         )
 
@@ -26,7 +26,7 @@ def clamped(limit: float, minimum: float, maximum: float) -> float:
 
 @final
 class MovingLimit:
-    """The limit of a policy that learns from finished calls alone.
+    """The limit of a policy that learns only from finished calls.
 
     Args:
       initial: the limit to start with, in calls.

@@ -41,7 +41,7 @@ class Sample:
     outcome: Outcome = Outcome.SUCCESS
     """How it ended."""
     weight: int = 1
-    """How many calls it represents: more than 1 if calls are too many to sample each."""
+    """How many calls it represents: more than 1 if there are too many calls to sample each."""
 
     @property
     def latency(self) -> float:
@@ -60,7 +60,7 @@ class LimitPolicy(Protocol):
     @property
     @abstractmethod
     def limit(self) -> float:
-        """The limit it proposes now, in tokens; fractions are kept, and cut off last."""
+        """The limit it proposes now, in tokens. A fraction is dropped when the limit is used."""
         ...
 
     def on_start(self, now: float, in_flight: int) -> None:

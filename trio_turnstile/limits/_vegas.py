@@ -31,7 +31,7 @@ class VegasLimit(LimitPolicy):
       smoothing: share of each move that is made, 0 to 1.
       probe_multiplier: samples per unit of the limit after which the shortest latency is
         learned anew.
-      seed: of the random intervals between two such probes.
+      seed: the seed of the random intervals between two such probes.
     """
 
     def __init__(

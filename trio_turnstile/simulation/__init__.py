@@ -1,8 +1,8 @@
 """Simulated services, to try a limit policy on before it meets a real service.
 
 `simulate` plays a `Scenario` on virtual time and compares the policy with an oracle that
-knows the capacity. `SCENARIOS` are the ones of the documentation; make your own from the
-parts here. Import all names from ``trio_turnstile.simulation``.
+knows the capacity. `SCENARIOS` has the scenarios of the documentation; make your own from
+the parts here. Import all names from ``trio_turnstile.simulation``.
 """
 
 from trio_turnstile._util import fixup_module_metadata

@@ -133,12 +133,12 @@ class Erlang:
 @final
 @attrs.frozen(kw_only=True)
 class TokenBudget:
-    """What a metered service lets its callers spend; it refuses a call that is too dear."""
+    """What a metered service lets its callers spend; it refuses a call that costs too much."""
 
     per_second: Varying = 20_000
     """Tokens that come back each second."""
     burst: float = attrs.field(default=20_000, validator=gt(0))
-    """The most tokens that there are at a time, and those at the beginning."""
+    """The most tokens that there can be at once, and how many there are at the beginning."""
     cost: float = attrs.field(default=50, validator=gt(0))
     """Tokens that a call costs, on average."""
     scatter: Jitter = LogNormal(0.8)
@@ -173,12 +173,12 @@ class Server:
     become slower, like processes that share the cores of a machine."""
     flush: float | None = attrs.field(default=None, validator=optional(gt(0)))
     """A batch server: calls are gathered and answered, at most ``workers`` together,
-    each time that so many seconds have gone by."""
+    each time this many seconds have passed."""
     budget: TokenBudget | None = None
     """What calls may cost, if the service is metered."""
     keys: int = attrs.field(default=1, validator=ge(1))
-    """A call is for one of so many keys, at random. Each key has an equal share of the workers, and
-    a queue of its own."""
+    """Each call is for one of this many keys, at random. Each key has an equal share of the
+    workers, and a queue of its own."""
 
     def capacity(self, now: float) -> int:
         """Return how many calls it can work on at once, at a time in seconds."""
@@ -204,8 +204,8 @@ class Client:
     arrivals: Varying | None = None
     """Calls per second, at random (Poisson); None is batch mode: there is always another call."""
     timeout: float = attrs.field(default=5.0, validator=gt(0))
-    """Seconds after which the client gives a call up; it counts as overload. The server finishes
-    the work all the same."""
+    """Seconds after which the client gives a call up; it counts as overload. The server still
+    finishes the work."""
     max_wait: float = attrs.field(default=math.inf, validator=ge(0))
     """Seconds that a call may wait for a token before it is shed; only with ``arrivals``."""
     joins: float = attrs.field(default=0.0, validator=ge(0))
@@ -259,7 +259,7 @@ SLOWER = Scenario(
 QUOTA = Scenario(
     name="D quota", server=Server(workers=Steps(50, ((60, 25), (120, 50))), queue=0), duration=180.0
 )
-"""A quota that halves and doubles, and refuses more calls: does the limit respect it?"""
+"""A quota that halves and doubles, and refuses calls beyond it: does the limit respect it?"""
 HEAVY_TAIL = Scenario(name="E heavy tail", server=Server(sigma=1.0))
 """Service times that differ widely: do they mislead the policy?"""
 OPEN = Scenario(

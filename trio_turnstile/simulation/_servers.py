@@ -1,7 +1,7 @@
 """The simulated servers, and their virtual time.
 
-The engine gives a server each tick and each call, and the server calls the owner of a call when
-the call has ended. Future events are in one heap of ``(time, number, action)``; the number
+The engine passes each tick and each call to a server, and the server calls the owner of a call
+when the call has ended. Future events are in one heap of ``(time, number, action)``; the number
 breaks ties, so that the same seed gives the same run on every machine.
 """
 
@@ -161,8 +161,8 @@ class QueueServer:
 class SharedServer:
     """Workers that all calls share: beyond the capacity all calls slow down, and none waits.
 
-    All calls advance alike. So one number is enough: the work done so far on a call that was
-    present all the time. A call is done when that number has grown by the call's own work.
+    All calls advance equally. So one number is enough: the work done so far on a call that
+    was present all the time. A call is done when that number has grown by the call's own work.
     """
 
     def __init__(self, plan: Server, clock: Clock, rng: random.Random) -> None:
@@ -221,7 +221,7 @@ class KeyedServer:
     """Workers and a queue for each key.
 
     Args:
-      plan: what all have together.
+      plan: the server as a whole, with all its keys.
       clock: the virtual time.
       rng: chooses the key of each call.
     """
@@ -244,14 +244,14 @@ class KeyedServer:
 
 @final
 class MeteredServer:
-    """Refuses calls that cost more than there is in the budget.
+    """Refuses calls that cost more than is left in the budget.
 
     Args:
-      server: does the calls.
-      plan: what the whole is.
+      server: handles the calls.
+      plan: the server as a whole, with its budget.
       budget: what calls may cost.
       clock: the virtual time.
-      rng: draws what each call costs.
+      rng: draws the cost of each call.
     """
 
     def __init__(

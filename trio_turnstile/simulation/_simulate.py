@@ -26,8 +26,8 @@ from ._scores import Result, assess
 def simulate(policy: LimitPolicy, scenario: Scenario, *, seed: int) -> Result:
     """Play a scenario on virtual time, and compare the policy with an oracle.
 
-    It waits for nothing real and uses no randomness but the seed's: the same arguments give
-    the same result.
+    It waits for nothing real, and all its randomness comes from the seed, so the same
+    arguments give the same result.
 
     Args:
       policy: the policy to try. Each client uses a deep copy; the policy itself does not
@@ -36,8 +36,8 @@ def simulate(policy: LimitPolicy, scenario: Scenario, *, seed: int) -> Result:
       seed: the seed of service times, arrivals and errors.
 
     Returns:
-      The figures, beside those of an oracle that always sets the limit to the true capacity
-      (its fair share of it, with several clients), and a trace to plot.
+      The figures, relative to an oracle that always sets the limit to the true capacity (or
+      to its fair share of that, with several clients), and a trace to plot.
     """
     run = play(scenario, [copy.deepcopy(policy) for _ in scenario.clients], seed)
     return assess(scenario, run, _ideal(scenario, seed))
@@ -54,7 +54,7 @@ class Oracle(LimitPolicy):
 
     Args:
       scenario: what is simulated.
-      late: the age of its knowledge of the capacity, in seconds.
+      late: how old its knowledge of the capacity is, in seconds.
     """
 
     def __init__(self, scenario: Scenario, late: float = 0.0) -> None:

@@ -1,7 +1,7 @@
 """What users need to test code that uses trio_turnstile.
 
-A source and a sink that move only when the test says so, single steps, retries that do not
-wait, and the law of the books as an assertion.
+It has a source and a sink that move only when the test says so, a way to run single steps,
+retries that do not wait, and the conservation of items as an assertion.
 """
 
 from trio_turnstile._engine.attempts import no_backoff

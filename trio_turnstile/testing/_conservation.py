@@ -1,4 +1,4 @@
-"""The law of the books: an item that was received has ended in one way, or is in flight."""
+"""Conservation: each item that was received has ended in exactly one way, or is in flight."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trio_turnstile._pipelines.run import PipelineRun
 def assert_conserved(account: Manager | Report | PipelineRun | PipelineReport | StepReport) -> None:
     """Assert that no item was lost or counted twice.
 
-    At every instant of a run, and after every end of it, for each of its steps::
+    At every instant of a run, and however it has ended, each of its steps satisfies::
 
         received == completed + discarded + failed + diverted + cancelled + skipped + in_flight
 
@@ -21,7 +21,8 @@ def assert_conserved(account: Manager | Report | PipelineRun | PipelineReport | 
     step received.
 
     Args:
-      account: of a run of phases or of a pipeline, live or final; or of one step.
+      account: a run of phases or of a pipeline, or its report, live or final; or the report of
+        one step.
 
     Raises:
       AssertionError: if the books do not balance; the message has the figures.

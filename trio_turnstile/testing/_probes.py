@@ -17,7 +17,7 @@ U = TypeVar("U")
 
 @final
 class ProbeSource(Generic[T]):
-    """A source that gives what the test gives it, and shows when the run asks for more.
+    """A source that returns what the test gives it, and shows when the run asks for more.
 
     Use it as the source of a `Producer`::
 
@@ -42,7 +42,7 @@ class ProbeSource(Generic[T]):
     async def wait_asked(self) -> None:
         """Wait until the run asks for an item that the test has not given yet.
 
-        It always checkpoints. If cancelled, it changes nothing.
+        It always checkpoints. If it is cancelled, nothing changes.
         """
         await trio.lowlevel.checkpoint()
         while self._asks <= self._answers:
@@ -104,7 +104,7 @@ class ProbeSink(Generic[T]):
     async def __call__(self, item: T) -> None:
         """Wait until the test takes or refuses the item.
 
-        If cancelled, the item is offered no longer.
+        If it is cancelled, the item is no longer offered.
         """
         offer = (item, trio.Event(), list[Exception]())
         self._offered.append(offer)
@@ -118,7 +118,7 @@ class ProbeSink(Generic[T]):
             raise offer[2][0]
 
     async def receive(self) -> T:
-        """Wait for an item, take it and return it. If cancelled, take none."""
+        """Wait for an item, take it and return it. If cancelled, it takes none."""
         item, done, _ = await self._next()
         done.set()
         return item
@@ -146,8 +146,8 @@ class ProbeSink(Generic[T]):
 async def run_one(step: Processor[T, U] | Consumer[T], item: T) -> list[U]:
     """Run one item through a step, or through several joined ones.
 
-    The source ends after the item, so a batch does not wait to fill up or to grow old.
-    If cancelled, it cancels the item.
+    The source ends after the item, so a batch does not wait until it is full or old.
+    If this is cancelled, the item is cancelled.
 
     Args:
       step: the step, or steps joined by ``|``.

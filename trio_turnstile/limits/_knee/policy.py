@@ -38,7 +38,7 @@ from .stall import StallDetector
 
 PROBE_TAIL = 0.1
 """The knee is beyond a probed limit with this probability plus ``1 / limit``, within the two bounds
-that follow (tuned). A probe costs about one call, which is much of a few calls."""
+that follow (tuned). A probe costs about one call, which is a lot if there are only a few."""
 MAX_PROBE_TAIL_BELOW = 0.2
 """The greatest such probability below home, where one call less costs throughput (tuned)."""
 MAX_PROBE_TAIL_ABOVE = 0.12
@@ -82,7 +82,7 @@ MAX_SLOW_STEP_DOWN = 0.5
 
 HINT_TRUST = 0.5
 """The part of a hint to start with. If the hint is right, the way up costs 1.5 % of the throughput
-of 20 s; with all of it, a hint eight times too high has a p99 twice as high (both measured)."""
+of 20 s. A start at the whole hint doubles the p99 if it is eight times too high (both measured)."""
 
 
 class _Mode(Enum):
@@ -98,7 +98,7 @@ class KneeLimit(LimitPolicy):
     It suits batch jobs and servers alike, and needs no knowledge of the service: now and
     then it tries a few calls more or fewer for a moment, and measures what they change. The
     limit is a whole number. Give ``max_latency`` if more than a few clients share one
-    service, because each client would take the others' queue for slowness and creep up.
+    service, because each client would mistake the others' queue for slowness and creep up.
 
     Args:
       initial: the limit to start with, in calls.

@@ -20,7 +20,7 @@ CUT_BLAME = 2.5
 or two do not (taste)."""
 SUCCESS_CREDIT = 0.06
 """The blame that a success takes away (tuned). A steady share of a few per cent of failures rarely
-cuts. One call above a large quota must: if the service refuses it every 5 ms, beside 2,000
+cuts. One call above a large quota must cut: if the service refuses it every 5 ms, beside 2,000
 successes per second, refusals are 9 % of the answers."""
 CUT_FACTOR = 0.9
 """Factor of a cut if the service refuses the accepted limit itself (taste). Each further cohort
@@ -28,7 +28,7 @@ may cut again, so the limit follows a collapse of the quota within a few answers
 SLOW_CUT_FACTOR = 0.25
 """Factor of a cut if refusals are slow, as time-outs are (tuned). The service worked in vain, and
 the next answer will take as long. So the cut is deep: a few calls that are answered show at once
-where the knee is. It pays for small services alone."""
+where the knee is. It pays only for small services."""
 RETEST_SECONDS = 2.0
 """Seconds from a cut to the next test of the refused limit (taste)."""
 RETEST_CALLS = 100
