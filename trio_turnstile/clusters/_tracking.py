@@ -150,6 +150,8 @@ class Tracker:
     """Set when a job ends; then there is another event for the next."""
     jobs: dict[str, Tracked] = attrs.field(init=False, factory=dict)
     """By token."""
+    polled: float = attrs.field(init=False, default=-math.inf)
+    """When the last poll that was taken in was asked for."""
 
     @property
     def searching(self) -> bool:
