@@ -91,7 +91,7 @@ def test_signals_change_what_the_limit_can_become(call: Call, gate: Any) -> None
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (["--overload", "75"], "--overload says when --adapt lowers the limit"),
+        (["--overload", "75"], "--overload is only for --adapt"),
         (["--adapt", "--overload", "0"], "--overload"),
         (["--adapt=best"], "--adapt"),
         (["--adapt", "-j9", "--max", "8"], "--limit must be from --min, 1, to --max, 8, not 9"),

@@ -336,7 +336,7 @@ def test_of_several_runs_one_has_to_be_named(call: Any, serve: Serve) -> None:
     serve({"GET /runs": [run("a"), run("b")]})
     result = call("ctl", "drain")
     assert result.status == 2
-    assert "there are 2 runs, so name one: a, b" in result.err
+    assert "there are 2 runs; name one of them: a, b" in result.err
 
 
 def test_without_a_run_none_is_ended(call: Any, serve: Serve) -> None:

@@ -95,7 +95,7 @@ def test_a_column_that_asks_for_nonsense_fails_its_operation(
         ),
         (("--submit-args", "'"), "--submit-args: No closing quotation"),
         (("--detach",), "--detach leaves jobs for the next run, which finds them in a ledger"),
-        (("--nice", "5"), "--engine slurm and --nice do not go together: it is about processes"),
+        (("--nice", "5"), "--engine slurm and --nice do not go together: it is for processes"),
         (("--timeout", "5"), "--engine slurm and --timeout do not go together: it would count"),
         (("--load", "5"), "--engine slurm and --load do not go together: it looks at this"),
         (("--memfree", "5G"), "--engine slurm and --memfree do not go together: it looks at"),
@@ -105,7 +105,7 @@ def test_a_column_that_asks_for_nonsense_fails_its_operation(
         (("-u",), "--engine slurm and --ungroup do not go together: a job cannot write to this"),
         (("--cleanup", "rm {%}"), "--engine slurm and {%} do not go together: two machines may"),
         (("--job-dir", "/dev/null/x"), "--job-dir must name a folder that can be written to"),
-        (("--job-dir", "of: me"), "clusters take ':' in the path of an output for something else"),
+        (("--job-dir", "of: me"), "clusters give ':' in the path of an output a meaning"),
         (("--calls", "often"), "a rate is a number over 0 and a unit"),
     ],
 )
@@ -137,11 +137,11 @@ def test_blocks_are_refused(call: Any, sbatch: Path) -> None:
     "option", ["--submit-args=-x", "--cpus=1", "--mem=1G", "--time=1h", "--detach", "--job-dir=x"]
 )
 def test_options_of_jobs_need_an_engine(option: str, call: Any, here: Path) -> None:
-    """They say nothing of local commands."""
+    """They do not apply to local commands."""
     result = call("run", option, "--work", "true {}", "--", "a")
     assert result.status == 2
     name = option.partition("=")[0]
-    assert f"{name} is about jobs on a cluster: give --engine slurm, sge or local" in result.err
+    assert f"{name} is only for jobs on a cluster: give --engine slurm, sge or local" in result.err
 
 
 @pytest.mark.parametrize(

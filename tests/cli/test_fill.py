@@ -116,10 +116,10 @@ def test_a_ledger_knows_groups(call: Call, here: Path) -> None:
     ("options", "message"),
     [
         (["-X", "-m"], "-X and -m do not go together"),
-        (["-s", "99"], "--max-chars is about -X, -m and --xargs"),
+        (["-s", "99"], "--max-chars is only for -X, -m and --xargs"),
         (["-X", "--colsep", ","], "-X goes with neither several sources nor --colsep"),
         (["-X", "-s", "999999999"], "--max-chars must be at most"),
-        (["-X", "--work", "echo {1}"], "-X puts any number of inputs in the place of {}"),
+        (["-X", "--work", "echo {1}"], "-X puts any number of inputs in place of {}"),
         (["-X", "--pipe"], "none of the options that read inputs"),
     ],
 )

@@ -96,7 +96,7 @@ def test_options_of_a_ledger_need_one(call: Any, option: str) -> None:
     """They are refused without it."""
     refused = call("run", option, "--work", "true", "--", "a")
     assert refused.status == 2
-    assert f"{option} is about a ledger: give --ledger FILE too" in refused.err
+    assert f"{option} is only for a ledger: give --ledger FILE too" in refused.err
 
 
 def test_a_file_that_is_no_ledger_is_refused(call: Any, here: Path) -> None:

@@ -223,7 +223,7 @@ def test_a_lack_of_files_for_the_limit_is_told_beforehand(spawn: Any) -> None:
     run = spawn("run", "-q", "-j", "50", "--work", "echo", "--", "a", preexec_fn=few)
     result = run.finish()
     assert (result.status, result.out) == (0, "a\n")
-    assert "--limit 50 takes at least 275 open files, but only 64 are allowed" in result.err
+    assert "--limit 50 needs at least 275 open files, but only 64 are allowed" in result.err
 
 
 @pytest.mark.slow

@@ -146,8 +146,8 @@ def test_an_error_of_reading_ends_the_run(call: Call, here: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (["--block", "2M"], "are about --pipe"),
-        (["--recend", ";"], "are about --pipe"),
+        (["--block", "2M"], "are only for --pipe"),
+        (["--recend", ";"], "are only for --pipe"),
         (["--pipe", "--null"], "--pipe cuts standard input"),
         (["--pipe", "-a", "file"], "--pipe cuts standard input"),
         (["--pipe", "--", "a"], "--pipe cuts standard input"),

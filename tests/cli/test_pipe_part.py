@@ -135,7 +135,7 @@ def test_several_files_are_cut_one_after_the_other(call: Call, here: Path) -> No
         (["-a", "data", "--null"], "none of the other options that read inputs"),
         (["-a", "data", "-N", "2"], "none of the other options that read inputs"),
         (["-a", "none"], "cannot read 'none': No such file or directory"),
-        (["-a", "."], "'.' is no regular file: use --pipe"),
+        (["-a", "."], "'.' is not a regular file: use --pipe"),
         (["-a", "data", "--recend", ""], "--recend must not be empty without --recstart"),
         (["-a", "data", "--block", "0"], "--block must be 1 or more"),
         (["-a", "data", "--block", "-1.5"], "written like -1 or -10, not '-1.5'"),

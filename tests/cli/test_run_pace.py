@@ -111,7 +111,7 @@ def test_an_operation_of_unknown_cost_fails(call: Call) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--cost", "3"], "--cost is what an operation takes of --rate: give --rate as well"),
+        (["--cost", "3"], "--cost is how much of --rate an operation takes: give --rate too"),
         (["--rate", "5/s", "--cost", "6"], "--cost: 6 is more than the 5 that --rate ever gives"),
         (["--rate", "5/s", "--cost", "{tokens}"], "--cost: it is a number, or a column"),
         (["--rate", "5/s", "--cost", "-1"], "--cost: it is a number, or a column"),
