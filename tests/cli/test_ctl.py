@@ -146,7 +146,7 @@ def test_a_process_that_does_not_answer_is_given_up(
         stopped.listen()
         result = call("ctl", "list")
     assert result.status == 3
-    assert "is the process stopped?" in result.err
+    assert "is the process suspended?" in result.err
 
 
 def test_a_process_that_has_just_been_started_is_waited_for(

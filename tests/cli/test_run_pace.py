@@ -104,8 +104,8 @@ def test_an_operation_of_unknown_cost_fails(call: Call) -> None:
     result = call("run", *options, stdin=b"a,1\nb,x\nc,11\nd,2\n")
     assert result.status == 2
     assert sorted(result.out.split()) == ["a", "d"]
-    assert "--cost {2} is no number of 0 or more for this input" in result.err
-    assert "--cost {2} is 11 for this input, and --rate never gives more than 10" in result.err
+    assert "--cost {2} is not a number of 0 or more for this input" in result.err
+    assert "--cost {2} is 11 for this input, but --rate never gives more than 10" in result.err
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,8 @@ def test_an_operation_of_unknown_cost_fails(call: Call) -> None:
     [
         (["--cost", "3"], "--cost is how much of --rate an operation takes: give --rate too"),
         (["--rate", "5/s", "--cost", "6"], "--cost: 6 is more than the 5 that --rate ever gives"),
-        (["--rate", "5/s", "--cost", "{tokens}"], "--cost: it is a number, or a column"),
-        (["--rate", "5/s", "--cost", "-1"], "--cost: it is a number, or a column"),
+        (["--rate", "5/s", "--cost", "{tokens}"], "--cost: it must be a number, or a column"),
+        (["--rate", "5/s", "--cost", "-1"], "--cost: it must be a number, or a column"),
     ],
 )
 def test_a_wrong_cost_is_refused(options: list[str], message: str, call: Call) -> None:

@@ -72,7 +72,7 @@ def test_the_arrows_go_through_all_processes(keyboard: Keyboard) -> None:
 def test_a_number_sets_the_limit_on_enter(keyboard: Keyboard) -> None:
     """It can be corrected; until Enter it is only shown."""
     hand, orders = keyboard.press("123\x7f\x7f0")
-    assert (hand.prompt, orders) == ("set work to 10: Enter does it, Esc does not", [])
+    assert (hand.prompt, orders) == ("set work to 10: Enter sets it, Esc cancels", [])
     hand, orders = keyboard.press("\n", hand)
     assert (hand.prompt, orders) == ("", [Order(keyboard.first, "/limiters/work", 10)])
 
@@ -91,7 +91,7 @@ def test_a_run_is_drained_if_that_is_said_twice(
     runs = [run("old", state="ended"), run("other", step(limiter="b")), run("mine", step())]
     keyboard.first.take("state", state(runs=runs))
     hand, orders = keyboard.press("d")
-    assert hand.prompt == "drain mine, so that nothing more begins? y does it"
+    assert hand.prompt == "drain mine, so that nothing more starts? y drains it"
     assert orders == []
     _, orders = keyboard.press(answer, hand)
     assert orders == [Order(keyboard.first, "/runs/mine/drain")] * number

@@ -43,7 +43,7 @@ def test_inputs_that_are_too_heavy_fail(call: Call) -> None:
     assert result.status == 3
     assert result.out.split() == ["a", "e"]
     assert "2 completed, 3 failed" in result.err
-    assert "--weight: 'x' is no whole number of 1 or more" in result.err
+    assert "--weight: 'x' is not a whole number of 1 or more" in result.err
     assert "limit of 4 tokens, and 9 were asked for" in result.err
 
 
@@ -51,9 +51,9 @@ def test_inputs_that_are_too_heavy_fail(call: Call) -> None:
     ("weight", "words"),
     [
         ("5", "5 is more than the limit can ever be, which is 4"),
-        ("0", "'0' is no whole number of 1 or more"),
-        ("heavy", "'heavy' is no whole number"),
-        ("1.5", "'1.5' is no whole number"),
+        ("0", "'0' is not a whole number of 1 or more"),
+        ("heavy", "'heavy' is not a whole number"),
+        ("1.5", "'1.5' is not a whole number"),
     ],
 )
 def test_weights_that_cannot_be(weight: str, words: str, call: Call) -> None:
