@@ -66,7 +66,7 @@ def test_jobs_ask_for_what_they_need(call: Any, sbatch: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (("--cpus", "{2}"), "--cpus: a number of CPUs is from 1 on, as in 8, not 'many'"),
+        (("--cpus", "{2}"), "--cpus: a number of CPUs is 1 or more, as in 8, not 'many'"),
         (("--mem", "{2}"), "--mem: memory is written with its unit, as in 500M or 8G, not 'many'"),
         (("--time", "{2}"), "--time: a time is written with its unit, as in 30m or 2h, or"),
     ],
@@ -84,7 +84,7 @@ def test_a_column_that_asks_for_nonsense_fails_its_operation(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--cpus", "0"), "--cpus: a number of CPUs is from 1 on, as in 8, not '0'"),
+        (("--cpus", "0"), "--cpus: a number of CPUs is 1 or more, as in 8, not '0'"),
         (("--mem", "8"), "--mem: memory is written with its unit, as in 500M or 8G, not '8'"),
         (("--mem", "0G"), "--mem: memory is written with its unit, as in 500M or 8G, not '0G'"),
         (("--time", "30"), "--time: a time is written with its unit, as in 30m or 2h, or as 1-12"),
@@ -106,7 +106,7 @@ def test_a_column_that_asks_for_nonsense_fails_its_operation(
         (("--cleanup", "rm {%}"), "--engine slurm and {%} do not go together: two machines may"),
         (("--job-dir", "/dev/null/x"), "--job-dir must name a folder that can be written to"),
         (("--job-dir", "of: me"), "clusters give ':' in the path of an output a meaning"),
-        (("--calls", "often"), "a rate is a number over 0 and a unit"),
+        (("--calls", "often"), "a rate is a number above 0 and a unit"),
     ],
 )
 def test_options_that_are_wrong_or_make_no_sense_are_refused(

@@ -166,7 +166,7 @@ def test_a_ledger_knows_the_engine_and_the_folder_of_its_jobs(call: Any, here: P
     assert call(*RUN, *work).status == 0
     refused = call("run", *work)
     assert refused.status == 2
-    assert "--engine\n  was local\n  and is absent" in refused.err
+    assert "--engine\n  was local\n  is now absent" in refused.err
     refused = call(*RUN, "--job-dir", "other", *work)
     assert "--job-dir\n  was " in refused.err
 
@@ -184,7 +184,7 @@ def test_a_job_of_another_engine_is_not_done_again(
     number = entries()["a"].facts["job"]
     other = call("run", "--accept-changes", *work)
     assert other.status == 1
-    assert f"an earlier run has submitted it with --engine local, as job {number}" in other.err
+    assert f"an earlier run submitted it with --engine local, as job {number}" in other.err
     gate.let(1)
 
 

@@ -85,7 +85,7 @@ def test_fresh_forgets(call: Any, here: Path) -> None:
     options = ("run", "--ledger", "db", "--fresh", "--work", WORK, "--", "1")
     refused = call(*options, terminal=True, operator=say("n"))
     assert refused.status == 2
-    assert "left as it is" in refused.err
+    assert "left unchanged" in refused.err
     assert len(entries()) == 2
     assert call(*options, terminal=True, operator=say("y")).status == 0
     assert len(entries()) == 1
@@ -100,7 +100,7 @@ def test_options_of_a_ledger_need_one(call: Any, option: str) -> None:
 
 
 def test_a_file_that_is_no_ledger_is_refused(call: Any, here: Path) -> None:
-    """It is left as it is, and nothing is run."""
+    """The ledger is left unchanged, and nothing is run."""
     (here / "db").write_text("a table of mine")
     refused = run(call, 1)
     assert refused.status == 2

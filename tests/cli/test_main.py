@@ -150,7 +150,7 @@ def test_the_help_tells_what_an_operator_needs_to_know(call: Call) -> None:
         (["run", "--work", "x", "-0", "-d", ";"], "does not go with --null"),
         (["run", "--work", "x", "-d", ""], "--delimiter must not be empty"),
         (["run", "--work", "x", "--header", "--"], "--header: a source needs a first input"),
-        (["run", "--work", "x", "--header", "-a", "/dev/null"], "does not begin with a line of names"),
+        (["run", "--work", "x", "--header", "-a", "/dev/null"], "not begin with a line of names"),
         (["run", "--work", "x", "--header", ":::", "a", ":::", "a"], "2 columns are named 'a'"),
         (
             ["run", "--work", "x", "--shell", "fish", "--", "a"],
