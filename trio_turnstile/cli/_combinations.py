@@ -125,7 +125,7 @@ class Groups:
 
     @property
     def error(self) -> InputError | None:
-        """What was raised in place of an input."""
+        """The error that was raised instead of an input."""
         return self._inputs.error
 
     async def read(self) -> None:
@@ -163,7 +163,7 @@ class Shuffled:
 
     @property
     def error(self) -> InputError | None:
-        """What was raised in place of an input."""
+        """The error that was raised instead of an input."""
         return self._inputs.error
 
     async def read(self) -> None:

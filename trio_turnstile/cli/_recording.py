@@ -66,7 +66,7 @@ async def record(
 
 @contextmanager
 def _warnings_to(note: Callable[[str], object]) -> Iterator[None]:
-    """Show warnings of the recorder as lines of the run, so that they keep its live line."""
+    """Show warnings of the recorder as lines of the run, which do not garble its live line."""
 
     def show(record: logging.LogRecord) -> bool:
         note(f"--statistics: {record.getMessage()}")
