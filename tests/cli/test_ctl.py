@@ -286,8 +286,8 @@ def test_an_order_imports_next_to_nothing(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (b"", "it hung up without an answer"),
-        (b"hello\r\n\r\n", "this is no answer in HTTP"),
+        (b"", "the connection was closed without an answer"),
+        (b"hello\r\n\r\n", "the answer is not HTTP"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", "cut off after 2 of 9 bytes"),
     ],
 )

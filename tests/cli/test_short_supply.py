@@ -35,7 +35,7 @@ def test_with_few_files_fewer_run_and_none_fails(spawn: Any) -> None:
     options = ("--limit", "30", "--cleanup", "echo clean {}", "--work", "sleep 0.02; echo {}")
     result = spawn("run", *options, "--", *range(60), preexec_fn=few_files(60)).finish()
     assert (result.status, len(result.lines)) == (0, 120)
-    assert "turnstile: starting commands later, as the system is short: Too many open" in result.err
+    assert "turnstile: delaying commands because the system is short: Too many open" in result.err
 
 
 def test_retries_with_few_files_do_not_wait_for_each_other(spawn: Any) -> None:

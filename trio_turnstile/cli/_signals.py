@@ -56,7 +56,7 @@ def prepare_signals() -> None:
 def ignore_stops() -> None:
     """Ignore stop signals, so that the process ends with its own exit status.
 
-    Python restores their default handlers before it exits.
+    At exit Python resets its own handlers, and a signal would then kill the process.
     """
     for signum in STOPS:
         signal.signal(signum, signal.SIG_IGN)
