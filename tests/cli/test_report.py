@@ -138,8 +138,8 @@ def test_the_bottleneck_is_told_in_a_sentence(call: Any, here: Path) -> None:
 @pytest.mark.parametrize(
     ("main", "sentence"),
     [
-        (slow_source, "The source gave items more slowly than the steps took them."),
-        (slow_step, "were in the step 'slow': it is the one to look at."),
+        (slow_source, "The source produced items more slowly than the steps took them."),
+        (slow_step, "were in the step 'slow': look at that step first."),
         (idle, "Nothing was measured"),
     ],
 )
@@ -203,7 +203,7 @@ def test_the_page_is_small_however_much_was_recorded(call: Any, here: Path) -> N
     call("report", "--html", "report.html")
     text = (here / "report.html").read_text()
     assert len(text.encode()) < 1_000_000
-    assert "188 limiters that were less busy are not shown." in text
+    assert "188 less busy limiters are not shown." in text
     assert Page(text).tags.count("svg") >= 12
 
 
@@ -237,7 +237,7 @@ def test_what_is_missing_is_said(call: Any, here: Path) -> None:
         )
         connection.commit()
     out = " ".join(call("report").out.split())
-    assert "The recording has no end: the program still runs, or was killed." in out
+    assert "The recording has no end: the program is still running, or was killed." in out
     assert "1,234 samples are missing" in out
     assert "5 decisions or errors are missing" in out
 
