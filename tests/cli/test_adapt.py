@@ -138,6 +138,6 @@ def test_what_is_asked_from_outside_is_noted() -> None:
     assert notes.texts == [
         "limit 2 -> 20: set by ana: night",
         "limit stays 20: up refused, ana has set it",
-        "limit 20 -> 2: what was set has ended",
+        "limit 20 -> 2: override ended",
         "limit 2 -> 0: paused by ana",
     ]
