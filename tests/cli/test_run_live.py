@@ -281,7 +281,7 @@ def test_a_run_whose_output_nobody_takes_can_be_cancelled(
         ended = b""
         while ended.count(b"\n") < 1 + 3:
             ended += os.read(log, 1000)
-        for text in ("starting nothing more", "cancelled; ending what runs"):
+        for text in ("starting nothing more", "cancelled; ending all commands"):
             watch.signal(signal.SIGINT)
             watch.err.wait_for(text)
 

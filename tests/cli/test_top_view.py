@@ -205,7 +205,7 @@ def test_without_a_process_there_is_a_word_of_it() -> None:
         ),
         (
             [limiter(running=3), limiter("b", None, running=9)],
-            "no limit is reached: what brings the items, or takes them, is slower",
+            "no limit is reached: the source of the items, or whatever takes them, is slower",
         ),
         ([limiter()], "nothing runs"),
         ([], "nothing runs"),

@@ -45,7 +45,7 @@ class Board:
         self.lost = ""
         """Why nothing more comes; empty while more may come."""
         self._heard = 0.0
-        """The tick that followed the last event."""
+        """The time of the tick that followed the last event."""
         self._has_news = True
         self._running: dict[str, deque[int]] = {}
         self._ended: dict[str, deque[tuple[float, int]]] = {}
