@@ -144,7 +144,7 @@ def test_the_help_tells_what_an_operator_needs_to_know(call: Call) -> None:
         (["run", "--work", "x", "a", ":::", "b"], "give inputs before -- or after :::, not both"),
         (["run", "--work", "x", "::::", "-", "-"], "only one of the sources can be standard input"),
         (["run", "--work", "x", "-N2", ":::", "a", ":::", "b"], "neither several sources nor"),
-        (["run", "--work", "x {2}", ":::", "a"], "--work: {2} is no column: inputs have 1"),
+        (["run", "--work", "x {2}", ":::", "a"], "--work: {2} is not a column: inputs have 1"),
         (["run", "--work", "x", "--colsep", "(", "--", "a"], "--colsep: '(' is not a regular expr"),
         (["run", "--work", "x", "--colsep", ",*", "--", "a"], "matches between any two letters"),
         (["run", "--work", "x", "-0", "-d", ";"], "does not go with --null"),

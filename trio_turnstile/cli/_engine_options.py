@@ -145,7 +145,7 @@ class EngineOptions:
         """Return the plan of the jobs, or ``None`` without ``--engine``.
 
         Args:
-          columns: what is known of the columns of the inputs.
+          columns: what is known about the columns of the inputs.
           given: other options by name, with a true value for those that are given.
 
         Raises:

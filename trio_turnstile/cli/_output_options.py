@@ -121,7 +121,7 @@ class OutputOptions:
         Args:
           printer: prints it.
           order: the order of the printer.
-          columns: what is known of the columns of the inputs.
+          columns: what is known about the columns of the inputs.
           work: the command that --verbose shows.
           on_lost: called if standard output no longer has a reader.
         """

@@ -13,7 +13,7 @@ from ._results_table import ResultsTable
 
 @final
 class Records:
-    """Writes entries of operations. If a file cannot be written, it ends, and the user is told.
+    """Writes entries of operations. A file that cannot be written is given up, with a note.
 
     Args:
       joblog: the job log, if the user wants one.

@@ -39,7 +39,7 @@ class RowFormat(Protocol):
         """Yield a row in pieces.
 
         Args:
-          entry: what the job log says of the operation.
+          entry: what the job log says about the operation.
           columns: the columns of its input.
           outputs: its standard output and its standard error, in pieces.
         """

@@ -41,7 +41,7 @@ class ResultsTable:
         """Append a row, or do nothing if an earlier one could not be written.
 
         Args:
-          entry: what the job log says of the operation.
+          entry: what the job log says about the operation.
           columns: the columns of its input.
           outputs: its standard output and its standard error, in pieces.
 
