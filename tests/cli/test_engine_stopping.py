@@ -211,7 +211,7 @@ def test_without_word_from_the_controller_the_run_waits(call: Any, gate: Any, aw
     def operate(watch: Any) -> None:
         gate.arrivals(1)
         away.touch()
-        watch.err.wait_for("cannot be reached, jobs stay as they were: no route")
+        watch.err.wait_for("cannot be reached; jobs keep their states: no route")
         watch.err.wait_for("controller unreachable since ")
         gate.let(1)
         away.unlink()

@@ -123,7 +123,7 @@ async def test_a_poll_that_fails_changes_nothing(
             await until(lambda: cluster.statistics().unreachable_since is None)
         lost, found = caplog.records
         assert lost.getMessage().startswith(
-            "the controller of SlurmEngine (/jobs) cannot be reached, jobs stay as they were: "
+            "the controller of SlurmEngine (/jobs) cannot be reached; jobs keep their states: "
             "squeue: error: Unable to contact"
         )
         assert vars(lost)["unreachable_since"] == statistics.unreachable_since
@@ -209,7 +209,7 @@ async def test_an_unknown_state_counts_as_running(
         slurm.files = False
         assert (await job.wait()).state is JobState.NODE_FAILED
     assert caplog.messages == [
-        "the state 'TELEPORTING' of a job is not known; it counts as running"
+        "the state 'TELEPORTING' of a job is unknown; the job counts as running"
     ]
 
 
@@ -514,7 +514,7 @@ async def test_arguments_are_checked(autojump_clock: MockClock) -> None:
     async with opened(FakeSlurm()) as cluster:
         job = cluster.attach("tt-1", "1")
         assert repr(job) == "<trio_turnstile.clusters.Job 1 pending>"
-        with pytest.raises(ValueError, match="job 'tt-1' is tracked already: attach it once"):
+        with pytest.raises(ValueError, match="job 'tt-1' is already tracked: attach it only once"):
             cluster.attach("tt-1", "1")
         job.detach()
 

@@ -189,7 +189,7 @@ def test_the_controller_is_stopped_for_a_while(command: Command) -> None:
     command.site.restart()
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 6, err
-    assert "cannot be reached, jobs stay as they were: " in err
+    assert "cannot be reached; jobs keep their states: " in err
     assert "can be reached again" in err
     assert err.count("with exit status 1 on ") == 6
     assert [command.lines(f"ran-{number}") for number in inputs] == [[number] for number in inputs]
