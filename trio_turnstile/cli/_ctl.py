@@ -135,7 +135,7 @@ def set_(
     change: Change = _CHANGE,
     asking: Asking = _ASKING,
 ) -> int:
-    """Set a limit against every rule: no signal changes it until turnstile ctl release.
+    """Set a limit regardless of all rules: no signal changes it until turnstile ctl release.
 
     Args:
       limiter: The name of the limiter.

@@ -21,13 +21,14 @@ R = TypeVar("R")
 def traced(
     function: Callable[P, Awaitable[R]], *, tracer_provider: TracerProvider | None = None
 ) -> Callable[P, Awaitable[R]]:
-    """Wrap the function of a step so that it opens a span for each item::
+    """Wrap the function of a step so that it opens a span for each item.
+
+    A span costs about ten microseconds, so do not trace a step whose items take less::
 
         Processor(traced(fetch), limiter=api)
 
-    A span costs about ten microseconds, so do not trace a step whose items take less. The span has
-    the name of the function, and is the current span for everything called inside. Its parent is
-    the span in which the pipeline was run.
+    The span has the name of the function, and is the current span for everything called inside.
+    Its parent is the span in which the pipeline was run.
 
     Args:
       function: an async function.
