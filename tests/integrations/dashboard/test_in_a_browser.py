@@ -104,7 +104,7 @@ def test_a_wrong_token(browser: Browser, program: Program) -> None:
     with browser.new_context() as context:
         page = context.new_page()
         page.goto(f"{program.url}#token=wrong")
-        expect(page.get_by_role("status").first).to_have_text("the program does not accept this token")
+        expect(page.get_by_role("status").first).to_have_text("this token is not accepted")
         assert page.get_by_role("article").count() == 0
         assert "crawl" not in page.locator("body").inner_text()
         assert page.get_by_role("button").all_inner_texts() == ["Enter"]

@@ -432,7 +432,7 @@ async function start() {
       await follow(signal);
     } catch (error) {
       if (signal.aborted) return;
-      if (error.status === 401) return askForToken("the program does not accept this token");
+      if (error.status === 401) return askForToken("this token is not accepted");
       why = error.message;
     }
     report(why);
