@@ -248,7 +248,7 @@ def test_what_is_missing_is_said(call: Any, here: Path) -> None:
         ("nothing.db", "there is no file 'nothing.db'"),
         ("mysql://host/db", "statistics are kept in SQLite or PostgreSQL, not in mysql"),
         ("empty.db", "there are no statistics in sqlite:///empty.db"),
-        ("text.db", "'text.db' is a file, and no database"),
+        ("text.db", "'text.db' is a file, but not a database"),
         ("postgresql://nobody@127.0.0.1:1/none", "cannot be read: OperationalError"),
     ],
 )
