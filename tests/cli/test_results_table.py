@@ -99,7 +99,7 @@ def test_a_table_that_cannot_be_opened_is_refused(call: Call, here: Path) -> Non
 
 
 def test_lines_that_are_printed_as_they_come_make_no_row(call: Call, here: Path) -> None:
-    """--line-buffer does not keep what it has printed, so the two do not go together."""
+    """--line-buffer does not keep what it has printed, so the two cannot be combined."""
     result = call("run", "--lb", "--results", "out.csv", "--work", "echo", "--", "a")
     assert (result.status, result.out) == (2, "")
     assert "--line-buffer and --results FILE.csv do not go together" in result.err
