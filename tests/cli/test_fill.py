@@ -79,7 +79,7 @@ def test_an_input_that_is_too_long_ends_the_run(call: Call) -> None:
     """The inputs before it are done; the message has the length and the room."""
     result = call("run", "-j1", "-X", "-s", "20", "--work", "echo", ":::", "a", "b" * 30, "c")
     assert (result.status, result.out) == (1, "a\n")
-    assert "input 2 makes a command of 37 bytes, but it may have 19" in result.err
+    assert "input 2 makes a command of 37 bytes, but a command may have 19" in result.err
 
 
 def test_numbers_and_slots_in_repeated_words(call: Call) -> None:

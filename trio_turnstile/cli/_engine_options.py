@@ -221,7 +221,7 @@ def check_site(plan: JobPlan) -> None:
     except OSError as error:
         raise UsageError(
             f"--job-dir must name a folder that can be written to, but {str(plan.directory)!r} "
-            f"cannot: {error.strerror}"
+            f"is not one: {error.strerror}"
         ) from None
 
 

@@ -109,8 +109,8 @@ class Fitted:
         while self._size(count) > self._room:
             if count == 1:
                 self.error = ValueError(
-                    f"input {self._used + 1} makes a command of {self._size(1)} bytes, but it may "
-                    f"have {self._room}: raise --max-chars, or pass the text in a file"
+                    f"input {self._used + 1} makes a command of {self._size(1)} bytes, but a "
+                    f"command may have {self._room}: raise --max-chars, or pass the text in a file"
                 )
                 raise self.error
             count = max(count * 9 // 10, 1)

@@ -174,5 +174,5 @@ def _open_results(folder: Path) -> Results:
     except OSError as error:
         raise UsageError(
             f"--results must name a folder that can be written to, as in --results out, but "
-            f"{str(folder)!r} cannot: {error.strerror}"
+            f"{str(folder)!r} is not one: {error.strerror}"
         ) from None
