@@ -45,7 +45,7 @@ class _Terminal(io.TextIOBase):
 
 
 class _CursorShown(Console):
-    """A console with a visible cursor: a process that is killed could not show it again."""
+    """A console with a visible cursor: a process that is suspended or killed cannot show it."""
 
     def show_cursor(self, show: bool = True) -> bool:
         return show
