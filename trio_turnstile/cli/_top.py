@@ -31,7 +31,7 @@ def top(
     All processes of yours that have a control socket are shown, including those that start
     later. The keys change the limiter that is marked by an arrow:
 
-    - + and - raise and lower its limit by one step, like turnstile ctl up and down;
+    - the keys + and - raise and lower its limit by one step, like turnstile ctl up and down;
     - a number and Enter set its limit;
     - p pauses it; r resumes it and undoes a limit that was set;
     - d drains its run;
