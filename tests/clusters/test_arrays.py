@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -252,6 +253,25 @@ async def test_as_many_tasks_run_as_the_limiter_says(autojump_clock: MockClock) 
         limiter.total_tokens = 40
     assert slurm.calls["scancel"] == 0
     assert slurm.calls["scontrol"] < 30
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_no_more_tasks_run_than_the_limiter_says(
+    autojump_clock: MockClock, seed: int
+) -> None:
+    """This holds for all arrays together, in any order, and when tasks begin between polls."""
+    random = Random(seed)
+    slurm = FakeSlurm(writing=[random.random() for _ in range(4)])
+    arrays = Arrays(random.randint(8, 25), running=Limiter("running", 20))
+    specs = [JobSpec(f"sleep {random.randint(1, 30)}") for _ in range(80)]
+    async with opened(slurm, arrays, poll=(1.0, 5.0)) as cluster:
+        await all_ends(cluster, specs)
+    moments = [job.began for job in slurm.jobs]
+    most = max(
+        sum(job.began <= moment < job.began + job.seconds for job in slurm.jobs)
+        for moment in moments
+    )
+    assert 18 <= most <= 20
 
 
 async def test_an_array_that_is_within_the_limit_is_not_throttled(

@@ -108,6 +108,7 @@ class Poller:
 
     async def _poll(self) -> bool:
         """Take a poll; return whether there is news."""
+        began = trio.current_time()
         reply = await self._calls.ask(self._engine.poll())
         if reply is None:
             raise Unreadable("it does not answer")
@@ -117,6 +118,7 @@ class Poller:
         for jobs in in_batches(list(self._tracker.jobs.values()), _AT_ONCE):
             self._tracker.see(jobs, listed, asked, seen)
             await trio.lowlevel.checkpoint()
+        self._tracker.polled = began
         self._canceller.post(seen.stuck)
         for asked_for in in_batches(seen.ask, _FILES_AT_ONCE):
             await self._ask(asked_for)

@@ -62,7 +62,9 @@ class Throttler:
     _tracker: Tracker
     _limiter: Limiter | None
     _known: dict[str, float] = attrs.field(init=False, factory=dict)
-    """The number that the controller was told for each array."""
+    """The number that the controller was told for each array, in the order of submission."""
+    _lowered: float = attrs.field(init=False, default=-math.inf)
+    """When the controller was last told a lower number."""
 
     def allotment(self, tasks: int) -> float:
         """Return how many tasks of a new array may run at a time, for now."""
@@ -80,20 +82,32 @@ class Throttler:
         while self._limiter is not None:
             added, loads = self._tracker.added, self._loads()
             self._known = {array: n for array, n in self._known.items() if array in loads}
-            await self._tell(shared_out(loads, self._limiter.total_tokens))
+            await self._follow(shared_out(loads, self._limiter.total_tokens))
             if not self._tracker.jobs:
                 await added.wait()
             await trio.sleep(_LOOK)
 
+    async def _follow(self, shares: Mapping[str, float]) -> None:
+        """Lower the throttles that are too high, and raise others only after the next poll.
+
+        Tasks of a lowered array may have begun since the last poll, and the next one shows them.
+        """
+        lower = {n: most for n, most in shares.items() if most < self._known.get(n, math.inf)}
+        if lower:
+            await self._tell(lower)
+            self._lowered = trio.current_time()
+        elif self._tracker.polled > self._lowered:
+            await self._tell(shares)
+
     def _loads(self) -> dict[str, Load]:
-        loads: dict[str, Load] = {}
+        loads = {array: Load() for array in self._known}
         for job in self._tracker.jobs.values():
             array = self._engine.array_of(job.id)
             if array:
                 load = loads.setdefault(array, Load())
                 load.running += job.state is JobState.RUNNING
                 load.pending += job.state is JobState.PENDING
-        return loads
+        return {array: load for array, load in loads.items() if load.running or load.pending}
 
     async def _tell(self, shares: Mapping[str, float]) -> None:
         changes: dict[float, list[str]] = {}

@@ -152,6 +152,8 @@ class Tracker:
     """Set when a job ends, and then replaced by a new event."""
     jobs: dict[str, Tracked] = attrs.field(init=False, factory=dict)
     """The jobs by token."""
+    polled: float = attrs.field(init=False, default=-math.inf)
+    """When the last poll that was processed was sent."""
 
     @property
     def searching(self) -> bool:

@@ -152,6 +152,8 @@ class FakeSlurm:
     """Which arrays were told how many of their tasks may run at a time."""
     written: dict[str, str] = attrs.field(factory=dict)
     """Files with the scripts of tasks."""
+    writing: list[float] = attrs.field(factory=list)
+    """How many seconds it takes to write the next of these files."""
     most: int = 1001
     """``MaxArraySize``."""
     bucket: float = 40.0
@@ -164,7 +166,7 @@ class FakeSlurm:
         if program in self.silent:
             await trio.sleep_forever()
         if program == "sh":
-            await trio.lowlevel.checkpoint()
+            await trio.sleep(self.writing.pop(0) if command.stdin and self.writing else 0)
             return self.shell(command)
         self.calls[program] += 1
         await trio.sleep(self.latency)
