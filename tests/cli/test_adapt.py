@@ -31,7 +31,7 @@ class Notes:
 
 @pytest.mark.parametrize("policy", [[], ["knee"], ["aimd"], ["vegas"], ["gradient2"]])
 def test_a_limit_can_adapt(policy: list[str], call: Call) -> None:
-    """Each policy runs all inputs; without a name it is knee; the maximum is said."""
+    """Each policy runs all inputs; knee is the default policy; the maximum is printed."""
     result = call("run", "--adapt", *policy, "-j2", "--work", "echo", "--", "a", "b", "c")
     assert (result.status, sorted(result.lines)) == (0, ["a", "b", "c"])
     name = policy[0] if policy else "knee"
@@ -40,20 +40,20 @@ def test_a_limit_can_adapt(policy: list[str], call: Call) -> None:
 
 @pytest.mark.parametrize("more", [["--max", "4"], ["-q"]])
 def test_a_maximum_that_is_known_is_not_said(more: list[str], call: Call) -> None:
-    """Who chose it knows it, and --quiet shows nothing but errors."""
+    """A maximum that the user chose is not printed, and --quiet shows nothing but errors."""
     result = call("run", "--adapt", "-j2", *more, "--work", "true", "--", "a")
     assert "can become" not in result.err
 
 
 def test_a_limit_rises_while_all_goes_well(call: Call) -> None:
-    """The note says from where to where, and why."""
+    """The note says from where to where the limit moves, and why."""
     result = call("run", "--adapt", "aimd", "-j1", "--max", "8", "--work", "true", "--", *MANY)
     assert result.status == 0
     assert re.search(r"turnstile: limit 1 -> [2-8]: in use\n", result.err)
 
 
 def test_the_status_for_overload_lowers_the_limit(call: Call) -> None:
-    """Commands say by their exit status that there are too many of them."""
+    """Commands report overload by their exit status."""
     options = ("--adapt", "aimd", "-j4", "--max", "8", "--overload", "75", "--overload", "9")
     result = call("run", *options, "--work", "exit 75; : {}", "--", *MANY)
     assert result.status == 30
@@ -61,7 +61,7 @@ def test_the_status_for_overload_lowers_the_limit(call: Call) -> None:
 
 
 def test_a_command_that_times_out_lowers_the_limit(call: Call) -> None:
-    """A time-out means overload without being named."""
+    """A time-out means overload even if --overload does not list it."""
     options = ("--adapt", "aimd", "-j4", "--max", "8", "--timeout", "0.1s")
     result = call("run", *options, "--work", "exec sleep 1000; : {}", "--", *MANY[:4])
     assert re.search(r"limit 4 -> [123]: overloaded\n", result.err)
@@ -76,7 +76,7 @@ def test_other_failures_say_nothing_of_the_load(call: Call) -> None:
 
 
 def test_signals_change_what_the_limit_can_become(call: Call, gate: Any) -> None:
-    """A signal moves the bound for the policy, and the note says so."""
+    """A signal moves the maximum for the policy, and the note says so."""
 
     def operate(watch: Any) -> None:
         gate.arrivals(1)
@@ -91,7 +91,7 @@ def test_signals_change_what_the_limit_can_become(call: Call, gate: Any) -> None
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (["--overload", "75"], "--overload says when --adapt lowers the limit"),
+        (["--overload", "75"], "--overload is only for --adapt"),
         (["--adapt", "--overload", "0"], "--overload"),
         (["--adapt=best"], "--adapt"),
         (["--adapt", "-j9", "--max", "8"], "--limit must be from --min, 1, to --max, 8, not 9"),
@@ -105,7 +105,7 @@ def test_wrong_options_are_refused(options: list[str], why: str, call: Call) -> 
 
 
 def test_the_live_line_has_the_reason() -> None:
-    """The reason stands behind the limit."""
+    """The reason comes after the limit."""
     snapshot = ProgressSnapshot(
         limit=4, running=3, completed=1, failed=0, skipped=0, total=9, state="", why="home"
     )
@@ -113,7 +113,7 @@ def test_the_live_line_has_the_reason() -> None:
 
 
 def test_a_policy_that_moves_all_the_time_is_noted_now_and_then() -> None:
-    """There is a note in ten seconds, for a move that changes something; one for each signal."""
+    """There is a note at most every ten seconds, if the limit moved, and one for each signal."""
     notes = Notes()
     note = DecisionNotes(notes).note  # type: ignore[arg-type]
     why = {"reason": "home"}
@@ -126,7 +126,7 @@ def test_a_policy_that_moves_all_the_time_is_noted_now_and_then() -> None:
 
 
 def test_what_is_asked_from_outside_is_noted() -> None:
-    """With who asked, and why; a refusal of a signal says who has set the limit."""
+    """The note says who asked, and why; a refused signal says who has set the limit."""
     notes = Notes()
     note = DecisionNotes(notes).note  # type: ignore[arg-type]
     who = {"by": "ana", "note": "night"}
@@ -138,6 +138,6 @@ def test_what_is_asked_from_outside_is_noted() -> None:
     assert notes.texts == [
         "limit 2 -> 20: set by ana: night",
         "limit stays 20: up refused, ana has set it",
-        "limit 20 -> 2: what was set has ended",
+        "limit 20 -> 2: override ended",
         "limit 2 -> 0: paused by ana",
     ]

@@ -17,7 +17,7 @@ from trio_turnstile.cli._decisions import describe_decision
         (
             Reason.HOLDING,
             {"hold_left": 9.96},
-            "limit stays 2: down refused, --hold has 10.0 s to go",
+            "limit stays 2: down refused, --hold lasts 10.0 s more",
         ),
         (Reason.AT_CEILING, {}, "limit stays 2: down refused, that is --max"),
         (Reason.AT_MINIMUM, {}, "limit stays 2: down refused, that is --min"),

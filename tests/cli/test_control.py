@@ -33,7 +33,7 @@ def socket_of(run: Any, runtime: Path) -> Path:
 
 
 def test_a_limit_is_set_and_what_runs_follows(spawn: Any, call: Any, gate: Any) -> None:
-    """At once, past the maximum; the list and the decisions say who and why."""
+    """The limit is set at once, even above the maximum; list and decisions say by whom and why."""
     run = spawn("run", "-j2", "--work", gate.wait, "--", *range(30))
     gate.arrivals(2)
     result = call("ctl", "set", "work", 20, "--note", "night")
@@ -49,7 +49,7 @@ def test_a_limit_is_set_and_what_runs_follows(spawn: Any, call: Any, gate: Any) 
 def test_an_override_is_not_moved_by_signals_until_it_is_released(
     spawn: Any, call: Any, gate: Any
 ) -> None:
-    """A refusal has the exit status 1; then the limit is what it was before."""
+    """A refused signal has exit status 1; after the release the limit has its old value."""
     run = spawn("run", "-j4", "--hold", 0, "--work", gate.wait, "--", *range(9))
     gate.arrivals(4)
     ctl(call, "set", "work", 3)
@@ -64,7 +64,7 @@ def test_an_override_is_not_moved_by_signals_until_it_is_released(
 
 
 def test_an_override_ends_by_itself(spawn: Any, call: Any, gate: Any) -> None:
-    """After the time of --for."""
+    """It ends after the time of --for."""
     run = spawn("run", "-j1", "--work", gate.wait, "--", *range(3))
     gate.arrivals(1)
     ctl(call, "set", "work", 2, "--for", "10ms")
@@ -75,7 +75,7 @@ def test_an_override_ends_by_itself(spawn: Any, call: Any, gate: Any) -> None:
 
 
 def test_a_dry_run_changes_nothing(spawn: Any, call: Any, gate: Any) -> None:
-    """It tells the decision that would be made."""
+    """It prints the decision that would be made."""
     run = spawn("run", "-j1", "--work", gate.wait, "--", 1)
     gate.arrivals(1)
     answer = ctl(call, "set", "work", 5, "--dry-run")
@@ -86,7 +86,7 @@ def test_a_dry_run_changes_nothing(spawn: Any, call: Any, gate: Any) -> None:
 
 
 def test_a_pause_lets_nothing_begin(spawn: Any, call: Any, gate: Any) -> None:
-    """Until it is resumed."""
+    """Nothing starts until the limiter is resumed."""
     run = spawn("run", "-j1", "--work", gate.wait, "--", *range(2))
     gate.arrivals(1)
     ctl(call, "pause", "--note", "backup")
@@ -100,7 +100,7 @@ def test_a_pause_lets_nothing_begin(spawn: Any, call: Any, gate: Any) -> None:
 
 
 def test_a_run_that_is_drained_finishes_what_runs(spawn: Any, call: Any, gate: Any) -> None:
-    """And nothing else; its exit status is that of SIGTERM."""
+    """Nothing else starts, and the exit status is that of SIGTERM."""
     run = spawn("run", "-j2", "--work", gate.wait, "--", *range(9))
     gate.arrivals(2)
     assert ctl(call, "drain")["state"] == "draining"
@@ -113,7 +113,7 @@ def test_a_run_that_is_drained_finishes_what_runs(spawn: Any, call: Any, gate: A
 
 
 def test_a_drain_can_have_a_limit_of_time(spawn: Any, call: Any, gate: Any) -> None:
-    """Then what still runs is cancelled."""
+    """After that time, running operations are cancelled."""
     run = spawn("run", "-j2", "--work", gate.wait, "--", *range(9))
     gate.arrivals(2)
     ctl(call, "drain", "--for", "10ms")
@@ -123,7 +123,7 @@ def test_a_drain_can_have_a_limit_of_time(spawn: Any, call: Any, gate: Any) -> N
 
 
 def test_a_run_is_cancelled_with_its_clean_ups(spawn: Any, call: Any, gate: Any) -> None:
-    """As by a second stop signal."""
+    """They are cancelled as by a second stop signal."""
     run = spawn("run", "-j1", "--cleanup", "echo clean {}", "--work", gate.wait, "--", *"ab")
     gate.arrivals(1)
     assert ctl(call, "cancel")["state"] == "cancelling"
@@ -134,7 +134,7 @@ def test_a_run_is_cancelled_with_its_clean_ups(spawn: Any, call: Any, gate: Any)
 def test_the_account_of_a_run_has_its_total_and_its_errors(
     spawn: Any, call: Any, gate: Any
 ) -> None:
-    """How many inputs there are, and why operations have failed."""
+    """It shows how many inputs there are, and why operations failed."""
     run = spawn("run", "-j1", "--work", f"{gate.wait}; exit 3", "--", *range(5))
     gate.arrivals(1)
     gate.let(1)
@@ -150,7 +150,7 @@ def test_the_account_of_a_run_has_its_total_and_its_errors(
 def test_what_happens_can_be_watched(
     spawn: Any, call: Any, gate: Any, read_pipe: tuple[Any, int]
 ) -> None:
-    """Until the process ends."""
+    """Events are printed until the process ends."""
     lines, write_end = read_pipe
     run = spawn("run", "-j1", "--work", gate.wait, "--", 1)
     gate.arrivals(1)
@@ -171,7 +171,7 @@ def test_what_happens_can_be_watched(
 def test_the_socket_is_for_the_user_alone_and_goes_with_the_run(
     spawn: Any, gate: Any, runtime: Path
 ) -> None:
-    """Mode 0600, in a folder of mode 0700."""
+    """It has mode 0600, in a folder of mode 0700."""
     run = spawn("run", "--work", gate.wait, "--", 1)
     path = socket_of(run, runtime)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -185,7 +185,7 @@ def test_the_socket_is_for_the_user_alone_and_goes_with_the_run(
 def test_a_run_without_control_has_no_socket(
     spawn: Any, call: Any, gate: Any, runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With --no-control; ctl then finds nobody."""
+    """With --no-control, ctl finds no process."""
     monkeypatch.setattr("trio_turnstile.cli._processes._SOON", 1.0)
     run = spawn("run", "--no-control", "--work", gate.wait, "--", 1)
     gate.arrivals(1)
@@ -198,7 +198,7 @@ def test_a_run_without_control_has_no_socket(
 def test_without_the_extra_a_run_works_and_says_nothing(
     spawn: Any, call: Any, gate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has no socket."""
+    """The run has no socket."""
     monkeypatch.setattr("trio_turnstile.cli._processes._SOON", 1.0)
     hide = "import sys; sys.modules['starlette'] = None"
     code = f"{hide}; from trio_turnstile.cli import main; main(sys.argv[1:])"
@@ -213,7 +213,7 @@ def test_without_the_extra_a_run_works_and_says_nothing(
 
 @pytest.mark.slow
 def test_a_page_is_served_at_a_port(spawn: Any, gate: Any) -> None:
-    """Its address is printed with a token, which is needed to see and to steer the run."""
+    """Its address is printed with a token, which a client needs to see and to steer the run."""
     run = spawn("run", "-j3", "--hold", 0, "--dashboard", 0, "--work", gate.wait, "--", *range(5))
     gate.arrivals(3)
     run.watch.err.wait_for("dashboard: http://127.0.0.1:")
@@ -235,7 +235,7 @@ def test_a_page_is_served_at_a_port(spawn: Any, gate: Any) -> None:
 
 @pytest.mark.slow
 def test_a_port_that_is_taken_is_told_of(spawn: Any, call: Any, gate: Any) -> None:
-    """The run goes on, and turnstile ctl reaches it."""
+    """The run goes on, and turnstile ctl can reach it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         run = spawn("run", "--dashboard", port, "--work", gate.wait, "--", 1)
@@ -267,7 +267,7 @@ def test_a_folder_that_cannot_be_used_is_told_of(spawn: Any, gate: Any, runtime:
 def test_what_a_killed_run_has_left_is_no_harm(
     spawn: Any, call: Any, gate: Any, runtime: Path
 ) -> None:
-    """Its socket is there, and another process is found all the same."""
+    """Its socket is still there, but turnstile ctl finds the other process."""
     killed = spawn("run", "--work", gate.wait, "--", 1)
     path = socket_of(killed, runtime)
     killed.watch.signal(signal.SIGKILL)
@@ -284,7 +284,7 @@ def test_what_a_killed_run_has_left_is_no_harm(
 def test_an_override_holds_across_a_kill_and_another_start(
     spawn: Any, call: Any, gate: Any, here: Path
 ) -> None:
-    """With a ledger; the decisions say still who has set it, and why."""
+    """With a ledger, it holds, and the decisions still say who set it, and why."""
     command = ("run", "-j2", "--ledger", "db", "--work", gate.wait, "--", *range(60))
     killed = spawn(*command)
     gate.arrivals(2)

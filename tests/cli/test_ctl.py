@@ -26,7 +26,7 @@ SERVICE = {"version": "1", "run": {"pid": 1, "name": "fake", "started": 0.0}, "n
 
 
 class Service(ThreadingMixIn, UnixStreamServer):
-    """Answers with the same documents again and again, and keeps what it was sent."""
+    """A server that always sends the same documents, and keeps the requests that it received."""
 
     daemon_threads = True
 
@@ -72,7 +72,7 @@ Serve = Callable[..., Service]
 
 @pytest.fixture(autouse=True)
 def folder(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of control sockets that is empty at first, and is looked into once."""
+    """A folder for control sockets, empty at first; ctl looks into it only once."""
     monkeypatch.setattr(processes, "_SOON", 0.0)
     folder = runtime / "turnstile"
     folder.mkdir()
@@ -101,7 +101,7 @@ def answer(text: str = "8 to 20", *, applied: bool = True, name: str = "work") -
 
 
 def test_the_only_process_is_found(call: Any, serve: Serve) -> None:
-    """Without a word about it, though others have left their sockets behind."""
+    """It is found silently, even if other processes have left their sockets behind."""
     serve({"GET /limiters": []}, pid=7)
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(Path(os.environ["XDG_RUNTIME_DIR"], "turnstile", "8.sock")))
@@ -109,7 +109,7 @@ def test_the_only_process_is_found(call: Any, serve: Serve) -> None:
 
 
 def test_one_of_several_has_to_be_chosen(call: Any, serve: Serve) -> None:
-    """The message says which there are, and how to choose."""
+    """The message lists the processes, and says how to choose one."""
     serve(pid=7)
     serve(pid=12).answers["GET /limiters"] = []
     serve({"GET /": "garbage"}, pid=13)
@@ -122,7 +122,7 @@ def test_one_of_several_has_to_be_chosen(call: Any, serve: Serve) -> None:
 
 
 def test_a_socket_elsewhere_can_be_named(call: Any, tmp_path: Path) -> None:
-    """By its path."""
+    """The option takes its path."""
     service = Service(tmp_path / "mine", {"GET /limiters": []})
     assert call("ctl", "list", "--socket", tmp_path / "mine").status == 0
     service.close()
@@ -130,7 +130,7 @@ def test_a_socket_elsewhere_can_be_named(call: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [[], ["--pid", "7"], ["--socket", "gone"]])
 def test_if_nobody_answers_the_status_is_3(call: Any, here: Path, options: list[str]) -> None:
-    """Whether a process is named or not."""
+    """This is so whether or not a process is named."""
     result = call("ctl", "list", *options)
     assert (result.status, result.out) == (3, "")
     assert "nobody answers" in result.err
@@ -139,14 +139,14 @@ def test_if_nobody_answers_the_status_is_3(call: Any, here: Path, options: list[
 def test_a_process_that_does_not_answer_is_given_up(
     call: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As one that is stopped, whose socket takes connections still."""
+    """A suspended process still accepts connections, but does not answer."""
     monkeypatch.setattr("trio_turnstile.cli._client.Client.__init__.__defaults__", (0.01,))
     with socket.socket(socket.AF_UNIX) as stopped:
         stopped.bind(str(folder / "7.sock"))
         stopped.listen()
         result = call("ctl", "list")
     assert result.status == 3
-    assert "is the process stopped?" in result.err
+    assert "is the process suspended?" in result.err
 
 
 def test_a_process_that_has_just_been_started_is_waited_for(
@@ -169,7 +169,7 @@ def test_a_process_that_has_just_been_started_is_waited_for(
 
 @pytest.mark.parametrize("text", ["no JSON", "[]", '"text"'])
 def test_another_server_than_ours_is_no_harm(call: Any, serve: Serve, text: str) -> None:
-    """Nobody has answered who understands us."""
+    """It counts as no answer."""
     serve({"GET /limiters": (500, text)})
     assert call("ctl", "list").status == 3
 
@@ -199,7 +199,7 @@ def test_another_server_than_ours_is_no_harm(call: Any, serve: Serve, text: str)
 def test_a_change_is_sent_with_its_author(
     call: Any, serve: Serve, arguments: list[str], asked: str, body: dict[str, Any]
 ) -> None:
-    """The author is the user; the note, the time and the rest are as given."""
+    """The author is the user; the note, the time and other options are sent as given."""
     service = serve({asked: answer()})
     assert call("ctl", *arguments).status == 0
     assert service.sent[-1] == (asked, {"by": ME, **body})
@@ -219,7 +219,7 @@ PLAIN = [
 def test_a_plain_order_is_read_as_the_parser_reads_it(
     call: Any, serve: Serve, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
-    """What is sent and what is printed are the same, with the parser and without it."""
+    """The request and the output are the same with and without the parser."""
     asked = [f"POST /limiters/work/{how}" for how in ("up", "pause", "release")]
     asked += ["PATCH /limiters/work", "POST /limiters/a%2Fb/down"]
     service = serve(dict.fromkeys(asked, answer()), pid=7)
@@ -252,7 +252,7 @@ def test_a_plain_order_is_read_as_the_parser_reads_it(
 def test_an_order_that_is_not_plain_is_left_to_the_parser(
     call: Any, serve: Serve, arguments: list[str]
 ) -> None:
-    """It says what is wrong, and nothing is sent."""
+    """The parser says what is wrong, and nothing is sent."""
     service = serve()
     result = call("ctl", *arguments)
     assert result.status == 2
@@ -261,7 +261,7 @@ def test_an_order_that_is_not_plain_is_left_to_the_parser(
 
 
 def test_an_order_to_a_limiter_that_is_not_there(call: Any, serve: Serve) -> None:
-    """The process says which there are; so it does if no process is there."""
+    """The process lists its limiters; without a process, the exit status is 3."""
     assert call("ctl", "up", "wrk").status == 3
     serve({"POST /limiters/wrk/up": (404, {"error": "there is no wrk; there is: work"})})
     result = call("ctl", "up", "wrk")
@@ -270,7 +270,7 @@ def test_an_order_to_a_limiter_that_is_not_there(call: Any, serve: Serve) -> Non
 
 
 def test_an_order_imports_next_to_nothing(serve: Serve) -> None:
-    """The running program follows at once, and not after the imports of the command."""
+    """The running program follows at once, without waiting for imports of the command."""
     service = serve({"PATCH /limiters/work": answer()})
     code = (
         "import sys, trio_turnstile.cli as cli\n"
@@ -286,13 +286,13 @@ def test_an_order_imports_next_to_nothing(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (b"", "it hung up without an answer"),
-        (b"hello\r\n\r\n", "this is no answer in HTTP"),
+        (b"", "the connection was closed without an answer"),
+        (b"hello\r\n\r\n", "the answer is not HTTP"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", "cut off after 2 of 9 bytes"),
     ],
 )
 def test_what_is_no_answer_is_told(call: Any, folder: Path, text: bytes, why: str) -> None:
-    """As of a process that is killed while it answers."""
+    """It happens if a process is killed while it answers."""
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(folder / "7.sock"))
         listening.listen()
@@ -323,7 +323,7 @@ def test_what_is_no_answer_is_told(call: Any, folder: Path, text: bytes, why: st
 def test_a_run_is_ended(
     call: Any, serve: Serve, arguments: list[str], asked: str, body: dict[str, Any]
 ) -> None:
-    """The only one need not be named; one that has ended is none."""
+    """A single run need not be named; ended runs do not count."""
     runs = [run("old", state="ended"), run("work")]
     service = serve({"GET /runs": runs, asked: {"state": "draining"}})
     result = call("ctl", *arguments)
@@ -332,15 +332,15 @@ def test_a_run_is_ended(
 
 
 def test_of_several_runs_one_has_to_be_named(call: Any, serve: Serve) -> None:
-    """None of them is ended."""
+    """No run is ended."""
     serve({"GET /runs": [run("a"), run("b")]})
     result = call("ctl", "drain")
     assert result.status == 2
-    assert "there are 2 runs, so name one: a, b" in result.err
+    assert "there are 2 runs; name one of them: a, b" in result.err
 
 
 def test_without_a_run_none_is_ended(call: Any, serve: Serve) -> None:
-    """That is a refusal."""
+    """The exit status is that of a refusal."""
     serve({"GET /runs": [run("old", state="ended")]})
     assert call("ctl", "cancel").status == 1
 
@@ -349,7 +349,7 @@ def test_without_a_run_none_is_ended(call: Any, serve: Serve) -> None:
 
 
 def test_the_answer_is_the_decision_with_its_reason(call: Any, serve: Serve) -> None:
-    """In a sentence, with who and why."""
+    """It is a sentence that says by whom and why."""
     serve({"PATCH /limiters/work": answer("8 to 20: set past every rule (by ana): night")})
     assert call("ctl", "set", "work", 20).out == (
         "work: 8 to 20: set past every rule (by ana): night\n"
@@ -357,7 +357,7 @@ def test_the_answer_is_the_decision_with_its_reason(call: Any, serve: Serve) -> 
 
 
 def test_a_refusal_has_the_status_1(call: Any, serve: Serve) -> None:
-    """The answer says why; of all limiters, one that refuses is enough."""
+    """The answer says why; with all limiters, one refusal is enough."""
     refused = answer("20: refused by the hold", applied=False, name="b")
     serve({"POST /up": [answer(name="a"), refused], "POST /limiters/b/up": refused})
     assert call("ctl", "up", "b").status == 1
@@ -367,7 +367,7 @@ def test_a_refusal_has_the_status_1(call: Any, serve: Serve) -> None:
 
 @pytest.mark.parametrize(("status", "ours"), [(404, 2), (422, 2), (403, 1), (410, 3), (503, 3)])
 def test_an_error_of_the_process_is_told(call: Any, serve: Serve, status: int, ours: int) -> None:
-    """Its sentence says what would be right; the exit status is of its kind."""
+    """Its sentence says what would be right; the exit status depends on the kind of error."""
     serve({"GET /limiters/wrk": (status, {"error": "there is no wrk; there is: work"})})
     result = call("ctl", "show", "wrk")
     assert (result.status, result.out) == (ours, "")
@@ -375,7 +375,7 @@ def test_an_error_of_the_process_is_told(call: Any, serve: Serve, status: int, o
 
 
 def test_the_list_is_a_table(call: Any, serve: Serve) -> None:
-    """With what holds a limit where it is."""
+    """It has a remark on what bounds a limit."""
     limiters = [
         limiter("work", 8, running=8, waiting=12, override=override(until=0.0)),
         limiter("prepare", 0, paused=True, paused_for=90.0),
@@ -393,13 +393,13 @@ def test_the_list_is_a_table(call: Any, serve: Serve) -> None:
 
 
 def test_a_part_of_the_list_can_be_asked_for(call: Any, serve: Serve) -> None:
-    """By a part of the names."""
+    """It has only the limiters whose names contain a text."""
     serve({"GET /limiters?like=wo": [limiter()]})
     assert len(call("ctl", "list", "wo").lines) == 2
 
 
 def test_a_long_list_comes_in_pages(call: Any, serve: Serve) -> None:
-    """And is one list."""
+    """The pages are printed as one list."""
     pages = [[limiter(f"{number:04}") for number in range(at, at + 100)] for at in (0, 100)]
     after: dict[str, list[Any]] = {f"GET /limiters?after={page[-1]['name']}": [] for page in pages}
     serve({**after, "GET /limiters": pages[0], "GET /limiters?after=0099": pages[1]})
@@ -407,7 +407,7 @@ def test_a_long_list_comes_in_pages(call: Any, serve: Serve) -> None:
 
 
 def test_one_limiter_is_shown_with_all_that_is_known(call: Any, serve: Serve) -> None:
-    """A line for each figure."""
+    """There is a line for each figure."""
     bounds = {"policy": 3, "cap": None}
     serve({"GET /limiters/work": limiter(override=override(), bounds=bounds)})
     lines = [line.split(maxsplit=1) for line in call("ctl", "show", "work").lines]
@@ -418,7 +418,7 @@ def test_one_limiter_is_shown_with_all_that_is_known(call: Any, serve: Serve) ->
 
 
 def test_decisions_are_told_with_their_time(call: Any, serve: Serve) -> None:
-    """A repeated refusal says how often."""
+    """A repeated refusal says how often it was made."""
     decisions = [decision("first"), decision("second", repeated=3)]
     serve({"GET /limiters/work/decisions": decisions, "GET /limiters/b/decisions": []})
     lines = call("ctl", "why", "work").lines
@@ -427,7 +427,7 @@ def test_decisions_are_told_with_their_time(call: Any, serve: Serve) -> None:
 
 
 def test_runs_are_told_with_steps_and_errors(call: Any, serve: Serve) -> None:
-    """How long, how much of it, the counts of the steps, the errors."""
+    """They show the time, the progress, the counts of the steps and the errors."""
     counts = step("fetch", 12, completed=5, discarded=1, failed=2, in_flight=4, retried=7)
     going = run("crawl", counts, total=100, errors=[error("no", step="fetch")], errors_omitted=1)
     serve({"GET /runs": [going], "GET /runs/crawl": going})
@@ -439,14 +439,14 @@ def test_runs_are_told_with_steps_and_errors(call: Any, serve: Serve) -> None:
 
 
 def test_json_is_what_the_process_has_answered(call: Any, serve: Serve) -> None:
-    """The document, in one line."""
+    """The document is printed on one line."""
     serve({"GET /limiters": [limiter()], "POST /up": [answer()]})
     assert json.loads(call("ctl", "list", "--json").out) == [limiter()]
     assert json.loads(call("ctl", "up", "--json").out) == [answer()]
 
 
 def test_events_are_printed_as_they_come(call: Any, serve: Serve) -> None:
-    """Decisions, errors and runs; until the process says that it ends."""
+    """Decisions, errors and runs are printed until the process says that it ends."""
     events = [
         ("state", state(limiters=[limiter()])),
         ("decision", decision("8 to 20")),
@@ -469,7 +469,7 @@ def test_events_are_printed_as_they_come(call: Any, serve: Serve) -> None:
 
 
 def test_a_stream_that_breaks_off_has_the_status_3(call: Any, serve: Serve) -> None:
-    """The process was killed, and said nothing."""
+    """The process was killed, so it announced nothing."""
     serve({"GET /events": ": hello\n\n"})
     assert call("ctl", "watch").status == 3
 
@@ -484,7 +484,7 @@ def test_texts_of_others_do_nothing_to_the_terminal(call: Any, serve: Serve) -> 
 
 
 def test_it_starts_without_what_it_does_not_need() -> None:
-    """Neither trio nor rich, which take longer to import than an answer takes."""
+    """It imports neither trio nor rich, whose import takes longer than an answer."""
     code = (
         "import sys; import trio_turnstile.cli._ctl as ctl; from trio_turnstile.cli._app import "
         "launch; assert launch(['ctl', 'list', '--socket', 'gone']) == 3; "
@@ -495,7 +495,7 @@ def test_it_starts_without_what_it_does_not_need() -> None:
 
 
 def test_help_is_for_each_command(call: Any) -> None:
-    """All of them are named; each has its own."""
+    """The help of ctl lists all commands, and each command has its own help."""
     text = call("ctl", "--help").out
     for name in (
         *("list", "show", "up", "down", "set", "pause", "resume", "release"),

@@ -24,7 +24,7 @@ def left_files(here: Path) -> list[str]:
 
 
 def test_the_output_of_jobs_comes_back(call: Any, here: Path) -> None:
-    """Each to its own stream, in order, and none of their files is left."""
+    """Each output goes to its stream, in order, and the files of the jobs are removed."""
     work = "echo {} of $PWD; echo bad {} >&2; test {} != b"
     result = run(call, "-k", "--work", work, "--", "a", "b", "two words;'")
     assert result.status == 1
@@ -40,7 +40,7 @@ def test_the_output_of_jobs_comes_back(call: Any, here: Path) -> None:
 def test_the_job_log_has_the_job_and_its_node(
     call: Any, log_entries: Callable[[], list[list[str]]]
 ) -> None:
-    """In place of the host, with the exit status, the signal and the size of the output."""
+    """They replace the host; exit status, signal and size of the output are logged as usual."""
     work = "echo {}; ulimit -c 0; case {} in b) exit 143 ;; c) kill -SEGV $$ ;; esac"
     assert run(call, "--joblog", "log", "--work", work, "--", *"abc").status == 2
     entries = sorted(log_entries())
@@ -58,7 +58,7 @@ def test_the_job_log_has_the_job_and_its_node(
 
 
 def test_only_the_work_is_a_job(call: Any, here: Path) -> None:
-    """The other commands run where turnstile runs, and the monitor when the job has ended."""
+    """The other commands run where turnstile runs, and the monitor runs after the job has ended."""
     tell = "echo $TURNSTILE_PHASE $PPID"
     result = run(
         call,
@@ -74,14 +74,14 @@ def test_only_the_work_is_a_job(call: Any, here: Path) -> None:
 
 
 def test_a_monitor_that_fails_fails_the_operation(call: Any, here: Path) -> None:
-    """It may look at what the job has made."""
+    """The monitor can check what the job has made."""
     result = run(call, "--work", "echo {} >x", "--monitor", "grep -q b x", "--", "a")
     assert result.status == 1
     assert "1 'a': monitor: exit status 1" in result.err
 
 
 def test_a_job_finds_its_input_in_the_environment(call: Any, here: Path) -> None:
-    """As commands do, whatever is in it; the columns too."""
+    """It finds the input and its columns, as local commands do, whatever they contain."""
     work = (
         'printf "%s|" "$TURNSTILE_INPUT_1" "$TURNSTILE_INPUT_2" $TURNSTILE_SEQ $TURNSTILE_ATTEMPT'
     )
@@ -91,13 +91,13 @@ def test_a_job_finds_its_input_in_the_environment(call: Any, here: Path) -> None
 
 
 def test_a_job_may_use_another_shell(call: Any, here: Path) -> None:
-    """That of --shell runs the script."""
+    """The shell of --shell runs the script."""
     result = run(call, "--shell", "bash", "--work", "echo ${BASH_VERSION:+bash} {}", "--", "a")
     assert result.out == "bash a\n"
 
 
 def test_the_limit_is_how_many_jobs_there_are(call: Any, gate: Any, here: Path) -> None:
-    """Signals move it: none is cancelled, and the next ones come as others end."""
+    """Signals move the limit: no job is cancelled, and further ones start as others end."""
 
     def operate(watch: Any) -> None:
         assert len(gate.arrivals(3)) == 3
@@ -121,7 +121,7 @@ def test_the_limit_is_how_many_jobs_there_are(call: Any, gate: Any, here: Path) 
 
 
 def test_lines_come_while_a_job_runs(call: Any, gate: Any, here: Path) -> None:
-    """With --line-buffer; the rest comes at the end."""
+    """With --line-buffer, lines come at once, and the rest at the end."""
 
     def operate(watch: Any) -> None:
         watch.err.wait_for("a\tbegin a")
@@ -135,7 +135,7 @@ def test_lines_come_while_a_job_runs(call: Any, gate: Any, here: Path) -> None:
 
 
 def test_a_job_that_failed_is_tried_again(call: Any, here: Path) -> None:
-    """As a new job; the output of the one that failed is dropped."""
+    """The retry is a new job; the output of the failed job is dropped."""
     work = "echo try $TURNSTILE_ATTEMPT {}; [ $TURNSTILE_ATTEMPT = 3 ]"
     result = run(call, "--retries", "2", "--work", work, "--", "a")
     assert (result.status, result.out) == (0, "try 3 a\n")
@@ -145,7 +145,7 @@ def test_a_job_that_failed_is_tried_again(call: Any, here: Path) -> None:
 def test_files_of_jobs_are_removed_while_the_run_goes_on(
     call: Any, gate: Any, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run of many jobs does not fill the folder. What runs keeps its files."""
+    """A run of many jobs does not fill the folder; running jobs keep their files."""
     monkeypatch.setattr(_jobs, "_SWEEP", 0.05)
 
     def operate(watch: Any) -> None:
@@ -162,7 +162,7 @@ def test_files_of_jobs_are_removed_while_the_run_goes_on(
 
 
 def test_the_output_of_jobs_can_be_kept(call: Any, here: Path) -> None:
-    """In a folder for each, or in a table with the jobs."""
+    """It is kept in a folder for each operation, or in a table with the jobs."""
     run(call, "--results", "out", "--work", "echo {}; echo bad >&2", "--", "a")
     assert (here / "out/a/stdout").read_text() == "a\n"
     assert (here / "out/a/stderr").read_text() == "bad\n"
@@ -174,7 +174,7 @@ def test_the_output_of_jobs_can_be_kept(call: Any, here: Path) -> None:
 
 
 def test_a_time_limit_ends_a_job(call: Any, here: Path) -> None:
-    """The error says so, and the job log has it as cut off."""
+    """The error says so, and the job log shows the job as cut off."""
     result = run(call, "--time", "{}", "--joblog", "log", "--work", "sleep 99; : {}", "--", "1s")
     assert result.status == 1
     assert ": timed out by SIGTERM on " in result.err
@@ -182,7 +182,7 @@ def test_a_time_limit_ends_a_job(call: Any, here: Path) -> None:
 
 
 def test_halting_now_cancels_jobs(call: Any, gate: Any, here: Path) -> None:
-    """They are no more when their clean-up runs."""
+    """The jobs are gone when their clean-ups run."""
     first = f"{gate.wait}; exit 1"
     second = "touch up; trap 'rm up; exit' TERM; sleep 99 & wait"
     work = f"case {{}} in a) {first} ;; esac; {second}"
@@ -203,5 +203,5 @@ def test_halting_now_cancels_jobs(call: Any, gate: Any, here: Path) -> None:
 
 
 def test_with_quiet_nothing_is_told(call: Any, here: Path) -> None:
-    """Of jobs that go well."""
+    """Jobs that complete print no notes."""
     assert run(call, "-q", "--work", "true {}", "--", "a").err == ""

@@ -70,7 +70,7 @@ def lines(path: str) -> list[str]:
 def test_inputs_become_tasks_of_one_array(
     call: Any, slurm: Programs, here: Path, log_entries: Callable[[], list[list[str]]]
 ) -> None:
-    """Submitted with one call; output, exit statuses and signals are those of each, in order."""
+    """One call submits them; each has its own output, exit status and signal, in order."""
     work = "echo {#} {}; ulimit -c 0; case {} in i3) exit 7 ;; i5) kill -SEGV $$ ;; esac"
     names = [f"i{number}" for number in range(1, 13)]
     options = ("-k", "-j", "4", "--joblog", "log", "--work", work)
@@ -92,7 +92,7 @@ def test_inputs_become_tasks_of_one_array(
 def test_tasks_run_as_the_limit_says(
     call: Any, spawn: Any, gate: Any, slurm: Programs, here: Path
 ) -> None:
-    """Signals and ``ctl`` move it while tasks wait; none is cancelled, and a pause lets none in."""
+    """Signals and ctl move the limit; no waiting task is cancelled, and a pause lets none start."""
 
     def operate(watch: Any) -> None:
         assert len(gate.arrivals(3)) == 3
@@ -127,7 +127,7 @@ def test_tasks_run_as_the_limit_says(
 def test_the_next_array_comes_when_less_than_one_waits(
     call: Any, gate: Any, slurm: Programs
 ) -> None:
-    """So few calls submit many inputs, and the queue is not filled with all of them."""
+    """So few calls submit many inputs, and they do not fill the queue all at once."""
 
     def operate(watch: Any) -> None:
         gate.arrivals(2)
@@ -148,7 +148,7 @@ def test_the_next_array_comes_when_less_than_one_waits(
 def test_inputs_that_need_different_things_are_in_different_arrays(
     call: Any, slurm: Programs
 ) -> None:
-    """As all tasks of an array have the same."""
+    """All tasks of an array need the same resources."""
     options = ("--colsep", ",", "--cpus", "{2}", "--submit-args", "--qos={3}")
     inputs = ("a,1,x", "b,2,x", "c,1,x", "d,1,y")
     assert call(*RUN, 20, *options, "--work", "true {1}", "--", *inputs).status == 0
@@ -163,7 +163,7 @@ def test_inputs_that_need_different_things_are_in_different_arrays(
 def test_what_tasks_share_is_kept_while_one_goes_on(
     call: Any, gate: Any, slurm: Programs, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that begins late still finds its script; the files of those that ended are removed."""
+    """A late task still finds its script; the files of ended tasks are removed."""
     monkeypatch.setattr(_jobs, "_SWEEP", 0.05)
 
     def operate(watch: Any) -> None:
@@ -185,7 +185,7 @@ def test_what_tasks_share_is_kept_while_one_goes_on(
 def test_an_array_that_is_refused_fails_each_of_its_inputs(
     call: Any, slurm: Programs, here: Path
 ) -> None:
-    """And leaves no files."""
+    """It leaves no files."""
     (slurm.folder / "sbatch").write_text("#!/bin/sh\necho 'invalid qos' >&2\nexit 1\n")
     result = call(*RUN, 9, "--work", "true {}", "--", *"ab")
     assert result.status == 2
@@ -194,7 +194,7 @@ def test_an_array_that_is_refused_fails_each_of_its_inputs(
 
 
 def test_a_second_signal_cancels_tasks(spawn: Any, gate: Any, slurm: Programs, here: Path) -> None:
-    """Those that run, and those that wait; then clean-ups run."""
+    """Running and waiting tasks are cancelled; then the clean-ups run."""
     run = spawn(*RUN, 9, "-j1", "--cleanup", "echo clean {}", "--work", gate.wait, "--", *"abc")
     gate.arrivals(1)
     run.watch.signal(signal.SIGTERM)
@@ -209,7 +209,7 @@ def test_a_second_signal_cancels_tasks(spawn: Any, gate: Any, slurm: Programs, h
 def test_another_run_goes_on_with_the_tasks(
     end: str, call: Any, spawn: Any, gate: Any, slurm: Programs, here: Path
 ) -> None:
-    """Of a run that was killed, or has left them; those that wait have not lost their scripts."""
+    """The first run was killed, or detached them; waiting tasks still find their scripts."""
     work = f"echo {{}} >>ran; {gate.wait}; echo end {{}}"
     command = (*RUN, 9, "--ledger", "db", "--detach", "-j2", "--work", work, "--")
     first = spawn(*command, *"abcde")
@@ -251,7 +251,7 @@ def known() -> dict[str, dict[str, Any]]:
 def test_what_makes_no_sense_with_arrays_is_refused(
     options: tuple[str, ...], message: str, call: Any, slurm: Programs
 ) -> None:
-    """Before anything is submitted."""
+    """They are refused before anything is submitted."""
     arguments = ("run", *options, "--work", "true {}", "--", "a")
     engine = () if "--engine" in options else ("--engine", "slurm")
     arrays = () if "--arrays" in options else ("--arrays", "9")

@@ -34,7 +34,7 @@ def slurm(call: Any, *arguments: object, **how: Any) -> Any:
 
 
 def test_a_job_that_is_refused_says_why(call: Any, sbatch: Path, here: Path) -> None:
-    """The run goes on, and does not try the same again."""
+    """The run goes on, and does not submit the same job again."""
     options = ("--retries", "3", "--submit-args=--partition=fast", "--joblog", "log")
     result = slurm(call, *options, "--work", "true {}", "--", "a")
     assert result.status == 1
@@ -46,7 +46,7 @@ def test_a_job_that_is_refused_says_why(call: Any, sbatch: Path, here: Path) -> 
 
 
 def test_jobs_ask_for_what_they_need(call: Any, sbatch: Path) -> None:
-    """The same for all, or what a column says; an empty one asks for nothing."""
+    """The needs are the same for all jobs, or come from columns; an empty column needs nothing."""
     options = ("--cpus", "8", "--mem", "1.5G", "--time", "1-02:00:00")
     slurm(
         call, *options, "--submit-args", "--qos 'a b' --gres={}", "--work", "true {}", "--", "x y"
@@ -66,7 +66,7 @@ def test_jobs_ask_for_what_they_need(call: Any, sbatch: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (("--cpus", "{2}"), "--cpus: a number of CPUs is from 1 on, as in 8, not 'many'"),
+        (("--cpus", "{2}"), "--cpus: a number of CPUs is 1 or more, as in 8, not 'many'"),
         (("--mem", "{2}"), "--mem: memory is written with its unit, as in 500M or 8G, not 'many'"),
         (("--time", "{2}"), "--time: a time is written with its unit, as in 30m or 2h, or"),
     ],
@@ -74,7 +74,7 @@ def test_jobs_ask_for_what_they_need(call: Any, sbatch: Path) -> None:
 def test_a_column_that_asks_for_nonsense_fails_its_operation(
     options: tuple[str, ...], why: str, call: Any, sbatch: Path
 ) -> None:
-    """It is submitted with no such thing."""
+    """No job is submitted for such an input."""
     result = slurm(call, "--colsep", ",", *options, "--work", "true {1}", "--", "a,many")
     assert result.status == 1
     assert f"1 'a,many': work: {why}" in result.err
@@ -84,7 +84,7 @@ def test_a_column_that_asks_for_nonsense_fails_its_operation(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--cpus", "0"), "--cpus: a number of CPUs is from 1 on, as in 8, not '0'"),
+        (("--cpus", "0"), "--cpus: a number of CPUs is 1 or more, as in 8, not '0'"),
         (("--mem", "8"), "--mem: memory is written with its unit, as in 500M or 8G, not '8'"),
         (("--mem", "0G"), "--mem: memory is written with its unit, as in 500M or 8G, not '0G'"),
         (("--time", "30"), "--time: a time is written with its unit, as in 30m or 2h, or as 1-12"),
@@ -95,7 +95,7 @@ def test_a_column_that_asks_for_nonsense_fails_its_operation(
         ),
         (("--submit-args", "'"), "--submit-args: No closing quotation"),
         (("--detach",), "--detach leaves jobs for the next run, which finds them in a ledger"),
-        (("--nice", "5"), "--engine slurm and --nice do not go together: it is about processes"),
+        (("--nice", "5"), "--engine slurm and --nice do not go together: it is for processes"),
         (("--timeout", "5"), "--engine slurm and --timeout do not go together: it would count"),
         (("--load", "5"), "--engine slurm and --load do not go together: it looks at this"),
         (("--memfree", "5G"), "--engine slurm and --memfree do not go together: it looks at"),
@@ -105,14 +105,14 @@ def test_a_column_that_asks_for_nonsense_fails_its_operation(
         (("-u",), "--engine slurm and --ungroup do not go together: a job cannot write to this"),
         (("--cleanup", "rm {%}"), "--engine slurm and {%} do not go together: two machines may"),
         (("--job-dir", "/dev/null/x"), "--job-dir must name a folder that can be written to"),
-        (("--job-dir", "of: me"), "clusters take ':' in the path of an output for something else"),
-        (("--calls", "often"), "a rate is a number over 0 and a unit"),
+        (("--job-dir", "of: me"), "clusters give ':' in the path of an output a meaning"),
+        (("--calls", "often"), "a rate is a number above 0 and a unit"),
     ],
 )
 def test_options_that_are_wrong_or_make_no_sense_are_refused(
     options: tuple[str, ...], message: str, call: Any, sbatch: Path
 ) -> None:
-    """Before anything is submitted; the message names the way out."""
+    """They are refused before anything is submitted; the message says what to do instead."""
     result = slurm(call, *options, "--work", "true {}", "--", "a")
     assert result.status == 2
     assert message in result.err
@@ -120,7 +120,7 @@ def test_options_that_are_wrong_or_make_no_sense_are_refused(
 
 
 def test_an_engine_that_is_not_there_is_refused(call: Any) -> None:
-    """The message names those that are."""
+    """The message names the existing engines."""
     result = call("run", "--engine", "lsf", "--work", "true {}", "--", "a")
     assert result.status == 2
     assert all(name in result.err for name in ("slurm", "sge", "local"))
@@ -137,11 +137,11 @@ def test_blocks_are_refused(call: Any, sbatch: Path) -> None:
     "option", ["--submit-args=-x", "--cpus=1", "--mem=1G", "--time=1h", "--detach", "--job-dir=x"]
 )
 def test_options_of_jobs_need_an_engine(option: str, call: Any, here: Path) -> None:
-    """They say nothing of local commands."""
+    """They do not apply to local commands."""
     result = call("run", option, "--work", "true {}", "--", "a")
     assert result.status == 2
     name = option.partition("=")[0]
-    assert f"{name} is about jobs on a cluster: give --engine slurm, sge or local" in result.err
+    assert f"{name} is only for jobs on a cluster: give --engine slurm, sge or local" in result.err
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_without_its_commands_an_engine_is_refused(
     here: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nothing is run, and nothing is made."""
+    """Nothing is run, and no folder is made."""
     (here / "bin").mkdir()
     (here / "bin" / "sh").symlink_to("/bin/sh")
     monkeypatch.setenv("PATH", str(here / "bin"))
@@ -171,14 +171,14 @@ def test_without_its_commands_an_engine_is_refused(
 
 
 def test_a_dry_run_needs_no_cluster(call: Any, here: Path) -> None:
-    """It prints the commands; but wrong options are refused."""
+    """It prints the commands, but wrong options are still refused."""
     result = slurm(call, "--dry-run", "--cpus", "3", "--work", "align {}", "--", "a")
     assert (result.status, result.out) == (0, "align 'a'\n")
     assert slurm(call, "--dry-run", "--cpus", "x", "--work", "align {}", "--", "a").status == 2
 
 
 def test_a_hundred_jobs_are_on_a_cluster_by_default(call: Any, sbatch: Path, gate: Any) -> None:
-    """The run says so at its start."""
+    """A note says so at the start of the run."""
 
     def operate(watch: Any) -> None:
         watch.err.wait_for("turnstile: up to 100 jobs at a time; --limit changes that")

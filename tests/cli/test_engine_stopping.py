@@ -39,7 +39,7 @@ def lines(path: str) -> list[str]:
 def test_ctrl_c_lets_jobs_end_and_a_second_one_cancels_them(
     spawn: Any, gate: Any, here: Path
 ) -> None:
-    """At a terminal; neither reaches the jobs, nor the commands that submit and poll."""
+    """At a terminal, Ctrl-C reaches neither the jobs nor the commands that submit and poll."""
     work = f"trap 'exit 9' TERM; {gate.wait}"
     run = spawn(
         *(*RUN, "-j2", "--joblog", "log", "--cleanup", "echo clean {}", "--work", work),
@@ -64,7 +64,7 @@ def test_ctrl_c_lets_jobs_end_and_a_second_one_cancels_them(
 
 
 def test_a_drained_run_brings_the_output_back(spawn: Any, gate: Any, here: Path) -> None:
-    """And looks at it with the monitor: the operations that run complete."""
+    """It also runs the monitor, so the running operations complete."""
     options = ("-j1", "--monitor", "echo seen {}", "--work", f"{gate.wait}; echo {{}}")
     run = spawn(*RUN, *options, "--", *"ab")
     gate.arrivals(1)
@@ -79,7 +79,7 @@ def test_a_drained_run_brings_the_output_back(spawn: Any, gate: Any, here: Path)
 def test_a_job_that_was_cancelled_has_ended_when_its_clean_up_runs(
     spawn: Any, gate: Any, here: Path
 ) -> None:
-    """Also one that takes its time; its output is there."""
+    """This also holds for a job that ends slowly; its output is printed."""
     work = f"trap 'sleep 0.5; echo end; rm up' TERM; touch up; {gate.wait} & wait; wait"
     run = spawn(*RUN, "--cleanup", "ls up; echo clean", "--work", work, "--", "a")
     gate.arrivals(1)
@@ -94,7 +94,7 @@ def test_a_job_that_was_cancelled_has_ended_when_its_clean_up_runs(
 
 
 def test_a_killed_run_goes_on_with_its_jobs(call: Any, spawn: Any, gate: Any, here: Path) -> None:
-    """None is submitted twice, and what they have printed meanwhile is not lost."""
+    """No job is submitted twice, and output printed in the meantime is not lost."""
     work = f"echo {{}} >>ran; {gate.wait}; echo end {{}}"
     command = (*RUN, "--ledger", "db", "-j2", "--prepare", "echo {} >>prepared", "--work", work)
     first = spawn(*command, "--", *"abc")
@@ -123,7 +123,7 @@ def test_a_killed_run_goes_on_with_its_jobs(call: Any, spawn: Any, gate: Any, he
 def test_a_run_killed_before_it_knew_the_job_looks_for_it(
     call: Any, spawn: Any, gate: Any, here: Path
 ) -> None:
-    """The job was submitted, and its number was not noted."""
+    """The job had been submitted, but its number had not been noted."""
     command = (*RUN, "--ledger", "db", "--work", f"echo {{}} >>ran; {gate.wait}", "--", "a")
     first = spawn(*command)
     gate.arrivals(1)
@@ -140,7 +140,7 @@ def test_a_run_killed_before_it_knew_the_job_looks_for_it(
 def test_detached_jobs_go_on_and_the_next_run_takes_them_over(
     call: Any, spawn: Any, gate: Any, here: Path
 ) -> None:
-    """The first signal leaves them; they are not cleaned up."""
+    """The first signal detaches them, and they are not cleaned up."""
     work = f"echo {{}} >>ran; {gate.wait}; echo end {{}}"
     options = ("--ledger", "db", "--detach", "-j2", "--cleanup", "echo clean {}", "--work", work)
     command = (*RUN, *options, "--")
@@ -161,12 +161,12 @@ def test_detached_jobs_go_on_and_the_next_run_takes_them_over(
 
 
 def test_a_ledger_knows_the_engine_and_the_folder_of_its_jobs(call: Any, here: Path) -> None:
-    """Elsewhere they would not be found."""
+    """Another engine or folder would not find the jobs."""
     work = ("--ledger", "db", "--work", "true {}", "--", "a")
     assert call(*RUN, *work).status == 0
     refused = call("run", *work)
     assert refused.status == 2
-    assert "--engine\n  was local\n  and is absent" in refused.err
+    assert "--engine\n  was local\n  is now absent" in refused.err
     refused = call(*RUN, "--job-dir", "other", *work)
     assert "--job-dir\n  was " in refused.err
 
@@ -174,7 +174,7 @@ def test_a_ledger_knows_the_engine_and_the_folder_of_its_jobs(call: Any, here: P
 def test_a_job_of_another_engine_is_not_done_again(
     call: Any, spawn: Any, gate: Any, here: Path
 ) -> None:
-    """Even if the user accepts the change: it may still run."""
+    """It is not, even if the user accepts the change, because the job may still run."""
     work = ("--ledger", "db", "--work", gate.wait, "--", "a")
     first = spawn(*RUN, *work)
     gate.arrivals(1)
@@ -184,7 +184,7 @@ def test_a_job_of_another_engine_is_not_done_again(
     number = entries()["a"].facts["job"]
     other = call("run", "--accept-changes", *work)
     assert other.status == 1
-    assert f"an earlier run has submitted it with --engine local, as job {number}" in other.err
+    assert f"an earlier run submitted it with --engine local, as job {number}" in other.err
     gate.let(1)
 
 
@@ -206,12 +206,12 @@ def away(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_without_word_from_the_controller_the_run_waits(call: Any, gate: Any, away: Path) -> None:
-    """The progress says since when; nothing is lost."""
+    """The progress shows since when; nothing is lost."""
 
     def operate(watch: Any) -> None:
         gate.arrivals(1)
         away.touch()
-        watch.err.wait_for("cannot be reached, jobs stay as they were: no route")
+        watch.err.wait_for("cannot be reached; jobs keep their states: no route")
         watch.err.wait_for("controller unreachable since ")
         gate.let(1)
         away.unlink()
@@ -230,7 +230,7 @@ def test_without_word_from_the_controller_the_run_waits(call: Any, gate: Any, aw
 def test_a_job_that_cannot_be_cancelled_is_left_to_the_next_run(
     call: Any, gate: Any, away: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The user is told, and it is not cleaned up: it may go on."""
+    """The user is told, and the job is not cleaned up, because it may go on."""
     monkeypatch.setattr(_job_run, "_CANCEL", 0.3)
 
     def operate(watch: Any) -> None:

@@ -28,7 +28,7 @@ MANY = "".join(f"a {number}\n" for number in range(40_000)).encode()
 def test_words_are_repeated_for_each_input(
     options: list[str], groups: list[str], call: Call
 ) -> None:
-    """As many are taken as fit, and the last are shared out."""
+    """As many inputs are taken as fit, and the last ones are shared out."""
     result = call("run", "-k", *options, "--work", "echo a{}", ":::", *"12345")
     assert (result.status, result.lines) == (0, groups)
 
@@ -54,7 +54,7 @@ def test_the_longest_command_counts(call: Call) -> None:
 
 
 def test_a_column_from_the_end_may_be_long(call: Call) -> None:
-    """What cannot be foreseen is counted before a command starts."""
+    """A column that is counted from the end is measured before its command starts."""
     options = ("-j1", "-X", "-s", "30", "--work", "echo {} {-1}")
     result = call("run", *options, ":::", "a", "b", "long-one", "c")
     assert [line.split() for line in result.lines] == [["a", "b", "b"], ["long-one"] * 2, ["c"] * 2]
@@ -76,20 +76,20 @@ def test_xargs_does_not_share_out(call: Call) -> None:
 
 
 def test_an_input_that_is_too_long_ends_the_run(call: Call) -> None:
-    """What came before is done; the message has the length and the room."""
+    """The inputs before it are done; the message has the length and the room."""
     result = call("run", "-j1", "-X", "-s", "20", "--work", "echo", ":::", "a", "b" * 30, "c")
     assert (result.status, result.out) == (1, "a\n")
-    assert "input 2 makes a command of 37 bytes, and there is room for 19" in result.err
+    assert "input 2 makes a command of 37 bytes, but a command may have 19" in result.err
 
 
 def test_numbers_and_slots_in_repeated_words(call: Call) -> None:
-    """They are those of the operation, and what an input holds is no placeholder."""
+    """They belong to the operation, and braces in an input are not placeholders."""
     result = call("run", "-j1", "-X", "--work", "echo {#}-{}-{%}.{2}", ":::", "{#}", "b c")
     assert result.out == "1-{#}-1.b c 1-b c-1.b c\n"
 
 
 def test_failed_groups_are_tried_again(call: Call) -> None:
-    """All inputs of a group are, and only the first hundred have variables."""
+    """All inputs of a group are tried again; only the first hundred have variables."""
     variables = "$TURNSTILE_INPUT_100 $TURNSTILE_INPUT_101"
     work = f"test $TURNSTILE_ATTEMPT = 2 && echo {variables} && : {{}}"
     inputs = range(1, 103)
@@ -98,7 +98,7 @@ def test_failed_groups_are_tried_again(call: Call) -> None:
 
 
 def test_a_ledger_knows_groups(call: Call, here: Path) -> None:
-    """What has completed is skipped, and what has failed is done again."""
+    """Completed groups are skipped, and failed groups are done again."""
     options = ("-j2", "-X", "--ledger", "db", "--work", "ls {}")
     (here / "a").touch()
     (here / "b").touch()
@@ -116,10 +116,10 @@ def test_a_ledger_knows_groups(call: Call, here: Path) -> None:
     ("options", "message"),
     [
         (["-X", "-m"], "-X and -m do not go together"),
-        (["-s", "99"], "--max-chars is about -X, -m and --xargs"),
+        (["-s", "99"], "--max-chars is only for -X, -m and --xargs"),
         (["-X", "--colsep", ","], "-X goes with neither several sources nor --colsep"),
         (["-X", "-s", "999999999"], "--max-chars must be at most"),
-        (["-X", "--work", "echo {1}"], "-X puts any number of inputs in the place of {}"),
+        (["-X", "--work", "echo {1}"], "-X puts any number of inputs in place of {}"),
         (["-X", "--pipe"], "none of the options that read inputs"),
     ],
 )

@@ -115,7 +115,7 @@ async def test_only_a_little_is_read_ahead(tmp_path: Path) -> None:
 
 
 async def test_empty_lines_are_read_ahead_no_further_than_others(tmp_path: Path) -> None:
-    """Many of them take memory although they hold no bytes."""
+    """They hold no bytes, but many of them take memory."""
     inputs = FileInputs(file_of(b"\n" * 1_000_000, tmp_path / "file"))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(inputs.read)
@@ -129,7 +129,7 @@ async def test_empty_lines_are_read_ahead_no_further_than_others(tmp_path: Path)
 
 
 async def test_a_pipe_that_somebody_made_non_blocking_is_waited_for(tmp_path: Path) -> None:
-    """Nothing in it yet is not the end, and no error."""
+    """An empty pipe is neither the end nor an error."""
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
     inputs = FileInputs(None)
@@ -204,7 +204,7 @@ async def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
 
 
 async def test_an_error_that_nobody_came_to_is_not_reported(tmp_path: Path) -> None:
-    """A run that stops before the bad input has read all that it wanted."""
+    """A run that stops before the bad input has read everything that it needed."""
     inputs = FileInputs(file_of(b"good\nb\0d\n", tmp_path / "file"))
     await inputs.read()
     assert await anext(inputs) == "good"

@@ -57,7 +57,7 @@ async def test_inputs_are_made_of_others(
 
 
 async def test_a_shuffled_source_has_the_same_inputs() -> None:
-    """None is lost, and the order is another one."""
+    """No input is lost, and the order differs."""
     texts = list(map(str, range(100)))
     inputs = Shuffled(given(*texts))
     columns = [text for (text,) in await everything(inputs)]
@@ -84,7 +84,7 @@ async def test_only_the_first_source_is_lazy(tmp_path: Path) -> None:
 
 
 async def test_a_group_that_an_error_cuts_short_is_given(tmp_path: Path) -> None:
-    """The inputs before the bad one run, and then the error comes."""
+    """The inputs before the bad one run, and then the error is raised."""
     (tmp_path / "file").write_bytes(b"a\nb\nc\nd\0e\n")
     inputs = Groups(Rows(FileInputs(tmp_path / "file")), 2)
     await inputs.read()
@@ -97,7 +97,7 @@ async def test_a_group_that_an_error_cuts_short_is_given(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4])
 async def test_an_end_of_several_bytes_may_lie_anywhere(length: int, tmp_path: Path) -> None:
-    """The inputs are split and counted rightly, wherever the pieces end that are read."""
+    """The inputs are split and counted correctly, wherever chunks end."""
     texts = ["x" * length, "y;", "z" * (length + 70_000)] * 20
     (tmp_path / "file").write_text(";:".join(texts))
     inputs = FileInputs(tmp_path / "file", end=b";:")
@@ -123,7 +123,7 @@ async def test_an_end_of_several_bytes_may_lie_anywhere(length: int, tmp_path: P
 def test_a_regular_expression_separates_columns(
     pattern: str, text: str, columns: tuple[str, ...]
 ) -> None:
-    """Empty columns stay, blanks round them do not, and groups of the expression are none."""
+    """Empty columns stay, blanks around columns are dropped, and groups are not columns."""
     assert Separator.parse(pattern).split(text) == columns
 
 
@@ -133,7 +133,7 @@ def test_a_regular_expression_separates_columns(
 def test_the_whole_input_and_its_columns_are_in_the_environment(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The whole is as it was given; what a run round this one has put there is not passed on."""
+    """The input is as it was given; variables of an enclosing run are not passed on."""
     show = 'echo "$TURNSTILE_INPUT|$TURNSTILE_INPUT_1|$TURNSTILE_INPUT_2|${TURNSTILE_INPUT_3-none}"'
     monkeypatch.setenv("TURNSTILE_INPUT_3", "stray")
     split = call("run", "-q", "--colsep", ",", "--work", show, "--", "a , b")
@@ -145,7 +145,7 @@ def test_the_whole_input_and_its_columns_are_in_the_environment(
 
 
 def test_the_header_of_standard_input_is_no_input(call: Call) -> None:
-    """What was read with it is not lost; a line may have fewer columns than the header."""
+    """Lines that were read with it are not lost; a line may have fewer columns than the header."""
     options = ("run", "-q", "-j1", "--header", "--colsep", ",", "--work", "echo {b}-{a}-{#}")
     result = call(*options, stdin=b"a,b\n1,2\n3\n")
     assert (result.status, result.lines) == (0, ["2-1-1", "-3-2"])
@@ -160,7 +160,7 @@ def test_a_line_with_more_columns_than_the_header_ends_the_inputs(call: Call) ->
 
 
 def test_a_million_combinations_begin_at_once(call: Call) -> None:
-    """They are not made before they run: the first failure ends the run."""
+    """They are made as they run: the first failure ends the run."""
     thousand = list(map(str, range(1000)))
     result = call(
         *("run", "-j1", "--halt", "now,fail=1", "--work", "false {1} {2}"),
@@ -181,7 +181,7 @@ def test_a_dry_run_shows_columns(call: Call) -> None:
 
 @pytest.mark.parametrize("way", ["{%}", '"$TURNSTILE_SLOT"'])
 def test_an_operation_has_the_lowest_free_slot(way: str, call: Call, gate: Any) -> None:
-    """Two at a time have 1 and 2; what ends gives its number to the next."""
+    """Two running operations have 1 and 2; one that ends gives its number to the next."""
 
     def operate(watch: Any) -> None:
         gate.arrivals(2)

@@ -31,7 +31,7 @@ def lines(path: str) -> list[str]:
 
 
 def test_what_has_ended_is_skipped(call: Any, here: Path) -> None:
-    """Inputs are known by their texts: they may be shuffled, added to and taken away."""
+    """Inputs are known by their texts, so they may be shuffled, added and removed."""
     (here / "bad").mkdir()
     (here / "bad" / "3").touch()
     first = run(call, 1, 2, 3, 4)
@@ -43,7 +43,7 @@ def test_what_has_ended_is_skipped(call: Any, here: Path) -> None:
 
 
 def test_what_has_failed_is_done_again_if_asked(call: Any, here: Path) -> None:
-    """With --retry-failed, and not otherwise; its number stays."""
+    """This needs --retry-failed; the operation keeps its number."""
     (here / "bad").mkdir()
     (here / "bad" / "2").touch()
     run(call, 1, 2, 3)
@@ -56,7 +56,7 @@ def test_what_has_failed_is_done_again_if_asked(call: Any, here: Path) -> None:
 
 
 def test_other_commands_are_refused(call: Any, here: Path) -> None:
-    """The difference is shown, and the ways out; nothing is run."""
+    """The message shows the difference and what to do; nothing is run."""
     run(call, 1)
     other = run(call, 1, 2, work="echo other {} >>done")
     assert other.status == 2
@@ -71,7 +71,7 @@ def test_other_commands_are_refused(call: Any, here: Path) -> None:
 
 
 def test_fresh_forgets(call: Any, here: Path) -> None:
-    """With --fresh all is done again; on a terminal the user is asked."""
+    """With --fresh everything is done again; on a terminal the user is asked first."""
     run(call, 1, 2)
     assert "2 completed" in run(call, 1, 2, options=("--fresh",)).err
 
@@ -85,7 +85,7 @@ def test_fresh_forgets(call: Any, here: Path) -> None:
     options = ("run", "--ledger", "db", "--fresh", "--work", WORK, "--", "1")
     refused = call(*options, terminal=True, operator=say("n"))
     assert refused.status == 2
-    assert "left as it is" in refused.err
+    assert "left unchanged" in refused.err
     assert len(entries()) == 2
     assert call(*options, terminal=True, operator=say("y")).status == 0
     assert len(entries()) == 1
@@ -96,11 +96,11 @@ def test_options_of_a_ledger_need_one(call: Any, option: str) -> None:
     """They are refused without it."""
     refused = call("run", option, "--work", "true", "--", "a")
     assert refused.status == 2
-    assert f"{option} is about a ledger: give --ledger FILE too" in refused.err
+    assert f"{option} is only for a ledger: give --ledger FILE too" in refused.err
 
 
 def test_a_file_that_is_no_ledger_is_refused(call: Any, here: Path) -> None:
-    """It is left as it is, and nothing is run."""
+    """The file is left unchanged, and nothing is run."""
     (here / "db").write_text("a table of mine")
     refused = run(call, 1)
     assert refused.status == 2
@@ -112,7 +112,7 @@ def test_a_file_that_is_no_ledger_is_refused(call: Any, here: Path) -> None:
 def test_a_second_run_on_one_ledger_is_refused(
     call: Any, spawn: Any, gate: Any, here: Path
 ) -> None:
-    """While another run has it; a look at it is possible."""
+    """While another run uses it, it can still be read."""
     first = spawn("run", "--ledger", "db", "--work", gate.wait, "--", "a")
     gate.arrivals(1)
     refused = run(call, 1)
@@ -127,7 +127,7 @@ def test_a_second_run_on_one_ledger_is_refused(
 def test_a_killed_run_is_cleaned_up_and_goes_on(
     call: Any, spawn: Any, gate: Any, here: Path
 ) -> None:
-    """What was interrupted comes first, though its input is given last, or no more."""
+    """Interrupted inputs come first, even if they are given last, or not any more."""
     wait = f"{gate.wait}; echo {{}} >>done"
     clean = f"echo clean {{}} >>order; {CLEAN}"
     options = ("--cleanup", clean, "-j2")
@@ -171,7 +171,7 @@ def test_a_run_killed_in_a_clean_up_only_cleans_up(
 
 
 def test_a_stopped_run_names_what_is_left(call: Any, gate: Any, here: Path) -> None:
-    """Inputs at hand that were not begun, and those that were cancelled, are left."""
+    """They are the known inputs that did not begin, and the cancelled ones."""
 
     def stop(watch: Any) -> None:
         gate.arrivals(2)
@@ -198,7 +198,7 @@ def test_numbers_go_on(call: Any, here: Path) -> None:
 
 
 def test_an_input_that_is_given_twice_is_an_error_of_its_own(call: Any, here: Path) -> None:
-    """A ledger knows inputs by their texts; the others go on."""
+    """A ledger knows inputs by their texts; the other inputs go on."""
     doubled = run(call, 1, 2, 1, 3)
     assert doubled.status == 1
     assert "identity '1' came before in this run" in doubled.err
@@ -206,7 +206,7 @@ def test_an_input_that_is_given_twice_is_an_error_of_its_own(call: Any, here: Pa
 
 
 def test_any_bytes_can_be_an_input(call: Any, here: Path) -> None:
-    """Also the empty text, and what is no UTF-8."""
+    """So can the empty text, and bytes that are not UTF-8."""
     inputs = ("", "a\nb", "\udcff", "'\"$x")
     work = "printf '%s,' {} >>done"
     assert run(call, *inputs, work=work).status == 0
@@ -222,7 +222,7 @@ def test_any_bytes_can_be_an_input(call: Any, here: Path) -> None:
 
 
 def test_a_ledger_that_cannot_be_written_stops_the_run(call: Any, here: Path) -> None:
-    """Nothing more is started, what runs may finish, and the ledger is whole."""
+    """Nothing more is started, running operations may finish, and the ledger is intact."""
     work = "if [ {} = 3 ]; then mv db away; fi; echo {} >>done"
     lost = run(call, *range(1, 40), options=("-j1",), work=work)
     assert lost.status == 1
@@ -233,7 +233,7 @@ def test_a_ledger_that_cannot_be_written_stops_the_run(call: Any, here: Path) ->
 
 
 def test_the_table_shows_outcomes_and_reasons(call: Any, here: Path) -> None:
-    """There is a line for each operation and a line of counts; --failed chooses."""
+    """There is a line for each operation and a line of counts; --failed selects lines."""
     (here / "bad").mkdir()
     (here / "bad" / "2").touch()
     run(call, 1, 2, options=("-j1",))
@@ -251,7 +251,7 @@ def test_the_table_shows_outcomes_and_reasons(call: Any, here: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_any_number_of_kills_loses_nothing(spawn: Any, call: Any, here: Path, seed: int) -> None:
-    """Each input is done, and cleaned up after each time that it was begun."""
+    """Each input is done, and is cleaned up after each time that it began."""
     draw = random.Random(seed)
     inputs = [str(number) for number in range(120)]
     work = "echo {} >>begun; sleep 0.02; : >out/{}"
@@ -275,7 +275,7 @@ def test_any_number_of_kills_loses_nothing(spawn: Any, call: Any, here: Path, se
 
 
 def test_outputs_in_order_do_not_wait_for_what_is_skipped(call: Any, gate: Any, here: Path) -> None:
-    """With --keep-order, the output after skipped inputs is printed as soon as it is there."""
+    """With --keep-order, output after skipped inputs is printed as soon as it is complete."""
     run(call, 1, 2, 4, work="echo {}")
     options = ("--keep-order", "-j2")
     assert run(call, 5, 1, 3, 2, 4, 6, options=options, work="echo {}").lines == ["5", "3", "6"]

@@ -13,7 +13,7 @@ import pytest
 
 
 def test_a_process_in_the_background_can_write_after_the_run(spawn: Any, here: Path) -> None:
-    """It is not ended by SIGPIPE at its first output, and can write more than a pipe holds."""
+    """SIGPIPE does not end it at its first output, and it can write more than a pipe holds."""
     os.mkfifo(here / "go")
     work = "(read _ <go; head -c 200000 /dev/zero; echo x >&2; touch late) & : {}"
     run = spawn("run", "-q", "--work", work, "--", "a")
@@ -25,7 +25,7 @@ def test_a_process_in_the_background_can_write_after_the_run(spawn: Any, here: P
 def test_many_processes_in_the_background_can_write_while_the_run_goes_on(
     spawn: Any, here: Path
 ) -> None:
-    """Their pipes do not use up our files, and a failed attempt's are read as well."""
+    """Their pipes do not use up our file descriptors; those of failed attempts are read too."""
     work = "(read _ <go; head -c 200000 /dev/zero; touch late-{}) & test $TURNSTILE_ATTEMPT = 2"
     os.mkfifo(here / "go")
     run = spawn("run", "-q", "-j9", "--retries", "1", "--work", work, "--", *range(30))
@@ -37,7 +37,7 @@ def test_many_processes_in_the_background_can_write_while_the_run_goes_on(
 
 
 def test_sigquit_ends_the_commands_too(spawn: Any, gate: Any, here: Path) -> None:
-    """Ctrl-backslash kills the commands, which no key reaches, and the run dies of it."""
+    """Ctrl-backslash also kills the commands, which the key does not reach, and the run dies."""
     (here / "alive").touch()
     run = spawn("run", "-j3", "--work", f"exec 7<alive; {gate.wait}", "--", *"abc")
     gate.arrivals(3)
@@ -49,7 +49,7 @@ def test_sigquit_ends_the_commands_too(spawn: Any, gate: Any, here: Path) -> Non
 
 @pytest.mark.skipif(sys.platform != "linux", reason="namespaces are of Linux")
 def test_the_first_process_of_a_container_reaps_orphans(spawn: Any, here: Path, gate: Any) -> None:
-    """Orphans of commands that go on after their shell do not stay as zombies."""
+    """Orphans of commands do not stay zombies."""
     unshare = ["unshare", "--pid", "--fork", "--mount-proc"]
     if subprocess.run([*unshare, "true"], check=False, capture_output=True).returncode:
         pytest.skip("namespaces are not permitted here")

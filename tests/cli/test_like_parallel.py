@@ -82,7 +82,7 @@ def _files(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_same_options_give_the_same_bytes(
     command: str, options: str, sources: str, call: Call
 ) -> None:
-    """Inputs, their order, columns and placeholders are as with GNU parallel."""
+    """Inputs, their order, columns and placeholders are those of GNU parallel."""
     words = words_of(sources)
     work = f"{SHOW} {command} ; echo"
     theirs = parallel("-j1", "-k", *options.replace("--header", "--header :").split(), work, *words)
@@ -122,7 +122,7 @@ def words_of(sources: str) -> list[str]:
 
 
 def test_a_shuffled_run_has_the_same_inputs(call: Call) -> None:
-    """In another order; numbers count the operations as they start."""
+    """The order differs; numbers count the operations as they start."""
     inputs = list(map(str, range(50)))
     result = call("run", "-q", "-j1", "--shuf", "--work", "echo {#} {}", ":::", *inputs)
     numbers, values = zip(*(line.split() for line in result.lines), strict=True)
@@ -161,7 +161,7 @@ FAILS = "echo {}; echo {} >>ran; case {} in bad*) exit 3;; esac"
     ],
 )
 def test_the_output_is_the_same(options: str, command: str, sources: str, call: Call) -> None:
-    """Order, tags, commands above the output, dry runs and limits are as with GNU parallel."""
+    """Order, tags, commands above the output, dry runs and limits are those of GNU parallel."""
     words = words_of(sources)
     theirs = parallel(*options.split(), command, *words)
     ours = call("run", "-q", *options.split(), "--work", command, *words)
@@ -203,7 +203,7 @@ def read_and_remove(name: str) -> str:
 
 
 def test_a_failing_operation_has_as_many_tries(call: Call) -> None:
-    """GNU parallel counts the tries, and we the tries after the first."""
+    """GNU parallel counts all tries, and we count the tries after the first."""
     theirs = parallel("-j1", "--retries", "3", FAILS, *words_of("::: a|bad"))
     ran = read_and_remove("ran")
     ours = call("run", "-q", "-j1", "--retries", 2, "--work", FAILS, *words_of("::: a|bad"))
@@ -216,7 +216,7 @@ def test_a_failing_operation_has_as_many_tries(call: Call) -> None:
     "command", [FAILS, "kill -9 $$; echo {}", "printf '1\\n2\\n'\n: {}", "printf '\\t'; : \t{}"]
 )
 def test_the_job_log_is_the_same(command: str, call: Call) -> None:
-    """All columns are, except for the two with times, and those have the same form."""
+    """All columns are the same, except for the two with times, which have the same form."""
     words = words_of("::: a b|bad $1|;c")
     parallel("-j1", "--joblog", "theirs", command, *words)
     call("run", "-q", "-j1", "--joblog", "ours", "--work", command, *words)
@@ -231,7 +231,7 @@ def without_times(log: str) -> str:
 
 @pytest.mark.parametrize("option", ["--resume", "--resume-failed"])
 def test_either_goes_on_from_the_log_of_the_other(option: str, call: Call) -> None:
-    """What the other has done is skipped, though only we quote inputs that need no quotes."""
+    """Each skips what the other has done, although only we quote inputs that need no quotes."""
     words = words_of("::: a'b|bad|;c|d")
     parallel("-j1", "--joblog", "theirs", FAILS, *words[:3])
     call("run", "-q", "-j1", "--joblog", "ours", "--work", FAILS, *words[:3])
@@ -242,7 +242,7 @@ def test_either_goes_on_from_the_log_of_the_other(option: str, call: Call) -> No
 
 
 def test_the_files_of_results_have_the_same_text(call: Call) -> None:
-    """Their folders have other names: ours are those of the inputs alone."""
+    """The names of the folders differ: ours are only the inputs."""
     words = words_of("::: a b|c")
     command = "echo {}; echo {} >&2"
     parallel("-j1", "--results", "theirs", command, *words)
@@ -254,7 +254,7 @@ def test_the_files_of_results_have_the_same_text(call: Call) -> None:
 
 
 def test_the_json_of_results_is_the_same(call: Call) -> None:
-    """All but the two times, also for quotes, control characters and other letters."""
+    """All fields but the two times are the same, even with quotes and control characters."""
     command = (
         "printf '%s\\n' {1} '\"\\q\"'; printf 'a\\t\\r\\1\\0\\303\\251/'; echo e >&2; test {2} = 0"
     )
@@ -276,7 +276,7 @@ def without_command(line: str) -> str:
 @pytest.mark.parametrize("options", ["-N 3", "--header : -N 2", "--header : -N 100", "-N 1"])
 @pytest.mark.parametrize("size", [0, 1, 9, 50])
 def test_records_are_counted_alike(options: str, size: int, call: Call) -> None:
-    """--pipe with -N makes the same blocks, also below a header."""
+    """--pipe with -N makes the same blocks, even below a header."""
     data = "".join(f"{number}\n" for number in range(size))
     work = "echo {#}; cat; echo ."
     theirs = parallel("-k", "-j2", "--pipe", *options.split(), work, given=data)
@@ -332,7 +332,7 @@ def test_a_file_is_cut_into_the_same_blocks(options: str, data: str, call: Call)
     ],
 )
 def test_as_many_inputs_are_taken_together(options: str, command: str, call: Call) -> None:
-    """The same inputs fit into a command, and the last ones are shared out alike."""
+    """The same inputs fit into a command, and the last ones are shared out in the same way."""
     words = words_of("::: a b.c|d/e f|g h|i j|k l|m $n|o p")
     jobs = [] if "-j" in options else ["-j1"]
     arguments = ["-k", *jobs, *options.split()]

@@ -140,18 +140,18 @@ def test_the_help_tells_what_an_operator_needs_to_know(call: Call) -> None:
         (["run", "--work", "x", "-a", "/"], "--arg-file: cannot read '/': Is a directory"),
         (["run"], "--work is missing: the command to run for each input"),
         (["run", "--work", "x", ":::+", "a"], ":::+ links to the source before it, and there is"),
-        (["run", "--work", "x", "::::"], ":::: is missing the names of files"),
+        (["run", "--work", "x", "::::"], ":::: needs names of files"),
         (["run", "--work", "x", "a", ":::", "b"], "give inputs before -- or after :::, not both"),
-        (["run", "--work", "x", "::::", "-", "-"], "standard input can be only one"),
+        (["run", "--work", "x", "::::", "-", "-"], "only one of the sources can be standard input"),
         (["run", "--work", "x", "-N2", ":::", "a", ":::", "b"], "neither several sources nor"),
-        (["run", "--work", "x {2}", ":::", "a"], "--work: {2} is no column: inputs have 1"),
-        (["run", "--work", "x", "--colsep", "(", "--", "a"], "--colsep: '(' is no regular expr"),
+        (["run", "--work", "x {2}", ":::", "a"], "--work: {2} is not a column: inputs have 1"),
+        (["run", "--work", "x", "--colsep", "(", "--", "a"], "--colsep: '(' is not a regular expr"),
         (["run", "--work", "x", "--colsep", ",*", "--", "a"], "matches between any two letters"),
         (["run", "--work", "x", "-0", "-d", ";"], "does not go with --null"),
         (["run", "--work", "x", "-d", ""], "--delimiter must not be empty"),
-        (["run", "--work", "x", "--header", "--"], "--header: a source without a first input"),
-        (["run", "--work", "x", "--header", "-a", "/dev/null"], "begins with no line of names"),
-        (["run", "--work", "x", "--header", ":::", "a", ":::", "a"], "2 columns are called 'a'"),
+        (["run", "--work", "x", "--header", "--"], "--header: a source needs a first input"),
+        (["run", "--work", "x", "--header", "-a", "/dev/null"], "not begin with a line of names"),
+        (["run", "--work", "x", "--header", ":::", "a", ":::", "a"], "2 columns are named 'a'"),
         (
             ["run", "--work", "x", "--shell", "fish", "--", "a"],
             "--shell: it must be one of sh,",
@@ -188,7 +188,7 @@ def test_a_file_does_not_become_an_option(name: str, call: Call, here: Path) -> 
     options = ("run", "--work", "echo work", name, *(["true"] if name == "--prepare" else []))
     result = call(*options, "a")
     assert (result.status, result.out) == (2, "")
-    assert f"{name!r} is an option, and there is a file of that name: write --" in result.err
+    assert f"{name!r} is an option, but also the name of a file here: write --" in result.err
     assert call(*options, "--", "a").status == 0
     assert call("run", "--work", "echo work", "--", name).lines == [f"work {name}"]
 
@@ -223,7 +223,7 @@ def test_a_lack_of_files_for_the_limit_is_told_beforehand(spawn: Any) -> None:
     run = spawn("run", "-q", "-j", "50", "--work", "echo", "--", "a", preexec_fn=few)
     result = run.finish()
     assert (result.status, result.out) == (0, "a\n")
-    assert "--limit 50 takes at least 275 open files, but only 64 are allowed" in result.err
+    assert "--limit 50 needs at least 275 open files, but only 64 are allowed" in result.err
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ def write(path: Path, data: bytes) -> int:
 
 
 def test_each_block_is_the_input_of_one_operation(call: Call, here: Path) -> None:
-    """The blocks are whole lines, none is longer than asked, and together they are all."""
+    """The blocks are whole lines, none is longer than asked, and together they are the input."""
     options = ("--pipe", "--block", "8k", "-k", "--joblog", "log")
     result = call("run", *options, "--work", "cat", stdin=write(here / "in", LINES))
     assert (result.status, result.out) == (0, LINES.decode())
@@ -39,7 +39,7 @@ def test_each_block_is_the_input_of_one_operation(call: Call, here: Path) -> Non
 
 
 def test_lines_are_not_cut(call: Call, here: Path) -> None:
-    """Each operation gets complete lines, the last of which may have no end."""
+    """Each operation gets complete lines; the last line may have no newline."""
     options = ("--pipe", "--block", "8", "-j1", "--work", "echo {}: $(cat)")
     result = call("run", *options, stdin=b"one\ntwo\nthree\nlonger than a block\nlast")
     assert result.lines == ["1: one two", "2: three", "3: longer than a block", "4: last"]
@@ -57,7 +57,7 @@ def test_lines_are_not_cut(call: Call, here: Path) -> None:
 def test_records_can_have_other_boundaries(
     options: list[str], data: bytes, blocks: list[str], call: Call
 ) -> None:
-    """Records are known by their end, by their start or by both."""
+    """Records are recognized by their end, by their start or by both."""
     work = "printf '[%s]\\n' \"$(tr '\\0' 0)\""
     result = call("run", "--pipe", "--block", "7", *options, "-j1", "--work", work, stdin=data)
     assert result.lines == [f"[{block}]".replace("\0", "0") for block in blocks]
@@ -76,7 +76,7 @@ def test_records_can_have_other_boundaries(
 def test_each_block_can_begin_with_the_first_line(
     data: bytes, outputs: list[str], call: Call
 ) -> None:
-    """With --header, so that each command can read a table; the header alone is a block."""
+    """With --header, each command can read a table; a header alone is a block."""
     options = ("--pipe", "--header", "--block", "4", "-j1")
     result = call("run", *options, "--work", "echo $(cat)", stdin=data)
     assert (result.status, result.lines) == (0, outputs)
@@ -90,21 +90,21 @@ def test_another_attempt_gets_the_same_block(call: Call) -> None:
 
 
 def test_only_the_work_reads_the_block(call: Call) -> None:
-    """The other commands have nothing to read, and so take nothing away."""
+    """The other commands have an empty standard input, so they take nothing away."""
     commands = ("--prepare", "cat", "--work", "head -n1", "--cleanup", "cat; echo end")
     result = call("run", "--pipe", *commands, stdin=b"a\nb\n")
     assert result.lines == ["a", "end"]
 
 
 def test_a_command_need_not_read_its_block(call: Call, here: Path) -> None:
-    """Whoever reads nothing does not hold up anything."""
+    """A command that reads nothing delays nothing."""
     options = ("--pipe", "--block", "8k", "--work", "true")
     result = call("run", *options, stdin=write(here / "in", LINES))
     assert result.status == 0
 
 
 def test_nothing_makes_no_block(call: Call) -> None:
-    """Empty standard input is no operation."""
+    """Empty standard input gives no operation."""
     result = call("run", "--pipe", "--work", "echo ran", stdin=b"")
     assert (result.status, result.out) == (0, "")
 
@@ -130,14 +130,14 @@ def test_blocks_are_read_as_they_are_needed(call: Call, gate: Any, here: Path) -
 
 
 def test_a_failure_names_the_number_of_the_block(call: Call) -> None:
-    """What a block is called is its number."""
+    """The name of a block is its number."""
     result = call("run", "--pipe", "--work", "exit 3", stdin=b"a\n")
     assert result.status == 1
     assert "1 '1': work: exit status 3" in result.err
 
 
 def test_an_error_of_reading_ends_the_run(call: Call, here: Path) -> None:
-    """Standard input that cannot be read is one more failure."""
+    """It counts as one more failure."""
     result = call("run", "--pipe", "--work", "cat", stdin=os.open(here, os.O_RDONLY))
     assert result.status == 1
     assert "cannot read the rest of the inputs" in result.err
@@ -146,8 +146,8 @@ def test_an_error_of_reading_ends_the_run(call: Call, here: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (["--block", "2M"], "are about --pipe"),
-        (["--recend", ";"], "are about --pipe"),
+        (["--block", "2M"], "are only for --pipe"),
+        (["--recend", ";"], "are only for --pipe"),
         (["--pipe", "--null"], "--pipe cuts standard input"),
         (["--pipe", "-a", "file"], "--pipe cuts standard input"),
         (["--pipe", "--", "a"], "--pipe cuts standard input"),
@@ -212,7 +212,7 @@ def test_blocks_can_be_so_many_records(
     boundary: Boundary,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """However much is read at a time; only the last has fewer."""
+    """The size of reads does not matter; only the last block has fewer."""
     data = b"".join(words)
     folder = tmp_path_factory.getbasetemp()
     each = split(data, size, boundary, folder, records=1)
@@ -222,6 +222,6 @@ def test_blocks_can_be_so_many_records(
 
 
 def test_a_long_record_takes_no_longer_to_find(tmp_path: Path) -> None:
-    """What was searched for a boundary is not searched again."""
+    """Data that was searched for a boundary is not searched again."""
     data = random.Random(1).randbytes(1 << 20).replace(b"\n", b" ")
     assert split(data + b"\nend", 64, Boundary(), tmp_path) == [data + b"\n", b"end"]

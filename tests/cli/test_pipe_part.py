@@ -57,20 +57,20 @@ def test_another_attempt_gets_the_same_block(call: Call, data: Path) -> None:
 
 
 def test_only_the_work_reads_the_block(call: Call, data: Path) -> None:
-    """The other commands have nothing to read."""
+    """The other commands have an empty standard input."""
     commands = ("--prepare", "cat", "--work", "head -n1", "--cleanup", "cat; echo end")
     assert call(*PARTS, *commands).lines == ["line 0", "end"]
 
 
 def test_a_command_need_not_read_its_block(call: Call, data: Path) -> None:
-    """Whoever reads nothing does not hold up anything, and no process stays behind."""
+    """A command that reads nothing delays nothing, and leaves no process behind."""
     data.write_bytes(b"x" * 999_999 + b"\n")
     result = call(*PARTS, "--work", "true")
     assert result.status == 0
 
 
 def test_a_ledger_goes_on_after_the_blocks_that_are_done(call: Call, data: Path) -> None:
-    """A block is known by its file and its bytes, also when the file has grown."""
+    """A block is known by its file and its bytes, even when the file has grown."""
     data.write_bytes(b"a\nb\n")
     options = ("--block", "1", "-j1", "--ledger", "db", "--work", "grep -v b")
     first = call(*PARTS, *options)
@@ -84,7 +84,7 @@ def test_a_ledger_goes_on_after_the_blocks_that_are_done(call: Call, data: Path)
 
 
 def test_a_killed_run_reads_its_blocks_again(call: Call, spawn: Any, gate: Any, data: Path) -> None:
-    """What was interrupted comes first, with the same bytes."""
+    """Interrupted blocks come first, with the same bytes."""
     data.write_bytes(b"a\nb\n")
     work = f"{gate.wait.replace('{}', '{#}')}; cat"
     options = (*PARTS, "--block", "1", "-j1", "--ledger", "db")
@@ -98,7 +98,7 @@ def test_a_killed_run_reads_its_blocks_again(call: Call, spawn: Any, gate: Any, 
 
 
 def test_a_header_is_read_again_too(call: Call, spawn: Any, gate: Any, data: Path) -> None:
-    """A block that was interrupted has the first line of its file again."""
+    """An interrupted block has the first line of its file again."""
     data.write_bytes(b"h\na\nb\nc\n")
     work = f"{gate.wait.replace('{}', '{#}')}; cat"
     options = (*PARTS, "--header", "--block", "1", "-j2", "-k", "--ledger", "db")
@@ -111,7 +111,7 @@ def test_a_header_is_read_again_too(call: Call, spawn: Any, gate: Any, data: Pat
 
 
 def test_a_job_log_goes_on_too(call: Call, data: Path) -> None:
-    """The numbers of blocks are those of their order."""
+    """The job log knows blocks by their numbers, in order."""
     data.write_bytes(b"a\nb\nc\n")
     options = ("--block", "1", "-j1", "--joblog", "log", "--resume-failed")
     call(*PARTS, *options, "--halt", "soon,fail=1", "--work", "test {#} = 1 && cat")
@@ -120,7 +120,7 @@ def test_a_job_log_goes_on_too(call: Call, data: Path) -> None:
 
 
 def test_several_files_are_cut_one_after_the_other(call: Call, here: Path) -> None:
-    """No block has bytes of two files; an empty one has no block."""
+    """No block has bytes of two files; an empty file has no block."""
     for name, text in {"x": "a\nb", "y": "", "z": "c\n"}.items():
         (here / name).write_text(text)
     result = call("run", "--pipe-part", *["-ax", "-ay", "-az"], "-k", "--work", "cat; echo .")
@@ -135,7 +135,7 @@ def test_several_files_are_cut_one_after_the_other(call: Call, here: Path) -> No
         (["-a", "data", "--null"], "none of the other options that read inputs"),
         (["-a", "data", "-N", "2"], "none of the other options that read inputs"),
         (["-a", "none"], "cannot read 'none': No such file or directory"),
-        (["-a", "."], "'.' is no regular file: use --pipe"),
+        (["-a", "."], "'.' is not a regular file: use --pipe"),
         (["-a", "data", "--recend", ""], "--recend must not be empty without --recstart"),
         (["-a", "data", "--block", "0"], "--block must be 1 or more"),
         (["-a", "data", "--block", "-1.5"], "written like -1 or -10, not '-1.5'"),
@@ -153,7 +153,7 @@ def test_what_makes_no_sense_is_refused(
 
 
 def test_a_file_that_goes_away_ends_the_run(call: Call, data: Path) -> None:
-    """It is one more failure, and the user is told."""
+    """It counts as one more failure, and the user is told."""
     result = call(*PARTS, "--block", "8k", "-j1", "--work", "rm -f data; cat")
     assert result.status
     assert "No such file" in result.err
@@ -165,7 +165,7 @@ def test_a_file_that_goes_away_ends_the_run(call: Call, data: Path) -> None:
     st.sampled_from([Boundary(), Boundary(b"", b">"), Boundary(b"\n", b">"), Boundary(b"ab", b"")]),
 )
 def test_blocks_begin_with_records(data: bytes, size: int, boundary: Boundary) -> None:
-    """Together they are the file; each but the last ends where another record may begin."""
+    """Together they are the file; each block but the last ends where a record may begin."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "data")
         path.write_bytes(data)

@@ -15,7 +15,7 @@ from trio_turnstile.integrations.statistics import SessionRecord, read_statistic
 
 
 def test_a_run_is_recorded(call: Any, tmp_path: Path) -> None:
-    """With its counts and its errors, for turnstile report; a second run does not replace it."""
+    """It has counts and errors for turnstile report; a second run does not replace it."""
     database = tmp_path / "runs.db"
     first = call("run", "--statistics", database, "--work", "test {} != b", "--", *"abc")
     second = call("run", "--statistics", f"sqlite:///{database}", "--work", "true", "--", *"de")
@@ -33,7 +33,7 @@ def recorded(database: Path) -> SessionRecord:
 
 @pytest.mark.slow
 def test_the_page_shows_earlier_runs(spawn: Any, gate: Any, tmp_path: Path) -> None:
-    """Its API gives points of an earlier run of the same command."""
+    """The API of the page returns points of an earlier run of the same command."""
     database = tmp_path / "runs.db"
     command = ("run", "--statistics", database, "-j3", "--dashboard", 0, "--work")
     earlier = spawn(*command, gate.wait, "--", 1)
@@ -77,7 +77,7 @@ def points_of(run: Any) -> list[float]:
 def test_what_is_no_database(
     call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str, why: str
 ) -> None:
-    """It is a wrong use, and nothing is run."""
+    """It is a usage error, and nothing is run."""
     monkeypatch.chdir(tmp_path)
     Path("notes.txt").write_text("These are notes, and no database. " * 100)
     result = call("run", "--statistics", database, "--work", "echo", "--", 1)
@@ -88,7 +88,7 @@ def test_what_is_no_database(
 
 
 def test_without_the_extra(spawn: Any) -> None:
-    """What to install is told, and nothing is run."""
+    """The message says what to install, and nothing is run."""
     hide = "import sys; sys.modules['sqlalchemy'] = None"
     code = f"{hide}; from trio_turnstile.cli import main; main(sys.argv[1:])"
     arguments = ("run", "--statistics", "runs.db", "--work", "echo", "--", 1)
@@ -98,7 +98,7 @@ def test_without_the_extra(spawn: Any) -> None:
 
 
 def test_a_database_that_is_away(call: Any) -> None:
-    """The run goes on, and its user is told once that it is not recorded, and what was lost."""
+    """The run goes on; the user is told once that it is not recorded, and what was lost."""
     address = "postgresql://nobody:secret@127.0.0.1:1/none"
     result = call("run", "--statistics", address, "--work", "echo", "--", 1)
     assert (result.status, result.lines) == (0, ["1"])

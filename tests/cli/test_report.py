@@ -119,7 +119,7 @@ async def idle(turnstile: Turnstile) -> None:
 
 
 def test_the_bottleneck_is_told_in_a_sentence(call: Any, here: Path) -> None:
-    """With what moved its limit; then the limiters, the steps, and the errors."""
+    """It says what moved the limit; then come the limiters, the steps, and the errors."""
     record(limited)
     result = call("report")
     assert (result.status, result.err) == (0, "")
@@ -138,15 +138,15 @@ def test_the_bottleneck_is_told_in_a_sentence(call: Any, here: Path) -> None:
 @pytest.mark.parametrize(
     ("main", "sentence"),
     [
-        (slow_source, "The source gave items more slowly than the steps took them."),
-        (slow_step, "were in the step 'slow': it is the one to look at."),
+        (slow_source, "The source produced items more slowly than the steps took them."),
+        (slow_step, "were in the step 'slow': look at that step first."),
         (idle, "Nothing was measured"),
     ],
 )
 def test_if_no_limiter_was_the_bottleneck_it_is_said_what_was(
     call: Any, here: Path, main: Any, sentence: str
 ) -> None:
-    """The source, a step, or nothing at all."""
+    """The bottleneck is the source, a step, or nothing at all."""
     record(main)
     assert sentence in " ".join(call("report").out.split())
 
@@ -167,7 +167,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_stands_alone(call: Any, here: Path) -> None:
-    """It refers to nothing, has no script, and shows what others wrote as text."""
+    """It has no links and no scripts, and shows texts from outside as plain text."""
     record(limited, name="night & day")
     result = call("report", "turnstile.db", "--html", "report.html")
     assert (result.status, result.out, result.err) == (0, "", "")
@@ -185,7 +185,7 @@ def test_the_page_stands_alone(call: Any, here: Path) -> None:
 
 
 def test_the_page_is_small_however_much_was_recorded(call: Any, here: Path) -> None:
-    """Two hours of a thousand limiters, and a thousand long errors."""
+    """It has two hours of a thousand limiters, and a thousand long errors."""
 
     async def much(turnstile: Turnstile) -> None:
         limiters = [turnstile.limiter(f"api{number}", number % 7 + 1) for number in range(200)]
@@ -203,7 +203,7 @@ def test_the_page_is_small_however_much_was_recorded(call: Any, here: Path) -> N
     call("report", "--html", "report.html")
     text = (here / "report.html").read_text()
     assert len(text.encode()) < 1_000_000
-    assert "188 limiters that were less busy are not shown." in text
+    assert "188 less busy limiters are not shown." in text
     assert Page(text).tags.count("svg") >= 12
 
 
@@ -213,7 +213,7 @@ async def refuse(item: str) -> None:
 
 
 def test_one_of_several_runs_is_chosen_by_name_or_id(call: Any, here: Path) -> None:
-    """The newest by default; and it is said which there are."""
+    """The default is the newest; the error lists the names."""
     record(limited, name="monday")
     record(slow_source, name="tuesday")
     assert call("report").out.startswith("tuesday, ")
@@ -229,7 +229,7 @@ def test_one_of_several_runs_is_chosen_by_name_or_id(call: Any, here: Path) -> N
 
 
 def test_what_is_missing_is_said(call: Any, here: Path) -> None:
-    """A program that was killed, and what was dropped."""
+    """The report says that a program was killed, and what was dropped."""
     record(limited)
     with closing(sqlite3.connect("turnstile.db")) as connection:
         connection.execute(
@@ -237,7 +237,7 @@ def test_what_is_missing_is_said(call: Any, here: Path) -> None:
         )
         connection.commit()
     out = " ".join(call("report").out.split())
-    assert "The recording has no end: the program still runs, or was killed." in out
+    assert "The recording has no end: the program is still running, or was killed." in out
     assert "1,234 samples are missing" in out
     assert "5 decisions or errors are missing" in out
 
@@ -248,14 +248,14 @@ def test_what_is_missing_is_said(call: Any, here: Path) -> None:
         ("nothing.db", "there is no file 'nothing.db'"),
         ("mysql://host/db", "statistics are kept in SQLite or PostgreSQL, not in mysql"),
         ("empty.db", "there are no statistics in sqlite:///empty.db"),
-        ("text.db", "'text.db' is a file, and no database"),
+        ("text.db", "'text.db' is a file, but not a database"),
         ("postgresql://nobody@127.0.0.1:1/none", "cannot be read: OperationalError"),
     ],
 )
 def test_a_database_that_cannot_be_read_is_a_plain_message(
     call: Any, here: Path, database: str, message: str
 ) -> None:
-    """With exit status 2, and no traceback."""
+    """The exit status is 2, and there is no traceback."""
     (here / "empty.db").touch()
     (here / "text.db").write_text("no database at all\n" * 100)
     result = call("report", database)
@@ -271,19 +271,19 @@ def test_a_database_that_cannot_be_read_is_a_plain_message(
     ("value", "top"), [(0, 1), (1, 1), (1.1, 2), (3, 4), (41, 50), (51, 80), (99, 100)]
 )
 def test_an_axis_ends_at_a_round_number(value: float, top: float) -> None:
-    """Not less than the highest value."""
+    """It is not less than the highest value."""
     assert nice(value) == top
 
 
 def test_an_endless_limit_is_not_drawn() -> None:
-    """The rest is."""
+    """The other curves are drawn."""
     curves = [Curve("limit", [(0, math.inf), (1, math.inf)], stepped=True)]
     assert "<path" not in chart("none", 0, 1, curves)
     assert "<path" in chart("some", 0, 100_000, [Curve("running", [(0, 1), (9, 2)])])
 
 
 def test_a_sparkline_shows_the_highest_of_each_part() -> None:
-    """One cell for each value, and forty at most."""
+    """There is one cell for each value, and there are at most forty."""
     assert sparkline([]) == ""
     assert sparkline([0, 7]) == "▁█"
     assert sparkline([1.0] * 79 + [2.0]) == "▄" * 39 + "█"

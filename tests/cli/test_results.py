@@ -25,7 +25,7 @@ def read(folder: Path) -> dict[str, tuple[str, str, str]]:
 
 @pytest.mark.parametrize("more", [[], ["--line-buffer"]])
 def test_each_operation_has_a_folder(more: list[str], call: Call, here: Path) -> None:
-    """The folders hold what was printed, and the number of the input."""
+    """It contains the output, and the number of the input."""
     work = "echo out {}; echo err {} >&2"
     result = call("run", "--results", "deep/dir", *more, "--work", work, "--", "d/a", "b c")
     assert sorted(result.lines) == ["out b c", "out d/a"]
@@ -51,7 +51,7 @@ def test_the_files_grow_as_output_comes(call: Call, gate: Any, here: Path) -> No
 
 
 def test_doubled_inputs_have_folders_of_their_own(call: Call, here: Path) -> None:
-    """Two operations with one input do not share a folder; those of an earlier run do."""
+    """Two operations with one input have two folders; a later run uses the same folder again."""
     for _ in range(2):
         call("run", "-j1", "--results", "dir", "--work", "echo {#}", "--", "a", "a", "a+2")
     assert {name: files[1] for name, files in read(here / "dir").items()} == {
@@ -62,14 +62,14 @@ def test_doubled_inputs_have_folders_of_their_own(call: Call, here: Path) -> Non
 
 
 def test_the_files_are_those_of_the_last_attempt(call: Call, here: Path) -> None:
-    """What failed attempts have written is dropped."""
+    """The output of failed attempts is dropped."""
     work = "echo attempt $TURNSTILE_ATTEMPT; false"
     call("run", "--results", "dir", "--retries", "2", "--work", work, "--", "a")
     assert read(here / "dir")["a"][1] == "attempt 3\n"
 
 
 def test_a_folder_that_cannot_be_made_fails_the_operation(call: Call, here: Path) -> None:
-    """The operation has failed with the reason, and the others go on."""
+    """The operation fails with the reason, and the others go on."""
     (here / "dir").mkdir()
     (here / "dir" / "a").write_text("in the way")
     result = call("run", "--results", "dir", "--work", "echo", "--", "a", "b")

@@ -22,7 +22,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def test_each_operation_has_a_row(call: Call, here: Path) -> None:
-    """The row has what the job log has, the columns of the input and the outputs."""
+    """The row has the fields of the job log, the columns of the input, and the outputs."""
     work = "printf '%s\\n' 'a \"b\", c' {1}; echo err >&2; test {2} = 0"
     options = ("-j1", "--results", "out.csv", "--joblog", "log", "--work", work)
     result = call("run", *options, ":::", "x y", ":::", "0", "3")
@@ -38,21 +38,21 @@ def test_each_operation_has_a_row(call: Call, here: Path) -> None:
 
 
 def test_rows_are_appended(call: Call, here: Path) -> None:
-    """A second run goes on in the same file, and there is one header."""
+    """A second run appends to the same file, and there is one header."""
     for word in ("a", "b"):
         call("run", "--results", "out.csv", "--work", "echo", "--", word)
     assert [row["V1"] for row in read(here / "out.csv")] == ["a", "b"]
 
 
 def test_only_the_last_attempt_has_a_row(call: Call, here: Path) -> None:
-    """What failed attempts have written is dropped."""
+    """The output of failed attempts is dropped."""
     work = "echo attempt $TURNSTILE_ATTEMPT; : {}; false"
     call("run", "--results", "out.csv", "--retries", "2", "--work", work, "--", "a")
     assert [row["Stdout"] for row in read(here / "out.csv")] == ["attempt 3\n"]
 
 
 def test_long_outputs_and_any_bytes_are_kept(call: Call, here: Path) -> None:
-    """What is in a temporary file gets into the row, and so do bytes that are no text."""
+    """Output from a temporary file gets into the row, and so do bytes that are not text."""
     work = "head -c 600000 /dev/zero | tr '\\0' '\"'; printf '\\377\\r\\n'; : {}"
     call("run", "--results", "out.csv", "--work", work, "--", "a")
     (row,) = read(here / "out.csv")
@@ -60,7 +60,7 @@ def test_long_outputs_and_any_bytes_are_kept(call: Call, here: Path) -> None:
 
 
 def test_columns_have_their_names(call: Call, here: Path) -> None:
-    """With --header the columns of the inputs are called as they are there."""
+    """With --header the columns have the names from the inputs."""
     options = ("--header", "--colsep", ",", "--results", "out.csv", "--work", "echo {name}")
     call("run", *options, stdin=b"name,size\nham,3\neggs\n")
     rows = read(here / "out.csv")
@@ -68,7 +68,7 @@ def test_columns_have_their_names(call: Call, here: Path) -> None:
 
 
 def test_the_first_row_says_how_many_columns_there_are(call: Call, here: Path) -> None:
-    """Where nobody knows it before, later rows are cut to that, in later runs too."""
+    """If the number is unknown before, later rows are cut to it, even in later runs."""
     options = ("-j1", "--colsep", ",", "--results", "out.csv", "--work", "echo")
     call("run", *options, stdin=b"a,b\nc\nd,e,f\n")
     call("run", *options, stdin=b"g,h,i\n")
@@ -82,7 +82,7 @@ def test_the_first_row_says_how_many_columns_there_are(call: Call, here: Path) -
 
 
 def test_a_table_with_other_columns_stays_as_it_is(call: Call, here: Path) -> None:
-    """A file that is no such table is a usage error, and nothing runs."""
+    """A file that is not such a table is a usage error, and nothing runs."""
     (here / "out.csv").write_text("name,size\nham,3\n")
     result = call("run", "--results", "out.csv", "--work", "echo", "--", "a")
     assert (result.status, result.out) == (2, "")
@@ -91,7 +91,7 @@ def test_a_table_with_other_columns_stays_as_it_is(call: Call, here: Path) -> No
 
 
 def test_a_table_that_cannot_be_opened_is_refused(call: Call, here: Path) -> None:
-    """A folder in its place is a usage error."""
+    """A folder at the path is a usage error."""
     (here / "out.csv").mkdir()
     result = call("run", "--results", "out.csv", "--work", "echo", "--", "a")
     assert (result.status, result.out) == (2, "")
@@ -99,7 +99,7 @@ def test_a_table_that_cannot_be_opened_is_refused(call: Call, here: Path) -> Non
 
 
 def test_lines_that_are_printed_as_they_come_make_no_row(call: Call, here: Path) -> None:
-    """--line-buffer does not keep what it has printed, so the two do not go together."""
+    """--line-buffer does not keep what it has printed, so the two cannot be combined."""
     result = call("run", "--lb", "--results", "out.csv", "--work", "echo", "--", "a")
     assert (result.status, result.out) == (2, "")
     assert "--line-buffer and --results FILE.csv do not go together" in result.err
@@ -124,7 +124,7 @@ def test_a_table_can_have_tabs(call: Call, here: Path) -> None:
 
 
 def test_each_operation_can_be_a_line_of_json(call: Call, here: Path) -> None:
-    """If the name ends with .json, a line has what a row has; later runs append to it."""
+    """If the name ends with .json, a line has the fields of a row; later runs append to it."""
     work = "printf '\\377 %s' {}; printf '\\303' >&2; test {} != b"
     for word in ("a", "b"):
         call("run", "--results", "out.json", "--work", work, "--", word, stdin=b"")
@@ -137,7 +137,7 @@ def test_each_operation_can_be_a_line_of_json(call: Call, here: Path) -> None:
 
 
 def test_long_letters_are_not_cut_in_json(call: Call, here: Path) -> None:
-    """Output comes in pieces, and a letter may lie across two of them."""
+    """Output comes in pieces, and a character may be split between two of them."""
     work = "printf x; for i in $(seq 1000); do printf '\u20ac%.0s' $(seq 100); done; : {}"
     result = call("run", "--results", "out.json", "--work", work, "--", "a")
     assert json.loads((here / "out.json").read_text())["Stdout"] == result.out
@@ -145,7 +145,7 @@ def test_long_letters_are_not_cut_in_json(call: Call, here: Path) -> None:
 
 
 def test_another_file_gets_no_lines_of_json(call: Call, here: Path) -> None:
-    """A file with something else in it is a usage error, and stays as it is."""
+    """A file with other content is a usage error, and stays unchanged."""
     (here / "out.json").write_text("[1, 2]\n")
     result = call("run", "--results", "out.json", "--work", "echo", "--", "a")
     assert (result.status, result.out) == (2, "")

@@ -15,7 +15,7 @@ def run(call: Any, *inputs: object, option: str = "--resume", work: str = WORK) 
 
 
 def test_what_is_in_the_log_is_skipped(call: Any, here: Path) -> None:
-    """Failed operations too; the first run has no log yet."""
+    """Failed operations are skipped too; the first run has no log yet."""
     assert run(call, 1, 2, 3).lines == ["1", "2", "3"]
     second = run(call, 1, 2, 3, 4)
     assert second.lines == ["4"]
@@ -24,7 +24,7 @@ def test_what_is_in_the_log_is_skipped(call: Any, here: Path) -> None:
 
 
 def test_what_failed_is_done_again_if_asked(call: Any, here: Path) -> None:
-    """Together with what is not in the log; the last line of a number counts."""
+    """So are inputs that are not in the log; the last line of a number counts."""
     run(call, 1, 2, 3)
     again = run(call, 1, 2, 3, 4, option="--resume-failed")
     assert again.lines == ["2", "4"]
@@ -33,7 +33,7 @@ def test_what_failed_is_done_again_if_asked(call: Any, here: Path) -> None:
 
 
 def test_other_inputs_are_refused(call: Any, here: Path) -> None:
-    """If the command of a number is another, the run ends, and the message says what to do."""
+    """If the command of a number differs, the run ends, and the message says what to do."""
     run(call, 1, 2, 3)
     other = run(call, 3, 2, 1)
     assert other.status == 1
@@ -43,7 +43,7 @@ def test_other_inputs_are_refused(call: Any, here: Path) -> None:
 
 
 def test_lines_that_are_no_entries_are_passed_over(call: Any, here: Path) -> None:
-    """A torn line, and commands with tabs and newlines."""
+    """A torn line is skipped; commands with tabs and newlines are read."""
     work = "echo {}\ttwo\nexit 0"
     run(call, 1, 2, work=work)
     with (here / "log").open("a") as log:

@@ -67,7 +67,7 @@ def test_with_max_the_limit_can_go_beyond(call: Call, gate: Any) -> None:
         watch.err.wait_for("limit 1 -> 3")
         gate.arrivals(2)
         watch.signal(signal.SIGUSR1)
-        watch.err.wait_for("limit stays 3: up refused, --hold has ")
+        watch.err.wait_for("limit stays 3: up refused, --hold lasts ")
         gate.let(3)
 
     result = call(
@@ -281,7 +281,7 @@ def test_a_run_whose_output_nobody_takes_can_be_cancelled(
         ended = b""
         while ended.count(b"\n") < 1 + 3:
             ended += os.read(log, 1000)
-        for text in ("starting nothing more", "cancelled; ending what runs"):
+        for text in ("starting nothing more", "cancelled; ending all commands"):
             watch.signal(signal.SIGINT)
             watch.err.wait_for(text)
 

@@ -38,7 +38,7 @@ def test_anything_else_is_no_rate(text: str) -> None:
 
 @pytest.mark.parametrize("options", [["--rate", "10/s"], ["--delay", "100ms"], ["--rate", "600/m"]])
 def test_operations_start_at_a_rate(options: list[str], call: Call, log_entries: Any) -> None:
-    """With --rate or --delay the starts are apart, whatever the limit; retries count."""
+    """With --rate or --delay the starts are spread out, whatever the limit; retries count."""
     retry = ("--retries", "1", "--joblog", "log", "--work", "test $TURNSTILE_ATTEMPT = 2 # ")
     result = call("run", "-j8", *options, *retry, "--", *"abc", stdin=b"")
     assert result.status == 0
@@ -47,7 +47,7 @@ def test_operations_start_at_a_rate(options: list[str], call: Call, log_entries:
 
 
 def test_the_slower_of_rate_and_delay_counts(call: Call, log_entries: Any) -> None:
-    """Given both, both hold."""
+    """With both options, both apply."""
     options = ("--rate", "1000/s", "--delay", "100ms", "--joblog", "log")
     call("run", "-j8", *options, "--work", "true", "--", "a", "b")
     first, second = sorted(float(entry[2]) for entry in log_entries())
@@ -85,7 +85,7 @@ HEADER = ["--colsep", ",", "--header"]
     ],
 )
 def test_operations_wait_for_what_they_cost(cost: list[str], call: Call, log_entries: Any) -> None:
-    """The first two use the rate up; each of the others waits until its cost came back."""
+    """The first two use up the rate; each of the others waits until its cost is available."""
     named = [] if "5" in cost else ["name,n"]
     options = ("-j8", "--rate", "10/s", "--joblog", "log", "--work", "true", *cost)
     result = call("run", *options, stdin="".join(f"{x}\n" for x in [*named, *ROWS]).encode())
@@ -99,26 +99,26 @@ ROWS = ("a,5", "b,5", "c,5", "d,5")
 
 
 def test_an_operation_of_unknown_cost_fails(call: Call) -> None:
-    """So does one that costs more than the rate ever gives; the others run."""
+    """An operation that costs more than the rate ever gives fails too; the others run."""
     options = ("--rate", "10/s", "--colsep", ",", "--cost", "{2}", "--work", "echo {1}")
     result = call("run", *options, stdin=b"a,1\nb,x\nc,11\nd,2\n")
     assert result.status == 2
     assert sorted(result.out.split()) == ["a", "d"]
-    assert "--cost {2} is no number of 0 or more for this input" in result.err
-    assert "--cost {2} is 11 for this input, and --rate never gives more than 10" in result.err
+    assert "--cost {2} is not a number of 0 or more for this input" in result.err
+    assert "--cost {2} is 11 for this input, but --rate never gives more than 10" in result.err
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--cost", "3"], "--cost is what an operation takes of --rate: give --rate as well"),
+        (["--cost", "3"], "--cost is how much of --rate an operation takes: give --rate too"),
         (["--rate", "5/s", "--cost", "6"], "--cost: 6 is more than the 5 that --rate ever gives"),
-        (["--rate", "5/s", "--cost", "{tokens}"], "--cost: it is a number, or a column"),
-        (["--rate", "5/s", "--cost", "-1"], "--cost: it is a number, or a column"),
+        (["--rate", "5/s", "--cost", "{tokens}"], "--cost: it must be a number, or a column"),
+        (["--rate", "5/s", "--cost", "-1"], "--cost: it must be a number, or a column"),
     ],
 )
 def test_a_wrong_cost_is_refused(options: list[str], message: str, call: Call) -> None:
-    """Before anything runs."""
+    """It is refused before anything runs."""
     result = call("run", *options, "--work", "true", "--", "a")
     assert result.status == 2
     assert message in " ".join(result.err.replace("│", " ").split())
@@ -129,7 +129,7 @@ def test_a_wrong_cost_is_refused(options: list[str], message: str, call: Call) -
 
 @pytest.mark.parametrize(("text", "average"), [("8", 8), ("2.5", 2.5), ("90%", 3.6), ("200%", 8)])
 def test_a_load_is_a_number_or_a_share_of_the_cores(text: str, average: float) -> None:
-    """A share is of the load that all cores can take."""
+    """A share is a percentage of the load that all cores can take."""
     assert Load.parse(text, cores=4).average == pytest.approx(average)
 
 
@@ -177,7 +177,7 @@ def test_nothing_starts_while_the_load_is_high(
 def test_nothing_starts_while_memory_is_short(
     call: Call, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The memory that is available counts; a stop signal ends the waiting."""
+    """Available memory counts; a stop signal ends the wait."""
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 9999999 kB\nMemAvailable: 2047 kB\n")
     monkeypatch.setattr(_room, "_MEMINFO", meminfo)
@@ -200,7 +200,7 @@ def test_this_machine_has_some_free_memory() -> None:
 
 
 def test_a_run_can_stop_after_a_success(call: Call, here: Path) -> None:
-    """now,success=1 cancels what runs, cleans it up, and starts nothing more."""
+    """now,success=1 cancels running operations, cleans them up, and starts nothing more."""
     work = "test {} = b || exec sleep 1000"
     options = ("-j2", "--halt", "now,success=1", "--cleanup", "touch cleaned-{}")
     result = call("run", *options, "--work", work, "--", *"abcdef")
@@ -216,7 +216,7 @@ def test_a_run_can_stop_after_a_success(call: Call, here: Path) -> None:
 def test_failures_do_not_count_once_enough_have_completed(
     success: int, status: int, call: Call
 ) -> None:
-    """The exit status says whether the goal was reached; what failed is named all the same."""
+    """The exit status says whether the goal was reached; failures are still listed."""
     work = "test {} != a && test {} != b"
     options = ("-j1", "--halt", f"soon,success={success}", "--work", work)
     result = call("run", *options, "--", *"abcd")
@@ -225,7 +225,7 @@ def test_failures_do_not_count_once_enough_have_completed(
 
 
 def test_a_run_can_stop_after_a_number_of_operations(call: Call) -> None:
-    """soon,done=3 lets what runs finish; failed operations count."""
+    """soon,done=3 lets running operations finish; failed operations count."""
     options = ("-j1", "--halt", "soon,done=3", "--work", "echo {}; test {} != b")
     result = call("run", *options, "--", *"abcdef")
     assert (result.status, result.lines) == (1, ["a", "b", "c"])
@@ -250,7 +250,7 @@ def test_a_run_can_stop_after_a_number_of_operations(call: Call) -> None:
     ],
 )
 def test_a_limit_can_come_from_the_number_of_cores(text: str, limit: int) -> None:
-    """A limit is a number, or a share of the cores, or more or fewer than there are."""
+    """A limit is a number, a share of the cores, or the number of cores plus or minus some."""
     assert parse_limit(text, cores=4) == limit
 
 
@@ -268,7 +268,7 @@ def test_anything_else_is_no_limit(text: str) -> None:
 def test_the_limit_bounds_how_many_run(
     options: list[str], limit: int, call: Call, gate: Any
 ) -> None:
-    """So many operations run at a time, and no more."""
+    """This many operations run at a time, and no more."""
 
     def operate(watch: Any) -> None:
         gate.arrivals(limit)
@@ -281,7 +281,7 @@ def test_the_limit_bounds_how_many_run(
 
 
 def test_commands_can_have_less_priority(spawn: Any) -> None:
-    """With --nice commands run with so much less priority; nothing else can be asked for."""
+    """With --nice, commands run with a lower priority."""
     more = os.nice(0) + 3
     result = spawn("run", "--nice", "3", "--work", "nice; true {}", "--", "a").finish()
     assert result.out == f"{min(more, 19)}\n"

@@ -35,11 +35,11 @@ def test_with_few_files_fewer_run_and_none_fails(spawn: Any) -> None:
     options = ("--limit", "30", "--cleanup", "echo clean {}", "--work", "sleep 0.02; echo {}")
     result = spawn("run", *options, "--", *range(60), preexec_fn=few_files(60)).finish()
     assert (result.status, len(result.lines)) == (0, 120)
-    assert "turnstile: starting commands later, as the system is short: Too many open" in result.err
+    assert "turnstile: delaying commands because the system is short: Too many open" in result.err
 
 
 def test_retries_with_few_files_do_not_wait_for_each_other(spawn: Any) -> None:
-    """Whoever waits for another attempt keeps no files, so that others can finish."""
+    """An operation that waits for another attempt keeps no files, so that others can finish."""
     options = ("-q", "--limit", "30", "--retries", "1")
     work = "test $TURNSTILE_ATTEMPT = 2 && echo {}"
     result = spawn("run", *options, "--work", work, "--", *range(60), preexec_fn=few_files(60))
@@ -48,7 +48,7 @@ def test_retries_with_few_files_do_not_wait_for_each_other(spawn: Any) -> None:
 
 
 def test_much_output_with_few_files_stays_in_memory(spawn: Any) -> None:
-    """Where no temporary file can be opened, nothing is lost for it."""
+    """If no temporary file can be opened, nothing is lost."""
     size = 3 * KEPT_IN_MEMORY
     work = f"head -c {size} /dev/zero | tr '\\0' x; : {{}}"
     result = spawn(
@@ -89,7 +89,7 @@ async def run(command: str, launcher: Launcher, streams: list[Stream], cleanup: 
 async def test_a_command_that_cannot_start_now_starts_later(
     number: int, launcher: Launcher, streams: list[Stream], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lack of processes or memory is waited out, even if nothing of ours runs."""
+    """The run waits out a lack of processes or memory, even if it has nothing running."""
     scarce = Scarce(3, OSError(number, "scarce"))
     monkeypatch.setattr(_launcher, "_PAUSES", (0.001,) * 3)
     monkeypatch.setattr(_launcher, "open_shell", scarce)
@@ -100,7 +100,7 @@ async def test_a_command_that_cannot_start_now_starts_later(
 async def test_a_lack_that_stays_is_an_error(
     launcher: Launcher, streams: list[Stream], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If nothing of ours runs that could give something back, the wait has an end."""
+    """If nothing runs that could give something back, the wait ends."""
     monkeypatch.setattr(_launcher, "_PAUSES", (0.001,) * 3)
     monkeypatch.setattr(_launcher, "open_shell", Scarce(9, OSError(errno.EAGAIN, "scarce")))
     with pytest.raises(OSError, match="scarce"):
@@ -110,7 +110,7 @@ async def test_a_lack_that_stays_is_an_error(
 async def test_a_lack_of_threads_is_no_obstacle(
     launcher: Launcher, streams: list[Stream], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A command is started without a thread if none can be had."""
+    """A command is started without a thread if no thread is available."""
 
     async def none_left(*_: object, **__: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -122,7 +122,7 @@ async def test_a_lack_of_threads_is_no_obstacle(
 async def test_clean_ups_come_before_others(
     launcher: Launcher, streams: list[Stream], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While a clean-up waits for what is short, nothing else is started."""
+    """While a clean-up waits for resources, nothing else is started."""
     scarce = Scarce(2, OSError(errno.EAGAIN, "scarce"))
     monkeypatch.setattr(_launcher, "_PAUSES", (0.01,) * 3)
     monkeypatch.setattr(_launcher, "open_shell", scarce)
@@ -137,7 +137,7 @@ async def test_clean_ups_come_before_others(
 
 @pytest.mark.parametrize("room", [0, KEPT_IN_MEMORY + 1000])
 def test_a_spool_keeps_all_or_tells(room: int, soft_limit: Any) -> None:
-    """A full disk shows at once, and what was written before stays as it was."""
+    """A full disk shows at once, and earlier data stays unchanged."""
     spool = Spool()
     with soft_limit(resource.RLIMIT_FSIZE, room):
         spool.write(b"a" * KEPT_IN_MEMORY)
@@ -151,7 +151,7 @@ def test_a_spool_keeps_all_or_tells(room: int, soft_limit: Any) -> None:
 def test_a_disk_that_is_full_for_the_last_bytes_fails_one_operation(
     stream: str, call: Call, soft_limit: Any, here: Path
 ) -> None:
-    """The operation has failed with the reason, and the run goes on."""
+    """The operation fails with the reason, and the run goes on."""
     size = KEPT_IN_MEMORY + 100
     work = f"test {{}} = b || exec head -c {size} /dev/zero{stream}"
     with soft_limit(resource.RLIMIT_FSIZE, KEPT_IN_MEMORY + 50):
@@ -164,7 +164,7 @@ def test_a_disk_that_is_full_for_the_last_bytes_fails_one_operation(
 def test_a_command_that_ended_in_time_while_we_were_stopped_is_not_late(
     spawn: Any, here: Path
 ) -> None:
-    """After a Ctrl-Z, it is looked whether a command has ended before it is called late."""
+    """After a Ctrl-Z, we check whether a command has ended before we call it late."""
     work = "touch begun; read _ < go; touch done; : {}"
     os.mkfifo(here / "go")
     run = spawn("run", "--timeout", "0.5", "--work", work, "--", "a")

@@ -175,7 +175,7 @@ def test_a_placeholder_elsewhere_is_refused(command: str, place: str) -> None:
     ["sleep 1 &", "a;", "a |", "a &&", "( ", "a # b", "cat <<E", "a \\", "a 'b", "a\n ", "`a`"],
 )
 def test_an_input_is_not_put_at_an_end_that_is_no_place_for_it(command: str) -> None:
-    """The end is refused if the input would be a command of its own there, or a comment."""
+    """The end is refused if the input would become a command of its own there, or a comment."""
     with pytest.raises(ValueError, match=r"write \{\} where it should go"):
         Template.parse(command, append=True)
 
@@ -291,12 +291,12 @@ def test_an_input_is_refused_where_a_shell_would_evaluate_it(command: str, place
     ],
 )
 def test_what_evaluates_no_input_is_allowed(command: str) -> None:
-    """Arithmetic that has nothing to do with the input does no harm."""
+    """Arithmetic that does not involve the input does no harm."""
     Template.parse(command)
 
 
 def test_an_input_is_not_put_at_the_end_of_a_command_that_would_evaluate_it() -> None:
-    """The same holds for the input that is added."""
+    """This also holds for an input that is added at the end."""
     with pytest.raises(ValueError, match="an argument of let"):
         Template.parse("let", append=True)
 
@@ -304,7 +304,7 @@ def test_an_input_is_not_put_at_the_end_of_a_command_that_would_evaluate_it() ->
 @pytest.mark.skipif(BASH is None, reason="there is no bash")
 @pytest.mark.parametrize("command", ["n=$(printf %d {}); echo $((n + 1))", "[ {} = 5 ] || echo {}"])
 def test_the_way_out_is_safe(command: str, trap: Path) -> None:
-    """What the error proposes evaluates nothing in bash."""
+    """The command that the error suggests evaluates nothing in bash."""
     filled = Template.parse(command).fill(one("a[$(pwned 1)]"), 1)
     printed(filled, str(BASH), cwd=trap / "here", env={"PATH": str(trap / "bin")})
     assert not (trap / "trace").exists()
@@ -312,7 +312,7 @@ def test_the_way_out_is_safe(command: str, trap: Path) -> None:
 
 @pytest.mark.parametrize("placeholder", ["{..}", "{+/}", "{=s/a/b/=}"])
 def test_other_placeholders_of_parallel_are_refused(placeholder: str) -> None:
-    """They would be taken for text in silence; in quotes or with a backslash they are text."""
+    """They would silently be text; in quotes or with a backslash they are text."""
     with pytest.raises(ValueError, match="is a placeholder of GNU parallel"):
         Template.parse(f"echo {placeholder} {{}}")
     Template.parse(f"echo '{placeholder}' \\{placeholder} {{}}")
@@ -320,7 +320,7 @@ def test_other_placeholders_of_parallel_are_refused(placeholder: str) -> None:
 
 @pytest.mark.parametrize("text", ["a\x1b[1mb\x07", "\r", "\x9b1m", "a\nb\tc", "", "'\x1b'"])
 def test_a_visible_quote_is_the_same_word(text: str) -> None:
-    """Control characters are written by printf, and the shell gives back the same text."""
+    """Control characters are printed with printf, and the shell gives back the same text."""
     quoted = quote_visibly(text)
     assert printed(f"printf %s {quoted}") == text
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", quoted)
@@ -343,12 +343,12 @@ TWO = Input("d/a.x d/b.y", ("d/a.x", "d/b c.y"))
     ],
 )
 def test_what_the_placeholders_of_columns_stand_for(command: str, filled: str) -> None:
-    """A number is a column, a negative one counts from the last, and {} is all as words."""
+    """A number is a column, a negative number counts from the end, and {} is all, as words."""
     assert Template.parse(command, SEVERAL, append=True).fill(TWO, 7, 4) == filled
 
 
 def test_a_column_has_a_name() -> None:
-    """Any text can be a name; the longest that fits is meant, and a part of it can be taken."""
+    """Any text can be a name; the longest match wins, and edits such as {name/} work."""
     columns = Columns(3, ("f", "f 2", ""))
     given = Input("", ("a/b.c", "d/e.f", "g"))
     filled = Template.parse("x {f} {f 2} {f/} {f 2.} {3} ${f}", columns).fill(given, 1)
@@ -356,7 +356,7 @@ def test_a_column_has_a_name() -> None:
 
 
 def test_a_column_that_an_input_lacks_is_empty() -> None:
-    """It is still one word."""
+    """The empty column is still one word."""
     template = Template.parse("x {1} {2} {-2} {7/}", Columns(None))
     assert template.fill(one("a"), 1) == "x 'a' '' '' ''"
 
@@ -364,23 +364,23 @@ def test_a_column_that_an_input_lacks_is_empty() -> None:
 @pytest.mark.parametrize(
     ("command", "columns", "hint"),
     [
-        ("x {3}", SEVERAL, "{3} is no column: inputs have 2"),
-        ("x {-3/}", SEVERAL, "{-3/} is no column: inputs have 2"),
-        ("x {0}", Columns(None), "{0} is no column"),
+        ("x {3}", SEVERAL, "{3} is not a column: inputs have 2"),
+        ("x {-3/}", SEVERAL, "{-3/} is not a column: inputs have 2"),
+        ("x {0}", Columns(None), "{0} is not a column"),
         ("x {2}", Columns(), "further ones come from several sources (:::, -a), --colsep"),
-        ("x {foo}", Columns(), "names come with --header"),
-        ("x {foo.}", Columns(2, ("a", "b")), "{foo.} is no column, as the names are a, b"),
-        ("x {a}>{b}", Columns(1, ("a",)), "{b} is no column"),
+        ("x {foo}", Columns(), "as only --header gives names"),
+        ("x {foo.}", Columns(2, ("a", "b")), "{foo.} is not a column, as the names are a, b"),
+        ("x {a}>{b}", Columns(1, ("a",)), "{b} is not a column"),
         ("x '{1}'", SEVERAL, "{1} is in quotes"),
         ('x "{a}"', Columns(2, ("a", "b")), "{a} is in quotes"),
         ("cat <<E\n{1}\nE", SEVERAL, "only the shell can tell"),
-        ("x out/{}", SEVERAL, "'out/{}' joins several words to one"),
-        ("x={}", SEVERAL, "joins several words to one"),
-        ("x >{}", SEVERAL, "joins several words to one"),
-        ("x {}{}", SEVERAL, "joins several words to one"),
-        ("test {1} {2}", SEVERAL, "an operand of test, beside another"),
-        ("test {}", SEVERAL, "an operand of test, beside another"),
-        ('[ {1} "$TURNSTILE_INPUT_2" ]', SEVERAL, "an operand of [, beside another"),
+        ("x out/{}", SEVERAL, "'out/{}' would join several words"),
+        ("x={}", SEVERAL, "would join several words"),
+        ("x >{}", SEVERAL, "would join several words"),
+        ("x {}{}", SEVERAL, "would join several words"),
+        ("test {1} {2}", SEVERAL, "an operand of test next to another"),
+        ("test {}", SEVERAL, "an operand of test next to another"),
+        ('[ {1} "$TURNSTILE_INPUT_2" ]', SEVERAL, "an operand of [ next to another"),
         ("printf {} x", Columns(), "an option of printf"),
         ("printf -v x {1}", SEVERAL, "an option of printf"),
         ("declare -n x={}", Columns(), "declare"),
@@ -390,7 +390,7 @@ def test_a_column_that_an_input_lacks_is_empty() -> None:
 def test_what_is_no_placeholder_for_these_columns_is_refused(
     command: str, columns: Columns, hint: str
 ) -> None:
-    """The error says which there are, or what else to write."""
+    """The error says which columns exist, or what to write instead."""
     with pytest.raises(ValueError, match=re.escape(hint)):
         Template.parse(command, columns)
 
@@ -411,7 +411,7 @@ def test_what_is_no_placeholder_for_these_columns_is_refused(
     ],
 )
 def test_braces_of_the_shell_are_text(command: str) -> None:
-    """What is no placeholder of ours, nor looks like one, goes to the shell as it is."""
+    """Braces that do not look like our placeholders go to the shell unchanged."""
     assert Template.parse(command).fill(one("a"), 1) == command
 
 
@@ -481,7 +481,7 @@ def trap(tmp_path: Path) -> Path:
 def test_no_input_is_ever_code(
     shell: str, command: str, texts: list[str], code: str, several: bool, append: bool, trap: Path
 ) -> None:
-    """Any command is either refused, or an input in it is only an argument."""
+    """Any command is refused, or an input in it is only an argument."""
     text = "".join(texts)
     given = Input(text, (*texts, code, text)) if several else one(f"{text}{code}{text}")
     columns = Columns(None if several else 1)

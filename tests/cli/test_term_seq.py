@@ -14,7 +14,7 @@ Call = Callable[..., Any]
 
 
 def test_signals_and_milliseconds_alternate() -> None:
-    """Names may begin with SIG; SIGKILL at the end goes without saying."""
+    """Names may begin with SIG; the steps leave out the final KILL."""
     assert TermSeq.parse("INT,200,SIGTERM,1500,KILL").steps == (
         (signal.SIGINT, 0.2),
         (signal.SIGTERM, 1.5),

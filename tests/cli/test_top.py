@@ -68,7 +68,7 @@ def plain(text: str) -> str:
 
 
 def test_the_keys_steer_a_run(spawn: Any, gate: Any) -> None:
-    """One step up, a pause, a limit that is typed; the decisions are shown as they come."""
+    """The keys move the limit one step up, pause, and set a typed limit; decisions are shown."""
     run = start_run(spawn, gate)
     top = start_top(spawn)
     top.watch.type("+")
@@ -79,7 +79,7 @@ def test_the_keys_steer_a_run(spawn: Any, gate: Any) -> None:
     top.watch.type("r")
     top.watch.err.wait_for(": resumed")
     top.watch.type("4")
-    top.watch.err.wait_for("set work to 4: Enter does it")
+    top.watch.err.wait_for("set work to 4: Enter sets it")
     top.watch.type("\r")
     top.watch.err.wait_for("3 to 4: set past every rule")
     gate.arrivals(1)
@@ -88,11 +88,11 @@ def test_the_keys_steer_a_run(spawn: Any, gate: Any) -> None:
 
 
 def test_a_run_is_drained_if_that_is_said_twice(spawn: Any, gate: Any) -> None:
-    """The view stays, and shows that the run has ended."""
+    """The view stays open, and shows that the run has ended."""
     run = start_run(spawn, gate)
     top = start_top(spawn)
     top.watch.type("d")
-    top.watch.err.wait_for("drain run, so that nothing more begins?")
+    top.watch.err.wait_for("drain run, so that nothing more starts?")
     top.watch.type("y")
     run.watch.err.wait_for("turnstile ctl: starting nothing more")
     top.watch.err.wait_for("draining, ")
@@ -103,7 +103,7 @@ def test_a_run_is_drained_if_that_is_said_twice(spawn: Any, gate: Any) -> None:
 
 
 def test_the_terminal_is_given_back(spawn: Any, gate: Any) -> None:
-    """Its screen, its cursor and its modes; at the end there are no others than before."""
+    """Screen, cursor and modes of the terminal are restored."""
     run = start_run(spawn, gate)
     top = start_top(spawn)
     assert not is_cooked(top)
@@ -130,7 +130,7 @@ def test_the_terminal_is_given_back_on_a_stop_signal(
 
 
 def test_ctrl_z_stops_it_and_it_goes_on(spawn: Any, gate: Any) -> None:
-    """The terminal is given back meanwhile, and taken again after that."""
+    """The terminal is restored meanwhile, and taken again afterwards."""
     run = start_run(spawn, gate)
     top = start_top(spawn)
     for times in (1, 2):
@@ -148,7 +148,7 @@ def test_ctrl_z_stops_it_and_it_goes_on(spawn: Any, gate: Any) -> None:
 
 
 def test_it_follows_the_size_of_the_terminal(spawn: Any, gate: Any) -> None:
-    """Lines are no longer than the terminal is wide; where it is narrow, the keys are in short."""
+    """Lines fit the width of the terminal; on a narrow one, the list of keys is shorter."""
     run = start_run(spawn, gate)
     top = start_top(spawn)
     termios.tcsetwinsize(top.watch.keyboard, (12, 40))
@@ -159,7 +159,7 @@ def test_it_follows_the_size_of_the_terminal(spawn: Any, gate: Any) -> None:
 
 
 def test_several_processes_are_in_one_view(spawn: Any, gate: Any) -> None:
-    """Also one that starts later; the keys go to the one that is marked."""
+    """This includes one that starts later; the keys act on the marked one."""
     first = start_run(spawn, gate)
     top = start_top(spawn)
     second = start_run(spawn, gate)
@@ -176,7 +176,7 @@ def test_several_processes_are_in_one_view(spawn: Any, gate: Any) -> None:
 
 
 def test_one_process_can_be_chosen(spawn: Any, gate: Any) -> None:
-    """By its number."""
+    """It is chosen by its process ID."""
     runs = [start_run(spawn, gate), start_run(spawn, gate)]
     top = start_top(spawn, "--pid", runs[0].watch.pid)
     quit_(top)
@@ -189,7 +189,7 @@ def test_one_process_can_be_chosen(spawn: Any, gate: Any) -> None:
 def test_no_colour_where_none_is_wanted(
     spawn: Any, gate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With NO_COLOR: bold and reverse alone."""
+    """With NO_COLOR, only bold and reverse are used."""
     run = start_run(spawn, gate)
     top = start_top(spawn)
     assert re.search(r"\x1b\[[0-9;]*3[0-9]m", top.watch.err.so_far)
@@ -204,7 +204,7 @@ def test_no_colour_where_none_is_wanted(
 def test_ascii_alone_in_an_ascii_locale(
     spawn: Any, gate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With LC_ALL=C the bars are of ASCII."""
+    """With LC_ALL=C the bars are ASCII characters."""
     run = start_run(spawn, gate)
     top = start_top(spawn)
     top.watch.err.wait_for(" ▅▅")
@@ -221,7 +221,7 @@ def test_ascii_alone_in_an_ascii_locale(
 def test_without_a_real_terminal_the_state_is_printed_once(
     spawn: Any, gate: Any, call: Any, monkeypatch: pytest.MonkeyPatch, terminal: str | None
 ) -> None:
-    """Into a pipe, or on a dumb terminal; without any codes."""
+    """This is so for a pipe or a dumb terminal; there are no escape codes."""
     run = start_run(spawn, gate)
     if terminal is None:
         result = call("top")
@@ -240,7 +240,7 @@ def test_without_a_real_terminal_the_state_is_printed_once(
 def test_without_a_process_it_says_so(
     call: Any, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the exit status 3, whatever the terminal."""
+    """The exit status is 3, with any terminal."""
     monkeypatch.setattr("trio_turnstile.cli._processes._SOON", 0.0)
     result = call("top", terminal=True)
     assert result.status == 3
@@ -259,7 +259,7 @@ def test_a_process_that_is_killed_has_ended(spawn: Any, gate: Any) -> None:
 
 
 def test_other_keys_and_a_lot_of_them_do_nothing(spawn: Any, gate: Any) -> None:
-    """A text that is pasted by accident, say."""
+    """This protects from text that is pasted by accident."""
     run = start_run(spawn, gate)
     top = start_top(spawn)
     os.write(top.watch.keyboard, b"xyz\x1b[5~\x1b[15~\xff\xfe" * 20)

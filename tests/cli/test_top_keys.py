@@ -47,12 +47,12 @@ def keyboard() -> Keyboard:
     ],
 )
 def test_a_key_changes_the_limiter_that_is_marked(keyboard: Keyboard, keys: str, path: str) -> None:
-    """The first one at first; the arrows mark another one."""
+    """The first limiter is marked at first; the arrows mark another one."""
     assert keyboard.press(keys)[1] == [Order(keyboard.first, path)]
 
 
 def test_the_key_that_resumes_also_takes_back_what_was_set(keyboard: Keyboard) -> None:
-    """A pause first."""
+    """It ends a pause first."""
     paused = limiter("work", override=override(), paused=True)
     keyboard.first.take("state", state(limiters=[paused]))
     assert keyboard.press("r")[1] == [Order(keyboard.first, "/limiters/work/resume")]
@@ -61,7 +61,7 @@ def test_the_key_that_resumes_also_takes_back_what_was_set(keyboard: Keyboard) -
 
 
 def test_the_arrows_go_through_all_processes(keyboard: Keyboard) -> None:
-    """And no further than the first and the last limiter."""
+    """They stop at the first and the last limiter."""
     _, orders = keyboard.press("jjj\x1b[B+kkkk\x1bOA-")
     assert orders == [
         Order(keyboard.second, "/limiters/work/up"),
@@ -72,13 +72,13 @@ def test_the_arrows_go_through_all_processes(keyboard: Keyboard) -> None:
 def test_a_number_sets_the_limit_on_enter(keyboard: Keyboard) -> None:
     """It can be corrected; until Enter it is only shown."""
     hand, orders = keyboard.press("123\x7f\x7f0")
-    assert (hand.prompt, orders) == ("set work to 10: Enter does it, Esc does not", [])
+    assert (hand.prompt, orders) == ("set work to 10: Enter sets it, Esc cancels", [])
     hand, orders = keyboard.press("\n", hand)
     assert (hand.prompt, orders) == ("", [Order(keyboard.first, "/limiters/work", 10)])
 
 
 def test_a_number_is_dropped_by_another_key(keyboard: Keyboard) -> None:
-    """By Esc, for example."""
+    """Esc, for example, drops it."""
     assert keyboard.press("12\x1b") == (Hand(choices([keyboard.first])[0]), [])
     assert keyboard.press("\n\x7f")[1] == []
 
@@ -87,24 +87,24 @@ def test_a_number_is_dropped_by_another_key(keyboard: Keyboard) -> None:
 def test_a_run_is_drained_if_that_is_said_twice(
     keyboard: Keyboard, answer: str, number: int
 ) -> None:
-    """As it cannot be undone; the run of the limiter is meant."""
+    """This cannot be undone; the limiter's run is drained."""
     runs = [run("old", state="ended"), run("other", step(limiter="b")), run("mine", step())]
     keyboard.first.take("state", state(runs=runs))
     hand, orders = keyboard.press("d")
-    assert hand.prompt == "drain mine, so that nothing more begins? y does it"
+    assert hand.prompt == "drain mine, so that nothing more starts? y drains it"
     assert orders == []
     _, orders = keyboard.press(answer, hand)
     assert orders == [Order(keyboard.first, "/runs/mine/drain")] * number
 
 
 def test_without_a_run_none_is_drained(keyboard: Keyboard) -> None:
-    """Nothing is asked either."""
+    """There is no question either."""
     hand, orders = keyboard.press("dy")
     assert (hand.prompt, orders) == ("", [])
 
 
 def test_a_mark_stays_at_its_limiter(keyboard: Keyboard) -> None:
-    """When another one comes or goes; when it goes itself, the first one is marked."""
+    """Other limiters may come or go; if the marked one goes, the first one is marked."""
     hand, _ = keyboard.press("j")
     keyboard.first.take("state", state(gone=["work"]))
     _, orders = keyboard.press("+", hand)
@@ -115,7 +115,7 @@ def test_a_mark_stays_at_its_limiter(keyboard: Keyboard) -> None:
 
 
 def test_q_leaves_whatever_there_is(keyboard: Keyboard) -> None:
-    """Also if nothing can be marked."""
+    """It works even if nothing can be marked."""
     assert keyboard.press("1q")[0].over
     hand, _ = Hand().press("q", [])
     assert hand.over
@@ -123,6 +123,6 @@ def test_q_leaves_whatever_there_is(keyboard: Keyboard) -> None:
 
 
 def test_keys_without_a_meaning_do_nothing(keyboard: Keyboard) -> None:
-    """Page up sends several characters, of which none is taken for a key."""
+    """Page up sends several characters, none of which counts as a key."""
     assert parse_keys("\x1b[5~") == []
     assert keyboard.press("xyz\t") == (Hand(choices([keyboard.first])[0]), [])

@@ -30,20 +30,20 @@ def shown(
 
 
 def test_a_limiter_is_a_row_of_figures_with_its_past() -> None:
-    """Its limit, its maximum, what runs and waits, and a bar for each tick."""
+    """It has the limit, the maximum, running, waiting, and a bar for each tick."""
     board = board_of(limiter("work", 20, running=16, waiting=3, ceiling=32), ticks=3)
     (row,) = [line for line in shown(board) if line.startswith("  work")]
     assert row.split() == ["work", "20", "32", "16", "3", "▅▅▅"]
 
 
 def test_a_paused_limiter_and_one_without_a_limit_say_so() -> None:
-    """In place of a number."""
+    """A word replaces the number."""
     lines = shown(board_of(limiter("a", 0, paused=True), limiter("b", None, ceiling=None)))
     assert [line.split()[:3] for line in lines[2:4]] == [["a", "pause", "32"], ["b", "inf", "inf"]]
 
 
 def test_steps_have_their_counts_and_the_run_an_eta() -> None:
-    """The ETA is that of the pace since the view was opened."""
+    """The ETA follows from the pace since the view was opened."""
     board = Board("71", "turnstile run")
     board.take("run", run("work", step()))
     for tick in range(11):
@@ -56,19 +56,19 @@ def test_steps_have_their_counts_and_the_run_an_eta() -> None:
 
 
 def test_an_eta_that_is_not_known_is_a_question_mark() -> None:
-    """As nothing has ended so far."""
+    """Nothing has ended so far."""
     board = board_of(runs=[run("work", step(received=2, in_flight=2), total=9)], ticks=5)
     assert any("ETA ?" in line for line in shown(board))
 
 
 def test_a_run_without_a_length_has_no_eta() -> None:
-    """Nobody knows how much there is."""
+    """The total is unknown."""
     board = board_of(runs=[run("work", step(received=2))])
     assert not any("ETA" in line for line in shown(board))
 
 
 def test_the_last_error_of_a_run_is_shown() -> None:
-    """With its text."""
+    """Its text is shown."""
     failing = run("work", step(received=2), errors=[error("first"), error("work: exit status 3")])
     assert any(
         "last error: work: exit status 3" in line for line in shown(board_of(runs=[failing]))
@@ -76,21 +76,21 @@ def test_the_last_error_of_a_run_is_shown() -> None:
 
 
 def test_an_error_that_comes_later_is_the_last_one() -> None:
-    """It is told when it happens."""
+    """It is shown when it happens."""
     board = board_of(runs=[run("work", step(), errors=[error("first")])])
     board.take("error", error("later"))
     assert any("last error: later" in line for line in shown(board))
 
 
 def test_a_run_of_the_same_name_begins_anew() -> None:
-    """The pace and the errors of the one before are forgotten."""
+    """The pace and the errors of the earlier run are forgotten."""
     board = board_of(runs=[run("work", step(), total=9, errors=[error("old")])], ticks=3)
     board.take("run", run("work", step(), total=9, started=1.0))
     assert not any("old" in line for line in shown(board))
 
 
 def test_the_last_decisions_are_shown_with_their_reasons() -> None:
-    """As many as there is room for; the oldest are left out."""
+    """There are as many as fit; the oldest are left out."""
     board = board_of(limiter())
     for number in range(50):
         board.take("decision", decision(f"{number}: because", time=float(number)))
@@ -101,7 +101,7 @@ def test_the_last_decisions_are_shown_with_their_reasons() -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(20, 4), (40, 10), (50, 16), (80, 24), (200, 60)])
 def test_lines_fit_the_screen(width: int, height: int) -> None:
-    """All lines, whatever the width of their characters; and there are as many as fit."""
+    """This holds for characters of any width, and for any number of lines."""
     boards = [
         board_of(
             *(limiter(f"limiter {number} 日本語 " + "x" * number) for number in range(30)),
@@ -119,13 +119,13 @@ def test_lines_fit_the_screen(width: int, height: int) -> None:
 
 
 def test_there_are_no_sparklines_on_a_narrow_screen() -> None:
-    """The figures need the room."""
+    """The figures need the space."""
     board = board_of(limiter(running=16), ticks=9)
     assert not any("▅" in line for line in shown(board, width=50))
 
 
 def test_ascii_alone_is_shown_where_nothing_else_can_be() -> None:
-    """Bars too; other characters are question marks."""
+    """This includes the bars; other characters become question marks."""
     board = board_of(limiter("größe", running=32), runs=[run("→", step())], ticks=3)
     lines = [line.plain for line in draw([board], None, Screen(width=80, plain=True))]
     assert all(line.isascii() for line in lines)
@@ -139,7 +139,7 @@ def test_control_characters_of_names_do_nothing() -> None:
 
 
 def test_the_keys_are_shown_also_where_it_is_narrow() -> None:
-    """How to leave is never cut off."""
+    """The key that quits is never cut off."""
     board = board_of(limiter())
     for width in (32, 50, 80):
         foot = shown(board, width=width, height=10, chosen=choices([board])[0])[-1]
@@ -147,7 +147,7 @@ def test_the_keys_are_shown_also_where_it_is_narrow() -> None:
 
 
 def test_several_processes_are_below_each_other_and_their_decisions_are_mixed() -> None:
-    """By the time of the decision."""
+    """They are sorted by time."""
     first, second = board_of(limiter("a"), pid="1"), board_of(limiter("b"), pid="2")
     first.take("decision", decision("early", limiter="a", time=1.0))
     second.take("decision", decision("middle", limiter="b", time=2.0))
@@ -158,7 +158,7 @@ def test_several_processes_are_below_each_other_and_their_decisions_are_mixed() 
 
 
 def test_a_process_that_has_ended_says_so() -> None:
-    """Its last figures stay for a while."""
+    """Its last figures stay visible for a while."""
     board = board_of(limiter())
     board.take("bye", {})
     assert shown(board)[0] == "turnstile run 71  ended"
@@ -166,7 +166,7 @@ def test_a_process_that_has_ended_says_so() -> None:
 
 
 def test_a_process_that_says_nothing_is_marked() -> None:
-    """As its figures are old: it is stopped, or too busy."""
+    """Its figures are old, because it is suspended or too busy."""
     board = board_of(limiter())
     board.tick(70.0)
     assert shown(board)[0] == "turnstile run 71  no news for 1:10"
@@ -176,14 +176,14 @@ def test_a_process_that_says_nothing_is_marked() -> None:
 
 
 def test_a_limiter_that_is_closed_goes() -> None:
-    """Those that change stay where they are."""
+    """The others stay in their places."""
     board = board_of(limiter("a"), limiter("b"), limiter("c"))
     board.take("state", state(limiters=[limiter("a", running=1)], gone=["b"]))
     assert list(board.limiters) == ["a", "c"]
 
 
 def test_without_a_process_there_is_a_word_of_it() -> None:
-    """One may be started while the view is open."""
+    """A process may be started while the view is open."""
     assert shown() == ["waiting for a process ..."]
 
 
@@ -205,14 +205,14 @@ def test_without_a_process_there_is_a_word_of_it() -> None:
         ),
         (
             [limiter(running=3), limiter("b", None, running=9)],
-            "no limit is reached: what brings the items, or takes them, is slower",
+            "no limit is reached: the source of the items, or whatever takes them, is slower",
         ),
         ([limiter()], "nothing runs"),
         ([], "nothing runs"),
     ],
 )
 def test_a_sentence_says_what_limits_a_process(limiters: Any, sentence: str) -> None:
-    """The limiter for which the most wait, if any limit is reached."""
+    """It is the limiter with the most waiting tasks, if any limit is reached."""
     assert bottleneck(board_of(*limiters)) == sentence
 
 
@@ -220,7 +220,7 @@ def test_a_sentence_says_what_limits_a_process(limiters: Any, sentence: str) -> 
 
 
 def test_a_sparkline_goes_from_nothing_to_the_most() -> None:
-    """One bar for each of the last values."""
+    """There is one bar for each of the last values."""
     assert sparkline(range(9), 8, 9, plain=False) == "▁▂▃▄▅▅▆▇█"
     assert sparkline([0, 8, 99], 8, 2, plain=False) == "██"
     assert sparkline([0, 8], 8, 9, plain=True) == ".@"
@@ -228,7 +228,7 @@ def test_a_sparkline_goes_from_nothing_to_the_most() -> None:
 
 
 def test_documents_of_other_kinds_are_no_harm() -> None:
-    """A newer process may tell more."""
+    """A newer process may send more kinds of events."""
     board = Board("71", "turnstile run")
     board.take("weather", {"sun": True})
     board.take("run", documents.run("work", step(received=1)))

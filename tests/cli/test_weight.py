@@ -15,7 +15,7 @@ Call = Callable[..., Any]
 
 
 def test_a_weight_by_column(call: Call, log_entries: Any) -> None:
-    """What runs at a time never weighs more than the limit, in the order of the inputs."""
+    """Running operations never weigh more than the limit, and start in the order of inputs."""
     inputs = "3 a\n2 b\n1 c\n4 d\n1 e\n"
     options = ("-j4", "--colsep", " ", "--weight", "{1}", "--joblog", "log")
     result = call("run", *options, "--work", "sleep 0.1; : {2}", stdin=inputs.encode())
@@ -43,7 +43,7 @@ def test_inputs_that_are_too_heavy_fail(call: Call) -> None:
     assert result.status == 3
     assert result.out.split() == ["a", "e"]
     assert "2 completed, 3 failed" in result.err
-    assert "--weight: 'x' is no whole number of 1 or more" in result.err
+    assert "--weight: 'x' is not a whole number of 1 or more" in result.err
     assert "limit of 4 tokens, and 9 were asked for" in result.err
 
 
@@ -51,20 +51,20 @@ def test_inputs_that_are_too_heavy_fail(call: Call) -> None:
     ("weight", "words"),
     [
         ("5", "5 is more than the limit can ever be, which is 4"),
-        ("0", "'0' is no whole number of 1 or more"),
-        ("heavy", "'heavy' is no whole number"),
-        ("1.5", "'1.5' is no whole number"),
+        ("0", "'0' is not a whole number of 1 or more"),
+        ("heavy", "'heavy' is not a whole number"),
+        ("1.5", "'1.5' is not a whole number"),
     ],
 )
 def test_weights_that_cannot_be(weight: str, words: str, call: Call) -> None:
-    """Nothing runs."""
+    """They are refused, and nothing runs."""
     result = call("run", "-j4", "--weight", weight, "--work", "true", "--", "a")
     assert result.status == 2
     assert f"--weight: {words}" in result.err
 
 
 def test_a_lower_limit_fails_what_is_too_heavy(call: Call, gate: Any) -> None:
-    """It would wait for ever, and hold up what comes after it."""
+    """It would wait for ever, and block the operations after it."""
 
     def operate(watch: Any) -> None:
         gate.arrivals(1)
@@ -80,7 +80,7 @@ def test_a_lower_limit_fails_what_is_too_heavy(call: Call, gate: Any) -> None:
 
 
 def test_a_weight_is_what_a_text_comes_to() -> None:
-    """A number, or a text with placeholders."""
+    """It is a number, or a text with placeholders."""
     assert Weight.parse("4", Columns(), 4).for_phases == 4
     assert callable(Weight.parse("{#}", Columns(), 4).for_phases)
     assert callable(Weight.parse("{2}", Columns(2), 4).for_phases)

@@ -22,7 +22,7 @@ SCRIPTS = Path(__file__).parent / "engines"
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have each engine started in one process only, if tests run in several."""
+    """Start each engine in only one process, if tests run in several."""
     for item in items:
         name = item.name.partition("[")[2] if "site" in getattr(item, "fixturenames", ()) else ""
         for engine in ("slurm", "sge"):
@@ -55,7 +55,7 @@ def free_port() -> int:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether nobody listens at a port."""
+    """Tell whether nothing listens on a port."""
     with socket.socket() as probe:
         try:
             probe.bind(("", port))
@@ -65,7 +65,7 @@ def is_free(port: int) -> bool:
 
 
 def started(name: str, port: int, *options: str) -> Iterator[Path]:
-    """Start an engine, and stop it at the end; skip the tests where it cannot be had."""
+    """Start an engine, and stop it at the end; skip the tests if it is not available."""
     if not os.environ.get("TURNSTILE_ENGINES"):
         pytest.skip(
             f"to start {name} takes minutes: set TURNSTILE_ENGINES=1, or run nox -s engines"

@@ -27,7 +27,7 @@ SPEC = JobSpec("exit 0")
 
 
 def test_which_engines_have_arrays() -> None:
-    """The others need not define what is for arrays."""
+    """The others need not define the methods for arrays."""
     engines: list[Engine] = [SLURM, SGE, LocalEngine()]
     assert [isinstance(engine, ArrayEngine) for engine in engines] == [True, True, False]
 
@@ -41,7 +41,7 @@ def test_which_engines_have_arrays() -> None:
     ],
 )
 def test_an_array_is_submitted(at_once: float, slurm: list[str], sge: list[str]) -> None:
-    """With a throttle, without one, or held."""
+    """It may have a throttle, have none, or be held."""
     array = TaskArray("tt-1", 3, 9, at_once)
     assert SLURM.submit_array(array, "wrapper", SPEC, "/d/tt-1").arguments == [
         *("sbatch", "--parsable", "--job-name=tt-1", *slurm),
@@ -66,14 +66,14 @@ def test_an_array_is_submitted(at_once: float, slurm: list[str], sge: list[str])
 
 
 def test_numbers_of_tasks() -> None:
-    """As the engine writes them; a job that is no task has no array."""
+    """They have the form of the engine; the number of a single job has no array."""
     assert (SLURM.number_of("47", 3), SGE.number_of("18", 3)) == ("47_3", "18.3")
     assert (SLURM.array_of("47_3"), SGE.array_of("18.3")) == ("47", "18")
     assert (SLURM.array_of("47"), SGE.array_of("18")) == ("", "")
 
 
 def test_many_tasks_are_cancelled_with_a_short_command() -> None:
-    """Those without a gap between them are one range."""
+    """Tasks without a gap between them are one range."""
     tasks = [7, 1, 2, 3, 9, 8]
     jobs = ["5", *(f"47_{n}" for n in tasks), "48_1"]
     assert SLURM.cancel(jobs).arguments == ["scancel", "-Q", "5", "47_[1-3,7-9]", "48_[1]"]
@@ -85,7 +85,7 @@ def test_many_tasks_are_cancelled_with_a_short_command() -> None:
 
 
 def test_what_throttles_arrays() -> None:
-    """Nothing may run: the array is held. Else it is released, as it may have been held."""
+    """A throttle of 0 holds the array; any other one releases it, as it may be held."""
     assert SLURM.throttle(["1", "2"], 0).arguments == ["scontrol", "hold", "1,2"]
     assert SLURM.throttle(["1", "2"], 5).arguments[4:] == ["1,2", "5"]
     assert SLURM.throttle(["1"], math.inf).arguments[4:] == ["1", "0"]
@@ -105,7 +105,7 @@ def test_what_throttles_arrays() -> None:
     ],
 )
 def test_arrays_that_have_ended_need_no_throttle(engine: ArrayEngine, reply: Reply) -> None:
-    """The status is 1 for them, though all others were changed."""
+    """They make the exit status 1, even if all other arrays were changed."""
     engine.read_throttled(reply)
 
 
@@ -119,7 +119,7 @@ def test_arrays_that_have_ended_need_no_throttle(engine: ArrayEngine, reply: Rep
     ],
 )
 def test_a_throttle_that_was_not_set(engine: ArrayEngine, reply: Reply) -> None:
-    """Whatever else is said is a reason to try again."""
+    """Any other complaint is a reason to try again."""
     with pytest.raises(Unreadable):
         engine.read_throttled(reply)
 
@@ -128,7 +128,7 @@ def test_a_throttle_that_was_not_set(engine: ArrayEngine, reply: Reply) -> None:
 
 
 def test_what_slurm_allows() -> None:
-    """MaxArraySize is one above the largest index; there may be a limit on tasks as well."""
+    """MaxArraySize is one above the largest index; there may also be a limit on tasks."""
     said = "MaxArraySize            = 1001\nSchedulerParameters     = bf_interval=5{}\n"
     assert SLURM.read_limits(Reply(0, said.format(""))) == 1000
     assert SLURM.read_limits(Reply(0, said.format(",max_array_tasks=100,defer"))) == 100
@@ -137,7 +137,7 @@ def test_what_slurm_allows() -> None:
 
 
 def test_what_grid_engine_allows() -> None:
-    """0 is no limit. An array that is too large all the same is cut."""
+    """0 means no limit. An array that is still too large is submitted in parts."""
     said = "max_aj_instances             2000\nmax_aj_tasks                 {}\nmax_u_jobs   0\n"
     assert SGE.limits().arguments[1:] == ["-sconf"]
     assert SGE.read_limits(Reply(0, said.format(75000))) == 75000
@@ -173,7 +173,7 @@ LISTED = """<?xml version='1.0'?>
 
 
 def test_qstat_has_the_tasks_that_wait_in_one_line() -> None:
-    """Each of them is seen."""
+    """Each task has its own sighting."""
     sightings = list(SGE.read_poll(Reply(0, LISTED)))
     states = {each.id: each.result.state for each in sightings}
     waiting = [3, 4, 5, 7, 9, 11, 13]

@@ -53,7 +53,7 @@ async def running(slurm: FakeSlurm) -> int:
 
 
 async def test_jobs_that_come_together_are_one_array(autojump_clock: MockClock) -> None:
-    """One call submits them, and each has its own script and its own end."""
+    """One call submits them; each has its own script and its own end."""
     slurm = FakeSlurm()
     async with opened(slurm) as cluster:
         results = await all_ends(cluster, [JobSpec(f"sleep {n}\nexit {n}") for n in range(100)])
@@ -63,7 +63,7 @@ async def test_jobs_that_come_together_are_one_array(autojump_clock: MockClock) 
 
 
 async def test_an_array_is_no_larger_than_the_site_allows(autojump_clock: MockClock) -> None:
-    """Nor than was asked for; the largest index is one below MaxArraySize."""
+    """It is no larger than asked for either; the largest index is one below MaxArraySize."""
     slurm = FakeSlurm(most=41)
     async with opened(slurm) as cluster:
         await all_ends(cluster, [JobSpec("sleep 1")] * 100)
@@ -74,7 +74,7 @@ async def test_an_array_is_no_larger_than_the_site_allows(autojump_clock: MockCl
 async def test_a_site_that_does_not_tell_what_it_allows(
     autojump_clock: MockClock, silent: set[str]
 ) -> None:
-    """Arrays are as large as was asked for."""
+    """Arrays are as large as asked for."""
     slurm = FakeSlurm(most=0, silent=silent)
     async with opened(slurm, Arrays(30)) as cluster:
         await all_ends(cluster, [JobSpec("sleep 1")] * 45)
@@ -82,7 +82,7 @@ async def test_a_site_that_does_not_tell_what_it_allows(
 
 
 async def test_jobs_that_need_other_resources_are_other_arrays(autojump_clock: MockClock) -> None:
-    """As an array has the same for all of its tasks."""
+    """All tasks of an array need the same resources."""
     slurm = FakeSlurm()
     specs = [JobSpec(f"exit {n}", str(n), cpus=1 + n % 2) for n in range(10)]
     async with opened(slurm) as cluster:
@@ -92,7 +92,7 @@ async def test_jobs_that_need_other_resources_are_other_arrays(autojump_clock: M
 
 
 async def test_a_job_that_comes_late_is_not_waited_for(autojump_clock: MockClock) -> None:
-    """If a name was given out, the others wait for it two seconds; it is another array then."""
+    """Jobs wait two seconds for a name that was given out; the late job gets its own array."""
     slurm = FakeSlurm()
     async with opened(slurm) as cluster, trio.open_nursery() as nursery:
         spec = JobSpec("exit 3")
@@ -111,7 +111,7 @@ async def test_a_job_that_comes_late_is_not_waited_for(autojump_clock: MockClock
 
 
 async def test_a_job_with_a_name_of_your_own_is_no_task(autojump_clock: MockClock) -> None:
-    """It is submitted by itself."""
+    """It is submitted separately."""
     slurm = FakeSlurm()
     async with opened(slurm) as cluster:
         job = await cluster.submit(JobSpec("exit 3"), token="mine")
@@ -162,7 +162,7 @@ async def test_where_the_site_has_no_room_arrays_are_cut(autojump_clock: MockClo
 async def test_while_there_is_no_room_one_submission_asks_for_it(
     autojump_clock: MockClock,
 ) -> None:
-    """Also of jobs that are no tasks: a hundred that wait make no more calls than one."""
+    """This includes single jobs: a hundred waiting jobs make no more calls than one."""
     slurm = FakeSlurm(full=5)
     async with open_cluster(SlurmEngine(), directory="/jobs", run=slurm) as cluster:
         with trio.move_on_after(300):
@@ -175,7 +175,7 @@ async def test_while_there_is_no_room_one_submission_asks_for_it(
 
 
 async def test_when_there_is_room_again_it_is_soon_used(autojump_clock: MockClock) -> None:
-    """The end of a job of ours is a reason to ask."""
+    """The end of one of our jobs is a reason to try again."""
     slurm = FakeSlurm(full=5)
     async with open_cluster(
         SlurmEngine(), directory="/jobs", run=slurm, poll=(0.5, 5.0)
@@ -188,7 +188,7 @@ async def test_when_there_is_room_again_it_is_soon_used(autojump_clock: MockCloc
 async def test_after_an_unclear_answer_there_is_one_array(
     autojump_clock: MockClock, late: float | None
 ) -> None:
-    """Whether the submission is carried out later, or never."""
+    """This holds whether the submission is carried out later, or never."""
     slurm = FakeSlurm(unclear=1, late=late)
     async with opened(slurm) as cluster:
         results = await all_ends(cluster, [JobSpec(f"sleep 30\nexit {n}") for n in range(10)])
@@ -200,7 +200,7 @@ async def test_after_an_unclear_answer_there_is_one_array(
 async def test_an_array_that_is_refused_is_an_error_of_each_job(
     autojump_clock: MockClock,
 ) -> None:
-    """None of them is left in the books."""
+    """The cluster tracks none of them."""
     async with opened(FakeSlurm()) as cluster:
         refused = []
 
@@ -216,7 +216,7 @@ async def test_an_array_that_is_refused_is_an_error_of_each_job(
 
 
 async def test_jobs_that_nobody_waits_for_are_not_submitted(autojump_clock: MockClock) -> None:
-    """Cancelled before the array was submitted."""
+    """They were cancelled before the array was submitted."""
     slurm = FakeSlurm()
     async with opened(slurm) as cluster:
         with trio.move_on_after(0.01):
@@ -230,7 +230,7 @@ async def test_jobs_that_nobody_waits_for_are_not_submitted(autojump_clock: Mock
 
 
 async def test_as_many_tasks_run_as_the_limiter_says(autojump_clock: MockClock) -> None:
-    """The others wait in the queue; no task is cancelled when the limit falls."""
+    """The others wait in the queue; a falling limit cancels no task."""
     slurm = FakeSlurm()
     limiter = Limiter("running", 20)
     arrays = Arrays(100, running=limiter)
@@ -259,7 +259,7 @@ async def test_as_many_tasks_run_as_the_limiter_says(autojump_clock: MockClock) 
 async def test_no_more_tasks_run_than_the_limiter_says(
     autojump_clock: MockClock, seed: int
 ) -> None:
-    """Of all arrays together, whichever is submitted first, and as tasks begin between polls."""
+    """This holds for all arrays together, in any order, and when tasks begin between polls."""
     random = Random(seed)
     slurm = FakeSlurm(writing=[random.random() for _ in range(4)])
     arrays = Arrays(random.randint(8, 25), running=Limiter("running", 20))
@@ -277,7 +277,7 @@ async def test_no_more_tasks_run_than_the_limiter_says(
 async def test_an_array_that_is_within_the_limit_is_not_throttled(
     autojump_clock: MockClock,
 ) -> None:
-    """No call is made for it, whatever ends."""
+    """No call is made for it, whichever tasks end."""
     slurm = FakeSlurm()
     limiter = Limiter("running", 20)
     async with opened(slurm, Arrays(running=limiter)) as cluster:
@@ -290,7 +290,7 @@ async def test_an_array_that_is_within_the_limit_is_not_throttled(
 async def test_a_throttle_that_cannot_be_set_is_set_later(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says so."""
+    """A warning is logged."""
     slurm = FakeSlurm()
     limiter = Limiter("running", 5)
     async with opened(slurm, Arrays(running=limiter)) as cluster, trio.open_nursery() as nursery:
@@ -314,7 +314,7 @@ async def test_a_throttle_that_cannot_be_set_is_set_later(
 
 
 async def test_an_array_that_somebody_cancels(autojump_clock: MockClock) -> None:
-    """Slurm lists an array of which no task has begun in one line."""
+    """Slurm lists an array on one line if none of its tasks has begun."""
     slurm = FakeSlurm()
     async with opened(slurm) as cluster, trio.open_nursery() as nursery:
         results: list[JobResult] = []
@@ -331,7 +331,7 @@ async def test_an_array_that_somebody_cancels(autojump_clock: MockClock) -> None
 
 
 async def test_a_thousand_tasks_are_cancelled_with_two_calls(autojump_clock: MockClock) -> None:
-    """With short command lines."""
+    """The command lines are short."""
     slurm = FakeSlurm()
     async with opened(slurm, Arrays(running=Limiter("running", 100))) as cluster:
         jobs = [ClusterJob(cluster, JobSpec("sleep 99999999")) for _ in range(1000)]
@@ -345,7 +345,7 @@ async def test_a_thousand_tasks_are_cancelled_with_two_calls(autojump_clock: Moc
 
 
 async def test_tasks_are_found_again(autojump_clock: MockClock, tmp_path: Path) -> None:
-    """Of a run that ends while it submits, the next one finds each job, and none is there twice."""
+    """If a run ends while it submits, the next run finds each job, and none exists twice."""
     slurm = FakeSlurm(unclear=1, late=2.0)
     specs = [JobSpec(f"sleep 100\nexit {n}", f"job-{n}") for n in range(20)]
     async with opened(slurm) as cluster, open_ledger(tmp_path / "db") as ledger:

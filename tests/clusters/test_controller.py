@@ -52,7 +52,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 @pytest.mark.slow
 async def test_ten_thousand_jobs_share_one_poll(autojump_clock: MockClock) -> None:
-    """There are no more polls than the time has intervals, and each exit status is right."""
+    """The number of polls follows from the interval, and each exit status is right."""
     slurm = FakeSlurm()
     specs = [JobSpec(f"sleep {number % 7}\nexit {number % 256}") for number in range(10_000)]
     began = trio.current_time()
@@ -77,7 +77,7 @@ async def test_no_call_is_refused_within_a_budget_of_the_site(autojump_clock: Mo
 
 
 async def test_polls_are_frequent_after_news_and_rare_without(autojump_clock: MockClock) -> None:
-    """From the shortest time to the longest; while there are no jobs, there is no poll."""
+    """The interval grows from the shortest to the longest time; without jobs there is no poll."""
     slurm = FakeSlurm(latency=0.0)
     async with opened(slurm, poll=(1.0, 30.0)) as cluster:
         await trio.sleep(500)
@@ -102,7 +102,7 @@ async def test_polls_are_frequent_after_news_and_rare_without(autojump_clock: Mo
 async def test_a_poll_that_fails_changes_nothing(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Jobs go on and end while nobody can be asked. The statistics say since when."""
+    """Jobs go on and end during an outage. The statistics say since when it has lasted."""
     slurm = FakeSlurm()
     async with opened(slurm) as cluster, trio.open_nursery() as nursery:
         done: list[JobResult] = []
@@ -123,7 +123,7 @@ async def test_a_poll_that_fails_changes_nothing(
             await until(lambda: cluster.statistics().unreachable_since is None)
         lost, found = caplog.records
         assert lost.getMessage().startswith(
-            "the controller of SlurmEngine (/jobs) cannot be reached, jobs stay as they were: "
+            "the controller of SlurmEngine (/jobs) cannot be reached; jobs keep their states: "
             "squeue: error: Unable to contact"
         )
         assert vars(lost)["unreachable_since"] == statistics.unreachable_since
@@ -138,7 +138,7 @@ async def test_a_poll_that_fails_changes_nothing(
 async def test_what_the_controller_has_forgotten_is_told_by_the_files(
     autojump_clock: MockClock,
 ) -> None:
-    """The file of the job says with which status it ended."""
+    """The file of the job has its exit status."""
     slurm = FakeSlurm()
     async with opened(slurm) as cluster:
         job = await cluster.submit(JobSpec("sleep 5\nexit 7"))
@@ -159,7 +159,7 @@ async def test_what_the_controller_has_forgotten_is_told_by_the_files(
 async def test_what_awk_says_of_a_signal(
     autojump_clock: MockClock, written: Any, exit_status: int | None, number: int | None
 ) -> None:
-    """256 and its number; with a core dump, 512 and its number; old ones give a fraction."""
+    """It is 256 plus the number; 512 plus the number for a core dump; a fraction in old ones."""
     slurm = FakeSlurm()
     async with opened(slurm) as cluster:
         job = await cluster.submit(JobSpec("sleep 5"))
@@ -170,7 +170,7 @@ async def test_what_awk_says_of_a_signal(
 
 
 async def test_then_the_accounts_are_asked(autojump_clock: MockClock) -> None:
-    """If it has left no file."""
+    """This is so if the job has left no file."""
     slurm = FakeSlurm(files=False, accounts=True)
     async with opened(slurm) as cluster:
         job = await cluster.submit(JobSpec("sleep 5"))
@@ -180,7 +180,7 @@ async def test_then_the_accounts_are_asked(autojump_clock: MockClock) -> None:
 
 
 async def test_what_nobody_knows_of_is_lost_after_a_while(autojump_clock: MockClock) -> None:
-    """It is never taken for completed; and what is listed again is not lost."""
+    """It never counts as completed; and a job that is listed again is not lost."""
     slurm = FakeSlurm(files=False)
     async with opened(slurm, lost_after=20) as cluster:
         job = await cluster.submit(JobSpec("sleep 100"))
@@ -198,7 +198,7 @@ async def test_what_nobody_knows_of_is_lost_after_a_while(autojump_clock: MockCl
 async def test_an_unknown_state_counts_as_running(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is logged once."""
+    """A warning is logged once."""
     slurm = FakeSlurm()
     async with opened(slurm) as cluster:
         job = await cluster.submit(JobSpec("sleep 100"))
@@ -209,12 +209,12 @@ async def test_an_unknown_state_counts_as_running(
         slurm.files = False
         assert (await job.wait()).state is JobState.NODE_FAILED
     assert caplog.messages == [
-        "the state 'TELEPORTING' of a job is not known; it counts as running"
+        "the state 'TELEPORTING' of a job is unknown; the job counts as running"
     ]
 
 
 async def test_a_job_that_would_wait_for_ever_is_taken_out(autojump_clock: MockClock) -> None:
-    """Such as one after a dependency that failed."""
+    """An example is a job after a dependency that failed."""
     slurm = FakeSlurm(files=False)
     async with opened(slurm) as cluster:
         job = await cluster.submit(JobSpec("sleep 100"))
@@ -244,7 +244,7 @@ async def test_a_job_that_is_queued_again_is_followed(autojump_clock: MockClock)
 async def test_after_an_unclear_answer_there_is_one_job(
     autojump_clock: MockClock, late: float | None
 ) -> None:
-    """Whether the submission is carried out later, or never."""
+    """This holds whether the submission is carried out later, or never."""
     slurm = FakeSlurm(unclear=5, late=late)
     async with opened(slurm) as cluster:
         results = await all_ends(cluster, [JobSpec(f"sleep 30\nexit {n}") for n in range(10)])
@@ -256,7 +256,7 @@ async def test_after_an_unclear_answer_there_is_one_job(
 async def test_while_the_controller_is_away_nothing_is_submitted_twice(
     autojump_clock: MockClock,
 ) -> None:
-    """Looks that fail do not count."""
+    """Failed looks do not count."""
     slurm = FakeSlurm(unclear=1, late=60.0)
     async with opened(slurm) as cluster, trio.open_nursery() as nursery:
         nursery.start_soon(all_ends, cluster, [JobSpec("exit 0")])
@@ -268,7 +268,7 @@ async def test_while_the_controller_is_away_nothing_is_submitted_twice(
 
 
 async def test_a_double_that_ends_at_once_is_not_the_job(autojump_clock: MockClock) -> None:
-    """The job is the one that has claimed the token."""
+    """The job is the one that claimed the token."""
     slurm = FakeSlurm()
     async with opened(slurm) as cluster:
         job = await cluster.submit(JobSpec("sleep 0\nexit 75"))
@@ -282,7 +282,7 @@ async def test_a_double_that_ends_at_once_is_not_the_job(autojump_clock: MockClo
 async def test_an_operation_looks_for_the_job_that_it_was_about_to_submit(
     autojump_clock: MockClock,
 ) -> None:
-    """If only its name is remembered, it may be there or not."""
+    """If only its name was remembered, the job may exist or not."""
     slurm = FakeSlurm()
     async with opened(slurm) as cluster, opened(slurm) as other:
         there = await cluster.submit(JobSpec("sleep 10"))
@@ -296,7 +296,7 @@ async def test_an_operation_looks_for_the_job_that_it_was_about_to_submit(
 
 
 async def test_where_the_site_has_no_room_a_submission_waits(autojump_clock: MockClock) -> None:
-    """A limit of jobs per user fails nothing."""
+    """A limit on jobs per user makes no job fail."""
     slurm = FakeSlurm(full=3)
     async with opened(slurm) as cluster:
         results = await all_ends(cluster, [JobSpec("sleep 10")] * 9)
@@ -306,7 +306,7 @@ async def test_where_the_site_has_no_room_a_submission_waits(autojump_clock: Moc
 async def test_where_the_site_has_no_room_a_submission_can_be_given_up(
     autojump_clock: MockClock,
 ) -> None:
-    """So leaving the cluster does not wait for room."""
+    """So closing the cluster does not wait for room."""
     slurm = FakeSlurm(full=1)
     async with opened(slurm, grace=1000) as cluster:
         await cluster.submit(JobSpec("sleep 99999999"))
@@ -318,7 +318,7 @@ async def test_where_the_site_has_no_room_a_submission_can_be_given_up(
 
 
 async def test_a_job_that_is_refused_is_an_error(autojump_clock: MockClock) -> None:
-    """It names what the controller says, and another try would not help."""
+    """It has the reason of the controller, and another try would not help."""
     async with opened(FakeSlurm()) as cluster:
         with pytest.raises(JobRefused, match=r"^the cluster refuses the job: .* none$") as caught:
             await cluster.submit(JobSpec("exit 0", options=["--partition=none"]))
@@ -327,7 +327,7 @@ async def test_a_job_that_is_refused_is_an_error(autojump_clock: MockClock) -> N
 
 
 async def test_a_falling_limit_cancels_no_job(autojump_clock: MockClock) -> None:
-    """Submissions go on when so many jobs have ended that there is room."""
+    """Submissions go on when enough jobs have ended."""
     slurm = FakeSlurm()
     limiter = Limiter("jobs", 50)
     async with opened(slurm, poll=(0.5, 2.0)) as cluster, trio.open_nursery() as nursery:
@@ -361,7 +361,7 @@ async def test_a_thousand_jobs_are_cancelled_with_two_calls(autojump_clock: Mock
 
 
 async def test_detached_jobs_go_on(autojump_clock: MockClock) -> None:
-    """Leaving the cluster cancels the others."""
+    """Closing the cluster cancels the others."""
     slurm = FakeSlurm()
     async with opened(slurm) as cluster:
         kept = await cluster.submit(JobSpec("sleep 99999999"))
@@ -373,7 +373,7 @@ async def test_detached_jobs_go_on(autojump_clock: MockClock) -> None:
 
 
 async def test_a_cluster_that_cannot_be_reached_is_left_in_time(autojump_clock: MockClock) -> None:
-    """After the grace, whatever is left to do."""
+    """It is left after the grace, even if work is left to do."""
     slurm = FakeSlurm()
     async with opened(slurm, grace=30) as cluster:
         await cluster.submit(JobSpec("sleep 99999999"))
@@ -391,7 +391,7 @@ async def test_a_cluster_that_cannot_be_reached_is_left_in_time(autojump_clock: 
 async def test_a_command_that_does_not_answer_holds_up_nothing_for_ever(
     autojump_clock: MockClock, program: str
 ) -> None:
-    """It is ended after half a minute; whatever it was, each job has one end, once it answers."""
+    """It is ended after 30 s; each job has one end, once the controller answers again."""
     slurm = FakeSlurm(files=program == "sh", accounts=True)
     async with opened(slurm, grace=1000) as cluster:
         first = await cluster.submit(JobSpec("sleep 100"))
@@ -413,7 +413,7 @@ async def test_a_command_that_does_not_answer_holds_up_nothing_for_ever(
 
 
 async def test_a_directory_that_cannot_be_read_changes_nothing(autojump_clock: MockClock) -> None:
-    """The jobs are not lost, as nobody knows what they have left there."""
+    """The jobs are not lost, because their files may exist."""
     slurm = FakeSlurm()
     async with opened(slurm) as cluster:
         job = await cluster.submit(JobSpec("sleep 5\nexit 7"))
@@ -427,7 +427,7 @@ async def test_a_directory_that_cannot_be_read_changes_nothing(autojump_clock: M
 
 
 async def test_a_cancellation_that_had_no_effect_is_repeated(autojump_clock: MockClock) -> None:
-    """If the job still runs some time later."""
+    """This is so if the job still runs some time later."""
     slurm = FakeSlurm()
     async with opened(slurm) as cluster:
         job = await cluster.submit(JobSpec("sleep 99999999"))
@@ -442,7 +442,7 @@ async def test_a_cancellation_that_had_no_effect_is_repeated(autojump_clock: Moc
 async def test_a_refused_submission_that_was_given_up_is_forgotten(
     autojump_clock: MockClock,
 ) -> None:
-    """Nobody is left to tell."""
+    """Nobody is waiting for it any more."""
     async with opened(FakeSlurm(latency=1.0)) as cluster:
         with trio.move_on_after(0.5):
             await cluster.submit(JobSpec("exit 0", options=["--partition=none"]))
@@ -453,7 +453,7 @@ async def test_a_refused_submission_that_was_given_up_is_forgotten(
 async def test_a_submission_that_was_given_up_goes_on_if_it_is_detached(
     autojump_clock: MockClock,
 ) -> None:
-    """As other jobs do."""
+    """It goes on as other jobs do."""
     slurm = FakeSlurm(latency=1.0)
     async with opened(slurm) as cluster:
         with trio.move_on_after(0.5):
@@ -468,7 +468,7 @@ async def test_a_submission_that_was_given_up_goes_on_if_it_is_detached(
 async def test_a_job_is_submitted_if_a_search_for_it_finds_nothing(
     autojump_clock: MockClock,
 ) -> None:
-    """After four looks."""
+    """The cluster looks for it four times."""
     slurm = FakeSlurm()
     async with opened(slurm) as cluster:
         job = await cluster.resubmit(JobSpec("exit 4"), new_token())
@@ -514,13 +514,13 @@ async def test_arguments_are_checked(autojump_clock: MockClock) -> None:
     async with opened(FakeSlurm()) as cluster:
         job = cluster.attach("tt-1", "1")
         assert repr(job) == "<trio_turnstile.clusters.Job 1 pending>"
-        with pytest.raises(ValueError, match="job 'tt-1' is tracked already: attach it once"):
+        with pytest.raises(ValueError, match="job 'tt-1' is already tracked: attach it only once"):
             cluster.attach("tt-1", "1")
         job.detach()
 
 
 async def test_an_operation_without_a_job_is_an_error(autojump_clock: MockClock) -> None:
-    """It has no name either, and begins anew whatever is remembered of its name."""
+    """It has no name either, and starts anew, whatever facts are remembered."""
     async with opened(FakeSlurm()) as cluster:
         operation = ClusterJob(cluster)
         assert (operation.identifiers, operation.goes_on) == ((), False)

@@ -38,7 +38,7 @@ def remove(directory: Path, pattern: str) -> None:
 async def test_a_limit_per_user_holds_submissions_back(
     accounted_slurm: Site, tmp_path: Path
 ) -> None:
-    """No job fails of it, and no more jobs than that are in the queue."""
+    """No job fails because of it, and no more jobs than allowed are in the queue."""
     slurm = accounted_slurm
     limit = f"MaxSubmitJobsPerUser={MOST}"
     await trio.to_thread.run_sync(
@@ -67,7 +67,7 @@ async def test_a_limit_per_user_holds_submissions_back(
 
 
 async def test_accounting_knows_how_a_job_ended(accounted_slurm: Site, tmp_path: Path) -> None:
-    """The controller has forgotten it, and its file of the exit status is gone."""
+    """The controller has forgotten the job, and its file with the exit status is gone."""
     slurm = accounted_slurm
 
     async def submitted(cluster: Cluster) -> tuple[str, str]:

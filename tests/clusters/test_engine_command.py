@@ -35,7 +35,7 @@ TERMINAL = (
 
 @attrs.frozen
 class Command:
-    """The command, for one engine, in a folder of its own."""
+    """The command, for one engine, in its own folder."""
 
     site: Site
     folder: Path
@@ -60,7 +60,7 @@ class Command:
         )
 
     def run(self, *options: str) -> tuple[int, str, str]:
-        """Run it to its end; return its exit status and what it has printed."""
+        """Run it to the end; return its exit status and its output."""
         process = self.start(*options)
         out, err = process.communicate(timeout=PATIENCE)
         assert "Traceback" not in err, err
@@ -102,7 +102,7 @@ def until(true: Callable[[], bool]) -> None:
 
 
 def test_jobs_end_and_their_output_comes_back(command: Command) -> None:
-    """With exit statuses and signals, in the order of the inputs, whatever is in these."""
+    """Exit statuses and signals are right, in the order of the inputs, whatever these contain."""
     inputs = ["plain", "it's two", "new\nline\n#$ -N x\n#SBATCH --hold", *map(str, range(1, 17))]
     work = (
         "printf '<%s>' {} \"$TURNSTILE_SEQ\"; echo err >&2; ulimit -c 0; "
@@ -127,7 +127,7 @@ def test_jobs_end_and_their_output_comes_back(command: Command) -> None:
 
 
 def test_resources_come_from_columns(command: Command) -> None:
-    """And reach the cluster; what it refuses is told."""
+    """They reach the cluster; a refusal by the cluster is reported."""
     shown = (
         "scontrol show job $SLURM_JOB_ID | tr ' ' '\\n' | grep -e TimeLimit -e CPUs/Task"
         if command.is_slurm
@@ -148,7 +148,7 @@ def test_resources_come_from_columns(command: Command) -> None:
 
 
 def test_ctrl_c_at_a_terminal(command: Command) -> None:
-    """The first lets jobs end, the second cancels them; then the clean-ups run."""
+    """The first one lets jobs end, the second one cancels them; then the clean-ups run."""
     ours, theirs = pty.openpty()
     work = "echo {} >>begun; case {} in a) sleep 4 ;; *) sleep 300 ;; esac"
     options = ("-j2", "--work", work, "--cleanup", "echo {} >>cleaned", "--", *"abc")
@@ -179,7 +179,7 @@ def test_ctrl_c_at_a_terminal(command: Command) -> None:
 
 
 def test_the_controller_is_stopped_for_a_while(command: Command) -> None:
-    """The run says so, and waits; what is submitted meanwhile is submitted once."""
+    """The run says so, and waits; jobs that are submitted meanwhile are submitted once."""
     inputs = [str(number) for number in range(12)]
     work = "echo {} >>ran-{}; sleep 5; exit $((TURNSTILE_SEQ % 2))"
     process = command.start("-j", "8", "--work", work, "--", *inputs)
@@ -189,14 +189,14 @@ def test_the_controller_is_stopped_for_a_while(command: Command) -> None:
     command.site.restart()
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 6, err
-    assert "cannot be reached, jobs stay as they were: " in err
+    assert "cannot be reached; jobs keep their states: " in err
     assert "can be reached again" in err
     assert err.count("with exit status 1 on ") == 6
     assert [command.lines(f"ran-{number}") for number in inputs] == [[number] for number in inputs]
 
 
 def test_a_killed_run_goes_on_with_its_jobs(command: Command) -> None:
-    """Killed again and again, it submits nothing twice, and each input has one outcome."""
+    """It is killed again and again, submits nothing twice, and each input has one outcome."""
     inputs = [str(number) for number in range(40)]
     work = "echo {} >>ran-{}; sleep 3; exit $((TURNSTILE_SEQ % 3))"
     options = ("--ledger", "db", "-j", "15", "--work", work, "--", *inputs)
@@ -212,7 +212,7 @@ def test_a_killed_run_goes_on_with_its_jobs(command: Command) -> None:
 
 
 def test_detached_jobs_go_on(command: Command) -> None:
-    """A signal leaves them to the next run."""
+    """A signal detaches them, and the next run takes them over."""
     options = ("--ledger", "db", "--detach", "--work", "echo {} >>ran; sleep 5; echo out {}")
     process = command.start(*options, "--", *"ab")
     until(lambda: command.lines("ran") == ["a", "b"])
@@ -227,7 +227,7 @@ def test_detached_jobs_go_on(command: Command) -> None:
 
 
 def test_inputs_are_tasks_of_arrays(command: Command) -> None:
-    """Their ends and their output are right, and they are as many at a time as the limit says."""
+    """Their ends and outputs are right, and as many run at a time as the limit says."""
     work = (
         "echo {} >>began; until [ -e go ]; do sleep 0.3; done; "
         "echo out {}; exit $((TURNSTILE_SEQ % 3))"

@@ -53,7 +53,7 @@ def texts(directory: Path, pattern: str) -> list[str]:
 
 
 async def test_exit_statuses_and_signals(site: Site, tmp_path: Path) -> None:
-    """All of them are right, also those that mean something to the engine or to shells."""
+    """All of them are right, even those with a meaning for the engine or for shells."""
     numbers = [0, 1, 2, 3, 75, 99, 100, 126, 127, 128, 129, 137, 139, 143, 254, 255]
     signals = [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV, signal.SIGUSR1, signal.SIGINT]
     specs = [JobSpec(f"exit {number}") for number in numbers]
@@ -79,7 +79,7 @@ async def test_output_name_and_resources(site: Site, tmp_path: Path) -> None:
 
 
 async def test_a_line_of_a_script_is_no_option(site: Site, tmp_path: Path) -> None:
-    """It may come from an input."""
+    """Such a line may come from an input."""
     script = f"cat <<'EOF'\n#$ -o {tmp_path}/other\n#SBATCH --output={tmp_path}/other\nEOF"
     async with cluster_of(site, tmp_path) as cluster:
         assert (await all_ends(cluster, [JobSpec(script)]))[0].state is COMPLETED
@@ -87,7 +87,7 @@ async def test_a_line_of_a_script_is_no_option(site: Site, tmp_path: Path) -> No
 
 
 async def test_a_job_is_cancelled_whether_it_waits_or_runs(site: Site, tmp_path: Path) -> None:
-    """And a job that catches SIGTERM is cancelled all the same."""
+    """A job that catches SIGTERM is cancelled too."""
     async with cluster_of(site, tmp_path) as cluster:
         running = await cluster.submit(JobSpec("sleep 300"))
         hold = ["--hold"] if isinstance(site.engine, SlurmEngine) else ["-h"]
@@ -102,7 +102,7 @@ async def test_a_job_is_cancelled_whether_it_waits_or_runs(site: Site, tmp_path:
 
 
 async def test_a_time_limit(site: Site, tmp_path: Path) -> None:
-    """It is told from a signal that somebody sent."""
+    """It is distinguished from a signal that somebody sent."""
     async with cluster_of(site, tmp_path) as cluster:
         job = await cluster.submit(JobSpec("sleep 300", seconds=2))
         if isinstance(site.engine, SlurmEngine):
@@ -113,14 +113,14 @@ async def test_a_time_limit(site: Site, tmp_path: Path) -> None:
 
 
 def update(slurm: Site, *what: str) -> None:
-    """Have Slurm change something; that it cannot do it any more is no error."""
+    """Make Slurm change something; it is no error if Slurm cannot do so any more."""
     environment = {**os.environ, **getattr(slurm.engine, "environment", {})}
     command = ["scontrol", "update", *what]
     subprocess.run(command, env=environment, check=False, capture_output=True)
 
 
 async def test_the_controller_is_stopped_for_a_while(site: Site, tmp_path: Path) -> None:
-    """60 jobs run and 10 are submitted meanwhile: each has one end, and it is the right one."""
+    """60 jobs run and 10 are submitted meanwhile; each has exactly one end, which is right."""
     specs = [JobSpec(f"sleep {2 + n % 12}; exit {n % 5}") for n in range(70)]
     results: dict[int, JobResult] = {}
 
@@ -142,7 +142,7 @@ async def test_the_controller_is_stopped_for_a_while(site: Site, tmp_path: Path)
 
 
 async def test_the_controller_hangs_during_submissions(site: Site, tmp_path: Path) -> None:
-    """For longer than the commands wait: no job is there twice, and none is lost."""
+    """It hangs for longer than the commands wait; no job exists twice, and none is lost."""
     specs = [JobSpec(f"echo x >>{tmp_path}/runs-{n}; exit {n}") for n in range(5)]
     async with cluster_of(site, tmp_path / "jobs") as cluster:
         async with trio.open_nursery() as nursery:
@@ -161,7 +161,7 @@ async def test_the_controller_hangs_during_submissions(site: Site, tmp_path: Pat
 
 
 async def test_a_node_goes_down(slurm: Site, tmp_path: Path) -> None:
-    """What is queued again is followed; what is not has failed with its node."""
+    """A job that is queued again is followed; any other job fails with its node."""
     async with cluster_of(slurm, tmp_path) as cluster:
         script = f"[ -e {tmp_path}/again ] || sleep 300; exit 6"
         kept, lost = [
@@ -185,7 +185,7 @@ async def test_a_node_goes_down(slurm: Site, tmp_path: Path) -> None:
 
 
 async def test_a_job_in_an_error_state(sge: Site, tmp_path: Path) -> None:
-    """Grid Engine would keep it for ever; it is taken out of the queue."""
+    """Grid Engine would keep it for ever, so it is taken out of the queue."""
     async with cluster_of(sge, tmp_path) as cluster:
         options = ["-o", "/no/such/directory/out"]
         job = await cluster.submit(JobSpec("exit 0", options=options))
@@ -208,7 +208,7 @@ def begun(directory: Path) -> int:
 
 
 async def until(condition: Callable[[], object], seconds: float) -> None:
-    """Wait for a condition, but not longer than that."""
+    """Wait for a condition, but only for a limited time."""
     with trio.fail_after(seconds):
         while not condition():
             await trio.sleep(0.1)
@@ -258,7 +258,7 @@ async def test_the_limit_moves_while_jobs_run(site: Site, tmp_path: Path) -> Non
 
 
 async def test_the_ends_of_array_tasks(site: Site, tmp_path: Path) -> None:
-    """Of a hundred tasks, submitted with one call; all exit statuses and signals are right."""
+    """One call submits a hundred tasks; all exit statuses and signals are right."""
     specs = [JobSpec(f"echo {n}; sleep {n % 3}; exit {n + 90}", seconds=60) for n in range(95)]
     specs += [JobSpec(f"kill -{n} $$", seconds=60) for n in (1, 2, 9, 15, 12)]
     async with cluster_of(site, tmp_path, arrays=Arrays()) as cluster:
@@ -274,7 +274,7 @@ async def test_the_ends_of_array_tasks(site: Site, tmp_path: Path) -> None:
 
 
 async def test_array_tasks_run_as_the_limiter_says(site: Site, tmp_path: Path) -> None:
-    """Down, and none is cancelled; to nothing; and up again. Two arrays are under one limit."""
+    """The limit goes down without cancelling any, to 0, and up. Two arrays share one limit."""
     limiter = Limiter("running", 30)
     arrays = Arrays(40, running=limiter)
     async with cluster_of(site, tmp_path / "jobs", arrays=arrays) as cluster:
@@ -304,7 +304,7 @@ async def test_array_tasks_run_as_the_limiter_says(site: Site, tmp_path: Path) -
 
 
 async def test_array_tasks_are_cancelled(site: Site, tmp_path: Path) -> None:
-    """Those that run, and those that wait; with two calls at most."""
+    """Running and waiting tasks are cancelled, with at most two calls."""
     arrays = Arrays(running=Limiter("running", 10))
     async with cluster_of(site, tmp_path, arrays=arrays) as cluster:
         with trio.CancelScope() as scope:
@@ -316,7 +316,7 @@ async def test_array_tasks_are_cancelled(site: Site, tmp_path: Path) -> None:
 
 
 async def test_arrays_where_the_site_has_limits(sge: Site, tmp_path: Path) -> None:
-    """No array is larger than the site allows, and there are no more of them than it allows."""
+    """No array is larger than the site allows, and there are no more than it allows."""
     with site_limits(sge, "max_aj_tasks 10", "max_u_jobs 2"):
         async with cluster_of(sge, tmp_path, arrays=Arrays()) as cluster:
             results = await all_ends(cluster, [JobSpec(f"exit {n}") for n in range(35)])
@@ -335,7 +335,7 @@ async def test_single_jobs_where_the_site_has_limits(sge: Site, tmp_path: Path) 
 
 @contextmanager
 def site_limits(site: Site, *limits: str) -> Iterator[None]:
-    """Have Grid Engine allow no more than that."""
+    """Make Grid Engine allow only this many."""
     engine = site.engine
     assert isinstance(engine, SgeEngine)
     qconf, environment = f"{engine.programs}/qconf", {**os.environ, **engine.environment}

@@ -75,7 +75,7 @@ class FakePbs:
 
 
 async def test_it_runs_jobs(pbs: Engine, tmp_path: Path) -> None:
-    """With the script that goes round them, and what that leaves."""
+    """The wrapper around the script, and its files, work with the example."""
     with trio.fail_after(60):
         async with open_cluster(pbs, directory=tmp_path, poll=(0.05, 1), run=FakePbs()) as cluster:
             results = [
@@ -87,7 +87,7 @@ async def test_it_runs_jobs(pbs: Engine, tmp_path: Path) -> None:
 
 
 def test_it_reads_what_pbs_prints(pbs: Engine) -> None:
-    """Answers, states, and the statuses of jobs that have left nothing."""
+    """It reads answers, states, and the statuses of jobs that have left no files."""
     answers = [
         pbs.read_submitted(reply)
         for reply in (
@@ -115,7 +115,7 @@ def test_it_reads_what_pbs_prints(pbs: Engine) -> None:
 
 
 def test_it_asks_for_what_a_job_needs(pbs: Engine) -> None:
-    """In the words of PBS."""
+    """It uses the options of PBS."""
     spec = JobSpec("exit 0", cpus=2, memory=100, seconds=9.5, options=["-q", "long"])
     arguments = pbs.submit("tt", "wrapper", spec, "/d/tt").arguments
     assert arguments[7:] == [
@@ -126,5 +126,5 @@ def test_it_asks_for_what_a_job_needs(pbs: Engine) -> None:
 
 
 def test_it_is_short() -> None:
-    """Under 80 lines."""
+    """It has fewer than 80 lines."""
     assert len(EXAMPLE.read_text().splitlines()) < 80

@@ -94,7 +94,7 @@ async def until_gone(job: Job) -> None:
 async def test_an_exit_status_is_told_from_a_signal(
     script: str, ending: tuple[JobState, int | None, int | None], tmp_path: Path
 ) -> None:
-    """143 is what the script exits with, or what a shell says of SIGTERM: the result knows."""
+    """A shell reports 143 for exit status 143 and for SIGTERM; the result distinguishes them."""
     async with cluster_of(tmp_path) as cluster:
         result = await end_of(cluster, JobSpec(script))
     state, exit_status, number = ending
@@ -107,7 +107,7 @@ async def test_an_exit_status_is_told_from_a_signal(
 
 
 async def test_output_is_left_in_the_directory(tmp_path: Path) -> None:
-    """The paths of what a job has written; the script may be of any language."""
+    """A job has paths for its outputs; the script may be in any language."""
     async with cluster_of(tmp_path / "not there yet") as cluster:
         script = '#!/usr/bin/awk -f\nBEGIN { print "it\'s"; print "bad" >"/dev/stderr" }'
         job = await cluster.submit(JobSpec(script))
@@ -117,7 +117,7 @@ async def test_output_is_left_in_the_directory(tmp_path: Path) -> None:
 
 
 async def test_a_script_may_have_any_bytes(tmp_path: Path) -> None:
-    """As the names of files may."""
+    """Names of files may contain them."""
     async with cluster_of(tmp_path) as cluster:
         job = await cluster.submit(JobSpec(f"echo {os.fsdecode(b'caf' + bytes([0xE9]))}"))
         await job.wait()
@@ -125,13 +125,13 @@ async def test_a_script_may_have_any_bytes(tmp_path: Path) -> None:
 
 
 async def test_commands_do_not_hear_a_ctrl_c_at_the_terminal() -> None:
-    """They are in a session of their own, so a submission is not cut off."""
+    """They are in their own session, so a submission is not cut off."""
     reply = await run_command(Command(["sh", "-c", "ps -o sid= -p $$"]))
     assert int(reply.out) != os.getsid(0)
 
 
 async def test_a_job_that_runs_too_long_is_ended(tmp_path: Path) -> None:
-    """With all that it has started."""
+    """Everything that it has started ends too."""
     async with cluster_of(tmp_path) as cluster:
         job = await cluster.submit(JobSpec("sleep 99 & sleep 99", seconds=0.3))
         assert (await job.wait()).state is JobState.TIMED_OUT
@@ -139,7 +139,7 @@ async def test_a_job_that_runs_too_long_is_ended(tmp_path: Path) -> None:
 
 
 async def test_a_job_is_cancelled_with_all_that_it_has_started(tmp_path: Path) -> None:
-    """And the result says so; to cancel it again does nothing."""
+    """The result says so; cancelling it again has no effect."""
     async with cluster_of(tmp_path) as cluster:
         job = await cluster.submit(JobSpec("sleep 99 & sleep 99"))
         job.cancel()
@@ -150,7 +150,7 @@ async def test_a_job_is_cancelled_with_all_that_it_has_started(tmp_path: Path) -
 
 
 async def test_a_job_that_leaves_no_trace_is_lost(tmp_path: Path) -> None:
-    """It is not taken for completed, though no process is there any more."""
+    """It does not count as completed, although its process is gone."""
     async with cluster_of(tmp_path) as cluster:
         job = await cluster.submit(JobSpec("sleep 99"))
         while job.state is not JobState.RUNNING:
@@ -164,7 +164,7 @@ async def test_a_job_that_leaves_no_trace_is_lost(tmp_path: Path) -> None:
 
 
 async def test_leaving_the_cluster_cancels_what_is_not_detached(tmp_path: Path) -> None:
-    """What is detached goes on, and can be attached later by its name and number."""
+    """Detached jobs go on, and can be attached later by name and number."""
     async with cluster_of(tmp_path) as cluster:
         left = await cluster.submit(JobSpec("sleep 99"))
         wait = f"until [ -e {tmp_path}/go ]; do sleep 0.1; done"
@@ -179,7 +179,7 @@ async def test_leaving_the_cluster_cancels_what_is_not_detached(tmp_path: Path) 
 
 
 async def test_a_submission_that_is_cancelled_leaves_no_job(tmp_path: Path) -> None:
-    """It is carried through, as it may have been taken; then the job is cancelled."""
+    """It is completed, because the job may have been taken; then the job is cancelled."""
     async with cluster_of(tmp_path) as cluster:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cluster.submit, JobSpec("sleep 99"))
@@ -193,7 +193,7 @@ async def test_a_submission_that_is_cancelled_leaves_no_job(tmp_path: Path) -> N
 
 
 async def test_what_may_have_been_submitted_is_not_submitted_again(tmp_path: Path) -> None:
-    """It is looked for by its name, also if it has ended long ago."""
+    """The cluster looks for it by its name, even if it ended long ago."""
     spec = JobSpec("echo once; exit 5")
     async with cluster_of(tmp_path) as cluster:
         job = await cluster.submit(spec)
@@ -206,7 +206,7 @@ async def test_what_may_have_been_submitted_is_not_submitted_again(tmp_path: Pat
 
 
 async def test_of_two_jobs_with_one_name_only_one_goes_on(tmp_path: Path) -> None:
-    """The second finds that the first has claimed the name, and the result is that of the first."""
+    """The second job finds that the first has claimed the name; the first one's result counts."""
     spec = JobSpec("echo begun; sleep 1; exit 5")
     async with cluster_of(tmp_path) as cluster, cluster_of(tmp_path) as other:
         first = await cluster.submit(spec)
@@ -219,7 +219,7 @@ async def test_of_two_jobs_with_one_name_only_one_goes_on(tmp_path: Path) -> Non
 
 
 async def test_of_two_runs_of_one_job_the_last_one_tells_how_it_ended(tmp_path: Path) -> None:
-    """A job is queued again when its node is lost, where its first run may still go on."""
+    """If a node is lost, its job is queued again, but the first run may still go on there."""
     first, go = tmp_path / "first", tmp_path / "go"
     script = f"mkdir {first} || exit 5; until [ -e {go} ]; do sleep 0.05; done; exit 3"
     async with cluster_of(tmp_path) as cluster:
@@ -236,7 +236,7 @@ async def test_of_two_runs_of_one_job_the_last_one_tells_how_it_ended(tmp_path: 
 
 
 async def test_operations_submit_and_wait(tmp_path: Path) -> None:
-    """The token is held until the job has ended, and a failed job is an error of its own."""
+    """The token is held until the job has ended, and a failed job has its own error."""
     async with cluster_of(tmp_path) as cluster:
         specs = [JobSpec(f"exit {number}", f"job-{number}") for number in range(3)]
         report = await run_phases([ClusterJob(cluster, spec) for spec in specs], limiter=2)
@@ -247,7 +247,7 @@ async def test_operations_submit_and_wait(tmp_path: Path) -> None:
 
 
 async def test_an_operation_that_takes_too_long_cancels_its_job(tmp_path: Path) -> None:
-    """The job ends, though nobody waits for it any more."""
+    """The job ends, although nobody waits for it any more."""
     async with cluster_of(tmp_path) as cluster:
         operation = ClusterJob(cluster, JobSpec("sleep 99", "long"))
         report = await run_phases([operation], limiter=1, timeouts=PhaseTimeouts(monitor=0.3))
@@ -289,7 +289,7 @@ trio.run(main, sys.argv[1])
 
 @pytest.mark.slow
 async def test_a_manager_that_is_killed_goes_on_with_its_jobs(tmp_path: Path) -> None:
-    """At whatever point: each operation has one job and one outcome in the end."""
+    """Wherever it is killed, each operation has one job and one outcome in the end."""
     command = [sys.executable, "-c", MANAGER, str(tmp_path)]
     for seconds in (0.7, 0.9, 1.2, 1.6):
         process = await trio.lowlevel.open_process(command, stdout=subprocess.DEVNULL)
@@ -308,7 +308,7 @@ async def test_a_manager_that_is_killed_goes_on_with_its_jobs(tmp_path: Path) ->
 
 
 async def test_a_detached_job_is_recalled_by_the_next_run(tmp_path: Path) -> None:
-    """The run that is cancelled does not clean up after it, and the next one waits for it."""
+    """The cancelled run does not clean up after it, and the next run waits for it."""
     cleaned: list[str] = []
 
     class Cleans(ClusterJob):
@@ -342,7 +342,7 @@ async def test_a_detached_job_is_recalled_by_the_next_run(tmp_path: Path) -> Non
 
 
 async def run_tasks(command: Command) -> Reply:
-    """Be a Slurm that runs the tasks of an array one after the other."""
+    """Behave like a Slurm that runs the tasks of an array one after the other."""
     arguments = command.arguments
     if arguments[0] in ("squeue", "sacct"):
         await trio.lowlevel.checkpoint()
@@ -363,7 +363,7 @@ async def run_tasks(command: Command) -> Reply:
 
 
 async def test_each_task_of_an_array_runs_its_own_script(tmp_path: Path) -> None:
-    """Whatever language it is in, and whatever characters there are in it."""
+    """The script may be in any language, and contain any characters."""
     directory = tmp_path / "it's"
     scripts = [f"echo {n} >>{tmp_path}/ran; exit {n}" for n in range(12)]
     scripts += ["", "\n\n", '#!/usr/bin/awk -f\nBEGIN { print "it\'s"; exit 7 }', "x='\\n'\nexit 9"]
@@ -386,7 +386,7 @@ async def test_each_task_of_an_array_runs_its_own_script(tmp_path: Path) -> None
 
 
 async def test_a_task_that_does_not_find_its_script_has_not_completed(tmp_path: Path) -> None:
-    """It leaves no word of an end; what it exits with is an error."""
+    """It writes no file about its end; its exit status is an error."""
     wrappers: list[str] = []
 
     async def keep(command: Command) -> Reply:

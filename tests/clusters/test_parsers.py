@@ -61,7 +61,7 @@ COMMLIB = "error: commlib error: got select error (Connection refused)"
     ],
 )
 def test_an_answer_to_a_submission(engine: Engine, reply: Reply, answer: Answer) -> None:
-    """The number of the job, if there is one."""
+    """It has the number of the job, if there is one."""
     assert engine.read_submitted(reply) == answer
 
 
@@ -83,7 +83,7 @@ def test_an_answer_to_a_submission(engine: Engine, reply: Reply, answer: Answer)
     ],
 )
 def test_why_a_job_was_not_taken(engine: Engine, text: str, kind: type) -> None:
-    """Only what the controller refuses is refused: what it did not hear of may be tried again."""
+    """Only a refusal counts as refused: a job that the controller did not hear of is retried."""
     answer = engine.read_submitted(Reply(1, err=text))
     assert isinstance(answer, kind)
     assert answer == kind(" ".join(text.split()))
@@ -125,7 +125,7 @@ def seen(state: str, status: int, reason: str = "None") -> JobResult:
 def test_squeue_tells_how_a_job_ended(
     state: str, status: int, reason: str, ending: tuple[JobState, int | None, int | None]
 ) -> None:
-    """The status is that of ``wait``, in which exit statuses and signals differ."""
+    """The status is that of ``wait``, which distinguishes exit statuses and signals."""
     result = seen(state, status, reason)
     assert (result.state, result.exit_status, result.signal) == ending
     assert result.reason == reason.replace("None", "")
@@ -147,12 +147,12 @@ def test_squeue_tells_how_a_job_ended(
     ],
 )
 def test_squeue_tells_that_a_job_goes_on(state: str, reason: str, expected: JobState) -> None:
-    """Also in a state that nobody knows."""
+    """Unknown states count as running too."""
     assert seen(state, 0, reason).state is expected
 
 
 def test_squeue_has_columns_that_are_empty_or_odd() -> None:
-    """A job that waits has no node and no times; those of others may have any name."""
+    """A waiting job has no node and no times; jobs of other users may have any name."""
     waiting = line("2", "tt-2", "PENDING", 0, "Priority", node="").replace("2026-11", "N/A    ")
     other = line("3_7", "my own job", "RUNNING", 0, "None")
     sightings = list(SLURM.read_poll(Reply(0, f"{waiting}\n{other}\n\n")))
@@ -162,13 +162,13 @@ def test_squeue_has_columns_that_are_empty_or_odd() -> None:
 
 @pytest.mark.parametrize("engine", [SLURM, SGE, LOCAL])
 def test_a_list_that_cannot_be_read_is_no_list(engine: Engine) -> None:
-    """It does not pass for an empty one, from which all jobs are missing."""
+    """It does not count as an empty list, from which all jobs are missing."""
     with pytest.raises(Unreadable, match="Unable to contact"):
         list(engine.read_poll(Reply(1, err="slurm_load_jobs error: Unable to contact")))
 
 
 def test_sacct() -> None:
-    """Its states have words after them, and its exit statuses a signal."""
+    """Words follow its states, and its exit statuses contain a signal."""
     text = (
         "7|tt-7|COMPLETED|0:0|2026-11-27T20:19:54|2026-11-27T20:19:56|n1\n"
         "8|tt-8|FAILED|3:0|2026-11-27T20:19:54|2026-11-27T20:19:56|n1\n"
@@ -183,7 +183,7 @@ def test_sacct() -> None:
 
 
 def test_where_no_accounts_are_kept_there_are_none() -> None:
-    """That is no error; a data base that does not answer is one."""
+    """This is no error, but a database that does not answer is one."""
     assert not list(SLURM.read_account(Reply(1, err="Slurm accounting storage is disabled\n")))
     with pytest.raises(Unreadable, match="slurmdbd"):
         list(SLURM.read_account(Reply(1, err="sacct: error: Problem talking to slurmdbd")))
@@ -214,7 +214,7 @@ QSTAT = f"""<?xml version='1.0'?>
 
 
 def test_qstat() -> None:
-    """A state of several letters; with an E among them, the job never ends by itself."""
+    """A state has several letters; with an E, the job never ends without help."""
     sightings = list(SGE.read_poll(Reply(0, QSTAT)))
     assert {each.token for each in sightings} == {"tt-0123456789abcdef"}
     assert [(each.id, each.result.state.name, each.unknown) for each in sightings] == [
@@ -228,13 +228,13 @@ def test_qstat() -> None:
 
 
 def test_qstat_that_is_cut_off() -> None:
-    """It is no list."""
+    """It is not a list."""
     with pytest.raises(Unreadable):
         list(SGE.read_poll(Reply(0, QSTAT[:300])))
 
 
 def record(number: int, failed: int, exit_status: int) -> str:
-    """A line of the file of accounts, as a Grid Engine 8.1.9 wrote it."""
+    """A line of the accounting file, as a Grid Engine 8.1.9 wrote it."""
     return (
         f"batch:vm:root:root:tt-1:{number}:sge:0:1795811459:1795811459:1795811462:{failed}:"
         f"{exit_status}:3:0.005857:0.000000:4524.000000:0:0:0:0:214:0:0:16.000000:24:0:0:0:4:2:"
@@ -266,7 +266,7 @@ def test_the_accounts_of_grid_engine(
 
 
 def test_a_job_that_is_scheduled_again_has_not_ended() -> None:
-    """Though the accounts have a line for each time; odd lines are left out."""
+    """It has not ended, although the accounts have a line each time; odd lines are left out."""
     assert not list(SGE.read_account(Reply(0, f"{record(5, 25, 99)}\n# Version: 8.1.9\n")))
 
 
@@ -274,7 +274,7 @@ def test_a_job_that_is_scheduled_again_has_not_ended() -> None:
 
 
 def test_processes_of_this_machine() -> None:
-    """Those that run a script of ours, whatever else there is."""
+    """It selects those that run our wrapper."""
     text = (
         "    1 /sbin/init\n"
         "  100 /bin/sh /home/me/my jobs/tt-0123456789abcdef.job\n"
@@ -318,14 +318,14 @@ def test_a_status_of_wait(status: int, ending: tuple[int | None, int | None]) ->
 
 
 async def test_a_program_that_is_not_there() -> None:
-    """It has exit status 127, as in a shell."""
+    """Its reply has exit status 127, as in a shell."""
     reply = await run_command(Command(["/no/such/program"]))
     assert reply.status == 127
     assert "No such file" in reply.said
 
 
 def test_what_grid_engine_is_asked() -> None:
-    """Its commands may be in a directory of their own."""
+    """Its commands may be in another directory."""
     engine = SgeEngine(programs="/usr/lib/gridengine")
     assert engine.poll().arguments == ["/usr/lib/gridengine/qstat", "-xml", "-r"]
     assert SGE.poll().arguments == ["qstat", "-xml", "-r"]
@@ -348,11 +348,11 @@ def test_what_grid_engine_is_asked() -> None:
     ],
 )
 def test_the_text_of_a_result(result: JobResult, text: str) -> None:
-    """For people."""
+    """The text is for people."""
     assert str(result) == text
 
 
 def test_statuses_that_an_engine_keeps_for_itself() -> None:
-    """A Grid Engine queues a job again that exits with 99, and stops one that exits with 100."""
+    """Grid Engine queues a job again that exits with 99, and stops one that exits with 100."""
     assert SGE.reserved == {99, 100}
     assert SLURM.reserved == LOCAL.reserved == frozenset()

@@ -141,7 +141,7 @@ async def test_too_many_limiters_are_summed_up_and_that_is_said(
         of_limiter("limiter.limit", OTHERS): 20,
     }
     (record,) = caplog.records
-    assert "more than 3 limiters: those from 'api3' on are summed up" in record.getMessage()
+    assert "more than 3 limiters: 'api3' and all further ones are added up" in record.getMessage()
 
 
 async def test_limiters_of_one_kind_are_summed(

@@ -51,7 +51,7 @@ def _launch(arguments: list[str]) -> int:
         return _refuse("it needs a POSIX system, for its shell, signals and process groups")
     _prepare_process()
     if arguments == ["--version"]:
-        return _print_version()  # at once: to import the parser takes twice as long as trio
+        return _print_version()  # at once: importing the parser takes twice as long as trio
     if arguments[:1] == ["ctl"]:
         from ._ctl_orders import give_order, read_order
 
@@ -82,15 +82,15 @@ def _print_version() -> int:
 
 def _prepare_process() -> None:
     prepare_signals()
-    # If a standard stream is closed, the next file to be opened would get its descriptor,
-    # and be read or written in its place.
+    # If a standard stream is closed, the next file that is opened would get its descriptor,
+    # and would be read or written instead of it.
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    # Python has no stream for a descriptor that was closed when it started. And what a
-    # stream cannot encode, as in a help text, must not end the program.
+    # Python has no stream for a descriptor that was closed when it started. And a character
+    # that a stream cannot encode, for example in a help text, must not end the program.
     sys.stdout = _usable(sys.stdout, 1)
     sys.stderr = _usable(sys.stderr, 2)
 

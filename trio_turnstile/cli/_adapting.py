@@ -1,4 +1,4 @@
-"""``--adapt``: a policy that finds the limit, and what tells it of too much load."""
+"""``--adapt``: a policy that finds the limit, and the errors that mean overload to it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Adapt: TypeAlias = Literal["knee", "aimd", "vegas", "gradient2"]
 def make_policy(name: Adapt, initial: int, *, minimum: int, maximum: int) -> limits.LimitPolicy:
     """Return a policy for commands, which may take hours.
 
-    The package imports a policy when it is asked for.
+    The package imports a policy when its name is first used.
 
     Args:
-      name: which one.
+      name: the name of the policy.
       initial: the limit at the start.
       minimum: the least it may propose.
       maximum: the most it may propose.
@@ -39,7 +39,10 @@ def make_policy(name: Adapt, initial: int, *, minimum: int, maximum: int) -> lim
 
 
 def is_overload(statuses: Collection[int]) -> Callable[[BaseException], bool]:
-    """Return what tells whether an error means overload: a time-out, or one of the statuses."""
+    """Return a function that says whether an error means overload.
+
+    A time-out does, and so does an exit status among ``statuses``.
+    """
 
     def judge(error: BaseException) -> bool:
         if not isinstance(error, CommandFailed):

@@ -42,9 +42,9 @@ def launch(arguments: list[str]) -> int:
 
 
 def _make_app(name: str) -> App:
-    """Return the parser; it knows only the command of that name, if there is one.
+    """Return the parser; if the name is a command, the parser knows only that command.
 
-    What the other command imports takes longer than most commands run.
+    Importing the other commands takes longer than most commands run.
     """
     app = App(
         name="turnstile",

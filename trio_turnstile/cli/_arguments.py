@@ -1,7 +1,7 @@
-"""What must be right about the arguments of ``turnstile run`` before they are parsed.
+"""Checks of the arguments of ``turnstile run`` before they are parsed.
 
 The shell puts the names of files among the arguments: ``turnstile run --work CMD *.txt``. A
-file whose name looks like an option must not become one. After the ``--`` none does.
+file whose name looks like an option must not become one. After a ``--`` it cannot.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _FLAG_LETTERS = "0Xhkmquv"
 _HELP = frozenset({"--help", "-h", "--version"})
 
 MARKS = frozenset({":::", "::::", ":::+", "::::+"})
-"""What begins a source of inputs; the options end there."""
+"""The arguments that begin a source of inputs; the options end there."""
 
 
 POLICIES = frozenset({"knee", "aimd", "vegas", "gradient2"})
@@ -72,10 +72,10 @@ def check_arguments(arguments: Sequence[str], *, ended: bool) -> None:
     for option in options:
         if not ended and os.path.lexists(option):
             raise UsageError(
-                f"{printable(option)!r} is an option, and there is a file of that name: write -- "
-                f"before the inputs, or the option with a file of that name elsewhere"
+                f"{printable(option)!r} is an option, but also the name of a file here: write -- "
+                f"before the inputs, or run the command in another folder"
             )
-    if "--work" not in names.union(arguments):  # it may stand after an option that is unknown
+    if "--work" not in names.union(arguments):  # it may come after an unknown option
         raise UsageError("--work is missing: the command to run for each input")
 
 
@@ -89,7 +89,7 @@ def give_values(arguments: Sequence[str]) -> list[str]:
 
 
 def _split(arguments: Sequence[str]) -> list[str]:
-    """Return the options, without values that stand apart."""
+    """Return the options, without values that are separate arguments."""
     options: list[str] = []
     first_input: str | None = None
     rest = iter(arguments)

@@ -1,15 +1,15 @@
-r"""Where a shell would read an input as arithmetic, or as a name, though it is quoted. Sans-I/O.
+r"""Finds places where a shell evaluates an input in spite of its quotes. Sans-I/O.
 
-Quotes make an input one word. But some shells evaluate certain words once more. For them
-``a[$(reboot)]`` is an element of an array, whose index they compute:
+Quotes make an input one word. But some shells evaluate certain words again, as arithmetic or as
+names. For them ``a[$(reboot)]`` is an element of an array, whose index they compute:
 
-- bash, in ``[[ x -gt 5 ]]``, ``let``, ``((x))``, ``$((x))``, indices, ``${text:x}``, ``${!x}``,
-  ``${x@P}``, and names of variables;
-- ksh and mksh there, and in ``[ x -gt 5 ]``, ``exit x`` and the like.
+- bash does so in ``[[ x -gt 5 ]]``, ``let``, ``((x))``, ``$((x))``, indices, ``${text:x}``,
+  ``${!x}``, ``${x@P}``, and names of variables;
+- ksh and mksh do so in the same places, and in ``[ x -gt 5 ]``, ``exit x`` and the like.
 
-Variables are evaluated as well, and so is what they hold. `Guard` reads a command word by
-word, and refuses placeholders in these places, and variables there that hold an input. It
-sees what stands in the command. It does not see what a script does that the command calls.
+The values of variables are evaluated as well. `Guard` reads a command word by word, and refuses
+placeholders, and variables that hold an input, in these places. It sees only the text of the
+command, and not what a script does that the command calls.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HOLE = "\0"
 """Stands for a placeholder in a word."""
 
 WORDS = "\1"
-"""Stands for a placeholder that is any number of words."""
+"""Stands for a placeholder that becomes any number of words."""
 
 _EVALUATE = frozenset(
     {
@@ -41,7 +41,7 @@ _NAMES = "|".join(
 _COMMAND_IN_TEXT = re.compile(
     rf"(?:^|[;&|(`\n]|\b(?:then|do|else)\b)\s*((?:{_NAMES})(?!\w)[^;&|\n`)]*)"
 )
-"""Such a command where only a complete shell could find its words."""
+"""Finds such a command where only a complete shell could parse its words."""
 _BEFORE_COMMAND = frozenset(
     {
         *("if", "then", "elif", "else", "while", "until", "do", "!", "{"),
@@ -66,10 +66,10 @@ _DESCRIPTOR = re.compile(r"\{[A-Za-z_]\w*\}", re.ASCII)  # as in exec {fd}>file 
 
 @final
 class Guard:
-    """Reads the tokens of a command, and refuses what would be evaluated.
+    """Reads the tokens of a command, and refuses inputs that would be evaluated.
 
     Args:
-      refuse_unknown: checks what is not quoted of a word.
+      refuse_unknown: checks the unquoted part of a word.
     """
 
     def __init__(
@@ -79,16 +79,16 @@ class Guard:
         self._in_context = in_context  # whether a word with {} is repeated
         self._words: list[str] = []
         self._word = ""  # as the shell sees it, without quotes
-        self._plain = ""  # what of it was not quoted
+        self._plain = ""  # its unquoted part
         self._is_target = False  # of a redirection
         self._in_test = False  # between [[ and ]]
         self._holders = {r"TURNSTILE_INPUT(?:_\d+)?"}  # variables that may hold an input
-        self._evaluated: list[str] = []  # in which a variable counts by its mere name
-        self._words_evaluated: list[tuple[str, str]] = []  # in which it counts after a $; places
+        self._evaluated: list[str] = []  # texts in which a bare name is a variable
+        self._words_evaluated: list[tuple[str, str]] = []  # words that need a $, and their places
         self._integers = False
 
     def read(self, kind: str, text: str) -> None:
-        """Take in the next token."""
+        """Read the next token."""
         if kind in ("space", "operator", "redirection", "comment"):
             if kind == "redirection" and _DESCRIPTOR.fullmatch(self._plain):
                 self._plain = ""
@@ -105,7 +105,7 @@ class Guard:
             self._read_part(kind, text)
 
     def finish(self) -> None:
-        """Check the whole.
+        """Check the whole command.
 
         Raises:
           ValueError: if an input might be evaluated.
@@ -190,9 +190,9 @@ class Guard:
             self._evaluated += _operands(words)
             self._refuse_later("an operand of [[ ]]", _after("-v", words))
         elif command in ("[", "test"):
-            # Whatever stands beside an operand may be an operator, such as -v or -gt.
+            # A word next to an operand may be an operator, such as -v or -gt.
             pairs = pairwise(map(self._holds_input, words))
-            self._refuse_if(any(map(all, pairs)), f"an operand of {command}, beside another")
+            self._refuse_if(any(map(all, pairs)), f"an operand of {command} next to another")
             compared = [*_operands(words), *_after("-v", words), *_after("-t", words)]
             self._refuse_later(f"an operand of {command}", compared)
         elif command == "printf":
@@ -209,7 +209,7 @@ class Guard:
             self._refuse_later(f"an integer for {command}", words)
 
     def _refuse_later(self, place: str, words: Sequence[str]) -> None:
-        """Refuse an input there at the end, when it is known which variables hold one."""
+        """Note words to check at the end, when it is known which variables hold an input."""
         self._words_evaluated += [(word, place) for word in words]
 
     @staticmethod
@@ -219,7 +219,7 @@ class Guard:
 
 
 def _without_prefix(words: Sequence[str]) -> Sequence[str]:
-    """Return the words of a command from its name on."""
+    """Return the words of a command, starting with its name."""
     for index, word in enumerate(words):
         is_option = word.startswith("-") and index > 0 and words[0] in _BEFORE_COMMAND
         if not (is_option or word in _BEFORE_COMMAND or _ASSIGNMENT.match(word)):
@@ -253,7 +253,7 @@ def _after(option: str, words: Sequence[str]) -> list[str]:
 
 
 def _may_be_option(words: Sequence[str]) -> bool:
-    """Tell whether an input stands where printf looks for its options."""
+    """Tell whether an input is in a place where printf looks for options."""
     before = ""
     for word in words:
         if before != "-v":
@@ -271,13 +271,13 @@ def _short(text: str) -> str:
 
 def _refusal(place: str) -> str:
     return (
-        f"an input as {place} could become code: some shells evaluate what stands there. Make a "
-        "number of it first, as in n=$(printf %d {}), and use $n; for text use case, or [ a = b ]"
+        f"an input as {place} could become code, as some shells evaluate it. Convert it to a "
+        "number first, as in n=$(printf %d {}), and use $n; for text use case, or [ a = b ]"
     )
 
 
 def _part_of_a_word(word: str) -> str:
     return (
-        f"{word!r} joins several words to one: {{}} is each column of an input as a word of its "
-        "own. Name the column, as in {1}, or put blanks round {}. -X and -N repeat the word"
+        f"{word!r} would join several words: {{}} is every column of an input as a separate "
+        "word. Name the column, as in {1}, or put blanks around {}. -X and -N repeat the word"
     )

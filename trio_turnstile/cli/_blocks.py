@@ -12,41 +12,41 @@ from ._inputs import read_chunk
 @final
 @attrs.frozen
 class Boundary:
-    """What stands between two records: the end of the one, then the start of the other."""
+    """The boundary between two records: the end of the one, then the start of the other."""
 
     end: bytes = b"\n"
-    """What a record ends with; nothing if records are known by their start."""
+    """The end of a record; empty if records are recognized by their start."""
     start: bytes = b""
-    """What a record starts with; nothing if records are known by their end."""
+    """The start of a record; empty if records are recognized by their end."""
 
     @property
     def marker(self) -> bytes:
-        """What is searched for."""
+        """The bytes to search for."""
         return self.end + self.start
 
     def find_last(self, data: bytes | bytearray, known: int) -> int:
-        """Return where the last record starts that begins in ``data``, or 0 for none.
+        """Return the position of the last record that begins in ``data``, or 0 for none.
 
         Args:
           data: begins with a record.
-          known: up to where there is no boundary, which need not be searched again.
+          known: the position up to which there is no boundary, so that it is not searched again.
         """
         at = data.rfind(self.marker, self._first(known))
         return at + len(self.end) if at >= 0 else 0
 
     def find_next(self, data: bytes | bytearray, start: int, known: int) -> int:
-        """Return where the first record starts after the one at ``start``, or 0 for none.
+        """Return the position of the record after the one at ``start``, or 0 for none.
 
         Args:
           data: begins with a record.
-          start: where a record starts.
-          known: up to where there is no boundary, which need not be searched again.
+          start: the position of a record.
+          known: the position up to which there is no boundary, so that it is not searched again.
         """
         at = data.find(self.marker, max(start + self._first(0), self._first(known)))
         return at + len(self.end) if at >= 0 else 0
 
     def _first(self, known: int) -> int:
-        # A start of a record at the very beginning is that of the first.
+        # A start at the very beginning belongs to the first record.
         return max(known - len(self.marker), 0 if self.end else 1)
 
 
@@ -56,10 +56,10 @@ class Blocks:
 
     Args:
       fd: the file.
-      size: the most bytes of a block, unless a record is longer.
+      size: the maximum size of a block in bytes, unless a record is longer.
       boundary: stands between two records.
-      header: whether the first line is the first of every block.
-      records: if given, a block is so many records, whatever their size.
+      header: whether every block begins with the first line.
+      records: if given, a block is this many records, whatever their size.
     """
 
     def __init__(
@@ -79,12 +79,12 @@ class Blocks:
         self._header: bytes | None = None if header else b""
 
     def take(self) -> bytes:
-        """Return the next block; an empty one after the last.
+        """Return the next block, or an empty one after the last block.
 
         Raises:
           OSError: if the file cannot be read.
         """
-        alone = self._header is None and self._records is None  # a header may be all there is
+        alone = self._header is None and self._records is None  # there may be only a header
         if self._header is None:
             self._header = self._read_header()
         end = self._find_size() if self._records is None else self._find_records(self._records)
@@ -104,7 +104,7 @@ class Blocks:
         return header
 
     def _find_size(self) -> int:
-        """Read until there is a block of as many bytes as may be, and return where it ends."""
+        """Read until there is a block of the maximum size, and return where it ends."""
         known, size = 0, self._size
         while self._fill(size):
             end = self._boundary.find_last(self._rest, known)
@@ -115,7 +115,7 @@ class Blocks:
         return end or len(self._rest)
 
     def _find_records(self, number: int) -> int:
-        """Read until there are so many records, and return where the last ends."""
+        """Read until there are ``number`` records, and return where the last one ends."""
         end = known = 0
         while number:
             after = self._boundary.find_next(self._rest, end, known)
@@ -128,7 +128,7 @@ class Blocks:
         return end
 
     def _fill(self, size: int) -> bool:
-        """Read until there are so many bytes; return whether there were as many."""
+        """Read until there are ``size`` bytes; return whether there were that many."""
         while len(self._rest) < size:
             chunk = read_chunk(self._fd, size - len(self._rest))
             if not chunk:

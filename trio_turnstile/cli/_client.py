@@ -1,7 +1,7 @@
 """`Client`: asks a running process over its control socket.
 
-It needs the standard library alone: a command that asks one question must not import for longer
-than the answer takes.
+It needs only the standard library: importing more for one question would take longer than the
+answer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TIMEOUT = 10.0
 """Seconds to wait for an answer."""
 
 _PAGE = 100
-"""How many limiters are told at a time, at least, if there are more."""
+"""If there are more limiters, a page has at least this many."""
 
 Document: TypeAlias = dict[str, Any]
 """A JSON object."""
@@ -49,23 +49,23 @@ class Client:
         """Return the document at a path.
 
         Raises:
-          UsageError: if there is none, as for the name of a limiter that is not there.
+          UsageError: if there is no such document, as for a limiter that does not exist.
           NotDone: if the process refuses, or does not answer.
         """
         return self._ask("GET", with_query(path, query), None)
 
     def post(self, path: str, body: Mapping[str, object]) -> Any:
-        """Ask for something to be done, and return the answer; raises what `get` does."""
+        """Ask for an action, and return the answer; raises the same errors as `get`."""
         return self._ask("POST", path, body)
 
     def patch(self, path: str, body: Mapping[str, object]) -> Any:
-        """Ask for a value to be set, and return the answer; raises what `get` does."""
+        """Ask to set a value, and return the answer; raises the same errors as `get`."""
         return self._ask("PATCH", path, body)
 
     def events(self, **query: object) -> Iterator[tuple[str, Document]]:
         """Yield the events of the process as they come, each with its kind.
 
-        It ends with the connection. Raises what `get` does.
+        It ends with the connection. Raises the same errors as `get`.
         """
         with self._answer("GET", with_query("/events", query), None) as (answer, connection):
             if answer.status >= 400:
@@ -99,7 +99,7 @@ class Client:
 
     def _no_answer(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
-            return f"no answer from {self.path} in {self._timeout:g} s: is the process stopped?"
+            return f"no answer from {self.path} in {self._timeout:g} s: is the process suspended?"
         why = error.strerror if isinstance(error, OSError) else None
         return f"nobody answers at {self.path}: {why or error}"
 
@@ -107,7 +107,7 @@ class Client:
         text = answer.read().decode(errors="replace")
         try:
             text = str(json.loads(text)["error"])
-        except (ValueError, KeyError, TypeError):  # from another server than ours
+        except (ValueError, KeyError, TypeError):  # from some other server
             text = f"{answer.status} {answer.reason}"
         if answer.status in _OF_THE_CALLER:
             raise UsageError(text)
@@ -125,7 +125,7 @@ def all_limiters(client: Client, like: str | None = None) -> list[Document]:
 
 
 def with_query(path: str, query: Mapping[str, object]) -> str:
-    """Return a path with those parts of a query that are given."""
+    """Return a path with the parts of a query that are not ``None``."""
     given = {name: value for name, value in query.items() if value is not None}
     return f"{path}?{urlencode(given)}" if given else path
 
@@ -142,7 +142,7 @@ def run_path(name: str, *rest: str) -> str:
 
 @final
 class EventParser:
-    """Makes events of the lines of a stream of server-sent events."""
+    """Parses the lines of a stream of server-sent events."""
 
     def __init__(self) -> None:
         self._kind, self._data = "message", list[str]()

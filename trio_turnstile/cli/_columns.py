@@ -1,7 +1,7 @@
-"""An input with its columns, and how a text is split into them. Sans-I/O but for `Rows`.
+"""An input with its columns, and how a text is split into them. Sans-I/O except for `Rows`.
 
 An input has one column, unless it comes from several sources, is split by a separator, or
-is several texts taken together.
+joins several texts.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _BLANKS = " \t\r\n\f\v"
 @final
 @attrs.frozen
 class Input:
-    """What the commands of an operation run for."""
+    """The input that the commands of an operation run for."""
 
     text: str
-    """The whole, as it was given."""
+    """The whole text, as it was given."""
     columns: tuple[str, ...]
-    """What ``{1}``, ``{2}`` and so on stand for."""
+    """The values of ``{1}``, ``{2}`` and so on."""
     block: bytes | Part | None = attrs.field(default=None, repr=False)
-    """What the work command reads from its standard input, if that is not empty."""
+    """The standard input of the work command, if it is not empty."""
 
     @property
     def identity(self) -> str:
-        """What a ledger knows it by. No input has a NUL in it, so NULs keep the columns apart."""
+        """Its identity in a ledger. No input contains a NUL, so NULs separate the columns."""
         if isinstance(self.block, Part):
             return "\0".join(self.block.fields())
         if self.text and self.columns == (self.text,):
@@ -59,20 +59,20 @@ class Input:
 @final
 @attrs.frozen
 class Columns:
-    """What is known of the columns of all inputs, before there is one."""
+    """What is known about the columns of all inputs, before the first input is read."""
 
     count: int | None = 1
-    """How many an input can have; ``None`` if nobody knows."""
+    """How many columns an input can have; ``None`` if that is unknown."""
     names: tuple[str, ...] = ()
-    """Their names, if they have any; an empty one is none."""
+    """Their names, if they have any; a column with an empty name has none."""
     in_context: bool = False
-    """Whether the word that all columns are put into is repeated for each of them."""
+    """Whether the word that contains all columns is repeated for each of them."""
     in_commands: bool = True
     """Whether commands get the inputs as arguments, and not as their standard input."""
 
     @property
     def are_several(self) -> bool:
-        """Whether an input can have more than one."""
+        """Whether an input can have more than one column."""
         return self.count != 1
 
 
@@ -88,20 +88,20 @@ class Separator:
         """Read a regular expression.
 
         Raises:
-          ValueError: if it is none, or matches what has no length.
+          ValueError: if it is not a regular expression, or matches the empty text.
         """
         try:
             pattern = re.compile(text)
         except re.error as error:
-            raise ValueError(f"{text!r} is no regular expression: {error}") from None
+            raise ValueError(f"{text!r} is not a regular expression: {error}") from None
         if pattern.match(""):
             raise ValueError(f"{text!r} also matches between any two letters")
         return cls(pattern)
 
     def split(self, text: str) -> tuple[str, ...]:
-        """Return the columns, without blanks round them, as GNU parallel does."""
+        """Return the columns, without blanks around them, as GNU parallel does."""
         columns, start = [], 0
-        for match in self._pattern.finditer(text):  # what a group matches is no column
+        for match in self._pattern.finditer(text):  # not `re.split`: it returns groups too
             columns.append(text[start : match.start()])
             start = match.end()
         return tuple(column.strip(_BLANKS) for column in (*columns, text[start:]))
@@ -114,8 +114,8 @@ class Rows:
     Args:
       texts: the source.
       separator: separates the columns; ``None`` for one column.
-      width: how many columns there are names for; ``None`` if there are no names. A text with
-        fewer gets empty ones, so that those of the next source keep their names.
+      width: how many columns have names; ``None`` if there are no names. A text with fewer
+        columns gets empty ones, so that the columns of the next source keep their names.
     """
 
     def __init__(
@@ -128,17 +128,17 @@ class Rows:
 
     @property
     def taken(self) -> int:
-        """How many were taken so far."""
+        """How many texts were taken so far."""
         return self._texts.taken
 
     @property
     def total(self) -> int | None:
-        """How many there are, if that is known."""
+        """How many texts there are, if that is known."""
         return self._texts.total
 
     @property
     def error(self) -> InputError | None:
-        """What was raised in place of an input."""
+        """The error that was raised instead of an input."""
         return self._error or self._texts.error
 
     async def read(self) -> None:

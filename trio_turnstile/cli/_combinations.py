@@ -1,4 +1,4 @@
-"""Inputs made of other inputs: linked, combined, taken together, or in random order.
+"""Inputs made of other inputs: linked, combined, grouped, or shuffled.
 
 Inputs stay lazy. `Combinations` keeps all but its first source in memory, and `Shuffled`
 keeps everything.
@@ -36,7 +36,7 @@ class Linked:
 
     @property
     def error(self) -> InputError | None:
-        """What a source has raised."""
+        """The error that a source has raised."""
         return _error(self._sources)
 
     async def read(self) -> None:
@@ -78,7 +78,7 @@ class Combinations:
 
     @property
     def error(self) -> InputError | None:
-        """What a source has raised."""
+        """The error that a source has raised."""
         return _error((self._first, *self._others))
 
     async def read(self) -> None:
@@ -105,11 +105,11 @@ class Combinations:
 
 @final
 class Groups:
-    """So many inputs at a time, taken together; the last time there may be fewer.
+    """Groups of a given number of inputs; the last group may have fewer.
 
     Args:
       inputs: the inputs.
-      size: how many to take.
+      size: how many inputs a group has.
     """
 
     def __init__(self, inputs: Inputs[Input], size: int) -> None:
@@ -125,7 +125,7 @@ class Groups:
 
     @property
     def error(self) -> InputError | None:
-        """What was raised in place of an input."""
+        """The error that was raised instead of an input."""
         return self._inputs.error
 
     async def read(self) -> None:
@@ -163,7 +163,7 @@ class Shuffled:
 
     @property
     def error(self) -> InputError | None:
-        """What was raised in place of an input."""
+        """The error that was raised instead of an input."""
         return self._inputs.error
 
     async def read(self) -> None:

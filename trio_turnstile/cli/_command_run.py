@@ -62,16 +62,16 @@ class CommandRun:
     Args:
       plan: what the user asks for.
       progress: shows notes to the user.
-      ledger: keeps what becomes of the operations, if the user wants that.
+      ledger: records the outcomes of the operations, if the user wants that.
     """
 
     manager: Manager
     """The run itself; `run_operations` gives it."""
     jobs: Jobs | None = None
-    """The jobs that do the work, while the cluster is open, if that is asked for."""
+    """The jobs that do the work, while the cluster is open, if the user wants that."""
 
     state: State
-    """How it is being ended."""
+    """How the run is being ended."""
 
     def __init__(self, plan: Plan, progress: Progress, ledger: Ledger | None) -> None:
         self.leftovers = Leftovers()
@@ -100,14 +100,14 @@ class CommandRun:
 
     @property
     def patience(self) -> float:
-        """Seconds to wait at the end for whoever reads standard error."""
+        """Seconds to wait at the end for the reader of standard error."""
         return PRINT_TIMEOUT if self._cancelled.is_set() else math.inf
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Have nothing left behind: no command by SIGQUIT, no pipe without a reader."""
+        """Leave nothing behind at the end: no command after SIGQUIT, no pipe without a reader."""
         with suppress(OSError):
-            gettempdir()  # it looks once for a folder, and takes a lack of files for a lack of one
+            gettempdir()  # it is cached; when files are short later, no folder would be found
         before = signal.getsignal(signal.SIGQUIT)
         if heeded((signal.SIGQUIT,)):
             signal.signal(signal.SIGQUIT, self._quit)
@@ -122,7 +122,7 @@ class CommandRun:
         """Run the operations; the task status gives the manager."""
         plan = self._plan
         retry = Retry(plan.retries, on=(CommandFailed, OSError))
-        with suppress(Aborted):  # the manager and the inputs know the errors
+        with suppress(Aborted):  # the manager and the inputs have the errors
             await run_phases(
                 self._operations(),
                 limiter=plan.entrance,
@@ -134,8 +134,8 @@ class CommandRun:
                     UnlessStopping(retry, self._stopping),
                     Skip() if plan.halt is None else plan.halt,
                 ],
-                # The clean-up command has a limit of its own. Here, time in which we were
-                # stopped would count as well.
+                # The clean-up command has its own time limit. A limit here would also count
+                # the time in which we were suspended.
                 cleanup_grace=math.inf,
                 max_errors=ERRORS_SHOWN,
                 ledger=self._ledger,
@@ -149,8 +149,8 @@ class CommandRun:
 
     async def _operations(self) -> AsyncIterator[ShellOperation]:
         context = self._context()
-        # Back-pressure from whatever reads our output. It comes before an input is taken, so
-        # that none is lost, and not in `prepare`: a run that stops meanwhile begins nothing.
+        # Back-pressure from the reader of our output. We wait before an input is taken, so that
+        # none is lost, and not in `prepare`, so that a run that stops meanwhile begins nothing.
         await self._wait_for_room(context)
         places = count(1)
         for left in await self._inputs.interrupted():
@@ -191,12 +191,12 @@ class CommandRun:
         )
 
     async def print_outputs(self) -> None:
-        """Print the outputs of operations until the last, or until `limit_printing` gives up."""
+        """Print the outputs of all operations, unless `limit_printing` gives up."""
         with self._printing:
             await self._printer.run(self._output_lost)
 
     async def limit_printing(self) -> None:
-        """Give up printing some time after a cancelled run is over, as its reader may be stuck."""
+        """Give up printing a while after a cancelled run is over, as its reader may be stuck."""
         await self._cancelled.wait()
         await self._printer.ended.wait()
         await trio.sleep(PRINT_TIMEOUT)
@@ -217,12 +217,12 @@ class CommandRun:
                 self.cancel()
 
     def stop(self, signum: signal.Signals, by: str) -> None:
-        """Start nothing more, and let what runs finish; the exit status is that of the signal."""
+        """Start nothing more, and let running operations finish; exit with the signal's status."""
         self._stop_signal = signum
         self._drain(f"{by}: {self._rest()}")
 
     def _rest(self) -> str:
-        """Leave jobs running if that is asked for; return what becomes of operations that run."""
+        """Leave jobs running if the user wants that; return the note about running operations."""
         if self._plan.jobs is not None and self._plan.jobs.detach:
             self._stopping.leave_jobs()
             return "leaving the jobs running; the same command goes on with them"
@@ -264,7 +264,7 @@ class CommandRun:
         )
 
     def _why(self) -> str:
-        """Return why an adaptive limit is what it is."""
+        """Return why an adaptive limit has its value."""
         bound = self._plan.limiter.statistics().bounds.get("policy")
         return "" if bound is None else str(bound.why.get("reason", ""))
 
@@ -299,13 +299,13 @@ class CommandRun:
         self._stop()
 
     def _stop(self) -> None:
-        """Give up all that waits; what runs is shielded."""
+        """Give up waiting operations; running ones are shielded."""
         self._stopping.begin()
         self._halt_if_due()
         self.manager.cancel()
 
     def _halt_if_due(self) -> None:
-        """Shield nothing any more if failures ask for that, perhaps while the run drains."""
+        """Stop shielding if the failures halt the run now, even while the run drains."""
         halt = self._plan.halt
         if halt is not None and halt.when == "now" and self.manager.stopped_by is not None:
             self._stopping.cancel()
@@ -326,10 +326,10 @@ class CommandRun:
             self._stopping.cancel()
 
     def cancel(self) -> None:
-        """Cancel what runs, and clean it up."""
+        """Cancel running operations, and clean them up."""
         self.state = "cancelling"
         cleanups = "cleanup" in self._plan.commands
-        rest = f"clean-ups may take {self._plan.grace} each" if cleanups else "ending what runs"
+        rest = f"clean-ups may take {self._plan.grace} each" if cleanups else "ending all commands"
         self._progress.note(f"cancelled; {rest}")
         self._stopping.cancel()
         self.manager.cancel()
@@ -343,5 +343,5 @@ class CommandRun:
     def _output_lost(self, error: OSError) -> None:
         self._lost_output = True
         self._drain(
-            f"starting nothing more, as standard output cannot be written: {error.strerror}"
+            f"starting nothing more because standard output cannot be written: {error.strerror}"
         )

@@ -1,4 +1,4 @@
-"""The control socket of a run, by which ``turnstile ctl`` and ``top`` reach it, and its page."""
+"""The dashboard page of a run, and its control socket, for ``turnstile ctl`` and ``top``."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from trio_turnstile.integrations.control import HistoryReader, Served
 
 _A_MOMENT = 0.3
-"""Seconds after which a run is served: the first operations start sooner, and a run that is over
-by then never imports what serves."""
+"""Seconds before a run is served: so its first operations start sooner, and a run that is over by
+then never imports the server."""
 
 _UNREACHED = "turnstile ctl cannot reach this run, as it has no control socket"
 
@@ -36,12 +36,12 @@ async def serve(
     """Serve the control socket of a run until cancelled, if that can be done.
 
     Args:
-      turnstile: what is steered.
-      run: what is ended.
-      history: knows what was recorded, if anything is.
+      turnstile: the turnstile to steer.
+      run: the run that can be ended.
+      history: reads what was recorded earlier, if the run is recorded.
       note: shows a line to the user.
-      port: the port to serve the page at, or ``None``. If it cannot be had, the user is told,
-        and the socket is served without it.
+      port: the port to serve the page at, or ``None``. If the port is not available, the user
+        is told, and the socket is served without the page.
     """
     await trio.sleep(_A_MOMENT)
     load = _load if port is None else partial(_load_with_page, port, note)
@@ -64,8 +64,8 @@ async def serve(
 
 
 def _load() -> Callable[..., Awaitable[None]]:
-    """Import what serves, which takes a while."""
-    for name in ("asyncio", "msgspec"):  # else they were imported in the trio run
+    """Import the server, which takes a while."""
+    for name in ("asyncio", "msgspec"):  # otherwise they would be imported in the trio run
         import_module(name)
     from trio_turnstile.integrations.control import serve_control
 
@@ -73,7 +73,7 @@ def _load() -> Callable[..., Awaitable[None]]:
 
 
 def _load_with_page(port: int, note: Callable[[str], object]) -> Callable[..., Awaitable[None]]:
-    """Import what serves, and tell it to serve the page as well."""
+    """Import the server, and make it serve the page as well."""
     serve_control = _load()
     from trio_turnstile.integrations.dashboard import address, make_page
 
@@ -90,7 +90,7 @@ def _load_with_page(port: int, note: Callable[[str], object]) -> Callable[..., A
 @final
 @attrs.frozen
 class _Announcement:
-    """Tells the port of the page as soon as it is served; a `trio.TaskStatus`."""
+    """Reports the port of the page as soon as it is served; a `trio.TaskStatus`."""
 
     _tell: Callable[[int], object]
 

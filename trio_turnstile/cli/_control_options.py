@@ -26,8 +26,8 @@ class ControlOptions:
         int | None,
         Parameter(validator=Number(gte=0, lte=65535)),
     ] = None
-    """Serve a page for the browser at this port of this machine, 0 for any that is free. Its
-    address, with a token that is new each time, is printed when it is there. Needs the extra
+    """Serve a web page at this port of this machine; 0 picks a free port. The address of the
+    page is printed when it is ready, with a token that is new each time. Needs the extra
     "dashboard"."""
 
     def __attrs_post_init__(self) -> None:

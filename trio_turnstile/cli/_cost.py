@@ -1,4 +1,4 @@
-"""`Cost`: what an operation takes of ``--rate``, by a column of its input or a number. Sans-I/O."""
+"""`Cost`: how much of ``--rate`` an operation takes: a number, or a column. Sans-I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._placeholders import Placeholder, Placeholders
 
 
 class Costly(Protocol):
-    """An operation of the command, as far as its cost is concerned."""
+    """The part of an operation that its cost depends on."""
 
     @property
     def given(self) -> Input:
@@ -24,13 +24,13 @@ class Costly(Protocol):
 @final
 @attrs.frozen
 class Cost:
-    """What operations take of a rate."""
+    """How much of a rate operations take."""
 
     _of: float | Placeholder
     _most: float
-    """What they may take at most."""
+    """The most that an operation may take."""
     _text: str
-    """How it was written."""
+    """The cost as the user wrote it."""
 
     @classmethod
     def parse(cls, text: str, columns: Columns, most: float) -> Cost:
@@ -38,8 +38,8 @@ class Cost:
 
         Args:
           text: how the user wrote it.
-          columns: the columns that there are.
-          most: what the rate gives in its time.
+          columns: the columns of the inputs.
+          most: the most that the rate ever gives at once.
 
         Raises:
           ValueError: for anything else.
@@ -56,23 +56,23 @@ class Cost:
             if found is not None and found[0] == column:
                 return cls(known.read(column), most, text)
         raise ValueError(
-            f"it is a number, or a column with the cost of each input, such as {{2}} or, with "
+            f"it must be a number, or a column with the cost of each input, such as {{2}} or, with "
             f"--header, {{tokens}}, not {text!r}"
         )
 
     def of(self, operation: Costly) -> float:
-        """Return what an operation takes; 0 if it is to fail, as `check` says."""
+        """Return the cost of an operation; 0 if `check` makes it fail."""
         cost = self._cost(operation.given)
         return cost if cost is not None and cost <= self._most else 0.0
 
     def check(self, given: Input) -> None:
-        """Raise `ValueError` if the cost of an input is no number, or more than it can be."""
+        """Raise `ValueError` if the cost of an input is not a number, or is too high."""
         cost = self._cost(given)
         if cost is None:
-            raise ValueError(f"--cost {self._text} is no number of 0 or more for this input")
+            raise ValueError(f"--cost {self._text} is not a number of 0 or more for this input")
         if cost > self._most:
             raise ValueError(
-                f"--cost {self._text} is {cost:g} for this input, and --rate never gives more "
+                f"--cost {self._text} is {cost:g} for this input, but --rate never gives more "
                 f"than {self._most:g} at once"
             )
 

@@ -26,12 +26,14 @@ ctl = App(
     name="ctl",
     help="""Look at a running process, and steer it.
 
-    The process is a turnstile run of yours, or a program that serves a control socket. If only
-    one is running, it need not be named. What changes is answered by the decision and its
-    reason. An override sticks: what adapts a limit goes no further than it.
+    The process is a turnstile run of yours, or a program that serves a control socket. You
+    need not name the process if only one is running. Commands that change a limit print the
+    decision and its reason. Signals and adaptive policies do not change a limit that you have
+    set, until you release it.
 
-    The exit status is 0 if it was done, 1 if the process refused, as while a hold lasts or at
-    the maximum, 2 if the command was wrong, and 3 if no process has answered.
+    The exit status is 0 if the command was carried out, 1 if the process refused it, for
+    example during a hold or at the maximum, 2 if the command was wrong, and 3 if no process
+    answered.
 
     For example:
 
@@ -42,14 +44,14 @@ ctl = App(
 )
 
 _ENDING = 1.0
-"""Seconds in which a process that has closed its streams removes its socket."""
+"""How many seconds a process may take to remove its socket after it closes its streams."""
 
 _ASKING, _CHANGE = Asking(), Change()
 
 
 @ctl.command(name="list")
 def list_(like: str = "", /, *, asking: Asking = _ASKING) -> int:
-    """List the limiters: their limits, how many run, and how many wait.
+    """List the limiters: their limits, how many operations run, and how many wait.
 
     Args:
       like: List only those whose names contain this.
@@ -62,7 +64,7 @@ def list_(like: str = "", /, *, asking: Asking = _ASKING) -> int:
 
 @ctl.command
 def show(limiter: str, /, *, asking: Asking = _ASKING) -> int:
-    """Show all that is known of one limiter.
+    """Show everything about one limiter.
 
     Args:
       limiter: Its name.
@@ -75,7 +77,7 @@ def show(limiter: str, /, *, asking: Asking = _ASKING) -> int:
 
 @ctl.command
 def why(limiter: str, /, *, asking: Asking = _ASKING) -> int:
-    """Show the decisions on a limiter, oldest first: what, when, by whom and why.
+    """Show the decisions about a limiter, oldest first: what, when, by whom and why.
 
     Args:
       limiter: Its name.
@@ -95,10 +97,10 @@ def up(
     change: Change = _CHANGE,
     asking: Asking = _ASKING,
 ) -> int:
-    """Raise a limit by one step, unless the hold or the maximum refuses that.
+    """Raise a limit by one step, unless the hold or the maximum forbids it.
 
     Args:
-      limiter: The name of the limiter; without it, all of them.
+      limiter: The name of the limiter; without it, all limiters.
       change: What goes with the change.
       asking: Which process is asked, and how its answer is printed.
     """
@@ -113,10 +115,10 @@ def down(
     change: Change = _CHANGE,
     asking: Asking = _ASKING,
 ) -> int:
-    """Lower a limit by one step, unless the hold or the minimum refuses that.
+    """Lower a limit by one step, unless the hold or the minimum forbids it.
 
     Args:
-      limiter: The name of the limiter; without it, all of them.
+      limiter: The name of the limiter; without it, all limiters.
       change: What goes with the change.
       asking: Which process is asked, and how its answer is printed.
     """
@@ -133,12 +135,12 @@ def set_(
     change: Change = _CHANGE,
     asking: Asking = _ASKING,
 ) -> int:
-    """Set a limit past every rule: it sticks, and no signal moves it until release ends it.
+    """Set a limit regardless of all rules: no signal changes it until turnstile ctl release.
 
     Args:
       limiter: The name of the limiter.
-      limit: How many may run at a time.
-      for_: How long it holds, as 10m; without it until turnstile ctl release.
+      limit: How many operations may run at a time.
+      for_: How long the limit stays set, as in 10m; without it, until turnstile ctl release.
       change: What goes with the change.
       asking: Which process is asked, and how its answer is printed.
     """
@@ -155,11 +157,11 @@ def pause(
     change: Change = _CHANGE,
     asking: Asking = _ASKING,
 ) -> int:
-    """Let nothing more begin; what runs goes on.
+    """Start no more operations; running operations go on.
 
     Args:
-      limiter: The name of the limiter; without it, all of them.
-      for_: How long, as 10m; without it until turnstile ctl resume.
+      limiter: The name of the limiter; without it, all limiters.
+      for_: How long to pause, as in 10m; without it, until turnstile ctl resume.
       change: What goes with the change.
       asking: Which process is asked, and how its answer is printed.
     """
@@ -177,7 +179,7 @@ def resume(
     """End a pause.
 
     Args:
-      limiter: The name of the limiter; without it, all of them.
+      limiter: The name of the limiter; without it, all limiters.
       change: What goes with the change.
       asking: Which process is asked, and how its answer is printed.
     """
@@ -186,7 +188,7 @@ def resume(
 
 @ctl.command
 def release(limiter: str, /, *, change: Change = _CHANGE, asking: Asking = _ASKING) -> int:
-    """End what set has set: signals and policies move the limit again.
+    """End what turnstile ctl set began: signals and policies change the limit again.
 
     Args:
       limiter: The name of the limiter.
@@ -201,7 +203,7 @@ def runs(run: str | None = None, /, *, asking: Asking = _ASKING) -> int:
     """Show how far runs have come: their steps, counts and errors.
 
     Args:
-      run: The name of the run; without it, all of them.
+      run: The name of the run; without it, all runs.
       asking: Which process is asked, and how its answer is printed.
     """
     client = asking.client()
@@ -212,11 +214,11 @@ def runs(run: str | None = None, /, *, asking: Asking = _ASKING) -> int:
 
 @ctl.command
 def drain(run: str | None = None, /, *, for_: For = None, asking: Asking = _ASKING) -> int:
-    """Let a run begin nothing more, and finish what it has in hand.
+    """Make a run start nothing more, and finish what it has in hand.
 
     Args:
-      run: The name of the run; it need not be given if there is only one.
-      for_: How long that may take, as 10m; then what is still in hand is cancelled.
+      run: The name of the run; you need not give it if there is only one.
+      for_: How long that may take, as in 10m; operations still in hand are then cancelled.
       asking: Which process is asked, and how its answer is printed.
     """
     return _end("drain", run, for_, asking)
@@ -224,10 +226,10 @@ def drain(run: str | None = None, /, *, for_: For = None, asking: Asking = _ASKI
 
 @ctl.command
 def cancel(run: str | None = None, /, *, asking: Asking = _ASKING) -> int:
-    """End a run now: what it has in hand is cancelled and cleaned up.
+    """End a run now: operations in hand are cancelled and cleaned up.
 
     Args:
-      run: The name of the run; it need not be given if there is only one.
+      run: The name of the run; you need not give it if there is only one.
       asking: Which process is asked, and how its answer is printed.
     """
     return _end("cancel", run, None, asking)
@@ -238,7 +240,7 @@ def watch(*limiters: str, asking: Asking = _ASKING) -> int:
     """Print decisions, errors and ends of runs as they come, until the process ends.
 
     Args:
-      limiters: The names of the limiters to watch; without them, all of them.
+      limiters: The names of the limiters to watch; without them, all limiters.
       asking: Which process is asked, and how its answer is printed.
     """
     client = asking.client()
@@ -257,15 +259,15 @@ def watch(*limiters: str, asking: Asking = _ASKING) -> int:
 
 
 def _print_end(client: Client, asking: Asking) -> None:
-    """Say that a process has ended that had no time to say so itself.
+    """Print the end of a process that closed its streams without announcing it.
 
     Raises:
-      NotDone: if it has left its socket, as one that was killed.
+      NotDone: if its socket is still there, as after a kill.
     """
     deadline = time.monotonic() + _ENDING
     while Path(client.path).exists():
         if time.monotonic() >= deadline:
-            raise NotDone("the process has gone without a word", UNANSWERED)
+            raise NotDone("the process disappeared without ending its events", UNANSWERED)
         time.sleep(0.01)
     asking.print({"event": "bye"}, [str(event_line("bye", {}, time.time()))])
 
@@ -285,4 +287,4 @@ def _only_run(client: Client) -> str:
         return names[0]
     if not names:
         raise NotDone("there is no run", REFUSED)
-    raise UsageError(f"there are {len(names)} runs, so name one: {', '.join(names)}")
+    raise UsageError(f"there are {len(names)} runs; name one of them: {', '.join(names)}")

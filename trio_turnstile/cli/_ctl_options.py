@@ -26,16 +26,16 @@ class Asking:
     """Which running process is asked, and how its answer is printed."""
 
     pid: Annotated[int | None, Parameter(group=WHICH)] = None
-    """The number of the process. It need not be given if only one is running."""
+    """The process ID. You need not give it if only one process is running."""
 
     socket: Annotated[Path | None, Parameter(group=WHICH)] = None
-    """The path of its control socket, if that is not where turnstile run puts it."""
+    """The path of the control socket, if it is not where turnstile run puts it."""
 
     json: Annotated[bool, Parameter(negative=(), show_default=False, group=ANSWER)] = False
-    """Print the answer as JSON, as the process gave it."""
+    """Print the answer of the process as JSON."""
 
     def client(self) -> Client:
-        """Return what asks the process."""
+        """Return the client that asks the process."""
         return self.asked.client()
 
     def print(self, document: Any, lines: Iterable[str]) -> None:
@@ -52,16 +52,16 @@ class Asking:
 @final
 @attrs.frozen(kw_only=True)
 class Change:
-    """What goes with a change."""
+    """The options of a change."""
 
     note: str | None = None
-    """Why: it is kept with the decision, and turnstile ctl why shows it."""
+    """The reason. It is kept with the decision, and turnstile ctl why shows it."""
 
     dry_run: Annotated[bool, Parameter(negative=(), show_default=False)] = False
-    """Say what would come of it, and change nothing."""
+    """Show what the result would be, and change nothing."""
 
     def body(self, **more: object) -> dict[str, object]:
-        """Return what to send to the process; what is ``None`` is left out."""
+        """Return the body of the request; values that are ``None`` are left out."""
         return change_body(self.note, self.dry_run, **more)
 
 

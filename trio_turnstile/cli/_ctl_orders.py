@@ -1,7 +1,7 @@
-"""Orders of ``turnstile ctl`` to change a limiter: how they are given, and what came of them.
+"""Orders of ``turnstile ctl`` to change a limiter: how they are given, and their results.
 
-The standard library is enough for them. Their usual forms are read here too, since the parser of
-the command takes longer to import than all the rest takes; whatever is not plain is left to it.
+They need only the standard library. The usual forms of a command line are read here too, since
+importing the parser takes longer than everything else. The parser reads all other forms.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Asked(NamedTuple):
     json: bool
 
     def client(self) -> Client:
-        """Return what asks the process."""
+        """Return the client that asks the process."""
         return choose_process(self.pid, self.socket).client()
 
     def print(self, document: Any, lines: Iterable[str]) -> None:
@@ -49,13 +49,13 @@ class Asked(NamedTuple):
 
 
 def change_body(note: str | None, dry_run: bool, **more: object) -> dict[str, object]:
-    """Return what to send for a change; what is ``None`` is left out."""
+    """Return the body of a request for a change; values that are ``None`` are left out."""
     given = {**more, "by": author(), "note": note, "dry_run": dry_run or None}
     return {name: value for name, value in given.items() if value is not None}
 
 
 def author() -> str:
-    """Return who asks: the name of the user, or the number of one without a name."""
+    """Return the author of an order: the name of the user, or the number if it has no name."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -68,13 +68,13 @@ def set_limit(limiter: str, body: Mapping[str, object], asked: Asked) -> int:
 
 
 def move(how: str, limiter: str | None, body: Mapping[str, object], asked: Asked) -> int:
-    """Move a limit, or that of every limiter; return the exit status."""
+    """Move the limit of one limiter, or of all; return the exit status."""
     path = f"/{how}" if limiter is None else limiter_path(limiter, how)
     return _told(asked.client().post(path, body), asked)
 
 
 def _told(document: Any, asked: Asked) -> int:
-    """Print what has become of a change, or of one for each limiter; return the exit status."""
+    """Print the result of a change, or one for each limiter; return the exit status."""
     each: list[Document] = document if isinstance(document, list) else [document]
     asked.print(document, map(answer_line, each) if each else ["no limiters"])
     return 0 if all(one["decision"]["applied"] for one in each) else REFUSED
@@ -92,14 +92,14 @@ class Order(NamedTuple):
     asked: Asked
 
     def give(self) -> int:
-        """Have it done; return the exit status."""
+        """Carry it out; return the exit status."""
         if self.how == "set":
             return set_limit(self.limiter, self.body, self.asked)
         return move(self.how, self.limiter, self.body, self.asked)
 
 
 def give_order(order: Order) -> int:
-    """Have an order done; return the exit status, and say what is wrong with it."""
+    """Carry out an order, and print what is wrong with it; return the exit status."""
     try:
         return order.give()
     except UsageError as error:
@@ -109,7 +109,7 @@ def give_order(order: Order) -> int:
 
 
 def read_order(arguments: Sequence[str]) -> Order | None:
-    """Return the order that a command line gives; ``None`` if the parser has to look at it."""
+    """Return the order that a command line gives; ``None`` if the parser has to read it."""
     if len(arguments) < 3 or arguments[0] != "ctl":
         return None
     how = arguments[1]

@@ -1,4 +1,4 @@
-"""What ``turnstile ctl`` prints: lines of text that are made from documents. Pure functions."""
+"""The output of ``turnstile ctl``: lines of text made from documents. Pure functions."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def limiter_lines(limiters: Sequence[Document]) -> Iterator[str]:
 
 
 def limiter_details(limiter: Document) -> Iterator[str]:
-    """Yield all that is known of one limiter, a line for each figure."""
+    """Yield everything about one limiter, a line for each figure."""
     rows = [(name.replace("_", " "), _shown(name, value)) for name, value in limiter.items()]
     yield from table(rows, right=())
 
 
 def decision_line(decision: Document) -> str:
-    """Return when a decision was made, on what, and the decision itself."""
+    """Return the time of a decision, its limiter, and the decision itself."""
     return f"{clock(decision['time'])} {decision.get('limiter', '')}: {sentence(decision)}"
 
 
 def answer_line(answer: Document) -> str:
-    """Return what has become of a change."""
+    """Return the result of a change."""
     return f"{answer['limiter']['name']}: {sentence(answer['decision'])}"
 
 
 def sentence(decision: Document) -> str:
-    """Return a decision in a sentence, with who asked for it, why, and how often it was made."""
+    """Return a decision as a sentence: who asked for it, why, and how often it was made."""
     times = f" ({decision['repeated'] + 1} times)" if decision["repeated"] else ""
     return f"{decision['text']}{times}"
 
@@ -70,7 +70,7 @@ def run_standing(run: Document, now: float) -> str:
 
 
 def ended_items(run: Document) -> int:
-    """Return how many items of a run have come to their end."""
+    """Return how many items of a run have ended."""
     if not run["steps"]:
         return 0
     last = run["steps"][-1]
@@ -85,13 +85,13 @@ def step_row(step: Document) -> tuple[str, ...]:
 
 
 def error_text(error: Document) -> str:
-    """Return an error in one line."""
+    """Return an error as one line."""
     where = f"{error['step']}: " if error.get("step") else ""
     return f"{where}{error['text']}"
 
 
 def event_line(kind: str, document: Document, now: float) -> str | None:
-    """Return the line for an event of a process that comes now, if it is worth one."""
+    """Return the line for an event that arrives now, or ``None`` if it gets no line."""
     match kind:
         case "decision":
             return decision_line(document)
@@ -105,7 +105,7 @@ def event_line(kind: str, document: Document, now: float) -> str | None:
 
 
 def table(rows: Sequence[Sequence[str]], right: Iterable[int] | None = None) -> Iterator[str]:
-    """Yield the lines of a table; all columns but the first and the last are of numbers."""
+    """Yield the lines of a table; all columns but the first and the last hold numbers."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     numbers = range(1, len(widths)) if right is None else right
     for row in rows:
@@ -127,7 +127,7 @@ def clock(unix_time: float) -> str:
 
 
 def remark(limiter: Document) -> str:
-    """Return what holds a limit where it is, if that is special."""
+    """Return why a limit has its value, if the reason is unusual."""
     return ", ".join(_remarks(limiter))
 
 

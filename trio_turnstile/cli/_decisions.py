@@ -1,4 +1,4 @@
-"""What moves the limit, in the words of the options."""
+"""Notes about decisions on the limit, in the words of the options."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ._queue import QUEUE
 
 _ASKED = {
     Reason.OVERRIDE: "set",
-    Reason.RELEASED: "what was set has ended",
+    Reason.RELEASED: "override ended",
     Reason.PAUSED: "paused",
     Reason.RESUMED: "resumed",
 }
-"""What somebody can ask for beside signals."""
+"""Changes that somebody can ask for, apart from signals."""
 
 _EVERY = 10.0
-"""Seconds between two notes about an adaptive policy, which may move the limit all the time."""
+"""Seconds between two notes about an adaptive policy, which may move the limit constantly."""
 
 
 @final
 class DecisionNotes:
-    """Tells the user what signals do, and now and then what an adaptive policy does.
+    """Tells the user what signals do, and from time to time what an adaptive policy does.
 
     Args:
       progress: shows the notes.
@@ -35,7 +35,7 @@ class DecisionNotes:
         self._next = -math.inf
 
     def note(self, event: Event) -> None:
-        """Tell the user of an event, if it is worth a line."""
+        """Tell the user about an event, if it is worth a line."""
         if not isinstance(event, Decision) or event.limiter == QUEUE:
             return
         if _was_asked_for(event) or self._is_due(event):
@@ -50,20 +50,20 @@ class DecisionNotes:
 
 
 def describe_decision(decision: Decision) -> str:
-    """Return what has become of the limit, in the words of the options."""
+    """Return what a decision did to the limit, in the words of the options."""
     if decision.reason is Reason.POLICY:
         why = decision.evidence.get("reason", "")
         return f"limit {decision.before} -> {decision.after}: {why}"
     if decision.reason in _ASKED:
         change = f"limit {decision.before:g} -> {decision.after:g}"
         return f"{change}: {_ASKED[decision.reason]}{_asker(decision)}"
-    if decision.applied and decision.before == decision.after:  # an adaptive one is below that
+    if decision.applied and decision.before == decision.after:  # an adaptive limit is below it
         return f"limit stays {decision.after}, and can become {decision.evidence['cap']}"
     if decision.applied:
         return f"limit {decision.before} -> {decision.after}"
     match decision.reason:
         case Reason.HOLDING:
-            why = f"--hold has {decision.evidence.get('hold_left', 0):.1f} s to go"
+            why = f"--hold lasts {decision.evidence.get('hold_left', 0):.1f} s more"
         case Reason.AT_CEILING:
             why = "that is --max"
         case Reason.AT_MINIMUM:
@@ -78,7 +78,7 @@ def describe_decision(decision: Decision) -> str:
 
 def _was_asked_for(decision: Decision) -> bool:
     if decision.reason is Reason.UNCHANGED:
-        return False  # who asked knows
+        return False  # whoever asked for it knows
     return decision.signal is not None or decision.reason in _ASKED
 
 

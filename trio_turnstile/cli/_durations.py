@@ -12,7 +12,7 @@ _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ms|[smhd]?)", re.ASCII)
 
 @final
 class Duration(float):
-    """A number of seconds, written such as ``30s``, ``10m`` or ``1.5h``."""
+    """A number of seconds, written like ``30s``, ``10m`` or ``1.5h``."""
 
     __slots__ = ()
 
@@ -38,13 +38,13 @@ class Duration(float):
 
 @final
 class Multiple(float):
-    """How many times something, written as a share such as ``300%``."""
+    """A multiple, written as a percentage such as ``300%``."""
 
     __slots__ = ()
 
 
 def parse_timeout(text: str) -> Duration | Multiple:
-    """Parse a duration, or a share of the median run time such as ``300%``.
+    """Parse a duration, or a percentage of the median run time such as ``300%``.
 
     Raises:
       ValueError: for anything else.

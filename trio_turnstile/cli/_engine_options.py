@@ -1,4 +1,4 @@
-"""The options of ``turnstile run`` that have the work done by jobs on a cluster."""
+"""The options of ``turnstile run`` that make jobs on a cluster do the work."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 CLUSTER = Group("Jobs on a cluster", sort_key=2.5)
 
 _PATTERNS = re.compile(r"[%:$\\]")
-"""What clusters replace in paths of outputs."""
+"""Characters that clusters replace in paths of outputs."""
 
 _PROGRAMS: Mapping[EngineName, tuple[str, ...]] = {
     "slurm": ("sbatch", "squeue", "scancel"),
@@ -47,9 +47,9 @@ _ELSEWHERE = (
     "start turnstile where jobs can be submitted, such as a login node; --engine local runs them "
     "on this machine"
 )
-_MACHINE = "it looks at this machine, and jobs run elsewhere: say what they need, as in --mem 8G"
+_MACHINE = "it looks at this machine, but jobs run elsewhere: say what they need, as in --mem 8G"
 _ENDING = (
-    "the cluster ends jobs in its own way: to have them warned before the time limit, write for "
+    "the cluster ends jobs in its own way: to send them a signal before the time limit, write for "
     "example --submit-args=--signal=B:TERM@60 for Slurm"
 )
 
@@ -62,24 +62,24 @@ _WAYS_OUT = {
         "a job reads nothing from standard input: write the blocks to files, for example with "
         "split(1), and give these as inputs"
     ),
-    "--timeout": "it would count the time in the queue: --time says how long a job may run",
+    "--timeout": "it would count the time in the queue: use --time to limit how long a job runs",
     "--termseq": _ENDING,
     "--kill-after": _ENDING,
     "--load": _MACHINE,
     "--memfree": _MACHINE,
     "--nice": (
-        "it is about processes of this machine: ask the cluster, as in --submit-args=--nice=100, "
-        "or write nice(1) into --work"
+        "it is for processes of this machine: ask the cluster, as in --submit-args=--nice=100, "
+        "or use nice(1) in --work"
     ),
     "--adapt": (
-        "it compares how long operations take, and the queue is a part of that: give --limit, and "
-        "change it with SIGUSR1 and SIGUSR2"
+        "it compares how long operations take, which includes the time in the queue: give "
+        "--limit, and change the limit with SIGUSR1 and SIGUSR2"
     ),
     "--ungroup": (
         "a job cannot write to this standard output: --line-buffer prints lines as they come"
     ),
     "{%}": (
-        "two machines may use one slot: ask the cluster for a GPU, as in "
+        "two machines may use the same slot: ask the cluster for a GPU, as in "
         "--submit-args=--gres=gpu:1, or use a name made of {#}"
     ),
 }
@@ -87,8 +87,8 @@ _WAYS_OUT = {
 
 _NOT_IN_ARRAYS = {
     "--prepare": (
-        "it would run at the same time for all tasks of an array: write it into --work, which "
-        "runs as the limit says"
+        "it would run at the same time for all tasks of an array: put the command into --work, "
+        "which the limit applies to"
     ),
     "--weight": (
         "the cluster counts each task of an array as one: say what they need, as in --cpus {2}"
@@ -105,7 +105,7 @@ def _to_rate(_: Any, tokens: Any) -> Rate:
 @final
 @attrs.frozen(kw_only=True)
 class EngineOptions:
-    """Whether the work is done by jobs on a cluster, and what they need.
+    """Whether jobs on a cluster do the work, and what they need.
 
     Attributes:
       engine: Submit --work as a job for each input, to Slurm, to Grid Engine (sge), or to this
@@ -113,20 +113,20 @@ class EngineOptions:
         runs. --limit is then how many jobs are in the queue or running.
       submit_args: Further arguments of sbatch or qsub, as in --submit-args='--partition=long'.
         They can contain placeholders, as can --cpus, --mem and --time.
-      cpus: How many CPUs a job needs: 8, or {cpus} for what the column of that name says. What
-        is left empty is decided by the cluster.
+      cpus: How many CPUs a job needs: 8, or {cpus} for the number in the column of that name.
+        If the column is empty, the cluster decides.
       mem: How much memory a job needs in all: 500M or 8G.
-      time: How long a job may run: 30m, 2h or 1-12:00:00. The cluster ends it then.
-      job_dir: Where jobs leave their output until it is printed, and word of how they ended.
-        All nodes have to see this folder under the same path.
-      calls: How often the commands of the cluster may be called, to submit, to look and to
-        cancel: 4/m. The default is as often as need be.
-      detach: Let the first Ctrl-C leave the jobs running, and end. The same line then goes on
-        with them, so this needs --ledger.
-      arrays: Submit up to so many jobs with one call, as tasks of an array. Jobs that need
-        different things are in different arrays. --limit is then how many tasks run at a time:
-        as it moves, the cluster is told. Up to twice as many tasks as an array has wait in the
-        queue.
+      time: How long a job may run before the cluster ends it: 30m, 2h or 1-12:00:00.
+      job_dir: Where jobs write their output, until it is printed, and how they ended. All
+        nodes have to see this folder under the same path.
+      calls: How often the commands of the cluster may be called to submit, poll and cancel
+        jobs: 4/m. The default is as often as necessary.
+      detach: At the first Ctrl-C, leave the jobs running and exit. The same command line then
+        goes on with them, so this needs --ledger.
+      arrays: Submit up to this many jobs with one call, as tasks of an array. Jobs that need
+        different resources are in different arrays. --limit is then how many tasks run at a
+        time, and the cluster is told when it changes. Up to twice as many tasks as an array
+        has wait in the queue.
     """
 
     engine: EngineName | None = None
@@ -142,11 +142,11 @@ class EngineOptions:
     arrays: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
 
     def make_plan(self, columns: Columns, given: Mapping[str, object]) -> JobPlan | None:
-        """Return the plan of the jobs, if there are to be any.
+        """Return the plan of the jobs, or ``None`` without ``--engine``.
 
         Args:
-          columns: what is known of the columns of the inputs.
-          given: other options, by name: true, or not ``None``, for those that are given.
+          columns: what is known about the columns of the inputs.
+          given: other options by name, with a true value for those that are given.
 
         Raises:
           UsageError: if the options are wrong, or do not go together.
@@ -172,7 +172,7 @@ class EngineOptions:
             if getattr(self, field.name) != field.default:
                 name = field.name.replace("_", "-")
                 raise UsageError(
-                    f"--{name} is about jobs on a cluster: give --engine slurm, sge or local too"
+                    f"--{name} is only for jobs on a cluster: give --engine slurm, sge or local too"
                 )
 
     def _refuse(self, engine: EngineName, given: Mapping[str, object]) -> None:
@@ -183,7 +183,8 @@ class EngineOptions:
             self._refuse_with_arrays(engine, given)
         if self.detach and not given["--ledger"]:
             raise UsageError(
-                "--detach leaves jobs for the next run, which finds them in a ledger: give --ledger"
+                "--detach leaves jobs for the next run, which finds them in a ledger: give "
+                "--ledger FILE too"
             )
 
     def _refuse_with_arrays(self, engine: EngineName, given: Mapping[str, object]) -> None:
@@ -212,15 +213,15 @@ def check_site(plan: JobPlan) -> None:
     odd = _PATTERNS.search(str(plan.directory))
     if odd is not None and plan.on_cluster:
         raise UsageError(
-            f"--job-dir is {str(plan.directory)!r}, and clusters take {odd[0]!r} in the path of an "
-            "output for something else: give another folder"
+            f"--job-dir is {str(plan.directory)!r}, but clusters give {odd[0]!r} in the path of an "
+            "output a meaning of its own: give another folder"
         )
     try:
         plan.directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
-            f"--job-dir must name a folder that can be written to, and {str(plan.directory)!r} is "
-            f"none: {error.strerror}"
+            f"--job-dir must name a folder that can be written to, but {str(plan.directory)!r} "
+            f"is not one: {error.strerror}"
         ) from None
 
 

@@ -1,7 +1,7 @@
 """`exchange`: a request over a connected socket, and its answer. Standard library only.
 
-It does what `http.client` would do, whose import takes longer than a process takes to answer. The
-version of the protocol is 1.0: the end of an answer is then the end of the connection.
+It replaces `http.client`, as importing that takes longer than a process takes to answer. It uses
+HTTP/1.0, where an answer ends with the connection.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import NamedTuple
 
 
 class BadAnswer(Exception):
-    """What came is no answer in HTTP, or not all of one."""
+    """The answer is not HTTP, or incomplete."""
 
 
 class Answer(NamedTuple):
-    """An answer, of which the head was read."""
+    """An answer whose head has been read."""
 
     status: int
     reason: str
     length: int | None
-    """How many bytes the body has, if the head tells."""
+    """How many bytes the body has, if the head says so."""
     body: BufferedReader
 
     def read(self) -> bytes:
@@ -40,7 +40,7 @@ def exchange(connected: socket.socket, method: str, path: str, body: bytes | Non
     """Send a request, and return the answer, whose body is yet to be read.
 
     Raises:
-      BadAnswer: if what comes is no answer.
+      BadAnswer: if the answer is not HTTP.
     """
     head = [f"{method} {path} HTTP/1.0", "Host: localhost"]
     if body is not None:
@@ -53,7 +53,7 @@ def _read_head(stream: BufferedReader) -> Answer:
     version, _, status = _line(stream).partition(" ")
     number, _, reason = status.partition(" ")
     if not version.startswith("HTTP/1.") or not number.isdecimal():
-        raise BadAnswer("this is no answer in HTTP")
+        raise BadAnswer("the answer is not HTTP")
     length = None
     while line := _line(stream):
         name, _, value = line.partition(":")
@@ -65,5 +65,5 @@ def _read_head(stream: BufferedReader) -> Answer:
 def _line(stream: BufferedReader) -> str:
     line = stream.readline(65_536)
     if not line.endswith(b"\n"):
-        raise BadAnswer("it hung up without an answer")
+        raise BadAnswer("the connection was closed without an answer")
     return line.decode("latin-1").strip()

@@ -8,21 +8,21 @@ from __future__ import annotations
 from typing import final
 
 REFUSED = 1
-"""A running process was asked for something, and refused."""
+"""A running process refused a request."""
 
 USAGE = 2
-"""Nothing was run, because of how the command was called."""
+"""Nothing was run, because the command was called incorrectly."""
 
 UNANSWERED = 3
-"""No running process has answered."""
+"""No running process answered."""
 
 MOST_FAILURES = 101
-"""So many operations failed, or more."""
+"""This many operations failed, or more."""
 
 
 @final
 class NotDone(Exception):
-    """What a running process was asked for is not done; ``status`` is the exit status."""
+    """A running process did not do what it was asked for; ``status`` is the exit status."""
 
     def __init__(self, why: str, status: int) -> None:
         super().__init__(why)
@@ -30,5 +30,5 @@ class NotDone(Exception):
 
 
 def status_of_signal(number: int) -> int:
-    """Return the exit status of a command that a signal has ended, as a shell does."""
+    """Return the exit status that a shell gives to a command that a signal has ended."""
     return 128 + number

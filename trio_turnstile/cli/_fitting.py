@@ -1,4 +1,4 @@
-"""``-X`` and ``-m``: as many inputs for one operation as its commands have room for."""
+"""``-X`` and ``-m``: as many inputs for one operation as fit into its commands."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _LONGEST = 130_000
 """The most bytes of a command by default: Linux takes 131,071 as one argument of the shell."""
 
 _SHARE = 4
-"""A command may take such a part of what the system allows for all arguments together: its inputs
-are in the environment too, and the shell gives both to a program, with a pointer for each word."""
+"""A command may take a quarter of what the system allows for all arguments together: its inputs
+are in the environment too, and the shell passes both to a program, with a pointer for each word."""
 
 
 def room_for_command(environment: Mapping[str, str]) -> int:
@@ -27,16 +27,16 @@ def room_for_command(environment: Mapping[str, str]) -> int:
 
 @final
 class Fitted:
-    """As many inputs at a time, taken together, as commands have room for.
+    """Groups of inputs, each as large as fits into the commands.
 
-    When the inputs come to their end, what is left is shared out evenly.
+    The last inputs are shared out evenly.
 
     Args:
       inputs: the inputs.
       commands: the commands.
-      room: how many bytes each may have.
-      most: how many inputs to take at most; ``None`` for any number.
-      shares: among how many operations to share out what is left.
+      room: how many bytes each command may have.
+      most: the most inputs of a group; ``None`` for any number.
+      shares: among how many operations the last inputs are shared out.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Fitted:
         self._most = math.inf if most is None else most
         self._shares = shares
         self._ahead: list[Input] = []
-        self._sizes: list[int] = []  # of the commands with all that is ahead
+        self._sizes: list[int] = []  # of the commands with all inputs ahead
         self._end: InputError | StopAsyncIteration | None = None
         self._used = 0
         self.taken = 0
@@ -88,7 +88,7 @@ class Fitted:
         try:
             self._add(await anext(self._inputs))
         except (StopAsyncIteration, OSError, ValueError) as end:
-            self._end = end  # raised when all before it is given
+            self._end = end  # raised after all inputs before it
             self._most = min(self._most, max(-(-len(self._ahead) // self._shares), 1))
 
     def _add(self, given: Input) -> None:
@@ -104,13 +104,13 @@ class Fitted:
         return len(self._ahead) > self._most or max(self._sizes, default=0) > self._room
 
     def _count_fitting(self) -> int:
-        """Return how many inputs to take; a column from the end can make that a little less."""
+        """Return how many inputs to take; a negative column can make that a little less."""
         count = int(min(len(self._ahead) - self._has_more_than_fits(), self._most)) or 1
         while self._size(count) > self._room:
             if count == 1:
                 self.error = ValueError(
-                    f"input {self._used + 1} makes a command of {self._size(1)} bytes, and there "
-                    f"is room for {self._room}: raise --max-chars, or give the text in a file"
+                    f"input {self._used + 1} makes a command of {self._size(1)} bytes, but a "
+                    f"command may have {self._room}: raise --max-chars, or pass the text in a file"
                 )
                 raise self.error
             count = max(count * 9 // 10, 1)

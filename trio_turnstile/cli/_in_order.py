@@ -1,9 +1,9 @@
-"""Outputs in the order of the inputs: those that come too early wait for their turn.
+"""Outputs in the order of the inputs: outputs that come too early wait for their turn.
 
-Behind a slow operation any number of outputs may wait. A few stay as they are; the others
-move to a shelf, which is one file for many of them. So neither memory nor file descriptors
-grow with their number. What cannot be moved counts as held, and the printer lets no more
-operations start while much is held. The operation that all wait for runs already.
+Any number of outputs may wait for a slow operation. A few stay as they are; the others are
+moved to a shelf, which is one file for many outputs. So neither memory nor file descriptors
+grow with their number. An output that cannot be moved counts as held, and the printer lets no
+more operations start while many are held. The operation that they all wait for is running.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MOST_MOVED = 1 << 24
 """The largest output to move, in bytes. Moving more would keep others waiting."""
 
 _FILE_SIZE = 1 << 28
-"""How many bytes to put into a file before another is begun."""
+"""How many bytes to put into a file before starting another."""
 
 
 @final
@@ -39,7 +39,7 @@ class InOrder:
 
     @property
     def held(self) -> int:
-        """How many outputs it holds that take memory or files."""
+        """How many outputs are held in memory or in files of their own."""
         return len(self._held)
 
     def is_turn(self, seq: int) -> bool:
@@ -59,7 +59,7 @@ class InOrder:
             yield early
 
     def rest(self) -> Iterator[Printout]:
-        """Yield what waits for its turn: those before have not begun."""
+        """Yield the outputs that still wait: the operations before them have not begun."""
         for seq in sorted(self._early):
             yield self._early.pop(seq)
         self._held.clear()
@@ -69,7 +69,7 @@ class InOrder:
             return printout
         size = sum(output.left for output in printout.outputs)
         if len(self._held) >= _AS_THEY_ARE and size <= _MOST_MOVED:
-            with suppress(OSError):  # a full disk, or no file is left: it stays as it is
+            with suppress(OSError):  # a full disk, or no file is left: the output stays as it is
                 return self._shelf.take(printout)
         self._held.add(printout.label.place)
         return printout
@@ -86,7 +86,7 @@ class _Shelf:
         """Move an output here.
 
         Raises:
-          OSError: if it cannot be moved; it is as it was.
+          OSError: if it cannot be moved; the output is then unchanged.
         """
         if self._file is None or not self._file.join():
             self._file = _File()
@@ -106,9 +106,9 @@ class _Shelf:
 
 @final
 class _File:
-    """A temporary file with outputs one after the other; closed when all its users left.
+    """A temporary file with outputs one after the other; closed when its last user leaves.
 
-    Whoever makes it is the first user. The thread that prints may be the last.
+    The creator of the file is the first user. The printing thread may be the last.
     """
 
     def __init__(self) -> None:
@@ -124,12 +124,12 @@ class _File:
         return joins
 
     def use(self) -> None:
-        """Become another user, beside one that there is."""
+        """Become another user, while there is one."""
         with self._lock:
             self._users += 1
 
     def leave(self) -> None:
-        """Be a user no longer."""
+        """Stop being a user."""
         with self._lock:
             self._users -= 1
             if not self._users:
@@ -154,7 +154,7 @@ class _File:
 
 @final
 class _Part:
-    """An output that is part of a file, and a user of it."""
+    """An output that is part of a file, and one of its users."""
 
     def __init__(self, file: _File, start: int, end: int) -> None:
         file.use()
@@ -167,15 +167,15 @@ class _Part:
         return self._end - self._start
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield them, in pieces."""
+        """Yield the bytes, in pieces."""
         return self._read(self._start)
 
     def last_byte(self) -> bytes:
-        """Return the last of them, if there is one."""
+        """Return the last byte, if there is one."""
         return b"".join(self._read(max(self._end - 1, self._start)))
 
     def close(self) -> None:
-        """Drop them."""
+        """Drop the bytes."""
         file, self._file = self._file, None
         if file is not None:
             file.leave()

@@ -1,4 +1,4 @@
-"""The options of ``turnstile run`` about its inputs."""
+"""The options of ``turnstile run`` for its inputs."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ OpenInputs: TypeAlias = tuple[Inputs[Input], Columns]
 @Parameter(name="*", group=INPUTS)
 @attrs.frozen(kw_only=True)
 class InputOptions:
-    r"""How inputs are read and put together.
+    r"""How inputs are read and combined.
 
     Attributes:
       arg_file: Read the inputs from this file, one per line. A dash (-) is standard input.
-        Several files are combined as by ::::.
+        Several files are combined as with ::::.
       null: Inputs end with NUL instead of newline, as find -print0 writes them.
       delimiter: Inputs in files end with this text instead of newline. It may have escapes
         such as \t, \0 and \x1e.
-      colsep: Split each input into columns at this regular expression. Blanks round a column
-        are dropped. A column that an input lacks is empty.
+      colsep: Split each input into columns at this regular expression. Blanks around a column
+        are dropped. If an input has too few columns, the missing ones are empty.
       header: The first input of each source names its columns: {name} stands for the column.
-        With --pipe and --pipe-part, the first line is the first of every block.
-      max_args: Take so many inputs for one operation. {} is all of them, each a word of its
-        own, and {1} the first. With --pipe, a block is so many records.
-      fill_words: Take as many inputs for one operation as its commands have room for, as xargs
-        does. The last ones are shared out among as many operations as may run. The word with
-        {} is repeated for each input: a{}.gz is a1.gz a2.gz. So it is with -N.
-      fill: The same, but {} has to be a word of its own.
-      xargs: The same as -m, but the last inputs are not shared out.
-      max_chars: With -X, -m or --xargs, how many bytes a command may have, and one.
+        With --pipe and --pipe-part, every block begins with the first line.
+      max_args: Take this many inputs for each operation. {} is all of them, each as a separate
+        word, and {1} the first. With --pipe, a block is this many records.
+      fill_words: Take as many inputs for each operation as fit into its commands, as xargs
+        does. The last inputs are shared out among as many operations as may run. The word that
+        contains {} is repeated for each input: a{}.gz is a1.gz a2.gz. The same holds for -N.
+      fill: Like -X, but {} has to be a separate word.
+      xargs: Like -m, but the last inputs are not shared out.
+      max_chars: With -X, -m or --xargs, the maximum length of a command in bytes, plus one.
       shuf: Run the inputs in random order. All are read before the first operation starts.
     """
 
@@ -105,7 +105,7 @@ class InputOptions:
     def fit(
         self, inputs: Inputs[Input], commands: Mapping[Phase, Template], limit: float
     ) -> Inputs[Input]:
-        """Return as many inputs at a time as fit into the commands, if that is asked for.
+        """Return the inputs; with ``-X`` and the like, as many at a time as fit the commands.
 
         Args:
           inputs: the inputs.
@@ -113,15 +113,15 @@ class InputOptions:
           limit: how many operations may run at a time.
 
         Raises:
-          UsageError: if the work does not take any number of inputs.
+          UsageError: if ``--work`` cannot take any number of inputs.
         """
         filling = self._filling()
         if filling is None:
             return inputs
         if not commands["work"].has_all_columns:
             raise UsageError(
-                f"{filling} puts any number of inputs in the place of {{}}, and --work has none: "
-                "write {}, or take so many inputs as there are columns with -N"
+                f"{filling} puts any number of inputs in place of {{}}, but --work has no {{}}: "
+                "write {}, or use -N to take a fixed number of inputs"
             )
         room = room_for_command(os.environ)
         if self.max_chars is not None and self.max_chars > room:
@@ -140,7 +140,7 @@ class InputOptions:
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} do not go together: leave out one of them")
         if self.max_chars is not None and not given:
-            raise UsageError("--max-chars is about -X, -m and --xargs: give one of these too")
+            raise UsageError("--max-chars is only for -X, -m and --xargs: give one of these too")
         return given[0] if given else None
 
     def _sources(self, inputs: Sequence[str], rest: Sequence[str] | None) -> list[Source]:
@@ -176,7 +176,7 @@ def _with_files(files: list[Source], rest: Sequence[str]) -> list[Source]:
 
 
 def unescape(text: str) -> bytes:
-    r"""Return a text with what its escapes, such as ``\t`` and ``\x1e``, stand for."""
+    r"""Return a text in which escapes such as ``\t`` and ``\x1e`` are replaced."""
     return _ESCAPE.sub(_unescaped, os.fsencode(text))
 
 

@@ -1,11 +1,11 @@
 """The inputs: from arguments, a file or standard input, read lazily.
 
-A thread reads a file, in whatever pieces it comes. So the command for an input can start
+A thread reads a file in whatever pieces arrive. So the command for an input can start
 as soon as that input has arrived, and a pipe that stays open blocks nothing else.
 `trio.lowlevel.FdStream` would not do: it makes the pipe non-blocking for every process
 that shares it, and cannot read a regular file. `FileInputs` reads a little ahead, and so
-knows early how many inputs a short pipe has. It counts those of a regular file, however
-long, while operations run.
+knows early how many inputs a short pipe has. It counts the inputs of a regular file of any
+length while operations run.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from trio.lowlevel import ParkingLot, checkpoint
 from ._threads import in_thread
 
 LONGEST = 1 << 20
-"""The longest input to accept, in bytes: no system takes an argument as long."""
+"""The longest input to accept, in bytes: no system accepts an argument of this length."""
 
 InputError: TypeAlias = OSError | ValueError
-"""Why inputs cannot be read to their end."""
+"""Why inputs cannot be read to the end."""
 
 _CHUNK = 1 << 16
 
@@ -35,25 +35,25 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Inputs(Protocol[T_co]):
-    """An async iterator of inputs, which keeps count of them."""
+    """An async iterator of inputs that counts them."""
 
     @property
     def taken(self) -> int:
-        """How many were taken so far."""
+        """How many inputs were taken so far."""
         ...
 
     @property
     def total(self) -> int | None:
-        """How many there are; ``None`` while that is unknown."""
+        """How many inputs there are; ``None`` while that is unknown."""
         ...
 
     @property
     def error(self) -> InputError | None:
-        """What `__anext__` has raised in place of an input, if it has."""
+        """The error that `__anext__` raised instead of an input, if it did."""
         ...
 
     async def read(self) -> None:
-        """Read the inputs ahead of `__anext__`; must run in a task of its own."""
+        """Read the inputs ahead of `__anext__`; must run in its own task."""
 
     def __aiter__(self) -> Self:
         """Return itself."""
@@ -97,11 +97,11 @@ class GivenInputs:
 @final
 @attrs.frozen
 class OpenFile:
-    """A file that was read from already."""
+    """A file that something was already read from."""
 
     fd: int
     ahead: bytes
-    """What was read of the inputs."""
+    """The bytes that were read, which belong to inputs."""
 
 
 @final
@@ -109,15 +109,15 @@ class FileInputs:
     """Inputs from a file, one per line. Bytes that are not text are kept as they are.
 
     Args:
-      file: its path, or the file if it is open already; ``None`` for standard input.
-      end: what an input ends with.
+      file: the path of the file, or the file if it is already open; ``None`` for standard input.
+      end: the bytes that end an input.
     """
 
     def __init__(self, file: Path | OpenFile | None, *, end: bytes = b"\n") -> None:
         self._file = file
         self._end = end
         self._records: deque[bytes] = deque()
-        self._ahead = 0  # bytes in the records, and one for the end of each
+        self._ahead = 0  # the bytes in the records, plus one for the end of each
         self._rest = b""
         self._at_end = False
         self._failure: InputError | None = None
@@ -195,12 +195,12 @@ class FileInputs:
     def _unusable(self) -> str:
         return (
             f"input {self.taken + len(self._records) + 1} has a NUL in it or more than {LONGEST} "
-            "bytes, which no argument can have; for inputs that end with NULs use --null"
+            "bytes, so it cannot be an argument; if inputs end with NULs, use --null"
         )
 
 
 def describe_input_error(error: InputError) -> str:
-    """Return what to tell the user about an error that has ended the inputs."""
+    """Return the message about an error that has ended the inputs."""
     return f"cannot read the rest of the inputs: {error}"
 
 
@@ -219,5 +219,5 @@ def _count(fd: int, offset: int, end: bytes) -> int:
         offset += len(chunk)
         *ended, rest = (rest + chunk).rsplit(end, 1)
         count += len(ended) and ended[0].count(end) + 1
-        rest = rest[-len(end) :]  # an end of several bytes may lie across two chunks
+        rest = rest[-len(end) :]  # an end of several bytes may be split between two chunks
     return count + bool(rest)

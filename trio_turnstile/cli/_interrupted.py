@@ -1,4 +1,4 @@
-"""`Interrupted`: what an earlier run was killed amid is cleaned up before anything is begun."""
+"""`Interrupted`: interrupted operations are cleaned up before anything else begins."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from trio.lowlevel import checkpoint
 
 @final
 class Interrupted:
-    """Counts the operations that an earlier run was killed amid, until they are cleaned up.
+    """Counts the operations that the kill of an earlier run interrupted, until they are clean.
 
-    Nothing can deadlock: an operation holds no token while it is cleaned up or waits here.
+    This cannot deadlock: an operation holds no token while it is cleaned up or waits here.
     """
 
     def __init__(self) -> None:
@@ -21,21 +21,21 @@ class Interrupted:
         self._changed = trio.Event()
 
     def expect(self) -> None:
-        """Say that such an operation is handed over to be run."""
+        """Count an interrupted operation that the run takes up."""
         self._left += 1
 
     def cleaned(self) -> None:
-        """Say that one of them is cleaned up, or needs no clean-up."""
+        """Take note that one of them is cleaned up, or needs no clean-up."""
         self._left -= 1
         self._wake()
 
     def give_up(self) -> None:
-        """Wait no more: the run stops, so some of them may not be begun."""
+        """End the wait: the run stops, so some of them may never begin."""
         self._given_up = True
         self._wake()
 
     async def wait_all(self) -> None:
-        """Wait until all that were handed over are cleaned up."""
+        """Wait until all expected operations are cleaned up."""
         await checkpoint()
         while self._left and not self._given_up:
             await self._changed.wait()

@@ -1,4 +1,4 @@
-"""What the user asks of the jobs of a run, and what the job of one input needs. Sans-I/O."""
+"""The options of a run's jobs, and the resources that the job of an input needs. Sans-I/O."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CLOCK = re.compile(r"(?:(\d{1,3})-)?(\d{1,4}):([0-5]\d):([0-5]\d)", re.ASCII)
 @final
 @attrs.frozen
 class Resource(Generic[T]):
-    """What jobs need of something, such as memory; it may stand in a column of the inputs."""
+    """How much of a resource, such as memory, jobs need; a column of the inputs can say it."""
 
     _option: str
     _template: Template
@@ -41,7 +41,7 @@ class Resource(Generic[T]):
         """Read the value of an option.
 
         Raises:
-          ValueError: if it is wrong for every input.
+          ValueError: if the value is wrong for every input.
         """
         template = Template.of_text(text, columns)
         if not template.varies:
@@ -49,10 +49,10 @@ class Resource(Generic[T]):
         return cls(option, template, read)
 
     def of(self, given: Input, number: int) -> T | None:
-        """Return what the job of an input needs; ``None`` if it is left empty.
+        """Return how much the job of an input needs; ``None`` if the value is empty.
 
         Raises:
-          ValueError: if it is wrong for this input.
+          ValueError: if the value is wrong for this input.
         """
         text = self._template.fill(given, number, quoted=str).strip()
         if not text:
@@ -69,9 +69,9 @@ class JobPlan:
     """What the user asks of the jobs of a run."""
 
     engine: EngineName
-    """What runs them."""
+    """The engine that runs them."""
     directory: Path
-    """Where they leave their output, as an absolute path."""
+    """The folder for their output, as an absolute path."""
     submit_args: tuple[Template, ...] = ()
     """Further arguments of the command that submits."""
     cpus: Resource[int] | None = None
@@ -85,7 +85,7 @@ class JobPlan:
     detach: bool = False
     """Whether a stop signal leaves jobs running."""
     arrays: int | None = None
-    """How many jobs are submitted at once, as the tasks of an array; ``None`` for no arrays."""
+    """How many jobs are submitted at once, as tasks of an array; ``None`` for no arrays."""
 
     @property
     def on_cluster(self) -> bool:
@@ -97,18 +97,18 @@ def read_cpus(text: str) -> int:
     """Return a number of CPUs.
 
     Raises:
-      ValueError: if it is none.
+      ValueError: if the text is not such a number.
     """
     if not re.fullmatch(r"[1-9]\d{0,5}", text, re.ASCII):
-        raise ValueError(f"a number of CPUs is from 1 on, as in 8, not {text!r}")
+        raise ValueError(f"a number of CPUs is 1 or more, as in 8, not {text!r}")
     return int(text)
 
 
 def read_memory(text: str) -> int:
-    """Return a size in MiB, rounded up. Clusters take a bare number for different units.
+    """Return a size in MiB, rounded up. Clusters differ on the unit of a bare number.
 
     Raises:
-      ValueError: if it is none, or has no unit.
+      ValueError: if the text is not a size, or has no unit.
     """
     size = 0
     with suppress(ValueError):
@@ -119,10 +119,10 @@ def read_memory(text: str) -> int:
 
 
 def read_time(text: str) -> float:
-    """Return a time in seconds. Clusters take a bare number for different units.
+    """Return a time in seconds. Clusters differ on the unit of a bare number.
 
     Raises:
-      ValueError: if it is none, or has no unit.
+      ValueError: if the text is not a time, or has no unit.
     """
     time = 0.0
     with suppress(ValueError):
@@ -152,9 +152,9 @@ def read_arguments(text: str, columns: Columns) -> tuple[Template, ...]:
 
 
 def other_engine(facts: Mapping[str, Any]) -> str:
-    """Return what to tell of a job of an earlier run that another engine has run."""
+    """Return the message for a job that an earlier run has submitted with another engine."""
     engine = facts.get("engine")
     return (
-        f"an earlier run has submitted it with --engine {engine}, as job {facts.get('job', '?')}: "
+        f"an earlier run submitted it with --engine {engine}, as job {facts.get('job', '?')}: "
         f"go on with --engine {engine}, or begin again with --fresh"
     )

@@ -1,4 +1,4 @@
-"""`JobRun`: the job of one attempt on a cluster, from its submission to the end of its output."""
+"""`JobRun`: the job of one attempt on a cluster, from submitting it to reading its output."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CANCEL = 30.0
 """Seconds to wait for the end of a job that was cancelled."""
 
 _LOOK = 1.0
-"""Seconds between two looks at the output of a job that runs."""
+"""Seconds between two looks at the output of a running job."""
 
 _CHUNK = 1 << 20
 """How many bytes of output to read at a time."""
@@ -34,9 +34,9 @@ class JobRun:
     """The job of one attempt.
 
     Args:
-      jobs: those of the run.
-      stopping: says what goes on when the run is stopped.
-      open_streams: gives the streams for the output of the job, opened.
+      jobs: the jobs of the run.
+      stopping: shields the wait for the job when the run is stopped.
+      open_streams: opens and returns the streams for the output of the job.
     """
 
     def __init__(
@@ -51,22 +51,22 @@ class JobRun:
         self._job: Job | None = None
         self._read = [0, 0]
         self.result: JobResult | None = None
-        """How it ended."""
+        """How the job ended."""
 
     @property
     def goes_on(self) -> bool:
-        """Whether it is left running."""
+        """Whether the job is left running."""
         return self._job is not None and self._job.detached and self.result is None
 
     @property
     def host(self) -> str:
-        """Its number and its node, for the job log."""
+        """The number and the node of the job, for the job log."""
         number = "" if self._job is None else self._job.id
         return f"{number}@{'' if self.result is None else self.result.node}"
 
     @property
     def times(self) -> tuple[float, float] | None:
-        """When it began, in seconds since 1970, and how long it ran, if that is known."""
+        """When the job began, in seconds since 1970, and how long it ran, if that is known."""
         if self.result is None or self.result.started is None or self.result.ended is None:
             return None
         return self.result.started, self.result.ended - self.result.started
@@ -79,21 +79,22 @@ class JobRun:
     async def carry_out(
         self, make_spec: Callable[[], JobSpec], channels: Channels, facts: Mapping[str, Any]
     ) -> None:
-        """Submit the job, wait for its end, and bring its output back.
+        """Submit the job, wait for its end, and read its output.
 
         Args:
-          make_spec: makes what to submit.
+          make_spec: makes the spec to submit.
           channels: where to remember the job.
-          facts: what an earlier run remembers of the job, if that has submitted it.
+          facts: the facts about the job from an earlier run, if that has submitted it.
 
         Raises:
-          CommandFailed: if it did not complete.
-          JobRefused: if the cluster does not take it.
-          OSError: if its output cannot be read or kept.
-          ValueError: if the input asks for something that cannot be.
+          CommandFailed: if the job did not complete.
+          JobRefused: if the cluster refuses the job.
+          OSError: if the output cannot be read or kept.
+          ValueError: if the job of the input needs something impossible.
 
         Cancellation:
-          Leaves the job running if the user wants that. Else it is cancelled, and waited for.
+          Leaves the job running if the user wants that. Otherwise cancels it, and waits for
+          its end.
         """
         with self._stopping.shield():
             self._job = await self._jobs.submit(make_spec, channels, facts)
@@ -109,7 +110,7 @@ class JobRun:
         self._check(self._job.id)
 
     def forget(self) -> None:
-        """Have the files of the job removed, if it has ended."""
+        """Let the files of the job be removed, if it has ended."""
         if self._job is not None and self.result is not None:
             self._jobs.forget(self._job.token)
 
@@ -132,7 +133,7 @@ class JobRun:
     async def _follow(self, job: Job) -> None:
         while True:
             await trio.sleep(_LOOK)
-            with suppress(OSError):  # the last look meets with it again
+            with suppress(OSError):  # the last look will raise it again
                 await self._bring_output(job)
 
     async def _end_early(self, job: Job) -> None:
@@ -164,7 +165,7 @@ class JobRun:
 def _read_from(path: str, start: int) -> tuple[int, bytes]:
     try:
         with Path(path).open("rb") as file:
-            # A job that is queued again begins its output again.
+            # A job that is queued again starts its output from the beginning.
             start = start if os.fstat(file.fileno()).st_size >= start else 0
             file.seek(start)
             return start, file.read(_CHUNK)

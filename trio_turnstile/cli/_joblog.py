@@ -1,8 +1,8 @@
 """The job log: a line of tab-separated values for each operation, written when it ends.
 
-The columns are those of GNU parallel, so programs that read its logs can read these. The
-command comes last, so it may contain tabs. Newlines in it are written as NULs, as GNU
-parallel does, so that every entry is one line.
+The columns are those of GNU parallel, so programs that read its logs can read these too. The
+command comes last, so it may contain tabs. As in GNU parallel, newlines in it are written as
+NULs, so that every entry is one line.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Entry:
     started: float
     """When its last attempt began, in seconds since 1970."""
     runtime: float
-    """How long that attempt took without the clean-up, in seconds."""
+    """How many seconds that attempt took, without the clean-up."""
     sent: int = 0
     """How many bytes it got on its standard input."""
     received: int
@@ -87,7 +87,7 @@ class JobLog:
         if not status.st_size:
             self._write("\t".join(COLUMNS).encode() + b"\n")
         elif self._regular and _ends_in_mid_line(path, status.st_size):
-            self._write(b"\n")  # whoever was cut off there has a line of its own
+            self._write(b"\n")  # an entry that was cut off stays on a line of its own
 
     def add(self, entry: Entry) -> None:
         """Append an entry, or do nothing if an earlier one could not be written.
@@ -112,7 +112,7 @@ class JobLog:
         os.close(self._fd)
 
     def _write(self, line: bytes) -> None:
-        """Append a line at once, whole or not at all, so that several runs can share a file."""
+        """Append a line in one go, whole or not at all, so that several runs can share a file."""
         if not self._regular:
             return write_all(self._fd, line)
         with suppress(OSError):  # not every file system has locks

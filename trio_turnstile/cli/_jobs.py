@@ -1,4 +1,4 @@
-"""`Jobs`: the jobs of a run on a cluster. It brings in the engines, so it is imported late."""
+"""`Jobs`: the jobs of a run on a cluster. It imports the engines, so it is imported late."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ _POLL, _POLL_HERE = (0.5, 30.0), (0.1, 1.0)
 """The shortest and the longest time between two polls, in seconds."""
 
 _GRACE = 10.0
-"""Seconds that leaving the cluster may take: operations have waited for their jobs before."""
+"""Seconds that closing the cluster may take: by then, operations have waited for their jobs."""
 
 _SWEEP = 30.0
-"""Seconds after which the files of a job are removed, or twice as many."""
+"""Seconds between sweeps; the files of a job are removed at the second sweep after its end."""
 
 _COUNT = 0.5
-"""Seconds between two looks at how many jobs run."""
+"""Seconds between two counts of the running jobs."""
 
 _LONGEST_NAME = 100
 
@@ -60,11 +60,11 @@ class Jobs:
 
     Args:
       plan: what the user asks for.
-      cluster: where they run.
+      cluster: the cluster that runs the jobs.
       shell: the path of the shell that runs the commands.
-      follow: whether to look at their output while they run.
+      follow: whether to read the output of jobs while they run.
       note: shows a line to the user.
-      settled: returns when what the operations have noted is on disk.
+      settled: returns when everything noted in the ledger is on disk.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Jobs:
         self._shell = shell
         self._settled = settled
         self._going: dict[str, Job | None] = {}
-        """By token; ``None`` while it is submitted."""
+        """Jobs by token; ``None`` while a job is being submitted."""
         self._ended: set[str] = set()
         self._older: set[str] = set()
 
@@ -96,11 +96,11 @@ class Jobs:
         Args:
           given: the input.
           number: the number of the operation.
-          command: what the job is to do.
-          variables: what its command finds in the environment.
+          command: the command that the job runs.
+          variables: variables for the environment of the command.
 
         Raises:
-          ValueError: if the input asks for something that cannot be.
+          ValueError: if the job of the input needs something impossible.
         """
         plan = self._plan
         options = [each.fill(given, number, quoted=str) for each in plan.submit_args]
@@ -120,13 +120,13 @@ class Jobs:
         """Submit a job, unless an earlier run has done so.
 
         Args:
-          make_spec: makes what to submit.
+          make_spec: makes the spec to submit.
           channels: where to remember the job.
-          facts: what an earlier run remembers.
+          facts: the facts about the job from an earlier run.
 
         Raises:
-          JobRefused: if the cluster does not take it.
-          ValueError: if it cannot be made, or an earlier run has it on another cluster.
+          JobRefused: if the cluster refuses the job.
+          ValueError: if the spec is impossible, or an earlier run used another engine.
         """
         engine = self._plan.engine
         if facts.get("engine", engine) != engine:
@@ -150,9 +150,10 @@ class Jobs:
         return job
 
     async def count_running(self, limiter: Limiter) -> None:
-        """Have the jobs that run hold the tokens of a limiter, for those who look at it; for ever.
+        """Make running jobs hold the tokens of a limiter, so that it shows them; runs for ever.
 
-        If more run than it has, as it has fallen, it shows only as many as it has.
+        If more jobs run than it has tokens, because the limit has fallen, it shows only as many
+        as it has tokens.
         """
         held: set[str] = set()
         try:
@@ -181,12 +182,12 @@ class Jobs:
         return f"controller unreachable since {clock}, {told}"
 
     def forget(self, token: str) -> None:
-        """Have the files of a job removed some time after what became of it is noted."""
+        """Let the files of a job be removed, some time after its end is noted."""
         self._going.pop(token, None)
         self._ended.add(token)
 
     async def sweep(self) -> None:
-        """Remove the files of jobs now and then, for ever."""
+        """Remove the files of ended jobs from time to time, for ever."""
         while True:
             await trio.sleep(_SWEEP)
             await self._remove(self._older)
@@ -213,9 +214,9 @@ async def open_jobs(
     note: Callable[[str], object],
     settled: Callable[[], Awaitable[object]],
 ) -> AsyncIterator[Jobs]:
-    """Open the cluster of a run. Leaving it cancels the jobs that go on, but for detached ones.
+    """Open the cluster of a run. Closing it cancels running jobs, except for detached ones.
 
-    The arguments are those of `Jobs`, and ``running``, which bounds how many tasks of arrays run.
+    It takes the arguments of `Jobs`, and ``running``, which bounds how many tasks of arrays run.
     """
     calls = None if plan.calls is None else RateLimiter(plan.calls.per_second)
     poll = _POLL_HERE if plan.engine == "local" else _POLL
@@ -241,7 +242,7 @@ async def open_jobs(
 
 
 class _Notes(logging.Handler):
-    """Shows what the cluster logs to the user."""
+    """Shows the log records of the cluster to the user."""
 
     def __init__(self, note: Callable[[str], object]) -> None:
         super().__init__()
@@ -273,7 +274,7 @@ def _array_of(token: str) -> str:
 
 
 def _remove_files(directory: str, tokens: set[str], going: set[str]) -> None:
-    """Remove the files of jobs, and what the tasks of arrays share when none of them goes on."""
+    """Remove the files of jobs, and the shared file of an array once none of its tasks goes on."""
     if not tokens:
         return
     ended = {_array_of(token) for token in tokens} - going

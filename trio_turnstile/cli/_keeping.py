@@ -1,4 +1,4 @@
-"""What a run keeps of its operations, so that a later run can go on: a ledger, or the job log."""
+"""`Keeping`: the ledger of a run, from which a later run can go on."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Keeping:
     fingerprint: Mapping[str, str]
     """The commands, by phase."""
     retry_failed: bool
-    """Whether to do again what has failed."""
+    """Whether to run failed operations again."""
     accept_changes: bool
-    """Whether to go on with other commands."""
+    """Whether to go on although the commands have changed."""
     fresh: bool
     """Whether to forget what the ledger knows."""
 
@@ -37,7 +37,7 @@ def ask_to_forget(path: Path) -> None:
     """Ask on a terminal whether to forget a ledger that knows something.
 
     Raises:
-      UsageError: if not, or if it is no ledger.
+      UsageError: if the user says no, or if the file is not a ledger.
     """
     if not (path.exists() and os.isatty(0) and os.isatty(2)):
         return
@@ -49,7 +49,7 @@ def ask_to_forget(path: Path) -> None:
     with open(0, closefd=False, encoding="utf-8") as terminal:
         answer = terminal.readline()
     if answer.strip().lower() not in ("y", "yes"):
-        raise UsageError(f"{path} was left as it is")
+        raise UsageError(f"{path} was left unchanged")
 
 
 def _count(path: Path) -> int:
@@ -89,18 +89,18 @@ def _advice(error: LedgerError) -> str:
         return str(error)
     before_and_now = [
         f"--{name}\n  was {'absent' if before is None else before}\n"
-        f"  and is {'absent' if now is None else now}"
+        f"  is now {'absent' if now is None else now}"
         for name, (before, now) in error.differences.items()
     ]
     return (
-        "the ledger is of a run with other commands:\n"
+        "the ledger belongs to a run with other commands:\n"
         + "\n".join(before_and_now)
         + "\nGo on with --accept-changes, begin again with --fresh, or give another --ledger"
     )
 
 
 async def keep_overrides(ledger: Ledger | None, turnstile: Turnstile) -> None:
-    """Set limits again that were set from outside in an earlier run, and note what is set.
+    """Restore limits that were set from outside in an earlier run, and record new ones.
 
     Raises:
       UsageError: if the ledger cannot be read.

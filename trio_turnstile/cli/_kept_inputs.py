@@ -1,4 +1,4 @@
-"""The inputs of a run that goes on: without those that an earlier run has dealt with."""
+"""The inputs of a run that goes on, without those that an earlier run has finished."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._plan import Plan
 from ._shell import ShellOperation
 
 _AT_ONCE = 1000
-"""How many inputs that are left are noted at once."""
+"""How many of the inputs left over are noted at once."""
 
 
 def input_of(entry: LedgerEntry) -> Input:
@@ -24,16 +24,16 @@ def input_of(entry: LedgerEntry) -> Input:
 
 @final
 class KeptInputs:
-    """Gives each input that was not dealt with, with its number.
+    """Gives each input that is not done, with its number.
 
     Args:
       plan: what the user asks for.
-      ledger: what earlier runs have done, if that is kept.
+      ledger: the ledger of earlier runs, if there is one.
     """
 
     def __init__(self, plan: Plan, ledger: Ledger | None) -> None:
         self.skipped = 0
-        """How many inputs the job log says are done, or came before as interrupted ones."""
+        """How many inputs are done according to the job log."""
         self.error: InputError | None = None
         """Why the run cannot go on from the job log."""
         self._plan = plan
@@ -41,7 +41,7 @@ class KeptInputs:
         self._again: set[str] = set()
 
     async def interrupted(self) -> Sequence[LedgerEntry]:
-        """Return what an earlier run was killed amid: it comes first, whatever the inputs are."""
+        """Return the operations that a kill interrupted: they come before all inputs."""
         if self._ledger is None:
             return ()
         entries = await self._ledger.interrupted()
@@ -74,7 +74,7 @@ class KeptInputs:
         return done
 
     async def leave(self, report: Report) -> None:
-        """Note in the ledger the inputs that are not begun, as far as they are at hand."""
+        """Note in the ledger the inputs that have not begun, as far as they are known."""
         if self._ledger is None:
             return
         left = [

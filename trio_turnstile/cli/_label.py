@@ -1,4 +1,4 @@
-"""What is printed with the output of an operation: a tag before its lines, a title above."""
+"""The label of an operation's output: a tag before its lines, and a title above them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._template import Template, quote_visibly
 @final
 @attrs.frozen
 class Subject:
-    """An operation, as far as its output is concerned."""
+    """The part of an operation that its output needs."""
 
     place: int
     """Its place in the order of outputs, from 1."""
@@ -27,21 +27,21 @@ class Subject:
     """Its slot."""
 
     def fill(self, template: Template, quoted: Callable[[str], str]) -> str:
-        """Fill a template for it; ``quoted`` makes what is put in for each placeholder."""
+        """Fill a template for it; ``quoted`` quotes the text of each placeholder."""
         return template.fill(self.given, self.seq, self.slot, quoted)
 
 
 @final
 @attrs.frozen
 class Label:
-    """What is printed with the output of one operation."""
+    """The label of the output of one operation."""
 
     place: int
     """Its place in the order of outputs, from 1."""
     tag: bytes = b""
-    """Stands before each line."""
+    """Printed before each line."""
     title: bytes = b""
-    """Stands above the output."""
+    """Printed above the output."""
 
     def tagged(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         """Yield pieces of text that begin with a new line, with the tag before each line."""

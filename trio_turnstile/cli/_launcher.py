@@ -1,10 +1,10 @@
 """Starting processes, even where file descriptors, processes or threads run short.
 
-What is short now comes back when something that runs has ended. So whoever needs it waits
-and tries again, clean-ups first: an input is not to blame, and a clean-up must not be lost.
-Deadlock is impossible. An operation takes the pipes of an attempt before the attempt begins
-and gives them back at its end, without waiting for anything but its own commands in between;
-for the files that starting a command takes for a moment, there is a reserve.
+A resource that is short comes back when something that runs has ended. So whoever needs the
+resource waits and tries again, clean-ups first: an input is not to blame for the shortage, and
+a clean-up must not be lost. Deadlock is impossible. An operation takes the pipes of an attempt
+before the attempt begins and gives them back at its end, and in between it waits only for its
+own commands. A reserve provides the files that starting a command needs for a moment.
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ from ._threads import lacks_thread
 T = TypeVar("T")
 
 _RESERVE = 8
-"""How many files are kept open for nothing: to start a command takes three for a moment."""
+"""How many files are kept open as a reserve: starting a command takes three for a moment."""
 
 _PAUSES = (0.01, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)
 """Seconds between attempts while nothing runs that could give something back.
 
-In all, longer than trio keeps a thread that has nothing to do, which counts as a process.
+Their sum exceeds the time that trio keeps an idle thread, which counts as a process.
 """
 
 _THREADS = 2
 """How many threads start commands: more would not be faster."""
 
 _MORE_PAUSES = (4.0,) * 15
-"""Further ones for a clean-up, which comes only once."""
+"""Further pauses for a clean-up, which has only one attempt."""
 
 _LOOK_AGAIN = 1.0
-"""Seconds between attempts at most: other programs give something back as well."""
+"""The most seconds between attempts: other programs give something back as well."""
 
 _STARTS_LEFT = 2.0
-"""Seconds that commands which are just being started may take while the process dies."""
+"""How long, in seconds, `kill_all` waits for commands that are just being started."""
 
 
 @final
 class Launcher:
-    """Starts the commands of a run, and knows those that run.
+    """Starts the commands of a run, and keeps track of those that run.
 
     Args:
       note: shows a line to the user.
@@ -66,7 +66,7 @@ class Launcher:
         self._shell = shell
         self._noted: set[int | None] = set()
         self._running: set[int] = set()
-        self._starting: set[object] = set()  # of a set, threads may share the changes
+        self._starting: set[object] = set()  # threads may change a set at the same time
         self._holders = 0
         self._waiting_cleanups: set[object] = set()
         self._closed = False
@@ -81,9 +81,9 @@ class Launcher:
         """Open the pipes of two streams.
 
         Args:
-          streams: the streams, or none so far.
-          make: makes them if there are none.
-          cleanup: whether that is for a clean-up, which comes before others.
+          streams: the streams, or an empty list.
+          make: makes them if the list is empty.
+          cleanup: whether they are for a clean-up, which comes before others.
 
         Raises:
           OSError: if there are no files for them, and nothing runs that could give some back.
@@ -110,7 +110,7 @@ class Launcher:
         stdin: bytes | Part | None = None,
         cleanup: bool = False,
     ) -> subprocess.Popen[bytes]:
-        """Start a command with the shell, as the head of a session; `ended` must follow.
+        """Start a command with the shell, as a session leader; `ended` must follow.
 
         Raises:
           OSError: if it cannot be started.
@@ -121,16 +121,16 @@ class Launcher:
         )
 
     def ended(self, process: subprocess.Popen[bytes]) -> None:
-        """Take note that a process has ended, or is given up."""
+        """Take note that a process has ended, or was given up."""
         self._running.discard(process.pid)
         self._freed.unpark_all()
         self.reap_orphans()
 
     def reap_orphans(self) -> None:
-        """Reap children that ended and are not ours.
+        """Reap children that have ended and that we did not start.
 
-        If we are the first process, as in a container, we inherit the orphans of all others.
-        They stay zombies until we wait for them.
+        If we are process 1, as in a container, we inherit all orphans. They stay zombies until
+        we wait for them.
         """
         while not self._starting and hasattr(os, "waitid"):
             try:
@@ -143,11 +143,11 @@ class Launcher:
                 os.waitpid(ended.si_pid, os.WNOHANG)
 
     def kill_all(self) -> None:
-        """Kill the commands that run, with their process groups, and let none start."""
+        """Kill the running commands with their process groups, and start no more."""
         self._closed = True
         deadline = time.monotonic() + _STARTS_LEFT
         while self._starting and time.monotonic() < deadline:
-            time.sleep(0.005)  # in a signal handler, while threads go on
+            time.sleep(0.005)  # this is a signal handler; the threads go on
         for pid in [*self._running]:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
@@ -166,8 +166,8 @@ class Launcher:
         except OSError as error:
             if error.errno not in LACKS:
                 raise
-        # Here, and not in a thread: so nobody else takes what the reserve gives, and a thread
-        # counts as a process.
+        # Not in a thread: so nobody else takes the files from the reserve, and a thread counts
+        # as a process.
         with self._reserve_given():
             return self._popen(popen)
 
@@ -197,8 +197,8 @@ class Launcher:
                 except OSError as error:
                     if error.errno not in LACKS:
                         raise
-                    # While others run, somebody will give something back. Otherwise it is
-                    # other programs that have everything, or the limits are too narrow.
+                    # While others run, one of them will give something back. Otherwise other
+                    # programs have taken everything, or the limits of the system are too low.
                     pause = _LOOK_AGAIN if is_busy() else next(pauses, None)
                     if pause is None:
                         raise
@@ -215,7 +215,7 @@ class Launcher:
     def _tell(self, error: OSError) -> None:
         if error.errno not in self._noted:
             self._noted.add(error.errno)
-            self._note(f"starting commands later, as the system is short: {error.strerror}")
+            self._note(f"delaying commands because the system is short: {error.strerror}")
 
     @contextmanager
     def _reserve_given(self) -> Iterator[None]:
@@ -238,7 +238,7 @@ def open_shell(
     shell: str,
     stdin: bytes | Part | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a command in a session of its own."""
+    """Start a command in its own session."""
     with _standard_input(stdin) as file:
         return subprocess.Popen(
             [shell, "-c", command],
@@ -252,9 +252,9 @@ def open_shell(
 
 @contextmanager
 def _standard_input(data: bytes | Part | None) -> Iterator[IO[bytes] | int]:
-    """Open what a command reads: nothing, or a file that is gone when nobody has it open.
+    """Open the standard input of a command: nothing, or a file that vanishes when it is closed.
 
-    A pipe would need somebody to write to it, for as long as the command runs.
+    A pipe would need a writer for as long as the command runs.
     """
     if data is None:
         yield subprocess.DEVNULL

@@ -1,4 +1,4 @@
-"""``turnstile ledger``: what a ledger knows, as a table or as JSON."""
+"""``turnstile ledger``: show the content of a ledger, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def ledger(
     json: Flag = False,
     run: str | None = None,
 ) -> int:
-    """Show what a ledger knows of the operations of a run, also while the run goes on.
+    """Show what a ledger knows about the operations of a run, even while the run goes on.
 
     There is a line for each operation, in the order in which they first began: its number, how
     it ended, when it began, how long it took, its input, and why it failed. An operation is open
-    if it runs, or if it was interrupted.
+    if it is running, or if it was interrupted.
 
     For example:
 
@@ -42,9 +42,9 @@ def ledger(
 
     Args:
       file: The ledger, as given to turnstile run --ledger.
-      failed: Show only those that failed.
-      left: Show only those that a next run has to do: interrupted, cancelled, or not begun.
-      json: Write a JSON object for each, one per line, in place of the table.
+      failed: Show only the operations that failed.
+      left: Show only the operations left for the next run: interrupted, cancelled, or not begun.
+      json: Write a JSON object for each operation, one per line, instead of the table.
       run: The name of the run, if a program has given it one.
     """
     try:

@@ -1,9 +1,9 @@
 """The pipes of processes that commands have left in the background.
 
-When an operation has ended, its output is printed, and nobody wants what comes later. But a
-process whose pipe nobody has open is ended by SIGPIPE at its next output. So the pipes are
-read for as long as they have a writer: by us while the run goes on, and then by a cat(1)
-for each of them, which ends with its writer.
+When an operation has ended, its output is printed, and later output is not needed. But if
+nobody had the pipe of a process open, SIGPIPE would end the process at its next output. So the
+pipes are read for as long as they have a writer: by us while the run goes on, and then by a
+cat(1) for each pipe, which ends with its writer.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _MOST = 16
 
 @final
 class Leftovers:
-    """Reads pipes and drops what comes."""
+    """Reads pipes, and drops their contents."""
 
     def __init__(self) -> None:
         self._pipes: list[int] = []
         self._news = trio.lowlevel.ParkingLot()
 
     def add(self, pipe: int) -> None:
-        """Read ``pipe``, which is non-blocking, and close it when it has no writer."""
+        """Read ``pipe``, which is non-blocking, and close it when it no longer has a writer."""
         self._pipes.append(pipe)
         if len(self._pipes) > _MOST:
             self.hand_over()
@@ -37,7 +37,7 @@ class Leftovers:
 
     async def run(self) -> None:
         """Read the pipes, until cancelled."""
-        # A look now and then is enough, and may be slow: a writer that waits is not ended.
+        # Looking from time to time is enough: a writer that has to wait is not harmed.
         while True:
             if not self._pipes:
                 await self._news.park()
@@ -45,7 +45,7 @@ class Leftovers:
             await trio.sleep(_PAUSE)
 
     def hand_over(self) -> None:
-        """Leave the pipes that still have a writer to processes of their own."""
+        """Pass each pipe that still has a writer to its own process."""
         self._read_all()
         pipes, self._pipes = self._pipes, []
         for pipe in pipes:

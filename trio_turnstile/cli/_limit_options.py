@@ -1,4 +1,4 @@
-"""The options of ``turnstile run`` about the limit, and the limiter that comes of them."""
+"""The options of ``turnstile run`` for the limit, and the limiter that is made from them."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _FEW_FILES, _FEW_FILES_EACH = 25, 5
 """The same if the output of the operations is short."""
 
 _TIMES, _MOST = 10, 1000
-"""A limit that adapts may become so many times what it is at the start, but no more than that."""
+"""By default, an adaptive limit may grow to 10 times its start value, but not over 1000."""
 
 LIMITER = "work"
-"""What the limiter of a run is called by those who steer it."""
+"""The name of a run's limiter, for those who steer it."""
 
 _JOBS = 100
-"""How many jobs are on a cluster at a time by default; sites tend to allow some thousands."""
+"""How many jobs are on a cluster at once by default; most sites allow some thousands."""
 
 _HALF_A_MINUTE = Duration(30)
 _NONE_OR_MORE = Number(gte=0)
@@ -57,26 +57,26 @@ class LimitOptions:
     """How many operations may run at a time, and what changes that.
 
     Attributes:
-      limit: How many operations may run at a time, at the start. The default is the number
-        of cores that may be used, or 100 jobs on a cluster, within --min and --max. 50% is half
-        of the cores, +1 one more than there are, -1 one less, and 0 as many as possible, at
-        most 1000.
+      limit: How many operations may run at a time when the run starts. The default is the
+        number of usable cores, or 100 jobs on a cluster, within --min and --max. 50% is half
+        of the cores, +1 is one more than the number of cores, -1 is one less, and 0 is as many
+        as possible, at most 1000.
       weight: How many places of the limit an operation takes: 4, or {2} for the number in the
         second column of its input. The default is 1. Operations start in the order of the
-        inputs, so a heavy one is not overtaken until there is room for it. One that is heavier
-        than the limit fails.
+        inputs: the ones after a heavy operation wait until there is room for it. An operation
+        that is heavier than the limit fails.
       max: The maximum to which SIGUSR1 can raise the limit. The default is --limit, so
-        that SIGUSR1 only takes back what SIGUSR2 has done; ten times --limit with --adapt.
-      min: The minimum to which SIGUSR2 can lower the limit. At 0 no operation starts; a
-        graceful shutdown then gives up those that have not begun.
+        that SIGUSR1 only takes back what SIGUSR2 has done, or ten times --limit with --adapt.
+      min: The minimum to which SIGUSR2 can lower the limit. At 0 no operation starts, and a
+        graceful shutdown gives up the operations that have not begun.
       up: By how much one SIGUSR1 raises the limit.
       down: By how much one SIGUSR2 lowers the limit.
-      hold: How long after a change of the limit further signals to change it are refused.
-      adapt: Find the limit between --min and --max that gives the most throughput: knee (which
-        --adapt alone means), aimd, vegas or gradient2. Signals then change what it may be at
-        most.
-      overload: With --adapt, an exit status by which a command says that there is too much
-        load; it lowers the limit. A command that times out says so too.
+      hold: How long further signals are refused after a change of the limit.
+      adapt: Find the limit between --min and --max that gives the most throughput, with the
+        policy knee (if you give --adapt alone), aimd, vegas or gradient2. Signals then change
+        the maximum of the limit.
+      overload: With --adapt, an exit status with which a command reports an overload, which
+        lowers the limit. A command that times out counts as overload too.
     """
 
     limit: Annotated[
@@ -104,13 +104,13 @@ class LimitOptions:
         """Return the limiter of a run.
 
         Args:
-          jobs: what is asked of jobs, if they do the work.
+          jobs: the plan of the jobs, if jobs do the work.
 
         Raises:
           UsageError: if the options contradict each other.
         """
         if self.overload and self.adapt is None:
-            raise UsageError("--overload says when --adapt lowers the limit: give --adapt as well")
+            raise UsageError("--overload is only for --adapt: give --adapt too")
         limit = self.start(jobs)
         maximum = self._maximum(limit)
         if not self.min <= limit <= maximum:
@@ -126,10 +126,10 @@ class LimitOptions:
         return limiter
 
     def make_weight(self, columns: Columns, limiter: Limiter) -> Weight | None:
-        """Return what operations weigh, if not one each.
+        """Return the weight of operations, or ``None`` if each weighs 1.
 
         Raises:
-          UsageError: if none could have that weight.
+          UsageError: if no operation could have that weight.
         """
         if self.weight is None:
             return None
@@ -139,7 +139,7 @@ class LimitOptions:
             raise UsageError(f"--weight: {str(error).removeprefix('--weight: ')}") from None
 
     def describe(self, limiter: Limiter, jobs: JobPlan | None) -> str | None:
-        """Return what to tell the user of a limit or a maximum that nobody has chosen."""
+        """Return a note for the user about a limit or a maximum that is a default."""
         if self.limit is None and _on_cluster(jobs):
             return f"up to {limiter.total_tokens} jobs at a time; --limit changes that"
         if self.adapt is None or self.max is not None:
@@ -147,7 +147,7 @@ class LimitOptions:
         return f"--adapt {self.adapt}: the limit can become {limiter.ceiling}; --max changes that"
 
     def start(self, jobs: JobPlan | None) -> int:
-        """Return how many may run at a time, at the start."""
+        """Return how many may run at a time when the run starts."""
         if self.limit is not None:
             return self.limit
         usual = _JOBS if _on_cluster(jobs) else usable_cores()
@@ -173,13 +173,13 @@ def _allow_open_files(limit: int, maximum: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(OSError, ValueError):  # then fewer run at a time
+        with suppress(OSError, ValueError):  # then fewer operations run at a time
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = _FEW_FILES + _FEW_FILES_EACH * limit
     if allowed != resource.RLIM_INFINITY and allowed < needed:
         print(
-            f"turnstile: --limit {limit} takes at least {needed} open files, but only {allowed} "
-            "are allowed (see ulimit -n), so that fewer will run at a time",
+            f"turnstile: --limit {limit} needs at least {needed} open files, but only {allowed} "
+            "are allowed (see ulimit -n), so fewer operations will run at a time",
             file=sys.stderr,
         )

@@ -21,7 +21,7 @@ _REFRESH = 0.2
 
 @final
 class _Terminal(io.TextIOBase):
-    """Standard error as a file for rich, which does not wait for the terminal."""
+    """Standard error as a file for rich that does not wait for the terminal."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -45,7 +45,7 @@ class _Terminal(io.TextIOBase):
 
 
 class _CursorShown(Console):
-    """A console whose cursor stays: a process that is stopped or killed cannot bring it back."""
+    """A console with a visible cursor: a process that is suspended or killed cannot show it."""
 
     def show_cursor(self, show: bool = True) -> bool:
         return show
@@ -82,7 +82,7 @@ class LiveLine:
         """Redraw the line five times a second, and erase it at the end."""
         self._snapshot = snapshot
         try:
-            with suppress(OSError), self._live:  # a terminal can go away
+            with suppress(OSError), self._live:  # a terminal can disappear
                 while True:
                     if self._writer is None or not self._writer.behind:
                         self._draw(snapshot())
@@ -91,12 +91,12 @@ class LiveLine:
             self._snapshot = None
 
     def note(self, text: str) -> None:
-        """Write a line above the live one."""
+        """Write a line above the live line."""
         with suppress(OSError):
             self._console.print(Text(f"turnstile: {text}"), soft_wrap=True)
 
     def flush(self) -> None:
-        """Wait until all is written."""
+        """Wait until everything is written."""
         if self._writer is not None:
             self._writer.flush()
 
@@ -106,7 +106,7 @@ class LiveLine:
             self._live.stop()
 
     def show(self, *, mid_line: bool) -> None:
-        """Draw the line again, below what others have written."""
+        """Draw the line again, below the output of others."""
         with suppress(OSError):
             if mid_line:
                 self._console.line()

@@ -18,14 +18,14 @@ _KILL_AFTER = 5.0
 
 
 async def run_on_finish(command: str, summary: Summary) -> str | None:
-    """Run a command that is told how a run has ended.
+    """Run a command, with the result of a run in its environment.
 
     Args:
       command: what ``/bin/sh`` runs. It writes to our standard output and standard error.
       summary: the result of the run.
 
     Returns:
-      What to tell the user if it did not succeed.
+      A note for the user if the command did not succeed.
 
     Cancellation:
       Ends the command with its process group: by SIGTERM, and by SIGKILL 5 s later.
@@ -56,7 +56,7 @@ async def run_unless_stopped(
       command: what to run.
       summary: the result of the run.
       note: shows a line to the user.
-      signals: the signals that come.
+      signals: the signals that arrive.
     """
     if command is None:
         return await checkpoint()

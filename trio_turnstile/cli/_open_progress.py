@@ -14,8 +14,8 @@ def open_progress(*, quiet: bool, live: bool = True) -> Progress:
     """Return the way to show progress that suits standard error.
 
     Args:
-      quiet: whether to show notes alone.
-      live: whether a live line is possible: it is not if others write to the terminal.
+      quiet: whether to show only notes.
+      live: whether a live line is possible, which it is not if others write to the terminal.
     """
     writer = Writer(2)
     if quiet or not live or not os.isatty(2) or os.environ.get("TERM", "").lower() in _DUMB:

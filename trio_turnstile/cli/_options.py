@@ -17,7 +17,7 @@ OUTPUT = Group("Output", sort_key=5)
 """Options for the output."""
 
 RECORDS = Group("Records, and going on from them", sort_key=6)
-"""Options for what is kept of a run."""
+"""Options for the records of a run."""
 
 
 @final
@@ -38,4 +38,4 @@ def to_size(_: Any, tokens: Sequence[Token]) -> Size:
 
 
 Seconds: TypeAlias = Annotated[Duration, Parameter(converter=to_duration)]
-"""An option that is a duration, written such as ``30s``."""
+"""An option that is a duration, such as ``30s``."""

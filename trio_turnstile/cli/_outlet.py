@@ -1,7 +1,7 @@
-"""Where the output of operations goes: streams for each, and what comes of them.
+"""Where the output of operations goes: the streams of each operation, and how it is printed.
 
 `Collected` prints the output of an operation at its end. `LineByLine` prints whole lines as
-they come, and `PassedOn` leaves our own standard streams to the commands.
+they come, and `PassedOn` lets the commands use our own standard streams.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Outlet(Protocol):
         ...
 
     def finish(self, place: int) -> None:
-        """Take note that an operation has ended, and its streams are closed."""
+        """Take note that an operation has ended, and that its streams are closed."""
 
 
 @final
@@ -45,8 +45,8 @@ class Collected:
 
     Args:
       printer: prints it.
-      labels: what to print with it.
-      results: where to copy it, if anywhere.
+      labels: make the labels to print with it.
+      results: the folders to copy it to, if there are any.
     """
 
     def __init__(self, printer: Printer, labels: Labels, results: Results | None = None) -> None:
@@ -56,7 +56,7 @@ class Collected:
         self._running: dict[int, Printout] = {}
 
     def open_streams(self, subject: Subject) -> Sequence[Stream]:
-        """Return streams that collect."""
+        """Return streams that collect the output."""
         with _all_or_none() as streams:
             for copy in _copies(self._results, subject):
                 streams.append(Stream(copy=copy))
@@ -64,19 +64,19 @@ class Collected:
         return streams
 
     def finish(self, place: int) -> None:
-        """Have the output printed."""
+        """Send the output to the printer."""
         self._printer.put(self._running.pop(place, Printout(Label(place))))
 
 
 @final
 class LineByLine:
-    """Prints whole lines as soon as they come; those of one operation at a time, if in order.
+    """Prints whole lines as soon as they come; in order, those of one operation at a time.
 
     Args:
       printer: prints them.
       order: the order of the printer.
-      labels: what to print with them.
-      results: where to copy the output, if anywhere.
+      labels: make the labels to print with them.
+      results: the folders to copy the output to, if there are any.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class LineByLine:
         self._sent: set[Stream] = set()
 
     def open_streams(self, subject: Subject) -> Sequence[Stream]:
-        """Return streams that tell of their lines."""
+        """Return streams that report their lines."""
         with _all_or_none() as streams:
             for fd, copy in enumerate(_copies(self._results, subject), 1):
                 streams.append(Stream(partial(self._print_lines, subject.place, fd), copy))
@@ -101,7 +101,7 @@ class LineByLine:
         return streams
 
     def finish(self, place: int) -> None:
-        """Have the rest printed, and what waited for that."""
+        """Send the rest of the output to the printer, and then lines that waited for it."""
         label = self._running.pop(place, Label(place))
         self._printer.put(Printout(label, self._streams.pop(place, ())))
         for other, streams in self._streams.items():
@@ -133,9 +133,9 @@ class PassedOn:
 
     Args:
       printer: prints the titles, perhaps a moment after a command has started.
-      labels: their titles.
-      on_lost: called once, with the reason, if our standard output has no reader any more.
-        The commands that meet it are ended by SIGPIPE; others need not start.
+      labels: make their titles.
+      on_lost: called once, with the reason, if our standard output no longer has a reader.
+        SIGPIPE ends the commands that write to it, and no others need to start.
     """
 
     def __init__(
@@ -147,14 +147,14 @@ class PassedOn:
         self._lost = False
 
     def open_streams(self, subject: Subject) -> Sequence[OwnDescriptor]:
-        """Return our own."""
+        """Return our own standard streams."""
         title = Printout(self._labels.make(subject))
         if title.written:
             self._printer.send(title)
         return [OwnDescriptor(1), OwnDescriptor(2)]
 
     def finish(self, place: int) -> None:
-        """See whether our standard output still has a reader."""
+        """Check whether our standard output still has a reader."""
         if not self._lost and _has_no_reader(1):
             self._lost = True
             self._on_lost(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))

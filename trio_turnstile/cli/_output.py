@@ -1,8 +1,8 @@
 """The output of commands, collected for each operation.
 
 A command writes into pipes. Files would be simpler, but a command that opens
-``/dev/stderr`` would truncate such a file. What comes out of a pipe is kept in memory,
-or in a temporary file if there is much of it.
+``/dev/stderr`` would truncate such a file. The bytes from a pipe are kept in memory, or in a
+temporary file if there are many.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ._spool import Spool
 
 
 class Pipe(Protocol):
-    """What a command writes its standard output or its standard error to."""
+    """A pipe for the standard output or the standard error of a command."""
 
     write_end: int
     """The descriptor to write to; -1 while it is closed."""
@@ -34,31 +34,31 @@ class Pipe(Protocol):
         """Open the pipe, unless it is open."""
 
     async def collect(self) -> None:
-        """Collect what is written, until cancelled."""
+        """Collect the bytes that are written, until cancelled."""
 
     def take_in(self) -> object:
-        """Collect what is in the pipe now."""
+        """Collect the bytes that are in the pipe now."""
 
     def check(self) -> None:
-        """Raise an `OSError` if some output could not be kept and nobody was told so far."""
+        """Raise an `OSError` if some output could not be kept, unless it was raised before."""
 
     def clear(self) -> None:
-        """Forget what was collected, as another attempt follows."""
+        """Forget the collected bytes, as another attempt follows."""
 
     def close_pipe(self, leave: Callable[[int], object] = os.close) -> None:
-        """Close the pipe, and keep what was collected.
+        """Close the pipe, and keep the collected bytes.
 
         Args:
-          leave: gets the read end if a process in the background still has the other.
+          leave: gets the read end if a process in the background still has the write end.
         """
 
 
 @final
 class Stream:
-    """One output stream of an operation: a pipe to write to, and what came out of it.
+    """One output stream of an operation: a pipe to write to, and the bytes that came out.
 
     Args:
-      on_lines: called with this when there are more whole lines, for output that is
+      on_lines: called with this stream when there are more whole lines, for output that is
         printed as it comes; ``None`` to print it at the end.
       copy: a file to write the output to as well, as it comes.
 
@@ -87,12 +87,12 @@ class Stream:
 
     @property
     def left(self) -> int:
-        """How many of them are not printed."""
+        """How many of the collected bytes are not printed."""
         return self._spool.size - self._printed
 
     @property
     def lines_end(self) -> int:
-        """Up to where there are whole lines; 0 if they are printed."""
+        """The end of the last whole line; 0 if all whole lines are printed."""
         return self._lines_end
 
     def open_pipe(self) -> None:
@@ -109,18 +109,18 @@ class Stream:
         os.set_blocking(self._read_end, False)
 
     async def collect(self) -> None:
-        """Collect what is written, until cancelled."""
+        """Collect the bytes that are written, until cancelled."""
         while True:
             await trio.lowlevel.wait_readable(self._read_end)
             self.take_in()
 
     def add(self, data: bytes) -> None:
-        """Collect what did not come through the pipe."""
+        """Collect bytes that did not come through the pipe."""
         self._keep(data)
 
     def take_in(self) -> bool:
-        """Collect what is in the pipe now; return whether anybody can still write to it."""
-        # One read, of more than a pipe holds. With a fast writer, a loop might never end.
+        """Collect the bytes in the pipe now; return whether anybody can still write to it."""
+        # One read, of more than a pipe holds: with a fast writer, a loop might never end.
         with suppress(BlockingIOError):
             data = os.read(self._read_end, 1 << 20)
             self._keep(data)
@@ -128,7 +128,7 @@ class Stream:
         return True
 
     def check(self) -> None:
-        """Raise an `OSError` if some output could not be kept and nobody was told so far."""
+        """Raise an `OSError` if some output could not be kept, unless it was raised before."""
         error, self._error = self._error, None
         if error is not None:
             raise error
@@ -138,7 +138,7 @@ class Stream:
         return b"".join(self._spool.read(max(self._spool.size - 1, self._printed)))
 
     def clear(self) -> None:
-        """Drop what was collected, unless it is printed as it comes."""
+        """Drop the collected bytes, unless they are printed as they come."""
         if self._on_lines is None:
             self._spool.clear()
         if self._copy_fd >= 0:
@@ -147,23 +147,23 @@ class Stream:
         self._failed, self._error = False, None
 
     def pieces(self, end: int | None = None) -> Iterator[bytes]:
-        """Yield what is not printed, up to ``end``, in pieces."""
+        """Yield the bytes that are not printed, up to ``end``, in pieces."""
         yield from self._spool.read(self._printed, end)
 
     def mark_printed(self, end: int) -> None:
-        """Take note that all up to ``end`` is printed."""
+        """Take note that everything up to ``end`` is printed."""
         self._printed = end
         if self._lines_end == end:
             self._lines_end = 0
-        if not self.left:  # or the file of an operation that goes on for ever would grow
+        if not self.left:  # otherwise the file of an endless operation would grow for ever
             self._spool.clear()
             self._printed = 0
 
     def close_pipe(self, leave: Callable[[int], object] = os.close) -> None:
-        """Close the pipe, and keep what was collected.
+        """Close the pipe, and keep the collected bytes.
 
         Args:
-          leave: gets the read end if a process in the background still has the other.
+          leave: gets the read end if a process in the background still has the write end.
         """
         if self._read_end < 0:
             return
@@ -173,7 +173,7 @@ class Stream:
         self._read_end = self.write_end = -1
 
     def close(self) -> None:
-        """Drop what was collected, with its temporary file."""
+        """Drop the collected bytes, and the temporary file."""
         self._spool.close()
 
     def _close_copy(self) -> None:
@@ -188,7 +188,7 @@ class Stream:
             self._spool.write(data)
             if self._copy_fd >= 0:
                 write_all(self._copy_fd, data)
-        except OSError as error:  # a full disk; the command should not stop half-way for it
+        except OSError as error:  # a full disk, which should not stop the command half-way
             self._failed, self._error = True, error
             return
         self._size += len(data)
@@ -199,7 +199,7 @@ class Stream:
 
 @final
 class OwnDescriptor:
-    """A standard stream of our own, as a pipe that nothing is collected from.
+    """One of our own standard streams, as a pipe that nothing is collected from.
 
     Args:
       fd: its descriptor.
@@ -212,7 +212,7 @@ class OwnDescriptor:
         self.write_end = fd
 
     def open_pipe(self) -> None:
-        """Let commands write again."""
+        """Allow commands to write again."""
         self.write_end = self._fd
 
     async def collect(self) -> None:
@@ -226,10 +226,10 @@ class OwnDescriptor:
         """Do nothing."""
 
     def clear(self) -> None:
-        """Do nothing: what was written is gone."""
+        """Do nothing: output that was written cannot be taken back."""
 
     def close_pipe(self, leave: Callable[[int], object] = os.close) -> None:
-        """Let no more commands write; the descriptor stays open."""
+        """Allow no more commands to write; the descriptor stays open."""
         self.write_end = -1
 
 

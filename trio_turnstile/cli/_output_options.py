@@ -26,7 +26,7 @@ _TABLES: Mapping[str, Callable[[Columns], RowFormat]] = {
     ".tsv": lambda columns: SeparatedRows(columns, "\t"),
     ".json": lambda _: JsonRows(),
 }
-"""The tables that ``--results`` can write, by the end of the name of the file."""
+"""The tables that ``--results`` can write, by the suffix of the file name."""
 
 
 @Parameter(name="*", group=OUTPUT)
@@ -44,14 +44,15 @@ class OutputOptions:
     line_buffer: Annotated[
         bool, Parameter(name=["--line-buffer", "--lb"], negative=(), show_default=False)
     ] = False
-    """Print whole lines as they come, and not when an operation has ended. With --keep-order
-    the lines of one operation at a time. The output of failed attempts is printed too."""
+    """Print whole lines as they come, instead of waiting for the operation to end. With
+    --keep-order, print the lines of one operation at a time. The output of failed attempts
+    is printed too."""
 
     ungroup: Annotated[
         bool, Parameter(name=["--ungroup", "-u"], negative=(), show_default=False)
     ] = False
-    """Let the commands write to standard output themselves. Outputs are mixed; commands see
-    a terminal if there is one. The job log shows 0 bytes received."""
+    """Let the commands write to standard output directly. Outputs may be mixed, and commands
+    see a terminal if there is one. The job log shows 0 bytes received."""
 
     tag: Annotated[bool, Parameter(negative=(), show_default=False)] = False
     """Put the input and a tab before each line of output."""
@@ -62,23 +63,23 @@ class OutputOptions:
     verbose: Annotated[
         bool, Parameter(name=["--verbose", "-v"], negative=(), show_default=False)
     ] = False
-    """Print the command of --work before its output, to standard output."""
+    """Print the --work command before its output, to standard output."""
 
     results: Path | None = None
-    """Also write the output into this folder, as it comes. Each operation has a folder in
-    it, named by its input, with the files stdout, stderr and seq. If the name ends with .csv,
-    .tsv or .json: append a row to this table, or a line of JSON, for each operation when it
-    has ended."""
+    """Also write the output into this folder, as it comes. Each operation has a subfolder,
+    named after its input, with the files stdout, stderr and seq. If the name ends with .csv,
+    .tsv or .json: append a row to this table, or a line of JSON, when an operation ends."""
 
     on_finish: Cmd | None = None
-    """Run this command once, when all is over, with TURNSTILE_COMPLETED, TURNSTILE_FAILED,
-    TURNSTILE_STATUS and TURNSTILE_SECONDS. It does not change the exit status."""
+    """Run this command once, after everything else, with TURNSTILE_COMPLETED,
+    TURNSTILE_FAILED, TURNSTILE_STATUS and TURNSTILE_SECONDS in its environment. It does not
+    change the exit status."""
 
     def check(self) -> None:
-        """Check that the options go together.
+        """Check that the options can be combined.
 
         Raises:
-          UsageError: if they do not.
+          UsageError: if they cannot.
         """
         others = {
             "--keep-order": self.keep_order,
@@ -91,12 +92,12 @@ class OutputOptions:
             if self.ungroup and given:
                 raise UsageError(
                     f"--ungroup and {name} do not go together: with --ungroup the commands write "
-                    "to standard output themselves, so leave out one of the two"
+                    "to standard output directly, so leave out one of the two"
                 )
         if self._has_table and self.line_buffer:
             raise UsageError(
-                f"--line-buffer and --results FILE{self._suffix} do not go together: a row has all "
-                "the output of an operation; use --results DIR"
+                f"--line-buffer and --results FILE{self._suffix} do not go together: a row holds "
+                "all the output of an operation; use --results DIR"
             )
         if self.tag and self.tagstring is not None:
             raise UsageError(
@@ -120,9 +121,9 @@ class OutputOptions:
         Args:
           printer: prints it.
           order: the order of the printer.
-          columns: what is known of the columns of the inputs.
+          columns: what is known about the columns of the inputs.
           work: the command that --verbose shows.
-          on_lost: called if standard output has no reader any more.
+          on_lost: called if standard output no longer has a reader.
         """
         tag = "{}" if self.tag else self.tagstring
         labels = Labels(
@@ -138,10 +139,10 @@ class OutputOptions:
         return Collected(printer, labels, results)
 
     def open_table(self, columns: Columns) -> ResultsTable | None:
-        """Return where to write rows of operations, if anywhere.
+        """Return the table to write rows of operations to, if the user wants one.
 
         Raises:
-          UsageError: if that cannot be written to.
+          UsageError: if the table cannot be written to.
         """
         if self.results is None or not self._has_table:
             return None
@@ -172,6 +173,6 @@ def _open_results(folder: Path) -> Results:
         return Results(folder)
     except OSError as error:
         raise UsageError(
-            f"--results must name a folder that can be written to, as in --results out, and "
-            f"{str(folder)!r} is none: {error.strerror}"
+            f"--results must name a folder that can be written to, as in --results out, but "
+            f"{str(folder)!r} is not one: {error.strerror}"
         ) from None

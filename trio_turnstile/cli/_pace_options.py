@@ -41,12 +41,13 @@ class PaceOptions:
     rate: Annotated[Rate | None, Parameter(converter=_to_rate, n_tokens=1, accepts_keys=False)] = (
         None
     )
-    """How many operations may start in a time: 5/s, 100/m, 1000/h or 10000/d. They are spread
-    evenly, and retries count."""
+    """How many operations may start per second, minute, hour or day: 5/s, 100/m, 1000/h or
+    10000/d. The starts are spread evenly, and retries count."""
 
     cost: str | None = None
-    """What an operation takes of --rate, if not one: a column with its cost, such as {2} or
-    {tokens}, or a number. The rate gives all of its amount at once then, after a quiet time."""
+    """How much of --rate an operation takes, if not 1: a column with its cost, such as {2} or
+    {tokens}, or a number. After a quiet time, the whole amount of the rate may be spent at
+    once."""
 
     delay: Seconds = _NO_DELAY
     """How long to wait between two starts."""
@@ -54,24 +55,25 @@ class PaceOptions:
     load: Annotated[Load | None, Parameter(converter=_to_load, n_tokens=1, accepts_keys=False)] = (
         None
     )
-    """Start nothing while the load average of the last minute is over this: 8, or 90% for
-    0.9 for each core. It follows slowly, so give --delay as well."""
+    """Start nothing while the load average of the last minute is above this: 8, or 90% for
+    0.9 per core. The load average reacts slowly, so give --delay as well."""
 
     memfree: Annotated[
         Size | None, Parameter(converter=to_size, n_tokens=1, accepts_keys=False)
     ] = None
-    """Start nothing while less memory is free: 500M or 2G. What runs goes on."""
+    """Start nothing while less memory than this is free: 500M or 2G. Running operations go
+    on."""
 
     nice: Annotated[int | None, Parameter(validator=Number(gte=1, lte=19))] = None
-    """Run the commands, and turnstile itself, with that much less priority, from 1 to 19."""
+    """Lower the priority of the commands, and of turnstile itself, by this much: 1 to 19."""
 
     def lower_priority(self) -> None:
-        """Lower the priority of this process, from which the commands have theirs."""
+        """Lower the priority of this process; the commands inherit it."""
         if self.nice is not None:
             os.nice(self.nice)
 
     def make_room(self, note: Callable[[str], object]) -> Room:
-        """Return what waits until the machine has room.
+        """Return the `Room`, which waits until the machine has room.
 
         Args:
           note: shows a line to the user.
@@ -83,17 +85,17 @@ class PaceOptions:
         return Room([*load, *memory], note)
 
     def make_pace(self, columns: Columns) -> Pace:
-        """Return what lets operations start.
+        """Return the pace at which operations start.
 
         Raises:
-          UsageError: if the cost fits neither the columns nor the rate.
+          UsageError: if the cost does not fit the columns or the rate.
         """
         if self.cost is None:
             rates = [self.rate.per_second] if self.rate is not None else []
             rates += [1 / self.delay] if self.delay else []
             return Pace(RateLimiter(min(rates)) if rates else None)
         if self.rate is None:
-            raise UsageError("--cost is what an operation takes of --rate: give --rate as well")
+            raise UsageError("--cost is how much of --rate an operation takes: give --rate too")
         rate = RateLimiter.per(self.rate.amount, seconds=self.rate.seconds)
         try:
             cost = Cost.parse(self.cost, columns, rate.burst)
@@ -108,11 +110,11 @@ class PaceOptions:
 @final
 @attrs.frozen
 class Pace:
-    """What lets operations start."""
+    """The pace at which operations start."""
 
     rate: RateLimiter | Budget | None
-    """What they wait for; ``None`` for nothing."""
+    """The rate limit they wait for; ``None`` for none."""
     price: Callable[[Any], float | Mapping[str, float]] | None = None
-    """What each takes of it, if not one."""
+    """How much of the rate an operation takes, if not 1."""
     cost: Cost | None = None
-    """Checks what each takes of it."""
+    """Checks the cost of each operation."""

@@ -1,8 +1,8 @@
-"""`Part`: a part of a file, as what a command reads from its standard input.
+"""`Part`: a part of a file, as the standard input of a command.
 
-``head`` reads it and writes it into a pipe, so that the bytes do not pass through us: they are
-read by as many processes as operations run. The command itself cannot get the file, since it
-would read on past the end of the part.
+``head`` reads the part and writes it into a pipe, so the bytes do not pass through us, and each
+running operation has its own reader. The command itself cannot get the file, because it would
+read on past the end of the part.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Self, final
 import attrs
 
 _MARK = ["", "part"]
-"""What the identity of a part begins with. An input with columns has a text, so none begins so."""
+"""The beginning of the identity of a part. An input with columns has a text, so none begins so."""
 
 
 @final
@@ -27,11 +27,11 @@ class Part:
     path: str
     """The file."""
     start: int
-    """Where it begins, in bytes."""
+    """Where the part begins, in bytes."""
     size: int
-    """How many bytes it has."""
+    """How many bytes the part has."""
     header: int = 0
-    """So many bytes from the beginning of the file come first."""
+    """How many bytes from the beginning of the file come before the part."""
 
     def __str__(self) -> str:
         return f"{self.path}:{self.start}-{self.start + self.size}"
@@ -40,13 +40,13 @@ class Part:
         return self.header + self.size
 
     def fields(self) -> list[str]:
-        """Return what a ledger knows it by."""
+        """Return the fields of its identity in a ledger."""
         header = [str(self.header)] if self.header else []
         return [*_MARK, self.path, str(self.start), str(self.size), *header]
 
     @classmethod
     def of_fields(cls, fields: Sequence[str]) -> Self | None:
-        """Return the part that a ledger knows by these, or ``None`` if it is something else."""
+        """Return the part with these fields in a ledger, or ``None`` if they are not a part's."""
         if [*fields[:2]] != _MARK or len(fields) not in (5, 6):
             return None
         return cls(fields[2], *map(int, fields[3:]))
@@ -55,8 +55,8 @@ class Part:
     def opened(self) -> Iterator[int]:
         """Open a pipe from which the part can be read.
 
-        The process that writes into it ends with the part, or by SIGPIPE when nobody can read
-        any more. The launcher reaps it, as it does with orphans.
+        The process that writes into it ends at the end of the part, or by SIGPIPE when the pipe
+        has no reader any more. The launcher reaps that process, as it does orphans.
 
         Raises:
           OSError: if the file cannot be read, or ``head`` cannot be started.
@@ -72,7 +72,7 @@ class Part:
             os.close(read_end)
 
     def _start_head(self, write_end: int) -> None:
-        """Start ``head`` in a process group of its own, where no Ctrl-C reaches it."""
+        """Start ``head`` in its own process group, which no Ctrl-C reaches."""
         command = ["head", "-c", str(self.size)]
         if self.header:
             both = 'head -c "$1" <"$2"; exec head -c "$3"'

@@ -1,7 +1,7 @@
-"""``--pipe-part``: files, cut into blocks that the commands get without passing through us.
+"""``--pipe-part``: files, cut into blocks that do not pass through us.
 
-As with GNU parallel, a block ends at the first end of a record that comes after so many bytes.
-Only the ends are read here, one when it is needed.
+As in GNU parallel, a block ends at the first end of a record after a given number of bytes.
+Only the ends of the blocks are read here, each when it is needed.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Parts:
 
     Args:
       paths: the files.
-      size: how many bytes a block has, without what follows up to the end of a record.
+      size: the size of a block in bytes, without the rest of the record that it ends in.
       boundary: stands between two records.
-      header: whether the first line of a file is the first of every block of it.
+      header: whether every block of a file begins with the first line of the file.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Parts:
         self._start: int | None = None
 
     def take(self) -> Part | None:
-        """Return the next block; ``None`` after the last.
+        """Return the next block, or ``None`` after the last block.
 
         Raises:
           OSError: if a file cannot be read.
@@ -61,7 +61,7 @@ class Parts:
 
 
 def _find_end(path: Path, boundary: Boundary, border: int, start: int) -> int:
-    """Return where the first record after a border begins, or the end of the file."""
+    """Return the position of the first record after ``border``, or the end of the file."""
     marker = boundary.marker
     fd = os.open(path, os.O_RDONLY)
     try:

@@ -1,7 +1,7 @@
-"""What blocks are to a run: inputs, one after the other, that commands read.
+"""`Pieces`: blocks as the inputs of a run, which commands read from their standard input.
 
-A block is taken when an operation has a slot for it. So memory holds as many blocks as the limit
-allows operations, and whoever writes to us waits meanwhile.
+A block is taken when an operation has a slot for it. So memory holds only as many blocks as the
+limit allows operations, and whoever writes to our standard input waits meanwhile.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Pieces:
         self.error: InputError | None = None
 
     async def read(self) -> None:
-        """Do nothing: what is read ahead would take memory."""
+        """Do nothing: reading ahead would take memory."""
 
     def __aiter__(self) -> Self:
         return self

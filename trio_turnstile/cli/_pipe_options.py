@@ -35,17 +35,17 @@ class PipeOptions:
     r"""How standard input, or files, are cut into blocks.
 
     Attributes:
-      pipe: Cut standard input into blocks of whole lines. Each is the standard input of the
-        --work of one operation, and {} is its number.
-      pipe_part: Cut the files of --arg-file into blocks. The commands get their bytes without
-        passing through turnstile or its memory, and this goes with --ledger. {}
-        is the name of the file with the first byte and the end of the block.
-      block: The most bytes of a block, unless a record is longer: 64k or 10M. With --pipe-part
-        a block ends with the record in which it has so many, and -2 makes two blocks for each
-        operation that may run at the start.
+      pipe: Cut standard input into blocks of whole lines. Each block is the standard input of
+        the --work command of one operation, and {} is its number.
+      pipe_part: Cut the files of --arg-file into blocks. The blocks do not pass through
+        turnstile or its memory, and you can use --ledger. {} is the name of the file with
+        the first byte and the end of the block.
+      block: The maximum size of a block, unless a record is longer: 64k or 10M. With
+        --pipe-part a block ends with the record in which it reaches this size, and -2 makes
+        two blocks for each operation that may run at the start.
       recstart: Records start with this text. It may have escapes, as in --delimiter.
-      recend: Records end with this text. The default is a newline, and nothing with
-        --recstart. With both, a record ends where the two follow one another.
+      recend: Records end with this text. The default is a newline, or nothing with
+        --recstart. With both, a record ends where --recend is followed by --recstart.
     """
 
     pipe: Annotated[bool, Parameter(negative=(), show_default=False)] = False
@@ -66,7 +66,7 @@ class PipeOptions:
     def open(
         self, source: InputOptions, inputs: Sequence[str], rest: Sequence[str] | None, limit: int
     ) -> OpenInputs:
-        """Open the blocks, or the inputs if there are to be none.
+        """Open the blocks, or the inputs if no blocks are asked for.
 
         Args:
           source: how inputs are read.
@@ -79,15 +79,15 @@ class PipeOptions:
         if not self.pipe:
             if self != PipeOptions():
                 raise UsageError(
-                    "--block, --recstart and --recend are about --pipe and --pipe-part: give one "
-                    "of these too"
+                    "--block, --recstart and --recend are only for --pipe and --pipe-part: give "
+                    "one of these too"
                 )
             return source.open(inputs, rest)
         plain = InputOptions(header=source.header, max_args=source.max_args)
         if source != plain or inputs or (rest or ())[1:]:
             raise UsageError(
-                "--pipe cuts standard input into blocks, so it goes with no inputs, and with none "
-                "of the options that read inputs but --header and --max-args"
+                "--pipe cuts standard input into blocks, so give no inputs, and none of the "
+                "options that read inputs except --header and --max-args"
             )
         blocks = Blocks(
             0, self._size(), self._boundary(), header=source.header, records=source.max_args
@@ -106,8 +106,8 @@ class PipeOptions:
         plain = InputOptions(arg_file=paths, header=source.header)
         if not paths or source != plain or inputs or (rest or ())[1:]:
             raise UsageError(
-                "--pipe-part cuts files into blocks: name them by --arg-file FILE. It goes with no "
-                "inputs, and with none of the other options that read inputs but --header"
+                "--pipe-part cuts files into blocks: name them with --arg-file FILE. Give no "
+                "inputs, and none of the other options that read inputs except --header"
             )
         total = sum(map(_size_of, paths))
         size = self.block.size(total, limit) if isinstance(self.block, Share) else self._size()
@@ -117,7 +117,7 @@ class PipeOptions:
     def _size(self) -> int:
         if isinstance(self.block, Share):
             raise UsageError(
-                f"--block {self.block.text} is a share of a file, and --pipe cannot know how long "
+                f"--block {self.block.text} is a share of a file, but --pipe cannot know how long "
                 "standard input is: give a size, as in 10M, or use --pipe-part"
             )
         if self.block.bytes < 1:
@@ -133,7 +133,7 @@ class PipeOptions:
 
 
 def _size_of(path: Path) -> int:
-    """Return how many bytes there are to be cut."""
+    """Return the size of a file that is to be cut."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISREG(mode) or stat.S_ISBLK(mode):
@@ -143,6 +143,6 @@ def _size_of(path: Path) -> int:
         why = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"--arg-file: cannot read {str(path)!r}: {why}") from None
     raise UsageError(
-        f"--pipe-part reads at any position, and {str(path)!r} is no regular file: use --pipe, as "
-        "in turnstile run --pipe ... < FILE"
+        f"--pipe-part reads at any position, but {str(path)!r} is not a regular file: use --pipe, "
+        "as in turnstile run --pipe ... < FILE"
     )

@@ -1,8 +1,8 @@
-"""The placeholders of a command: which there are, and what each stands for. Sans-I/O.
+"""The placeholders of a command: which ones exist, and what each stands for. Sans-I/O.
 
-The columns of the inputs decide what a placeholder is: ``{2}`` is one if there is a second
+The columns of the inputs decide what is a placeholder: ``{2}`` is one if there is a second
 column, and ``{name}`` if there is a column of that name. In quotes, ``{2}`` is text as
-long as inputs have one column: ``grep -E 'a{2}'`` means no column.
+long as inputs have one column: in ``grep -E 'a{2}'`` it is not a column.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ._columns import Columns, Input
 _EDIT = r"(?P<edit>\.|//|/\.|/)?"
 _PARALLEL = re.compile(r"\{(?:\.\.+|/\.\.+|[+=].*)\}")
 _UNKNOWN = re.compile(
-    # @{u} is of git, and a short program of awk needs no quotes.
+    # git has @{u}, and a short program of awk needs no quotes.
     r"(?<![@$])\{(?!print\})(?P<place>-?[0-9]+|[A-Za-z_][\w-]*)(?:\.|//?|/\.)?\}",
     re.ASCII,
 )
@@ -28,12 +28,12 @@ _UNKNOWN = re.compile(
 @final
 @attrs.frozen
 class Placeholder:
-    """What is put in the place of a placeholder."""
+    """The meaning of a placeholder."""
 
     column: int | None
-    """The position of the column, from 1 or from -1 backwards; ``None`` for all of them."""
+    """The position of the column, from 1 or from -1 backwards; ``None`` for all columns."""
     edit: str
-    """Which part of it: empty, or what stands last in the braces."""
+    """The part of the column: empty for all of it, or the last characters in the braces."""
 
     @property
     def repeats(self) -> bool:
@@ -43,11 +43,11 @@ class Placeholder:
     def words(
         self, given: Input, quoted: Callable[[str], str], numbered: Callable[[str], str]
     ) -> list[str]:
-        """Return the same, as words of a command."""
+        """Return the texts for an input, as words of a command."""
         return list(map(quoted, self.texts(given)))
 
     def texts(self, given: Input) -> list[str]:
-        """Return the words for an input; a column that it does not have is empty."""
+        """Return the texts for an input; a column that it does not have is empty."""
         if self.column is None:
             return [_edited(text, self.edit) for text in given.columns]
         number, count = self.column, len(given.columns)
@@ -58,7 +58,7 @@ class Placeholder:
 
 @final
 class Placeholders:
-    """The placeholders that commands for inputs with these columns can have."""
+    """The placeholders that commands for inputs with given columns can have."""
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
@@ -71,19 +71,19 @@ class Placeholders:
         )
 
     def match(self, command: str, position: int) -> re.Match[str] | None:
-        """Match the placeholder that begins there, if one does."""
+        """Match the placeholder that begins at a position, if there is one."""
         found = self._pattern.match(command, position)
         return found if found is not None and self._exists(found["place"]) else None
 
     def read(self, text: str) -> Placeholder:
-        """Return what the text of a placeholder means."""
+        """Return the meaning of the text of a placeholder."""
         found = self._pattern.fullmatch(text)
         assert found is not None
         place = found["place"]
         return Placeholder(None if place is None else self._position(place), found["edit"] or "")
 
     def misplaced(self, text: str) -> str | None:
-        """Return the first placeholder in a text that is quoted or the like, if there is one."""
+        """Return the first placeholder in a text that is quoted or similar, if there is one."""
         for found in self._in_quotes.finditer(text):
             place = found["place"]
             if place is None or (self._columns.are_several and self._exists(place)):
@@ -95,7 +95,7 @@ class Placeholders:
         return self._columns.are_several and self.read(text).column is None
 
     def refuse_unknown(self, word: str) -> None:
-        """Check a word, in which nothing quoted is left, for other placeholders.
+        """Check a word, from which quoted parts are removed, for unknown placeholders.
 
         Raises:
           ValueError: if there is one.
@@ -113,12 +113,12 @@ class Placeholders:
     def _why_unknown(self, place: str) -> str:
         if place[-1].isdigit():
             return (
-                f"is no column: inputs have {self._columns.count or 'theirs from {1} on'}; further "
-                "ones come from several sources (:::, -a), --colsep or --max-args"
+                f"is not a column: inputs have {self._columns.count or 'columns from {1} on'}; "
+                "further ones come from several sources (:::, -a), --colsep or --max-args"
             )
         names = ", ".join(self._positions)
-        known = f"the names are {names}" if names else "names come with --header"
-        return f"is no column, as {known}"
+        known = f"the names are {names}" if names else "only --header gives names"
+        return f"is not a column, as {known}"
 
     def _exists(self, place: str | None) -> bool:
         if place is None:
@@ -132,8 +132,8 @@ class Placeholders:
 
 def _refusal(placeholder: str, why: str) -> str:
     return (
-        f"{placeholder} {why}: {{}} is the input, {{#}} its number; for the text itself write "
-        f"'{placeholder}' with quotes"
+        f"{placeholder} {why}: {{}} is the input, and {{#}} its number; to use it as text, write "
+        f"'{placeholder}' in quotes"
     )
 
 

@@ -32,11 +32,11 @@ class Plan:
     """What the user asks of a run."""
 
     title: str
-    """What the run is called by those who look at several."""
+    """The name of the run, for those who look at several."""
     inputs: Inputs[Input]
-    """What to run the commands for."""
+    """The inputs to run the commands for."""
     columns: Columns
-    """What is known of their columns."""
+    """What is known about the columns of the inputs."""
     commands: Mapping[Phase, Template]
     """The commands by phase."""
     shell: str
@@ -44,9 +44,9 @@ class Plan:
     limiter: Limiter
     """Bounds how many operations run at a time."""
     weight: Weight | None
-    """What operations weigh, if not one each."""
+    """The weight of operations, if not 1 each."""
     limiter_note: str | None
-    """What to tell the user of the limiter, if anything."""
+    """A note for the user about the limiter, if there is one."""
     timeout: Duration | Multiple | None
     """How long each command but the clean-up may take: a time, or a multiple of the median run
     time; ``None`` for no limit."""
@@ -57,31 +57,31 @@ class Plan:
     retries: int
     """How many times to retry an operation that failed."""
     halt: Halt | None
-    """After which failures to stop; ``None`` for none."""
+    """The failures after which to stop; ``None`` to ignore failures."""
     goal: Goal | None
-    """After which operations, failed or not, to stop; ``None`` for none."""
+    """The operations, failed or not, after which to stop; ``None`` for no such goal."""
     joblog: JobLog | None
     """Where to log operations."""
     jobs: JobPlan | None
-    """What is asked of the jobs on a cluster, if the work is to be done there."""
+    """The plan of the jobs, if jobs on a cluster do the work."""
     queue: Queue | None
-    """Lets inputs in by the array, if their jobs are tasks of arrays."""
+    """Lets inputs in, an array at a time, if their jobs are tasks of arrays."""
     keeping: Keeping | None
-    """How to keep the run in a ledger."""
+    """How to keep the run in a ledger, if it has one."""
     statistics: str | None
-    """The database to record the run in, if that is asked for."""
+    """The database to record the run in, if there is one."""
     resumed: Resumed | None
-    """What need not be done again, by the job log."""
+    """The operations that need not be done again, according to the job log."""
     pace: PaceOptions
     """When operations may start."""
     starts: Pace
-    """What lets them start."""
+    """The rate at which they start."""
     output: OutputOptions
     """How to print the outputs of operations."""
     control: ControlOptions
     """How the run can be reached while it goes on."""
     quiet: bool
-    """Whether to show errors alone, and no progress."""
+    """Whether to show only errors, and no progress."""
 
     @property
     def entrance(self) -> Limiter:
@@ -90,6 +90,6 @@ class Plan:
 
     @property
     def uses_slots(self) -> bool:
-        """Whether operations need slots: for a command, or to bound how many blocks there are."""
+        """Whether operations need slots: for a command, or to bound the number of blocks."""
         mentioned = any(command.uses_slot for command in self.commands.values())
         return mentioned or not self.columns.in_commands

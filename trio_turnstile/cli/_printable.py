@@ -1,4 +1,4 @@
-"""Text of others, made safe to show on a terminal."""
+"""Makes texts of unknown origin safe to show on a terminal."""
 
 from __future__ import annotations
 

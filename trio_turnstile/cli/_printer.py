@@ -1,8 +1,8 @@
 """Printing the outputs of operations, one operation at a time.
 
-Printing waits for the reader of our output, for example a pager, so it has a task and a
-thread of its own. No operation starts while much output waits to be printed: that is the
-back-pressure from the reader to the commands.
+Printing waits for the reader of our output, for example a pager, so it has its own task and
+thread. No operation starts while many outputs wait to be printed: this is the back-pressure
+from the reader to the commands.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from ._threads import in_thread
 T = TypeVar("T")
 
 MOST_WAITING = 32
-"""While the output of so many operations waits to be printed, no operation starts."""
+"""While the outputs of this many operations wait to be printed, no operation starts."""
 
 
 class Screen(Protocol):
     """Something that draws at the bottom of the terminal and must give way to output."""
 
     def hide(self) -> None:
-        """Draw nothing until `show`, as others write to the terminal."""
+        """Draw nothing until `show`, while others write to the terminal."""
 
     def flush(self) -> None:
-        """Wait until it is hidden."""
+        """Wait until the drawing is hidden."""
 
     def show(self, *, mid_line: bool) -> None:
         """Draw again; ``mid_line`` says whether others have left a line unfinished."""
@@ -44,7 +44,7 @@ class Order(Protocol):
 
     @property
     def held(self) -> int:
-        """How many outputs it holds that take memory or files."""
+        """How many outputs are held in memory or in files of their own."""
         ...
 
     def is_turn(self, seq: int) -> bool:
@@ -56,7 +56,7 @@ class Order(Protocol):
         ...
 
     def rest(self) -> Iterator[Printout]:
-        """Yield what waits for its turn, at the end of the run."""
+        """Yield the outputs that still wait for their turn, at the end of the run."""
         ...
 
 
@@ -67,7 +67,7 @@ class AsTheyEnd:
     held = 0
 
     def is_turn(self, seq: int) -> bool:
-        """Return that it is."""
+        """Return ``True``."""
         return True
 
     def put(self, printout: Printout) -> Iterator[Printout]:
@@ -98,17 +98,17 @@ class Printer:
         self._room = trio.lowlevel.ParkingLot()
 
     async def wait_for_room(self) -> None:
-        """Wait until less than `MOST_WAITING` outputs wait to be printed."""
+        """Wait until fewer than `MOST_WAITING` outputs wait to be printed."""
         await checkpoint()
         while self._put.statistics().current_buffer_used + self._order.held >= MOST_WAITING:
             await self._room.park()
 
     def put(self, printout: Printout) -> None:
-        """Have the output of an operation that has ended printed and closed, in its turn."""
+        """Queue the output of an operation that has ended, to be printed in its turn."""
         self._enqueue(self._order.put(printout))
 
     def send(self, printable: Printable) -> None:
-        """Have something printed, after all that waits."""
+        """Queue something to be printed after everything that waits."""
         self._put.send_nowait(printable)
 
     def end(self) -> None:
@@ -121,11 +121,11 @@ class Printer:
         """Print until `end` is called and nothing is left.
 
         Args:
-          on_lost: called once, with the reason, if standard output takes no more. The rest
-            of standard output is dropped; standard error is still printed.
+          on_lost: called once, with the reason, if standard output cannot be written any more.
+            The rest of standard output is dropped; standard error is still printed.
 
         Cancellation:
-          What has not been printed is dropped.
+          Drops everything that has not been printed.
         """
         try:
             async for printable in self._waiting:
@@ -165,9 +165,9 @@ def _print(
             _write(1, printable)
     except OSError as error:
         lost = error
-    with suppress(OSError):  # there is no place left to report it
+    with suppress(OSError):  # there is nowhere left to report it
         _write(2, printable)
-    printable.close()  # here, since a cancelled run leaves this thread alone
+    printable.close()  # here, since a cancelled run abandons this thread
     return lost
 
 

@@ -1,4 +1,4 @@
-"""What is printed of one operation: all at its end, or whole lines as they come."""
+"""The printed output of one operation: all at its end, or whole lines as they come."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._output import Stream
 
 
 class Output(Protocol):
-    """What an operation has written to one of its output streams."""
+    """The bytes that an operation has written to one of its output streams."""
 
     @property
     def left(self) -> int:
@@ -20,15 +20,15 @@ class Output(Protocol):
         ...
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield them, in pieces."""
+        """Yield the bytes, in pieces."""
         ...
 
     def last_byte(self) -> bytes:
-        """Return the last of them, if there is one."""
+        """Return the last byte, if there is one."""
         ...
 
     def close(self) -> None:
-        """Drop them."""
+        """Drop the bytes."""
 
 
 class Printable(Protocol):
@@ -36,48 +36,48 @@ class Printable(Protocol):
 
     @property
     def written(self) -> list[int]:
-        """The descriptors, of 1 and 2, for which there is something."""
+        """The descriptors (1, 2 or both) that there are bytes for."""
         ...
 
     def pieces(self, fd: int) -> Iterator[bytes]:
-        """Yield what goes to a descriptor, in pieces."""
+        """Yield the bytes for a descriptor, in pieces."""
         ...
 
     def last_byte(self, fd: int) -> bytes:
-        """Return the last byte that goes to a descriptor, if there is one."""
+        """Return the last byte for a descriptor, if there is one."""
         ...
 
     def note_printed(self) -> None:
-        """Take note that it is printed."""
+        """Take note that the bytes are printed."""
 
     def close(self) -> None:
-        """Drop it; may be called in any thread."""
+        """Drop the bytes; may be called in any thread."""
 
 
 @final
 @attrs.frozen(eq=False)
 class Printout:
-    """What is printed at the end of an operation."""
+    """The output of an operation, printed at its end."""
 
     label: Label
-    """What is printed with it."""
+    """The tag and the title."""
     outputs: Sequence[Output] = ()
-    """Its standard output and its standard error; nothing for the title alone."""
+    """Its standard output and its standard error; empty to print only the title."""
 
     @property
     def written(self) -> list[int]:
-        """The descriptors, of 1 and 2, for which there is something."""
+        """The descriptors (1, 2 or both) that there are bytes for."""
         sizes = [len(self._title(fd)) + self._left(fd) for fd in (1, 2)]
         return [fd for fd, size in enumerate(sizes, 1) if size]
 
     def pieces(self, fd: int) -> Iterator[bytes]:
-        """Yield what goes to a descriptor, in pieces."""
+        """Yield the bytes for a descriptor, in pieces."""
         yield self._title(fd)
         for output in self.outputs[fd - 1 : fd]:
             yield from self.label.tagged(output.pieces())
 
     def last_byte(self, fd: int) -> bytes:
-        """Return the last byte that goes to a descriptor, if there is one."""
+        """Return the last byte for a descriptor, if there is one."""
         return self.outputs[fd - 1].last_byte() if self._left(fd) else self._title(fd)[-1:]
 
     def with_outputs(self, outputs: Sequence[Output]) -> Printout:
@@ -105,15 +105,15 @@ class Lines:
     """Whole lines that a running operation has written to one of its streams."""
 
     label: Label
-    """What is printed with them."""
+    """The tag and the title."""
     fd: int
-    """The descriptor that they go to."""
+    """The descriptor that they are printed to."""
     stream: Stream
-    """Where they come from."""
+    """The stream that they come from."""
     end: int
     """Where they end in the stream."""
     then: Callable[[], object]
-    """Called when they were printed."""
+    """Called when they are printed."""
 
     @property
     def written(self) -> list[int]:

@@ -1,7 +1,7 @@
-"""One shell command: run in a process group of its own, and ended with the whole group.
+"""One shell command: run in its own process group, and ended with the whole group.
 
-The group is a session as well, so that a Ctrl-C at the terminal reaches only us, and we
-can let the commands finish.
+The group is also a session, so a Ctrl-C at the terminal reaches only us, and we can let the
+commands finish.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ._term_seq import TermSeq
 from ._time_limit import TimeLimit
 
 _POLL = 0.02
-"""Seconds between two looks at whether a process group is gone: no event says so."""
+"""Seconds between two checks of whether a process group is gone: there is no event for it."""
 
 _REAP = 5.0
-"""Seconds to wait for a process after SIGKILL: one that waits for a dead disk stays."""
+"""Seconds to wait for a process after SIGKILL, which cannot end one that hangs on a dead disk."""
 
 
 @final
@@ -48,7 +48,7 @@ class Exit:
 
     @property
     def status(self) -> int:
-        """The exit status; 0 if a signal ended it, -1 if it was us who ended it."""
+        """The exit status; 0 if a signal ended the command, -1 if we ended it."""
         return -1 if self.timed_out or self.cancelled else max(self.returncode, 0)
 
     @property
@@ -68,7 +68,7 @@ class CommandFailed(Exception):
 
     Args:
       ending: how it ended.
-      told: the same for people, if there is more to tell.
+      told: the message, if it says more than ``ending``.
     """
 
     def __init__(self, ending: Exit, told: str = "") -> None:
@@ -90,25 +90,25 @@ async def run_shell(
 ) -> Exit:
     """Run a command with ``/bin/sh`` and wait for its end.
 
-    Processes that it leaves in the background go on.
+    Processes that it leaves in the background go on running.
 
     Args:
-      command: what to run.
+      command: the command.
       launcher: starts it.
       streams: collect its standard output and its standard error.
       env: its environment.
       time_limit: how long it may take.
       term_seq: the signals that end it.
-      stdin: what it reads from its standard input; ``None`` for nothing.
-      cleanup: whether it is a clean-up, which is started before others.
-      on_exit: is told how it ended, even if it was cancelled.
+      stdin: its standard input; ``None`` for nothing.
+      cleanup: whether it is a clean-up, which is started before other commands.
+      on_exit: called with how it ended, even if it was cancelled.
 
     Raises:
       OSError: if it cannot be started.
 
     Cancellation:
-      Sends the signals of ``term_seq`` to the process group of the command, and at last
-      SIGKILL, as long as a process of the group is still there.
+      Sends the signals of ``term_seq`` to the process group of the command, and finally
+      SIGKILL, as long as a process of the group exists.
     """
     process = await launcher.start(command, streams=streams, env=env, stdin=stdin, cleanup=cleanup)
     late = over = False
@@ -123,8 +123,8 @@ async def run_shell(
                 with limit:
                     await _wait(process)
             finally:
-                # If we were stopped for a while, a command that has ended is seen after its
-                # time is up. It may not have needed all of it.
+                # If we were suspended for a while, we may notice the end of a command only
+                # after its time is up, although it may have ended in time.
                 over = process.poll() is not None
                 late = limit.cancelled_caught and not over
                 if not over:
@@ -148,8 +148,8 @@ async def _collect(streams: Sequence[Pipe], scope: trio.CancelScope) -> None:
 
 
 async def _wait(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of a process, with no more than one file and without a thread."""
-    with suppress(OSError, AttributeError):  # no file is left, or the system has no such files
+    """Wait for the end of a process, with at most one file and without a thread."""
+    with suppress(OSError, AttributeError):  # no file is left, or the system has no pidfds
         fd = os.pidfd_open(process.pid)
         try:
             await trio.lowlevel.wait_readable(fd)
@@ -189,8 +189,8 @@ def _signal_group(process: subprocess.Popen[bytes], signum: int) -> bool:
 
 
 def _reap_orphans(process: subprocess.Popen[bytes]) -> None:
-    # If we are the first process, as in a container, we inherit the orphans of the group.
-    # They stay zombies, and the group stays alive, until we wait for them.
+    # If we are process 1, as in a container, we inherit the orphans of the group. They stay
+    # zombies, and the group stays alive, until we wait for them.
     with suppress(ChildProcessError):
         os.waitpid(-process.pid, os.WNOHANG)
 

@@ -1,4 +1,4 @@
-"""Which running process is meant: those that answer on a control socket, and the choice of one."""
+"""The running processes that have a control socket, and the choice of one of them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ._client import Client, Document
 from ._exit_status import UNANSWERED, NotDone
 
 _SOON = 5.0
-"""Seconds in which a process that has just been started may begin to answer."""
+"""How many seconds to wait for a process that has just been started."""
 
 _LOOK_AGAIN = 0.05
 
 _PROMPT = 1.0
-"""Seconds that a process may take to say who it is."""
+"""How many seconds a process may take to give its name."""
 
 
 class Process(NamedTuple):
     """A process that has a control socket.
 
-    It is no class of attrs, whose import takes a fifth of the time of ``turnstile ctl set``.
+    It is not an attrs class, as importing attrs takes a fifth of the time of ``turnstile ctl set``.
     """
 
     path: Path
@@ -32,15 +32,15 @@ class Process(NamedTuple):
 
     @property
     def pid(self) -> str:
-        """Its number, which is the name of its socket."""
+        """Its process ID, which is the name of its socket."""
         return self.path.stem
 
     def client(self) -> Client:
-        """Return what asks it."""
+        """Return the client that asks it."""
         return Client(str(self.path))
 
     def describe(self) -> str:
-        """Return one line about it, also if it does not answer."""
+        """Return one line about it, even if it does not answer."""
         try:
             run: Document = Client(str(self.path), _PROMPT).get("/")["run"]
         except (NotDone, UsageError, KeyError, TypeError):
@@ -50,11 +50,11 @@ class Process(NamedTuple):
 
 
 def choose_process(pid: int | None, path: Path | None) -> Process:
-    """Return the process that is meant: the only one, if neither argument names one.
+    """Return the process that an argument names, or else the only process.
 
     Raises:
-      UsageError: if several might be meant.
-      NotDone: if there is none.
+      UsageError: if neither argument is given, and there are several.
+      NotDone: if there is no process.
     """
     if path is not None:
         return Process(path)
@@ -63,12 +63,12 @@ def choose_process(pid: int | None, path: Path | None) -> Process:
     found = wait_for_processes()
     if len(found) > 1:
         lines = "\n".join(f"  --pid {each.describe()}" for each in found)
-        raise UsageError(f"{len(found)} processes are running, so choose one:\n{lines}")
+        raise UsageError(f"{len(found)} processes are running; choose one of them:\n{lines}")
     return found[0]
 
 
 def wait_for_processes() -> list[Process]:
-    """Return the processes that are there; wait a little for the first one.
+    """Return the processes that exist; wait a little for the first one.
 
     Raises:
       NotDone: if none comes.
@@ -85,10 +85,10 @@ def wait_for_processes() -> list[Process]:
 
 
 def find_processes() -> list[Process]:
-    """Return the processes of this user that listen, by their numbers.
+    """Return the processes of this user that listen, sorted by process ID.
 
     Raises:
-      NotDone: if another user has made the folder in which they ought to be.
+      NotDone: if the folder of the sockets belongs to another user.
     """
     try:
         found = [Process(path) for path in live_sockets()]

@@ -1,8 +1,8 @@
 """The progress of a run: a live line on a terminal, plain lines elsewhere.
 
-Both go to standard error, as standard output is for the output of the commands. The time
-left is shown only if the number of inputs is known. It is computed from the recent rate,
-since a change of the limit changes the rate.
+Both go to standard error, as standard output is for the output of the commands. The remaining
+time is shown only if the number of inputs is known. It is computed from the recent rate,
+because a change of the limit changes the rate.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ class ProgressSnapshot:
     """How far a run has come, at one moment."""
 
     limit: float
-    """How many may run at a time."""
+    """How many operations may run at a time."""
     running: int
-    """How many run."""
+    """How many operations are running."""
     completed: int
     """How many operations have completed."""
     failed: int
     """How many have failed."""
     skipped: int
-    """How many an earlier run had ended."""
+    """How many had ended in an earlier run."""
     total: int | None
     """How many inputs there are; ``None`` while that is unknown."""
     state: str
@@ -44,7 +44,7 @@ class ProgressSnapshot:
     cluster: str = ""
     """What the cluster is doing, if jobs do the work."""
     why: str = ""
-    """Why the limit is what it is, if it adapts."""
+    """Why the limit has its value, if it is adaptive."""
 
     @property
     def ended(self) -> int:
@@ -56,8 +56,8 @@ class ProgressSnapshot:
 class Pace:
     """The recent rate at which operations end. Sans-I/O.
 
-    It is measured over the last minute or the last 20 operations, whichever is longer, and
-    anew after each change of the limit.
+    The rate is measured over the last minute or the last 20 operations, whichever is longer.
+    The measurement starts again after each change of the limit.
 
     Args:
       now: when the run began, in seconds on any clock.
@@ -83,7 +83,7 @@ class Pace:
 
 
 def describe(snapshot: ProgressSnapshot, rate: float) -> str:
-    """Return the progress line, for ``rate`` operations that end per second."""
+    """Return the progress line, if ``rate`` operations end per second."""
     total, left = snapshot.total, "?"
     if total is not None and rate and snapshot.limit:
         left = format_clock((total - snapshot.ended) / rate)
@@ -96,14 +96,14 @@ def describe(snapshot: ProgressSnapshot, rate: float) -> str:
         f"failed {snapshot.failed}",
         f"skipped {snapshot.skipped}" if snapshot.skipped else "",
         format_rate(rate),
-        # A run that is being ended does not come to its last input.
+        # A run that is being ended does not reach its last input.
         "" if snapshot.state else f"ETA {left}",
     )
     return ", ".join(filter(None, parts))
 
 
 def format_rate(rate: float) -> str:
-    """Return a rate per second in the unit that suits it: ``12/s``, ``7.5/min``, ``3/h``."""
+    """Return a rate per second in a suitable unit: ``12/s``, ``7.5/min``, ``3/h``."""
     for unit, seconds in (("s", 1), ("min", 60)):
         if rate * seconds >= 1 or not rate:
             return f"{rate * seconds:.3g}/{unit}"
@@ -120,7 +120,7 @@ class Progress(Screen, Protocol):
         """Show a line about an event. Does not wait for whoever reads it."""
 
     def flush(self) -> None:
-        """Wait until all is written. Blocks as long as that takes."""
+        """Wait until everything is written. Blocks as long as that takes."""
 
 
 @final
@@ -129,7 +129,7 @@ class PlainLines:
 
     Args:
       writer: writes to standard error.
-      quiet: whether to show notes alone.
+      quiet: whether to show only notes.
     """
 
     def __init__(self, writer: Writer, *, quiet: bool) -> None:
@@ -153,7 +153,7 @@ class PlainLines:
         self._writer.write(f"turnstile: {text}\n".encode(errors="backslashreplace"))
 
     def flush(self) -> None:
-        """Wait until all is written."""
+        """Wait until everything is written."""
         self._writer.flush()
 
     def hide(self) -> None:
@@ -165,5 +165,5 @@ class PlainLines:
 
 def progress_line(snapshot: ProgressSnapshot, pace: Pace) -> str:
     """Return the progress line for now."""
-    limit = 0 if snapshot.why else snapshot.limit  # one that adapts changes all the time
+    limit = 0 if snapshot.why else snapshot.limit  # an adaptive limit changes all the time
     return describe(snapshot, pace.rate(trio.current_time(), snapshot.ended, limit))

@@ -1,4 +1,4 @@
-"""`Queue`: how many inputs are jobs on a cluster at a time, if these are tasks of arrays."""
+"""`Queue`: bounds how many inputs are on a cluster at a time, as tasks of arrays."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import trio
 from trio_turnstile import Limiter
 
 QUEUE = "queue"
-"""What its limiter is called by those who steer the run."""
+"""The name of its limiter, for those who steer the run."""
 
 _LOOK = 0.2
-"""Seconds between two looks at how many tasks wait."""
+"""Seconds between two checks of how many tasks are waiting."""
 
 
 @final
 class Queue:
-    """Lets in as many inputs as make an array, while fewer tasks than that wait on the cluster.
+    """Lets in inputs for one more array while less than an array of tasks waits on the cluster.
 
     So there is always an array to take the next task from, and few calls submit many tasks.
 
@@ -29,7 +29,7 @@ class Queue:
 
     def __init__(self, size: int, running: Limiter) -> None:
         self.limiter = Limiter(QUEUE, math.inf)
-        """Its tokens are held by the operations whose tasks wait or run."""
+        """The operations whose tasks wait or run hold its tokens."""
         self._size = size
         self._running = running
         self._left = 0
@@ -38,7 +38,7 @@ class Queue:
         """Wait until another input may come."""
         await trio.lowlevel.checkpoint()
         while not self._left:
-            await trio.sleep(_LOOK)  # meanwhile those that were let in take their tokens
+            await trio.sleep(_LOOK)  # meanwhile the inputs let in before take their tokens
             if self._waiting < self._size:
                 self._left = self._size
         self._left -= 1

@@ -14,16 +14,16 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 @final
 @attrs.frozen
 class Rate:
-    """So many in a time, written such as ``5/s``, ``100/m``, ``1000/h`` or ``10000/d``."""
+    """An amount per time, written like ``5/s``, ``100/m``, ``1000/h`` or ``10000/d``."""
 
     amount: float
-    """How many there are."""
+    """The amount in that time."""
     seconds: float
-    """In how many seconds."""
+    """The time in seconds."""
 
     @property
     def per_second(self) -> float:
-        """How many there are in a second."""
+        """The amount per second."""
         return self.amount / self.seconds
 
     @classmethod
@@ -37,7 +37,7 @@ class Rate:
         amount = float(match[1]) if match else 0.0
         if match is None or not 0 < amount < math.inf:
             raise ValueError(
-                "a rate is a number over 0 and a unit, as in 5/s, 100/m, 1000/h or 10000/d, "
+                "a rate is a number above 0 and a unit, as in 5/s, 100/m, 1000/h or 10000/d, "
                 f"not {text!r}"
             )
         return cls(amount, _SECONDS[match[2]])
@@ -49,12 +49,12 @@ _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 @final
 @attrs.frozen
 class Size:
-    """A number of bytes, written such as ``500M`` or ``2G``."""
+    """A number of bytes, written like ``500M`` or ``2G``."""
 
     bytes: int
-    """How many there are."""
+    """The number."""
     text: str = attrs.field(eq=False)
-    """How it was written."""
+    """The text it was parsed from."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -73,12 +73,12 @@ class Size:
 @final
 @attrs.frozen
 class Share:
-    """A share of all bytes, written such as ``-2``: two such shares for each slot."""
+    """A share of all bytes, written like ``-2``: two such shares for each slot."""
 
     per_slot: int
-    """How many there are for each slot."""
+    """How many shares there are for each slot."""
     text: str = attrs.field(eq=False)
-    """How it was written."""
+    """The text it was parsed from."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -93,14 +93,14 @@ class Share:
         return cls(int(match[1]), text.strip())
 
     def size(self, total: int, slots: int) -> int:
-        """Return how many bytes it is, as GNU parallel computes it."""
+        """Return how many bytes a share has, computed as in GNU parallel."""
         return 1 + int(total / (self.per_slot * slots))
 
 
 @final
 @attrs.frozen
 class Load:
-    """A load average, written such as ``8`` or, as a share of the cores, ``90%``."""
+    """A load average, written like ``8`` or, as a share of the cores, ``90%``."""
 
     average: float
     """The load average."""
@@ -116,18 +116,18 @@ class Load:
         average = float(match[1]) * (cores / 100 if match[2] else 1) if match else 0
         if not 0 < average < math.inf:
             raise ValueError(
-                "a load is a load average over 0, as in 8, or a share of the cores, as in 90%, "
+                "a load is a load average above 0, as in 8, or a share of the cores, as in 90%, "
                 f"not {text!r}"
             )
         return cls(average)
 
 
 _MOST_AT_A_TIME = 1000
-"""What a limit of 0 stands for."""
+"""The limit that 0 stands for."""
 
 
 def parse_limit(text: str, cores: int) -> int:
-    """Parse a limit: ``8``, ``50%`` of the cores, ``+1`` or ``-1`` beside them, ``0`` for many.
+    """Parse a limit: ``8``, ``50%`` of the cores, ``+1`` or ``-1`` from them, ``0`` for many.
 
     Raises:
       ValueError: for anything else.
@@ -135,8 +135,8 @@ def parse_limit(text: str, cores: int) -> int:
     match = re.fullmatch(r"([+-]?)(\d{1,9})|(\d+\.?\d*)%", text.strip(), re.ASCII)
     if not match or (match[3] and not 0 < float(match[3]) < math.inf):
         raise ValueError(
-            "it must be a number, as in 8, or from the number of cores, as in 50%, +1 or -1, or "
-            f"0 for as many as possible, not {text!r}"
+            "it must be a number, as in 8, or relative to the number of cores, as in 50%, +1 or "
+            f"-1, or 0 for as many as possible, not {text!r}"
         )
     if match[3]:
         return max(int(cores * float(match[3]) / 100), 1)

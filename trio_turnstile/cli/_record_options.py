@@ -1,4 +1,4 @@
-"""The options of ``turnstile run`` that say what is kept of a run, and how a later one goes on."""
+"""The options of ``turnstile run`` for records of a run, and for going on from them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FLAG = Parameter(negative=(), show_default=False)
 @final
 @attrs.frozen(kw_only=True)
 class RecordOptions:
-    """What is kept of a run, and how a later one goes on."""
+    """Which records of a run are kept, and how a later run goes on from them."""
 
     joblog: Path | None = None
     """Append a line for each operation to this file. The columns are those of GNU
@@ -36,34 +36,35 @@ class RecordOptions:
     the same order."""
 
     resume_failed: Annotated[bool, _FLAG] = False
-    """The same, but do those again that failed."""
+    """Like --resume, but run the failed operations again."""
 
     ledger: Path | None = None
-    """Keep what becomes of each input in this file, and skip what it says has ended: the run can
-    be killed, and goes on when it is started again, with its inputs in any order. What was
-    interrupted is cleaned up first. See turnstile ledger --help."""
+    """Record in this file how the operation of each input ends, and skip the inputs that the
+    file says have ended. So a run can be killed, and goes on when it is started again, with
+    its inputs in any order. Interrupted operations are cleaned up first. See turnstile ledger
+    --help."""
 
     retry_failed: Annotated[bool, _FLAG] = False
-    """Do inputs again that the ledger says have failed."""
+    """Run the inputs again that have failed according to the ledger."""
 
     accept_changes: Annotated[bool, _FLAG] = False
-    """Go on with a ledger though the commands have changed."""
+    """Go on with a ledger even though the commands have changed."""
 
     fresh: Annotated[bool, _FLAG] = False
     """Forget what the ledger knows."""
 
     statistics: str | None = None
     """Record how the run goes in this database, for turnstile report and for the page of
-    --dashboard: a file of SQLite, or an address such as postgresql://HOST/DATABASE. Several runs
-    may use one. Needs the extra "stats"."""
+    --dashboard: an SQLite file, or an address such as postgresql://HOST/DATABASE. Several runs
+    may share a database. Needs the extra "stats"."""
 
     def make_keeping(
         self, commands: Mapping[Phase, str | None], jobs: JobPlan | None
     ) -> Keeping | None:
-        """Return how to keep the run in a ledger, if that is asked for.
+        """Return how to keep the run in a ledger, or ``None`` without ``--ledger``.
 
         Raises:
-          UsageError: for options without a ledger, or if the user does not want to forget it.
+          UsageError: for options without a ledger, or if the user does not agree to forget it.
         """
         if self.ledger is None:
             self._refuse_without_ledger()
@@ -73,7 +74,7 @@ class RecordOptions:
         fingerprint: dict[str, str] = {
             phase: text for phase, text in commands.items() if text is not None
         }
-        if jobs is not None:  # of an earlier run, that have to be found
+        if jobs is not None:  # where the jobs of an earlier run can be found
             fingerprint |= {"engine": jobs.engine, "job-dir": str(jobs.directory)}
         return Keeping(
             path=self.ledger,
@@ -91,10 +92,10 @@ class RecordOptions:
         }
         for name, given in options.items():
             if given:
-                raise UsageError(f"{name} is about a ledger: give --ledger FILE too")
+                raise UsageError(f"{name} is only for a ledger: give --ledger FILE too")
 
     def read_joblog(self) -> Resumed | None:
-        """Return what the job log says is done, if the run is to go on from there.
+        """Return what is done according to the job log, or ``None`` without ``--resume``.
 
         Raises:
           UsageError: if there is no job log, or it cannot be read.
@@ -109,7 +110,7 @@ class RecordOptions:
             raise UsageError(f"--joblog: {error}") from None
 
     def open_joblog(self) -> JobLog | None:
-        """Open the job log, if there is to be one.
+        """Open the job log, if the user wants one.
 
         Raises:
           UsageError: if it cannot be opened.

@@ -19,7 +19,7 @@ _LOG = logging.getLogger("trio_turnstile.statistics")
 
 
 def address_of(database: str) -> str:
-    """Return the address of a database that was given as such, or as a file."""
+    """Return the address of a database that was given as an address or as a file."""
     return database if "://" in database else f"sqlite:///{database}"
 
 
@@ -27,11 +27,11 @@ def address_of(database: str) -> str:
 async def record(
     database: str | None, turnstile: Turnstile, note: Callable[[str], object]
 ) -> AsyncIterator[RecordedHistory | None]:
-    """Record a run while a block runs, if that is asked for, and give what was recorded before.
+    """Record a run while a block runs, if the user wants that, and give its earlier records.
 
     Args:
-      database: its address or its file; ``None`` to record nothing.
-      turnstile: what is recorded.
+      database: the address or the file of the database; ``None`` to record nothing.
+      turnstile: the turnstile to record.
       note: shows a line to the user.
 
     Raises:
@@ -40,7 +40,7 @@ async def record(
     if database is None:
         yield None
         return
-    # Here, since a run without it starts sooner.
+    # Imported here, so that runs without it start sooner.
     from trio_turnstile.integrations.statistics import (
         RecordedHistory,
         StatisticsError,
@@ -66,7 +66,7 @@ async def record(
 
 @contextmanager
 def _warnings_to(note: Callable[[str], object]) -> Iterator[None]:
-    """Show what the recorder warns of as lines of the run, which do not break its live line."""
+    """Show warnings of the recorder as lines of the run, which do not garble its live line."""
 
     def show(record: logging.LogRecord) -> bool:
         note(f"--statistics: {record.getMessage()}")

@@ -1,4 +1,4 @@
-"""What a run writes of its operations: the job log, and the table of results."""
+"""The records that a run writes of its operations: the job log, and the table of results."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ._results_table import ResultsTable
 
 @final
 class Records:
-    """Writes entries of operations. What cannot be written ends there, and the user is told.
+    """Writes entries of operations. A file that cannot be written is given up, with a note.
 
     Args:
-      joblog: the job log, if there is to be one.
-      table: the table of results, likewise.
+      joblog: the job log, if the user wants one.
+      table: the table of results, if the user wants one.
       note: shows a line to the user.
     """
 
@@ -34,8 +34,8 @@ class Records:
         """Write an operation that has ended.
 
         Args:
-          entry: what to write.
-          columns: those of its input.
+          entry: the entry to write.
+          columns: the columns of its input.
           streams: its output.
         """
         outputs = [stream.pieces() for stream in streams if isinstance(stream, Stream)]

@@ -1,4 +1,4 @@
-"""``turnstile report``: what was recorded of a program, and what its bottleneck was."""
+"""``turnstile report``: show how a recorded program went, and what its bottleneck was."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from ._recording import address_of
 def report(
     database: str = "turnstile.db", /, *, run: str | None = None, html: Path | None = None
 ) -> int:
-    """Tell from recorded statistics how a program went, and what its bottleneck was.
+    """Show from recorded statistics how a program went, and what its bottleneck was.
 
-    The statistics are those of turnstile run --statistics, or of record_statistics in a Python
-    program. Needs SQLAlchemy: the
-    extra stats.
+    turnstile run --statistics records them, and so does record_statistics in a Python program.
+    This needs SQLAlchemy, from the extra "stats".
 
     For example:
 
         turnstile report turnstile.db --html report.html
 
     Args:
-      database: The file of the statistics, or the address of a PostgreSQL database, such as
+      database: The file with the statistics, or the address of a PostgreSQL database, such as
         postgresql://HOST/DATABASE.
-      run: Which one, if not the newest: by the name that the program gave to its turnstile, by
-        the name of a run of phases or of a pipeline, or by how its id begins.
-      html: Write a page to this file, with charts, in place of the tables. It needs no network.
+      run: Which run to show; the newest by default. Give the name that the program gave to its
+        turnstile, the name of a run of phases or of a pipeline, or the beginning of its id.
+      html: Write a web page with charts to this file, instead of printing tables. The page
+        needs no network.
     """
     from trio_turnstile.integrations.statistics import StatisticsError, read_statistics
 

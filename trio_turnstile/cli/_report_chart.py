@@ -1,4 +1,4 @@
-"""Charts of a report, as SVG inside of HTML. Pure; colours and fonts come from the page's style."""
+"""Charts of a report, as SVG inside HTML. Pure; colours and fonts come from the page's style."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import final
 import attrs
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 720, 190, 46, 22, 8, 10
-"""Of a chart and its margins, in its own units."""
+"""The size of a chart and its margins, in its own units."""
 
 
 @final
@@ -29,7 +29,7 @@ class Curve:
 @final
 @attrs.frozen
 class Mark:
-    """A mark at a time, with what it says when pointed at."""
+    """A mark at a point in time, with a text that shows when the pointer is over it."""
 
     time: float
     value: float
@@ -39,19 +39,19 @@ class Mark:
 @final
 @attrs.frozen
 class Frame:
-    """The part of the world that a chart shows."""
+    """The range of times and values that a chart shows."""
 
     start: float
     end: float
     top: float
 
     def x(self, time: float) -> float:
-        """Return where a time is."""
+        """Return the position of a time."""
         share = (time - self.start) / max(1e-9, self.end - self.start)
         return LEFT + min(1.0, max(0.0, share)) * (WIDTH - LEFT - RIGHT)
 
     def y(self, value: float) -> float:
-        """Return where a value is."""
+        """Return the position of a value."""
         share = min(1.0, value / self.top)
         return HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
 
@@ -62,11 +62,11 @@ def chart(
     """Return a chart.
 
     Args:
-      title: what it shows, for those who cannot see it.
+      title: describes the chart for those who cannot see it.
       start: the time at the left.
       end: the time at the right.
-      curves: the first one is drawn as an area.
-      marks: are drawn on top.
+      curves: the curves; the first one is drawn as an area.
+      marks: the marks, drawn on top.
     """
     values = [value for curve in curves for _, value in curve.points if value < math.inf]
     frame = Frame(start, end, nice(max(values, default=1)))
@@ -82,7 +82,7 @@ def chart(
 
 
 def nice(value: float) -> float:
-    """Return a round number that is not less than ``value``: 1, 2, 4, 5 or 8 and zeros."""
+    """Return the next round number from ``value`` up: 1, 2, 4, 5 or 8 followed by zeros."""
     value = max(value, 1.0)
     unit = 10.0 ** math.floor(math.log10(value))
     return next(step * unit for step in (1, 2, 4, 5, 8, 10) if step * unit >= value)

@@ -1,4 +1,4 @@
-"""What was the bottleneck, in a sentence. Pure."""
+"""The findings of a report, above all its bottleneck, in sentences. Pure."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _MOVERS = {
 
 
 def bottleneck(session: SessionRecord) -> str:
-    """Return what was the bottleneck of a session, and what can be done about it."""
+    """Return what the bottleneck of a session was, and what can be done about it."""
     measured = [limiter for limiter in session.limiters if limiter.samples]
     if not measured:
-        return "Nothing was measured: no limiter was there for long enough."
+        return "Nothing was measured: no limiter existed for long enough."
     busiest = max(measured, key=lambda limiter: limiter.saturated)
     if busiest.saturated >= OFTEN:
         return " ".join(_limiter_sentences(busiest))
@@ -62,23 +62,23 @@ def _limiter_sentences(limiter: LimiterRecord) -> Iterator[str]:
         )
     elif limits:
         yield (
-            f"Its limit was {max(limits):g} throughout: raise it, if what is behind it can take "
-            "more."
+            f"Its limit was {max(limits):g} throughout: raise it if whatever it protects can "
+            "take more."
         )
 
 
 def _elsewhere(runs: tuple[RunRecord, ...], busiest: LimiterRecord) -> str:
-    """Return where the time went, if it was no limiter: to the source, or to a step."""
+    """Return where the time went, if not to a limiter: to the source, or to a step."""
     steps = [(_in_hand(step), step) for run in runs for step in run.steps]
     total = sum(in_hand for in_hand, _ in steps)
     if not steps:
         return "There was less to do than it allowed."
     in_hand, step = max(steps, key=lambda each: each[0])
     if total < 1 or total <= busiest.running + 1:
-        return "The source gave items more slowly than the steps took them."
+        return "The source produced items more slowly than the steps took them."
     return (
         f"Of {total:.3g} items in hand on average, {in_hand:.3g} were in the step {step.name!r}: "
-        "it is the one to look at."
+        "look at that step first."
     )
 
 
@@ -91,26 +91,27 @@ def _listed(parts: list[str]) -> str:
 
 
 def remarks(session: SessionRecord) -> Iterator[str]:
-    """Give what else has to be known to read the figures rightly."""
+    """Yield remarks that readers need in order to understand the figures."""
     if session.ended is None:
         yield (
-            "The recording has no end: the program still runs, or was killed. These are the "
-            "figures of the last writing."
+            "The recording has no end: the program is still running, or was killed. The figures "
+            "are the last ones that it wrote."
         )
     if session.dropped_samples:
         yield (
-            f"{session.dropped_samples:,} samples are missing: the database was away for too long."
+            f"{session.dropped_samples:,} samples are missing: the database was unavailable for "
+            "too long."
         )
     if session.dropped_events:
         yield f"{session.dropped_events:,} decisions or errors are missing for the same reason."
     if session.limiters_omitted:
-        yield f"{session.limiters_omitted:,} limiters that were less busy are not shown."
+        yield f"{session.limiters_omitted:,} less busy limiters are not shown."
     if session.runs_omitted:
         yield f"{session.runs_omitted:,} older runs are not shown."
 
 
 def outcome(run: RunRecord) -> str:
-    """Return what became of a run, in a sentence."""
+    """Return how a run ended, or how far it has come, in a sentence."""
     counts = [step.counts for step in run.steps]
     received = counts[0]["received"] if counts else 0
     total = "" if run.total is None else f" of {run.total:,}"

@@ -1,4 +1,4 @@
-"""A report as one page of HTML, which needs nothing else and asks for nothing. Pure."""
+"""A report as one self-contained page of HTML, which makes no requests. Pure."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _runs(session: SessionRecord) -> Iterator[str]:
 
 
 def _progress(run: RunRecord) -> Iterator[str]:
-    """Give the chart of what the steps have completed, if there is a course of time to show."""
+    """Yield a chart of the items that the steps have completed, if there are enough points."""
     steps = [step for step in run.steps if len(step.progress) > 1][:5]
     if not steps:
         return
@@ -194,7 +194,7 @@ def _table(caption: str, heads: Iterable[str], rows: Iterable[Iterable[str]]) ->
         f"<tr>{''.join(f'<td>{escape(_short(each))}</td>' for each in row)}</tr>" for row in rows
     )
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    # It scrolls by itself on a narrow screen, also by the keyboard.
+    # On a narrow screen only the table scrolls, also with the keyboard.
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption or "table")}">'
         f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"

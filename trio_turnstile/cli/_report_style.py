@@ -36,4 +36,4 @@ th,td{text-align:left;padding:.15rem .8rem .15rem 0;border-bottom:1px solid var(
 vertical-align:top}
 th{font-weight:600}summary{cursor:pointer}
 """
-"""CSS. Curves differ by their dashes too, not by their colours alone."""
+"""CSS. Curves differ by their dashes as well as by their colours."""

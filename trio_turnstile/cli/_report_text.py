@@ -24,7 +24,7 @@ CELLS = 40
 """How wide the curve of a limiter is."""
 
 SHOWN = 5
-"""How many errors of a run are shown, the newest."""
+"""How many errors of a run are shown: the newest."""
 
 
 def show(session: SessionRecord, console: Console) -> None:
@@ -34,7 +34,7 @@ def show(session: SessionRecord, console: Console) -> None:
 
 
 def _bars(console: Console) -> str:
-    """Return what to draw with, in the encoding of the terminal."""
+    """Return the characters to draw with, which the encoding of the terminal must have."""
     try:
         BARS.encode(console.encoding)
     except (UnicodeEncodeError, LookupError):
@@ -64,7 +64,7 @@ def _limiters(limiters: tuple[LimiterRecord, ...], bars: str) -> RenderableType:
     table = Table(box=None, pad_edge=False)
     for head in ("limiter", "limit", "running", "full"):
         table.add_column(head, justify="left" if head == "limiter" else "right")
-    table.add_column("running, in the course of time", no_wrap=True)
+    table.add_column("running over time", no_wrap=True)
     for limiter in limiters:
         limits = sorted({point.limit for point in limiter.points})
         span = "" if not limits else f"{limits[0]:g}"
@@ -79,7 +79,7 @@ def _limiters(limiters: tuple[LimiterRecord, ...], bars: str) -> RenderableType:
 
 
 def sparkline(values: list[float], bars: str = BARS) -> str:
-    """Return a curve of so many cells, or of one for each value."""
+    """Return a curve of at most `CELLS` characters, which are otherwise one for each value."""
     cells = min(CELLS, len(values))
     top = max(values, default=0) or 1
     groups = [

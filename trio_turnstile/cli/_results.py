@@ -1,8 +1,8 @@
 """``--results DIR``: a folder for each operation, with the files stdout, stderr and seq.
 
-The files grow as output comes, so that a running operation can be looked at. The name of a
+The files grow as output comes, so that a running operation can be inspected. The name of a
 folder is the input, made safe. A second operation of the run with the same input has a
-number at the end of the name. What earlier runs have left there is replaced.
+number at the end of the name. Files of earlier runs are replaced.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Results:
     """The folders of a run.
 
     Args:
-      folder: where they are; it is made if it is not there.
+      folder: contains them; it is made if it does not exist.
 
     Raises:
       OSError: if it cannot be written to.
@@ -36,7 +36,7 @@ class Results:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder) as file:
-            # By the clock of that file system, which may be one of another machine.
+            # By the clock of the file system, which may be on another machine.
             self._started = os.fstat(file.fileno()).st_mtime_ns
 
     def open(self, seq: int, text: str) -> tuple[Path, Path]:
@@ -71,7 +71,7 @@ class Results:
 
 
 def safe_name(text: str) -> str:
-    """Return the name of a file for any text; different texts have different names."""
+    """Return a file name for any text; different texts have different names."""
     name = re.sub(r"[+/]", lambda match: _ESCAPES[match[0]], text)
     name = re.sub(r"[\x00-\x1f\x7f]", lambda match: f"+x{ord(match[0]):02x}", name)
     if name in ("", ".", ".."):

@@ -1,7 +1,7 @@
 """The rows of ``--results FILE.csv``, ``.tsv`` and ``.json``. Sans-I/O.
 
-What they have, and the form of the JSON, is as with GNU parallel. The outputs are written in
-pieces, since they can be longer than memory.
+The columns, and the form of the JSON, are those of GNU parallel. The outputs are written in
+pieces, since they may not fit into memory.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class RowFormat(Protocol):
     """How rows are written."""
 
     def continues(self, file: io.TextIOBase) -> bool:
-        """Tell whether rows can be appended to a file, which is not empty."""
+        """Tell whether rows can be appended to a file that is not empty."""
         ...
 
     def header(self, columns: Sequence[str]) -> bytes:
-        """Return what stands first in the file, if the first row has these columns."""
+        """Return the beginning of the file, if the first row has these columns."""
         ...
 
     def pieces(
@@ -39,7 +39,7 @@ class RowFormat(Protocol):
         """Yield a row in pieces.
 
         Args:
-          entry: what the job log says of the operation.
+          entry: what the job log says about the operation.
           columns: the columns of its input.
           outputs: its standard output and its standard error, in pieces.
         """
@@ -51,8 +51,8 @@ class SeparatedRows:
     """A table with a header, its values separated by commas or tabs.
 
     Args:
-      columns: what is known of the columns of the inputs. If nobody knows how many there
-        are, the first operation that ends says it; what another has more is left out.
+      columns: what is known about the columns of the inputs. If their number is unknown, it is
+        taken from the first operation that ends; further columns of others are left out.
       separator: stands between two values.
     """
 
@@ -62,7 +62,7 @@ class SeparatedRows:
         self._separator = separator
 
     def continues(self, file: io.TextIOBase) -> bool:
-        """Tell whether the header is ours."""
+        """Tell whether the header has the columns of this table."""
         header = next(csv.reader(file, delimiter=self._separator), [])
         if self._width is None:
             self._width = len(header[len(COLUMNS) : -len(_OUTPUTS)])
@@ -100,10 +100,10 @@ class SeparatedRows:
 
 @final
 class JsonRows:
-    """A JSON object on each line. A byte that is no text is a lone surrogate, as Python has it."""
+    """A JSON object on each line. Undecodable bytes become lone surrogates, as in Python."""
 
     def continues(self, file: io.TextIOBase) -> bool:
-        """Tell whether the first line begins as ours."""
+        """Tell whether the first line begins like one of these lines."""
         start = _members([(COLUMNS[0], "")])
         return file.read(len(start)) == start
 

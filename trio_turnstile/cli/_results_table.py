@@ -19,11 +19,11 @@ class ResultsTable:
 
     Args:
       path: the file.
-      rows: how they are written.
+      rows: the format of the rows.
 
     Raises:
       OSError: if the file cannot be read or written.
-      ValueError: if something else is in it.
+      ValueError: if the file contains something else.
     """
 
     def __init__(self, path: Path, rows: RowFormat) -> None:
@@ -41,7 +41,7 @@ class ResultsTable:
         """Append a row, or do nothing if an earlier one could not be written.
 
         Args:
-          entry: what the job log says of the operation.
+          entry: what the job log says about the operation.
           columns: the columns of its input.
           outputs: its standard output and its standard error, in pieces.
 
@@ -58,7 +58,7 @@ class ResultsTable:
                 write_all(self._fd, piece)
         except OSError:
             self._failed = True
-            with suppress(OSError):  # not every file can be cut
+            with suppress(OSError):  # not every file can be truncated
                 os.ftruncate(self._fd, start)
             raise
 

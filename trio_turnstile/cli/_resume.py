@@ -1,7 +1,7 @@
-"""``--resume`` and ``--resume-failed``: what a job log says that an earlier run has done.
+"""``--resume`` and ``--resume-failed``: what an earlier run has done, according to a job log.
 
-As with GNU parallel, a job is known by its number there. So the inputs have to be the same, in the
-same order; if a command in the log is not that of its number, the run ends.
+As in GNU parallel, the log knows a job by its number. So the inputs have to be the same, in the
+same order. If a command in the log differs from the command of its number, the run ends.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ._printable import printable
 _FIELDS = 9
 
 _COMPARED = 1000
-"""How many of the first commands are compared: enough to see that the inputs are others."""
+"""How many of the first commands are compared: enough to notice that the inputs differ."""
 
 
 @final
@@ -25,8 +25,8 @@ class Resumed:
     """The jobs of a job log that need not be done again.
 
     Args:
-      path: the job log; if there is none, nothing was done.
-      failed_again: whether jobs that failed are done again.
+      path: the job log; if it does not exist, nothing was done.
+      failed_again: whether failed jobs are done again.
     """
 
     def __init__(self, path: Path, *, failed_again: bool) -> None:
@@ -51,25 +51,25 @@ class Resumed:
           command: gives its command.
 
         Raises:
-          ValueError: if it had another command.
+          ValueError: if its command in the log differs.
         """
         before = self._commands.pop(number, None)
         if before is not None and _unquoted(before) != _unquoted(command()):
             raise ValueError(
                 f"{self._path} has another command for number {number}: it was "
-                f"{printable(before)!r}, and now it is {printable(command())!r}. Give the inputs "
+                f"{printable(before)!r}, but now it is {printable(command())!r}. Give the inputs "
                 "in the same order, or use --ledger, which knows them by their texts"
             )
         return number < len(self._done) and bool(self._done[number])
 
 
 def _unquoted(command: str) -> str:
-    """Return a command without quotes: GNU parallel quotes an input only where it has to."""
+    """Return a command without quotes, as GNU parallel quotes an input only if necessary."""
     return re.sub(r"[\\'\"]", "", command)
 
 
 def _read(path: Path) -> Iterator[tuple[int, int, int, str]]:
-    """Give number, exit status, signal and command of each line; what is no line is passed over."""
+    """Yield number, exit status, signal and command of each line; skip malformed lines."""
     try:
         file = path.open("rb")
     except FileNotFoundError:

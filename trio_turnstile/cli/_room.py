@@ -23,18 +23,18 @@ class Condition:
     """Something that must hold before an operation starts."""
 
     holds: Callable[[], bool]
-    """Measures."""
+    """Measures whether it holds."""
     otherwise: str
-    """What to tell the user if it does not hold."""
+    """The note for the user if it does not hold."""
 
 
 @final
 class Room:
-    """Lets operations start while some conditions hold, one after the other.
+    """Lets operations start, one after the other, while some conditions hold.
 
     Args:
       conditions: the conditions.
-      note: shows a line to the user. Each condition is told once.
+      note: shows a line to the user, once for each condition that fails.
     """
 
     def __init__(self, conditions: Sequence[Condition], note: Callable[[str], object]) -> None:
@@ -59,26 +59,26 @@ class Room:
 
 
 def load_at_most(load: float) -> Condition:
-    """Return the condition that the load average of the last minute is no more than that."""
+    """Return the condition that the load average of the last minute is at most ``load``."""
     return Condition(
         lambda: os.getloadavg()[0] <= load,
-        f"starting operations later, as the load average is over --load {load:g}",
+        f"delaying operations because the load average is above --load {load:g}",
     )
 
 
 def free_memory_at_least(size: int, text: str) -> Condition:
-    """Return the condition that so many bytes of memory are free."""
+    """Return the condition that at least ``size`` bytes of memory are free."""
     return Condition(
         lambda: free_memory() >= size,
-        f"starting operations later, as less memory is free than --memfree {text}",
+        f"delaying operations because less memory is free than --memfree {text}",
     )
 
 
 def free_memory() -> int:
-    """Return how many bytes of memory programs could take without others being swapped out."""
+    """Return how many bytes of memory programs can take without swapping out others."""
     try:
         lines = _MEMINFO.read_text().splitlines()
-    except OSError:  # another system than Linux
+    except OSError:  # not Linux
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     fields = next(line.split() for line in lines if line.startswith("MemAvailable:"))
     return int(fields[1]) * 1024

@@ -89,37 +89,37 @@ def run(
 ) -> int:
     r"""Run shell commands for many inputs, several at a time, under a limit.
 
-    For each input, a shell runs the commands that you give to prepare, work, monitor and
-    clean up, one after the other. If a command exits with a status other than 0, the
-    operation has failed: its later commands are skipped, except for the clean-up, which
-    always runs. Without --pipe and --pipe-part the standard input of the
-    commands is empty. The output of an
-    operation is printed when the operation has ended; what processes in the background write
-    after that is dropped.
+    For each input, a shell runs the prepare, work, monitor and cleanup commands that you
+    give, one after the other. If a command exits with a status other than 0, the operation
+    fails: its later commands are skipped, except for the clean-up, which always runs. The
+    standard input of the commands is empty unless you give --pipe or --pipe-part. The output
+    of an operation is printed when the operation ends; anything that a background process
+    writes after that is dropped.
 
     A command can contain placeholders: {} is the input, {.} the input without its
     extension, {/} its base name, {//} its directory, {/.} its base name without the
-    extension, and {#} the number of the operation. If inputs have columns, {2} is the second,
-    {-1} the last, {2/} a base name, {name} the column of that name, and {} all of them, each a
-    word of its own. {%} is the slot of the operation, the lowest free number from 1 to the
-    limit: one GPU or port for each.
+    extension, and {#} the number of the operation. If inputs have columns, {2} is the second
+    column, {-1} the last, {2/} the base name of the second, and {name} the column of that
+    name; {} is all columns, each as a separate word. {%} is the slot of the operation: the
+    lowest free number from 1 to the limit. Use it to give each operation its own GPU or port.
 
     Placeholders are quoted for you: write {}, not "{}". If --work contains none of them, the
     input is added at its end. A placeholder is refused where some shells would evaluate it in
     spite of quotes, as in let x={}. Commands also find the input in the environment, as
-    TURNSTILE_INPUT, and its columns as TURNSTILE_INPUT_1 and so on, beside TURNSTILE_SEQ,
-    TURNSTILE_ATTEMPT and TURNSTILE_PHASE; and TURNSTILE_SLOT, if a command mentions it. A
-    program may take an input that starts with a dash for an option, so write for example
-    gzip -k -- {}.
+    TURNSTILE_INPUT, and its columns as TURNSTILE_INPUT_1 and so on. TURNSTILE_SEQ,
+    TURNSTILE_ATTEMPT and TURNSTILE_PHASE are set as well, and so is TURNSTILE_SLOT if a
+    command mentions it. A program may mistake an input that starts with a dash for an option,
+    so write for example gzip -k -- {}.
 
     You can send signals to the command while it runs:
 
     - SIGUSR1 raises the limit by one step and SIGUSR2 lowers it: pkill -USR2 turnstile. With
-      turnstile ctl you can set it, and see why it is what it is; turnstile top shows the run.
+      turnstile ctl you can also set the limit, and see why it has its value; turnstile top
+      shows the run.
     - The first Ctrl-C (SIGINT), SIGTERM or SIGHUP starts a graceful shutdown: running
-      operations may finish, no others start, and nothing that failed is tried again. The
+      operations may finish, no others start, and failed operations are not retried. The
       second one cancels the running operations, ends their commands with SIGTERM, and runs
-      their clean-ups. If one of these was ignored at the start, it stays ignored.
+      their clean-ups. A signal that was ignored when turnstile started stays ignored.
     - Ctrl-\ (SIGQUIT) kills the commands and ends the run at once, without clean-ups.
 
     The exit status is
@@ -127,11 +127,11 @@ def run(
     - 0 if every input was read and its operation completed, or if as many completed as
       --halt asks for with success=;
     - otherwise the number of failed operations, at most 101. If the inputs cannot be read
-      to their end, or the job log or the ledger cannot be written, that counts as one more
+      to the end, or the job log or the ledger cannot be written, that counts as one more
       failure;
     - if none failed: 128 plus the number of the signal that stopped the run early (130 for
       SIGINT, 143 for SIGTERM, 129 for SIGHUP), or 141 if standard output was closed;
-    - also 2 if an option was wrong and nothing was run.
+    - 2 also if an option was wrong, so that nothing ran.
 
     For example:
 
@@ -140,11 +140,11 @@ def run(
         turnstile run --work 'train --rate {1} --seed {2}' ::: 0.1 0.01 ::: 1 2 3
 
     Args:
-      inputs: The inputs to run the commands for. Without inputs and without --arg-file,
+      inputs: The inputs to run the commands for. If you give neither inputs nor --arg-file,
         they are read from standard input, one per line. Options come before the inputs.
-        Put -- between them if an input may start with a dash, as names of files may, or if
+        Put -- between them if an input may start with a dash, as file names may, or if
         there may be no input. Or write ::: A B ::: C D for all combinations; :::+ links a
-        source to the one before. :::: and ::::+ name files of inputs instead.
+        source to the one before it. :::: and ::::+ take names of files with inputs instead.
       work: The command that does the work.
       prepare: The command that runs before --work.
       monitor: The command that waits for work that --work has handed over, for example to
@@ -157,23 +157,24 @@ def run(
       engine: Whether jobs on a cluster do the work.
       limits: How many operations may run at a time.
       timeout: How long each command may take, except for the clean-up: 10m, or 300% for three
-        times the median run time of the operations that have completed, once three have.
+        times the median run time of the completed operations, which applies once three have
+        completed.
       grace: How long a clean-up may take.
       kill_after: The time between SIGTERM and SIGKILL when a command has to be ended.
-      termseq: The signals to end a command with, and the milliseconds between them, in
-        place of --kill-after: INT,200,TERM,1000,KILL. The last must be KILL.
+      termseq: The signals to end a command with, and the milliseconds between them, instead
+        of --kill-after: INT,200,TERM,1000,KILL. The last one must be KILL.
       retries: How many times to retry a failed operation, starting again with --prepare.
-        The output of a failed attempt is dropped if another one follows.
-      halt: After how many failures to stop. soon,fail=3: after three failures start no more
+        The output of a failed attempt is dropped if another attempt follows.
+      halt: When to stop early. soon,fail=3: after three failures, start no more
         operations, and let the running ones finish. now,fail=10%: cancel the running ones
-        too, once a tenth of those that ended, and at least three, have failed.
+        too, once at least three, and a tenth of those that have ended, have failed.
         now,success=1: stop once one has completed. soon,done=100: stop once 100 have ended.
-      dry_run: Print the commands instead of running them. Control characters of inputs
-        are written by printf, so that a terminal can show them.
+      dry_run: Print the commands instead of running them. Control characters in inputs are
+        printed as calls of printf, so that a terminal can show them.
       quiet: Do not show the progress and the final counts.
       pace: When operations may start.
       output: How to print the outputs.
-      records: What is kept of the run.
+      records: Which records of the run are kept.
       control: How the run can be reached while it goes on.
       rest: The inputs from -- or ::: on.
     """

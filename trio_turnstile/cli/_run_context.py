@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without what a run round this one has put there for its inputs."""
+    """Return an environment without the variables that an enclosing run has set for inputs."""
     ours = ("TURNSTILE_INPUT_", "TURNSTILE_SLOT")
     return {name: value for name, value in environment.items() if not name.startswith(ours)}
 
@@ -50,27 +50,27 @@ class RunContext:
     term_seq: TermSeq
     """The signals that end a command."""
     room: Room
-    """Tells when the machine has room for an attempt."""
+    """Waits until the machine has room for an attempt."""
     launcher: Launcher
     """Starts the commands."""
     leftovers: Leftovers
-    """Reads what comes after the end of an operation."""
+    """Reads output that comes after the end of an operation."""
     interrupted: Interrupted
-    """Has all that an earlier run was killed amid cleaned up first."""
+    """Waits until the interrupted operations of an earlier run are cleaned up."""
     stopping: Stopping
     """Shields the commands from a run that is stopped."""
     outlet: Outlet
     """Where the output of operations goes."""
     records: Records
-    """Where to write operations that have ended."""
+    """Where to record operations that have ended."""
     on_cleanup: Callable[[], object]
-    """Is called when the attempts of an operation are over."""
+    """Called when the attempts of an operation are over."""
     on_end: Callable[[bool], object]
-    """Is called when an operation is over, with whether it completed."""
+    """Called when an operation is over, with whether it completed."""
     jobs: Jobs | None = None
-    """The jobs on a cluster that do the work, if any do."""
+    """The jobs on a cluster, if they do the work."""
     cost: Cost | None = None
-    """Checks what operations take of a rate."""
+    """Checks the costs of operations."""
     slots: Slots | None = None
     """Numbers for the operations, if they need them."""
     environment: Mapping[str, str] = attrs.field(factory=lambda: _inherited(os.environ))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ._jobs import Jobs
 
 HURRY = 1.0
-"""Seconds to write what is left after a stop signal that comes when the run is over."""
+"""Seconds to finish writing, after a stop signal that comes when the run is over."""
 
 
 async def run_plan(plan: Plan) -> int:
@@ -41,8 +41,8 @@ async def run_plan(plan: Plan) -> int:
     """
     async with open_kept(plan.keeping) as ledger:
         status = await _run(plan, ledger)
-    # trio closes the socket by which signals wake it, and then says that they should not. A signal
-    # between these two would print a traceback.
+    # When trio ends, it closes its wake-up socket before it resets the wake-up descriptor. A signal
+    # in between would print a traceback.
     signal.set_wakeup_fd(-1)
     return status
 
@@ -111,7 +111,7 @@ async def _open_jobs(
 
 
 async def _flush(progress: Progress, signals: AsyncIterator[int], patience: float) -> None:
-    """Wait until all is written; another stop signal cuts the wait short."""
+    """Wait until everything is written; another stop signal cuts the wait short."""
     async with trio.open_nursery() as nursery:
         nursery.cancel_scope.deadline = trio.current_time() + patience
         nursery.start_soon(_hurry_on_stop, signals, nursery.cancel_scope)

@@ -1,7 +1,7 @@
 """`ShellOperation`: the four phases for one input, each a shell command or nothing.
 
-The output and the line of the job log come after the clean-up: only then has the last
-command of the operation ended.
+The output is printed, and the line of the job log written, after the clean-up, because only
+then has the last command of the operation ended.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ._job_run import JobRun
 
 _MOST_VARIABLES = 100
-"""How many columns are in the environment; more take too much of what the system allows."""
+"""How many columns are in the environment; more could exceed a limit of the system."""
 
 
 @final
@@ -41,11 +41,11 @@ class ShellOperation(Scalable):
     """The commands for one input.
 
     Args:
-      context: what the operations of the run share.
+      context: shared by the operations of the run.
       seq: the number of the input, from 1.
       given: the input.
-      place: the place of its output among those of the run, from 1.
-      left: what the ledger knows of it, if an earlier run was killed amid it.
+      place: the place of its output among the outputs of the run, from 1.
+      left: its entry in the ledger, if the kill of an earlier run interrupted it.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class ShellOperation(Scalable):
 
     @property
     def identity(self) -> str:
-        """What a ledger knows it by."""
+        """Its identity in a ledger."""
         return self.given.identity
 
     @property
@@ -95,7 +95,7 @@ class ShellOperation(Scalable):
         return self._job is not None and self._job.goes_on
 
     def recall(self, facts: Mapping[str, Any]) -> Phase:
-        """Go on with the job that an earlier run has submitted, or was about to."""
+        """Go on with the job that an earlier run submitted, or was about to submit."""
         if "token" not in facts:
             return "prepare"
         self._recalled, self._left = facts, None
@@ -103,7 +103,7 @@ class ShellOperation(Scalable):
         return "work"
 
     def error_of_last_attempt(self) -> ConcurrentError | None:
-        """Return the error of an operation that failed, and whose next attempt did not begin."""
+        """Return the error of a failed operation, if its next attempt did not begin."""
         if self.failure is None:
             return None
         phase, attempt, cause = self.failure
@@ -112,7 +112,7 @@ class ShellOperation(Scalable):
         return error
 
     def skipped(self) -> None:
-        """Have no output and no slot, so that others may go on."""
+        """Finish without output, and give back the slot, so that others may go on."""
         self._context.outlet.finish(self._place)
         self._give_back_slot()
 
@@ -124,11 +124,11 @@ class ShellOperation(Scalable):
         self._give_back_slot()
 
     def fill_plainly(self, template: Template) -> str:
-        """Fill a text in which nothing need be quoted."""
+        """Fill a text in which nothing needs quoting."""
         return template.fill(self.given, self.seq, self._slot or 1, str)
 
     async def prepare(self, channels: Channels) -> None:
-        """Begin an attempt, as soon as there are room and files for it."""
+        """Begin an attempt as soon as there is room and there are files for it."""
         await self._begin(channels)
         await self._attempt_phase("prepare")
 
@@ -151,7 +151,7 @@ class ShellOperation(Scalable):
             stream.clear()  # the output of a failed attempt is dropped
 
     async def work(self, channels: Channels) -> None:
-        """Run the work command, or have a job do it."""
+        """Run the work command here, or as a job."""
         if self._context.jobs is None and not self._recalled:
             return await self._attempt_phase("work")
         facts, self._recalled = self._recalled, {}
@@ -173,7 +173,7 @@ class ShellOperation(Scalable):
             await self._clean_up_and_finish()
         finally:
             self._give_back_slot()
-            # Whoever keeps an operation, as one that has failed, need not keep its block.
+            # A failed operation may be kept, but not its block.
             if isinstance(self.given.block, bytes):
                 self.given = attrs.evolve(self.given, block=None)
 
@@ -222,12 +222,12 @@ class ShellOperation(Scalable):
             await self._run(phase)
 
     async def _have_done(self, channels: Channels, facts: Mapping[str, Any]) -> None:
-        """Have a job on a cluster do the work."""
+        """Do the work as a job on a cluster."""
         if self._context.jobs is None:
             raise ValueError(other_engine(facts))
         from ._job_run import JobRun
 
-        self._close_streams()  # it may take days
+        self._close_streams()  # the job may take days
         self._exit = None
         job = JobRun(self._context.jobs, self._context.stopping, self._opened_streams)
         self._job = job
@@ -253,7 +253,7 @@ class ShellOperation(Scalable):
 
     @contextmanager
     def _failure_noted(self, phase: Phase) -> Iterator[None]:
-        # Whoever waits for another attempt, or for anything else, must not keep files.
+        # An operation that waits for another attempt, or for anything else, must keep no files.
         try:
             yield
         except BaseException as error:
@@ -341,6 +341,6 @@ class ShellOperation(Scalable):
         self._context.finish(entry, self._place, self.given, self._streams)
         self._forget_job()
         completed = self._exit is not None and self._exit.ok and self.failure is None
-        if completed and self._began:  # not one whose attempt an earlier run has made
+        if completed and self._began:  # not if the attempt was made by an earlier run
             self._context.time_limit.note_completed(entry.runtime)
         self._context.on_end(completed)

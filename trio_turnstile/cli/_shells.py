@@ -1,4 +1,4 @@
-"""The shells that can run the commands: those whose quotes the template reader knows."""
+"""The shells that can run the commands: those whose quoting the template reader knows."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ def find_shell(name: str) -> str:
       name: its name or path.
 
     Raises:
-      ValueError: if it is not there, or reads quotes in a way of its own, as fish does.
+      ValueError: if it does not exist, or its quoting differs, as in fish.
     """
     if Path(name).name not in _KNOWN:
-        raise ValueError(f"it must be one of {', '.join(_KNOWN)}, not {name!r}: quotes differ")
+        raise ValueError(
+            f"it must be one of {', '.join(_KNOWN)}, not {name!r}: other shells quote differently"
+        )
     path = shutil.which(name)
     if path is None:
         raise ValueError(f"there is no {name!r}")

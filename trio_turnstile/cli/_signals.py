@@ -1,8 +1,8 @@
-"""The signals of the process: what it inherits, and a signal before or after a run.
+"""The signals of the process: inherited settings, and signals before or after a run.
 
-A parent hands on which signals are ignored or blocked. What we could not work without is
-set right. But SIGINT, SIGQUIT, SIGTERM and SIGHUP stay ignored if they were, for us and for
-the commands: so a shell starts a background job of a script, and nohup(1) a program.
+A process inherits from its parent which signals are ignored or blocked. Settings that we could
+not work with are reset. But SIGINT, SIGQUIT, SIGTERM and SIGHUP stay ignored if they were, for
+us and for the commands: shells ignore signals for background jobs, and nohup(1) for a program.
 
 The module works without the extra, as `trio_turnstile.cli` does.
 """
@@ -23,7 +23,7 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Leave:
     """A handler that ends the process at once, with the exit status of the signal.
 
-    An exception would not do: in the middle of an import it ends as a traceback.
+    An exception would not do: raised in the middle of an import, it ends in a traceback.
     """
 
     def __init__(self) -> None:
@@ -37,15 +37,15 @@ class Leave:
 
 
 leave = Leave()
-"""What stop signals do before and after a run."""
+"""The handler of stop signals before and after a run."""
 
 
 def prepare_signals() -> None:
-    """Set right what the process has inherited, and leave plainly on an early stop signal."""
+    """Reset inherited settings, and exit without a traceback on an early stop signal."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    # If it were ignored, the exit statuses of commands would be lost.
+    # If SIGCHLD were ignored, the exit statuses of commands would be lost.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    # By default these end a process. One that comes before or after the run must not.
+    # By default these end a process, which they must not do before or after the run.
     for signum in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(signum, signal.SIG_IGN)
     leave.over = False
@@ -54,11 +54,14 @@ def prepare_signals() -> None:
 
 
 def ignore_stops() -> None:
-    """Let the process end with its exit status: handlers are taken away before that."""
+    """Ignore stop signals, so that the process ends with its own exit status.
+
+    At exit Python resets its own handlers, and a signal would then kill the process.
+    """
     for signum in STOPS:
         signal.signal(signum, signal.SIG_IGN)
 
 
 def heeded(signals: tuple[signal.Signals, ...]) -> list[signal.Signals]:
-    """Return those of the signals that are not ignored."""
+    """Return the signals that are not ignored."""
     return [signum for signum in signals if signal.getsignal(signum) is not signal.SIG_IGN]

@@ -37,7 +37,7 @@ POLICIES: Mapping[PolicyName, Callable[[Scenario], LimitPolicy]] = {
     ),
     "vector": lambda scenario: VectorLimit(),
 }
-"""The policies with the constants of their sources, except that all may go down to 1."""
+"""The policies with the constants of their sources, except that the limit may go down to 1."""
 
 
 def simulate(
@@ -51,17 +51,17 @@ def simulate(
 
     The oracle knows the capacity of the service at every moment. The simulation calls no
     real service, does not wait in real time, and gives the same figures for the same seeds.
-    The table shows the worst seed of each scenario: throughput in % of the oracle's, the
-    99th percentile of latency divided by the oracle's, the share of calls refused or timed
-    out, the seconds until the limit is right after each change of the capacity, and a score
-    from 0 to 100. The overall score is the geometric mean over A to H and J.
+    The table shows the worst seed of each scenario: the throughput as % of the oracle's, the
+    99th percentile of latency divided by the oracle's, the share of calls that were refused
+    or timed out, the seconds until the limit is right after each change of the capacity, and
+    a score from 0 to 100. The overall score is the geometric mean over A to H and J.
 
     For example:
 
         turnstile simulate --scenario B,H --plot limits.png
 
     Args:
-      policy: The policy to try. "all" compares the policies.
+      policy: The policy to try. "all" compares all policies.
       scenario: The letters of the scenarios, separated by commas. "all" plays A to P.
       seeds: How many times to play each scenario, each time with other random numbers.
       plot: Draw the limit and the capacity over time, for the first seed, to this file.
@@ -92,7 +92,7 @@ def _select(letters: str) -> Sequence[Scenario]:
     except KeyError as error:
         raise UsageError(
             f"--scenario: there is no {error.args[0]!r}; "
-            f"give letters from {min(known)} to {max(known)}, with commas between them, or all"
+            f"give letters from {min(known)} to {max(known)}, separated by commas, or all"
         ) from None
 
 

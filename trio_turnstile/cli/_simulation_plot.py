@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def open_figure(path: Path) -> Figure:
-    """Return an empty figure, once it is clear that it can be drawn and written to ``path``.
+    """Return an empty figure, after checking that it can be drawn and written to ``path``.
 
-    Call it before the simulation, which may take minutes.
+    Call this before the simulation, which may take minutes.
 
     Raises:
       UsageError: if matplotlib is missing, or the file cannot be written.

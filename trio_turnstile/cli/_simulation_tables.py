@@ -1,6 +1,6 @@
 """The tables of ``turnstile simulate``: one policy in detail, or several side by side.
 
-Every figure is that of the worst seed.
+Every figure is for the worst seed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class FigureTable:
         )
 
     def end(self, columns: Sequence[Runs]) -> None:
-        """Print the scores over all scenarios, if any of them counts for the score."""
+        """Print the scores over all scenarios, if any of these counts towards the score."""
         for results in filter(None, map(_scored, columns)):
             print(f"score: overall {overall(results):.1f}, worst {_score(results):.1f}")
 
@@ -61,7 +61,7 @@ class ComparisonTable:
         self._print(scenario.name, map(self._cell, columns))
 
     def end(self, columns: Sequence[Runs]) -> None:
-        """Print the scores over all scenarios, if any of them counts for the score."""
+        """Print the scores over all scenarios, if any of these counts towards the score."""
         scored = [_scored(runs) for runs in columns]
         if all(scored):
             self._print("score: overall", (f"{overall(results):.1f}" for results in scored))
@@ -100,7 +100,7 @@ def _settled(results: Sequence[Result], change: int) -> float:
 
 
 def _scored(runs: Runs) -> Sequence[Result]:
-    """Return the results that count for the overall score."""
+    """Return the results that count towards the overall score."""
     return [result for scenario in GATE if scenario in runs for result in runs[scenario]]
 
 

@@ -1,8 +1,8 @@
-"""Numbers for the operations that run: one GPU, port or folder for each.
+"""Slots: numbers for the running operations, so that each can have its own GPU, port or folder.
 
-An operation has its slot from before its first attempt until its clean-up ended: if it waited
-for one with a token in hand, those with a slot could wait for that token. So operations that clean
-up, or back off, hold up the next one, which they do not if there are no slots.
+An operation holds its slot from before its first attempt until its clean-up has ended. If it
+took the slot later, while it holds a token, operations with a slot could wait for that token.
+The price: with slots, an operation that cleans up or backs off delays the next one.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from trio_turnstile import Limiter
 
 @final
 class Slots:
-    """The numbers from 1 to the limit; the lowest free one is given.
+    """The numbers from 1 to the limit; an operation gets the lowest free one.
 
     Args:
-      limiter: bounds how many there are.
+      limiter: bounds how many numbers there are.
     """
 
     def __init__(self, limiter: Limiter) -> None:
@@ -30,7 +30,7 @@ class Slots:
         self._waiting = ParkingLot()
 
     async def wait_free(self) -> None:
-        """Wait until fewer are taken than the limit allows."""
+        """Wait until fewer numbers are taken than the limit allows."""
         await checkpoint()
         while self._made - len(self._free) >= self._limiter.total_tokens:
             await self._waiting.park()
@@ -43,7 +43,7 @@ class Slots:
         return self._made
 
     def give_back(self, number: int) -> None:
-        """Let another operation have the number."""
+        """Give a number back, so that another operation can take it."""
         heapq.heappush(self._free, number)
         self._waiting.unpark_all()
 

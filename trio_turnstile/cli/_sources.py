@@ -27,7 +27,7 @@ class Source:
     path: Path | None = None
     """The file; ``None`` for standard input."""
     is_linked: bool = False
-    """Whether the inputs go with those of the source before, each with one."""
+    """Whether each input is paired with one of the source before."""
 
     @classmethod
     def of_file(cls, path: Path | None, *, is_linked: bool = False) -> Source:
@@ -40,15 +40,15 @@ Opened: TypeAlias = tuple[Inputs[str], tuple[str, ...]]
 
 
 def parse_marks(words: Sequence[str]) -> list[Source]:
-    """Return the sources of ``::: a b ::: c``, of which the first word is a mark."""
+    """Return the sources of words such as ``::: a b ::: c``, which begin with a mark."""
     sources: list[Source] = []
     for mark, *given in _split_at_marks(words):
         linked = mark.endswith("+")
         if linked and not sources:
-            raise UsageError(f"{mark} links to the source before it, and there is none")
+            raise UsageError(f"{mark} links to the source before it, but there is none")
         if mark.startswith("::::"):
             if not given:
-                raise UsageError(f"{mark} is missing the names of files after it")
+                raise UsageError(f"{mark} needs names of files after it")
             sources += [Source.of_file(Path(name), is_linked=linked) for name in given]
         else:
             sources.append(Source(tuple(given), is_linked=linked))
@@ -72,7 +72,7 @@ def open_sources(
 
     Args:
       sources: one or more.
-      end: what an input in a file ends with.
+      end: the bytes that end an input in a file.
       separator: separates the columns of an input, if it has several.
       header: whether the first input of each source names its columns.
     """
@@ -96,7 +96,7 @@ def open_sources(
 def _check(sources: Sequence[Source]) -> None:
     files = [source.path for source in sources if source.words is None]
     if files.count(None) > 1:
-        raise UsageError("standard input can be only one of the sources")
+        raise UsageError("only one of the sources can be standard input")
     for path in files:
         if path is not None:
             _check_readable(path)
@@ -107,7 +107,7 @@ def _check(sources: Sequence[Source]) -> None:
 def _check_readable(path: Path) -> None:
     try:
         mode = path.stat().st_mode
-        if not stat.S_ISFIFO(mode):  # opening one would wait for its writer
+        if not stat.S_ISFIFO(mode):  # opening a FIFO would wait for its writer
             with path.open("rb"):
                 pass
     except (OSError, ValueError) as error:
@@ -120,7 +120,7 @@ def _open(source: Source, end: bytes, separator: Separator | None, *, header: bo
         if not header:
             return GivenInputs(source.words), ()
         if not source.words:
-            raise UsageError("--header: a source without a first input has no names")
+            raise UsageError("--header: a source needs a first input, which names its columns")
         return GivenInputs(source.words[1:]), _names(source.words[0], separator)
     if not header:
         return FileInputs(source.path, end=end), ()
@@ -135,11 +135,11 @@ def _names(header: str, separator: Separator | None) -> tuple[str, ...]:
 def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if name and names.count(name) > 1:
-            raise UsageError(f"--header: {names.count(name)} columns are called {name!r}")
+            raise UsageError(f"--header: {names.count(name)} columns are named {name!r}")
 
 
 def _read_header(path: Path | None, end: bytes) -> tuple[str, OpenFile]:
-    """Read the first input of a file, and as little more as can be."""
+    """Read the first input of a file, and as little more as possible."""
     name = "standard input" if path is None else repr(str(path))
     try:
         fd = 0 if path is None else os.open(path, os.O_RDONLY)
@@ -150,5 +150,5 @@ def _read_header(path: Path | None, end: bytes) -> tuple[str, OpenFile]:
         raise UsageError(f"--header: cannot read {name}: {error.strerror}") from None
     first, _, ahead = data.partition(end)
     if not first or len(first) > LONGEST:
-        raise UsageError(f"--header: {name} begins with no line of names")
+        raise UsageError(f"--header: {name} does not begin with a line of names")
     return os.fsdecode(first), OpenFile(fd, ahead)

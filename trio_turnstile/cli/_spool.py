@@ -1,4 +1,4 @@
-"""Bytes that are collected: in memory, or in a temporary file if there are many."""
+"""`Spool`: collects bytes in memory, or in a temporary file if there are many."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KEPT_IN_MEMORY = 1 << 18
 """How many bytes to keep in memory; the rest goes to a temporary file."""
 
 LACKS = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
-"""The errors of a system that lacks something which is given back later."""
+"""The errors of a system that is short of something for a while."""
 
 CHUNK = 1 << 16
 """How many bytes to read at a time."""
@@ -22,8 +22,8 @@ CHUNK = 1 << 16
 class Spool:
     """Bytes in the order in which they were written.
 
-    The file is not buffered. A buffer would meet a full disk only when it is flushed, long
-    after `write` has returned.
+    The file is not buffered: with a buffer, a full disk would show only when the buffer is
+    flushed, long after `write` has returned.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Spool:
         return self._in_file + len(self._memory)
 
     def write(self, data: bytes) -> None:
-        """Add ``data``, all of it or nothing.
+        """Add ``data``, either all of it or nothing.
 
         Raises:
           OSError: if it cannot be kept.
@@ -52,9 +52,9 @@ class Spool:
         self._in_file += len(data)
 
     def read(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Yield what there is from ``start`` to ``end``, in pieces.
+        """Yield the bytes from ``start`` to ``end``, in pieces.
 
-        A thread may do that while another one writes.
+        A thread may read while another one writes.
         """
         end = self.size if end is None else end
         while start < end:
@@ -63,14 +63,14 @@ class Spool:
             start += len(piece)
 
     def clear(self) -> None:
-        """Drop all."""
+        """Drop all bytes."""
         self._memory.clear()
         self._in_file = 0
         if self._file is not None:
             os.truncate(self._file.fileno(), 0)
 
     def close(self) -> None:
-        """Drop all, with the file."""
+        """Drop all bytes, and the file."""
         self._memory.clear()
         if self._file is not None:
             self._file.close()
@@ -102,14 +102,14 @@ class Spool:
 
 
 def read_piece(fd: int, size: int, position: int) -> bytes:
-    """Read from a file at a position where there is something.
+    """Read from a file at a position where something was written.
 
     Raises:
-      OSError: if it cannot be read, or is shorter.
+      OSError: if the file cannot be read, or is shorter.
     """
     piece = os.pread(fd, size, position)
     if not piece:
-        raise OSError(errno.EIO, "a temporary file has lost what was in it")
+        raise OSError(errno.EIO, "a temporary file has lost its content")
     return piece
 
 
@@ -133,5 +133,5 @@ def write_at(fd: int, data: bytes | bytearray, position: int) -> None:
 def _why(error: OSError) -> str:
     try:
         return f"{error.strerror} in {gettempdir()!r}"
-    except OSError:  # there is none that can be written to
+    except OSError:  # no temporary folder can be written to
         return str(error.strerror)

@@ -1,4 +1,4 @@
-"""`SteeredRun`: a run of ``turnstile run`` as those see and end it who are outside."""
+"""`SteeredRun`: a run of ``turnstile run`` as it is seen and ended from outside."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _STAGES: dict[State, RunStage] = {
 class SteeredRun:
     """Stands for the `Manager` of a run.
 
-    To end a run of commands takes more than the manager does: what runs is shielded, for
-    example. And how many inputs there are is known here.
+    Ending a run of commands takes more than the manager does, because running commands are
+    shielded, for example. And only this class knows how many inputs there are.
     """
 
     _run: CommandRun
     _inputs: Inputs[Input]
     _time: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
-    """Its deadline is when a run that drains is cancelled."""
+    """A draining run is cancelled at the deadline of this scope."""
 
     def instead_of(self, run: LiveRun) -> LiveRun:
-        """Return what is to be seen in the place of a run of the turnstile."""
+        """Return what to show instead of a run of the turnstile: this, or the run itself."""
         return self if run is self._run.manager else run
 
     async def keep_deadline(self) -> None:
@@ -53,12 +53,12 @@ class SteeredRun:
 
     @property
     def id(self) -> str:
-        """What tells it from all others."""
+        """An ID that no other run has."""
         return self._run.manager.id
 
     @property
     def kind(self) -> RunKind:
-        """That operations are run."""
+        """The kind of the run."""
         return self._run.manager.kind
 
     @property
@@ -79,17 +79,17 @@ class SteeredRun:
         return self._inputs.total
 
     def report(self) -> Report:
-        """Return the account of the run so far."""
+        """Return the report of the run so far."""
         return self._run.manager.report()
 
     def drain(self, deadline: float | None = None) -> None:
-        """Begin nothing more, and let what runs finish until ``deadline``."""
+        """Start nothing more, and let running operations finish until ``deadline``."""
         if not self._run.state:
             self._run.stop(signal.SIGTERM, "turnstile ctl")
         if deadline is not None:
             self._time.deadline = min(self._time.deadline, deadline)
 
     def cancel(self) -> None:
-        """Cancel what runs, and clean it up."""
+        """Cancel running operations, and clean them up."""
         self.drain()
         self._run.cancel()

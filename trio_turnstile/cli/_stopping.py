@@ -1,9 +1,9 @@
-"""How a run is stopped, and what goes on nevertheless.
+"""How a run is stopped, while its running commands may finish.
 
-A run that is told to stop is cancelled at once: what waits for an input, a token or another
-attempt is given up. The commands that run are shielded from that, until the run is
-cancelled in earnest. The shield is round each command. Between the commands of an attempt
-nothing can be cancelled, as no other task runs there.
+A run that is told to stop is cancelled at once: operations that wait for an input, a token or
+another attempt are given up. Running commands are shielded from that, until the run itself is
+cancelled. There is a shield around each command. Between the commands of an attempt nothing
+can be cancelled, as no other task runs there.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from trio_turnstile import ConcurrentError, ErrorPolicy, Verdict
 
 @final
 class Stopping:
-    """Whether a run is being stopped, and whether what runs may finish."""
+    """Whether a run is being stopped, and whether running commands may finish."""
 
     def __init__(self) -> None:
         self.begun = False
-        """Whether nothing may be started or tried again."""
+        """Whether the run may start and retry nothing more."""
         self.leaving = False
         """Whether jobs on a cluster are left running."""
         self._cancelled = False
@@ -32,7 +32,7 @@ class Stopping:
         self._jobs: set[trio.CancelScope] = set()
 
     def shield(self) -> AbstractContextManager[None]:
-        """Shield a command that runs, unless the run is cancelled."""
+        """Shield a running command, unless the run is cancelled."""
         return _shielded(self._commands, shield=not self._cancelled)
 
     def shield_job(self) -> AbstractContextManager[None]:
@@ -40,16 +40,16 @@ class Stopping:
         return _shielded(self._jobs, shield=not (self._cancelled or self.leaving))
 
     def begin(self) -> None:
-        """Let what runs finish, and try nothing again."""
+        """Let running commands finish, and retry nothing."""
         self.begun = True
 
     def leave_jobs(self) -> None:
-        """Shield no wait for a job any more, as the jobs are left running."""
+        """Stop shielding waits for jobs, as the jobs are left running."""
         self.leaving = True
         _unshield(self._jobs)
 
     def cancel(self) -> None:
-        """Shield nothing any more."""
+        """Stop shielding commands and waits for jobs."""
         self.begun = self._cancelled = True
         _unshield(self._commands | self._jobs)
 
@@ -73,10 +73,10 @@ def _unshield(scopes: Iterable[trio.CancelScope]) -> None:
 @final
 @attrs.frozen
 class UnlessStopping:
-    """A policy that says nothing once the run is being stopped."""
+    """A policy that gives no verdict once the run is being stopped."""
 
     policy: ErrorPolicy
-    """What to ask until then."""
+    """The policy to ask until then."""
     stopping: Stopping
     """Whether the run is being stopped."""
 

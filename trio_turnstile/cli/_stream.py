@@ -1,4 +1,4 @@
-"""The events of a running process, as they come over its control socket, on trio."""
+"""The events of a running process, read from its control socket with trio."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _CHUNK = 65536
 
 
 async def follow(path: str, take: Callable[[str, Document], object]) -> None:
-    """Call ``take`` with the kind and the document of each event, until no more can come.
+    """Call ``take`` with the kind and the document of each event, until the connection ends.
 
     Raises:
       OSError: if nobody listens at the socket.
       trio.BrokenResourceError: if the connection is cut.
-      h11.RemoteProtocolError: if the answer is no stream of events.
+      h11.RemoteProtocolError: if the answer is not a stream of events.
     """
     connection = h11.Connection(our_role=h11.CLIENT)
     request = h11.Request(

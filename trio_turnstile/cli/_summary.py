@@ -27,19 +27,19 @@ class Summary:
     total: int | None
     """How many inputs there were; ``None`` if they were not read to the end."""
     skipped: int
-    """How many inputs an earlier run had ended."""
+    """How many inputs had ended in an earlier run."""
     started: int
     """How many operations started."""
     completed: int
     """How many of them completed."""
     failed: int
-    """How many of them failed. The rest was cancelled."""
+    """How many of them failed. The others were cancelled."""
     errors: Sequence[ConcurrentError]
     """The first errors."""
     errors_omitted: int
     """The number of further errors, which were not kept."""
     input_error: InputError | None
-    """Why the inputs were not read to the end; `errors` has it too."""
+    """Why the inputs were not read to the end; it is also among `errors`."""
     stop_signal: signal.Signals | None
     """The first signal that asked the run to stop."""
     lost_output: bool
@@ -51,9 +51,9 @@ class Summary:
     seconds: float
     """How long the run took."""
     left_running: int = 0
-    """How many have left a job running on the cluster."""
+    """How many operations have left a job running on the cluster."""
     succeeded: bool = False
-    """Whether as many operations completed as were asked for; then failed ones do not count."""
+    """Whether the number of completed operations reached its goal; failures then do not count."""
 
     @property
     def status(self) -> int:
@@ -69,7 +69,7 @@ class Summary:
         return 0
 
     def describe_errors(self) -> Iterator[str]:
-        """Yield the descriptions of the errors, each a text of one line or more."""
+        """Yield the descriptions of the errors, each of one line or more."""
         left = len(self.errors) + self.errors_omitted
         if self.input_error is not None:
             left -= 1

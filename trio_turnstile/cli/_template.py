@@ -13,11 +13,11 @@ placeholder stands for                          for ``a/b c.tar.gz``
 ``{2}``     the second column                   (its text)
 =========== =================================== ====================
 
-They are those of GNU parallel. The difference is that an input can never become code.
-`Template.fill` always puts it in single quotes, even if it looks harmless: ``2`` before a
-``>``, ``if`` at the start of a command, or ``a=b`` would have a meaning without quotes.
+GNU parallel has the same placeholders. The difference is that here an input can never become
+code. `Template.fill` always puts it in single quotes, even if it looks harmless: ``2`` before
+a ``>``, ``if`` at the start of a command, or ``a=b`` would have a meaning without quotes.
 That is safe only outside of other quotes. So `Template.parse` reads the command as the
-shell would, and refuses a placeholder in any other place. It also refuses a placeholder
+shell would, and refuses a placeholder inside other quotes. It also refuses a placeholder
 after anything that only a complete shell can parse, such as a here-document.
 """
 
@@ -69,7 +69,7 @@ class Template:
     """A command that inputs can be put into safely; made by `parse` or `of_text`."""
 
     _texts: tuple[str, ...]
-    """What stands before, between and after the placeholders."""
+    """The texts before, between and after the placeholders."""
     _placeholders: tuple[Placeholder | Word, ...]
 
     @classmethod
@@ -86,7 +86,7 @@ class Template:
 
         Raises:
           ValueError: if the command is blank, or if a placeholder is in a place where
-            the input would not be a word of its own.
+            the input could become code.
         """
         if not command.strip():
             raise ValueError("a command must not be blank")
@@ -116,7 +116,7 @@ class Template:
 
     @classmethod
     def of_text(cls, text: str, columns: Columns) -> Template:
-        """Read a text that no shell will see, so that a placeholder may be anywhere in it."""
+        """Read a text that no shell will see, so placeholders may be anywhere in it."""
         known, position = Placeholders(columns), 0
         texts, placeholders = [""], list[Placeholder]()
         while position < len(text):
@@ -139,7 +139,7 @@ class Template:
           given: the input.
           number: the number of the operation, from 1.
           slot: its slot, from 1.
-          quoted: makes one word for the shell of a text; `quote` by default.
+          quoted: makes a text into one word for the shell; `quote` by default.
         """
         quoted, numbers = quoted or quote, {"{#}": str(number), "{%}": str(slot)}
         numbered = partial(_NUMBER.sub, lambda found: numbers[found[0]])
@@ -148,11 +148,11 @@ class Template:
         return "".join(map("".join, zip(texts, [*words, ""], strict=True)))
 
     def size(self, given: Input, number: int) -> int:
-        """Return how many bytes the command for an input has."""
+        """Return the size of the command for an input, in bytes."""
         return len(os.fsencode(self.fill(given, number)))
 
     def growth(self, given: Input, number: int) -> int:
-        """Return how many bytes longer the command is for the columns of one more input."""
+        """Return by how many bytes the columns of one more input lengthen the command."""
         numbered = partial(_NUMBER.sub, str(number))
         repeating = (each for each in self._placeholders if each.repeats)
         words = (each.words(given, quote, numbered) for each in repeating)
@@ -202,7 +202,7 @@ def quote(text: str) -> str:
 
 
 def quote_visibly(text: str) -> str:
-    """Return ``text`` as one word for the shell, in which no terminal finds a control character."""
+    """Return ``text`` as one word for the shell, without control characters."""
     pieces = re.split("([\x00-\x08\x0b-\x1f\x7f-\x9f]+)", text)
     pieces[::2] = [quote(piece) if piece else "" for piece in pieces[::2]]
     pieces[1::2] = map(_print_octal, pieces[1::2])
@@ -215,7 +215,7 @@ def _print_octal(text: str) -> str:
 
 
 def _tokens(command: str, known: Placeholders) -> Iterator[tuple[str, str]]:
-    """Yield the kinds and texts of the tokens that matter for what is quoted."""
+    """Yield the kinds and texts of the tokens that decide what is quoted."""
     position, new_word = 0, True
     while match := _TOKEN.match(command, position):
         kind, text = str(match.lastgroup), match[0]
@@ -229,8 +229,7 @@ def _tokens(command: str, known: Placeholders) -> Iterator[tuple[str, str]]:
             text = command[position:]
         yield kind, text
         position += len(text)
-        # The shell removes a backslash before a newline, with that newline, before it
-        # looks for words.
+        # The shell removes a backslash and the newline after it before it looks for words.
         new_word = kind in ("space", "operator", "redirection") or (new_word and text == "\\\n")
 
 
@@ -239,10 +238,10 @@ def _misplaced(placeholder: str, kind: str, text: str) -> str:
         "quoted": "is in quotes",
         "comment": "is in a comment",
         "expansion": "is in an expansion",
-        "unread": f"comes after {text[:2]!r}, from where only the shell can tell what is quoted",
+        "unread": f"comes after {text[:2]!r}, after which only a shell can tell what is quoted",
     }[kind]
     return (
-        f"{placeholder} {place}: there an input could become code. It comes in quotes, so write "
-        'it without any, as in out/{/}.log; or use "$TURNSTILE_INPUT"; for literal braces write '
-        "\\{}"
+        f"{placeholder} {place}, where an input could become code. Placeholders are quoted for "
+        'you, so write them without quotes, as in out/{/}.log; or use "$TURNSTILE_INPUT"; for '
+        "literal braces write \\{}"
     )

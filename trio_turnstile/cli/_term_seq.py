@@ -12,10 +12,10 @@ import attrs
 @final
 @attrs.frozen
 class TermSeq:
-    """Signals that end a command, one after the other; SIGKILL follows the last of them."""
+    """Signals that end a command, one after the other, and then SIGKILL."""
 
     steps: tuple[tuple[signal.Signals, float], ...]
-    """Each with the seconds to wait after it."""
+    """The signals, each with the seconds to wait after it."""
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -1,4 +1,4 @@
-"""`Terminal`: the whole screen and single keys, given back whatever happens."""
+"""`Terminal`: the whole screen and single keys, always restored at the end."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class Terminal:
             self.give_back()
 
     def take(self) -> None:
-        """Take the screen, and have each key at once; also again, after `give_back`."""
+        """Take the screen, and get each key at once; can be called again after `give_back`."""
         if self._taken:
-            self.give_back()  # a shell, or another program, has used it meanwhile
+            self.give_back()  # a shell or another program has used the terminal meanwhile
         self._taken = True
         if os.isatty(0):
             self._before = termios.tcgetattr(0)
@@ -56,7 +56,7 @@ class Terminal:
         self._live.start()
 
     def give_back(self) -> None:
-        """Leave the terminal as it was before."""
+        """Restore the terminal as it was before."""
         self._taken = False
         with suppress(OSError):
             self._live.stop()
@@ -72,7 +72,7 @@ class Terminal:
     def measure(self) -> tuple[int, int]:
         """Return how many columns and lines there are now."""
         with suppress(OSError):
-            # Not what COLUMNS and LINES say: they were true when the shell set them.
+            # COLUMNS and LINES are not used: the terminal may have been resized since.
             self._console.size = ConsoleDimensions(*os.get_terminal_size(1))
         return self._console.size
 
@@ -83,7 +83,7 @@ def can_be_taken() -> bool:
 
 
 def shows_ascii_alone(encoding: str) -> bool:
-    """Tell whether nothing but ASCII is sure to be shown."""
+    """Tell whether only ASCII is sure to be displayed correctly."""
     names = ("LC_ALL", "LC_CTYPE", "LANG")
     locale = next((value for name in names if (value := os.environ.get(name))), "C")
     return "utf" not in encoding.lower() or locale in ("C", "POSIX")

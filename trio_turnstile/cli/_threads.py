@@ -1,4 +1,4 @@
-"""Threads for calls that block, even where the system has none to spare for a while."""
+"""Threads for calls that block, even while the system has none to spare."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def in_thread(function: Callable[[*Ts], T], *arguments: *Ts) -> T:
     """Call ``function`` in a thread, as soon as one can be started.
 
     Cancellation:
-      Leaves the thread alone with its call.
+      Abandons the thread, which goes on with its call.
     """
     while True:
         try:

@@ -13,24 +13,24 @@ import trio
 from ._durations import Multiple
 
 _AT_LEAST = 3
-"""How many operations must have completed before their median says something."""
+"""How many operations must have completed before their median means anything."""
 
 _WINDOW = 1000
-"""The median is that of so many operations at most, the last ones, so that memory is flat."""
+"""The median is taken over at most this many operations, the last ones, to bound memory."""
 
 _SAME = 0.01
-"""A median that differs by less than this is the same: to move every deadline takes time."""
+"""A smaller relative change of the median is ignored: moving every deadline takes time."""
 
 
 class TimeLimit(Protocol):
     """How long a command may take."""
 
     def scope(self) -> trio.CancelScope:
-        """Return a scope that ends when the time is up, which counts from now."""
+        """Return a scope whose time starts now, and that ends when it is up."""
         ...
 
     def note_completed(self, seconds: float) -> None:
-        """Take note that an operation has completed, in so many seconds."""
+        """Take note that an operation has completed in this many seconds."""
 
 
 @final
@@ -38,7 +38,7 @@ class FixedTime:
     """A number of seconds.
 
     Args:
-      seconds: how many; ``None`` for no limit.
+      seconds: the number; ``None`` for no limit.
     """
 
     def __init__(self, seconds: float | None) -> None:
@@ -56,8 +56,8 @@ class FixedTime:
 class MultipleOfMedian:
     """A multiple of the median run time of the operations that have completed.
 
-    There is no limit before three have completed. It holds for commands that run already,
-    and moves with the median.
+    There is no limit until three have completed. Then the limit also applies to commands that
+    are already running, and follows the median.
 
     Args:
       multiple: the multiple.
@@ -71,14 +71,14 @@ class MultipleOfMedian:
         self._running = WeakKeyDictionary[trio.CancelScope, float]()
 
     def scope(self) -> trio.CancelScope:
-        """Return a scope that ends when the time is up, by the median of that moment."""
+        """Return a scope that ends when the time is up; its deadline follows the median."""
         now = trio.current_time()
         scope = trio.CancelScope(deadline=now + self._seconds)
         self._running[scope] = now
         return scope
 
     def note_completed(self, seconds: float) -> None:
-        """Let an operation count."""
+        """Count an operation."""
         self._latest.append(seconds)
         insort(self._sorted, seconds)
         if len(self._latest) > _WINDOW:

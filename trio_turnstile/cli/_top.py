@@ -1,4 +1,4 @@
-"""``turnstile top``: what running processes do, as a terminal shows it."""
+"""``turnstile top``: show what running processes do, in a terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ._top_board import Board
 from ._top_view import Screen, draw
 
 _MOST_ASKED = 20
-"""For how many limiters of a process the decisions are asked for."""
+"""Decisions are requested for at most this many limiters of a process."""
 
 
 def top(
@@ -26,22 +26,22 @@ def top(
     pid: Annotated[int | None, Parameter(group=WHICH)] = None,
     socket: Annotated[Path | None, Parameter(group=WHICH)] = None,
 ) -> int:
-    """Watch running processes: limits, what runs and waits, steps, decisions and what limits it.
+    """Watch running processes: their limits, work, steps, decisions and bottlenecks.
 
-    All processes of yours that have a control socket are shown, also those that start later.
-    The keys change the limiter that is marked by an arrow:
+    All processes of yours that have a control socket are shown, including those that start
+    later. The keys change the limiter that is marked by an arrow:
 
-    - the keys + and - raise and lower its limit by one step, as turnstile ctl up and down do;
+    - the keys + and - raise and lower its limit by one step, like turnstile ctl up and down;
     - a number and Enter set its limit;
-    - p pauses it, and r resumes it and takes back what was set;
+    - p pauses it; r resumes it and undoes a limit that was set;
     - d drains its run;
-    - the arrows, or k and j, mark another one; q leaves.
+    - the arrow keys, or k and j, mark another limiter; q quits.
 
-    Without a terminal, or with one that is dumb, the state is printed once.
+    Without a terminal, or on a dumb one, the state is printed once.
 
     Args:
-      pid: Show this process alone.
-      socket: Show the process with this control socket alone.
+      pid: Show only this process.
+      socket: Show only the process with this control socket.
     """
     find = _finder(pid, socket)
     console = Console(highlight=False)
@@ -57,7 +57,7 @@ def top(
 
 
 def _finder(pid: int | None, socket: Path | None) -> Callable[[], Sequence[Process]]:
-    """Return what finds the processes to show; it is an error if there are none at first."""
+    """Return a function that finds the processes to show; there must be one at first."""
     if pid is None and socket is None:
         wait_for_processes()
         return find_processes

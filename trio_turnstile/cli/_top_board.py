@@ -1,4 +1,4 @@
-"""`Board`: what is known of one running process from its events. No I/O, and no clock."""
+"""`Board`: what is known about one running process from its events. No I/O, and no clock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ._client import Document
 from ._ctl_text import ended_items
 
 _KEPT = 120
-"""How many ticks are kept: what a sparkline shows at most."""
+"""How many ticks are kept: the most that a sparkline shows."""
 
 _DECISIONS = 100
 
@@ -25,11 +25,11 @@ _UNKNOWN_RUN: Document = {
 
 @final
 class Board:
-    """What is known of one process.
+    """What is known about one process.
 
     Args:
-      pid: the number of the process.
-      name: what it calls itself.
+      pid: the process ID.
+      name: the name that the process gives itself.
     """
 
     def __init__(self, pid: str, name: str) -> None:
@@ -38,14 +38,14 @@ class Board:
         self.limiters: dict[str, Document] = {}
         """The limiters by name, in the order in which they came."""
         self.runs: dict[str, Document] = {}
-        """What is known of each run: of some only what changes all the time."""
+        """What is known about each run; for some, only the figures that keep changing."""
         self.decisions: deque[Document] = deque(maxlen=_DECISIONS)
         self.now = 0.0
-        """The latest time that was told, as a Unix time."""
+        """The latest time that was reported, as a Unix time."""
         self.lost = ""
-        """Why nothing more comes; empty while something may."""
+        """Why nothing more comes; empty while more may come."""
         self._heard = 0.0
-        """When the last of it was told, by the ticks."""
+        """The time of the tick that followed the last event."""
         self._has_news = True
         self._running: dict[str, deque[int]] = {}
         self._ended: dict[str, deque[tuple[float, int]]] = {}
@@ -66,7 +66,7 @@ class Board:
                 self.lost = "ended"
 
     def tick(self, now: float) -> None:
-        """Keep what runs now, at a steady pace, for the sparklines and the rates."""
+        """Keep the current figures, for the sparklines and rates; call it at a steady pace."""
         self.now = max(self.now, now)
         if self._has_news:
             self._heard, self._has_news = self.now, False
@@ -78,15 +78,15 @@ class Board:
 
     @property
     def silence(self) -> float:
-        """For how many seconds nothing has been told."""
+        """For how many seconds no event has come."""
         return self.now - self._heard
 
     def running(self, limiter: str) -> tuple[int, ...]:
-        """Return how many ran at each tick, oldest first."""
+        """Return how many were running at each tick, oldest first."""
         return tuple(self._running.get(limiter, ()))
 
     def seconds_left(self, run: Document) -> float | None:
-        """Return how long the rest of a run takes at the pace so far; ``None`` if unknown."""
+        """Return how long the rest of a run takes at the recent pace; ``None`` if unknown."""
         kept, total = self._ended.get(run["id"]), run["total"]
         if total is None or not kept:
             return None
@@ -98,7 +98,7 @@ class Board:
 
     def _take_run(self, run: Document) -> None:
         if run["id"] in self.runs and self.runs[run["id"]]["started"] != run["started"]:
-            del self.runs[run["id"]]  # an earlier one of the same name
+            del self.runs[run["id"]]  # an earlier run of the same name
             self._ended.pop(run["id"], None)
         last = [error["text"] for error in run["errors"]][-1:]
         told = {name: run[name] for name in (*_CHANGING, "started")}

@@ -1,4 +1,4 @@
-"""What the keys of ``turnstile top`` do. Frozen values and pure functions."""
+"""The keys of ``turnstile top``, and what they do. Frozen values and pure functions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAMED = {
     "=": "+",
     "_": "-",
 }
-"""Keys that mean the same as others."""
+"""Keys that mean the same as other keys."""
 
 _CHANGES = {"+": "up", "-": "down", "p": "pause", "r": "resume"}
 
@@ -38,15 +38,15 @@ class Order:
     board: Board
     """The process."""
     path: str
-    """What it is asked for."""
+    """The path of the request."""
     limit: int | None = None
-    """The limit to set, if one is to be set."""
+    """The limit to set, if the order sets one."""
 
     def send(self, client: Client) -> None:
         """Ask the process.
 
         Raises:
-          UsageError, NotDone: if it does not do it.
+          UsageError, NotDone: if the process does not do it.
         """
         body: dict[str, object] = {} if self.path.endswith("/drain") else {"by": author()}
         if self.limit is None:
@@ -58,24 +58,24 @@ class Order:
 @final
 @attrs.frozen
 class Hand:
-    """What has been chosen and typed so far."""
+    """What the user has chosen and typed so far."""
 
     chosen: Choice | None = None
     """The limiter that the keys act on."""
     digits: str = ""
     """The digits of a limit that is being typed."""
     to_drain: str = ""
-    """The run that is drained if the next key says so."""
+    """The run to drain if the next key confirms it."""
     over: bool = False
-    """Whether the view is to be left."""
+    """Whether the user has quit."""
 
     @property
     def prompt(self) -> str:
-        """What the next key is asked for; empty if for nothing in particular."""
+        """What the next key answers; empty if nothing in particular."""
         if self.digits and self.chosen is not None:
-            return f"set {self.chosen.limiter} to {self.digits}: Enter does it, Esc does not"
+            return f"set {self.chosen.limiter} to {self.digits}: Enter sets it, Esc cancels"
         if self.to_drain:
-            return f"drain {self.to_drain}, so that nothing more begins? y does it"
+            return f"drain {self.to_drain}, so that nothing more starts? y drains it"
         return ""
 
     def among(self, there: Sequence[Choice]) -> Hand:
@@ -85,7 +85,7 @@ class Hand:
         return Hand(there[0] if there else None, over=self.over)
 
     def press(self, key: str, there: Sequence[Choice]) -> tuple[Hand, Order | None]:
-        """Return the hand after a key, and what is to be done."""
+        """Return the hand after a key, and the order to send, if there is one."""
         hand = self.among(there)
         if key == "q":
             return attrs.evolve(hand, over=True), None
@@ -124,7 +124,7 @@ def parse_keys(text: str) -> list[str]:
 
 
 def _change(key: str, chosen: Choice) -> str:
-    """Return what a key asks for; resuming takes back what was set, if nothing is paused."""
+    """Return what a key asks for; r releases a set limit if the limiter is not paused."""
     limiter = chosen.board.limiters[chosen.limiter]
     is_set = key == "r" and limiter["override"] is not None and not limiter["paused"]
     return "release" if is_set else _CHANGES[key]

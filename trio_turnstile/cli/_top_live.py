@@ -22,13 +22,13 @@ from ._top_keys import Hand, Order, parse_keys
 from ._top_view import Screen, choices, draw
 
 _TICK = 1.0
-"""Seconds between two marks of a sparkline, and two looks for new processes."""
+"""Seconds between two bars of a sparkline, and between two searches for new processes."""
 
 _REFRESH = 0.1
-"""Seconds between two pictures, at least."""
+"""The fewest seconds between two drawings."""
 
 _KEPT = 10.0
-"""Seconds that a process is shown after its end, if others are."""
+"""Seconds that a process is shown after its end."""
 
 _NOTE = 5.0
 """Seconds that a note is shown."""
@@ -39,9 +39,9 @@ class LiveView:
     """A screen of running processes.
 
     Args:
-      terminal: shows it.
+      terminal: shows the screen.
       find: finds the processes.
-      plain: whether the terminal shows ASCII alone.
+      plain: whether the terminal shows only ASCII.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class LiveView:
 
 
 def _introduce(board: Board, process: Process) -> None:
-    """Ask a process for what its events do not tell."""
+    """Ask a process for what its events do not contain."""
     client = process.client()
     board.name = client.get("/")["run"]["name"]
     for run in client.get("/runs"):

@@ -1,4 +1,4 @@
-"""What ``turnstile top`` shows: lines of text that are made from boards. Pure functions."""
+"""The screen of ``turnstile top``: lines of text made from boards. Pure functions."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _KEYS = "+ up  - down  0-9 set  p pause  r resume  d drain  arrows choose  q qui
 _KEYS_IN_SHORT = "+ - 0-9 p r d  arrows  q quit"
 
 _NUMBERS = 5
-"""How wide a column of figures of limiters is."""
+"""The width of a column with figures of limiters."""
 
 _COUNTS = 9
-"""How wide a column of counts of steps is."""
+"""The width of a column with counts of steps."""
 
 _STALE = 5.0
-"""Seconds without a word of a process after which its figures are marked as old."""
+"""Seconds without an event after which the figures of a process are marked as old."""
 
 _NARROW = 60
-"""Below so many columns there is no room for sparklines."""
+"""With fewer columns than this there is no room for sparklines."""
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Screen:
-    """What the lines have to fit."""
+    """The size that the lines have to fit."""
 
     width: int
     """How many columns there are."""
@@ -59,7 +59,7 @@ class Choice:
 
 
 def choices(boards: Iterable[Board]) -> list[Choice]:
-    """Return all that can be chosen, in the order in which it is shown."""
+    """Return all limiters that can be chosen, in the order in which they are shown."""
     return [Choice(board, name) for board in boards for name in board.limiters]
 
 
@@ -69,10 +69,10 @@ def draw(
     """Return the lines of a screen.
 
     Args:
-      boards: what is known of each process.
+      boards: what is known about each process.
       chosen: the limiter that is marked; ``None`` for none.
-      screen: what the lines have to fit.
-      prompt: what to tell the user in place of the keys.
+      screen: the size that the lines have to fit.
+      prompt: a text for the user that replaces the list of keys.
     """
     several = len(boards) > 1
     blocks = [line for board in boards for line in _process_lines(board, chosen, screen, several)]
@@ -92,23 +92,23 @@ def draw(
 
 
 def bottleneck(board: Board) -> str:
-    """Return in a sentence what keeps a process from going faster now."""
+    """Return, in a sentence, what keeps a process from going faster now."""
     limiters = board.limiters.values()
     full = [limiter for limiter in limiters if limiter["paused"] or is_full(limiter)]
     if full:
         return _why_full(max(full, key=lambda limiter: int(limiter["waiting"])))
     if any(limiter["running"] for limiter in limiters):
-        return "no limit is reached: what brings the items, or takes them, is slower"
+        return "no limit is reached: the source of the items, or whatever takes them, is slower"
     return "nothing runs"
 
 
 def is_full(limiter: Document) -> bool:
-    """Tell whether as many run as may."""
+    """Tell whether the limit is reached."""
     return limiter["limit"] is not None and bool(limiter["running"] >= limiter["limit"])
 
 
 def sparkline(values: Sequence[int], most: float, width: int, *, plain: bool) -> str:
-    """Return a bar for each of the last values, which are no more than ``most``."""
+    """Return a bar for each of the last values; ``most`` is the largest value there can be."""
     bars = _ASCII_BARS if plain else _BARS
     steps = len(bars) - 1
     shown = values[-width:] if width else ()
@@ -227,7 +227,7 @@ def _name(name: str, width: int) -> str:
 
 
 def _round_choice(lines: list[Text], height: int) -> list[Text]:
-    """Return as many lines as there is room for, with the one that is marked among them."""
+    """Return as many lines as there is room for, including the marked one."""
     at = next((at for at, line in enumerate(lines) if line.plain.startswith(">")), 0)
     first = max(0, min(at - height // 2, len(lines) - height))
     return lines[first : first + height]

@@ -16,13 +16,13 @@ class Goal:
     """When enough operations have succeeded, or ended, so that the run can stop."""
 
     when: Literal["soon", "now"]
-    """Whether what runs may finish."""
+    """Whether running operations may finish (``soon``) or are cancelled (``now``)."""
     of: Literal["success", "done"]
     """Which operations count: those that succeeded, or all that ended."""
     number: int = 1
-    """How many there must be."""
+    """How many of them there must be."""
     share: float = 0.0
-    """Which share of those that ended they must be; that takes three at least."""
+    """The share of the ended operations that they must make up."""
 
     def is_reached(self, succeeded: int, ended: int) -> bool:
         """Return whether the run can stop."""
@@ -56,9 +56,11 @@ def parse_halt(text: str) -> Halt | Goal | None:
 def _goal(when: str, of: str, amount: str) -> Goal:
     number = re.fullmatch(r"([1-9]\d{0,15})|(\d+\.?\d*)%", amount, re.ASCII)
     if not number or (number[2] and not 0 < float(number[2]) <= 100):
-        raise ValueError(f"{of}= takes a number from 1, as in 3, or a share, as in 50%: {amount!r}")
+        raise ValueError(
+            f"{of}= takes a number from 1, as in 3, or a share, as in 50%, not {amount!r}"
+        )
     if of == "done" and number[2]:
-        raise ValueError(f"done= takes a number, as in done=100, and not a share: {amount!r}")
+        raise ValueError(f"done= takes a number, as in done=100, not a share: {amount!r}")
     soon: Literal["soon", "now"] = "soon" if when == "soon" else "now"
     kind: Literal["success", "done"] = "success" if of == "success" else "done"
     if number[1]:

@@ -17,7 +17,7 @@ from ._template import Template
 @final
 @attrs.frozen
 class Weight:
-    """What an operation weighs: a number, or what a text with placeholders comes to."""
+    """The weight of an operation: a number, or a text with placeholders that gives one."""
 
     _number: int | None
     _template: Template
@@ -27,7 +27,7 @@ class Weight:
         """Read the option.
 
         Raises:
-          ValueError: if it is a number that no operation could have, or has no placeholder.
+          ValueError: if it has no placeholder, and is not a number that an operation can have.
         """
         template = Template.of_text(text, columns)
         if not template.is_constant:
@@ -48,13 +48,13 @@ class Weight:
 
 def _whole(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text)):
-        raise ValueError(f"--weight: {text!r} is no whole number of 1 or more")
+        raise ValueError(f"--weight: {text!r} is not a whole number of 1 or more")
     return int(text)
 
 
 @final
 class TellRefused:
-    """Tells an operation that it was refused its tokens, so that nobody waits for its output."""
+    """Tells an operation that its tokens were refused, so that nobody waits for its output."""
 
     def decide(self, error: ConcurrentError) -> Verdict | None:
         """Leave the verdict to others."""

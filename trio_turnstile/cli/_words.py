@@ -19,10 +19,10 @@ class Word:
     """A word with the placeholder ``{}``, and perhaps others."""
 
     texts: tuple[str, ...]
-    """What stands before, between and after the placeholders."""
+    """The texts before, between and after the placeholders."""
     _placeholders: tuple[Placeholder, ...]
     repeats = True
-    """Whether there is one for each column."""
+    """Whether there is a word for each column."""
 
     def words(self, given: Input, quoted: Edit, numbered: Edit) -> list[str]:
         """Return the words for an input, one for each column."""
@@ -39,10 +39,10 @@ class Word:
 
 @final
 class Words:
-    """The words of a command, as they are read.
+    """Collects the words of a command while it is read.
 
     Args:
-      in_context: whether words are repeated, and not only what is put into them.
+      in_context: whether whole words are repeated, and not only their placeholders.
     """
 
     def __init__(self, *, in_context: bool) -> None:
@@ -64,7 +64,7 @@ class Words:
         self._of_word[1].append(placeholder)
 
     def finish(self) -> tuple[tuple[str, ...], tuple[Placeholder | Word, ...]]:
-        """Return what stands round the placeholders and the repeated words, and these."""
+        """Return the texts around the placeholders and repeated words, and these themselves."""
         self._end_word()
         return tuple(self._texts), tuple(self._placeholders)
 

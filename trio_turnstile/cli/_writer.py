@@ -1,7 +1,7 @@
 """Writing to standard error without ever waiting for its reader.
 
 A terminal that was stopped by Ctrl-S, or a pipe that nobody reads, blocks whoever writes to
-it. So a thread does that, and what it has to write waits in a queue.
+it. So a thread does the writing, and texts for it wait in a queue.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Writer:
 
     @property
     def behind(self) -> bool:
-        """Whether something waits to be written."""
+        """Whether a text is waiting to be written."""
         return bool(self._texts)
 
     def write(self, text: bytes) -> None:
-        """Have a text written."""
+        """Queue a text for writing."""
         with self._change:
             if len(self._texts) < _MOST:
                 self._texts.append(text)
@@ -45,7 +45,7 @@ class Writer:
                 self._start()
 
     def flush(self) -> None:
-        """Wait until all is written. Blocks as long as that takes."""
+        """Wait until all texts are written. Blocks as long as that takes."""
         with self._change:
             if self._texts and self._thread is None:
                 self._start()
@@ -55,7 +55,7 @@ class Writer:
         thread = threading.Thread(target=self._write_all, daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # there is none to be had: perhaps for the next text
+        except RuntimeError:  # no thread is available now, but perhaps for the next text
             return
         self._thread = thread
 

@@ -1,8 +1,8 @@
 """Jobs on clusters: Slurm, Grid Engine, and this machine.
 
-`open_cluster` gives a `Cluster`, to which jobs are submitted; `ClusterJob` is an operation for
-`trio_turnstile.run_phases` that submits a job and waits for it. One task polls for all jobs. What
-differs between kinds of clusters is an `Engine`.
+`open_cluster` opens a `Cluster`, to which you submit jobs; `ClusterJob` is an operation for
+`trio_turnstile.run_phases` that submits a job and waits for it. One task polls for all jobs. An
+`Engine` hides the differences between kinds of clusters.
 """
 
 from trio_turnstile._util import fixup_module_metadata

@@ -1,4 +1,4 @@
-"""`Gatherer`: jobs that are submitted together, and need the same, become tasks of one array."""
+"""`Gatherer`: makes tasks of one array from jobs that come together and need the same."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _QUIET: Final = 0.05
 """Seconds without another submission, after which an array is submitted."""
 
 _PATIENCE: Final = 2.0
-"""Seconds after which it is submitted whatever else comes."""
+"""Seconds after which an array is submitted in any case."""
 
 _Need: TypeAlias = JobSpec
-"""What a job needs: its spec without the script and the name."""
+"""The needs of a job: its spec without the script and the name."""
 
 
 def _need_of(spec: JobSpec) -> _Need:
@@ -54,12 +54,12 @@ class Gatherer:
     _size: float
     """The largest index."""
     _open: dict[_Need, _Batch] = attrs.field(init=False, factory=dict)
-    """Those from which tokens are given out."""
+    """Batches that still give out tokens."""
     _gathering: dict[tuple[str, _Need], _Batch] = attrs.field(init=False, factory=dict)
-    """Those that are not submitted yet, though some of their jobs are."""
+    """Batches that are waiting for their jobs before they are submitted."""
 
     def token_for(self, spec: JobSpec) -> str:
-        """Return a name for a new job: that of an array, and the index of a task."""
+        """Return a name for a new job: the name of an array, and the index of a task."""
         need = _need_of(spec)
         batch = self._open.get(need)
         if batch is None:
@@ -76,7 +76,7 @@ class Gatherer:
         return bool(name) and index.isdecimal() and 1 <= int(index) <= self._size
 
     async def submit(self, submission: Submission) -> None:
-        """Submit a job, with others that come now."""
+        """Submit a job together with others that come now."""
         name, _, index = submission.job.token.rpartition(".")
         need = _need_of(submission.spec)
         batch = self._gathering.setdefault((name, need), _Batch(name, need))
@@ -109,21 +109,21 @@ class _Array:
     need: _Need
     wrapper: str
     left: dict[int, Submission]
-    """The tasks that are to be submitted."""
+    """The tasks that are not submitted yet."""
     part: TaskArray = attrs.field(init=False)
-    """Those of them that the last call was for."""
+    """The tasks that the last call was for."""
 
     def wanted(self) -> bool:
         """Whether any task is still wanted."""
         return any(submission.wanted() for submission in self.left.values())
 
     def next_part(self, most: float) -> range:
-        """Return the tasks for the next call: as many as there are without a gap."""
+        """Return the tasks for the next call: the first range without a gap."""
         first, last = ranges_of(self.left)[0]
         return range(first, int(min(last, first + most - 1)) + 1)
 
     def take_out(self) -> list[tuple[int, Submission]]:
-        """Take away those that the last call was for, and return them."""
+        """Remove the tasks that the last call was for, and return them."""
         indices = range(self.part.first, self.part.last + 1)
         return [(index, self.left.pop(index)) for index in indices]
 
@@ -141,7 +141,7 @@ class ArraySubmitter:
     _throttler: Throttler
     _turn: trio.Lock = attrs.field(init=False, factory=trio.Lock)
     _most: float = attrs.field(init=False, default=math.inf)
-    """How many tasks to submit with one call. It is halved while there is no room."""
+    """How many tasks to submit with one call. This is halved while there is no room."""
 
     async def submit(self, name: str, need: JobSpec, members: Mapping[int, Submission]) -> None:
         """Submit jobs, until each is taken or refused."""

@@ -1,4 +1,4 @@
-"""Calls of the controller: how a command is run, how many at a time, and how often."""
+"""Calls of the controller: how commands are run, how many at once, and how often."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from trio_turnstile._util import open_plain_nursery
 from ._engine import Command, Reply
 
 Run: TypeAlias = Callable[[Command], Awaitable[Reply]]
-"""What runs a command: here, or elsewhere."""
+"""A function that runs a command, here or elsewhere."""
 
 _TIMEOUT: Final = 30.0
-"""Seconds for an answer. Some commands wait for two minutes for a controller that hangs."""
+"""Seconds to wait for an answer. Some commands wait two minutes for a controller that hangs."""
 
 _AT_A_TIME: Final = 8
-"""More at a time are hardly faster."""
+"""How many calls may run at once; more are hardly faster."""
 
 NOT_MADE: Final = Reply(-1, err="nobody waits for it any more")
-"""Instead of a reply, for a call that was not made."""
+"""Returned instead of a reply if the call was not made."""
 
 
 _STARTING: Final[trio.lowlevel.RunVar[trio.Lock]] = trio.lowlevel.RunVar("starting")
 """Held while a process is started.
 
-Until the new process runs its program, Python runs nothing else in this one. On a busy machine
-that takes many milliseconds. With one start at a time, the event loop has its turn in between.
+Until the new process runs its program, Python runs nothing else in this process. On a busy machine
+that takes many milliseconds. With one start at a time, the event loop can run in between.
 """
 
 
 @enable_ki_protection
 async def run_command(command: Command) -> Reply:
-    """Run a command on this machine, in a session of its own.
+    """Run a command on this machine, in its own session.
 
     So a Ctrl-C at the terminal does not end it, and the answer to a submission is not lost.
 
     Returns:
-      What it printed, with exit status 127 if it cannot be started.
+      Its reply, with exit status 127 if it cannot be started.
     """
     out, err = bytearray(), bytearray()
     try:
@@ -107,10 +107,10 @@ class Calls:
         """Call the controller, after all submissions that came before.
 
         Returns:
-          The reply; ``None`` if there was none in time; `NOT_MADE` if it is not wanted any more.
+          The reply; ``None`` if there was none in time; `NOT_MADE` if the call is no longer wanted.
         """
         async with self._slots:
-            # One submission at a time waits for the budget. So a poll waits for no more than one.
+            # Only one submission at a time waits for the budget, so a poll waits for at most one.
             async with self._turn:
                 if not wanted():
                     return NOT_MADE
@@ -118,7 +118,7 @@ class Calls:
             return await self._call(command)
 
     async def ask(self, command: Command) -> Reply | None:
-        """Call the controller, with one submission at most before it.
+        """Call the controller, after at most one submission.
 
         Returns:
           The reply; ``None`` if there was none in time.

@@ -34,20 +34,20 @@ class Canceller:
     _calling: trio.Lock = attrs.field(init=False, factory=trio.Lock)
 
     def post(self, numbers: Iterable[str]) -> None:
-        """Have jobs cancelled soon."""
+        """Cancel jobs soon."""
         self._numbers |= dict.fromkeys(numbers)
         if self._numbers:
             self._posted.set()
 
     async def run(self) -> None:
-        """Cancel what is posted, for ever."""
+        """Cancel jobs that are posted, for ever."""
         while True:
             await self._posted.wait()
             await trio.sleep(_GATHERING)
             await self.flush()
 
     async def flush(self) -> None:
-        """Cancel what has been posted, now; also wait for calls that are under way."""
+        """Cancel the posted jobs now, and wait for calls that are under way."""
         async with self._calling:
             while numbers := list(islice(self._numbers, _AT_ONCE)):
                 for number in numbers:

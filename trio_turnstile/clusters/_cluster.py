@@ -1,4 +1,4 @@
-"""`Cluster` and `Job`: what a user has of a cluster; `open_cluster` opens it."""
+"""`Cluster` and `Job`: the user's view of a cluster, which `open_cluster` opens."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ClusterStatistics:
     jobs: int
     """How many jobs have not ended."""
     running: int
-    """How many of them run."""
+    """How many of them are running."""
     calls: int
     """How many calls of the controller have been made."""
     polls: int
@@ -36,13 +36,13 @@ class ClusterStatistics:
     failed_polls: int
     """How many polls have failed."""
     unreachable_since: float | None
-    """Since when the controller cannot be reached, on trio's clock; ``None`` if it can."""
+    """Since when the controller is unreachable, on trio's clock; ``None`` if it is reachable."""
 
 
 @final
 @attrs.frozen(eq=False, repr=False)
 class Job:
-    """A job on a cluster; `Cluster.submit` and `Cluster.attach` give it."""
+    """A job on a cluster; `Cluster.submit` and `Cluster.attach` return it."""
 
     _cluster: Cluster
     _tracked: Tracked
@@ -52,60 +52,60 @@ class Job:
 
     @property
     def token(self) -> str:
-        """The name that it has on the cluster."""
+        """The name of the job on the cluster."""
         return self._tracked.token
 
     @property
     def id(self) -> str:
-        """The number that the controller gave it."""
+        """The number that the controller gave the job."""
         return self._tracked.id
 
     @property
     def state(self) -> JobState:
-        """How far it is, as of the last poll."""
+        """The state of the job at the last poll."""
         return self._tracked.state
 
     @property
     def output(self) -> str:
-        """The path of what it writes to its standard output."""
+        """The path of the file with the standard output of the job."""
         return f"{self._cluster.directory}/{self.token}.out"
 
     @property
     def errors(self) -> str:
-        """The path of what it writes to its standard error."""
+        """The path of the file with the standard error of the job."""
         return f"{self._cluster.directory}/{self.token}.err"
 
     async def wait(self) -> JobResult:
         """Wait for the end of the job, and return how it ended.
 
         Cancellation:
-          The job goes on. `cancel` ends it, and so does leaving the cluster.
+          The job goes on. `cancel` ends it, and so does closing the cluster.
         """
         await self._tracked.ended.wait()
         assert self._tracked.result is not None
         return self._tracked.result
 
     def cancel(self) -> None:
-        """Have the job cancelled soon, in one call with all others that are cancelled now.
+        """Cancel the job soon, with one call for all jobs that are cancelled now.
 
-        It does nothing to a job that has ended. `wait` tells of the end.
+        This has no effect on a job that has ended. Use `wait` to wait for its end.
         """
         self._cluster._cancel(self._tracked)
 
     @property
     def detached(self) -> bool:
-        """Whether it goes on when the cluster is left."""
+        """Whether the job goes on after the cluster is closed."""
         return self._tracked.detached
 
     def detach(self) -> None:
-        """Let the job go on when the cluster is left."""
+        """Let the job go on after the cluster is closed."""
         self._tracked.detached = True
 
 
 @final
 @attrs.frozen(eq=False)
 class Parts:
-    """What a cluster is made of."""
+    """The parts that a cluster is made of."""
 
     calls: Calls
     tracker: Tracker
@@ -119,12 +119,12 @@ class Parts:
 @final
 @attrs.frozen(eq=False)
 class Cluster:
-    """Jobs on one cluster; `open_cluster` gives it."""
+    """Jobs on one cluster; `open_cluster` opens it."""
 
     engine: Engine
-    """What kind of cluster it is."""
+    """The kind of cluster."""
     directory: str
-    """Where jobs leave their output, and word of how they ended."""
+    """The directory where jobs write their output and how they ended."""
     _parts: Parts
     _nursery: trio.Nursery
 
@@ -141,52 +141,53 @@ class Cluster:
         )
 
     def detach(self) -> None:
-        """Let all jobs that have not ended go on when the cluster is left."""
+        """Let all jobs that have not ended go on after the cluster is closed."""
         for job in self._parts.tracker.jobs.values():
             job.detached = True
 
     def is_detached(self, token: str) -> bool:
-        """Whether the job of that name goes on when the cluster is left, as it has not ended."""
+        """Whether the job of that name is detached and has not ended."""
         job = self._parts.tracker.jobs.get(token)
         return job is not None and job.detached
 
     def token_for(self, spec: JobSpec) -> str:
-        """Return a name for a new job, which nobody else has.
+        """Return a unique name for a new job.
 
-        With arrays, it says in which array the job is to be. Submit it soon, as the others of the
-        array wait up to two seconds for it.
+        With arrays, the name decides which array the job belongs to. Submit the job soon, because
+        the other jobs of the array wait up to two seconds for it.
         """
         return new_token() if self._parts.gatherer is None else self._parts.gatherer.token_for(spec)
 
     async def submit(self, spec: JobSpec, *, token: str | None = None) -> Job:
         """Submit a job; with arrays, together with others that are submitted now.
 
-        If the answer of the controller is not clear, the job is looked for four times, a second
-        apart, before it is submitted again. While a limit of the site is reached, it waits.
+        If the answer of the controller is unclear, the cluster looks for the job four times, a
+        second apart, before it submits the job again. While a limit of the site is reached, the
+        job waits.
 
         Args:
-          spec: what the job is to do.
+          spec: what the job does, and what it needs.
           token: its name, from `token_for`; by default a new one. For a token that may have been
             used before, see `resubmit`.
 
         Raises:
-          JobRefused: if the controller refuses it.
+          JobRefused: if the controller refuses the job.
 
         Cancellation:
-          A call of the controller that is under way is carried through all the same, and then the
-          job is cancelled.
+          A call of the controller that is under way is still completed, and then the job is
+          cancelled.
         """
         return await self._introduce(spec, token or self.token_for(spec), self._submit)
 
     async def resubmit(self, spec: JobSpec, token: str) -> Job:
-        """Look for a job that may have been submitted before; submit it if it is not there.
+        """Look for a job that may have been submitted before; submit it if it does not exist.
 
         Args:
-          spec: what the job is to do.
+          spec: what the job does, and what it needs.
           token: its name.
 
         Raises:
-          JobRefused: if the controller refuses it.
+          JobRefused: if the controller refuses the job.
 
         Cancellation:
           As for `submit`.
@@ -198,7 +199,7 @@ class Cluster:
 
         Args:
           token: its name.
-          number: what the controller called it.
+          number: the number that the controller gave it.
         """
         tracked = Tracked(token)
         self._parts.tracker.add(tracked)
@@ -228,7 +229,7 @@ class Cluster:
         try:
             await submission.over.wait()
         except trio.Cancelled:
-            # What was asked of the controller may have been done, and is not forgotten.
+            # The controller may have taken the job, so do not forget it.
             submission.given_up = True
             self._parts.tracker.free()
             self._nursery.start_soon(self._give_up, submission)
@@ -251,7 +252,7 @@ class Cluster:
             self._parts.canceller.post([job.id, *job.doubles] if job.id else [])
 
     async def _close(self) -> None:
-        """Cancel the jobs that are not to go on, and wait for their ends."""
+        """Cancel the jobs that are not detached, and wait for their ends."""
         jobs = [job for job in self._parts.tracker.jobs.values() if not job.detached]
         for job in jobs:
             self._cancel(job)

@@ -1,4 +1,4 @@
-"""Numbers of array tasks, as clusters write many of them: ``1-5,7``."""
+"""Indices of array tasks, as clusters write them: ``1-5,7``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def ranges_of(indices: Iterable[int]) -> list[tuple[int, int]]:
-    """Return the runs of numbers without a gap, each as its first and its last."""
+    """Return the ranges without gaps, each as its first and its last index."""
     found: list[tuple[int, int]] = []
     for index in sorted(indices):
         if found and index <= found[-1][1] + 1:
@@ -17,12 +17,12 @@ def ranges_of(indices: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def written(indices: Iterable[int]) -> list[str]:
-    """Return how clusters write the runs of numbers: ``["1-5", "7"]``."""
+    """Return the ranges as clusters write them: ``["1-5", "7"]``."""
     return [f"{a}-{b}" if b > a else str(a) for a, b in ranges_of(indices)]
 
 
 def read(text: str) -> Iterable[int]:
-    """Return the numbers of a text such as ``1-5:1,7``; what follows a colon is a step."""
+    """Return the indices in a text such as ``1-5:1,7``, where ``:1`` is a step."""
     for part in text.split(","):
         numbers, _, step = part.partition(":")
         first, _, last = numbers.partition("-")

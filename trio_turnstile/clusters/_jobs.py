@@ -1,4 +1,4 @@
-"""What a job is asked to do, how far it is, and how it ended."""
+"""The spec of a job, its state, and how it ended."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from trio_turnstile._util import seconds, whole
 
 
 def new_token() -> str:
-    """Return a name for a new job, which nobody else has."""
+    """Return a unique name for a new job."""
     return f"tt-{secrets.token_hex(8)}"
 
 
 @final
 class JobState(enum.Enum):
-    """How far a job is, or how it ended."""
+    """How far a job has come, or how it ended."""
 
     PENDING = "pending"
-    """It waits in the queue, is held, or is queued again by the cluster."""
+    """It waits in the queue, is held, or was queued again by the cluster."""
     RUNNING = "running"
-    """It runs, or is in a state that we do not know."""
+    """It is running, or in a state that the engine does not know."""
     COMPLETED = "completed"
     """It ended with exit status 0."""
     FAILED = "failed"
@@ -33,39 +33,39 @@ class JobState(enum.Enum):
     TIMED_OUT = "timed out"
     """The cluster ended it at its time limit."""
     OUT_OF_MEMORY = "out of memory"
-    """The cluster ended it for the memory that it used."""
+    """The cluster ended it because it used too much memory."""
     NODE_FAILED = "node failed"
-    """Its node went down, or it had to make room for other work, and nothing queued it again."""
+    """Its node went down, or it had to make room for other work, and was not queued again."""
     STUCK = "stuck"
     """It would stay in the queue for ever: in an error state, or after a failed dependency."""
     CANCELLED = "cancelled"
     """Somebody cancelled it."""
     LOST = "lost"
-    """The cluster does not know it, and it left nothing that tells how it ended."""
+    """The cluster does not know it, and it left no file that says how it ended."""
 
     @property
     def ended(self) -> bool:
-        """Whether it is the state of a job that has ended."""
+        """Whether a job in this state has ended."""
         return self not in (JobState.PENDING, JobState.RUNNING)
 
 
 def _as_tuple(texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(texts)  # type checkers cannot tell the argument of the class itself
+    return tuple(texts)  # type checkers cannot infer the argument of ``tuple`` itself
 
 
 @final
 @attrs.frozen
 class JobSpec:
-    """What a job is to do, and what it needs.
+    """What a job does, and what it needs.
 
     Args:
       script: the program: a text that begins with ``#!``, or else is run by ``/bin/sh``.
-      name: what people call it.
-      cpus: how many CPUs it needs; ``None`` for what the cluster gives.
-      memory: how many MiB it needs in all; ``None`` for what the cluster gives.
+      name: a name for people.
+      cpus: how many CPUs it needs; ``None`` for the default of the cluster.
+      memory: how many MiB it needs in all; ``None`` for the default of the cluster.
       seconds: how long it may run; ``None`` for as long as the cluster allows. Some clusters
         round it up.
-      options: further arguments of the command that submits, such as ``"--partition=long"``.
+      options: further arguments of the submit command, such as ``"--partition=long"``.
     """
 
     script: str
@@ -84,19 +84,19 @@ class JobResult:
     """How a job ended."""
 
     state: JobState
-    """In which way."""
+    """The state in which it ended."""
     exit_status: int | None = None
-    """What it exited with; ``None`` if it did not exit, or if that is not known."""
+    """Its exit status; ``None`` if it did not exit, or if that is not known."""
     signal: int | None = None
     """The number of the signal that ended it; ``None`` if none did."""
     reason: str = ""
-    """What the cluster says of it."""
+    """The reason that the cluster gives."""
     started: float | None = None
     """When it began, as Unix time in seconds; ``None`` if that is not known."""
     ended: float | None = None
-    """When it ended, likewise."""
+    """When it ended, as Unix time in seconds; ``None`` if that is not known."""
     node: str = ""
-    """Where it ran."""
+    """The node where it ran."""
 
     def __str__(self) -> str:
         how = self.state.value
@@ -108,13 +108,13 @@ class JobResult:
         return f"{how}{where}" + (f" ({self.reason})" if self.reason else "")
 
     def check(self, job: str) -> None:
-        """Raise the error that tells of this end, unless the job completed.
+        """Raise the error for this end, unless the job completed.
 
         Args:
-          job: what to call it in the error.
+          job: the name of the job in the error.
 
         Raises:
-          JobError: the one of the state.
+          JobError: the subclass for the state.
         """
         if self.state is not JobState.COMPLETED:
             raise _ERRORS[self.state](job, self)
@@ -128,15 +128,15 @@ def _signal_name(number: int) -> str:
 
 
 class JobError(Exception):
-    """A job has ended and not completed. Each way to end has an error of its own.
+    """A job has ended without completing. There is a subclass for each way to end.
 
     Args:
-      job: what the job is called.
+      job: the name of the job.
       result: how it ended.
     """
 
     retryable: ClassVar[bool] = False
-    """Whether the cause lies in the cluster and not in the job, so that another try may help."""
+    """Whether the cluster and not the job is the cause, so that another try may help."""
 
     def __init__(self, job: str, result: JobResult) -> None:
         super().__init__(job, result)
@@ -149,7 +149,7 @@ class JobError(Exception):
 
 @final
 class JobFailed(JobError):
-    """It ended with an exit status over 0, or by a signal."""
+    """It ended with an exit status above 0, or by a signal."""
 
 
 @final
@@ -159,7 +159,7 @@ class JobTimedOut(JobError):
 
 @final
 class JobOutOfMemory(JobError):
-    """The cluster ended it for the memory that it used."""
+    """The cluster ended it because it used too much memory."""
 
 
 @final
@@ -171,7 +171,7 @@ class JobNodeFailed(JobError):
 
 @final
 class JobStuck(JobError):
-    """It would have stayed in the queue for ever. It is taken out of it."""
+    """It would have stayed in the queue for ever, so it was taken out of the queue."""
 
 
 @final
@@ -181,9 +181,9 @@ class JobCancelled(JobError):
 
 @final
 class JobLost(JobError):
-    """The cluster does not know it, and it left nothing that tells how it ended.
+    """The cluster does not know it, and it left no file that says how it ended.
 
-    It may have done its work, or a part of it.
+    It may have done all or part of its work.
     """
 
     retryable = True
@@ -194,11 +194,11 @@ class JobRefused(Exception):
     """The cluster refuses to take a job.
 
     Args:
-      reason: what it says.
+      reason: the reason that it gives.
     """
 
     retryable: ClassVar[bool] = False
-    """Whether another try may help: the same job will be refused again."""
+    """Whether another try may help. It will not: the same job will be refused again."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

@@ -1,4 +1,4 @@
-"""`LocalEngine`: jobs are processes of this machine, for tests and to try things out."""
+"""`LocalEngine`: jobs are processes on this machine, for tests and for trying things out."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ _LINE: Final = re.compile(r"\s*(\d+)\s+/bin/sh\s\S.*/([^/\s]+)\.job$")
 @final
 @attrs.frozen
 class LocalEngine:
-    """Runs jobs as processes of this machine, each in a session of its own.
+    """Runs jobs as processes on this machine, each in its own session.
 
-    They survive the program that submitted them. No job waits in a queue, so what bounds how
-    many run is your limiter. CPUs and memory are not checked.
+    They survive the program that submitted them. There is no queue, so only your limiter bounds
+    how many jobs run. CPUs and memory are not checked.
     """
 
     job_id = "$$"
@@ -62,7 +62,7 @@ class LocalEngine:
         return Command([sys.executable, "-I", "-S", "-c", _START, output], wrapper)
 
     def read_submitted(self, reply: Reply) -> Answer:
-        """Read the number of the process."""
+        """Read the process ID."""
         number = reply.out.strip()
         return Taken(number) if number.isdecimal() else Refused(reply.said)
 
@@ -71,7 +71,7 @@ class LocalEngine:
         return Command(["ps", "-A", "-ww", "-o", "pid=", "-o", "args="])
 
     def read_poll(self, reply: Reply) -> Iterable[Sighting]:
-        """Take from the processes those that run a wrapper."""
+        """Select the processes that run a wrapper."""
         if reply.status:
             raise Unreadable(reply.said)
         lines = map(_LINE.match, reply.out.splitlines())
@@ -83,8 +83,8 @@ class LocalEngine:
         return Command(["sh", "-c", _CANCEL, "sh", *ids])
 
     def account(self, jobs: Sequence[tuple[str, str]]) -> None:
-        """Return ``None``: nobody keeps accounts of processes."""
+        """Return ``None``: there are no accounts of processes."""
 
     def read_account(self, reply: Reply) -> Iterable[Sighting]:
-        """Return nothing, likewise."""
+        """Return nothing, as there are no accounts."""
         return ()

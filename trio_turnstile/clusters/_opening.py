@@ -1,4 +1,4 @@
-"""`open_cluster`: what a cluster is made of, and the tasks that run while it is open."""
+"""`open_cluster`: makes the parts of a cluster, and runs its tasks while it is open."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from ._tracking import Interval, Tracker
 @final
 @attrs.frozen
 class Arrays:
-    """Has jobs submitted as tasks of arrays; give it to `open_cluster`.
+    """Makes `open_cluster` submit jobs as tasks of arrays.
 
     Args:
-      size: how many tasks an array has at most. If the site allows less, it is less.
-      running: how many tasks run at a time: as many as this limiter says, also while it moves.
-        By default that is left to the cluster.
+      size: the most tasks of an array. If the site allows fewer, arrays are smaller.
+      running: limits how many tasks run at a time, and the cluster follows its limit when it
+        moves. By default the cluster decides how many run.
     """
 
     size: int = attrs.field(default=1000, validator=whole(1))
@@ -51,7 +51,7 @@ class Arrays:
 @final
 @attrs.frozen(kw_only=True)
 class _Settings:
-    """What a cluster is opened with."""
+    """The settings of a cluster."""
 
     engine: Engine
     directory: str
@@ -65,7 +65,7 @@ class _Settings:
 @final
 @attrs.frozen
 class _ArraySettings:
-    """What it is opened with if there are to be arrays."""
+    """The settings of a cluster that submits arrays."""
 
     engine: ArrayEngine
     size: float
@@ -95,7 +95,7 @@ def _array_of(engine: Engine) -> Callable[[str], str]:
 async def _serve(
     settings: _Settings, leaving: trio.Event, task_status: trio.TaskStatus[Cluster]
 ) -> None:
-    """Run the tasks of a cluster until it is left, and then for as long as it takes to close it."""
+    """Run the tasks of a cluster until it has been closed."""
     parts = _assemble(settings)
     with trio.CancelScope(shield=True) as scope:
         async with open_background_nursery() as background:
@@ -124,29 +124,30 @@ async def open_cluster(
     arrays: Arrays | None = None,
     run: Run = run_command,
 ) -> AsyncIterator[Cluster]:
-    """Open a cluster, to submit jobs to it. One task polls for all of them.
+    """Open a cluster, to submit jobs to it. One task polls for all jobs.
 
-    When it is left, jobs that have not ended are cancelled, unless they are detached. Leaving
-    waits for their ends, and for submissions under way.
+    At the end of the block, jobs that have not ended are cancelled, unless they are detached. The
+    block waits for their ends, and for submissions under way.
 
     Args:
-      engine: what kind of cluster it is.
-      directory: where jobs leave their output, and word of how they ended. The nodes of the
-        cluster have to see it under the same path. It is made if it is not there.
+      engine: the kind of cluster.
+      directory: where jobs write their output and how they ended. The nodes of the cluster have
+        to see it under the same path. It is made if it does not exist.
       poll: the shortest and the longest time between two polls, in seconds. The time is short
         after news, and grows while there is none.
       calls: how often the controller may be called: to submit, to poll and to cancel. By
-        default as often as need be.
-      lost_after: for how many seconds the controller must not know a job, and no other trace of
-        it be found, before it is lost. It should be longer than file systems and accounts lag.
-      grace: how many seconds leaving may take. Then what cannot be cancelled is left alone.
-      arrays: has jobs that are submitted at the same time, and need the same, submitted as tasks
-        of one array. By default each job is submitted by itself.
+        default as often as necessary.
+      lost_after: a job is lost if the controller does not know it for this many seconds, and
+        there is no other trace of it. It should exceed the lag of file systems and accounts.
+      grace: how many seconds the end of the block may take. Jobs that cannot be cancelled in
+        that time are left running.
+      arrays: submits jobs that come at the same time, and need the same, as tasks of one array.
+        By default each job is submitted separately.
       run: runs the commands. By default they run on this machine.
 
     Raises:
       OSError: if the directory cannot be made.
-      TypeError: if arrays are asked for, and the engine has none.
+      TypeError: if ``arrays`` is given, and the engine does not support arrays.
     """
     least, most = poll
     check_seconds("poll", least, positive=True)
@@ -177,7 +178,7 @@ async def open_cluster(
 
 
 async def _array_settings(engine: Engine, arrays: Arrays, calls: Calls) -> _ArraySettings:
-    """Ask the site how large arrays may be; if it does not say, they are as large as asked."""
+    """Ask the site how large arrays may be; without an answer, use the size that was asked for."""
     if not isinstance(engine, ArrayEngine):
         raise TypeError(f"a {type(engine).__name__} submits no arrays: leave arrays= out")
     reply = await calls.ask(engine.limits())

@@ -17,15 +17,15 @@ class ClusterJob(Scalable):
     """An operation whose work is a job on a cluster.
 
     It submits the job in ``work``, and waits for it in ``monitor``, while it holds its token. So
-    the limit is how many jobs are on the cluster at a time. Subclasses add ``prepare`` and
+    the limit is how many jobs are on the cluster at a time. Subclasses can add ``prepare`` and
     ``cleanup``.
 
     With a ledger, a run that was killed finds its jobs again, and submits none of them twice.
 
     Args:
-      cluster: where the job is submitted.
-      spec: what the job is to do. Its name is the identifier of the operation. It may be set
-        later, in ``prepare``, if ``identifiers`` is defined.
+      cluster: the cluster to submit the job to.
+      spec: what the job does, and what it needs. Its name is the identifier of the operation. The
+        spec may be set later, in ``prepare``, if ``identifiers`` is defined.
 
     If the operation is cancelled or takes too long, the job is cancelled, unless it is detached.
     """
@@ -36,10 +36,10 @@ class ClusterJob(Scalable):
         self.job: Job | None = None
         """The job of the last attempt."""
         self.result: JobResult | None = None
-        """How it ended."""
+        """How the job ended."""
         self._recalled: Mapping[str, Any] = {}
         self._token = ""
-        """The name of that job, also while it is submitted."""
+        """The name of the job, even while it is being submitted."""
 
     @property
     def identifiers(self) -> tuple[str, ...]:
@@ -48,11 +48,11 @@ class ClusterJob(Scalable):
 
     @property
     def goes_on(self) -> bool:
-        """Whether the job is detached, and has not ended; also while it is submitted."""
+        """Whether the job is detached and has not ended, even while it is being submitted."""
         return self.cluster.is_detached(self._token)
 
     def recall(self, facts: Mapping[str, Any]) -> Phase:
-        """Go on with the job that an earlier run has submitted, or was about to."""
+        """Go on with the job that an earlier run submitted, or was about to submit."""
         self._recalled = facts
         if "job" in facts:
             return "monitor"
@@ -75,7 +75,7 @@ class ClusterJob(Scalable):
         """Wait for the end of the job.
 
         Raises:
-          JobError: if it did not complete.
+          JobError: if the job did not complete.
         """
         recalled, self._recalled = self._recalled, {}
         if "job" in recalled:

@@ -19,10 +19,10 @@ from ._tracking import Interval, Listed, Seen, Tracked, Tracker
 _LOG: Final = logging.getLogger("trio_turnstile.clusters")
 
 _FILES_AT_ONCE: Final = 250
-"""The files of how many jobs one command reads."""
+"""One command reads the files of this many jobs."""
 
 _AT_ONCE: Final = 100
-"""How many jobs to look at before others may run."""
+"""How many jobs to process before other tasks may run."""
 
 _SEARCHING: Final = 1.0
 """Seconds between two polls while a job is looked for."""
@@ -31,7 +31,7 @@ _SEARCHING: Final = 1.0
 @final
 @attrs.define(eq=False)
 class Poller:
-    """Asks a controller for all jobs at once, as often as need be, while any are watched."""
+    """Asks a controller for all jobs at once, as often as necessary, while any are watched."""
 
     _engine: Engine
     _directory: str
@@ -70,7 +70,7 @@ class Poller:
             await self._pause()
 
     async def _pause(self) -> None:
-        """Wait; but when there is something new, not longer than need be."""
+        """Wait, but no longer than necessary when there is something new."""
         began = trio.current_time()
         seconds = self._interval.seconds
         if self._tracker.searching:
@@ -87,7 +87,7 @@ class Poller:
         if self.unreachable_since is None:
             self.unreachable_since = began
             _LOG.warning(
-                "the controller of %s cannot be reached, jobs stay as they were: %s",
+                "the controller of %s cannot be reached; jobs keep their states: %s",
                 *(self._name, reason),
                 extra={"unreachable_since": began},
             )
@@ -125,7 +125,7 @@ class Poller:
         return seen.changed or bool(seen.ask)
 
     async def _read(self, reply: Reply) -> Listed:
-        """Read a list, with pauses in which others may run."""
+        """Read a list, with pauses in which other tasks may run."""
         listed = Listed()
         sightings = iter(self._engine.read_poll(reply))
         while part := list(islice(sightings, _AT_ONCE)):
@@ -135,7 +135,7 @@ class Poller:
         return listed
 
     async def _ask(self, jobs: Sequence[Tracked]) -> None:
-        """Read the files of jobs, and the accounts for those that have none."""
+        """Read the files of jobs, and the accounts for jobs without files."""
         left = await self._read_files(jobs)
         missing: list[Tracked] = []
         for part in in_batches(jobs, _AT_ONCE):
@@ -164,4 +164,4 @@ class Poller:
     def _tell_strange(self, sightings: Sequence[Sighting]) -> None:
         for word in {each.unknown for each in sightings} - self._strange - {""}:
             self._strange.add(word)
-            _LOG.warning("the state %r of a job is not known; it counts as running", word)
+            _LOG.warning("the state %r of a job is unknown; the job counts as running", word)

@@ -1,4 +1,4 @@
-"""`Room`: submissions wait while the site has no room, and do not all of them ask for it."""
+"""`Room`: submissions wait while the site has no room, and only one of them tries again."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ GIVEN_UP: Final = Refused(NOT_MADE.said)
 class Room:
     """Whether a site takes more jobs.
 
-    While it does not, one submission after the other asks again: soon after a job of ours has
-    ended, or else after a time that is doubled from a second to a minute.
+    While it does not, submissions try again one at a time: soon after one of our jobs has ended,
+    or else after a pause that doubles from a second to a minute.
     """
 
     _tracker: Tracker
@@ -38,12 +38,12 @@ class Room:
         attempt: Callable[[Callable[[], bool]], Awaitable[Answer]],
         wanted: Callable[[], bool],
     ) -> Answer:
-        """Attempt a submission, again and again while there is no room.
+        """Attempt a submission, and repeat it while there is no room.
 
         Args:
-          attempt: submits if what it is given says, when it comes to that, that it should. If not,
+          attempt: takes a function, and asks it right before the call whether to submit. If not,
             it returns `GIVEN_UP`.
-          wanted: says whether anybody still wants it.
+          wanted: says whether the submission is still wanted.
         """
 
         def should() -> bool:

@@ -1,21 +1,22 @@
-"""The script round the user's script: it claims the job, and leaves word of how it ended.
+"""The wrapper around the user's script: it claims the job, and records how the script ended.
 
-The name of a job is a token, so the files of a job begin with it:
+The name of a job is a token, and the names of its files begin with the token:
 
-- ``TOKEN.claim``: the number of the job that has begun. It is made with ``noclobber``, so that of
-  two jobs with one token only one goes on. The same job may begin again, if it is queued again.
+- ``TOKEN.claim``: the number of the job that has begun. It is made with ``noclobber``: if two jobs
+  have the same token, only one goes on. The same job may begin again, if it is queued again.
 - ``TOKEN.run``: the user's script.
-- ``TOKEN.exit``: how it ended. It is written under a temporary name, then renamed, so that nobody
-  reads a half of it.
-- ``TOKEN.late``: that it was ended at its time limit, if the cluster has none.
-- ``TOKEN.turn``: which run of the job is the last that began. A job whose node is lost is queued
-  again, and its first run may still go on, where nobody reaches it. Only the last one leaves word.
+- ``TOKEN.exit``: how it ended. It is written under a temporary name and then renamed, so nobody
+  reads half of it.
+- ``TOKEN.late``: a sign that it was ended at its time limit, if the cluster enforces none.
+- ``TOKEN.turn``: the run of the job that began last. A job whose node is lost is queued again,
+  and its first run may still go on, out of reach. Only the last run records how it ended.
 
 The scripts of the tasks of an array are in one file, ``NAME.FIRST.tasks``, from which each task
 takes its own.
 
-A shell says 143 for a script that exits with 143 and for one that SIGTERM ended. ``awk`` tells
-these apart: its ``system`` returns 256 and the number of the signal, or a fraction in old ones.
+A shell reports 143 both for a script that exits with 143 and for a script that SIGTERM ended.
+``awk`` can distinguish these: its ``system`` returns 256 plus the number of the signal, or a
+fraction in old versions.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from ._jobs import JobResult, JobSpec, JobState
 T = TypeVar("T")
 
 _HERE: Final = "here"
-"""A file that is always in the directory: if it is not read, the directory cannot be read."""
+"""A file that is always in the directory: if it is missing, the directory cannot be read."""
 
 _WRAPPER: Final = r"""#!/bin/sh
 job={job_id}
@@ -109,14 +110,14 @@ fi"""
 
 
 def wrap(engine: Engine, directory: str, token: str, spec: JobSpec) -> str:
-    """Return the script to submit, round that of the job."""
+    """Return the script to submit, which wraps the script of the job."""
     here = _HERE_DOCUMENT.format(mark=f"end of {token}", script=_executable(spec))
     base = shlex.quote(f"{directory}/{token}")
     return _wrap(engine, base, engine.job_id, here, spec)
 
 
 def wrap_tasks(engine: ArrayEngine, directory: str, name: str, path: str, spec: JobSpec) -> str:
-    """Return the script to submit for all tasks of an array, whose scripts are in a file."""
+    """Return the script to submit for an array, which wraps the scripts in a file of its tasks."""
     take_out = _TAKE_OUT.format(mark=_mark(name), index=engine.task_index, path=shlex.quote(path))
     base = shlex.quote(f"{directory}/{name}.") + engine.task_index
     return _wrap(engine, base, engine.task_id, take_out, spec)
@@ -130,7 +131,7 @@ def write_tasks(path: str, name: str, specs: Mapping[int, JobSpec]) -> Command:
 
 
 def _mark(name: str) -> str:
-    """Return what stands before each script, and, being random, is no line of any."""
+    """Return the mark before each script; it is random, so it is not a line of a script."""
     return f"script-of-{name}."
 
 
@@ -158,7 +159,7 @@ def make_directory(directory: str) -> Command:
 
 
 def read_files(directory: str, tokens: Sequence[str]) -> Command:
-    """Return the command that reads what jobs have left, with one process for all."""
+    """Return the command that reads the files of jobs, with one process for all."""
     names = [_HERE]
     for token in tokens:
         names += [f"{token}.claim", f"{token}.exit", f"{token}.late"]
@@ -169,16 +170,16 @@ def read_files(directory: str, tokens: Sequence[str]) -> Command:
 @final
 @attrs.frozen
 class Left:
-    """What a job has left in its files."""
+    """The contents of the files of a job."""
 
     claim: str = ""
     """The number of the job that began; empty if none is known to have begun."""
     result: JobResult | None = None
-    """How it ended; ``None`` if it has not written that."""
+    """How it ended; ``None`` if that has not been written."""
 
 
 def parse_files(reply: Reply) -> Mapping[str, Left]:
-    """Return what each token's files say; tokens without files are not in it.
+    """Return the contents of the files by token; tokens without files are left out.
 
     Raises:
       Unreadable: if the directory cannot be read.
@@ -216,11 +217,11 @@ def _parse_exit(words: Sequence[str]) -> JobResult | None:
 
 
 def _ending(status: float) -> tuple[int | None, int | None]:
-    """Return the exit status or the signal of what ``system`` of an ``awk`` returns."""
+    """Return the exit status or the signal from the value that ``system`` of ``awk`` returned."""
     part, whole = math.modf(status)
-    if part:  # old ones return the status of wait, divided by 256
+    if part:  # old versions return the status of wait, divided by 256
         return None, round(part * 256) & 127
-    if whole >= 256:  # 512 more or less tells of a core dump
+    if whole >= 256:  # 256 plus the signal, or 512 plus the signal after a core dump
         return None, int(whole) & 127
     return int(whole), None
 

@@ -1,7 +1,7 @@
 """`SgeEngine`: jobs on a cluster that is run by Grid Engine.
 
-``qstat`` lists no job that has ended. Its end is told by its own file of the directory, and by
-the file of accounts, to which the cluster adds a line for each end.
+``qstat`` does not list jobs that have ended. How a job ended is in its own file in the directory,
+and in the accounting file, to which the cluster adds a line for each end.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ._indices import by_array, read, written
 from ._jobs import JobResult, JobSpec, JobState
 
 _RESCHEDULED: Final = frozenset({24, 25})
-"""What ``failed`` says of a job that runs again: no end."""
+"""Values of ``failed`` for a job that runs again, so that the line is not its end."""
 
 _OVER_LIMIT: Final = 37
 _BY_SIGNAL: Final = 100
@@ -55,7 +55,7 @@ status=$?
 """
 
 _HARMLESS: Final = re.compile("^modified|does not exist|^$")
-"""What is said of arrays that are there, and of arrays that have ended."""
+"""Output about arrays that were changed, and about arrays that have ended."""
 
 _MAX_TASKS: Final = re.compile(r"^max_aj_tasks\s+(\d+)", re.MULTILINE)
 
@@ -67,16 +67,16 @@ _ACCOUNTS: Final = 'grep -h -F "$@" "$SGE_ROOT/${SGE_CELL:-default}/common/accou
 class SgeEngine:
     """Submits jobs to Grid Engine, with ``qsub``, ``qstat`` and ``qdel``.
 
-    The script of a job may exit with 99 and 100, which mean something to Grid Engine: these are
-    hidden from it, and are in the result.
+    The script of a job may exit with 99 and 100. These have a meaning for Grid Engine, so they are
+    hidden from it; the result of the job shows them.
 
     Args:
       options: arguments of ``qsub`` for every job, such as ``"-q", "long.q"``.
       environment: variables for the commands, such as ``SGE_ROOT``.
       programs: the directory of the commands, if they are not on the path. Debian has them in
-        ``/usr/lib/gridengine``; those on its path take 85 ms longer.
-      parallel_environment: what gives a job several CPUs of one node at this site.
-      memory_resource: what limits the memory of a job at this site, for each of its CPUs.
+        ``/usr/lib/gridengine``; the ones on its path take 85 ms longer.
+      parallel_environment: the parallel environment that gives a job several CPUs of one node.
+      memory_resource: the resource that limits the memory of a job, for each of its CPUs.
     """
 
     options: Sequence[str] = ()
@@ -109,12 +109,12 @@ class SgeEngine:
         return self._qsub([*own, *_outputs(f"{output}.$TASK_ID")], wrapper, spec)
 
     def _qsub(self, own: Sequence[str], wrapper: str, spec: JobSpec) -> Command:
-        # Without -C it would take lines of the script that begin with #$ for options.
+        # Without -C, qsub would read lines of the script that begin with #$ as options.
         arguments = ["-terse", "-cwd", "-C", "", "-S", "/bin/sh", *own]
         if spec.cpus is not None:
             arguments += ["-pe", self.parallel_environment, str(spec.cpus)]
         if spec.memory is not None:
-            each = math.ceil(spec.memory / (spec.cpus or 1))  # it is given out for each CPU
+            each = math.ceil(spec.memory / (spec.cpus or 1))  # Grid Engine counts it per CPU
             arguments += ["-l", f"{self.memory_resource}={each}M"]
         if spec.seconds is not None:
             arguments += ["-l", f"h_rt={math.ceil(spec.seconds)}"]
@@ -149,11 +149,11 @@ class SgeEngine:
         return self._command("qdel", [*(job for job, _, task in parts if not task), *ranges])
 
     def number_of(self, array: str, index: int) -> str:
-        """Return such as ``18.3``."""
+        """Return a number such as ``18.3``."""
         return f"{array}.{index}"
 
     def array_of(self, number: str) -> str:
-        """Return what stands before the dot."""
+        """Return the part before the dot."""
         return number.rpartition(".")[0]
 
     def throttle(self, arrays: Sequence[str], at_once: float) -> Command:
@@ -166,7 +166,7 @@ class SgeEngine:
         return Command(words, "", self.environment)
 
     def read_throttled(self, reply: Reply) -> None:
-        """Pass over complaints of arrays that have ended, for which the status is not 0 as well."""
+        """Ignore complaints about arrays that have ended, which also set an exit status."""
         lines = f"{reply.out}\n{reply.err}".splitlines()
         if reply.status and not all(map(_HARMLESS.search, lines)):
             raise Unreadable(reply.said)
@@ -183,13 +183,13 @@ class SgeEngine:
         return int(found[1]) or math.inf
 
     def account(self, jobs: Sequence[tuple[str, str]]) -> Command:
-        """Look for the jobs in the file of accounts. ``qacct`` would do it for one at a time."""
+        """Look for the jobs in the accounting file. ``qacct`` would need a call for each job."""
         records = dict.fromkeys(_record(*job) for job in jobs)
         patterns = [word for record in records for word in ("-e", record)]
         return Command(["sh", "-c", _ACCOUNTS, "sh", *patterns], "", self.environment)
 
     def read_account(self, reply: Reply) -> Iterable[Sighting]:
-        """Read lines of the file of accounts, the last of each job being its end."""
+        """Read lines of the accounting file; the last line of a job is its end."""
         records = (line.split(":") for line in reply.out.splitlines())
         return [_accounted(each) for each in records if _tells_of_end(each)]
 
@@ -199,7 +199,7 @@ class SgeEngine:
 
 
 def _job_lists(reply: Reply) -> Iterator[ET.Element]:
-    """Read XML by and by, as it may be long; return each job with what is in it."""
+    """Yield the element of each job, parsing incrementally, as the XML may be long."""
     try:
         for _, element in ET.iterparse(StringIO(reply.out)):
             if element.tag == "job_list":
@@ -214,13 +214,13 @@ def _outputs(path: str) -> list[str]:
 
 
 def _record(number: str, token: str) -> str:
-    """Return what a line of the accounts has for a job, or for all tasks of its array."""
+    """Return the text that identifies a job, or all tasks of its array, in the accounting file."""
     array, _, task = number.partition(".")
     return f":{token.removesuffix(f'.{task}') if task else token}:{array}:"
 
 
 def _sightings(job: ET.Element) -> Iterable[Sighting]:
-    """Return one sighting for a job, or one for each of the tasks, which are listed together."""
+    """Return one sighting for a job, or one for each task if tasks are listed together."""
     number, name = job.findtext("JB_job_number", ""), job.findtext("full_job_name", "")
     one = _sighting(job, number, name)
     tasks = job.findtext("tasks")

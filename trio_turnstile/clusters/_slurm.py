@@ -1,7 +1,7 @@
 """`SlurmEngine`: jobs on a cluster that is run by Slurm.
 
-``squeue`` lists ended jobs as well, for as long as ``MinJobAge`` says (300 seconds by default),
-with the status that ``wait`` gives of the script. One call lists them all.
+``squeue`` also lists ended jobs for the time of ``MinJobAge`` (300 seconds by default), with the
+status that ``wait`` returned for the script. One call lists all jobs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _WIDTHS: Final = {
     "EndTime": 24,
     "NodeList": 64,
 }
-"""The columns of a list, and how wide they are: one may be empty."""
+"""The columns of a list and their widths, which find the columns even if one is empty."""
 
 _PENDING: Final = frozenset(
     {
@@ -71,7 +71,7 @@ _ENDED: Final = {
 _NEVER: Final = frozenset(
     {"DependencyNeverSatisfied", "launch_failed_requeued_held", "JobHoldMaxRequeue"}
 )
-"""Reasons to wait that will not pass."""
+"""Reasons for waiting that will never go away."""
 
 _UNCLEAR: Final = re.compile(
     r"unable to contact|timed out|connection refused|zero bytes|communication|unexpected message"
@@ -117,7 +117,7 @@ class SlurmEngine:
 
     @property
     def reserved(self) -> frozenset[int]:
-        """None: to Slurm, all exit statuses are alike."""
+        """None: Slurm gives no exit status a special meaning."""
         return frozenset()
 
     def submit(self, token: str, wrapper: str, spec: JobSpec, output: str) -> Command:
@@ -157,7 +157,7 @@ class SlurmEngine:
         return Refused(reply.said)
 
     def poll(self) -> Command:
-        """Call ``squeue`` for all our jobs, also those that have ended."""
+        """Call ``squeue`` for all our jobs, including those that have ended."""
         columns = ",".join(f"{name}:{width}" for name, width in _WIDTHS.items())
         return self._command(["squeue", "-h", "-r", "-t", "all", "--me", "-O", columns])
 
@@ -168,18 +168,18 @@ class SlurmEngine:
         return (_sighting(_columns(line)) for line in reply.out.splitlines() if line.strip())
 
     def cancel(self, ids: Sequence[str]) -> Command:
-        """Call ``scancel``. With ranges of tasks, it takes a hundredth of the time."""
+        """Call ``scancel``. Ranges of tasks make it a hundred times faster."""
         tasks = by_array((array, task) for array, _, task in map(_parts, ids) if array)
         ranges = [f"{array}_[{','.join(written(each))}]" for array, each in tasks.items()]
         jobs = [number for number in ids if not self.array_of(number)]
         return self._command(["scancel", "-Q", *jobs, *ranges])
 
     def number_of(self, array: str, index: int) -> str:
-        """Return such as ``4711_3``."""
+        """Return a number such as ``4711_3``."""
         return f"{array}_{index}"
 
     def array_of(self, number: str) -> str:
-        """Return what stands before the underscore."""
+        """Return the part before the underscore."""
         return _parts(number)[0]
 
     def throttle(self, arrays: Sequence[str], at_once: float) -> Command:
@@ -191,7 +191,7 @@ class SlurmEngine:
         return self._command(["sh", "-c", _THROTTLE, "sh", numbers, str(most)])
 
     def read_throttled(self, reply: Reply) -> None:
-        """Pass over complaints of tasks that have ended, for which the status is 1 as well."""
+        """Ignore complaints about tasks that have ended, which also set the exit status to 1."""
         if reply.status and not all(map(_HAS_ENDED.search, reply.err.splitlines())):
             raise Unreadable(reply.said)
 
@@ -214,7 +214,7 @@ class SlurmEngine:
         return self._command(["sacct", "-n", "-P", "-X", "-j", numbers, "-o", fields])
 
     def read_account(self, reply: Reply) -> Iterable[Sighting]:
-        """Read the lines of ``sacct``; there are none where the site keeps no accounts."""
+        """Read the lines of ``sacct``; there are none if the site keeps no accounts."""
         if "accounting storage is disabled" in reply.err or reply.status == 127:
             return ()
         if reply.status:
@@ -230,7 +230,7 @@ def _outputs(path: str) -> list[str]:
 
 
 def _parts(number: str) -> tuple[str, str, str]:
-    """Return the array, the underscore and the index of a task; for a job only the last."""
+    """Return the array, the underscore and the index of a task; a job has only the last part."""
     return number.rpartition("_")
 
 

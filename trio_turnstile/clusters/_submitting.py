@@ -29,14 +29,14 @@ class Submission:
     refusal: str | None = None
     """Why the job was refused."""
     given_up: bool = False
-    """Whether nobody waits for it any more; it is carried through if it may have been taken."""
+    """Whether nobody waits for it any more; it is completed if the job may have been taken."""
 
     def wanted(self) -> bool:
-        """Whether it is to be tried again."""
+        """Whether to try it again."""
         return not self.given_up
 
     def take(self, number: str, now: float) -> None:
-        """Note that the controller has taken it."""
+        """Note that the controller has taken the job."""
         self.job.take(number, now)
         self.over.set()
 
@@ -49,7 +49,7 @@ class Submission:
 @final
 @attrs.frozen(eq=False)
 class Submitter:
-    """Submits jobs, and looks for those of which it does not know whether they were taken."""
+    """Submits jobs, and looks for a job if it is unclear whether it was taken."""
 
     _engine: Engine
     _directory: str
@@ -74,18 +74,18 @@ class Submitter:
         self.look()
 
     def look(self) -> None:
-        """Have the controller polled soon, as there is something new."""
+        """Poll the controller soon, as there is something new."""
         self._poller.look()
 
     async def call(self, command: Command, wanted: Callable[[], bool]) -> Answer:
-        """Have a command that submits run, if it is still wanted, and read its answer."""
+        """Run a command that submits, if it is still wanted, and return its answer."""
         reply = await self._calls.submit(command, wanted)
         if reply is None:
             return Unclear("it does not answer")
         return GIVEN_UP if reply is NOT_MADE else self._engine.read_submitted(reply)
 
     async def search(self, submissions: Sequence[Submission]) -> list[Submission]:
-        """Look for jobs, several times; return those that are not there."""
+        """Look for jobs several times; return the submissions without a job."""
         searches = [submission.job.look_for() for submission in submissions]
         self.look()
         for found in searches:

@@ -1,4 +1,4 @@
-"""`Throttler`: how many tasks of arrays run at a time follows a limiter."""
+"""`Throttler`: makes the number of array tasks that run at a time follow a limiter."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ._tracking import Tracker
 _LOG: Final = logging.getLogger("trio_turnstile.clusters")
 
 _LOOK: Final = 0.5
-"""Seconds between two looks at the limiter, while there are jobs."""
+"""Seconds between two checks of the limiter, while there are jobs."""
 
 _PAUSE: Final = 5.0
 """Seconds to wait after a call that failed."""
@@ -36,10 +36,10 @@ class Load:
 
 
 def shared_out(loads: Mapping[str, Load], limit: float) -> dict[str, float]:
-    """Return how many tasks of each array may run at a time; of those that have any to begin.
+    """Return how many tasks may run at a time, for each array with tasks that have not begun.
 
-    The first array goes first. Those that run are not ended, so there may be more than the limit;
-    then none begins.
+    The first array goes first. Running tasks are not ended, so more may run than the limit says;
+    then no task begins.
     """
     free = max(limit - sum(load.running for load in loads.values()), 0)
     shares: dict[str, float] = {}
@@ -55,16 +55,16 @@ def shared_out(loads: Mapping[str, Load], limit: float) -> dict[str, float]:
 @final
 @attrs.define(eq=False)
 class Throttler:
-    """Has a cluster run no more tasks of arrays at a time than a limiter says."""
+    """Makes a cluster run no more array tasks at a time than the limit of a limiter."""
 
     _engine: ArrayEngine
     _calls: Calls
     _tracker: Tracker
     _limiter: Limiter | None
     _known: dict[str, float] = attrs.field(init=False, factory=dict)
-    """What the controller has been told of each array, in the order of their submission."""
+    """The number that the controller was told for each array, in the order of submission."""
     _lowered: float = attrs.field(init=False, default=-math.inf)
-    """When it was last told a lower number."""
+    """When the controller was last told a lower number."""
 
     def allotment(self, tasks: int) -> float:
         """Return how many tasks of a new array may run at a time, for now."""
@@ -74,7 +74,7 @@ class Throttler:
         return shared_out(loads, self._limiter.total_tokens)[""]
 
     def know(self, array: str, at_once: float) -> None:
-        """Note what the controller was told of a new array."""
+        """Note the number that the controller was told for a new array."""
         self._known[array] = at_once
 
     async def run(self) -> None:
@@ -88,9 +88,9 @@ class Throttler:
             await trio.sleep(_LOOK)
 
     async def _follow(self, shares: Mapping[str, float]) -> None:
-        """Lower what is too high, and raise the others when it is known what that has stopped.
+        """Lower the throttles that are too high, and raise others only after the next poll.
 
-        Until then, tasks of an array that is lowered may have begun since the last poll.
+        Tasks of a lowered array may have begun since the last poll, and the next one shows them.
         """
         lower = {n: most for n, most in shares.items() if most < self._known.get(n, math.inf)}
         if lower:

@@ -1,12 +1,14 @@
-"""`Tracker`: what is known of each job, and what a poll says about it. Nothing here does I/O.
+"""`Tracker`: keeps what is known about each job, and updates it from polls. Sans-I/O.
 
-A poll is taken in steps, as each may need another command:
+A poll is processed in steps, because each step may need another command:
 
-1. `see`: what the controller lists. A job that has ended, or that is missing, has its files read.
-2. `settle`: what the files say. A job that stays missing is looked for in the accounts.
-3. `close`: what the accounts say. What nobody knows of is lost, but not before some seconds.
+1. `see` takes the list of the controller. Jobs that have ended, or are missing, have their files
+   read.
+2. `settle` takes the contents of the files. Jobs that are still missing are looked for in the
+   accounts.
+3. `close` takes the accounts. A job that is missing there too is lost, but only after some seconds.
 
-A poll that fails is not taken at all, so it changes nothing.
+A poll that fails is not processed at all, so it changes nothing.
 """
 
 from __future__ import annotations
@@ -23,25 +25,25 @@ from ._jobs import JobResult, JobState
 from ._script import Left
 
 _YOUNG: Final = 2.0
-"""Seconds in which a controller may not yet list a job that it has taken."""
+"""For this many seconds, a controller may not yet list a job that it has taken."""
 
 _MISSES: Final = 3
-"""Polls in a row that a job has to be missing from."""
+"""How many polls in a row a job has to be missing from."""
 
 _LOOKS: Final = 4
-"""Looks for a job after an unclear answer. With one, jobs of a backlog came after it."""
+"""How often to look for a job after an unclear answer: a backlog can delay the job."""
 
 _BETWEEN_LOOKS: Final = 1.0
 """Seconds between two of these looks."""
 
 _CANCEL_AGAIN: Final = 15.0
-"""Seconds after which a job that still runs is cancelled again."""
+"""Seconds after which a cancelled job that still runs is cancelled again."""
 
 _BACK_OFF: Final = 15.0
 """The longest time between two polls that fail, in seconds."""
 
 _COSTLY: Final = 60.0
-"""The longest time between two polls because they cost so much, in seconds."""
+"""The longest time between two expensive polls, in seconds."""
 
 _ENDED_BY_THE_CLUSTER: Final = frozenset(set(JobState) - {JobState.COMPLETED, JobState.FAILED})
 
@@ -49,11 +51,11 @@ _ENDED_BY_THE_CLUSTER: Final = frozenset(set(JobState) - {JobState.COMPLETED, Jo
 @final
 @attrs.define(eq=False)
 class Tracked:
-    """What is known of one job."""
+    """What is known about one job."""
 
     token: str
     id: str = ""
-    """The number at the controller; empty as long as it is not known."""
+    """Its number at the controller; empty while it is unknown."""
     born: float = 0.0
     """When it was taken or attached."""
     state: JobState = JobState.PENDING
@@ -61,22 +63,22 @@ class Tracked:
     """How it ended."""
     ended: trio.Event = attrs.field(factory=trio.Event)
     found: trio.Event = attrs.field(factory=trio.Event)
-    """Set when a search is over; then `id` is the number, or empty if there is no such job."""
+    """Set when a search is over; `id` is then the number, or empty if there is no such job."""
     searched: bool = False
     """Whether it is being looked for, after an unclear answer."""
     looks: int = 0
     looked: float = -math.inf
     missing: int = 0
     missed: float = math.inf
-    """Since when it is missing."""
+    """Since when it has been missing."""
     ending: JobResult | None = None
-    """The end that the controller tells of."""
+    """The end that the controller reports."""
     cancelled: float | None = None
     """When we last cancelled it."""
     detached: bool = False
-    """Whether it goes on when the program ends."""
+    """Whether it goes on after the program ends."""
     doubles: tuple[str, ...] = ()
-    """Other jobs with this token that are there."""
+    """The numbers of other jobs with this token."""
 
     def take(self, number: str, now: float) -> None:
         """Note the number of the job."""
@@ -101,34 +103,34 @@ class Tracked:
 @final
 @attrs.define(eq=False)
 class Seen:
-    """What is to be done after a list was read."""
+    """What to do after a list was read."""
 
     changed: bool = False
     """Whether the state of a job has changed."""
     ask: list[Tracked] = attrs.field(factory=list)
-    """The jobs whose files are to be read."""
+    """The jobs whose files to read."""
     stuck: list[str] = attrs.field(factory=list)
-    """The numbers of jobs to cancel: they never end, or go on though they were cancelled."""
+    """The numbers of jobs to cancel: they never end, or go on although they were cancelled."""
 
 
 @final
 @attrs.define(eq=False)
 class Listed:
-    """What a controller lists."""
+    """The list of a controller."""
 
     _jobs: dict[str, list[Sighting]] = attrs.field(init=False, factory=dict)
     _by_number: dict[str, Sighting] = attrs.field(init=False, factory=dict)
 
     def add(self, sightings: Iterable[Sighting]) -> None:
-        """Take in a part of the list."""
+        """Add a part of the list."""
         for sighting in sightings:
             self._jobs.setdefault(sighting.token, []).append(sighting)
             self._by_number[sighting.id] = sighting
 
     def of(self, job: Tracked, array: str) -> list[Sighting]:
-        """Return what is said of a job.
+        """Return the sightings of a job.
 
-        An array of which no task has begun may be listed in one line, when it is cancelled.
+        If an array is cancelled before any of its tasks begins, it may be listed on one line.
         """
         whole = self._by_number.get(array)
         own = self._jobs.get(job.token)
@@ -143,15 +145,15 @@ class Tracker:
     lost_after: float
     """For how many seconds a job has to be missing before it is lost."""
     array_of: Callable[[str], str]
-    """Returns the array of a task, from its number; nothing for other jobs."""
+    """Returns the array of a task, from its number; an empty text for other jobs."""
     added: trio.Event = attrs.field(init=False, factory=trio.Event)
-    """Set when a job comes; then there is another event for the next."""
+    """Set when a job is added, and then replaced by a new event."""
     freed: trio.Event = attrs.field(init=False, factory=trio.Event)
-    """Set when a job ends; then there is another event for the next."""
+    """Set when a job ends, and then replaced by a new event."""
     jobs: dict[str, Tracked] = attrs.field(init=False, factory=dict)
-    """By token."""
+    """The jobs by token."""
     polled: float = attrs.field(init=False, default=-math.inf)
-    """When the last poll that was taken in was asked for."""
+    """When the last poll that was processed was sent."""
 
     @property
     def searching(self) -> bool:
@@ -166,13 +168,13 @@ class Tracker:
     def add(self, job: Tracked) -> None:
         """Begin to track a job."""
         if job.token in self.jobs:
-            raise ValueError(f"job {job.token!r} is tracked already: attach it once")
+            raise ValueError(f"job {job.token!r} is already tracked: attach it only once")
         self.jobs[job.token] = job
         self.added.set()
         self.added = trio.Event()
 
     def see(self, jobs: Iterable[Tracked], listed: Listed, now: float, seen: Seen) -> None:
-        """Take in what the controller lists of some jobs."""
+        """Process the list of the controller for some jobs."""
         for job in jobs:
             if job.result is not None or not (job.id or job.searched):
                 continue  # it is being submitted
@@ -183,7 +185,7 @@ class Tracker:
     def settle(
         self, asked: Iterable[Tracked], left: Mapping[str, Left], now: float
     ) -> list[Tracked]:
-        """Take in what files say; return the jobs to look for in the accounts."""
+        """Process the contents of files; return the jobs to look for in the accounts."""
         return [job for job in asked if self._settle_one(job, left.get(job.token, Left()), now)]
 
     def _settle_one(self, job: Tracked, left: Left, now: float) -> bool:
@@ -193,7 +195,7 @@ class Tracker:
             self._end(job, merged(job.ending, left.result))
         elif job.ending is not None:
             if left.claim and left.claim != job.id:
-                job.take(left.claim, now)  # ours was the double that ended at once
+                job.take(left.claim, now)  # our number was of the double, which ended at once
             else:
                 self._end(job, job.ending)
         else:
@@ -201,7 +203,7 @@ class Tracker:
         return False
 
     def close(self, missing: Iterable[Tracked], accounts: Iterable[Sighting], now: float) -> None:
-        """Take in what the accounts say; give up what has been missing for long."""
+        """Process the accounts; give up jobs that have been missing for too long."""
         ends = {(each.token, each.id): each.result for each in accounts if each.result.state.ended}
         for job in missing:
             if result := ends.get((job.token, job.id)):
@@ -224,7 +226,7 @@ class Tracker:
         self.free()
 
     def free(self) -> None:
-        """Tell that there may be room for other jobs, or less need for it."""
+        """Report that there may be room for other jobs, or less need for room."""
         self.freed.set()
         self.freed = trio.Event()
 
@@ -255,10 +257,10 @@ def _see_one(job: Tracked, listed: list[Sighting], now: float, seen: Seen) -> No
 
 
 def merged(told: JobResult | None, left: JobResult) -> JobResult:
-    """Return an end from what the controller tells and what the job has left.
+    """Combine the end that the controller reports with the end in the files of the job.
 
-    The job knows what it exited with, and the controller why it was ended. If a node failed just
-    after the job, the job has ended well all the same.
+    The job knows its exit status, and the controller knows why it was ended. If the node failed
+    just after the job had completed, the job has still completed.
     """
     if told is None:
         return left
@@ -273,17 +275,17 @@ def merged(told: JobResult | None, left: JobResult) -> JobResult:
 class Interval:
     """How long to wait before the next poll.
 
-    The shortest time after news, and half as long again after each poll without any. What a poll
-    costs, be it time or a turn in the budget, may be a fifth of the time at most. After a poll
-    that failed, it is doubled, up to fifteen seconds.
+    It is the shortest time after news, and grows by half after each poll without news. Polls may
+    take at most a fifth of the time, including the wait for the budget of calls. After a poll
+    that failed, the interval doubles, up to fifteen seconds.
     """
 
     least: float
     most: float
     seconds: float = attrs.field(init=False)
-    """What to wait if nothing new comes."""
+    """How long to wait if nothing new comes."""
     soonest: float = attrs.field(init=False)
-    """What to wait at least, whatever comes."""
+    """How long to wait at least, whatever comes."""
     failures: int = attrs.field(init=False, default=0)
 
     def __attrs_post_init__(self) -> None:

@@ -1,1 +1,1 @@
-"""What connects runs with other libraries, one module for each; see its extra in pip."""
+"""Integrations with other libraries, one module for each; each has an extra for pip."""

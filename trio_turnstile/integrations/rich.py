@@ -16,38 +16,37 @@ if TYPE_CHECKING:
 __all__ = ["show_progress"]
 
 AnyRun: TypeAlias = PipelineRun | Results[Any] | Manager
-"""What has live counts."""
+"""Anything with live counts."""
 
 _HEADS = ("", "in hand", "completed", "discarded", "failed", "diverted", "cancelled", "retried")
 _ALWAYS = 3
-"""So many columns are shown though there may be nothing but zeros in them."""
+"""This many columns are shown even if they contain only zeros."""
 
 
 async def show_progress(run: AnyRun, *, console: Console | None = None, every: float = 0.2) -> None:
     """Draw the counts of a run, step by step, until it has ended.
 
-    Start it beside the run; it holds up nothing::
+    Start it beside the run; it delays nothing::
 
         async with trio.open_nursery() as nursery:
             run = await nursery.start(pipeline.run)
             nursery.start_soon(show_progress, run)
 
-    The counts are redrawn in place on a terminal. Elsewhere, such as in a file, they are
-    written once, at the end. What the program prints meanwhile goes above them. The last
-    counts stay.
+    On a terminal, the counts are redrawn in place. Elsewhere, such as in a file, they are
+    written once, at the end. Output of the program goes above the counts. The last counts stay.
 
     Args:
       run: a run of a pipeline, the results of one, or the manager of a run of phases.
       console: where to draw; by default, standard error.
-      every: seconds from one drawing to the next. The last one comes when the run has
-        ended, so the task ends at most so much later.
+      every: seconds from one drawing to the next. The last drawing comes when the run has
+        ended, so the task ends at most this much later.
 
     Raises:
       ValueError: if ``every`` is not more than 0.
       ImportError: if rich is not installed.
 
     Cancellation:
-      The counts of that moment are drawn, and stay. The run is not touched.
+      The counts are drawn once more, and stay. The run is not affected.
     """
     from rich.console import Console
     from rich.live import Live
@@ -60,14 +59,14 @@ async def show_progress(run: AnyRun, *, console: Console | None = None, every: f
         auto_refresh=False,
         get_renderable=lambda: _table(run),
     )
-    with suppress(OSError), live:  # a terminal can go away, and the run goes on
+    with suppress(OSError), live:  # a terminal can disappear, and the run goes on
         while not run.report().ended:
             live.refresh()
             await trio.sleep(every)
 
 
 def _table(run: AnyRun) -> Table:
-    """Return the counts at this moment, and what ends the run early, if anything does."""
+    """Return the current counts, and the error that stops the run early, if there is one."""
     from rich.table import Table
     from rich.text import Text
 
@@ -84,7 +83,7 @@ def _table(run: AnyRun) -> Table:
 
 
 def _rows(report: Report | PipelineReport) -> list[tuple[str | int, ...]]:
-    """Return a line of counts for each step, in the order of the heads."""
+    """Return a row of counts for each step, in the order of the headings."""
     if isinstance(report, Report):
         fates = (report.completed, 0, report.failed, report.diverted, report.cancelled)
         return [("operations", report.working, *fates, report.retried)]

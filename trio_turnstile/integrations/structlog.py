@@ -18,9 +18,9 @@ def log_events(logger: Any = None) -> Callable[[Event], None]:
         async with open_turnstile(observers=[log_events()]) as turnstile:
             ...
 
-    Changes of a limit, and beginnings and ends of runs are logged at the level *info*, refusals
-    at *debug*, errors at *warning*. What was bound by ``structlog.contextvars`` is that of the
-    task in which the event came about: for a signal, that of the throttle task.
+    Changes of a limit, and beginnings and ends of runs, are logged at the level *info*, refusals
+    at *debug*, errors at *warning*. Values bound with ``structlog.contextvars`` are those of the
+    task in which the event occurred: for a signal, this is the throttle task.
 
     Args:
       logger: where to log; by default ``structlog.get_logger("trio_turnstile")``.
@@ -63,7 +63,7 @@ def log_events(logger: Any = None) -> Callable[[Event], None]:
 
 
 def _decision(decision: Decision) -> dict[str, object]:
-    """Return the fields of a decision; those that nobody has set are left out."""
+    """Return the fields of a decision that are not ``None``."""
     fields = {
         "limiter": decision.limiter,
         "before": decision.before,

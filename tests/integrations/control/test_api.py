@@ -279,8 +279,8 @@ async def test_a_run_that_is_not_there(running: Program) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "error"),
     [
-        (b"{", 400, "this is no JSON"),
-        (b"\xff", 400, "this is no JSON"),
+        (b"{", 400, "this is not JSON"),
+        (b"\xff", 400, "this is not JSON"),
         (b"[" * 40_000, 422, "Expected `object`, got `array`"),
         (b'{"x":' + b"[" * 40_000, 422, "Object contains unknown field `x`"),
         ({"limit": "many"}, 422, "Expected `int`, got `str` - at `$.limit`"),
@@ -302,7 +302,7 @@ async def test_a_message_that_is_nested_deeply(running: Program) -> None:
     """It is no JSON that anybody needs."""
     body = b'{"version": "4", "alerts": [], "more": ' + b"[" * 100_000
     answer = await running.owner.ask("POST", "/api/v1/messages/alertmanager", body)
-    assert (answer.status, answer.body) == (400, {"error": "this is no JSON"})
+    assert (answer.status, answer.body) == (400, {"error": "this is not JSON"})
 
 
 async def test_a_wrong_query(running: Program) -> None:
@@ -320,7 +320,7 @@ async def test_what_cannot_be_asked(running: Program) -> None:
     assert answer.body == {"error": "there is nothing at '/api/v1/nothing'; see /openapi.json"}
     answer = await running.owner.ask("DELETE", "/api/v1/limiters")
     assert answer.status == 405
-    assert answer.body["error"].startswith("DELETE is nothing that can be asked")
+    assert answer.body["error"].startswith("DELETE is not allowed")
 
 
 async def test_its_health(running: Program) -> None:
@@ -357,7 +357,7 @@ async def test_decisions_in_sentences(running: Program) -> None:
         "2: a signal down was refused at the minimum",
         "2 to 9: set past every rule for 60 s",
         "9: a signal up was refused, as root has set the limit" if os.getuid() == 0 else texts[3],
-        "9 to 2: what was set past every rule has ended",
+        "9 to 2: the override ended",
         "2: there was nothing to end",
         "2 to 0: paused for 9 s",
         "0 to 2: resumed",

@@ -114,7 +114,7 @@ async def test_a_reader_that_fails(tmp_path: Path) -> None:
     async with program(tmp_path, history=Reader(work=fail)) as running:
         begins = (await remembered(running))[0]
         history = await running.owner.get(f"/limiters/work/history?since={begins - HOUR}")
-        assert history["missing"] == "what is older could not be read: the disk is full"
+        assert history["missing"] == "older samples could not be read: the disk is full"
         assert history["times"][0] >= begins
 
 
@@ -141,7 +141,7 @@ async def test_a_reader_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert running.limits["work"] < 10
     assert len(reader.asked) == 1
     assert {each["missing"] for each in found} == {
-        "what is older could not be read within 0.2 seconds"
+        "older samples could not be read within 0.2 seconds"
     }
 
 

@@ -76,7 +76,7 @@ async def test_an_alert_that_is_repeated_is_one_alert(running: Program) -> None:
     """Alertmanager sends the group again while it goes on; the beginning and the end count."""
     work = {"alertname": "Slow", "limiter": "work"}
     assert await send(running, alert("firing", work)) == ([("down", "work")], [])
-    assert await send(running, alert("firing", work)) == ([], ["it was firing before"])
+    assert await send(running, alert("firing", work)) == ([], ["it was already firing"])
     assert await send(running, alert("firing", work, "f2")) == ([("down", "work")], [])
     assert await send(running, alert("resolved", work)) == ([("up", "work")], [])
     assert await send(running, alert("resolved", work)) == (
@@ -109,7 +109,7 @@ async def test_alerts_that_concern_nobody(running: Program) -> None:
         alert("firing"),
     )
     assert acted == [("down", "db")]
-    assert ignored == ["no rule is for these labels", "no limiter is named 'nobody'"]
+    assert ignored == ["no rule matches these labels", "no limiter is named 'nobody'"]
 
 
 def ruled(folder: Path, *rules: Rule) -> AbstractAsyncContextManager[Program]:
@@ -143,9 +143,9 @@ async def test_a_cap_that_is_above_the_limit_raises_nothing(tmp_path: Path) -> N
         assert await send(running, alert("firing")) == ([("cap 2", "work")], [])
         assert await send(running, alert("firing", DYING, "f2")) == (
             [],
-            ["work is capped at 2 already"],
+            ["work is already capped at 2"],
         )
-        assert await send(running, alert("firing")) == ([], ["it was firing before"])
+        assert await send(running, alert("firing")) == ([], ["it was already firing"])
         assert running.limits["work"] == 2
         assert await send(running, alert("resolved", DYING, "f2")) == ([("cap 2", "work")], [])
         assert await send(running, alert("resolved")) == ([("release", "work")], [])
@@ -183,7 +183,7 @@ async def test_a_pause_while_an_alert_fires(tmp_path: Path) -> None:
         assert await send(running, alert("firing")) == ([("pause", "work")], [])
         assert await send(running, alert("firing", BUSY, "f2")) == ([("pause", "work")], [])
         assert running.limits["work"] == 0
-        assert await send(running, alert("resolved")) == ([], ["another alert pauses it still"])
+        assert await send(running, alert("resolved")) == ([], ["another alert still pauses it"])
         assert await send(running, alert("resolved", BUSY, "f2")) == ([("resume", "work")], [])
         assert running.limits["work"] == 10
         await running.turnstile.ask("work", Pause(), by="ada")
@@ -245,7 +245,7 @@ async def test_a_plain_alert(running: Program) -> None:
     assert (done["message"], done["limiter"]) == ("DatabaseBusy: slow (firing)", "db")
     assert done["decision"]["by"] == "a message"
     told = await running.owner.post("/messages", message)
-    assert told["ignored"][0]["why"] == "it was firing before"
+    assert told["ignored"][0]["why"] == "it was already firing"
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_a_limiter_may_be_named_by_labels() -> None:
         ({"when": "DiskFull"}, "when must name labels"),
         ({"when": {"alertname": 3}}, "when must map texts to texts, not 'alertname' to 3"),
         ({"limiter": ""}, "limiter must be the name of a limiter, not ''"),
-        ({"limiter": "{job}"}, "takes label 'job', which an alert may not have"),
+        ({"limiter": "{job}"}, "uses the label 'job', which an alert may not have"),
         ({"limiter": "{job"}, "expected '}' before end of string"),
         ({"firing": "faster"}, "firing must be .* not 'faster'"),
         ({"firing": -1}, "firing must be .* not -1"),
@@ -51,9 +51,9 @@ def test_a_limiter_may_be_named_by_labels() -> None:
         ({"firing": 2.5}, "firing must be .* not 2.5"),
         ({"firing": 5, "resolved": "up"}, 'resolved must be "release" or "nothing"'),
         ({"firing": "down", "resolved": "release"}, 'resolved must be "up" or "nothing"'),
-        ({"firing": 5, "for_seconds": 0}, "for_seconds must be a number over 0, not 0"),
-        ({"firing": 5, "for_seconds": "1"}, "for_seconds must be a number over 0, not '1'"),
-        ({"for_seconds": 5}, "for_seconds is for a cap or a pause, and firing is 'down'"),
+        ({"firing": 5, "for_seconds": 0}, "for_seconds must be a number above 0, not 0"),
+        ({"firing": 5, "for_seconds": "1"}, "for_seconds must be a number above 0, not '1'"),
+        ({"for_seconds": 5}, "for_seconds is for a cap or a pause, but firing is 'down'"),
     ],
 )
 def test_a_rule_that_makes_no_sense(wrong: dict[str, Any], words: str) -> None:
@@ -84,8 +84,8 @@ def test_rules_in_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", r"there must be tables \[\[rule\]\], and nothing else"),
-        ("rule = 3", r"there must be tables \[\[rule\]\]"),
+        ("", r"the file must contain tables \[\[rule\]\], and nothing else"),
+        ("rule = 3", r"the file must contain tables \[\[rule\]\]"),
         ("[[rule]]\nwhen = {a = 'b'}\nlimiter = 'db'\n[other]", "and nothing else"),
         ("[[rule]", "rules.toml: .*line 1"),
         ("[[rule]]\nwhen = {a = 'b'}\nlimiter = 'db'\n[[rule]]\nlimiter = 'db'", "rule 2: .*when"),

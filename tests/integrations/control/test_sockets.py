@@ -145,7 +145,7 @@ def test_what_was_left_behind_is_replaced(runtime: Path) -> None:
 def test_another_program_is_not_pushed_aside(runtime: Path) -> None:
     """The second one is refused, and the first goes on."""
     with bind_socket(runtime / "a.sock") as first:
-        with pytest.raises(OSError, match="another program listens at this socket"):
+        with pytest.raises(OSError, match="another program listens on this socket"):
             bind_socket(runtime / "a.sock")
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(runtime / "a.sock"))
@@ -153,16 +153,16 @@ def test_another_program_is_not_pushed_aside(runtime: Path) -> None:
 
 
 def test_a_file_is_not_overwritten(runtime: Path) -> None:
-    """What is no socket is left alone."""
+    """A file that is not a socket is left alone."""
     (runtime / "a.sock").write_text("precious")
-    with pytest.raises(FileExistsError, match="no socket"):
+    with pytest.raises(FileExistsError, match="not a socket"):
         bind_socket(runtime / "a.sock")
     assert (runtime / "a.sock").read_text() == "precious"
 
 
 def test_a_path_that_is_too_long(runtime: Path) -> None:
     """The system's words for it are hard to understand."""
-    with pytest.raises(OSError, match=r"may have 107 bytes, and this has \d+; choose a shorter"):
+    with pytest.raises(OSError, match=r"may have 107 bytes, but this one has \d+; choose"):
         bind_socket(runtime / ("x" * 110))
 
 

@@ -90,7 +90,7 @@ def test_what_cannot_be_read_is_told(charts: Page) -> None:
     """With the reason, while the chart shows what is in memory."""
     charts.get_by_label("Charts").select_option(label="of the last week")
     expect(charts.locator("#notice.bad")).to_have_text(
-        "what is older could not be read: the disk is gone"
+        "older samples could not be read: the disk is gone"
     )
     begins_between(charts, 7 * DAY, 6 * DAY)
     assert data_of(charts, 2)[0][0] > time.time() - DAY

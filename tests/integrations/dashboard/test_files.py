@@ -59,7 +59,7 @@ async def test_a_changed_file_is_not_served(
     monkeypatch.delitem(sys.modules, "youplot", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     await page_without_charts(tmp_path)
-    assert "uplot.min.css is not the file that was examined" in caplog.text
+    assert "uplot.min.css is not the file that we examined" in caplog.text
 
 
 async def test_without_the_package(

@@ -104,7 +104,7 @@ def test_a_wrong_token(browser: Browser, program: Program) -> None:
     with browser.new_context() as context:
         page = context.new_page()
         page.goto(f"{program.url}#token=wrong")
-        expect(page.get_by_role("status").first).to_have_text("this token is not the program's")
+        expect(page.get_by_role("status").first).to_have_text("this token is not accepted")
         assert page.get_by_role("article").count() == 0
         assert "crawl" not in page.locator("body").inner_text()
         assert page.get_by_role("button").all_inner_texts() == ["Enter"]
@@ -139,7 +139,7 @@ def test_old_news_is_marked(browser: Browser, program: Program) -> None:
         program.process.send_signal(signal.SIGSTOP)
         try:
             page.clock.fast_forward(6000)
-            expect(page.get_by_role("status").first).to_contain_text("not live: this is how it was")
+            expect(page.get_by_role("status").first).to_contain_text("not live: this was the state")
             expect(page.locator("body.stale article")).to_have_count(3)
         finally:
             program.process.send_signal(signal.SIGCONT)

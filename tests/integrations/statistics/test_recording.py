@@ -289,9 +289,9 @@ async def test_a_cancelled_recording_stores_what_it_has(
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("turnstile.db", "'turnstile.db' is no address of a database: use sqlite:///FILE or"),
+        ("turnstile.db", "'turnstile.db' is not an address of a database: use sqlite:///FILE or"),
         ("mysql://host/db", "statistics are kept in SQLite or PostgreSQL, not in mysql"),
-        ("sqlite://", "a SQLite database in memory is lost at the end of the program"),
+        ("sqlite://", "an SQLite database in memory is lost at the end of the program"),
         ("sqlite:////nowhere/at/all.db", "there is no folder '/nowhere/at' for the database"),
     ],
 )
@@ -307,7 +307,7 @@ async def test_an_address_that_is_none_is_refused(url: str, message: str) -> Non
     [
         ({"every": 0}, "every must be more than 0 seconds, not 0"),
         ({"keep_samples": "day"}, "keep_samples must be more than 0 seconds, not 'day'"),
-        ({"buffer": 0.5}, "buffer must be a whole number over 0, not 0.5"),
+        ({"buffer": 0.5}, "buffer must be a whole number above 0, not 0.5"),
     ],
 )
 async def test_numbers_out_of_range_are_refused(options: Any, message: str) -> None:
@@ -324,7 +324,7 @@ async def test_a_file_that_is_no_database_is_refused(
     path = trio.Path(str(sqlite.engine.url.database))
     await path.write_bytes(b"some notes of mine, which are no database\n" * 100)
     before = await path.read_bytes()
-    with pytest.raises(StatisticsError, match="is a file, and no database"):
+    with pytest.raises(StatisticsError, match="is a file, but not a database"):
         async with open_turnstile() as turnstile, record_statistics(turnstile, sqlite.url):
             pass
     assert await path.read_bytes() == before
@@ -336,10 +336,10 @@ async def test_tables_of_a_newer_version_are_refused(database: Recorded) -> None
     async with open_turnstile() as turnstile, record_statistics(turnstile, database.url):
         pass
     database.execute("UPDATE turnstile_meta SET version = 2")
-    with pytest.raises(StatisticsError, match=r"are of version 2, and .* up to 1: upgrade it"):
+    with pytest.raises(StatisticsError, match=r"have version 2, but .* up to 1: upgrade it"):
         async with open_turnstile() as turnstile, record_statistics(turnstile, database.url):
             pass
-    with pytest.raises(StatisticsError, match="are of version 2"):
+    with pytest.raises(StatisticsError, match="have version 2"):
         read_statistics(database.url)
 
 

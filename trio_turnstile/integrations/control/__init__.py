@@ -1,9 +1,8 @@
 """See a turnstile and steer it from outside, over HTTP: ``pip install 'trio-turnstile[control]'``.
 
-`serve_control` serves the API on a Unix socket that the user alone can use, and on a port of
-the loopback device if asked. `open_control` gives an ASGI application to be mounted elsewhere.
-`sockets` tells where the sockets of running programs are; it needs nothing but the standard
-library.
+`serve_control` serves the API on a Unix socket that only the user can use, and on a port of the
+loopback device if you ask for it. `open_control` makes ASGI applications to mount elsewhere.
+`sockets` finds the sockets of running programs; it needs only the standard library.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ __all__ = [
     "serve_control",
 ]
 
-# A command that only looks for sockets imports nothing of what serves there. For a type
-# checker, a name that is not there has to stay an error.
+# A command that only looks for sockets does not import the server. A type checker must not see
+# `__getattr__`, so that an unknown name stays an error.
 if not TYPE_CHECKING:  # pragma: no branch
 
     def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""What messages from outside look like."""
+"""The form of messages from outside."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Labels = Annotated[dict[str, str], Meta(max_length=100)]
 
 
 class Alert(Struct, frozen=True):
-    """An alert, as Alertmanager tells of it; of its other fields nothing is made."""
+    """An alert, as Alertmanager sends it; its other fields are ignored."""
 
     status: Literal["firing", "resolved"]
     labels: Labels
@@ -19,12 +19,12 @@ class Alert(Struct, frozen=True):
 
     @property
     def identity(self) -> str:
-        """What tells it from other alerts: its labels, if it has no fingerprint."""
+        """A text that identifies the alert: its labels, if it has no fingerprint."""
         return self.fingerprint or repr(sorted(self.labels.items()))
 
     @property
     def title(self) -> str:
-        """What it is called in decisions and answers."""
+        """The name of the alert in decisions and answers."""
         name = self.labels.get("alertname", "an alert")
         summary = self.annotations.get("summary", "")
         return f"{name}: {summary}"[:500] if summary else name[:500]
@@ -38,7 +38,7 @@ class AlertmanagerMessage(Struct, frozen=True):
 
 
 class PlainMessage(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A message of one's own making: one step for a limiter, or an alert for the rules."""
+    """A message in a simple form: one step for a limiter, or an alert for the rules."""
 
     limiter: str | None = None
     signal: Literal["up", "down"] | None = None
@@ -48,8 +48,8 @@ class PlainMessage(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     note: Annotated[str, Meta(max_length=500)] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is neither."""
+        """Refuse a message that is neither, or both."""
         step = self.limiter is not None and self.signal is not None
         alert = self.status is not None and bool(self.labels)
         if step == alert:
-            raise ValueError("a message has a limiter and a signal, or a status and labels")
+            raise ValueError("a message needs a limiter and a signal, or else a status and labels")

@@ -1,4 +1,4 @@
-"""The ASGI application of one listener: routes, errors, and what protects them."""
+"""The ASGI application of one listener: its routes, errors and protection."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ._replies import problem, reply
 from ._stream import EventStream
 
 LONGEST_BODY = 1024 * 1024
-"""Bytes; a group of alerts may be long."""
+"""The most bytes of a body; a group of alerts may be long."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -42,11 +42,11 @@ def make_app(
     """Return the application of a listener.
 
     Args:
-      desk: does what is asked.
-      bridge: leads to it.
-      access: what is asked of those who come in.
-      page: what is served at ``/`` and under it, to everybody: it shows nothing of the program.
-      metrics: what is served at ``/metrics``.
+      desk: carries out requests.
+      bridge: calls the desk in the trio run.
+      access: what clients of the listener need.
+      page: served at ``/`` and below, to everybody, as it contains nothing about the program.
+      metrics: served at ``/metrics``.
     """
     document = openapi(OPERATIONS)
     looks = Looks(desk, bridge)
@@ -93,7 +93,7 @@ async def _not_routed(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.scope["path"][:200]
     if error.status_code == 405:
-        return problem(405, f"{request.method} is nothing that can be asked of {path!r}")
+        return problem(405, f"{request.method} is not allowed for {path!r}")
     return problem(error.status_code, f"there is nothing at {path!r}; see /openapi.json")
 
 
@@ -139,7 +139,7 @@ class _TooLong(Exception):
 
 
 def _answered(endpoint: Endpoint) -> Endpoint:
-    """Turn what an endpoint raises into an answer that says what was wrong."""
+    """Turn the errors of an endpoint into answers that say what is wrong."""
 
     async def answer(request: Request) -> Response:
         try:
@@ -154,7 +154,7 @@ def _answered(endpoint: Endpoint) -> Endpoint:
 
 
 def _problem(error: Exception) -> Response | None:
-    """Return the answer to what has led to an error, if it is the asker's, or nobody's."""
+    """Return the answer to an error; ``None`` if it is a fault of the server."""
     for kinds, status, text in _PROBLEMS:
         if isinstance(error, kinds):
             return problem(status, text or str(error))
@@ -163,11 +163,11 @@ def _problem(error: Exception) -> Response | None:
 
 _PROBLEMS: tuple[tuple[tuple[type[Exception], ...], int, str], ...] = (
     ((Unknown,), 404, ""),
-    ((Gone, trio.ClosedResourceError), 410, "the turnstile was left"),
+    ((Gone, trio.ClosedResourceError), 410, "the turnstile has been closed"),
     ((_TooLong,), 413, f"a body may have {LONGEST_BODY} bytes"),
     ((msgspec.ValidationError,), 422, ""),
-    ((msgspec.DecodeError, RecursionError, UnicodeDecodeError), 400, "this is no JSON"),
-    ((ClientDisconnect,), 400, "the client went away"),
+    ((msgspec.DecodeError, RecursionError, UnicodeDecodeError), 400, "this is not JSON"),
+    ((ClientDisconnect,), 400, "the client has disconnected"),
     ((Busy,), 503, "the program is too busy to answer; try again"),
 )
-"""What is answered to which errors: a status, and a text in place of that of the error."""
+"""The answers to errors: a status, and a text, or an empty one for the text of the error."""

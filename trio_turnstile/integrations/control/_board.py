@@ -1,6 +1,6 @@
-"""`Board`: what there is to be seen of a turnstile, as documents. It reads, and changes nothing.
+"""`Board`: shows a turnstile as documents. It only reads, and changes nothing.
 
-It is used in the trio run alone.
+It is used only in the trio run.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ from ._wording import sentence
 
 ERRORS_SHOWN = 20
 RUNS_REMEMBERED = 20
-"""How many runs that have ended are shown still."""
+"""How many ended runs are still shown."""
 
 
 WATCHED = 200
-"""How many limiters somebody hears of who names none."""
+"""How many limiters a state has if a client names none."""
 
 
 @final
 @attrs.frozen
 class StateOfAll:
-    """The limiters that somebody wants to hear of, and the runs, at one moment."""
+    """The limiters that a client wants, and the runs, at one moment."""
 
     time: float
     limiters: list[LimiterDoc]
@@ -65,13 +65,13 @@ def _as_it_is(run: LiveRun) -> LiveRun:
 @final
 @attrs.define(eq=False)
 class Board:
-    """The limiters of a turnstile and its runs, as they are seen from outside."""
+    """The limiters and the runs of a turnstile, as seen from outside."""
 
     turnstile: Turnstile
     as_seen: Callable[[LiveRun], LiveRun] = _as_it_is
-    """What is seen, and ended, in the place of a run of the turnstile."""
+    """Returns the object to show, and to end, instead of a run of the turnstile."""
     _latest: dict[LiveRun, deque[RunErrorDoc]] = attrs.field(factory=dict, init=False)
-    """The newest errors of each run that goes on."""
+    """The newest errors of each live run."""
     _ended: deque[RunDoc] = attrs.field(factory=lambda: deque(maxlen=RUNS_REMEMBERED), init=False)
 
     @property
@@ -84,7 +84,7 @@ class Board:
         return self.turnstile.opened.wall_time_of(time)
 
     def service(self, *, read_only: bool, recorded: bool) -> ServiceDoc:
-        """Return what the program is."""
+        """Return a description of the program."""
         turnstile = self.turnstile
         process = ProcessDoc(
             id=turnstile.id,
@@ -138,7 +138,7 @@ class Board:
     # ---- runs ----
 
     def run(self, run: LiveRun) -> RunDoc:
-        """Return the account of a run that goes on."""
+        """Return the document of a live run."""
         report, seen = run.report(), self.as_seen(run)
         latest = self._latest.get(run, ())
         errors = list(latest) or [
@@ -167,11 +167,11 @@ class Board:
         )
 
     def runs(self) -> list[RunDoc]:
-        """Return the accounts of all runs, the oldest first, also of some that have ended."""
+        """Return the documents of all runs, oldest first, including some that have ended."""
         return [*self._ended, *(self.run(run) for run in self.turnstile.runs.values())]
 
     def error(self, run: LiveRun, error: ConcurrentError, time: float | None) -> RunErrorDoc:
-        """Return an error of a run."""
+        """Return the document of an error of a run."""
         return RunErrorDoc(
             run=run.name,
             time=None if time is None else self.wall_time(time),
@@ -181,11 +181,11 @@ class Board:
         )
 
     def noted(self, run: LiveRun, error: RunErrorDoc) -> None:
-        """Remember an error of a run that goes on."""
+        """Remember an error of a live run."""
         self._latest.setdefault(run, deque(maxlen=ERRORS_SHOWN)).append(error)
 
     def ended(self, run: LiveRun) -> RunDoc:
-        """Remember a run that has ended, and return its account."""
+        """Remember a run that has ended, and return its document."""
         account = self.run(run)
         self._latest.pop(run, None)
         self._ended.append(account)
@@ -221,7 +221,7 @@ class Board:
         return max(0.0, until - trio.current_time())
 
     def _figure(self, name: str, figure: object) -> str | float | bool | None:
-        """Return what a decision was founded on, as JSON has it."""
+        """Return a value from the evidence of a decision, as JSON can represent it."""
         if isinstance(figure, int | float) and not isinstance(figure, bool):
             if not math.isfinite(figure):
                 return None

@@ -1,9 +1,9 @@
-"""`Bridge`: how a request that is served elsewhere asks for something in the trio run.
+"""`Bridge`: lets requests that are served elsewhere call functions in the trio run.
 
-The HTTP server has a thread and an asyncio loop of its own, so that nothing that comes over the
-network can touch the work. All that it learns and does goes over this bridge: a function is run
-in the trio run, in bounded time, and its result goes back. An application that is mounted in a
-server on the same trio run needs no bridge, and the function is simply called.
+The HTTP server has its own thread and asyncio loop, so that nothing that comes over the network
+can affect the work. Everything that it learns and does goes over this bridge: a function runs in
+the trio run, in bounded time, and its result goes back. An application that is mounted in a
+server on the same trio run needs no bridge; there the function is simply called.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TURNS = 4
-"""How many functions run in the trio run at a time: whoever asks a lot waits, not the work."""
+"""How many functions run in the trio run at once: a client that asks a lot waits, not the work."""
 
 PATIENCE = 5.0
-"""Seconds after which the trio run, which may be busy, is no longer waited for."""
+"""How many seconds to wait for the trio run, which may be busy."""
 
 
 class Gone(Exception):
-    """The turnstile was left, or its trio run has ended."""
+    """The turnstile has been closed, or its trio run has ended."""
 
 
 class Busy(Exception):
@@ -52,17 +52,17 @@ class Bridge:
         """Run an async function in the trio run, and return its result, or raise its error.
 
         Raises:
-          Gone: if the turnstile was left.
-          Busy: if it has not ended after some seconds; it is cancelled then.
+          Gone: if the turnstile has been closed.
+          Busy: if the function has not ended after some seconds; it is then cancelled.
         """
         return await self.wait(partial(self._in_turn, work, *arguments), PATIENCE)
 
     async def call_beside(self, work: Callable[..., Awaitable[T]], *arguments: Any) -> T:
-        """As `call`, for a function that mostly waits, and so takes no turn from others."""
+        """As `call`, for a function that mostly waits, and so does not count towards `TURNS`."""
         return await self.wait(partial(work, *arguments), PATIENCE)
 
     async def wait(self, bound: Callable[[], Awaitable[T]], patience: float) -> T:
-        """As `call`, for a function that only waits for something, and so needs no turn."""
+        """As `call_beside`, with a given number of seconds to wait for the result."""
         if trio.lowlevel.in_trio_run():
             return await self._call_here(bound, patience)
         import asyncio
@@ -79,12 +79,12 @@ class Bridge:
         except TimeoutError:
             raise Busy from None
         finally:
-            if not job.settled:  # otherwise it has ended by itself
+            if not job.settled:  # otherwise it has already ended
                 with suppress(trio.RunFinishedError):
                     self._trio_token.run_sync_soon(job.scope.cancel)
 
     def close(self) -> None:
-        """Answer all requests that are under way, and all to come, by `Gone`."""
+        """Answer all requests that are under way, and all later ones, with `Gone`."""
         self._closed = True
         by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
         for job in tuple(self._jobs):
@@ -112,8 +112,8 @@ class Bridge:
         if self._closed:
             job.fail(Gone())
             return
-        # A task of its own, of the run and not of a nursery: nothing that a request leads to
-        # can cancel anything else.
+        # A separate task, which belongs to the run and not to a nursery: so nothing that a
+        # request causes can cancel anything else.
         self._jobs.add(job)
         trio.lowlevel.spawn_system_task(self._run, job)
 
@@ -125,20 +125,20 @@ class Bridge:
             job.fail(error)
         finally:
             self._jobs.discard(job)
-            job.fail(Gone())  # if it was cancelled, and so neither has happened
+            job.fail(Gone())  # this has an effect only if it was cancelled
 
 
 @final
 @attrs.define(eq=False)
 class _Job:
-    """A function to be run in the trio run, and the future in which its result is awaited."""
+    """A function to run in the trio run, and the future for its result."""
 
     work: Callable[[], Awaitable[Any]]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     settled: bool = attrs.field(default=False, init=False)
-    """Whether there is a result, or an error; the trio run says so."""
+    """Whether there is a result or an error; set in the trio run."""
 
     def succeed(self, result: object) -> None:
         self._settle(self.future.set_result, result)
@@ -154,12 +154,12 @@ class _Job:
         if self.settled:
             return
         self.settled = True
-        with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+        with suppress(RuntimeError):  # if the loop is closed, nobody waits any more
             self.loop.call_soon_threadsafe(settle)
 
 
 def _fail_all(loop: asyncio.AbstractEventLoop, jobs: list[_Job]) -> None:
-    """Let all jobs of a loop fail with `Gone`, for one wake-up of it."""
+    """Fail all jobs of a loop with `Gone`, waking the loop only once."""
     for job in jobs:
         job.settled = True
 
@@ -168,5 +168,5 @@ def _fail_all(loop: asyncio.AbstractEventLoop, jobs: list[_Job]) -> None:
             if not job.future.done():
                 job.future.set_exception(Gone())
 
-    with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+    with suppress(RuntimeError):  # if the loop is closed, nobody waits any more
         loop.call_soon_threadsafe(settle)

@@ -1,4 +1,4 @@
-"""`Charts`: how busy a limiter was, by what is in memory and by what was recorded before that."""
+"""`Charts`: how busy a limiter was, from the samples in memory and from earlier records."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ Row: TypeAlias = tuple[float, float, float, float]
 @final
 @attrs.define(eq=False)
 class Charts:
-    """The samples of the limiters of a turnstile. It is used in the trio run alone."""
+    """The samples of the limiters of a turnstile. It is used only in the trio run."""
 
     _turnstile: Turnstile
     _past: Past | None
 
     @property
     def has_past(self) -> bool:
-        """Whether there is more than what is in memory."""
+        """Whether there are more samples than those in memory."""
         return self._past is not None
 
     async def history(self, limiter: str, query: HistoryQuery) -> HistoryDoc:
-        """Return what is known of a limiter, thinned to some points.
+        """Return the history of a limiter, thinned out to a number of points.
 
-        What is in memory is all that is given if nobody says since when.
+        Without ``since``, it has only the samples in memory.
         """
         until = self._wall_time(trio.current_time()) if query.until is None else query.until
         since = -math.inf if query.since is None else query.since
@@ -65,7 +65,7 @@ def _rows(found: Found) -> list[Row]:
 
 def _thinned(rows: Sequence[Row], points: int) -> list[Row]:
     every = max(1, math.ceil(len(rows) / points))
-    return list(rows[::-1][::every][::-1])  # the newest is always among them
+    return list(rows[::-1][::every][::-1])  # always including the newest
 
 
 def _columns(limiter: str, rows: Sequence[Row], missing: str | None) -> HistoryDoc:

@@ -1,4 +1,4 @@
-"""`Desk`: takes what somebody asks over HTTP, does it in the trio run, and tells what came of it.
+"""`Desk`: carries out requests over HTTP in the trio run, and returns the results.
 
 Its methods are the operations of the API. Each of them runs in the trio run, over the bridge.
 """
@@ -50,13 +50,13 @@ T = TypeVar("T")
 
 
 class Unknown(Exception):
-    """There is nothing of that name."""
+    """Nothing has the given name."""
 
 
 @final
 @attrs.frozen
 class Asked:
-    """What somebody asks for: the parts of the path, the query, the order, and by whom."""
+    """A request: the parts of its path, the query, the order, and the author."""
 
     path: Mapping[str, str]
     query: Struct | None
@@ -68,12 +68,12 @@ class Asked:
 @final
 @attrs.frozen
 class Look:
-    """What those who listen are told."""
+    """The next message to the listeners."""
 
     news: Sequence[News]
-    """What has happened."""
+    """The new events."""
     state: StateOfAll | None
-    """How everything is, if that was due."""
+    """The state of everything, if it was due."""
 
 
 @final
@@ -88,26 +88,26 @@ class Desk:
     charts: Charts
 
     async def carry_out(self, work: Callable[[Desk, Asked], Awaitable[T]], asked: Asked) -> T:
-        """Do one of the operations below.
+        """Carry out one of the operations below.
 
         Raises:
-          trio.ClosedResourceError: if the turnstile was left.
+          trio.ClosedResourceError: if the turnstile has been closed.
         """
         await trio.lowlevel.checkpoint()
         self._check_open()
         return await work(self, asked)
 
     def _check_open(self) -> None:
-        self.turnstile.observe(_ignore).close()  # raises if it was left
+        self.turnstile.observe(_ignore).close()  # raises if it has been closed
 
-    # ---- what there is to be seen ----
+    # ---- reading ----
 
     async def service(self, asked: Asked) -> ServiceDoc:
         """Which program is this?"""
         return self.board.service(read_only=asked.read_only, recorded=self.charts.has_past)
 
     async def limiters(self, asked: Asked) -> list[LimiterDoc]:
-        """The limiters by name, a page of them."""
+        """A page of the limiters, sorted by name."""
         query = asked.query
         assert isinstance(query, LimitersQuery)
         names = sorted(
@@ -122,18 +122,18 @@ class Desk:
         return self.board.limiter(self._limiter(asked.path["name"]))
 
     async def decisions(self, asked: Asked) -> list[DecisionDoc]:
-        """Why is the limit what it is? The last decisions, oldest first."""
+        """Why does the limit have its value? The last decisions, oldest first."""
         limiter = self._limiter(asked.path["name"])
         return [self.board.decision(decision) for decision in limiter.decisions]
 
     async def history(self, asked: Asked) -> HistoryDoc:
-        """Samples of one limiter: of the last two hours, or since some time what was recorded."""
+        """Samples of one limiter: of the last two hours, or recorded ones since a given time."""
         limiter, query = self._limiter(asked.path["name"]), asked.query
         assert isinstance(query, HistoryQuery)
         return await self.charts.history(limiter.name, query)
 
     async def runs(self, asked: Asked) -> list[RunDoc]:
-        """The runs of phases and pipelines, the oldest first, also of some that have ended."""
+        """The runs of phases and pipelines, oldest first, including some that have ended."""
         return self.board.runs()
 
     async def run(self, asked: Asked) -> RunDoc:
@@ -145,7 +145,7 @@ class Desk:
         raise self._no_run(name)
 
     async def look(self, names: frozenset[str] | None, last: int, due: float) -> Look:
-        """What has happened after an event, as soon as something has, and the state when due."""
+        """The events after a given one, as soon as there are any, and the state when it is due."""
         self._check_open()
         news = await self.feed.after(last, max(0.0, due - monotonic()))
         return Look(news, self.board.state(names) if monotonic() >= due else None)
@@ -154,16 +154,16 @@ class Desk:
         """The number of the last event, for a stream."""
         return self.feed.last
 
-    # ---- what can be done ----
+    # ---- changing ----
 
     async def set(self, asked: Asked) -> AnswerDoc:
-        """Set the limit past every rule, until it is released or for some seconds."""
+        """Set the limit regardless of all rules, until it is released or for some seconds."""
         order = asked.order
         assert isinstance(order, SetOrder)
         return await self._ask_one(asked, SetLimit(order.limit, for_seconds=order.seconds))
 
     async def release(self, asked: Asked) -> AnswerDoc:
-        """End what was set past every rule: the limit is what signals and the policy say."""
+        """End an override: signals and the policy determine the limit again."""
         return await self._ask_one(asked, Release())
 
     async def up(self, asked: Asked) -> AnswerDoc:
@@ -179,7 +179,7 @@ class Desk:
         return await self._ask_one(asked, _pause(asked))
 
     async def resume(self, asked: Asked) -> AnswerDoc:
-        """End a pause, and use the tokens again that are withheld."""
+        """End a pause, and put withheld tokens back into use."""
         return await self._ask_one(asked, Resume())
 
     async def all_up(self, asked: Asked) -> list[AnswerDoc]:
@@ -199,14 +199,14 @@ class Desk:
         return await self._ask_all(asked, Resume())
 
     async def drain(self, asked: Asked) -> RunDoc:
-        """Have a run take no more, and finish what is in hand."""
+        """Make a run take no more items, and finish those in hand."""
         run, order = self._run(asked.path["id"]), asked.order
         seconds = order.seconds if isinstance(order, EndOrder) else None
         self.board.as_seen(run).drain(None if seconds is None else trio.current_time() + seconds)
         return self.board.run(run)
 
     async def cancel(self, asked: Asked) -> RunDoc:
-        """Have a run cancel what is in hand, now or after some seconds of draining."""
+        """Make a run cancel the items in hand, now or after some seconds of draining."""
         order = asked.order
         if isinstance(order, EndOrder) and order.seconds is not None:
             return await self.drain(asked)
@@ -215,7 +215,7 @@ class Desk:
         return self.board.run(run)
 
     async def take_alerts(self, asked: Asked) -> MessageDoc:
-        """Act on a group of alerts, by the rules: the webhook of Alertmanager, version 4."""
+        """Act on a group of alerts by the rules: the webhook of Alertmanager, version 4."""
         assert isinstance(asked.order, AlertmanagerMessage)
         return await self.messages.take_group(asked.order)
 

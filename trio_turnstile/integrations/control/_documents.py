@@ -1,4 +1,4 @@
-"""What goes over HTTP: the documents that are told, and the orders that are taken.
+"""The documents that are sent over HTTP, and the orders that are received.
 
 They are structs of msgspec, which checks, encodes and describes them. In the documents ``null``
 stands for an infinite number, and times are Unix times in seconds.
@@ -13,12 +13,12 @@ from msgspec import Meta, Struct
 
 Seconds = Annotated[float, Meta(gt=0, le=1e9, description="in seconds")]
 Tokens = Annotated[int, Meta(ge=0, le=2**31, description="in tokens")]
-Note = Annotated[str, Meta(max_length=500, description="why, for those who ask later")]
+Note = Annotated[str, Meta(max_length=500, description="the reason, for those who ask later")]
 Author = Annotated[str, Meta(max_length=100, description="who asks")]
 
 
 def finite(tokens: float) -> float | None:
-    """Return a number, and ``None`` for an infinite one, which JSON does not have."""
+    """Return a number, or ``None`` for an infinite number, which JSON does not have."""
     return tokens if math.isfinite(tokens) else None
 
 
@@ -33,7 +33,7 @@ class ServiceDoc(Struct, frozen=True):
 
 
 class ProcessDoc(Struct, frozen=True):
-    """The process that answers, and what it calls itself."""
+    """The process that answers."""
 
     id: str
     name: str
@@ -50,40 +50,40 @@ class LimiterDoc(Struct, frozen=True):
     running: Annotated[int, Meta(description="tokens that are borrowed")]
     waiting: Annotated[int, Meta(description="tasks that wait for a token")]
     cap: Annotated[float | None, Meta(description="where signals have put the limit")]
-    ceiling: Annotated[float | None, Meta(description="the most that signals may raise it to")]
-    minimum: Annotated[int, Meta(description="the least that signals may lower it to")]
+    ceiling: Annotated[float | None, Meta(description="the highest limit that signals can set")]
+    minimum: Annotated[int, Meta(description="the lowest limit that signals can set")]
     paused: bool
     paused_for: Annotated[
         float | None,
-        Meta(description="seconds; null for until it is resumed, or if it is not paused"),
+        Meta(description="seconds; null if it is paused until resumed, or not paused"),
     ]
     limited_by: Annotated[
         str, Meta(description="the least bound: cap, policy, override, pause, breaker or withheld")
     ]
-    bounds: Annotated[dict[str, float | None], Meta(description="what bounds the limit, in tokens")]
+    bounds: Annotated[dict[str, float | None], Meta(description="what bounds it, in tokens")]
     override: OverrideDoc | None
 
 
 class OverrideDoc(Struct, frozen=True):
-    """A limit that somebody has set, which no signal and no policy moves."""
+    """A limit that somebody has set, and that no signal and no policy moves."""
 
     limit: float | None
     by: str | None
     note: str | None
-    until: Annotated[float | None, Meta(description="when it ends by itself")]
+    until: Annotated[float | None, Meta(description="when it ends automatically")]
 
 
 class DecisionDoc(Struct, frozen=True):
-    """One change of a limit, or one that was refused, and why."""
+    """A change of a limit, or a refused change, with its reason."""
 
     limiter: str
     time: float
-    signal: Annotated[str | None, Meta(description="up, down, or null if it was no signal")]
+    signal: Annotated[str | None, Meta(description="up, down, or null if it was not a signal")]
     before: float | None
     after: float | None
     reason: str
     by: Annotated[str | None, Meta(description="who asked for it")]
-    note: Annotated[str | None, Meta(description="why, as they said")]
+    note: Annotated[str | None, Meta(description="the reason that they gave")]
     applied: bool
     repeated: Annotated[int, Meta(description="how many refusals like this one followed it")]
     text: Annotated[str, Meta(description="a sentence for people")]
@@ -91,7 +91,7 @@ class DecisionDoc(Struct, frozen=True):
 
 
 class AnswerDoc(Struct, frozen=True):
-    """What an order has led to."""
+    """The result of an order."""
 
     limiter: LimiterDoc
     decision: DecisionDoc
@@ -107,13 +107,13 @@ class HistoryDoc(Struct, frozen=True):
     limit: list[float | None]
     running: list[float]
     waiting: list[float]
-    missing: Annotated[str | None, Meta(description="why nothing is here of what was recorded")] = (
+    missing: Annotated[str | None, Meta(description="why recorded samples could not be read")] = (
         None
     )
 
 
 class StepDoc(Struct, frozen=True):
-    """What became of the items of one step so far."""
+    """The counts of one step so far."""
 
     name: str
     limiter: str | None
@@ -125,9 +125,9 @@ class StepDoc(Struct, frozen=True):
     cancelled: int
     skipped: int
     in_flight: int
-    queued: Annotated[int, Meta(description="of those in flight, how many have not begun")]
-    waiting: Annotated[int, Meta(description="of them, how many wait for a token")]
-    window: Annotated[float | None, Meta(description="how many it may have in hand")]
+    queued: Annotated[int, Meta(description="how many items in flight have not begun")]
+    waiting: Annotated[int, Meta(description="how many queued items wait for a token")]
+    window: Annotated[float | None, Meta(description="how many items it may have in hand")]
     retried: int
     batches: dict[str, int]
 
@@ -145,7 +145,7 @@ class RunErrorDoc(Struct, frozen=True):
 class RunDoc(Struct, frozen=True):
     """A run of phases or of a pipeline."""
 
-    id: Annotated[str, Meta(description="its name, which stands in paths")]
+    id: Annotated[str, Meta(description="its name, for use in paths")]
     kind: Annotated[str, Meta(description="phases or pipeline")]
     state: Annotated[str, Meta(description="running, draining, cancelling or ended")]
     started: float
@@ -153,31 +153,31 @@ class RunDoc(Struct, frozen=True):
         int | None, Meta(description="how many items its source has, if that is known")
     ]
     steps: list[StepDoc]
-    errors: Annotated[list[RunErrorDoc], Meta(description="the newest")]
-    errors_omitted: Annotated[int, Meta(description="how many there were before them")]
+    errors: Annotated[list[RunErrorDoc], Meta(description="the newest errors")]
+    errors_omitted: Annotated[int, Meta(description="how many errors came before them")]
 
 
 class RunStateDoc(Struct, frozen=True):
-    """How far a run has come: what changes all the time."""
+    """How far a run has come: the figures that keep changing."""
 
     id: str
     state: str
     total: int | None
     steps: list[StepDoc]
-    errors: Annotated[int, Meta(description="how many it has recorded")]
+    errors: Annotated[int, Meta(description="how many errors it has recorded")]
 
 
 class StateDoc(Struct, frozen=True):
-    """What has changed since the last state that this stream was told."""
+    """What has changed since the last state on this stream."""
 
     time: float
     limiters: list[LimiterDoc]
-    gone: Annotated[list[str], Meta(description="limiters that are there no more")]
+    gone: Annotated[list[str], Meta(description="limiters that no longer exist")]
     runs: list[RunStateDoc]
 
 
 class MessageDoc(Struct, frozen=True):
-    """What a message has led to."""
+    """The result of a message."""
 
     acted: list[ActedDoc]
     ignored: list[IgnoredDoc]
@@ -193,14 +193,14 @@ class ActedDoc(Struct, frozen=True):
 
 
 class IgnoredDoc(Struct, frozen=True):
-    """Something in a message that led to nothing, and why."""
+    """A part of a message that had no effect, and why."""
 
     message: str
     why: str
 
 
 class ProblemDoc(Struct, frozen=True):
-    """What was wrong, in a sentence that says what would be right."""
+    """What is wrong, in a sentence that says what would be right."""
 
     error: str
 
@@ -209,7 +209,7 @@ class ProblemDoc(Struct, frozen=True):
 
 
 class Order(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What may be said with each order."""
+    """The fields of every order."""
 
     by: Author | None = None
     note: Note | None = None
@@ -217,7 +217,7 @@ class Order(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class PlainOrder(Order, frozen=True):
-    """An order that the path says all of."""
+    """An order that needs no fields of its own."""
 
 
 class SetOrder(Order, frozen=True):
@@ -228,12 +228,12 @@ class SetOrder(Order, frozen=True):
 
 
 class PauseOrder(Order, frozen=True):
-    """A pause, of some seconds or until it is resumed."""
+    """A pause, for some seconds or until it is resumed."""
 
     seconds: Seconds | None = None
 
 
 class EndOrder(Struct, frozen=True, forbid_unknown_fields=True):
-    """The end of a run; ``seconds`` after which what is still in hand is cancelled."""
+    """The end of a run; after ``seconds``, items that are still in hand are cancelled."""
 
     seconds: Seconds | None = None

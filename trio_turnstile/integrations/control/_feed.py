@@ -1,4 +1,4 @@
-"""`Feed`: what has happened, numbered, for those who listen. It is used in the trio run alone."""
+"""`Feed`: numbered events for those who listen. It is used only in the trio run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._board import Board
 from ._documents import DecisionDoc, RunDoc, RunErrorDoc
 
 KEPT = 1000
-"""How many of the newest events a listener who was away can have still."""
+"""How many of the newest events are kept for listeners that were away."""
 
 Told: TypeAlias = DecisionDoc | RunErrorDoc | RunDoc
 
@@ -22,7 +22,7 @@ Told: TypeAlias = DecisionDoc | RunErrorDoc | RunDoc
 @final
 @attrs.frozen
 class News:
-    """Something that has happened."""
+    """An event, numbered."""
 
     number: int
     kind: str
@@ -33,13 +33,13 @@ class News:
 @final
 @attrs.define(eq=False)
 class Feed:
-    """The newest events of a turnstile. It is an observer of it."""
+    """The newest events of a turnstile; it is an observer of the turnstile."""
 
     _board: Board
     last: int = attrs.field(default=0, init=False)
-    """The number of the newest."""
-    # A decision becomes a document when somebody asks for it: there may be many, and nobody
-    # listening. An error becomes one at once, since it keeps its item alive.
+    """The number of the newest event."""
+    # A decision becomes a document when somebody asks for it, because there may be many, and
+    # nobody listening. An error becomes a document at once, because it keeps its item alive.
     _kept: deque[tuple[int, str, Decision | Told]] = attrs.field(
         factory=lambda: deque(maxlen=KEPT), init=False
     )
@@ -62,7 +62,7 @@ class Feed:
                 pass
 
     async def after(self, number: int, seconds: float) -> list[News]:
-        """Return what has happened after that; wait for some seconds if it is nothing."""
+        """Return the events after a number; wait for some seconds if there are none."""
         with trio.move_on_after(seconds):
             await trio.lowlevel.checkpoint()
             while self.last <= number:

@@ -1,11 +1,11 @@
-"""`GiveWay`: other threads get a turn beside a trio run that is never idle.
+"""`GiveWay`: gives other threads a turn beside a trio run that is never idle.
 
-trio's loop lets go of the interpreter whenever it looks for input and output, for some
-microseconds. A thread that waits for the interpreter is woken by that, comes too late, and waits
-again. It would ask for the interpreter only if it was left in peace for five milliseconds. So
-the server got a turn sixteen times a second beside a pipeline that only computes, and was woken
-six thousand times: 4 % of a processor, and twenty pages that were seconds behind. Now it takes
-1.2 %, and they are not.
+trio's loop releases the interpreter for a few microseconds whenever it checks for I/O. This wakes
+a thread that waits for the interpreter, but the thread comes too late, and waits again. It would
+request the interpreter only after waiting undisturbed for five milliseconds. So beside a pipeline
+that only computes, the server got a turn sixteen times a second, but was woken six thousand
+times: this cost 4 % of a processor, and twenty pages were seconds behind. With the pauses it
+takes 1.2 %, and the pages are up to date.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EVERY = 0.01
 """Seconds after which other threads get a turn."""
 
 PAUSE = 0.000_02
-"""Seconds, so that a thread that waits is awake in time. The system makes about 0.0001 of it."""
+"""Seconds: long enough for a waiting thread to wake up. The system turns it into about 0.0001."""
 
 
 @final
@@ -28,8 +28,8 @@ class GiveWay(trio.abc.Instrument):
     """Pauses a trio run for a moment, from time to time, as long as it is never idle.
 
     Args:
-      clock: tells the time.
-      pause: pauses the thread, and lets go of the interpreter meanwhile.
+      clock: returns the time.
+      pause: pauses the thread, and releases the interpreter meanwhile.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class GiveWay(trio.abc.Instrument):
         self._last = clock()
 
     def before_io_wait(self, timeout: float) -> None:
-        """Pause, if the loop is not going to, and has not for a while."""
+        """Pause if the loop is not going to wait, and has not waited for a while."""
         now = self._clock()
         if timeout <= 0:
             if now - self._last < EVERY:

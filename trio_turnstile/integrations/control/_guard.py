@@ -1,10 +1,10 @@
-"""`Gate` and `GuardedConnection`: what uvicorn leaves unbounded is bounded here.
+"""`Gate` and `GuardedConnection`: set limits where uvicorn has none.
 
 uvicorn survives whatever is sent to it. But it waits for ever for a request that does not come,
 for a body that does not end and for a client that does not read, and it accepts any number of
 connections, which are file descriptors of the program that is controlled. So a gate counts the
-connections of one listener and looks at who is at the other end; and each connection is aborted
-when it is late.
+connections of one listener and checks who is at the other end, and a connection is aborted when
+its client is late.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ T = TypeVar("T")
 ASGIApp: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 
 CONNECTIONS = 100
-"""How many clients of one listener are served at a time; more are turned away."""
+"""How many clients of one listener are served at once; further ones are turned away."""
 
 REQUEST_SECONDS = 10.0
-"""How long a client may take to send the head of a request, from when it may begin."""
+"""How long a client may take to send the head of a request, once it may send one."""
 
 BODY_SECONDS = 10.0
 """How long it may take to send each part of the body that the application asks for."""
 
 SEND_SECONDS = 5.0
-"""How long it may take to read what was sent to it, when the buffers are full."""
+"""How long it may take to read data, when the buffers are full."""
 
 _LOG = logging.getLogger("trio_turnstile.control")
 
-# What uvicorn has to say of requests is of no use to the operator of a pipeline, and who sends
-# the requests must not be able to fill a terminal with it.
+# uvicorn's log messages about requests are of no use to the operator of a pipeline, and clients
+# must not be able to fill a terminal with them.
 _SILENT = logging.Logger("silent", logging.CRITICAL + 1)
 
 
 @final
 @attrs.define(eq=False)
 class Gate:
-    """Lets clients in to the application of one listener, at most `CONNECTIONS` at a time."""
+    """Admits clients to the application of one listener, at most `CONNECTIONS` at once."""
 
     app: ASGIApp
     closing: bool = attrs.field(default=False, init=False)
-    """Whether no more requests are begun; it is set by the trio run, in another thread."""
+    """Whether no more requests are answered; the trio run sets it, in another thread."""
     _inside: set[GuardedConnection] = attrs.field(factory=set, init=False)
 
     def protocol(self, **arguments: Any) -> GuardedConnection:
@@ -63,7 +63,7 @@ class Gate:
         return GuardedConnection(self, **arguments)
 
     def lets_in(self, connection: GuardedConnection, end: socket.socket) -> bool:
-        """Let a client in, if there is room and it is one of ours."""
+        """Admit a client, if there is room and it is one of ours."""
         if len(self._inside) >= CONNECTIONS or not _is_ours(end):
             return False
         self._inside.add(connection)
@@ -74,14 +74,14 @@ class Gate:
         self._inside.discard(connection)
 
     def abort_all(self) -> None:
-        """Hang up on everybody."""
+        """Abort all connections."""
         for connection in tuple(self._inside):
             connection.abort()
 
 
 @final
 class GuardedConnection(asyncio.Protocol):
-    """A connection that uvicorn speaks HTTP on, for as long as the client keeps up."""
+    """A connection on which uvicorn speaks HTTP, for as long as the client keeps up."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class GuardedConnection(asyncio.Protocol):
         try:
             self._http.data_received(data)
         except Exception as error:
-            _LOG.debug("a client sent what cannot be answered: %r", error)
+            _LOG.debug("a client sent something that cannot be answered: %r", error)
             self.abort()
 
     def eof_received(self) -> None:
@@ -137,16 +137,16 @@ class GuardedConnection(asyncio.Protocol):
     # ---- for the gate ----
 
     def abort(self) -> None:
-        """Hang up now, whatever is yet to be sent."""
+        """Close the connection now, even if there is more to send."""
         assert self._transport is not None
         self._transport.abort()
 
     # ---- inside ----
 
     async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
-        """Run the application for one request; uvicorn takes this for the application."""
-        # A client may have sent many requests at once. To answer them all at the end would take
-        # time from the work, which ends meanwhile.
+        """Run the application for one request; for uvicorn, this is the application."""
+        # A client may have sent many requests at once. Answering them all at the end would take
+        # time from the work, which is about to end.
         if self._gate.closing:
             self.abort()
             return
@@ -178,7 +178,7 @@ class GuardedConnection(asyncio.Protocol):
 @final
 @attrs.define(eq=False)
 class _Exchange:
-    """A request and its answer, as an application reads and writes them, in bounded time."""
+    """A request and its answer, which an application reads and writes in bounded time."""
 
     _receive: Receive
     _send: Send
@@ -188,7 +188,7 @@ class _Exchange:
     _complete: bool = attrs.field(default=False, init=False)
 
     async def receive(self) -> Message:
-        if self._complete:  # what comes next is that the client goes away, at any time
+        if self._complete:  # now the client can only disconnect, at any time
             return await self._receive()
         message = await self._within(BODY_SECONDS, self._receive())
         self._complete = not message.get("more_body", False)
@@ -203,12 +203,12 @@ class _Exchange:
                 return await waiting
         except TimeoutError:
             self.late = True
-            self._abort()  # now: the application may try to send something else still
+            self._abort()  # at once, because the application may still try to send something
             raise
 
 
 def _is_ours(end: socket.socket) -> bool:
-    """Whether it is this user, or root, who has connected to a Unix socket."""
+    """Whether this user or root has connected to a Unix socket."""
     if end.family != socket.AF_UNIX or not hasattr(socket, "SO_PEERCRED"):
         return True
     credentials = end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))

@@ -1,7 +1,7 @@
-"""`Looks`: what streams tell, asked for once for all streams that tell the same.
+"""`Looks`: gets what streams send, once for all streams that send the same.
 
-Twenty pages that are open are told the same, at the same moments. Each crossing into the trio run
-wakes two threads, which cost more than all else that a stream does.
+Twenty open pages get the same messages at the same moments. Each call into the trio run wakes two
+threads, which costs more than everything else that a stream does.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ _Key: TypeAlias = tuple[frozenset[str] | None, int, float]
 @final
 @attrs.frozen(eq=False)
 class Looks:
-    """Asks for what there is to be told. It is used in the event loop of the server alone."""
+    """Gets what streams send. It is used only in the event loop of the server."""
 
     _desk: Desk
     _bridge: Bridge
     _under_way: dict[_Key, _UnderWay] = attrs.field(factory=dict, init=False)
 
     async def next(self, names: frozenset[str] | None, last: int, due: float) -> Look:
-        """Return what has happened, as soon as something has, and the state when it is due.
+        """Return new events, as soon as there are any, and the state when it is due.
 
         Args:
           names: the limiters whose state is wanted; ``None`` for all.
-          last: the number of the last event that is known.
+          last: the number of the last known event.
           due: when the state is wanted, on the clock of `time.monotonic`.
 
         Raises:
-          Gone: if the turnstile was left; so does `trio.ClosedResourceError`.
+          Gone, trio.ClosedResourceError: if the turnstile has been closed.
           Busy: if the trio run does not answer.
         """
         key = names, last, due
@@ -48,7 +48,7 @@ class Looks:
                 raise other.error
             if other.look is not None:
                 return other.look
-            # The stream that has asked was cancelled: ask again.
+            # The stream that asked was cancelled: ask again.
         return await self._ask(key)
 
     async def _ask(self, key: _Key) -> Look:
@@ -69,7 +69,7 @@ class Looks:
 @final
 @attrs.define(eq=False)
 class _UnderWay:
-    """A look that somebody waits for, and what has come of it."""
+    """A look that streams are waiting for, and its result."""
 
     ended: anyio.Event = attrs.field(factory=anyio.Event)
     look: Look | None = None

@@ -1,8 +1,8 @@
-"""`Messages`: what is made of messages from outside, by the table of rules.
+"""`Messages`: acts on messages from outside, by the table of rules.
 
-It is the beginning and the end of an alert that lead to something, and not each mention:
-Alertmanager repeats what goes on. What was refused is tried again when it is repeated. What an
-operator has set is left alone; so is a pause that somebody else has made.
+Only the beginning and the end of an alert have an effect, because Alertmanager repeats alerts that
+go on. A refused action is tried again when the alert is repeated. Limits that an operator has set
+are left alone, and so are pauses that somebody else has begun.
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ from ._rules import Rule
 BY_ALERTMANAGER = "alertmanager"
 BY_MESSAGE = "a message"
 OURS = frozenset({BY_ALERTMANAGER, BY_MESSAGE})
-"""Who is said to have asked for what a rule does: so it is known again when the alert ends."""
+"""The authors of what rules do, which show when an alert ends that a rule has acted."""
 
 REMEMBERED = 10_000
-"""How many alerts that go on are remembered."""
+"""How many current alerts are remembered."""
 
 _Key: TypeAlias = tuple[str, Rule, str]
 """The alert, the rule and the limiter."""
 
 
 class _Ignored(Exception):
-    """Why nothing is done."""
+    """Nothing is done; the message says why."""
 
 
 @final
 @attrs.define(eq=False)
 class Messages:
-    """Maps messages to limiters. It is used in the trio run alone."""
+    """Maps messages to limiters. It is used only in the trio run."""
 
     _turnstile: Turnstile
     _board: Board
     _rules: Sequence[Rule]
     _firing: dict[_Key, None] = attrs.field(factory=dict, init=False)
-    """What goes on: the alerts that a rule has done something for, and not undone."""
+    """The current alerts: a rule has acted on them, and has not undone that yet."""
 
     async def take_group(self, message: AlertmanagerMessage) -> MessageDoc:
         """Act on a group of alerts."""
         return await self._take(message.alerts, BY_ALERTMANAGER)
 
     async def take(self, message: PlainMessage) -> MessageDoc:
-        """Act on a message of somebody's own making."""
+        """Act on a message in the simple form."""
         if message.status is not None:
             alert = Alert(message.status, message.labels, {"summary": message.note or ""})
             return await self._take([alert], BY_MESSAGE)
@@ -86,7 +86,7 @@ class Messages:
             title = f"{alert.title} ({alert.status})"
             rules = [rule for rule in self._rules if rule.fits(alert.labels)]
             if not rules:
-                said.ignored.append(IgnoredDoc(title, "no rule is for these labels"))
+                said.ignored.append(IgnoredDoc(title, "no rule matches these labels"))
             for rule in rules:
                 try:
                     await self._follow(rule, alert, by, title, said)
@@ -125,12 +125,12 @@ class Messages:
         if len(self._firing) > REMEMBERED:
             del self._firing[next(iter(self._firing))]
 
-    # ---- what a rule leads to ----
+    # ---- the actions of a rule ----
 
     def _beginning(self, key: _Key, limiter: Limiter) -> Action:
         rule = key[1]
         if key in self._firing and rule.for_seconds is None:
-            raise _Ignored("it was firing before")
+            raise _Ignored("it was already firing")
         if rule.kind == "pause":
             return Pause(rule.for_seconds)
         if not isinstance(rule.firing, int):
@@ -139,7 +139,7 @@ class Messages:
         held = limiter.override
         if held is not None and held.tokens == tokens and rule.for_seconds is None:
             self._remember(key)
-            raise _Ignored(f"{limiter.name} is capped at {tokens:g} already")
+            raise _Ignored(f"{limiter.name} is already capped at {tokens:g}")
         return SetLimit(tokens, for_seconds=rule.for_seconds)
 
     def _end(self, key: _Key, limiter: Limiter) -> Action:
@@ -160,7 +160,7 @@ class Messages:
         if pause is None or pause.why.get("by") not in OURS:
             raise _Ignored(f"{limiter.name} is not paused by an alert")
         if any(rule.kind == "pause" and name == limiter.name for _, rule, name in self._firing):
-            raise _Ignored("another alert pauses it still")
+            raise _Ignored("another alert still pauses it")
         return Resume()
 
     def _end_of_cap(self, limiter: Limiter) -> Action:
@@ -170,7 +170,7 @@ class Messages:
         return SetLimit(self._capped(limiter, caps)) if caps else Release()
 
     def _caps(self, limiter: Limiter) -> list[int]:
-        """Return the caps that alerts have put on a limiter which go on."""
+        """Return the caps that current alerts have put on a limiter."""
         return [
             rule.firing
             for _, rule, name in self._firing
@@ -178,7 +178,7 @@ class Messages:
         ]
 
     def _capped(self, limiter: Limiter, caps: Iterable[int]) -> float:
-        """Return the least of some caps and of what the limit would be without; never more."""
+        """Return the least of some caps and of the limit that there would be without them."""
         held = limiter.override
         if held is None:
             bounds = limiter.statistics().bounds

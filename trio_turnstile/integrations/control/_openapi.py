@@ -17,7 +17,7 @@ REFERENCE = "#/components/schemas/{name}"
 
 
 def openapi(operations: Iterable[Operation]) -> dict[str, Any]:
-    """Return the document, as JSON has it."""
+    """Return the document, ready to be encoded as JSON."""
     operations = tuple(operations)
     types = {t for op in operations for t in (op.answer, op.order) if t is not None} | {StateDoc}
     ordered = sorted([*types, ProblemDoc], key=str)
@@ -46,12 +46,12 @@ def _described(operation: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
         "summary": operation.summary,
         "parameters": [*_in_path(operation.path), *_in_query(operation.query)],
         "responses": {
-            "200": _content("what came of it", schemas[operation.answer]),
-            "default": _content("what was wrong", schemas[ProblemDoc]),
+            "200": _content("the result", schemas[operation.answer]),
+            "default": _content("what is wrong", schemas[ProblemDoc]),
         },
     }
     if operation.order is not None:
-        described["requestBody"] = _content("all of it may be left out", schemas[operation.order])
+        described["requestBody"] = _content("the order", schemas[operation.order])
     return described
 
 
@@ -80,11 +80,11 @@ def _in_query(query: type[msgspec.Struct] | None) -> list[dict[str, Any]]:
 
 _STREAM = {
     "operationId": "events",
-    "summary": "What changes, as server-sent events.",
-    "description": "`state`: what has changed since the last one, as StateDoc. `decision`: a "
+    "summary": "Changes, as server-sent events.",
+    "description": "`state`: what has changed since the last state, as a StateDoc. `decision`: a "
     "DecisionDoc. `error`: a RunErrorDoc. `run`: a RunDoc, when a run begins and when it ends. "
-    "`omitted`: how many events are no longer known to one who has been away. `bye`: the end. "
-    "The header Last-Event-ID asks for the events after one.",
+    "`omitted`: how many events a client that was away has missed. `bye`: the end. With the header "
+    "Last-Event-ID, a client asks for the events after a given one.",
     "parameters": _in_query(EventsQuery),
     "responses": {"200": {"description": "the stream", "content": {"text/event-stream": {}}}},
 }

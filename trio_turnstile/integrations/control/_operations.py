@@ -1,4 +1,4 @@
-"""The table of operations: from it come the routes of the API and its OpenAPI document."""
+"""The table of operations, from which the routes of the API and its OpenAPI document are made."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ RUN = "/runs/{id}"
 @final
 @attrs.frozen
 class Operation:
-    """Something that can be asked over HTTP."""
+    """Something that clients can ask for over HTTP."""
 
     method: str
     path: str
-    """Under the prefix."""
+    """The path under the prefix."""
     work: Callable[[Desk, Asked], Awaitable[Any]]
     answer: Any
-    """The type of the document that is answered."""
+    """The type of the document in the answer."""
     order: type[Struct] | None = None
     """The type of the body, if it has one."""
     query: type[Struct] | None = None
     over: Callable[..., Awaitable[Any]] = Bridge.call
-    """How it gets to the trio run."""
+    """The method of the bridge that calls it in the trio run."""
 
     @property
     def name(self) -> str:
-        """What it is called in the OpenAPI document."""
+        """Its name in the OpenAPI document."""
         return self.work.__name__
 
     @property
     def summary(self) -> str:
-        """What it does, in a line."""
+        """A line that says what it does."""
         return (self.work.__doc__ or "").strip()
 
 
@@ -90,4 +90,4 @@ OPERATIONS = (
     Operation("POST", "/messages/alertmanager", Desk.take_alerts, MessageDoc, AlertmanagerMessage),
     Operation("POST", "/messages", Desk.take_message, MessageDoc, PlainMessage),
 )
-"""In the order in which they are tried: a name may have slashes."""
+"""The operations in the order in which they are matched, because a name may have slashes."""

@@ -1,4 +1,4 @@
-"""What enforces the `Access` of a listener, and what browsers are told."""
+"""Enforces the `Access` of a listener, and sets headers for browsers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
-"""What each answer tells a browser: to keep nothing, and to let nobody else near it."""
+"""The headers of each answer: a browser must keep nothing, and give other pages no access."""
 
 _ENCODED = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
@@ -29,13 +29,13 @@ _ENCODED = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 @final
 @attrs.frozen
 class Hardened:
-    """Answers only those who use the right name, and protects each answer from other pages."""
+    """Answers only requests with the right host name, and protects answers from other pages."""
 
     _app: ASGIApp
     _access: Access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, as ASGI has it."""
+        """Answer, as an ASGI application."""
 
         async def send_hardened(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -48,34 +48,34 @@ class Hardened:
         if scope["type"] == "http":
             host = _header(scope, b"host")
             if not self._access.knows(host):
-                app = problem(400, f"nobody of the name {host[:100]!r} is here")
+                app = problem(400, f"the host name {host[:100]!r} is not allowed here")
         await app(scope, receive, send_hardened)
 
 
 @final
 @attrs.frozen
 class Protected:
-    """Lets only those in who bring the token, and no page of another origin."""
+    """Admits only requests with the token, and not from pages of another origin."""
 
     _app: ASGIApp
     _access: Access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, as ASGI has it."""
+        """Answer, as an ASGI application."""
         await (self._refusal(scope) or self._app)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         if not _from_same_origin(scope):
-            return problem(403, "this was asked by a page from elsewhere")
+            return problem(403, "requests from pages of another origin are refused")
         if not self._access.admits(_header(scope, b"authorization")):
             return problem(401, "this needs the token: Authorization: Bearer ...")
         if self._access.read_only and scope["method"] not in ("GET", "HEAD"):
-            return problem(403, "nothing can be changed here: it is served read-only")
+            return problem(403, "nothing can be changed here: the API is served read-only")
         return None
 
 
 def _from_same_origin(scope: Scope) -> bool:
-    """Whether it was asked by a page of ours, or by no page; a browser tells."""
+    """Whether the request is from our own page, or from no page; browsers say so."""
     if _header(scope, b"sec-fetch-site") not in ("", "same-origin", "none"):
         return False
     origin = _header(scope, b"origin")
@@ -83,6 +83,6 @@ def _from_same_origin(scope: Scope) -> bool:
 
 
 def _header(scope: Scope, name: bytes) -> str:
-    """Return the value of a header; of several, all of them, which then fit nothing."""
+    """Return the value of a header; several values are joined, so that they match nothing."""
     values = [value for header, value in scope["headers"] if header == name]
     return b", ".join(values).decode("latin-1")

@@ -1,4 +1,4 @@
-"""What may stand in the query of a request."""
+"""The queries of requests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 class LimitersQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """Which limiters to list."""
 
-    like: Annotated[str, Meta(max_length=200, description="what is in their names")] = ""
+    like: Annotated[str, Meta(max_length=200, description="a part of their names")] = ""
     after: Annotated[str, Meta(max_length=1000, description="the last name of the page before")] = (
         ""
     )
@@ -18,7 +18,7 @@ class LimitersQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HistoryQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which samples to give."""
+    """Which samples to return."""
 
     since: Annotated[float | None, Meta(description="a Unix time")] = None
     until: Annotated[float | None, Meta(description="a Unix time")] = None
@@ -26,12 +26,12 @@ class HistoryQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EventsQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """What to listen to."""
+    """Which events to send."""
 
     limiters: Annotated[
-        str, Meta(max_length=10_000, description="names, with commas between; all if there is none")
+        str, Meta(max_length=10_000, description="names, separated by commas; empty for all")
     ] = ""
-    every: Annotated[float, Meta(ge=0.1, le=60, description="seconds from state to state")] = 1.0
+    every: Annotated[float, Meta(ge=0.1, le=60, description="seconds between two states")] = 1.0
 
     @property
     def names(self) -> frozenset[str] | None:

@@ -18,5 +18,5 @@ def reply(document: Any, status: int = 200) -> Response:
 
 
 def problem(status: int, error: str) -> Response:
-    """Return an answer that says what was wrong."""
+    """Return an answer that says what is wrong."""
     return reply(ProblemDoc(error), status)

@@ -1,4 +1,4 @@
-"""`Rule`: what an alert from outside does to a limiter. Values that are checked when made."""
+"""`Rule`: what an alert from outside does to a limiter. A rule is checked when it is made."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any, Literal, TypeAlias, final
 import attrs
 
 Firing: TypeAlias = Literal["down", "up", "pause"] | int
-"""What is done when an alert begins: a step, a pause, or a cap of so many tokens."""
+"""What to do when an alert begins: a step, a pause, or a cap in tokens."""
 
 Resolved: TypeAlias = Literal["up", "down", "release", "resume", "nothing"]
-"""What is done when it ends."""
+"""What to do when it ends."""
 
 _OPPOSITES: dict[str, tuple[Resolved, ...]] = {
     "down": ("up", "nothing"),
@@ -24,7 +24,7 @@ _OPPOSITES: dict[str, tuple[Resolved, ...]] = {
     "pause": ("resume", "nothing"),
     "cap": ("release", "nothing"),
 }
-"""What may be done at the end of what; the first is what is done if a rule does not say."""
+"""What may be done at the end, for each kind of beginning; the first is the default."""
 
 
 def _labels_in(template: str) -> list[str]:
@@ -48,7 +48,7 @@ def _check_resolved(rule: Rule, field: attrs.Attribute[Any], resolved: object) -
 def _check_when(rule: Rule, field: attrs.Attribute[Any], when: object) -> None:
     if not isinstance(when, Mapping) or not when:
         raise ValueError(
-            f'when must name labels and what is to be in them, as {{"alertname": "DiskFull"}}, '
+            f'when must name labels and patterns for them, as in {{"alertname": "DiskFull"}}, '
             f"not {when!r}"
         )
     for label, pattern in when.items():
@@ -62,8 +62,8 @@ def _check_limiter(rule: Rule, field: attrs.Attribute[Any], limiter: object) -> 
     for label in _labels_in(limiter):
         if label not in rule.when:
             raise ValueError(
-                f"limiter {limiter!r} takes label {label!r}, which an alert may not have; "
-                f'say when={{"{label}": "*"}} as well'
+                f"limiter {limiter!r} uses the label {label!r}, which an alert may not have: "
+                f'add "{label}": "*" to when'
             )
 
 
@@ -71,9 +71,9 @@ def _check_seconds(rule: Rule, field: attrs.Attribute[Any], seconds: object) -> 
     if seconds is None:
         return
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
-        raise ValueError(f"for_seconds must be a number over 0, not {seconds!r}")
+        raise ValueError(f"for_seconds must be a number above 0, not {seconds!r}")
     if rule.kind not in ("cap", "pause"):
-        raise ValueError(f"for_seconds is for a cap or a pause, and firing is {rule.firing!r}")
+        raise ValueError(f"for_seconds is for a cap or a pause, but firing is {rule.firing!r}")
 
 
 @final
@@ -85,23 +85,23 @@ class Rule:
     at 5 tokens while such an alert fires.
 
     Raises:
-      TypeError, ValueError: if it makes no sense, so that a wrong rule is found when it is made
-        and not in the night.
+      TypeError, ValueError: if it makes no sense. So a wrong rule is found when it is made, and
+        not when an alert fires.
     """
 
     when: Mapping[str, str] = attrs.field(validator=_check_when, hash=False)
-    """Labels that an alert must have, each with a pattern: ``*`` stands for any text."""
+    """The labels that an alert must have, each with a pattern: ``*`` stands for any text."""
     limiter: str = attrs.field(validator=_check_limiter)
     """The name of the limiter. ``"{job}"`` stands for the label ``job`` of the alert."""
     firing: Firing = attrs.field(default="down", validator=_check_firing)
-    """What is done when the alert begins: ``"down"``, ``"up"``, ``"pause"``, or a cap in tokens."""
+    """What to do when the alert begins: ``"down"``, ``"up"``, ``"pause"``, or a cap in tokens."""
     resolved: Resolved = attrs.field(
         default=attrs.Factory(lambda rule: rule._opposite, takes_self=True),
         validator=_check_resolved,
     )
-    """What is done when it ends: the opposite by default; ``"nothing"`` for nothing."""
+    """What to do when it ends: the opposite by default; ``"nothing"`` for nothing."""
     for_seconds: float | None = attrs.field(default=None, validator=_check_seconds)
-    """After how many seconds a cap or a pause ends, if nobody says that the alert goes on."""
+    """After how many seconds a cap or a pause ends, unless a message repeats the alert."""
 
     @property
     def kind(self) -> str:
@@ -113,7 +113,7 @@ class Rule:
         return _OPPOSITES.get(self.kind, ("nothing",))[0]
 
     def fits(self, labels: Mapping[str, str]) -> bool:
-        """Return whether it is for an alert with these labels."""
+        """Return whether the rule matches an alert with these labels."""
         return all(
             label in labels and fnmatchcase(labels[label], pattern)
             for label, pattern in self.when.items()
@@ -135,7 +135,7 @@ def read_rules(path: str | os.PathLike[str]) -> tuple[Rule, ...]:
     """Read rules from a TOML file, with a table ``[[rule]]`` for each.
 
     Raises:
-      ValueError: if the file, or a rule in it, makes no sense; the rule is named by its number.
+      ValueError: if the file, or a rule in it, makes no sense; the message has its number.
       OSError: if the file cannot be read.
     """
     try:
@@ -144,7 +144,7 @@ def read_rules(path: str | os.PathLike[str]) -> tuple[Rule, ...]:
         raise ValueError(f"{path}: {error}") from None
     tables = found.pop("rule", None)
     if not isinstance(tables, Sequence) or not tables or found:
-        raise ValueError(f"{path}: there must be tables [[rule]], and nothing else")
+        raise ValueError(f"{path}: the file must contain tables [[rule]], and nothing else")
     return tuple(_rule(path, number, table) for number, table in enumerate(tables, 1))
 
 

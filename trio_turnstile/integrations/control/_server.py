@@ -1,4 +1,4 @@
-"""`serve_in_thread`: uvicorn in a thread with a loop of its own, which trio can stop at once."""
+"""`serve_in_thread`: uvicorn in a thread with its own event loop, which trio can stop at once."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from ._guard import ASGIApp, Gate
 
 FAREWELL_SECONDS = 0.01
-"""How long the streams have to say that it is over."""
+"""How long streams may take to say that it is over."""
 
 ENDING_SECONDS = 0.03
-"""How long it is waited for the thread to end; it ends in any case."""
+"""How long we wait for the thread to end; it ends in any case."""
 
 _LOG = logging.getLogger("trio_turnstile.control")
 
@@ -30,25 +30,25 @@ _LOG = logging.getLogger("trio_turnstile.control")
 @final
 @attrs.frozen
 class Listener:
-    """A listening socket, and what makes the application that is served there."""
+    """A listening socket, and a function that makes its application."""
 
     socket: socket.socket
     make_app: Callable[[], ASGIApp]
-    """Called in the thread, since what it imports takes a while."""
+    """Called in the thread, because its imports take a while."""
 
 
 async def serve_in_thread(listeners: Sequence[Listener], close: Callable[[], None]) -> None:
-    """Serve until cancelled; what goes wrong in the thread is logged there.
+    """Serve until cancelled; errors in the thread are logged there.
 
     Args:
       listeners: where to serve. Their sockets are closed at the end.
-      close: called first at the end: from then on, nothing more is asked of the trio run.
+      close: called first at the end, and from then on the trio run is not called any more.
     """
     thread = _ServerThread(listeners, trio.lowlevel.current_trio_token())
     give_way = GiveWay()
     trio.lowlevel.add_instrument(give_way)
     try:
-        # A limiter of its own: whoever has many threads at work can be controlled still.
+        # With its own limiter: a program whose worker threads are all busy can still be controlled.
         await trio.to_thread.run_sync(
             thread.run, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
         )
@@ -76,7 +76,7 @@ class _ServerThread:
     # ---- in the trio run ----
 
     def begin_nothing(self) -> None:
-        """Answer what was asked, and no more."""
+        """Answer the requests under way, and no more."""
         for gate in self._gates:
             gate.closing = True
 
@@ -85,7 +85,7 @@ class _ServerThread:
         self._stopping = True
         if self._running is not None:
             loop, task = self._running
-            with suppress(RuntimeError):  # the loop is closed already
+            with suppress(RuntimeError):  # the loop is already closed
                 loop.call_soon_threadsafe(task.cancel)
 
     # ---- in the thread ----
@@ -114,7 +114,7 @@ class _ServerThread:
         assert task is not None
         loop.set_exception_handler(_log_quietly)
         self._running = loop, task
-        if self._stopping:  # it was told so before it could have been told here
+        if self._stopping:  # `stop` was called before there was a task to cancel
             return
         try:
             async with asyncio.TaskGroup() as group:

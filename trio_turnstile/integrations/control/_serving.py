@@ -1,4 +1,4 @@
-"""`serve_control` and `open_control`: the control API of a turnstile, served or to be mounted."""
+"""`serve_control` and `open_control`: serve the control API of a turnstile, or mount it."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class Served:
     """Where the control API of a turnstile is served."""
 
     path: Path | None
-    """The Unix socket."""
+    """The path of the Unix socket."""
     port: int | None
     """The port on the loopback device."""
 
 
 @final
 class Control:
-    """The control API of a turnstile, from which applications are made; by `open_control`."""
+    """The control API of a turnstile, which makes applications; `open_control` opens it."""
 
     def __init__(
         self,
@@ -77,9 +77,9 @@ class Control:
         run of the turnstile.
 
         Args:
-          access: what is asked of those who come in by that listener.
-          page: an ASGI application that is served at ``/`` and under it, without a token.
-          metrics: an ASGI application that is served at ``/metrics``.
+          access: what clients of that listener need.
+          page: an ASGI application to serve at ``/`` and below, without a token.
+          metrics: an ASGI application to serve at ``/metrics``.
         """
         from ._app import make_app
 
@@ -102,21 +102,21 @@ async def open_control(
     as_seen: AsSeen | None = None,
     history: HistoryReader | None = None,
 ) -> AsyncIterator[Control]:
-    """Open the control API of a turnstile, to mount it in an application of your own.
+    """Open the control API of a turnstile, to mount it in your own application.
 
-    When the block is left, or the turnstile, the API answers 410 to all that is asked.
+    After the end of the block, or of the turnstile, the API answers all requests with 410.
 
     Args:
-      turnstile: what is to be seen and steered.
-      rules: what alerts do to its limiters. Each rule that fits is followed.
-      as_seen: returns what is seen, drained and cancelled in the place of a run, for a program
-        that knows more of the run or ends it otherwise; by default the run itself.
-      history: knows of the limiters what is no longer in memory, for example a
-        `~trio_turnstile.integrations.statistics.RecordedHistory`. It is asked in a thread.
+      turnstile: the turnstile to show and to steer.
+      rules: what alerts do to its limiters. All rules that match an alert are applied.
+      as_seen: returns an object to show, drain and cancel instead of a run, for a program that
+        knows more about the run or ends it in another way; by default the run itself.
+      history: reads the history of limiters that is no longer in memory, for example a
+        `~trio_turnstile.integrations.statistics.RecordedHistory`. It is called in a thread.
 
     Raises:
       ImportError: if the extra ``control`` is not installed.
-      trio.ClosedResourceError: if the turnstile was left.
+      trio.ClosedResourceError: if the turnstile has been closed.
     """
     check_installed()
     await trio.lowlevel.checkpoint()
@@ -141,38 +141,38 @@ async def serve_control(
 ) -> None:
     """Serve the control API of a turnstile, until cancelled.
 
-    Start it beside the work: ``served = await nursery.start(serve_control, turnstile)``. It is
-    served in a thread of its own, so that nothing that is sent to it can touch the work.
+    Start it beside the work: ``served = await nursery.start(serve_control, turnstile)``. The API is
+    served in its own thread, so that nothing that clients send can affect the work.
 
     Args:
-      turnstile: what is to be seen and steered.
-      path: where to put the Unix socket, by which its owner may ask without a token. By
-        default ``<process number>.sock`` in the folder where ``turnstile ctl`` looks.
-      port: a port on the loopback device to serve it at as well, 0 for any that is free;
-        ``None`` for none.
-      token: the secret that each request at the port has to bring, to read and to change.
-      read_only: whether nothing can be changed.
+      turnstile: the turnstile to show and to steer.
+      path: the path of the Unix socket, where its owner needs no token. By default
+        ``<process ID>.sock`` in the folder where ``turnstile ctl`` looks.
+      port: a port on the loopback device, to serve the API there too; 0 picks a free port, and
+        ``None`` means no port.
+      token: the secret that each request at the port needs, to read and to change.
+      read_only: whether clients can only read.
       rules: what alerts do to its limiters; see `open_control`.
-      page: makes an ASGI application that is served at ``/`` and under it, without a token. It
-        is called in the thread.
-      metrics: makes an ASGI application that is served at ``/metrics``, in the same way.
+      page: makes an ASGI application to serve at ``/`` and below, without a token. It is called
+        in the thread.
+      metrics: makes an ASGI application to serve at ``/metrics``, in the same way.
       as_seen: as for `open_control`.
       history: as for `open_control`.
-      task_status: is given the `Served`.
+      task_status: receives the `Served`.
 
     Raises:
       ImportError: if the extra ``control`` is not installed.
       ValueError: if there is a port and no token.
-      OSError: if another program listens there already, or the path is too long.
-      trio.ClosedResourceError: if the turnstile was left.
+      OSError: if another program already listens there, or the path is too long.
+      trio.ClosedResourceError: if the turnstile has been closed.
 
     Cancellation:
-      It ends at once, whatever its clients do. Streams are told that it is over.
+      Ends at once, whatever its clients do. Streams are told that it is over.
     """
     check_installed()
     if port is not None and not token:
         raise ValueError(
-            "a port needs a token, since every user of the machine can reach it: "
+            "a port needs a token, because every user of the machine can reach it: "
             "token=secrets.token_urlsafe()"
         )
     opening = open_control(turnstile, rules=rules, as_seen=as_seen, history=history)
@@ -193,7 +193,7 @@ async def serve_control(
 
 
 def check_installed() -> None:
-    """Raise unless what the extra brings is there; it is imported later, in the thread."""
+    """Raise unless the packages of the extra are installed; the thread imports them later."""
     for name in ("msgspec", "starlette", "uvicorn"):
         if find_spec(name) is None:
             raise ImportError(f"this needs {name}: pip install 'trio-turnstile[control]'")
@@ -227,7 +227,7 @@ def _at_port(port: int, make: Callable[[Access], Any], access: Access) -> Listen
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a user number without a name
+    except (KeyError, OSError):  # a user ID without a name
         return str(os.getuid())
 
 

@@ -1,4 +1,4 @@
-"""The accounts of the steps of a run, as documents."""
+"""The counts of the steps of a run, as documents."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ._documents import StepDoc, finite
 
 
 def steps_of(run: LiveRun, report: RunReport) -> list[StepDoc]:
-    """Return what became of the items of each step; a run of phases has one step."""
+    """Return the counts of each step; a run of phases has one step."""
     if isinstance(report, PipelineReport):
         return [_step(step) for step in report.steps]
     assert isinstance(report, Report)

@@ -1,6 +1,6 @@
-"""`EventStream`: server-sent events. The latest wins: who is slow skips states.
+"""`EventStream`: server-sent events. The latest state wins: slow clients skip states.
 
-A stream keeps nothing for its client but the last state that it has told: it tells what differs.
+A stream keeps only the last state that it has sent to its client, and sends the differences.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from ._queries import EventsQuery
 from ._replies import encode
 
 AT_MOST_EVERY = 0.05
-"""Seconds between two messages on one stream, however much happens."""
+"""The fewest seconds between two messages on one stream."""
 
 
 @final
 class EventStream(Response):
-    """Tells one client what changes, until it goes away or the turnstile is left.
+    """Sends changes to one client, until it disconnects or the turnstile is closed.
 
     Args:
-      looks: tell what there is to be told.
-      asked: what the client wants to hear of, as an `EventsQuery`.
-      last: the number of the last event that it has seen, if it has been here before.
+      looks: gets what to send.
+      asked: the request of the client, with an `EventsQuery`.
+      last: the number of the last event that the client has seen.
     """
 
     media_type = "text/event-stream"
@@ -48,7 +48,7 @@ class EventStream(Response):
         self._told = StateOfAll(time=0.0, limiters=[], runs=[])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, as ASGI has it."""
+        """Answer, as an ASGI application."""
         await send(
             {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         )
@@ -65,7 +65,7 @@ class EventStream(Response):
             while True:
                 text, is_due = await self._next(due)
                 if is_due:
-                    # Streams tell at the same moments, so that they can share what they tell.
+                    # Streams send states at the same moments, so that they can share them.
                     due = (monotonic() // self._every + 1) * self._every
                 await anyio.sleep(max(0.0, sent + AT_MOST_EVERY - monotonic()))
                 sent = monotonic()
@@ -74,7 +74,7 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": _event("bye", {})})
 
     async def _next(self, due: float) -> tuple[bytes, bool]:
-        """Return what is to be told next, and whether the state is a part of it."""
+        """Return what to send next, and whether it contains the state."""
         try:
             look = await self._looks.next(self._names, self._last, due)
         except Busy:
@@ -97,7 +97,7 @@ class EventStream(Response):
 
 
 def _differences(before: StateOfAll, now: StateOfAll) -> StateDoc:
-    """Return what in a state is new to somebody who knows another."""
+    """Return what is new in a state, compared with an earlier state."""
     known, limiters = _by_name(before), _by_name(now)
     return StateDoc(
         time=now.time,

@@ -1,4 +1,4 @@
-"""What a decision says, in a sentence for people."""
+"""Turns a decision into a sentence for people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trio_turnstile import Decision, Reason
 
 
 def sentence(decision: Decision) -> str:
-    """Return what was decided, why, and who asked for it."""
+    """Return a sentence that says what was decided, why, and who asked for it."""
     what = _shown(decision.after)
     if decision.before != decision.after and decision.reason is not Reason.SHADOW:
         what = f"{_shown(decision.before)} to {what}"
@@ -53,7 +53,7 @@ _WHY: dict[Reason, Callable[[Decision], str]] = {
     Reason.SHADOW: lambda _: "the policy proposes this, but is not enforced",
     Reason.PAUSED: lambda decision: f"paused{_time(decision) or ' until resumed'}",
     Reason.RESUMED: lambda _: "resumed",
-    Reason.WITHHELD: lambda decision: f"a call was refused, a token is withheld{_time(decision)}",
+    Reason.WITHHELD: lambda decision: f"a call was refused; a token is withheld{_time(decision)}",
     Reason.HOLDING: lambda decision: (
         f"{_signal(decision)} was refused, as the hold lasts {_hold(decision)} more"
     ),
@@ -61,7 +61,7 @@ _WHY: dict[Reason, Callable[[Decision], str]] = {
     Reason.AT_MINIMUM: lambda decision: f"{_signal(decision)} was refused at the minimum",
     Reason.OVERRIDE: lambda decision: f"set past every rule{_time(decision)}",
     Reason.BREAKER: lambda decision: f"the breaker is {decision.evidence.get('state')}",
-    Reason.RELEASED: lambda _: "what was set past every rule has ended",
+    Reason.RELEASED: lambda _: "the override ended",
     Reason.OVERRIDDEN: _overridden,
     Reason.UNCHANGED: lambda _: "there was nothing to end",
 }

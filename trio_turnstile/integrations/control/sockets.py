@@ -1,7 +1,7 @@
-"""Where the sockets of running programs are, and how one is bound. Standard library only.
+"""Finds the sockets of running programs, and binds new ones. Standard library only.
 
-Each program that serves its control API binds ``<its process number>.sock`` in a folder that
-belongs to the user alone. Who wants to talk to one looks there for sockets that answer.
+Each program that serves its control API binds ``<process ID>.sock`` in a folder that belongs to
+the user. Clients look there for sockets that answer.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ BACKLOG = 64
 def socket_folder() -> Path:
     """Return the folder of this user's control sockets, whether it exists or not.
 
-    It is ``turnstile`` in ``$XDG_RUNTIME_DIR``, or else ``turnstile-<user number>`` in the
-    folder for temporary files.
+    It is ``turnstile`` in ``$XDG_RUNTIME_DIR``, or else ``turnstile-<user ID>`` in the folder for
+    temporary files.
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if Path(runtime).is_absolute():
         return Path(runtime, "turnstile")
-    import tempfile  # a command that asks one question does without what it imports
+    import tempfile  # only here, because importing it would slow down short commands
 
     return Path(tempfile.gettempdir(), f"turnstile-{os.getuid()}")
 
 
 def make_socket_folder() -> Path:
-    """Make the folder of this user's control sockets if it is not there, and return it.
+    """Return the folder of this user's control sockets, and make it if it does not exist.
 
     Raises:
-      PermissionError: if it is there and belongs to somebody else, or is no folder.
+      PermissionError: if it exists and belongs to somebody else, or is not a folder.
     """
     folder = socket_folder()
     with suppress(FileExistsError):
@@ -56,14 +56,14 @@ def make_socket_folder() -> Path:
 
 
 def remove_dead_sockets(folder: Path) -> None:
-    """Remove what programs that were killed have left in a folder of ours."""
+    """Remove sockets that killed programs have left in our folder."""
     for path in folder.glob("*.sock"):
         if path.is_socket() and not _is_live(path):
             path.unlink(missing_ok=True)
 
 
 def live_sockets() -> list[Path]:
-    """Return the sockets of this user's programs at which somebody listens, in order.
+    """Return the sockets of this user's programs that something listens on, sorted.
 
     Raises:
       PermissionError: if the folder belongs to somebody else, who may have put anything there.
@@ -77,26 +77,26 @@ def live_sockets() -> list[Path]:
 
 
 def bind_socket(path: Path) -> socket.socket:
-    """Bind a listening socket that its owner alone may connect to.
+    """Bind a listening socket that only its owner may connect to.
 
-    What a program that was killed has left at the path is replaced.
+    A socket that a killed program has left at the path is replaced.
 
     Raises:
-      FileExistsError: if something is there that is no socket.
+      FileExistsError: if the path exists and is not a socket.
       OSError: if another program listens there, or the path is too long.
     """
     length = len(os.fsencode(path))
     if length > LONGEST_PATH:
         raise OSError(
             errno.ENAMETOOLONG,
-            f"the path of a socket may have {LONGEST_PATH} bytes, and this has {length}; "
+            f"the path of a socket may have {LONGEST_PATH} bytes, but this one has {length}; "
             "choose a shorter one",
             str(path),
         )
     _check_free(path)
-    # A socket that is bound and does not listen yet looks like one that was left behind. So it
-    # gets its name when it listens; and by then its mode is right, without a umask, which would
-    # hold for the files of other threads too.
+    # A socket that is bound but does not listen yet looks like one that was left behind. So it
+    # gets its name only when it listens. By then it also has the right mode; we do not set a
+    # umask, because it would apply to the files of other threads too.
     import secrets  # late, as above
 
     temporary = path.with_name(f".{secrets.token_hex(4)}")
@@ -122,7 +122,7 @@ def _check_owner(folder: Path) -> None:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise PermissionError(
             errno.EPERM,
-            f"this has to be a folder of user {os.getuid()}; remove it, or set XDG_RUNTIME_DIR",
+            f"this has to be a folder of user {os.getuid()}: remove it, or set XDG_RUNTIME_DIR",
             str(folder),
         )
 
@@ -133,13 +133,13 @@ def _check_free(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
-        raise FileExistsError(errno.EEXIST, "this is there, and is no socket", str(path))
+        raise FileExistsError(errno.EEXIST, "this exists and is not a socket", str(path))
     if _is_live(path):
-        raise OSError(errno.EADDRINUSE, "another program listens at this socket", str(path))
+        raise OSError(errno.EADDRINUSE, "another program listens on this socket", str(path))
 
 
 def _is_live(path: Path) -> bool:
-    """Whether somebody listens at a socket; also somebody who is too busy to answer."""
+    """Whether a program listens on a socket, even if it is too busy to answer."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:

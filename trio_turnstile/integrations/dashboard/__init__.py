@@ -1,6 +1,6 @@
 """A page that shows limiters and runs, and steers them, in a browser.
 
-Serve it with the control API, whose token it needs; the extra ``dashboard`` installs both::
+Serve it with the control API, and use its token; the extra ``dashboard`` installs both::
 
     from trio_turnstile.integrations import dashboard
     from trio_turnstile.integrations.control import serve_control

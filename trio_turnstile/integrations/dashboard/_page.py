@@ -1,7 +1,7 @@
-"""The page as an ASGI application: files of ours, and the charts of a package.
+"""The page as an ASGI application: our own files, and a package that draws charts.
 
 The page holds the token of an operator while it is open. So the script that draws the charts is
-served only if it is the one that was looked at: its hash is compared. The page works without it.
+served only if its hash shows that it is the one we have examined. The page works without it.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ CHARTS = {
 
 
 def address(port: int, token: str) -> str:
-    """Return where a browser on this machine finds the page, with the token.
+    """Return the address of the page for a browser on this machine, with the token.
 
-    The token stands behind the ``#``, which browsers send to nobody. The page keeps it until its
-    tab is closed, and takes it out of the address.
+    The token comes after the ``#``; browsers do not send that part to servers. The page keeps the
+    token until its tab is closed, and removes it from the address.
     """
     return f"http://127.0.0.1:{port}/#token={quote(token, safe='')}"
 
@@ -59,7 +59,7 @@ def make_page() -> ASGIApp:
     async def answer(request: Request) -> Response:
         name = request.path_params.get("name") or "index.html"
         if name not in found:
-            return Response("there is nothing here", 404, media_type="text/plain")
+            return Response("not found", 404, media_type="text/plain")
         return Response(found[name], media_type=_KINDS[name.rsplit(".", 1)[1]])
 
     return Starlette(routes=[Route("/", answer), Route("/{name}", answer)])
@@ -71,7 +71,7 @@ def _own_files() -> dict[str, bytes]:
 
 
 def _chart_files() -> Mapping[str, bytes]:
-    """Return the files that draw charts; none if they are not there, or are not what they were."""
+    """Return the files that draw charts; none if they are missing or were changed."""
     try:
         vendor: Traversable = files("youplot").joinpath("vendor")
         found = {name: vendor.joinpath(name).read_bytes() for name in CHARTS}
@@ -80,6 +80,6 @@ def _chart_files() -> Mapping[str, bytes]:
         return {}
     for name, expected in CHARTS.items():
         if hashlib.sha256(found[name]).hexdigest() != expected:
-            _LOG.warning("the page has no charts: %s is not the file that was examined", name)
+            _LOG.warning("the page has no charts: %s is not the file that we examined", name)
             return {}
     return found

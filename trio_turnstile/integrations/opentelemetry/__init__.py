@@ -1,7 +1,7 @@
 """Metrics and spans for OpenTelemetry: ``pip install 'trio-turnstile[opentelemetry]'``.
 
-Only the API of OpenTelemetry is used; which SDK and which exporters there are is the program's
-choice. Names follow the nearest conventions there are, those of rate limiters in ASP.NET Core.
+Only the API of OpenTelemetry is used; the program chooses the SDK and the exporters. Names follow
+the closest existing conventions, which are those of rate limiters in ASP.NET Core.
 """
 
 from __future__ import annotations

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 NAME = "trio_turnstile"
 
 MOST = 900
-"""For so many limiters there are series of their own by default.
+"""How many limiters have their own series by default.
 
-The SDK keeps 2,000 series of an instrument by default, and says nothing of those beyond.
+By default, the SDK keeps 2,000 series of an instrument, and silently drops further ones.
 """
 
 OTHERS = "(others)"
-"""Names the sum of all other limiters."""
+"""The name for the sum of all other limiters."""
 
 T = TypeVar("T")
 
@@ -48,16 +48,16 @@ def observe_metrics(
 ) -> None:
     """Let OpenTelemetry read the limiters and the runs of a turnstile.
 
-    A reader asks for the numbers in a thread of its own, at its own pace; nothing waits for it.
-    Once the turnstile is left, there are none.
+    A reader asks for the numbers in its own thread, at its own pace; nothing waits for it. After
+    the turnstile is closed, there are no numbers.
 
     Args:
-      turnstile: whose numbers.
+      turnstile: the turnstile to read.
       meter_provider: the provider; by default the global one.
       group: returns the name under which a limiter is shown. Limiters with the same name are
-        summed up, as those of one kind that are made for each customer.
-      most: how many names there may be. All further limiters are summed up as ``(others)``,
-        and that is logged once.
+        added up, for example all limiters that are made for one customer each.
+      most: how many names there may be. All further limiters are added up as ``(others)``, and
+        this is logged once.
 
     Raises:
       ModuleNotFoundError: if OpenTelemetry is not installed.
@@ -72,11 +72,11 @@ def observe_metrics(
         (gauge, "limiter.limit", numbers.limit, "{token}", "How many may run at a time."),
         (level, "limiter.active", numbers.active, "{token}", "Tokens that are borrowed."),
         (level, "limiter.queued", numbers.queued, "{task}", "Tasks that wait for a token."),
-        (counter, "limiter.requests", numbers.requests, "{request}", "Tokens asked for."),
+        (counter, "limiter.requests", numbers.requests, "{request}", "Requests for a token."),
         (counter, "limiter.decisions", numbers.decisions, "{decision}", "Changes and refusals."),
         (counter, "step.received", numbers.received, "{item}", "Items that a step was given."),
-        (counter, "step.items", numbers.items, "{item}", "Items by what became of them."),
-        (counter, "step.retries", numbers.retries, "{attempt}", "Attempts made again."),
+        (counter, "step.items", numbers.items, "{item}", "Items that have ended, by outcome."),
+        (counter, "step.retries", numbers.retries, "{attempt}", "Attempts that were retries."),
         (level, "step.in_flight", numbers.in_flight, "{item}", "Items in hand."),
     ):
         create(f"turnstile.{name}", [_callback(read)], unit=unit, description=text)
@@ -87,18 +87,18 @@ def observe_durations(
 ) -> Observation:
     """Record how long the calls of steps and phases take, as ``turnstile.step.duration``.
 
-    It is for runs that begin from now on. The SDK takes some microseconds for each call.
+    This affects runs that begin from now on. The SDK takes a few microseconds for each call.
 
     Args:
-      turnstile: whose runs.
+      turnstile: the turnstile with the runs.
       meter_provider: the provider; by default the global one.
 
     Returns:
-      An observation, which its ``close()`` or the end of a ``with`` block ends.
+      An observation; end it with its ``close()``, or use it in a ``with`` block.
 
     Raises:
       ModuleNotFoundError: if OpenTelemetry is not installed.
-      trio.ClosedResourceError: if the turnstile was left.
+      trio.ClosedResourceError: if the turnstile has been closed.
     """
     from opentelemetry import metrics
 
@@ -130,7 +130,7 @@ _RESULTS: Mapping[str, Callable[[Limiter], float]] = {
 
 @final
 class _Numbers:
-    """Reads the numbers, in whatever thread; each is one that was there at some moment."""
+    """Reads the numbers in any thread; each number was true at some moment."""
 
     def __init__(self, turnstile: Turnstile, group: Callable[[str], str], most: int) -> None:
         self._turnstile = turnstile
@@ -192,8 +192,8 @@ class _Numbers:
         if not self._warned:
             self._warned = True
             _LOG.warning(
-                "more than %d limiters: those from %r on are summed up as %r; give "
-                "observe_metrics a group that sums up limiters of one kind",
+                "more than %d limiters: %r and all further ones are added up as %r; give "
+                "observe_metrics a group that adds up limiters of one kind",
                 self._most,
                 shown,
                 OTHERS,
@@ -216,7 +216,7 @@ def _of_report(report: RunReport, count: str) -> Iterator[tuple[str, float]]:
 
 
 def snapshot(view: Mapping[str, T]) -> tuple[tuple[str, T], ...]:
-    """Return what is in a view that another thread may be changing."""
+    """Return the items of a view that another thread may be changing."""
     while True:
         try:
             return tuple(view.items())

@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry: for items of a step, for operations and their phases."""
+"""Spans of OpenTelemetry: for the items of a step, and for operations and their phases."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ R = TypeVar("R")
 def traced(
     function: Callable[P, Awaitable[R]], *, tracer_provider: TracerProvider | None = None
 ) -> Callable[P, Awaitable[R]]:
-    """Return a function of a step that opens a span for each item.
+    """Wrap the function of a step so that it opens a span for each item.
 
-    A span costs some ten microseconds, so a step whose items take less is better left alone::
+    A span costs about ten microseconds, so do not trace a step whose items take less::
 
         Processor(traced(fetch), limiter=api)
 
-    Its name is that of the function. What is called inside finds it as the current span; its
-    parent is the span in which the pipeline was run.
+    The span has the name of the function, and is the current span for everything called inside.
+    Its parent is the span in which the pipeline was run.
 
     Args:
       function: an async function.
@@ -50,14 +50,14 @@ def traced(
 
 @final
 class TracedOperation(Scalable):
-    """An operation with a span, and in it one for each phase, in each attempt.
+    """An operation with a span, which contains a span for each phase of each attempt.
 
-    ``run_phases(map(TracedOperation, operations), limiter=8)``. The span of the operation ends
-    with its clean-up; it has the identifiers as ``turnstile.identifiers``, and the status *error*
-    if the last attempt has failed.
+    Use it as ``run_phases(map(TracedOperation, operations), limiter=8)``. The span of the operation
+    ends with its clean-up. It has the identifiers as ``turnstile.identifiers``, and the status
+    *error* if the last attempt failed.
 
     Args:
-      operation: what is done.
+      operation: the operation to run.
       tracer_provider: the provider; by default the global one.
 
     Raises:
@@ -66,32 +66,32 @@ class TracedOperation(Scalable):
 
     def __init__(self, operation: Scalable, tracer_provider: TracerProvider | None = None) -> None:
         self.operation = operation
-        """What is done."""
+        """The operation to run."""
         self._tracer = _tracer(tracer_provider)
         self._span: Span | None = None
         self._failure: str | None = None
-        """How the last attempt has failed."""
+        """How the last attempt failed; ``None`` if it did not."""
 
     def __repr__(self) -> str:
         return f"TracedOperation({self.operation!r})"
 
     @property
     def identifiers(self) -> tuple[str, ...]:
-        """Those of the operation."""
+        """The identifiers of the operation."""
         return self.operation.identifiers
 
     @property
     def identity(self) -> str:
-        """That of the operation."""
+        """The identity of the operation."""
         return self.operation.identity
 
     @property
     def goes_on(self) -> bool:
-        """Whether the operation does."""
+        """Whether the operation goes on."""
         return self.operation.goes_on
 
     def recall(self, facts: Mapping[str, Any]) -> Phase:
-        """Let the operation recall what it remembered."""
+        """Let the operation recall its facts."""
         return self.operation.recall(facts)
 
     def skipped(self) -> None:
@@ -130,13 +130,13 @@ class TracedOperation(Scalable):
                 raise
 
     def _context(self) -> Context:
-        """Return the context of the span of the operation."""
+        """Return the context with the span of the operation."""
         from opentelemetry import trace
 
         return trace.set_span_in_context(self._open_span())
 
     def _open_span(self) -> Span:
-        """Return the span of the operation, which is begun if need be."""
+        """Return the span of the operation; begin it if necessary."""
         if self._span is None:
             self._span = self._tracer.start_span(type(self.operation).__qualname__)
             names = [str(each) for each in self.identifiers]

@@ -33,33 +33,33 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 RUNS = 100
-"""The counts of so many runs that have ended are kept."""
+"""The counts of this many ended runs are kept."""
 
 
 @final
 class TurnstileCollector:
     """Gives the metrics of a turnstile to Prometheus.
 
-    It can be registered with a registry of ``prometheus_client``, whatever serves it::
+    It can be registered with a registry of ``prometheus_client``::
 
         REGISTRY.register(TurnstileCollector(turnstile))
 
-    Or ``await collector.text()`` gives what is to be sent; `app` is an ASGI application. It has
-    to be made in the trio run of the turnstile.
+    Or serve the result of ``await collector.text()``, or the ASGI application `app`. Make the
+    collector in the trio run of the turnstile.
 
     Args:
-      turnstile: whose metrics.
-      detail: whether to tell the cap, the ceiling and the floor of each limiter, and whether it
-        is paused, beside its limit, and how many are running and waiting.
-      buckets: if given, how long the calls of steps and phases take is measured in the runs that
-        begin from now on, and counted in buckets with these upper ends, in seconds. Each call
-        that is measured costs a microsecond or two.
+      turnstile: the turnstile to read.
+      detail: whether to include the cap, the ceiling and the floor of each limiter, and whether
+        it is paused, in addition to its limit and the numbers of running and waiting tasks.
+      buckets: if given, the durations of calls of steps and phases are counted in buckets with
+        these upper bounds, in seconds, for runs that begin from now on. Measuring costs one or
+        two microseconds for each call.
       group: returns the name under which a limiter is shown. Limiters with the same name are
-        summed up, as those of one kind that are made for each customer.
+        added up, for example all limiters that are made for one customer each.
 
     Raises:
-      ValueError: if the buckets do not ascend.
-      trio.ClosedResourceError: if the turnstile was left.
+      ValueError: if the buckets are not in ascending order.
+      trio.ClosedResourceError: if the turnstile has been closed.
     """
 
     def __init__(
@@ -73,18 +73,18 @@ class TurnstileCollector:
         self._reader = Reader(turnstile, group, detail)
         self._trio = trio.lowlevel.current_trio_token()
         self._past: dict[str, Numbers] = {}
-        """The counts of runs that have ended, by name: those of the next of that name go on."""
+        """The counts of ended runs, by name; the next run of a name continues its counts."""
         self._durations = Durations(buckets)
         turnstile.observe(self._hear)
         if buckets:
             turnstile.observe_durations(self._durations)
 
     def describe(self) -> Iterable[Metric]:
-        """Return nothing: registering need not collect."""
+        """Return nothing, so that registering does not collect."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Give the metrics, in any thread; once the trio run is over, those that stay."""
+        """Yield the metrics, in any thread; after the end of the trio run, the last ones."""
         yield from as_metrics(self._in_trio(self._read))
 
     async def text(self) -> bytes:
@@ -96,7 +96,8 @@ class TurnstileCollector:
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the metrics: an ASGI application, for a server in this trio run or on asyncio.
 
-        A server on asyncio may be in another thread; nothing of it waits for the trio run.
+        A server on asyncio may be in another thread; its event loop does not wait for the trio
+        run.
         """
         if scope["type"] != "http":
             return
@@ -120,7 +121,7 @@ class TurnstileCollector:
                 del self._past[next(iter(self._past))]
 
     def _in_trio(self, read: Callable[[], T]) -> T:
-        """Call a function in the trio run: elsewhere, what it reads may be changing."""
+        """Call a function in the trio run: elsewhere, its data could change while it reads."""
         if _current_run() is self._trio:
             return read()
         try:
@@ -143,12 +144,12 @@ class TurnstileCollector:
 
 
 async def metrics_text(turnstile: Turnstile, *, detail: bool = False) -> bytes:
-    """Return the metrics of a turnstile at this moment, in Prometheus' text format.
+    """Return the current metrics of a turnstile, in Prometheus' text format.
 
-    Runs that have ended are not in it: a `TurnstileCollector`, made once, remembers them.
+    They do not include ended runs. A `TurnstileCollector` that you make once remembers these.
 
     Args:
-      turnstile: whose metrics.
+      turnstile: the turnstile to read.
       detail: as for `TurnstileCollector`.
 
     """

@@ -1,4 +1,4 @@
-"""`Durations`: a histogram of how long calls took, for each step and outcome."""
+"""`Durations`: a histogram of the durations of calls, for each step and outcome."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ._text import number_text
 NAME = "turnstile_step_duration_seconds"
 
 SERIES = 1000
-"""So many steps and outcomes have a histogram; what comes later is not counted."""
+"""The most histograms there are; calls of further steps and outcomes are not counted."""
 
 
 @final
 class Durations:
-    """Counts calls by how long they took.
+    """Counts calls by their durations.
 
     Args:
-      buckets: the upper ends of the buckets, in seconds, ascending.
+      buckets: the upper bounds of the buckets, in seconds, ascending.
     """
 
     def __init__(self, buckets: Sequence[float]) -> None:

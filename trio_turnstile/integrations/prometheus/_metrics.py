@@ -1,4 +1,4 @@
-"""The metrics: their names, and what they say."""
+"""The metrics: their names and descriptions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ METRICS: Mapping[str, tuple[str, tuple[str, ...], str]] = {
     "turnstile_limiter_turned_away_total": (
         "counter",
         _OF_LIMITER,
-        "Callers that were refused, as too many were waiting.",
+        "Callers that were refused because too many were waiting.",
     ),
     "turnstile_limiter_decisions_total": (
         "counter",
@@ -30,28 +30,28 @@ METRICS: Mapping[str, tuple[str, tuple[str, ...], str]] = {
         "Changes of the limit and refusals, by reason.",
     ),
     "turnstile_limiter_cap": ("gauge", _OF_LIMITER, "Where signals have put the limit."),
-    "turnstile_limiter_ceiling": ("gauge", _OF_LIMITER, "The most that signals allow."),
-    "turnstile_limiter_floor": ("gauge", _OF_LIMITER, "The least that signals allow."),
+    "turnstile_limiter_ceiling": ("gauge", _OF_LIMITER, "The highest limit that signals can set."),
+    "turnstile_limiter_floor": ("gauge", _OF_LIMITER, "The lowest limit that signals can set."),
     "turnstile_limiter_paused": ("gauge", _OF_LIMITER, "1 while the limiter is paused."),
     "turnstile_step_items_received_total": ("counter", _OF_STEP, "Items that a step was given."),
     "turnstile_step_items_total": (
         "counter",
         ("run", "step", "outcome"),
-        "Items by what became of them.",
+        "Items that have ended, by outcome.",
     ),
     "turnstile_step_items_in_flight": ("gauge", _OF_STEP, "Items in hand."),
-    "turnstile_step_retries_total": ("counter", _OF_STEP, "Attempts that were made again."),
+    "turnstile_step_retries_total": ("counter", _OF_STEP, "Attempts that were retries."),
     "turnstile_step_duration_seconds": (
         "histogram",
         ("run", "step", "outcome"),
         "How long a call of a step or phase took.",
     ),
-    "turnstile_run_items_expected": ("gauge", _OF_RUN, "Items that the source has, if it tells."),
+    "turnstile_run_items_expected": ("gauge", _OF_RUN, "Items of the source, if it has a length."),
 }
-"""The metrics: of which type they are, their labels, and what they say."""
+"""The metrics: their types, labels and descriptions."""
 
 
 def add(numbers: Numbers, more: Mapping[Key, float]) -> None:
-    """Add numbers to others."""
+    """Add numbers to other numbers."""
     for key, number in more.items():
         numbers[key] += number

@@ -14,7 +14,7 @@ from trio_turnstile import Limiter, PipelineReport, Report, RunReport, StepRepor
 from ._metrics import Key, Numbers, add
 
 PORTION = 250
-"""So many limiters are read before other tasks get their turn."""
+"""How many limiters are read before other tasks can run."""
 
 
 @final
@@ -27,7 +27,7 @@ class Reader:
     detail: bool
 
     def read(self) -> Numbers:
-        """Return all numbers of one moment."""
+        """Return all numbers at one moment."""
         numbers: Numbers = defaultdict(float)
         self._add_limiters(numbers, self.turnstile.limiters)
         self._add_runs(numbers)
@@ -95,7 +95,7 @@ def _steps(report: RunReport) -> Iterator[tuple[str, Report | StepReport]]:
 
 
 def counts_of(run: str, report: RunReport) -> dict[Key, float]:
-    """Return what a run has counted so far."""
+    """Return the counts of a run so far."""
     counts: dict[Key, float] = {}
     for name, step in _steps(report):
         counts["turnstile_step_items_received_total", run, name] = step.received

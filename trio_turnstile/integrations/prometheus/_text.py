@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-"""Of the text."""
+"""The content type of the text."""
 
 _Sample: TypeAlias = tuple[str, tuple[str, ...]]
 
 
 def _samples() -> Iterator[tuple[str, _Sample]]:
-    """Give the names of samples, each with that of its metric, and its labels."""
+    """Yield the names of samples, each with the name of its metric and its labels."""
     for name, (kind, labels, _) in METRICS.items():
         if kind == "histogram":
             yield f"{name}_bucket", (name, (*labels, "le"))
@@ -34,9 +34,9 @@ _SAMPLES: Mapping[str, _Sample] = dict(_samples())
 def as_text(numbers: Mapping[Key, float]) -> bytes:
     """Return numbers as text.
 
-    The function of ``prometheus_client`` makes five objects of each number. With 10,000 limiters it
-    took several times as long, and made the garbage collector stop all threads for a tenth of
-    a second.
+    ``prometheus_client`` has a function for this, but it makes five objects from each number. With
+    10,000 limiters it took several times as long, and made the garbage collector stop all threads
+    for a tenth of a second.
     """
     lines: dict[str, list[str]] = {name: [] for name in METRICS}
     for (name, *values), number in numbers.items():

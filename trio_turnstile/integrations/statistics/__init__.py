@@ -1,8 +1,8 @@
 """Statistics of a turnstile in a database: ``pip install 'trio-turnstile[stats]'``.
 
-`record_statistics` writes them while the program runs, to SQLite or PostgreSQL. They are read by
-``turnstile report``, by `read_statistics`, by the page if it is given a `RecordedHistory`, or by
-anything that speaks SQL.
+`record_statistics` writes them to SQLite or PostgreSQL while the program runs. Read them with
+``turnstile report``, with `read_statistics`, on the dashboard page through a `RecordedHistory`, or
+with any tool that speaks SQL.
 """
 
 from __future__ import annotations

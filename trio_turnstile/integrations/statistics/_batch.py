@@ -1,4 +1,4 @@
-"""`Batch`: what is stored in one transaction."""
+"""`Batch`: the records that are stored in one transaction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Decided:
 @final
 @attrs.frozen(eq=False)
 class Failed:
-    """An error of a run, with its number in the session; its row is made already."""
+    """An error of a run, with its number in the session; its row is already made."""
 
     number: int
     run: Row
@@ -41,20 +41,20 @@ class Ended:
 
 
 Recorded: TypeAlias = Decided | Failed | Ended
-"""What is to be dropped last."""
+"""The records that are dropped last."""
 
 
 @final
 @attrs.frozen(eq=False)
 class Batch:
-    """What is stored in one transaction."""
+    """The records that are stored in one transaction."""
 
     session: Row
     """The row of the session at this moment."""
     samples: Sequence[Sample] = ()
     events: Sequence[Recorded] = ()
     runs: Sequence[Row] = ()
-    """Rows of runs, none of them twice: of all that is told of here."""
+    """Rows of all runs that occur in this batch, each once."""
     counts: Sequence[tuple[str, Row]] = ()
     """Rows of counts, each with the UUID of its run."""
     averages: Mapping[str, Mapping[int, float | None]] = attrs.field(factory=dict)

@@ -1,7 +1,8 @@
-"""`Buffer`: what is yet to be written, of bounded length. Pure.
+"""`Buffer`: entries that are waiting to be written; its length is bounded. Pure.
 
-While the database is away, samples are dropped first, the oldest before the newer ones:
-a gap in a chart harms least. A decision or an error is dropped only when no sample is left.
+While the database is unavailable, samples are dropped first, and the oldest of these first,
+because a gap in a chart does the least harm. Decisions and errors are dropped only when no
+sample is left.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ T = TypeVar("T")
 
 @final
 class Lane(Generic[T]):
-    """Entries in order. They leave at the old end only, so each can be known by its number."""
+    """Entries in order. They leave only at the old end, so each can be known by its number."""
 
     def __init__(self) -> None:
         self._entries: deque[T] = deque()
         self._left = 0
         self.dropped: int = 0
-        """How many were dropped before they were written."""
+        """How many entries were dropped before they were written."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -43,7 +44,7 @@ class Lane(Generic[T]):
         return Share(tuple(islice(self._entries, most)), self._left)
 
     def settle(self, share: Share[T]) -> None:
-        """Take out what was written. What was dropped meanwhile has been written after all."""
+        """Remove entries that were written. Those dropped meanwhile count as written."""
         end = share.start + len(share.entries)
         self.dropped -= min(self._left, end) - share.start
         while self._left < end:
@@ -58,7 +59,7 @@ class Share(Generic[T]):
 
     entries: tuple[T, ...]
     start: int
-    """The number of the first of them."""
+    """The number of the first entry."""
 
 
 S = TypeVar("S")
@@ -67,10 +68,10 @@ E = TypeVar("E")
 
 @final
 class Buffer(Generic[S, E]):
-    """Samples and events that are yet to be written.
+    """Samples and events that are waiting to be written.
 
     Args:
-      most: how many of both there may be.
+      most: how many samples and events there may be in all.
     """
 
     def __init__(self, most: int) -> None:

@@ -1,4 +1,4 @@
-"""The curves of limiters, by their samples or by the minute. It blocks."""
+"""The curves of limiters, from samples or from minutes. Reading them blocks."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def read_curve(
     """Return the points of a curve.
 
     Args:
-      connection: to the database.
+      connection: the connection to the database.
       table: `SAMPLES` or `MINUTES`.
-      where: which of its rows.
+      where: selects the rows of the curve.
       width: milliseconds from one point to the next.
     """
     column = table.c

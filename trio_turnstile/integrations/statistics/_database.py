@@ -18,10 +18,10 @@ from . import _schema as schema
 from ._errors import StatisticsError
 
 PATIENCE = 5
-"""Seconds for which a lock of SQLite, or a connection to PostgreSQL, is waited for."""
+"""Seconds to wait for a lock of SQLite, or for a connection to PostgreSQL."""
 
 _LOCK = 7_486_173_205
-"""What PostgreSQL knows the making of the tables by, so that two processes take turns."""
+"""The number of the lock under which tables are made in PostgreSQL, one process at a time."""
 
 _POSTGRES: dict[str, Any] = {
     "connect_timeout": PATIENCE,
@@ -35,13 +35,13 @@ def check_url(url: str) -> sa.URL:
     """Return the address of a database.
 
     Raises:
-      ValueError: if it is none of SQLite in a file, or of PostgreSQL.
+      ValueError: if it is not an address of SQLite in a file, or of PostgreSQL.
     """
     try:
         address = sa.make_url(url)
     except exc.ArgumentError:
         raise ValueError(
-            f"{url!r} is no address of a database: use sqlite:///FILE or "
+            f"{url!r} is not an address of a database: use sqlite:///FILE or "
             "postgresql://USER:PASSWORD@HOST/DATABASE"
         ) from None
     if address.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
@@ -57,7 +57,7 @@ def check_url(url: str) -> sa.URL:
 def _check_file(address: sa.URL) -> sa.URL:
     if address.database in (None, "", ":memory:"):
         raise ValueError(
-            "a SQLite database in memory is lost at the end of the program: name a file, as in "
+            "an SQLite database in memory is lost at the end of the program: name a file, as in "
             "sqlite:///turnstile.db"
         )
     folder = Path(str(address.database)).absolute().parent
@@ -67,7 +67,7 @@ def _check_file(address: sa.URL) -> sa.URL:
 
 
 def connect(address: sa.URL) -> sa.Engine:
-    """Return an engine, which has connected to nothing so far."""
+    """Return an engine that has not connected yet."""
     if address.drivername == "sqlite":
         engine = sa.create_engine(address, connect_args={"timeout": PATIENCE})
         event.listen(engine, "connect", _set_up_sqlite)
@@ -77,10 +77,10 @@ def connect(address: sa.URL) -> sa.Engine:
 
 
 def connect_to_read(url: str) -> sa.Engine:
-    """Return an engine for a database that is there; nothing is made.
+    """Return an engine for an existing database; nothing is made.
 
     Raises:
-      ValueError: if the address is none.
+      ValueError: if the address is not valid.
       StatisticsError: if there is no such file.
     """
     address = check_url(url)
@@ -105,10 +105,10 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 @contextmanager
 def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Open a transaction; what is no database is told plainly.
+    """Open a transaction.
 
     Raises:
-      StatisticsError: if the file is no database.
+      StatisticsError: if the file is not a database; the message says so plainly.
     """
     try:
         with engine.begin() as connection:
@@ -117,15 +117,15 @@ def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
         if "not a database" not in str(error.orig):
             raise
         raise StatisticsError(
-            f"{engine.url.database!r} is a file, and no database: choose another name"
+            f"{engine.url.database!r} is a file, but not a database: choose another name"
         ) from error
 
 
 def make_tables(engine: sa.Engine) -> None:
-    """Make the tables, or bring those of an older version up to this one.
+    """Make the tables, or upgrade tables of an older version.
 
     Raises:
-      StatisticsError: if they are of a newer version.
+      StatisticsError: if the tables have a newer version.
     """
     with transaction(engine) as connection:
         if engine.dialect.name == "postgresql":
@@ -141,19 +141,19 @@ def make_tables(engine: sa.Engine) -> None:
 
 
 def version_of(connection: sa.Connection) -> int | None:
-    """Return the version of the tables; ``None`` if there are none.
+    """Return the version of the tables; ``None`` if there are no tables.
 
     Raises:
-      StatisticsError: if they are of a newer version.
+      StatisticsError: if the tables have a newer version.
     """
     if not sa.inspect(connection).has_table(schema.META.name):
         return None
     found = connection.execute(sa.select(schema.META.c.version)).scalar_one()
     if found > schema.VERSION:
         raise StatisticsError(
-            f"the statistics in {shown(connection.engine)} are of version {found}, and this "
-            f"version of trio_turnstile knows versions up to {schema.VERSION}: upgrade it, or "
-            "choose another database"
+            f"the statistics in {shown(connection.engine)} have version {found}, but this "
+            f"trio_turnstile knows versions up to {schema.VERSION}: upgrade it, or choose another "
+            "database"
         )
     return int(found)
 
@@ -164,13 +164,13 @@ def shown(engine: sa.Engine) -> str:
 
 
 def insert(connection: sa.Connection, table: sa.Table) -> Any:
-    """Return an ``INSERT`` that knows what to do with rows that are there already."""
+    """Return an ``INSERT`` that can handle existing rows."""
     dialect = {"sqlite": sqlite, "postgresql": postgresql}[connection.dialect.name]
     return dialect.insert(table)
 
 
 def add(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
-    """Add rows; those that are there already stay as they are."""
+    """Add rows; existing rows stay unchanged."""
     if rows:
         connection.execute(insert(connection, table).on_conflict_do_nothing(), rows)
 
@@ -178,7 +178,7 @@ def add(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) 
 def merge(
     connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]], key: tuple[str, ...]
 ) -> None:
-    """Add rows, or put them in the place of those with the same key."""
+    """Add rows, replacing existing rows with the same key."""
     if not rows:
         return
     statement = insert(connection, table)

@@ -1,4 +1,4 @@
-"""What is raised when statistics cannot be recorded or read."""
+"""The errors that are raised when statistics cannot be recorded or read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import final
 
 @final
 class StatisticsError(Exception):
-    """A database cannot be used: it is not there, or its tables are none that are known."""
+    """A database cannot be used: it does not exist, or its tables are unknown."""
 
 
 def reason(error: Exception) -> str:

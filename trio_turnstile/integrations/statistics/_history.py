@@ -1,4 +1,4 @@
-"""`RecordedHistory`: how busy limiters were, also in earlier runs of a program."""
+"""`RecordedHistory`: how busy limiters were, including earlier runs of a program."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from ._records import Point
 @final
 @attrs.frozen
 class RecordedHistory:
-    """What was recorded of the limiters of a program, in this run of it and in earlier ones.
+    """The recorded history of the limiters of a program, from this run and earlier ones.
 
-    It is what `trio_turnstile.integrations.control.serve_control` takes as ``history``, so that
-    the page shows more than the memory of the program knows::
+    Pass it to `trio_turnstile.integrations.control.serve_control` as ``history``, so that the page
+    shows more than the samples in memory::
 
         history = RecordedHistory("sqlite:///turnstile.db", turnstile.name)
         await nursery.start(partial(serve_control, turnstile, history=history))
 
     Args:
       url: the database, as for `record_statistics`.
-      name: of the turnstiles. Those of one name are taken for runs of one program.
+      name: the name of the turnstiles. Turnstiles of one name count as runs of one program.
     """
 
     url: str
     name: str
 
     def points(self, limiter: str, since: float, until: float, most: int) -> tuple[Point, ...]:
-        """Return how busy the limiters of a name were, oldest first. It blocks.
+        """Return how busy the limiters of a name were, oldest first. This blocks.
 
-        The samples are averaged; where they were deleted, what was summed up by the minute.
+        The points are averages of samples, or of minutes where the samples were deleted.
 
         Args:
-          limiter: the name.
-          since: the Unix time of the first point, in seconds.
-          until: the Unix time that no point reaches.
-          most: how many points are returned at most.
+          limiter: the name of the limiters.
+          since: the earliest Unix time of a point, in seconds.
+          until: the Unix time before which all points are.
+          most: the most points to return.
 
         Raises:
-          ValueError: if the address is none.
+          ValueError: if the address is not valid.
           ModuleNotFoundError: if SQLAlchemy, or the driver for the database, is not installed.
           StatisticsError: if there are no statistics, or the database cannot be read.
         """

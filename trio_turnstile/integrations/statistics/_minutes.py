@@ -1,7 +1,7 @@
-"""The samples of a limiter, summed up by the minute. Pure.
+"""The samples of a limiter, added up by the minute. Pure.
 
-A minute is written as a whole each time that samples of it come, so that writing it twice does
-no harm. The last minute of each limiter is remembered for that.
+A minute is written as a whole each time that samples for it come, so writing it twice does no
+harm. For this, the last minute of each limiter is remembered.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import final
 from ._rows import Row
 
 MINUTE = 60_000
-"""Milliseconds."""
+"""A minute in milliseconds."""
 
 
 @final
@@ -23,10 +23,10 @@ class Minutes:
         self._last: dict[int, Row] = {}
 
     def touched(self, samples: Iterable[Row]) -> list[Row]:
-        """Return the minutes that samples are in, with all that was in them before.
+        """Return the minutes of some samples, including earlier samples of these minutes.
 
         Args:
-          samples: of each limiter in the order of time.
+          samples: the samples; those of one limiter are in order of time.
         """
         last: dict[int, Row] = {}
         rows: list[Row] = []
@@ -80,14 +80,14 @@ def _add(row: Row, sample: Row) -> None:
 
 
 def is_saturated(sample: Mapping[str, float | None]) -> bool:
-    """Tell whether no token was left, though there was something to do."""
+    """Tell whether there was something to do, but no token was left."""
     limit, running = sample["tokens"], sample["running"] or 0
     busy = running or sample["waiting"]
     return bool(busy) and limit is not None and running >= limit
 
 
 def _least(one: float | None, other: float | None) -> float | None:
-    """Return the lower limit; ``None`` is no limit."""
+    """Return the lower limit; ``None`` stands for no limit."""
     if one is None or other is None:
         return other if one is None else one
     return min(one, other)

@@ -1,4 +1,4 @@
-"""Reads what was recorded of the limiters of one name, in all sessions of a program. It blocks."""
+"""Reads the records of limiters of one name, from all sessions of a program. It blocks."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ._records import Point
 def read_past(
     url: str, name: str, limiter: str, span: tuple[float, float], most: int
 ) -> tuple[Point, ...]:
-    """Return what is stored; for `RecordedHistory.points`, which see."""
+    """Return the stored points; see `RecordedHistory.points`."""
     first, end = (math.ceil(1000 * time) for time in span)
     if end <= first:
         return ()
-    # Points stand at multiples of the width: one more than fit in may be begun at the end, and
-    # where minutes and samples meet.
+    # Points are at multiples of the width, so there may be one more point than fits at the end, and
+    # one more where minutes and samples meet.
     width = math.ceil((end - first) / max(1, most - 2))
     limiters = _limiters(name, limiter, first, end)
     with connection_to(url) as connection:
@@ -34,7 +34,7 @@ def read_past(
 
 
 def _limiters(name: str, limiter: str, first: int, end: int) -> sa.Select[tuple[int]]:
-    """Select the numbers that the limiter had in the sessions of that time."""
+    """Select the numbers of the limiter in the sessions of that time."""
     sessions, limiters = schema.SESSIONS.c, schema.LIMITERS.c
     return (
         sa.select(limiters.id)

@@ -1,4 +1,4 @@
-"""`Patience`: waits for a thread for as long as it gets on."""
+"""`Patience`: waits for a thread for as long as it makes progress."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import trio
 
 @final
 class Patience:
-    """Shields a block from cancellation, until nothing has got on for so many seconds.
+    """Shields a block from cancellation, until there is no progress for a number of seconds.
 
-    They are seconds of the world: what is waited for is a thread. On a clock that jumps while all
-    tasks wait, as tests have it, the thread would have no time at all.
+    These are seconds of real time, because the block waits for a thread. With a clock that jumps
+    while all tasks wait, as in tests, the thread would have no time at all.
 
     Args:
-      seconds: after which the block is cancelled, unless `renew` is called.
+      seconds: after these, the block is cancelled, unless `renew` is called.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -30,7 +30,7 @@ class Patience:
         self._timer = self._start()
 
     def renew(self) -> None:
-        """Wait for so long again."""
+        """Begin the time again."""
         self._timer.cancel()
         self._timer = self._start()
 

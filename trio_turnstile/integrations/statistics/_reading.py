@@ -1,4 +1,4 @@
-"""Reads what was recorded of one session. It blocks."""
+"""Reads the records of one session. It blocks."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from ._records import (
 )
 
 POINTS, LIMITERS, RUNS, EVENTS = 240, 12, 12, 50
-"""How many points of a curve, limiters, runs, and decisions or errors of each are read."""
+"""The most points of a curve, limiters, runs, and decisions or errors of each that are read."""
 
 
 def read(url: str, run: str | None) -> SessionRecord:
-    """Return what is stored; for `read_statistics`, which see."""
+    """Return the stored session; see `read_statistics`."""
     with connection_to(url) as connection:
         where = shown(connection.engine)
         return _Reader(connection, _session(connection, run, where)).read()
@@ -43,7 +43,7 @@ def connection_to(url: str) -> Iterator[sa.Connection]:
     """Connect to a database of statistics, to read it.
 
     Raises:
-      ValueError: if the address is none.
+      ValueError: if the address is not valid.
       StatisticsError: if there are no statistics, or the database cannot be read.
     """
     engine = connect_to_read(url)
@@ -59,7 +59,7 @@ def connection_to(url: str) -> Iterator[sa.Connection]:
 
 
 def _session(connection: sa.Connection, run: str | None, where: str) -> Mapping[str, Any]:
-    """Return the row of the session that is meant."""
+    """Return the row of the session that ``run`` names, or of the newest session."""
     table, runs = schema.SESSIONS, schema.RUNS
     query = sa.select(table).order_by(table.c.started.desc(), table.c.id.desc()).limit(1)
     if run is not None:
@@ -123,7 +123,7 @@ class _Reader:
     # ---- limiters ----
 
     def _busiest(self) -> list[Mapping[str, Any]]:
-        """Return the limiters that were saturated for the longest, with sums of their minutes."""
+        """Return the limiters that were saturated longest, with the sums of their minutes."""
         limiters, minutes = schema.LIMITERS, schema.MINUTES
         totals = {
             name: sa.func.coalesce(sa.func.sum(minutes.c[name]), 0).label(name)
@@ -158,7 +158,7 @@ class _Reader:
         return {window: row[f"s{window}"] for row in rows for window in schema.WINDOWS}
 
     def _points(self, limiter: int) -> tuple[Point, ...]:
-        """Return the curve of a limiter: by the samples if there are any, else by the minute."""
+        """Return the curve of a limiter: from samples if there are any, otherwise from minutes."""
         by_samples = () if self._width >= MINUTE else self._curve(schema.SAMPLES, limiter)
         return by_samples or self._curve(schema.MINUTES, limiter)
 

@@ -1,7 +1,7 @@
-"""`Recorder`: hears the events of a turnstile, and hands them to the thread that writes.
+"""`Recorder`: observes the events of a turnstile, and passes them to the thread that writes.
 
-Nothing here waits for the database but the task that writes. What it cannot write stays in a
-buffer of bounded length, and is written when the database is there again.
+Only the task that writes waits for the database. Entries that cannot be written stay in a buffer
+of bounded length, and are written when the database is available again.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("trio_turnstile.statistics")
 
 EVENTS_AT_ONCE, SAMPLES_AT_ONCE, SAMPLES_BESIDE_EVENTS = 5_000, 20_000, 1_000
-"""How many are stored in one transaction at most: what must not be lost does not wait."""
+"""The most entries of one transaction. With events there are fewer samples, so events go first."""
 
 LIMITERS_AT_ONCE = 100
-"""So many limiters are asked for their averages before other tasks get their turn."""
+"""How many limiters are asked for their averages before other tasks can run."""
 
 
 Averages: TypeAlias = Mapping[str, Mapping[int, float | None]]
@@ -52,17 +52,17 @@ class RecorderStatistics:
     """How a recording goes."""
 
     buffered: int
-    """How many samples, decisions and errors are yet to be stored."""
+    """How many samples, decisions and errors are waiting to be stored."""
     stored: int
-    """How many of them were stored."""
+    """How many of them have been stored."""
     dropped_samples: int
-    """How many samples were dropped, because the database was away for too long."""
+    """How many samples were dropped because the database was unavailable for too long."""
     dropped_events: int
-    """How many decisions, errors and ends of runs were dropped, when no sample was left."""
+    """How many decisions, errors and ends of runs were dropped because no sample was left."""
     failures: int
-    """How often the database could not be written."""
+    """How often writing to the database failed."""
     last_error: str | None
-    """Why not, the last time; ``None`` after it could be written again."""
+    """Why writing failed the last time; ``None`` once it has succeeded again."""
 
 
 @final
@@ -70,11 +70,11 @@ class Recorder:
     """Records one turnstile.
 
     Args:
-      turnstile: is recorded.
-      writer: stores what is recorded.
+      turnstile: the turnstile to record.
+      writer: stores the records.
       session: the row of the session.
-      clock: gives the Unix time of a time on trio's clock.
-      most: how many samples, decisions and errors are kept while the database is away.
+      clock: returns the Unix time of a time on trio's clock.
+      most: how many samples, decisions and errors are kept while the database is unavailable.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Recorder:
         self._decisions, self._errors = count(), count()
         self._runs: dict[str, tuple[LiveRun, Row]] = {}
         self._turn = trio.Lock()
-        self._thread = trio.CapacityLimiter(1)  # a write that was left behind keeps its turn
+        self._thread = trio.CapacityLimiter(1)  # an abandoned write keeps its turn
         self._stored, self._failures = 0, 0
         self._got_on: Callable[[], None] = _nothing
         self._error: Exception | None = None
@@ -122,7 +122,7 @@ class Recorder:
             self._end(event)
 
     def know(self, run: LiveRun) -> Row:
-        """Return the row of a run, as it is when it is told of for the first time."""
+        """Return the row of a run, as it was when this was first called for the run."""
         if run.id not in self._runs:
             self._runs[run.id] = run, run_row(run, self._clock(run.started))
         return self._runs[run.id][1]
@@ -136,10 +136,10 @@ class Recorder:
     # ---- writing ----
 
     async def begin(self) -> None:
-        """Store that there is this session.
+        """Store the session.
 
         Raises:
-          StatisticsError: if the file is no database, or its tables are of a newer version.
+          StatisticsError: if the file is not a database, or its tables have a newer version.
         """
         await self.flush()
         if isinstance(self._error, StatisticsError):
@@ -148,21 +148,21 @@ class Recorder:
         self._begun = True
 
     async def run(self, every: float) -> None:
-        """Store what was recorded, again and again, until cancelled."""
+        """Store new records again and again, until cancelled."""
         while True:
             await trio.sleep(every)
             await self.flush()
 
     async def finish(self, got_on: Callable[[], None], close: Callable[[], None]) -> None:
-        """Store all that is left, and that the session has ended.
+        """Store all remaining records, and the end of the session.
 
         Args:
-          got_on: is called each time that some of it was stored.
+          got_on: called each time that some records were stored.
           close: ends the observation.
         """
         self._got_on = got_on
         try:
-            await self.flush()  # meanwhile, what was asked of limiters before is decided
+            await self.flush()  # meanwhile, pending requests to limiters are decided
             close()
             self._session["ended"] = self._clock(trio.current_time())
             await self.flush()
@@ -173,16 +173,16 @@ class Recorder:
                 _LOG.warning(_LOST, len(self._buffer), self.statistics().last_error)
 
     async def flush(self) -> None:
-        """Store what was recorded up to now, if the database is there."""
+        """Store everything recorded so far, if the database is available."""
         async with self._turn:
             averages = await self._averages()
-            # What comes while it is being stored waits for the next time.
+            # Records that come while this is running wait for the next time.
             rounds = 1 + len(self._buffer) // SAMPLES_BESIDE_EVENTS
             while rounds and await self._store(averages):
                 averages, rounds = {}, rounds - 1 if self._buffer else 0
 
     async def _store(self, averages: Averages) -> bool:
-        """Store one batch, and tell whether it was stored."""
+        """Store one batch, and return whether it was stored."""
         events = self._buffer.events.first(EVENTS_AT_ONCE)
         most = SAMPLES_BESIDE_EVENTS if events.entries else SAMPLES_AT_ONCE
         samples = self._buffer.samples.first(most)
@@ -226,10 +226,10 @@ class Recorder:
         return Batch(session, samples, events, tuple(rows.values()), [*live, *last], averages)
 
     async def _in_thread(self, work: Callable[[], object]) -> bool:
-        """Have the thread do something; tell whether it did, and log when that changes."""
+        """Do some work in the thread; return whether it succeeded, and log when that changes."""
         try:
             await trio.to_thread.run_sync(work, limiter=self._thread, abandon_on_cancel=True)
-        except Exception as error:  # of the database, whatever driver it has
+        except Exception as error:  # from the database, whatever its driver is
             self._failures += 1
             raised = isinstance(error, StatisticsError) and not self._begun  # by `begin`
             if self._error is None and not raised:
@@ -243,11 +243,11 @@ class Recorder:
 
 
 def _nothing() -> None:
-    """Nobody needs to know."""
+    """Do nothing."""
 
 
 _AWAY = (
-    "statistics cannot be stored, and are kept in memory until they can: %s; "
-    "the work goes on as it did"
+    "statistics cannot be stored, and are kept in memory until they can be: %s; "
+    "the work goes on as before"
 )
 _LOST = "%d samples, decisions and errors could not be stored: %s"

@@ -1,4 +1,4 @@
-"""`record_statistics`: records a turnstile for the length of a block."""
+"""`record_statistics`: records a turnstile while a block runs."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 DAY = 86_400.0
 
 _PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s@]*@")
-"""That of an address on the command line, which is not for all who read the database."""
+"""A password in an address on the command line, which readers of the database must not see."""
 
 GRACE = 5.0
-"""Seconds after which the end of a recording gives up a database that takes nothing."""
+"""Seconds after which the end of a recording gives up a database that accepts nothing."""
 
 
 @final
 class Recording:
-    """A turnstile that is being recorded; given by `record_statistics`."""
+    """A turnstile that is being recorded; `record_statistics` makes it."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -44,10 +44,10 @@ class Recording:
         return self._recorder.statistics()
 
     async def flush(self) -> None:
-        """Store what was recorded up to now, if the database is there. Never fails.
+        """Store everything recorded so far, if the database is available. Never fails.
 
         Cancellation:
-          What was to be stored is stored the next time.
+          The records are stored the next time.
         """
         await self._recorder.flush()
 
@@ -64,40 +64,40 @@ async def record_statistics(
 ) -> AsyncIterator[Recording]:
     """Store statistics of a turnstile in a database while a block runs.
 
-    Samples and averages of every limiter, every decision, and every run with its counts and
-    errors are stored, by a thread::
+    A thread stores samples and averages of every limiter, every decision, and every run with its
+    counts and errors::
 
         async with open_turnstile() as turnstile, record_statistics(turnstile):
             ...
 
-    Several programs may use one database. It is never waited for: while it is away, what is
-    recorded is kept in memory, and stored later.
+    Several programs may share a database. The work never waits for it: while the database is
+    unavailable, records are kept in memory, and stored later.
 
     Args:
-      turnstile: what is recorded.
+      turnstile: the turnstile to record.
       url: the database: ``sqlite:///FILE``, or ``postgresql://USER:PASSWORD@HOST/DATABASE``,
-        for which psycopg is needed as well (the extra ``postgres``). Its tables are made.
-      every: seconds from one writing to the next. A program that is killed loses no more
-        than what was recorded in so many seconds.
+        which also needs psycopg (the extra ``postgres``). Missing tables are made.
+      every: seconds from one writing to the next. A program that is killed loses at most the
+        records of this many seconds.
       keep_samples: seconds for which samples are kept.
-      keep_minutes: seconds for which what is summed up by the minute is kept. Decisions and
-        errors are not deleted.
+      keep_minutes: seconds for which sums by the minute are kept. Decisions and errors are not
+        deleted.
       buffer: how many samples, decisions and errors are kept in memory while the database is
-        away. Beyond that, the oldest samples are dropped and counted; when there are none,
-        the oldest decisions and errors.
+        unavailable. Beyond that, the oldest samples are dropped and counted; when there are no
+        samples, the oldest decisions and errors.
 
     Raises:
-      ValueError: if the address is none of these, or a number is out of range.
+      ValueError: if the address is neither of these, or a number is out of range.
       ModuleNotFoundError: if SQLAlchemy, or the driver for the database, is not installed.
-      StatisticsError: if the file is no database, or its tables are of a newer version.
+      StatisticsError: if the file is not a database, or its tables have a newer version.
 
     Error handling:
-      A database that cannot be reached is logged as a warning, once, to the logger
-      ``trio_turnstile.statistics``; that is so at the beginning, too.
+      If the database cannot be reached, even at the beginning, a warning is logged once to the
+      logger ``trio_turnstile.statistics``.
 
     Cancellation:
-      At the end of the block, for whatever reason, what was recorded is stored. That is given
-      up, and logged, if the database fails, or takes nothing for five seconds.
+      However the block ends, the remaining records are stored. This is given up, and logged, if
+      the database fails, or accepts nothing for five seconds.
     """
     _check(buffer, every=every, keep_samples=keep_samples, keep_minutes=keep_minutes)
     recorder = await _open(turnstile, url, keep_samples, keep_minutes, buffer)
@@ -123,14 +123,14 @@ async def record_statistics(
 async def _open(
     turnstile: Turnstile, url: str, keep_samples: float, keep_minutes: float, buffer: int
 ) -> Recorder:
-    """Return a recorder that has stored its session, if the database is there."""
+    """Return a recorder that has stored its session, if the database is available."""
     opened = turnstile.opened
 
     def clock(time: float) -> int:
         return int(1000 * opened.wall_time_of(time))
 
     def make_writer() -> Writer:
-        # In the thread: SQLAlchemy takes a fifth of a second to import.
+        # In the thread, because importing SQLAlchemy takes a fifth of a second.
         from ._retention import Retention
         from ._writer import Writer
 
@@ -160,4 +160,4 @@ def _check(buffer: object, **seconds: object) -> None:
         if not (isinstance(value, int | float) and 0 < value < math.inf):
             raise ValueError(f"{name} must be more than 0 seconds, not {value!r}")
     if not (isinstance(buffer, int) and buffer > 0):
-        raise ValueError(f"buffer must be a whole number over 0, not {buffer!r}")
+        raise ValueError(f"buffer must be a whole number above 0, not {buffer!r}")

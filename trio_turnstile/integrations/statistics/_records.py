@@ -1,4 +1,4 @@
-"""What is read from a statistics database. Times are Unix times in seconds."""
+"""The records that are read from a statistics database. Times are Unix times in seconds."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Point:
     """How busy a limiter was during a short time."""
 
     time: float
-    """When it began."""
+    """When that time began."""
     limit: float
-    """The limit, in tokens: the lowest; ``inf`` for none."""
+    """The lowest limit, in tokens; ``inf`` for no limit."""
     running: float
     """How many tokens were borrowed, on average."""
     waiting: float
@@ -41,20 +41,20 @@ class DecisionRecord:
 @final
 @attrs.frozen
 class LimiterRecord:
-    """What was recorded of a limiter."""
+    """The records of a limiter."""
 
     name: str
     samples: int
-    """How many samples there are, by the minutes."""
+    """How many samples there are, according to the minutes."""
     saturated: float
-    """In what share of them every token was in use, from 0 to 1."""
+    """The share of samples in which every token was in use, from 0 to 1."""
     running: float
     """How many tokens were borrowed on average."""
     averages: Mapping[int, float | None] = attrs.field(hash=False)
-    """The newest averages of running, by their seconds."""
+    """The newest averages of running, by the seconds that they are over."""
     points: tuple[Point, ...]
     decisions: tuple[DecisionRecord, ...]
-    """The newest."""
+    """The newest decisions."""
     reasons: Mapping[str, int] = attrs.field(hash=False)
     """How many decisions there were, by reason."""
 
@@ -74,7 +74,7 @@ class Progress:
 @final
 @attrs.frozen
 class StepRecord:
-    """What was recorded of a step of a run."""
+    """The records of a step of a run."""
 
     name: str
     limiter: str | None
@@ -100,7 +100,7 @@ class ErrorRecord:
 @final
 @attrs.frozen
 class RunRecord:
-    """What was recorded of a run of phases or of a pipeline."""
+    """The records of a run of phases or of a pipeline."""
 
     id: str
     name: str
@@ -111,7 +111,7 @@ class RunRecord:
     total: int | None
     steps: tuple[StepRecord, ...]
     errors: tuple[ErrorRecord, ...]
-    """The newest."""
+    """The newest errors."""
     error_types: Mapping[str, int] = attrs.field(hash=False)
     """How many errors there were, by type, the most frequent first."""
 
@@ -119,7 +119,7 @@ class RunRecord:
 @final
 @attrs.frozen
 class SessionRecord:
-    """What was recorded of a turnstile from one call of `record_statistics` to its end."""
+    """The records of a turnstile from one block of `record_statistics`."""
 
     id: str
     name: str
@@ -128,14 +128,14 @@ class SessionRecord:
     command: str
     started: float
     seen: float
-    """When it was stored last."""
+    """When it was last stored."""
     ended: float | None
-    """When it ended; ``None`` while it goes on, and if the program was killed."""
+    """When it ended; ``None`` while it goes on, or if the program was killed."""
     dropped_samples: int
     dropped_events: int
     limiters: tuple[LimiterRecord, ...]
-    """The busiest first: those that were saturated for the longest."""
+    """The busiest limiters: those that were saturated longest come first."""
     limiters_omitted: int
     runs: tuple[RunRecord, ...]
-    """The newest, oldest first."""
+    """The newest runs, oldest first."""
     runs_omitted: int

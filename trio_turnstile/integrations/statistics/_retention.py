@@ -1,4 +1,4 @@
-"""For how long what is kept."""
+"""`Retention`: how long samples and minutes are kept."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from . import _schema as schema
 @final
 @attrs.frozen
 class Retention:
-    """Seconds for which samples, and what is summed up by the minute, are kept."""
+    """Seconds for which samples, and their sums by the minute, are kept."""
 
     samples: float
     minutes: float
 
 
 def prune(connection: sa.Connection, retention: Retention, now: int) -> None:
-    """Delete what is older; decisions, errors and the newest counts stay.
+    """Delete older rows; decisions, errors and the newest counts stay.
 
-    Each deletion goes limiter by limiter, or run by run: the keys begin with those.
+    Each deletion goes limiter by limiter, or run by run, because the keys begin with these.
     """
     for table, owner, seconds in (
         (schema.SAMPLES, "limiter", retention.samples),

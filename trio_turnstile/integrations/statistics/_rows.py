@@ -1,6 +1,6 @@
-"""Rows of the database, made of events and reports. Pure, and needs no third party.
+"""Rows of the database, made from events and reports. Pure; needs no extra package.
 
-Whatever a user's item is, its row can be stored: texts are made ones that every database takes.
+Every item of a user can be stored: texts are converted to texts that every database accepts.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ TEXT = 4000
 """How many characters of a text are stored."""
 
 LARGEST = 2**63 - 1
-"""The largest integer that a database takes."""
+"""The largest integer that a database accepts."""
 
 Sample: TypeAlias = tuple[str, float, float, int, int]
 """Limiter, time, limit, running and waiting of a `Snapshot`.
 
-A tuple of such is nothing to the garbage collector: with 100,000 objects in its place, it would
-stop all threads for a quarter of a second now and then.
+The garbage collector does not track such tuples. With 100,000 objects instead, it would
+occasionally stop all threads for a quarter of a second.
 """
 
 Clock: TypeAlias = Callable[[float], int]
@@ -44,7 +44,7 @@ Clock: TypeAlias = Callable[[float], int]
 
 
 def text(value: object) -> str:
-    """Return a text that both databases take: neither NUL nor half a character, and not long."""
+    """Return a text that both databases accept: without NULs and lone surrogates, and not long."""
     raw = value if isinstance(value, str) else repr(value)
     if len(raw) > TEXT:
         raw = raw[: TEXT - 1] + "…"
@@ -52,10 +52,10 @@ def text(value: object) -> str:
 
 
 def as_json(value: object) -> str:
-    """Return JSON without infinities, of which JSON knows nothing; at worst a text of all."""
+    """Return JSON without infinities, which JSON does not have; at worst, one text for it all."""
     try:
         return json.dumps(_finite(value), default=text)
-    except (TypeError, ValueError, RecursionError):  # keys that are no texts, or a circle
+    except (TypeError, ValueError, RecursionError):  # keys that are not texts, or a cycle
         return json.dumps(text(value))
 
 
@@ -72,21 +72,21 @@ def _finite(value: object) -> object:
 
 
 def tokens(limit: float) -> float | None:
-    """Return a limit as it is stored: no limit is ``None``."""
+    """Return a limit as it is stored: ``None`` stands for no limit."""
     try:
         number = float(limit)
-    except OverflowError:  # an int beyond all floats
+    except OverflowError:  # an int that is too large for a float
         return None
     return number if math.isfinite(number) else None
 
 
 def whole(number: int) -> int:
-    """Return a number that a database takes."""
+    """Return a number that a database accepts."""
     return min(number, LARGEST)
 
 
 def sample_of(event: Snapshot) -> Sample:
-    """Return what is kept of a snapshot."""
+    """Return the part of a snapshot that is stored."""
     return event.limiter, event.time, event.limit, event.running, event.waiting
 
 
@@ -103,7 +103,7 @@ def sample_row(sample: Sample, limiter: int, taken: int) -> Row:
 
 
 def decision_row(decision: Decision, taken: int) -> Row:
-    """Return the row of a decision, but for its limiter and its number."""
+    """Return the row of a decision, without its limiter and its number."""
     return {
         "taken": taken,
         "signal": None if decision.signal is None else decision.signal.value,
@@ -117,9 +117,9 @@ def decision_row(decision: Decision, taken: int) -> Row:
 
 
 def error_row(error: ConcurrentError, taken: int) -> Row:
-    """Return the row of an error, but for its run and its number.
+    """Return the row of an error, without its run and its number.
 
-    It is made at once: neither the item nor the traceback is kept for the sake of it.
+    It is made at once, so that neither the item nor the traceback is kept alive.
     """
     letter = dead_letter_to_dict(error)
     cause = error if error.__cause__ is None else error.__cause__
@@ -137,12 +137,12 @@ def error_row(error: ConcurrentError, taken: int) -> Row:
 def _shown(item: object) -> str:
     try:
         return text(item)
-    except Exception as error:  # of the user's `__repr__`
+    except Exception as error:  # from the user's `__repr__`
         return f"<{type(item).__qualname__}, whose repr raises {type(error).__qualname__}>"
 
 
 def run_row(run: LiveRun, started: int) -> Row:
-    """Return the row of a run that goes on."""
+    """Return the row of a live run."""
     return {
         "uuid": run.id,
         "name": text(run.name),
@@ -160,7 +160,7 @@ def timed(rows: Iterable[Row], taken: int) -> list[Row]:
 
 
 def count_rows(run: LiveRun, report: RunReport) -> Iterator[Row]:
-    """Give a row of counts for each step of a run, but for its run and the time."""
+    """Yield a row of counts for each step of a run, without its run and the time."""
     if isinstance(report, Report):
         counts = _counts(report) | {"discarded": 0, "waiting": 0, "queued": 0}
         counts["in_flight"] = report.working

@@ -1,8 +1,8 @@
 """The tables of the statistics database.
 
-Times are Unix times in whole milliseconds. No limit is stored as ``NULL``. No column is named
-by a word that SQL reserves. Every row has a key of its own that its writer gives it, so that a
-batch of which nobody knows whether it was stored can be stored again.
+Times are Unix times in whole milliseconds. ``NULL`` stands for no limit. No name of a column is a
+reserved word of SQL. Every row has its own key, which its writer gives it, so a batch can be
+stored again if it is unclear whether it was stored.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 VERSION = 1
-"""The version of these tables. A change of them raises it, and adds to `UPGRADES`."""
+"""The version of these tables. Raise it when you change them, and add to `UPGRADES`."""
 
 UPGRADES: dict[int, tuple[str, ...]] = {}
-"""For each version but the first, the statements that make it of the one before."""
+"""For each version except the first, the statements that upgrade the version before to it."""
 
 WINDOWS = (10, 20, 40, 60, 120, 180, 300, 600, 1200, 2400, 3600, 7200)
 """The windows of the averages, in seconds."""
@@ -28,7 +28,7 @@ def _table(name: str, *parts: sa.schema.SchemaItem, rowid: bool = True) -> sa.Ta
 
 
 def _part_of(table: sa.Table, name: str, *, key: bool = True) -> sa.Column[int]:
-    """Return a column that refers to a row of ``table``, and goes with it."""
+    """Return a column that refers to a row of ``table``, and is deleted with that row."""
     reference = sa.ForeignKey(table.c.id, ondelete="CASCADE")
     return sa.Column(name, sa.BigInteger, reference, primary_key=key, nullable=False)
 
@@ -51,7 +51,7 @@ SESSIONS = _table(
     sa.Column("dropped_samples", sa.BigInteger, nullable=False, default=0),
     sa.Column("dropped_events", sa.BigInteger, nullable=False, default=0),
 )
-"""One for each time that a turnstile was recorded. `seen` is when it was last written."""
+"""One row for each recording of a turnstile. `seen` is when it was last written."""
 
 LIMITERS = _table(
     "limiters",
@@ -70,7 +70,7 @@ SAMPLES = _table(
     sa.Column("waiting", sa.Integer, nullable=False),
     rowid=False,
 )
-"""`tokens` is the limit. By limiter and time, so that the chart of one limiter is one range."""
+"""`tokens` is the limit. The key is limiter and time, so one range has the chart of a limiter."""
 
 MINUTES = _table(
     "minutes",
@@ -86,9 +86,9 @@ MINUTES = _table(
     sa.Column("waiting_max", sa.Integer, nullable=False),
     rowid=False,
 )
-"""Samples by the minute: seven days of a limiter are read in milliseconds from here.
+"""Sums of samples by the minute, from which seven days of a limiter are read in milliseconds.
 
-In `saturated` of the `samples`, every token was in use.
+`saturated` is the number of samples in which every token was in use.
 """
 
 AVERAGES = _table(
@@ -143,7 +143,7 @@ _COUNTS = (
     "retried",
 )
 COUNTS = (*_COUNTS, "waiting", "queued")
-"""What is counted for each step of a run; the last two are how many wait at that moment."""
+"""The counts of each step of a run; the last two are how many are waiting at that moment."""
 
 
 def _counts() -> list[sa.Column[int]]:
@@ -169,7 +169,7 @@ PROGRESS = _table(
     *_counts(),
     rowid=False,
 )
-"""The counts of each step in the course of time. They are kept for as long as minutes are."""
+"""The counts of each step over time. They are kept for as long as minutes."""
 
 ERRORS = _table(
     "errors",
@@ -188,6 +188,6 @@ ERRORS = _table(
 
 
 def upgrades(found: int) -> Iterator[str]:
-    """Give the statements that bring tables of version ``found`` up to `VERSION`."""
+    """Yield the statements that upgrade tables of version ``found`` to `VERSION`."""
     for version in range(found + 1, VERSION + 1):
         yield from UPGRADES[version]

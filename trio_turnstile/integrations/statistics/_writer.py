@@ -1,7 +1,7 @@
-"""`Writer`: stores what was recorded. It blocks, and is called in a worker thread.
+"""`Writer`: stores recorded batches. It blocks, and is called in a worker thread.
 
-A batch is stored as a whole or not at all. If nobody knows which, it is stored again: rows
-that are there already stay, or are put in place of themselves.
+A batch is stored as a whole or not at all. If it is unclear whether a batch was stored, it is
+stored again: existing rows stay, or are replaced by the same rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PRUNE_EVERY = 1_800_000
 @final
 @attrs.define(eq=False)
 class _Known:
-    """The numbers that the database has given to what belongs to this session."""
+    """The numbers that the database has given to the rows of this session."""
 
     session: int | None = None
     limiters: dict[str, int] = attrs.field(factory=dict)
@@ -39,11 +39,11 @@ class Writer:
 
     Args:
       url: the address of the database.
-      clock: gives the Unix time of a time on trio's clock.
+      clock: returns the Unix time of a time on trio's clock.
       retention: for how long samples are kept.
 
     Raises:
-      ValueError: if the address is none.
+      ValueError: if the address is not valid.
       ModuleNotFoundError: if the driver is not installed.
     """
 
@@ -60,8 +60,8 @@ class Writer:
         """Store a batch.
 
         Raises:
-          sqlalchemy.exc.SQLAlchemyError: if the database is not there, or refuses it.
-          StatisticsError: if it is none that can be used.
+          sqlalchemy.exc.SQLAlchemyError: if the database is not available, or refuses the batch.
+          StatisticsError: if the database cannot be used.
         """
         try:
             if not self._ready:
@@ -69,7 +69,7 @@ class Writer:
             with transaction(self._engine) as connection:
                 minutes = self._store(connection, batch)
         except BaseException:
-            # What was numbered in the meantime is not there, or the database is another.
+            # Rows that were numbered in the meantime were not stored, or the database has changed.
             self._known, self._ready = _Known(), False
             raise
         self._ready = True
@@ -83,14 +83,14 @@ class Writer:
     # ---- inside ----
 
     def _prune(self, now: int) -> None:
-        """Delete what is kept no longer, twice an hour."""
+        """Delete expired rows, twice an hour."""
         if now >= self._pruned + PRUNE_EVERY:
             with transaction(self._engine) as connection:
                 prune(connection, self._retention, now)
             self._pruned = now
 
     def _store(self, connection: sa.Connection, batch: Batch) -> list[Row]:
-        """Store a batch, and return the minutes of it."""
+        """Store a batch, and return its minutes."""
         session = self._store_session(connection, batch.session)
         decided = [event for event in batch.events if isinstance(event, Decided)]
         failed = [event for event in batch.events if isinstance(event, Failed)]

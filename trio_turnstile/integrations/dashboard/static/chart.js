@@ -1,11 +1,11 @@
-// Draws what a limiter did, with uPlot. Where uPlot is not there, the page does without.
+// Draws the history of a limiter with uPlot. Without uPlot, the page has no charts.
 
 const HEIGHT = 150;
 const KEPT = 1200; // samples
 const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000];
 
 const DAY = 86400;
-const SHORTEST_GAP = 150; // seconds; what was summed up by the minute is up to two minutes apart
+const SHORTEST_GAP = 150; // seconds; averages of minutes are up to two minutes apart
 
 export const clock = seconds => new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
 
@@ -31,7 +31,7 @@ export class Chart {
     this.resized.observe(this.box);
   }
 
-  // Where there is nothing for longer than `gap` seconds, no line is drawn.
+  // No line is drawn where samples are more than `gap` seconds apart.
   fill(past, decisions, ceiling, gap) {
     const { times, running, waiting, limit } = past;
     this.data = [times, running, waiting, times.map(() => ceiling), limit];
@@ -71,15 +71,15 @@ export class Chart {
     this.decisions = this.decisions.filter(decision => decision.time >= this.data[0][0]);
   }
 
-  // Nobody sees what is in a hidden tab, or above or below the window.
+  // A chart in a hidden tab, or above or below the visible part of the page, is not drawn.
   show() {
     if (document.hidden || !this.plot) return;
     const { top, bottom } = this.box.getBoundingClientRect();
     if (bottom > 0 && top < innerHeight) this.plot.setData(this.data);
   }
 
-  // Whether all tokens were in use most of the time lately. What is asked of the newest sample
-  // alone would change all the time.
+  // Whether all tokens were in use most of the time lately. With the newest sample alone, the
+  // answer would change all the time.
   isFull() {
     const [running, limits] = [this.data[1].slice(-6), this.data[4].slice(-6)];
     const full = running.filter((value, at) => limits[at] !== null && value >= limits[at]);
@@ -92,7 +92,7 @@ export class Chart {
   }
 }
 
-// The median of the steps from one time to the next.
+// The median of the differences between successive times.
 function median(times) {
   const steps = times.slice(1).map((time, at) => time - times[at]).sort((one, other) => one - other);
   return steps[steps.length >> 1] ?? 0;
@@ -122,7 +122,7 @@ function makePlot(chart) {
   }, chart.data, chart.box);
 }
 
-// A mark for each decision that was applied. It points to where the limit went.
+// A mark for each decision that was applied. It points up or down, as the limit went.
 function drawMarks(plot, decisions) {
   const canvas = plot.ctx;
   const size = 4 * devicePixelRatio;

@@ -1,16 +1,16 @@
-// The page asks the control API of the program that serves it, and nobody else. It holds the token
-// for as long as its tab is open.
+// The page asks only the control API of the program that serves it. It holds the token for as long
+// as its tab is open.
 
 import { Chart, clock } from "./chart.js";
 
 const API = "/api/v1";
-const SHOWN = 50; // cards at a time: more are neither read nor drawn well
-const STALE = 5000; // milliseconds without a word after which what is shown is called old
+const SHOWN = 50; // cards at a time: more are hard to read and slow to draw
+const STALE = 5000; // milliseconds without an event after which the page says that it is not live
 const [FIRST_WAIT, LONGEST_WAIT] = [1000, 10000]; // milliseconds until it asks again
 const LINES = 100; // in each log
 const RUNS = 20;
-const POINTS = 600; // of the past in a chart
-const AGAIN = 400; // seconds after which the past is read again: a chart keeps 1,200 samples
+const POINTS = 600; // of the history in a chart
+const AGAIN = 400; // seconds after which the history is read again: a chart keeps 1,200 samples
 const COUNTS = ["received", "completed", "discarded", "failed", "diverted", "cancelled", "skipped",
   "in_flight", "retried"];
 
@@ -20,14 +20,14 @@ const number = value => value.toLocaleString("en").replaceAll(",", "\u202f");
 
 const cards = new Map(); // by the name of the limiter
 const runs = new Map(); // by id
-let program = null; // which process it is
+let program = null; // the id of the process
 let skew = 0; // by how many seconds its clock is ahead of the browser's
 let heard = 0; // when it was last heard of, in milliseconds; 0 for never
-let lost = true; // whether it cannot be heard now
-let trouble = ""; // why not
-let newestError = 0; // what the stream tells again is not shown again
+let lost = true; // whether the connection is lost
+let trouble = ""; // why it is lost
+let newestError = 0; // errors that the stream repeats are not shown again
 let readOnly = false;
-let ticks = 0; // since the past was read
+let ticks = 0; // since the history was read
 let listening = new AbortController();
 
 // ---- the token ----
@@ -84,7 +84,7 @@ async function order(path, method = "POST", what = {}) {
 function sumUp(answers) {
   const applied = answers.filter(answer => answer.applied).length;
   const refused = answers.length - applied;
-  return `${number(applied)} limiters took it${refused ? `, ${number(refused)} did not` : ""}.`;
+  return `${number(applied)} limiters changed${refused ? `, ${number(refused)} refused` : ""}.`;
 }
 
 for (const button of document.querySelectorAll("[data-all]")) {
@@ -117,17 +117,17 @@ function makeCard(state) {
   return card;
 }
 
-// For how many seconds the charts go back; 0 for what the program has in memory.
+// For how many seconds the charts go back; 0 for the samples that the program has in memory.
 const range = () => byId("ranges").hidden ? 0 : Number(byId("range").value);
 
-// What was before the page was opened.
+// Reads the history from before the page was opened.
 async function fill(card, signal) {
   const seconds = range();
   const since = seconds ? `&since=${Date.now() / 1000 + skew - seconds}` : "";
   const [past, decisions] = await Promise.all([
     ask(`${card.path}/history?points=${POINTS}${since}`, { signal }),
     ask(`${card.path}/decisions`, { signal })]);
-  if (seconds !== range()) return decisions; // another one was chosen meanwhile
+  if (seconds !== range()) return decisions; // another range was chosen meanwhile
   card.chart.fill(past, decisions, card.state.ceiling, 3 * seconds / POINTS);
   if (past.missing) tell(past.missing, true);
   if (decisions.at(-1)?.time >= card.newest) explain(card, decisions.at(-1));
@@ -181,7 +181,8 @@ function whyThatLimit(state) {
 const stepsOf = card => [...runs.values()].filter(run => run.state !== "ended")
   .flatMap(run => run.steps).filter(step => step.limiter === card.state.name);
 
-// For how many seconds items have waited for something other than a token. For a moment each does.
+// Counts the seconds for which items have waited for something other than a token. Every item does
+// so for a moment.
 function countHeld(card) {
   card.held = stepsOf(card).some(step => step.queued > step.waiting) ? card.held + 1 : 0;
 }
@@ -196,13 +197,13 @@ function whatLimits(card) {
   const steps = stepsOf(card);
   if (!steps.length) return "Tokens are free: there is not enough to do.";
   if (steps.some(step => step.window !== null && step.in_flight >= step.window)) {
-    return "Tokens are free: what comes after it is slower, or items wait for another try.";
+    return "Tokens are free: the step after it is slower, or items wait for a retry.";
   }
-  if (card.held >= 5) return "Tokens are free: items wait for a rate.";
+  if (card.held >= 5) return "Tokens are free: items wait for a rate limit.";
   return "Tokens are free: the source, or the step before it, is slower.";
 }
 
-function setText(node, text) { // what stays the same is not read out again
+function setText(node, text) { // so that screen readers do not repeat a text that stays the same
   if (node.textContent !== text) node.textContent = text;
 }
 
@@ -210,7 +211,7 @@ function showLink() {
   const isLost = lost || Date.now() - heard > STALE;
   document.body.classList.toggle("stale", isLost && heard > 0);
   byId("link").classList.toggle("lost", isLost && (heard > 0 || trouble !== ""));
-  const old = heard ? `not live: this is how it was at ${clock(heard / 1000)}` : "";
+  const old = heard ? `not live: this was the state at ${clock(heard / 1000)}` : "";
   setText(byId("link"), isLost ? [old, trouble].filter(Boolean).join(", ") || "connecting" : "live");
   return !isLost;
 }
@@ -290,7 +291,7 @@ function noteError(error) {
   newestError = Math.max(newestError, error.time ?? 0);
 }
 
-// ---- what the program tells ----
+// ---- events of the program ----
 
 const HEARD = {
   state(state) {
@@ -318,7 +319,7 @@ const HEARD = {
   },
   run(run) { keepRun(run); showRuns(); },
   omitted(what) { tell(`${number(what.number)} decisions and errors were missed.`, true); },
-  bye() { report("the program has left its turnstile"); },
+  bye() { report("the program has closed its turnstile"); },
 };
 
 const wanted = name => cards.size < SHOWN &&
@@ -370,7 +371,7 @@ async function follow(signal) {
     ask("/", { signal }), ask(`/limiters?like=${like}&limit=${SHOWN}`, { signal })]);
   greet(service);
   showLimiters(limiters);
-  // What is told from here on waits in the stream, so nothing is missed while the past is read.
+  // Events from here on wait in the stream, so nothing is missed while the history is read.
   const stream = await request(`/events${query()}`, { signal });
   await recall(signal);
   await listen(stream);
@@ -396,7 +397,7 @@ function showLimiters(limiters) {
   for (const limiter of limiters) update(cards.get(limiter.name) ?? makeCard(limiter), limiter);
 }
 
-// With many limiters, only those that are shown are asked for. A comma parts the names.
+// With many limiters, the page asks only for those that are shown. Commas separate the names.
 function query() {
   const names = [...cards.keys()];
   const some = names.length >= SHOWN && !names.some(name => name.includes(","));
@@ -426,12 +427,12 @@ async function start() {
   let wait = FIRST_WAIT;
   while (token()) {
     const before = heard;
-    let why = "the connection has ended";
+    let why = "the connection was closed";
     try {
       await follow(signal);
     } catch (error) {
       if (signal.aborted) return;
-      if (error.status === 401) return askForToken("this token is not the program's");
+      if (error.status === 401) return askForToken("this token is not accepted");
       why = error.message;
     }
     report(why);
