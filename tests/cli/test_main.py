@@ -139,7 +139,7 @@ def test_the_help_tells_what_an_operator_needs_to_know(call: Call) -> None:
         (["run", "--work", "x", "-a", "gone"], "cannot read 'gone': No such file or directory"),
         (["run", "--work", "x", "-a", "/"], "--arg-file: cannot read '/': Is a directory"),
         (["run"], "--work is missing: the command to run for each input"),
-        (["run", "--work", "x", ":::+", "a"], ":::+ links to the source before it, and there is"),
+        (["run", "--work", "x", ":::+", "a"], ":::+ links to the source before it, but there"),
         (["run", "--work", "x", "::::"], ":::: needs names of files"),
         (["run", "--work", "x", "a", ":::", "b"], "give inputs before -- or after :::, not both"),
         (["run", "--work", "x", "::::", "-", "-"], "only one of the sources can be standard input"),

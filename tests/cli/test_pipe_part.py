@@ -130,7 +130,7 @@ def test_several_files_are_cut_one_after_the_other(call: Call, here: Path) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "name them by --arg-file FILE"),
+        ([], "name them with --arg-file FILE"),
         (["-a", "data", "--pipe"], "--pipe and --pipe-part do not go together"),
         (["-a", "data", "--null"], "none of the other options that read inputs"),
         (["-a", "data", "-N", "2"], "none of the other options that read inputs"),

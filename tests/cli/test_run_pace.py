@@ -165,7 +165,7 @@ def test_nothing_starts_while_the_load_is_high(
 
     def operate(watch: Any) -> None:
         nonlocal load
-        watch.err.wait_for("as the load average is over --load 8")
+        watch.err.wait_for("the load average is above --load 8")
         assert not [*here.iterdir()]
         load = 8.0
 

@@ -238,7 +238,7 @@ def _misplaced(placeholder: str, kind: str, text: str) -> str:
         "quoted": "is in quotes",
         "comment": "is in a comment",
         "expansion": "is in an expansion",
-        "unread": f"comes after {text[:2]!r}, after which only a shell can tell what is quoted",
+        "unread": f"comes after {text[:2]!r}, after which only the shell can tell what is quoted",
     }[kind]
     return (
         f"{placeholder} {place}, where an input could become code. Placeholders are quoted for "
