@@ -1,9 +1,9 @@
 """A real service, a real client: the limit follows the capacity, down and up.
 
-The one test that takes real time, as nothing in it is simulated: an HTTP server on the
-loopback interface with a pool of workers, a pipeline that calls it through an HTTP client,
-and a limiter that adapts. What is asked is broad, and waited for, so that a slow machine
-makes the test slow and not false.
+This is the one test that takes real time, because nothing in it is simulated: an HTTP server
+on the loopback interface with a pool of workers, a pipeline that calls it through an HTTP client,
+and a limiter that adapts. The test checks broad facts and waits for them, so on a slow machine
+it is slow, but does not fail.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Service:
 
 
 async def drive(service: Service, follow: Callable[[Limiter], Awaitable[None]]) -> PipelineReport:
-    """Call the service at the limit that adapts, for as long as ``follow`` runs."""
+    """Call the service at the adaptive limit for as long as ``follow`` runs."""
     async with trio.open_nursery() as nursery, open_turnstile() as turnstile:
         url = await nursery.start(service.serve)
         api = turnstile.limiter("api", 200, policy=KneeLimit(FEW))

@@ -32,7 +32,7 @@ FREE = Throttle(down=1, hold=0)
 
 
 async def test_an_alarm_signals_outside_its_marks(autojump_clock: MockClock) -> None:
-    """It asks for down at the high mark, for up at the low mark, and sends nothing in between."""
+    """The alarm asks for down at the high mark, for up at the low mark, and for nothing between."""
     figures = iter([0.5, 0.9, 0.95, 0.7, 0.6, 0.61])
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, throttle=FREE)
@@ -52,7 +52,7 @@ async def test_an_alarm_signals_outside_its_marks(autojump_clock: MockClock) -> 
 
 
 async def test_an_alarm_may_be_for_one_limiter(autojump_clock: MockClock) -> None:
-    """It does not move the other limiters."""
+    """An alarm for one limiter does not move the others."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, throttle=FREE)
         db = turnstile.limiter("db", 10, throttle=FREE)
@@ -64,7 +64,7 @@ async def test_an_alarm_may_be_for_one_limiter(autojump_clock: MockClock) -> Non
 async def test_an_alarm_for_a_limiter_that_was_closed_is_logged(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Turnstile and alarm go on: a new limiter may get the name."""
+    """The turnstile and the alarm go on, because a new limiter may get the name."""
     async with open_turnstile() as turnstile:
         turnstile.watch(alarm(lambda: 1.0, high=0.9, low=0.5, limiter="api"))
         await trio.sleep(1.5)
@@ -77,7 +77,7 @@ async def test_an_alarm_for_a_limiter_that_was_closed_is_logged(
 
 
 async def test_loop_lag_is_seen() -> None:
-    """The alarm signals when a task computes for long without a checkpoint."""
+    """The alarm signals when a task computes for a long time without a checkpoint."""
     decisions: list[Decision] = []
 
     def note(event: object) -> None:
@@ -89,13 +89,13 @@ async def test_loop_lag_is_seen() -> None:
         turnstile.watch(loop_lag_alarm(high=0.02, low=0, interval=0.001))
         with trio.fail_after(30):
             while not any(d.signal is Signal.DOWN for d in decisions):
-                time.sleep(0.05)  # noqa: ASYNC251 (this is what is to be noticed)
+                time.sleep(0.05)  # noqa: ASYNC251 (the test is about noticing this)
                 await trio.sleep(0.002)
 
 
 @pytest.mark.parametrize("make", [cpu_alarm, memory_alarm, load_alarm])
 async def test_the_usual_figures_can_be_measured(make: object, autojump_clock: MockClock) -> None:
-    """Marks that every figure is beyond bring signals on this machine."""
+    """The usual measures give figures here: marks that all of them exceed bring signals."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, throttle=FREE)
         turnstile.watch(make(high=10_000, low=9_999, interval=1))  # type: ignore[operator]
@@ -123,7 +123,7 @@ def test_bad_values_are_named(
 class Processors:
     """Stands for psutil: busy for the first ten seconds, and then idle.
 
-    As psutil does, it tells the use since it was last asked, and 0 if that is just now.
+    As psutil does, it reports the use since it was last asked, or 0 if that was just now.
     """
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ class Processors:
 async def test_cpu_alarms_do_not_take_the_use_from_each_other(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each measures over its own interval, also if they ask at one instant."""
+    """Each alarm measures over its own interval, even if two ask at the same instant."""
     monkeypatch.setattr(psutil, "cpu_percent", Processors().cpu_percent)
     async with open_turnstile() as turnstile:
         names = ("one", "two", "often")
@@ -147,7 +147,7 @@ async def test_cpu_alarms_do_not_take_the_use_from_each_other(
         for name, interval in zip(names, (6.0, 6.0, 0.7), strict=True):
             turnstile.watch(cpu_alarm(high=0.9, low=0.5, interval=interval, limiter=name))
         await trio.sleep(18.5)
-    # 0 to 6 s: all. 6 to 12 s: two thirds, so nothing is asked for. 12 to 18 s: none.
+    # 0 to 6 s: all. 6 to 12 s: two thirds, so there is no signal. 12 to 18 s: none.
     for limiter in limiters[:2]:
         assert [d.signal for d in limiter.decisions] == [Signal.DOWN, Signal.UP]
     assert Signal.DOWN in {d.signal for d in limiters[2].decisions}
@@ -157,7 +157,7 @@ async def test_cpu_alarms_do_not_take_the_use_from_each_other(
 def test_an_alarm_without_psutil_says_what_to_install(
     make: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The extra, and how it is had from a clone."""
+    """The error names the extra, and says how to install it from a clone."""
     monkeypatch.setitem(sys.modules, "psutil", None)
     message = (
         rf"^{make.__name__} needs psutil: install the extra trio-turnstile\[alarms\], that is, "
@@ -183,7 +183,7 @@ async def measure_async() -> float:
 def test_a_bad_argument_of_an_alarm_is_named_where_it_is_given(
     measure: object, options: dict[str, object], message: str
 ) -> None:
-    """Not when the alarm first measures."""
+    """A bad argument is named when the alarm is made, not when it first measures."""
     with pytest.raises(TypeError, match=message):
         alarm(measure, high=2, low=1, **options)  # type: ignore[arg-type]
 
@@ -195,7 +195,7 @@ def test_a_bad_argument_of_an_alarm_is_named_where_it_is_given(
 async def test_a_measure_that_returns_no_number_is_named(
     value: object, error: type[Exception], autojump_clock: MockClock
 ) -> None:
-    """With what it returned; an alarm does not die unnoticed."""
+    """The error says what the measure returned; the alarm does not die unnoticed."""
 
     def depth() -> object:
         return value
@@ -209,7 +209,7 @@ async def test_a_measure_that_returns_no_number_is_named(
 
 
 async def test_a_measure_may_return_whatever_is_a_number(autojump_clock: MockClock) -> None:
-    """A bool, or a number of another library."""
+    """A measure may return a bool, or a number of another library."""
     figures: Iterator[float] = iter([True, Fraction(5, 2), Decimal("2.5")])  # type: ignore[list-item]
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, throttle=FREE)

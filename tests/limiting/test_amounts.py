@@ -16,7 +16,7 @@ from trio_turnstile import RateLimiter
 
 
 async def test_a_dear_pass_waits_for_all_that_it_counts_for(autojump_clock: MockClock) -> None:
-    """Ten at two a second take five seconds, after the burst is used up."""
+    """An amount of ten at two a second takes five seconds, once the burst is used up."""
     rate = RateLimiter(2, burst=10)
     await rate.acquire(10)
     assert trio.current_time() == 0
@@ -36,7 +36,7 @@ async def test_a_pass_for_nothing_uses_nothing_up(autojump_clock: MockClock) -> 
 
 @pytest.mark.parametrize("ask", [RateLimiter.acquire_nowait, RateLimiter.acquire])
 async def test_more_than_the_burst_is_refused_at_once(ask: Callable[..., object]) -> None:
-    """It could never pass; the error names the amount and the burst."""
+    """Such an amount could never pass, so the error names the amount and the burst."""
     rate = RateLimiter(1, burst=10)
     with pytest.raises(ValueError, match="at most the burst, which is 10, not 11"):
         result = ask(rate, 11)
@@ -45,7 +45,7 @@ async def test_more_than_the_burst_is_refused_at_once(ask: Callable[..., object]
 
 
 async def test_without_a_limit_any_amount_passes(autojump_clock: MockClock) -> None:
-    """An infinite rate has no burst to keep to."""
+    """An infinite rate has no burst that limits an amount."""
     rate = RateLimiter(math.inf)
     await rate.acquire(1e9)
     assert rate.available == 1
@@ -56,13 +56,13 @@ async def test_without_a_limit_any_amount_passes(autojump_clock: MockClock) -> N
     ("amount", "error"), [(-1, ValueError), (math.nan, ValueError), ("2", TypeError)]
 )
 async def test_an_amount_is_a_number(amount: float, error: type[Exception]) -> None:
-    """Anything else is an error that names it."""
+    """An amount that is not a number is an error that names it."""
     with pytest.raises(error, match="amount must be"):
         await RateLimiter(1).acquire(amount)
 
 
 async def test_nobody_later_overtakes_a_dear_pass(autojump_clock: MockClock) -> None:
-    """Cheap ones that would fit at once wait behind it."""
+    """Cheap passes that would fit at once wait behind a dear one."""
     rate, passed = RateLimiter(1, burst=10), list[tuple[float, float]]()
     rate.acquire_nowait(6)
 
@@ -80,7 +80,7 @@ async def test_nobody_later_overtakes_a_dear_pass(autojump_clock: MockClock) -> 
 
 
 async def test_who_leaves_gives_back_whole(autojump_clock: MockClock) -> None:
-    """Those behind a dear caller who gives up pass as if it had never come."""
+    """If a dear caller gives up, those behind it pass as if it had never come."""
     rate = RateLimiter(1, burst=10)
     rate.acquire_nowait(10)
     async with trio.open_nursery() as nursery:
@@ -98,7 +98,7 @@ async def cancelled_after(seconds: float, scope: trio.CancelScope) -> None:
 
 
 async def test_a_refund_lets_others_pass_at_once(autojump_clock: MockClock) -> None:
-    """Who waits is woken; a refund fills the burst up to its top only."""
+    """A refund wakes waiting callers, and fills the bucket no further than the burst."""
     rate = RateLimiter(1, burst=10)
     rate.acquire_nowait(10)
     async with trio.open_nursery() as nursery:
@@ -112,7 +112,7 @@ async def test_a_refund_lets_others_pass_at_once(autojump_clock: MockClock) -> N
 
 
 async def test_a_rate_by_any_period(autojump_clock: MockClock) -> None:
-    """90,000 a minute are 1,500 a second, with a burst of all."""
+    """A rate of 90,000 a minute is 1,500 a second, with a burst of the whole 90,000."""
     rate = RateLimiter.per(90_000, seconds=60)
     assert (rate.per_second, rate.burst) == (1500, 90_000)
     await rate.acquire(90_000)
@@ -126,7 +126,7 @@ async def test_a_rate_by_any_period(autojump_clock: MockClock) -> None:
     ("seconds", "amount", "named"), [(0, 1, "seconds"), (60, 0, "amount"), (60, -1, "amount")]
 )
 def test_a_period_is_checked(seconds: float, amount: float, named: str) -> None:
-    """The error names what is wrong."""
+    """The error says what is wrong with the period."""
     with pytest.raises(ValueError, match=f"{named} must be more than 0"):
         RateLimiter.per(amount, seconds=seconds)
 
@@ -135,7 +135,7 @@ def test_a_period_is_checked(seconds: float, amount: float, named: str) -> None:
 
 
 async def test_the_service_may_have_less_left(autojump_clock: MockClock) -> None:
-    """Then less passes; that it has more is not used."""
+    """If the service has less left than we counted, less passes; if more, nothing changes."""
     rate = RateLimiter(1, burst=10)
     rate.observe(remaining=3)
     assert rate.available == 3
@@ -146,7 +146,7 @@ async def test_the_service_may_have_less_left(autojump_clock: MockClock) -> None
 
 
 async def test_a_service_that_counts_anew_gives_nothing_before(autojump_clock: MockClock) -> None:
-    """Until its reset no more passes than it has left; then the own books hold alone."""
+    """Until the service resets, no more passes than it has left; then only our own count holds."""
     rate = RateLimiter(1, burst=10)
     rate.observe(remaining=4, reset_after=60)
     await rate.acquire(3)
@@ -161,7 +161,7 @@ async def test_a_service_that_counts_anew_gives_nothing_before(autojump_clock: M
 
 
 async def test_a_lower_limit_slows_the_rate(autojump_clock: MockClock) -> None:
-    """What is left stays; the rest comes at the share that the service allows, until it rises."""
+    """What is left stays; the rest refills at the share that the service allows, until it rises."""
     rate = RateLimiter.per(100, seconds=10)
     await rate.acquire(80)
     rate.observe(limit=50)
@@ -179,7 +179,7 @@ async def test_a_lower_limit_slows_the_rate(autojump_clock: MockClock) -> None:
 
 
 async def test_a_changed_rate_knows_its_period(autojump_clock: MockClock) -> None:
-    """A limit is compared with what the rate allows in its period now."""
+    """A limit is compared with what the rate now allows in its period."""
     rate = RateLimiter.per(100, seconds=10)
     rate.per_second = 5
     rate.observe(limit=50)
@@ -192,7 +192,7 @@ async def test_a_changed_rate_knows_its_period(autojump_clock: MockClock) -> Non
     "said", [{"remaining": -1}, {"reset_after": -1}, {"limit": 0}, {"remaining": math.nan}]
 )
 async def test_nonsense_is_refused(said: dict[str, float]) -> None:
-    """An observation that is no number of 0 or more is an error."""
+    """An observation that is not a number of 0 or more is an error."""
     with pytest.raises(ValueError, match=next(iter(said))):
         RateLimiter(1).observe(**said)
 
@@ -201,7 +201,7 @@ async def test_nonsense_is_refused(said: dict[str, float]) -> None:
 
 
 async def test_a_rate_warms_up(autojump_clock: MockClock) -> None:
-    """It grows evenly from nothing: half of the time is lost, and no burst comes before."""
+    """The rate grows evenly from nothing: half of the warm-up is lost, with no burst before it."""
     rate = RateLimiter(10, burst=5, warm_up=20)
     passed = list[float]()
     for _ in range(301):
@@ -214,7 +214,7 @@ async def test_a_rate_warms_up(autojump_clock: MockClock) -> None:
 
 
 async def test_a_warm_up_begins_with_each_run() -> None:
-    """A second run is slow at first as well."""
+    """A second run starts slowly as well."""
     rate = RateLimiter(10, warm_up=20)
 
     async def main() -> float:
@@ -239,7 +239,7 @@ def daily(path: Path) -> RateLimiter:
 async def test_a_quota_survives_a_restart(
     tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process finds it used up, but for a hundredth at most, and what came back."""
+    """Another process finds the quota used up, apart from a hundredth and what has come back."""
     path = tmp_path / "quota"
     monkeypatch.setattr("time.time", lambda: 1e9)
     first = daily(path)
@@ -256,7 +256,7 @@ async def test_a_quota_survives_a_restart(
 async def test_a_kept_quota_is_never_ahead_of_its_file(
     tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whenever the process is killed, the next one has no more left, and little less."""
+    """Whenever the process is killed, the next one has no more left, and only a little less."""
     path = tmp_path / "quota"
     monkeypatch.setattr("time.time", lambda: 1e9 + trio.current_time())
     rate = daily(path)
@@ -269,7 +269,7 @@ async def test_a_kept_quota_is_never_ahead_of_its_file(
 
 
 def test_a_kept_quota_goes_on_in_the_next_run(tmp_path: Path) -> None:
-    """It is no full burst there; an infinite rate has nothing to keep."""
+    """The next run does not get a full burst; an infinite rate has nothing to keep."""
     rate = daily(tmp_path / "quota")
 
     async def use(amount: float) -> float:
@@ -292,7 +292,7 @@ def test_a_foreign_file_is_refused(tmp_path: Path, content: str) -> None:
 
 
 async def test_a_quota_that_cannot_be_written_lets_nobody_pass(tmp_path: Path) -> None:
-    """The error comes before anything is used up."""
+    """The error comes before any quota is used up."""
     rate = daily(tmp_path / "gone" / "quota")
     with pytest.raises(FileNotFoundError):
         await rate.acquire(5)
@@ -325,7 +325,7 @@ def test_no_window_sees_more_than_rate_and_burst(
     warm_up: float,
     calls: Sequence[tuple[float, float, str, float]],
 ) -> None:
-    """Whatever is cancelled, refunded or observed; and all pass in the order they came."""
+    """This holds whatever is cancelled, refunded or observed; all pass in the order they came."""
 
     async def main() -> None:
         rate = RateLimiter.per(per_second * 10, seconds=10, burst=burst, warm_up=warm_up)

@@ -10,7 +10,7 @@ from trio_turnstile import Budget, RateLimiter
 
 
 def passes(rate: RateLimiter, amount: float) -> bool:
-    """Tell whether so much passes now."""
+    """Say whether an amount passes now."""
     try:
         rate.acquire_nowait(amount)
     except trio.WouldBlock:
@@ -25,7 +25,7 @@ def passes(rate: RateLimiter, amount: float) -> bool:
 async def test_a_full_bucket_gives_its_burst_in_any_parts(
     mock_clock: MockClock, per_second: float, burst: int, amounts: list[float]
 ) -> None:
-    """All of it passes at once, and nothing beyond."""
+    """The whole burst passes at once, in any parts, and nothing beyond it."""
     rate = RateLimiter(per_second, burst)
     assert all(passes(rate, amount) for amount in amounts)
     assert not passes(rate, 0.01)
@@ -35,7 +35,7 @@ async def test_a_full_bucket_gives_its_burst_in_any_parts(
 async def test_an_amount_comes_back_in_proportion(
     mock_clock: MockClock, amount: float, seconds: float
 ) -> None:
-    """It passes after its part of the time, and not a moment before."""
+    """An amount passes after its part of the time, and not a moment before."""
     rate = RateLimiter(10, 10)
     rate.acquire_nowait(10)
     mock_clock.jump(seconds * 0.99)
@@ -45,7 +45,7 @@ async def test_an_amount_comes_back_in_proportion(
 
 
 async def test_what_does_not_fit_takes_nothing(mock_clock: MockClock) -> None:
-    """A refusal leaves all for a smaller amount."""
+    """A refused amount leaves everything for a smaller one."""
     rate = RateLimiter(1, 10)
     rate.acquire_nowait(4)
     assert not passes(rate, 7)
@@ -64,7 +64,7 @@ async def test_a_bucket_that_is_asked_for_nothing_stays_full(mock_clock: MockClo
 async def test_waiting_callers_pass_at_distances_of_their_amounts(
     autojump_clock: MockClock, amount: float
 ) -> None:
-    """Ten in ten seconds: equal callers pass each ``amount`` seconds, once the burst is used."""
+    """At ten in ten seconds, equal callers pass every ``amount`` seconds once the burst is used."""
     rate, passed = RateLimiter.per(10, seconds=10), list[float]()
 
     async def caller() -> None:
@@ -91,7 +91,7 @@ async def test_amounts_that_are_equal_in_sum_take_equal_time(autojump_clock: Moc
 
 
 async def test_a_long_queue_of_mixed_amounts_keeps_its_order(autojump_clock: MockClock) -> None:
-    """Nobody small slips past somebody large."""
+    """No small amount slips past a large one."""
     rate, passed = RateLimiter(100, 50), list[int]()
 
     async def caller(number: int) -> None:
@@ -109,7 +109,7 @@ async def test_a_long_queue_of_mixed_amounts_keeps_its_order(autojump_clock: Moc
 async def test_who_leaves_the_queue_makes_room_for_the_next(
     autojump_clock: MockClock, gone: int
 ) -> None:
-    """The others pass as if it had never been in the queue, wherever in it it was."""
+    """The others pass as if the caller had never been in the queue, wherever it was."""
     rate, passed = RateLimiter(1, 10), list[tuple[int, float]]()
     rate.acquire_nowait(10)
 
@@ -127,7 +127,7 @@ async def test_who_leaves_the_queue_makes_room_for_the_next(
 
 
 async def test_buckets_hold_together(autojump_clock: MockClock) -> None:
-    """A second and a minute: a budget of both keeps to both."""
+    """A budget of a rate per second and a rate per minute keeps to both."""
     budget = Budget(second=RateLimiter(10, 10), minute=RateLimiter.per(60, seconds=60))
     passed = list[float]()
     for _ in range(10):

@@ -20,7 +20,7 @@ async def hold_until(limiter: Limiter, released: trio.Event, inside: list[str], 
 
 @pytest.mark.parametrize("newcomers", [0, 1, 3])
 async def test_growth_lets_in_who_waits_before_who_comes(newcomers: int) -> None:
-    """A task that waited is inside at once, and the tokens left over go to newcomers."""
+    """A task that waited gets in at once, and newcomers get the tokens that are left over."""
     limiter, released, inside = free(ceiling=1), trio.Event(), list[str]()
     async with trio.open_nursery() as nursery:
         for name in ("holder", "waiter"):
@@ -54,7 +54,7 @@ async def test_a_token_on_its_way_to_a_waiter_is_not_free(tokens: int) -> None:
 
 @pytest.mark.parametrize("cancel_first", [True, False])
 async def test_no_token_is_lost_between_a_release_and_a_cancellation(cancel_first: bool) -> None:
-    """If both strike before the waiter runs, the next waiter has the token."""
+    """If both happen before the waiter runs, the next waiter gets the token."""
     limiter, released, inside = free(ceiling=1), trio.Event(), list[str]()
     limiter.acquire_on_behalf_of_nowait("holder")
     async with trio.open_nursery() as nursery:
@@ -76,7 +76,7 @@ async def test_no_token_is_lost_between_a_release_and_a_cancellation(cancel_firs
 
 
 async def test_tasks_that_return_take_turns(autojump_clock: MockClock) -> None:
-    """A task that comes again at once stands behind those that wait."""
+    """A task that comes back at once stands behind those that wait."""
     limiter, turns = free(ceiling=1), list[int]()
 
     async def take_turns(number: int) -> None:
@@ -94,7 +94,7 @@ async def test_tasks_that_return_take_turns(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("tokens", [0, 2, float("inf")])
 def test_it_is_made_and_retuned_before_any_run(tokens: float) -> None:
-    """There is nobody to wake yet; the limit holds in the run that comes."""
+    """Before any run there is nobody to wake, and the limit holds in the run that follows."""
     limiter = free(ceiling=1)
     limiter.total_tokens = tokens
     statistics = limiter.statistics()
@@ -114,7 +114,7 @@ def test_it_is_made_and_retuned_before_any_run(tokens: float) -> None:
 
 @pytest.mark.parametrize("tokens", ["2", 3.0, None, -1])
 def test_a_refused_limit_changes_nothing(tokens: Any) -> None:
-    """The old limit stays, and no decision is told of."""
+    """The old limit stays, and no decision is recorded."""
     limiter = free(ceiling=2)
     with pytest.raises((TypeError, ValueError)):
         limiter.total_tokens = tokens

@@ -1,4 +1,4 @@
-"""`Turnstile.ask`: what is asked of a limiter comes back as a decision; overrides."""
+"""`Turnstile.ask`: a request to a limiter is answered with a decision; overrides."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def outcome(decision: Decision) -> tuple[float, float, Reason]:
 
 
 async def test_a_signal_that_is_asked_for_is_answered_with_its_decision() -> None:
-    """With who asked and what they noted; the limit has moved, and observers have heard."""
+    """The decision says who asked and what they noted; the limit has moved, and observers know."""
     heard: list[Event] = []
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, throttle=STEP_BY_STEP)
@@ -57,7 +57,7 @@ async def test_a_signal_that_is_asked_for_is_answered_with_its_decision() -> Non
 
 
 async def test_a_refusal_is_an_answer_too() -> None:
-    """By the rules of the throttle, and where there is nothing to end."""
+    """A request is refused by the rules of the throttle, and where there is nothing to end."""
     async with open_turnstile() as turnstile:
         turnstile.limiter("api", 10, throttle=Throttle(hold=30))
         ask = partial(turnstile.ask, "api", by="ann")
@@ -71,7 +71,7 @@ async def test_a_refusal_is_an_answer_too() -> None:
 
 
 async def test_refusals_of_two_who_ask_are_two_decisions() -> None:
-    """Those of one, with the same note, are one, which says how often."""
+    """Refusals of one asker with the same note are kept as one, which says how often it came."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10)
         for by in ("ann", "ann", "bob"):
@@ -80,7 +80,7 @@ async def test_refusals_of_two_who_ask_are_two_decisions() -> None:
 
 
 async def test_what_was_sent_before_is_done_before() -> None:
-    """So a signal and what is asked for come in the order in which they were sent."""
+    """Signals and requests are handled in the order in which they were sent."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, throttle=STEP_BY_STEP)
         api.down()
@@ -88,7 +88,7 @@ async def test_what_was_sent_before_is_done_before() -> None:
 
 
 async def test_a_pause_can_be_asked_for_and_ended(autojump_clock: MockClock) -> None:
-    """It ends by itself, as any pause does; its bound says who asked for it."""
+    """A pause that was asked for ends automatically, and its bound says who asked for it."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10)
         assert outcome(await turnstile.ask("api", Pause(60), by="ann")) == (10, 0, Reason.PAUSED)
@@ -104,7 +104,7 @@ async def test_a_pause_can_be_asked_for_and_ended(autojump_clock: MockClock) -> 
 
 
 async def test_an_override_holds_past_every_rule() -> None:
-    """Over the ceiling too, which stays. Waiters are woken at once."""
+    """An override may exceed the ceiling, which stays as it is. Waiters are woken at once."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         api = turnstile.limiter("api", 1)
         api.acquire_on_behalf_of_nowait("first")
@@ -121,7 +121,7 @@ async def test_an_override_holds_past_every_rule() -> None:
 
 
 async def test_signals_do_not_move_it() -> None:
-    """They are refused, and the refusal says who has set the limit."""
+    """Signals are refused during an override, and the refusal says who has set the limit."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, throttle=STEP_BY_STEP)
         await turnstile.ask("api", SetLimit(7), by="ann")
@@ -136,7 +136,7 @@ async def test_signals_do_not_move_it() -> None:
 
 
 async def test_a_policy_does_not_move_it(autojump_clock: MockClock) -> None:
-    """What the policy proposes meanwhile holds when the override has ended."""
+    """What the policy proposes during an override applies once the override has ended."""
     policy = Proposal(5.0)
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, policy=policy)
@@ -151,7 +151,7 @@ async def test_a_policy_does_not_move_it(autojump_clock: MockClock) -> None:
 
 
 async def test_it_ends_by_itself(autojump_clock: MockClock) -> None:
-    """After the seconds that were asked for, and not before; nobody asked for its end."""
+    """An override ends after the seconds asked for, and not before; nobody asked for its end."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10)
         start = trio.current_time()
@@ -172,7 +172,7 @@ async def test_it_ends_by_itself(autojump_clock: MockClock) -> None:
 
 
 async def test_one_without_an_end_stays(autojump_clock: MockClock) -> None:
-    """And tells infinity as its end, on both clocks."""
+    """Its end is infinity on both clocks."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10)
         await turnstile.ask("api", SetLimit(4))
@@ -182,7 +182,7 @@ async def test_one_without_an_end_stays(autojump_clock: MockClock) -> None:
 
 
 async def test_a_pause_goes_on_under_an_override() -> None:
-    """The limit is the override's once the pause has ended."""
+    """The limit is that of the override once the pause has ended."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10)
         await turnstile.ask("api", Pause())
@@ -192,7 +192,7 @@ async def test_a_pause_goes_on_under_an_override() -> None:
 
 
 async def test_the_last_of_two_overrides_holds() -> None:
-    """And its end is the one that counts."""
+    """The end of the last override is the one that counts, too."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10)
         await turnstile.ask("api", SetLimit(4, for_seconds=1))
@@ -202,7 +202,7 @@ async def test_the_last_of_two_overrides_holds() -> None:
 
 
 async def test_an_assignment_of_the_program_ends_it() -> None:
-    """What is assigned to ``total_tokens`` is the limit, as with any limiter."""
+    """The value assigned to ``total_tokens`` is the limit, as with any limiter."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10)
         await turnstile.ask("api", SetLimit(4))
@@ -231,7 +231,7 @@ async def test_an_assignment_of_the_program_ends_it() -> None:
 async def test_a_preview_says_what_asking_returns_and_changes_nothing(
     action: Any, before: Any, autojump_clock: MockClock
 ) -> None:
-    """Whatever is in force."""
+    """The preview agrees with the answer, whatever is in force."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, throttle=STEP_BY_STEP, policy=Proposal(9.0))
         if before is not None:
@@ -241,7 +241,7 @@ async def test_a_preview_says_what_asking_returns_and_changes_nothing(
         assert (api.statistics(), api.decisions) == (state, decisions)
         decision = await turnstile.ask("api", action)
         assert outcome(foreseen) == outcome(decision)
-        # With an override among the evidence, or without one.
+        # With an override in the evidence, or without one.
         assert foreseen == decision
 
 
@@ -249,7 +249,7 @@ async def test_a_preview_says_what_asking_returns_and_changes_nothing(
 
 
 async def test_a_limiter_that_is_not_there_is_named() -> None:
-    """With those that are."""
+    """The error names the limiter and lists those that exist."""
     async with open_turnstile() as turnstile:
         turnstile.limiter("api", 10)
         for ask in (turnstile.ask, turnstile.preview):
@@ -261,7 +261,7 @@ async def test_a_limiter_that_is_not_there_is_named() -> None:
 
 @pytest.mark.parametrize("action", ["up", 20, SetLimit, None])
 async def test_what_is_no_action_is_an_error(action: Any) -> None:
-    """The message names all there are."""
+    """The error for a value that is not an action lists all actions."""
     async with open_turnstile() as turnstile:
         turnstile.limiter("api", 10)
         with pytest.raises(TypeError, match=r"an action is Signal\.UP.*SetLimit\(20\).*not "):
@@ -278,13 +278,13 @@ async def test_what_is_no_action_is_an_error(action: Any) -> None:
     ],
 )
 def test_an_action_checks_its_figures(make: Any, error: type[Exception], message: str) -> None:
-    """Where it is made, and not where it is asked for."""
+    """An action checks its figures when it is made, not when it is asked for."""
     with pytest.raises(error, match=message):
         make()
 
 
 async def test_a_turnstile_that_was_left_answers_nothing() -> None:
-    """Nor does a limiter that was closed meanwhile, by what was sent before."""
+    """Neither does a limiter that was closed in the meantime, by something sent earlier."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10)
         turnstile._dispatcher.post(lambda _: api.close())
@@ -296,7 +296,7 @@ async def test_a_turnstile_that_was_left_answers_nothing() -> None:
 
 
 async def test_asking_is_a_checkpoint_and_a_cancelled_one_does_nothing() -> None:
-    """If it was cancelled before, nothing was done."""
+    """If the task was cancelled before it asked, nothing was done."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10)
         with trio.testing.assert_checkpoints():
@@ -309,7 +309,7 @@ async def test_asking_is_a_checkpoint_and_a_cancelled_one_does_nothing() -> None
 
 
 async def test_it_is_asked_in_the_run_of_the_turnstile() -> None:
-    """In another run, in another thread, the limit could not be moved; the error says what can."""
+    """A run in another thread cannot move the limit; the error says what can be used there."""
 
     async def elsewhere(turnstile: Turnstile) -> None:
         await turnstile.ask("api", Signal.DOWN)
@@ -322,5 +322,5 @@ async def test_it_is_asked_in_the_run_of_the_turnstile() -> None:
 
 
 def test_a_limiter_by_itself_has_no_override() -> None:
-    """Nobody can set one."""
+    """A limiter without a turnstile has no override, because nobody can set one."""
     assert Limiter("api", 10).override is None

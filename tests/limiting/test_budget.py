@@ -1,4 +1,4 @@
-"""`Budget`: several rates at once, reserved with an estimate and settled with the truth."""
+"""`Budget`: several rates at once, reserved with an estimate and settled with the actual cost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def available(budget: Budget) -> list[float]:
 
 
 async def test_a_call_takes_of_all_rates(autojump_clock: MockClock) -> None:
-    """It waits for the slower one, and what is not named is not needed."""
+    """A call waits for the slower rate, and needs nothing of a rate that is not named."""
     budget = calls_and_tokens()
     async with budget.reserve(calls=1, tokens=80) as spending:
         assert spending.amounts == {"calls": 1, "tokens": 80}
@@ -40,7 +40,7 @@ async def test_a_call_takes_of_all_rates(autojump_clock: MockClock) -> None:
 
 
 async def test_entering_always_checkpoints(autojump_clock: MockClock) -> None:
-    """Whether or not it has to wait; a cancelled task reserves nothing."""
+    """Entering is a checkpoint whether or not it has to wait; a cancelled task reserves nothing."""
     budget = calls_and_tokens()
     for _ in range(2):
         with assert_checkpoints():
@@ -54,7 +54,7 @@ async def test_entering_always_checkpoints(autojump_clock: MockClock) -> None:
 
 
 async def test_who_waits_holds_nothing(autojump_clock: MockClock) -> None:
-    """While a call waits for tokens, nothing is taken of the calls; cancelled, nothing is lost."""
+    """While a call waits for tokens, it takes nothing of the calls; cancelling it loses nothing."""
     budget = calls_and_tokens()
     async with budget.reserve(tokens=100):
         with trio.move_on_after(3):
@@ -66,7 +66,7 @@ async def test_who_waits_holds_nothing(autojump_clock: MockClock) -> None:
 async def test_budgets_with_rates_in_common_never_wait_for_each_other(
     autojump_clock: MockClock,
 ) -> None:
-    """In whatever order they name them, who came first passes first."""
+    """Callers pass in the order in which they came, whatever order they name the rates in."""
     one, other = RateLimiter(1, burst=5), RateLimiter(1, burst=5)
     there, back, passed = Budget(a=one, b=other), Budget(b=other, a=one), list[int]()
 
@@ -84,7 +84,7 @@ async def test_budgets_with_rates_in_common_never_wait_for_each_other(
 
 
 async def test_what_was_too_much_lets_others_pass(autojump_clock: MockClock) -> None:
-    """A call settled below its estimate wakes who waits; one above has to be paid off."""
+    """Settling below the estimate wakes a waiting call; a cost above it has to be paid off."""
     budget = calls_and_tokens()
 
     async def later() -> None:
@@ -117,7 +117,7 @@ async def test_what_was_not_estimated_can_be_settled() -> None:
 async def test_a_call_that_fails_costs_what_is_known(
     autojump_clock: MockClock, error: type[BaseException]
 ) -> None:
-    """What was settled stays, the rest counts as estimated; unless nothing was spent at all."""
+    """What was settled stays, and the rest counts as estimated, unless nothing was spent at all."""
     budget = calls_and_tokens()
 
     async def call(*, refused: bool) -> None:
@@ -140,7 +140,7 @@ async def test_a_call_that_fails_costs_what_is_known(
 
 
 async def test_a_late_refund_gives_no_second_burst(autojump_clock: MockClock) -> None:
-    """What the rate has paid off in the meantime does not come back with it."""
+    """The part that the rate has paid off in the meantime is not given back as well."""
     budget = Budget(tokens=RateLimiter(10, burst=100))
     async with budget.reserve(tokens=100) as spending:
         await trio.sleep(8)
@@ -162,7 +162,7 @@ async def test_a_late_refund_gives_no_second_burst(autojump_clock: MockClock) ->
 async def test_bad_amounts_are_named(
     amounts: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    """At once, before anything waits or is taken; when settled, more than the burst is right."""
+    """A bad amount fails before anything waits or is taken; more than the burst may be settled."""
     budget = calls_and_tokens()
     with pytest.raises(error, match=message):
         budget.reserve(calls=1, **amounts)
@@ -184,7 +184,7 @@ def test_a_budget_consists_of_rates(rates: dict[str, Any], message: str) -> None
 
 
 def test_settle_needs_a_call_in_hand() -> None:
-    """Outside of a step nobody knows which call is meant."""
+    """Outside of a step there is no call that `settle` could mean."""
     with pytest.raises(RuntimeError, match="has no call in hand here: settle what reserve"):
         calls_and_tokens().settle(tokens=1)
 
@@ -193,7 +193,7 @@ def test_settle_needs_a_call_in_hand() -> None:
 
 
 async def test_an_allowance_does_not_come_back(autojump_clock: MockClock) -> None:
-    """Once it is spent, the error comes at once; time changes nothing, a larger amount does."""
+    """A spent allowance raises at once; time changes nothing, but a larger amount does."""
     money = Allowance(1.0)
     budget = Budget(calls=RateLimiter(1, burst=5), dollars=money)
     async with budget.reserve(calls=1, dollars=0.9) as spending:
@@ -212,7 +212,7 @@ async def test_an_allowance_does_not_come_back(autojump_clock: MockClock) -> Non
 
 
 async def test_who_may_still_be_given_something_waits(autojump_clock: MockClock) -> None:
-    """An allowance that is reserved is not spent: who asks waits until the others have settled."""
+    """A reserved allowance is not spent yet, so a caller waits until the others have settled."""
     money = Allowance(10)
     budget = Budget(dollars=money)
     ends = list[tuple[str, float]]()
@@ -235,7 +235,7 @@ async def test_who_may_still_be_given_something_waits(autojump_clock: MockClock)
 
 
 async def test_a_cost_that_shows_afterwards_is_booked(autojump_clock: MockClock) -> None:
-    """An allowance takes what is settled after the block, even beyond its amount."""
+    """An allowance books what is settled after the block, even beyond its amount."""
     money = Allowance(10)
     async with Budget(dollars=money).reserve(dollars=1) as spending:
         pass
@@ -247,7 +247,7 @@ async def test_a_cost_that_shows_afterwards_is_booked(autojump_clock: MockClock)
 
 
 def test_an_allowance_survives_a_restart(tmp_path: Path) -> None:
-    """In another run and another process it is as it was left."""
+    """Another run in another process finds the allowance as it was left."""
     path = tmp_path / "spent"
     money = Allowance(10, kept_in=path)
 
@@ -262,7 +262,7 @@ def test_an_allowance_survives_a_restart(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("amount", [-1, math.nan])
 def test_an_allowance_is_a_number(amount: float) -> None:
-    """Anything else is an error, also when it is assigned."""
+    """An allowance that is not a number is an error, also when it is assigned."""
     with pytest.raises(ValueError, match="amount must be 0 or more"):
         Allowance(amount)
     with pytest.raises(ValueError, match="amount must be 0 or more"):
@@ -285,7 +285,7 @@ ONE = st.tuples(
 @settings(max_examples=150, deadline=None)
 @given(st.lists(ONE, max_size=25))
 def test_calls_of_several_rates_neither_hang_nor_overdraw(calls: Sequence[Any]) -> None:
-    """All pass in the order in which they came; what they truly spend is within rate and burst."""
+    """All pass in the order in which they came, and what they spend stays within rate and burst."""
 
     async def main() -> None:
         rates = {"a": RateLimiter(1, burst=10), "b": RateLimiter(3, burst=10)}

@@ -27,7 +27,7 @@ def controller(
 
 
 def test_it_starts_at_the_ceiling_and_not_holding() -> None:
-    """The first signal is applied, whatever the time."""
+    """The first signal is applied, whatever the time is."""
     api = controller(hold=30)
     assert api.limit == api.cap == api.ceiling == 10
     assert api.signal(DOWN, -5.0, 0) == Decision(
@@ -45,7 +45,7 @@ def test_the_first_signal_is_obeyed_under_an_endless_hold() -> None:
 
 
 def test_a_signal_within_the_hold_is_refused_with_the_time_that_is_left() -> None:
-    """Up and down signals alike, until the hold ends."""
+    """Both up and down signals are refused until the hold ends."""
     api = controller(hold=30)
     api.signal(DOWN, 100.0, 0)
     assert api.signal(DOWN, 110.0, 0) == Decision(
@@ -56,7 +56,7 @@ def test_a_signal_within_the_hold_is_refused_with_the_time_that_is_left() -> Non
 
 
 def test_a_refused_signal_does_not_extend_the_hold() -> None:
-    """An alarm that repeats each second is applied once per hold."""
+    """An alarm that repeats every second is applied once per hold."""
     api = controller(100, hold=30)
     applied = [float(t) for t in range(121) if api.signal(DOWN, float(t), 0).applied]
     assert applied == [0.0, 30.0, 60.0, 90.0, 120.0]
@@ -79,7 +79,7 @@ def test_without_a_hold_every_signal_counts() -> None:
 
 
 def test_an_infinite_limit_comes_down_from_what_is_in_use() -> None:
-    """It goes up again step by step, without end."""
+    """An infinite limit goes up again step by step, without end."""
     api = controller(math.inf, hold=0)
     assert api.signal(UP, 0.0, 7).reason is Reason.AT_CEILING
     assert api.signal(DOWN, 0.0, 7).after == 5
@@ -113,7 +113,7 @@ def test_an_assignment_above_the_ceiling_raises_it() -> None:
 
 
 def test_a_pause_is_a_limit_of_0_until_it_is_resumed() -> None:
-    """Signals move the cap during the pause; the limit resumes there."""
+    """Signals move the cap during the pause, and the limit resumes there."""
     api = controller(hold=0)
     assert api.pause(None, 1.0) == Decision(
         "api", 1.0, None, 10, 0, Reason.PAUSED, {"cap": 10, "until": math.inf}
@@ -124,7 +124,7 @@ def test_a_pause_is_a_limit_of_0_until_it_is_resumed() -> None:
 
 
 def test_resuming_what_is_not_paused_is_no_decision() -> None:
-    """It returns ``None``."""
+    """Resuming a limiter that is not paused returns ``None``."""
     assert controller().resume(0.0) is None
 
 
@@ -145,7 +145,7 @@ def test_a_pause_for_a_time_ends_by_itself() -> None:
 def test_a_pause_is_never_shortened_by_another(
     first: float | None, second: float | None, ends: float
 ) -> None:
-    """The later end of the two counts."""
+    """The later end of two pauses counts."""
     api = controller()
     api.pause(first, 0.0)
     assert api.pause(second, 1.0).evidence["until"] == ends
@@ -186,7 +186,7 @@ def test_a_policy_proposes_between_the_minimum_and_the_cap(proposed: float, limi
 
 
 def test_a_policy_leaves_one_token_at_least_even_where_the_minimum_is_none() -> None:
-    """With no token no call would finish, and the policy could learn nothing more."""
+    """With no token no call would finish, and the policy could not learn anything more."""
     assert controller(policy=Proposal(0.0), min=0).limit == 1
 
 
@@ -210,7 +210,7 @@ def test_a_policy_is_called_ten_times_a_second_with_the_state() -> None:
 
 
 def test_a_policy_that_moves_is_followed_with_its_evidence() -> None:
-    """The decision says why; without a move there is no decision."""
+    """The decision gives the reason; without a move there is no decision."""
     policy = Proposal(5.0)
     api = controller(policy=policy)
     assert api.limit == 5
@@ -224,14 +224,14 @@ def test_a_policy_that_moves_is_followed_with_its_evidence() -> None:
 
 
 def test_signals_are_guard_rails_round_a_policy() -> None:
-    """A down signal lowers the limit only when the cap gets below the proposal."""
+    """A down signal lowers the limit only once the cap falls below the proposal."""
     api = controller(policy=Proposal(7.0), hold=0)
     assert [api.signal(DOWN, 0.0, 0).after for _ in range(3)] == [7, 6, 4]
     assert api.cap == 4
 
 
 def test_a_policy_is_called_while_paused_but_cannot_resume() -> None:
-    """It learns that nothing runs; the limit stays 0 until the pause ends."""
+    """The policy learns that nothing runs; the limit stays 0 until the pause ends."""
     policy = Proposal(5.0)
     api = controller(policy=policy)
     api.pause(10, 0.0)
@@ -261,7 +261,7 @@ def test_a_refusal_changes_nothing_though_the_policy_has_moved(signal: Signal) -
 
 
 def test_the_cap_says_what_put_it_there() -> None:
-    """First the ceiling, then a signal, then an assignment."""
+    """The reason is first the ceiling, then a signal, then an assignment."""
     api = controller(hold=0)
     assert api.bounds == {"cap": Bound(10, {"reason": "ceiling"})}
     api.signal(DOWN, 1.0, 0)
@@ -275,7 +275,7 @@ def test_the_cap_says_what_put_it_there() -> None:
 
 
 def test_the_policy_is_a_bound_with_its_own_evidence() -> None:
-    """Also while it proposes more than the cap."""
+    """The policy is a bound even while it proposes more than the cap."""
     policy = Proposal(7.5)
     api = controller(policy=policy)
     assert api.bounds["policy"] == Bound(7, {"reason": "initial"})
@@ -299,7 +299,7 @@ def test_a_policy_is_no_bound_after_an_assignment_until_it_is_consulted() -> Non
 
 
 def test_a_policy_in_shadow_mode_is_no_bound() -> None:
-    """Its proposals are only recorded."""
+    """The proposals of a policy in shadow mode are only recorded."""
     api = LimitController("api", 10, Throttle(), Proposal(5.0), enforce=False)
     api.tick(0.0, 0, 0)
     assert api.bounds == {"cap": Bound(10, {"reason": "ceiling"})}
@@ -315,7 +315,7 @@ def test_a_pause_is_a_bound_of_0_that_says_when_it_ends() -> None:
 
 
 def test_bounds_are_a_copy() -> None:
-    """A later change of the limit does not change them, and neither can the caller."""
+    """A later change of the limit does not change the bounds, and the caller cannot change them."""
     api = controller(hold=0)
     bounds = api.bounds
     api.signal(DOWN, 0.0, 0)
@@ -398,7 +398,7 @@ class Model:
 @settings(deadline=None)
 @given(rules=RULES, headroom=TOKENS, acts=ACTS)
 def test_the_rules_against_a_plain_model(rules: Throttle, headroom: float, acts: list[Act]) -> None:
-    """After any sequence of acts, limit, reasons and bounds are those of the model."""
+    """After any sequence of acts, the limit, reasons and bounds are those of the model."""
     model = Model(rules, rules.min + headroom)
     api = LimitController("api", rules.min + headroom, rules)
     now, in_use = 0.0, 0

@@ -1,4 +1,4 @@
-"""`Dispatcher`: what is posted is run, and only limiters with something to do are visited."""
+"""`Dispatcher`: posted functions run, and only limiters with something to do are visited."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trio_turnstile._limiting.observers import Observers
 
 @attrs.define(eq=False)
 class Member:
-    """Something to visit, which keeps when it was visited."""
+    """A member that notes when it was visited."""
 
     next: float = float("inf")
     """When it wants to be visited again."""
@@ -40,7 +40,7 @@ class Member:
 
 @attrs.define(eq=False)
 class Host:
-    """Has no limiters, and keeps the names that it is to forget."""
+    """A host without limiters that keeps the names it is told to forget."""
 
     forgotten: list[str] = attrs.field(factory=list)
 
@@ -69,7 +69,7 @@ async def running() -> AsyncIterator[Dispatcher]:
 async def test_a_member_is_visited_when_it_is_woken_and_when_it_asked_to_be(
     autojump_clock: MockClock,
 ) -> None:
-    """It is visited once at each of these times, and at no other."""
+    """A member is visited once at each of these times, and at no other."""
     async with running() as dispatcher:
         member, other = Member(next=5.0), Member(next=3.0)
         dispatcher.wake(member)
@@ -84,7 +84,7 @@ async def test_a_member_is_visited_when_it_is_woken_and_when_it_asked_to_be(
 async def test_a_member_that_was_moved_is_not_visited_at_the_old_time(
     autojump_clock: MockClock,
 ) -> None:
-    """Only the last time it asked for counts, whether sooner or later."""
+    """Only the last time that a member asked for counts, whether sooner or later."""
     async with running() as dispatcher:
         member = Member(next=5.0)
         dispatcher.wake(member)
@@ -97,7 +97,7 @@ async def test_a_member_that_was_moved_is_not_visited_at_the_old_time(
 
 
 async def test_a_forgotten_member_is_not_visited(autojump_clock: MockClock) -> None:
-    """Neither if it was woken before, nor when its time comes."""
+    """It is visited neither if it was woken before nor when its time comes."""
     async with running() as dispatcher:
         due, woken = Member(next=5.0), Member()
         dispatcher.wake(due)
@@ -110,7 +110,7 @@ async def test_a_forgotten_member_is_not_visited(autojump_clock: MockClock) -> N
 
 
 async def test_a_member_that_wakes_itself_does_not_starve_other_tasks() -> None:
-    """Each visit is in a round of its own, with a checkpoint before."""
+    """Each visit is in a round of its own, with a checkpoint before it."""
     async with running() as dispatcher:
         member = Member()
         member.then = lambda: dispatcher.wake(member)
@@ -121,7 +121,7 @@ async def test_a_member_that_wakes_itself_does_not_starve_other_tasks() -> None:
 
 
 async def test_a_member_that_is_always_due_does_not_starve_other_tasks() -> None:
-    """It is visited once per round."""
+    """A member that is always due is visited once per round."""
     async with running() as dispatcher:
         member = Member(always=True)
         dispatcher.wake(member)
@@ -133,7 +133,7 @@ async def test_a_member_that_is_always_due_does_not_starve_other_tasks() -> None
 async def test_times_that_are_out_of_date_are_dropped_from_the_heap(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pause that is made longer again and again does not fill the memory."""
+    """A pause that is extended again and again does not fill the memory."""
     monkeypatch.setattr(module, "STALE_ENTRIES_KEPT", 10)
     async with running() as dispatcher:
         member, other = Member(), Member(next=700.0)
@@ -172,7 +172,7 @@ async def crowd(turnstile: Turnstile) -> None:
 
 
 async def test_a_signal_to_one_limiter_visits_no_other(visited: list[str]) -> None:
-    """Whether it is sent through the limiter or through the turnstile."""
+    """This holds whether the signal is sent through the limiter or through the turnstile."""
     async with open_turnstile() as turnstile:
         await crowd(turnstile)
         visited.clear()
@@ -202,7 +202,7 @@ async def test_only_limiters_with_a_policy_are_visited_ten_times_a_second(
 async def test_a_limiter_that_is_closed_before_its_turn_is_not_ticked(
     autojump_clock: MockClock,
 ) -> None:
-    """An observer closes it in the round in which it is to be visited; it stays closed."""
+    """An observer closes the limiter in the round in which it is due; it stays closed."""
 
     def close_second(event: Event) -> None:
         if isinstance(event, Decision):
@@ -218,7 +218,7 @@ async def test_a_limiter_that_is_closed_before_its_turn_is_not_ticked(
 
 
 async def test_a_call_through_a_limiter_visits_none(visited: list[str]) -> None:
-    """Acquiring and releasing tokens does not concern the throttle task."""
+    """Acquiring and releasing tokens does not wake the throttle task."""
     async with open_turnstile() as turnstile:
         await crowd(turnstile)
         visited.clear()
@@ -231,7 +231,7 @@ async def test_a_call_through_a_limiter_visits_none(visited: list[str]) -> None:
 async def test_pauses_of_many_limiters_end_on_time(
     autojump_clock: MockClock, visited: list[str]
 ) -> None:
-    """Each is visited when it is paused and when its pause ends."""
+    """Each limiter is visited when it is paused and when its pause ends."""
     async with open_turnstile() as turnstile:
         await crowd(turnstile)
         visited.clear()
@@ -260,7 +260,7 @@ async def test_what_is_posted_is_run_in_order_with_the_time(autojump_clock: Mock
 
 
 async def test_closing_runs_what_was_posted_and_refuses_the_rest() -> None:
-    """A signal that was sent before the turnstile is left is not lost."""
+    """A signal that was sent before the turnstile was left is not lost."""
     dispatcher = Dispatcher(Observers([]), Host())
     calls: list[float] = []
     dispatcher.post(calls.append)
@@ -279,7 +279,7 @@ async def test_the_name_of_a_forgotten_member_is_passed_on() -> None:
 
 
 async def test_observers_are_notified_at_once() -> None:
-    """They are called in the task that made the event."""
+    """Observers are called in the task that made the event."""
     events: list[object] = []
     dispatcher = Dispatcher(Observers([events.append]), Host())
     event = LimiterOpened("api", 0.0, 10)

@@ -23,7 +23,7 @@ BOTH = pytest.mark.parametrize(
 
 @BOTH
 async def test_a_token_is_borrowed_and_given_back(make: Callable[[int], AnyLimiter]) -> None:
-    """With every way to acquire and every way to release."""
+    """This works with every way to acquire and every way to release."""
     limiter = make(1)
     tokens = tokens_of(limiter)
     assert tokens.limiter is limiter
@@ -66,7 +66,7 @@ def test_what_is_no_limiter_and_no_number_is_refused() -> None:
 async def test_to_wait_for_a_free_token_takes_a_turn_and_keeps_nothing(
     make: Callable[[int], AnyLimiter],
 ) -> None:
-    """The waiter is in the queue; when it returns, the token is free again."""
+    """The waiter is in the queue; when the wait returns, the token is free again."""
     tokens = tokens_of(make(1))
     tokens.acquire_nowait("holder")
     async with trio.open_nursery() as nursery:
@@ -80,7 +80,7 @@ async def test_to_wait_for_a_free_token_takes_a_turn_and_keeps_nothing(
 
 
 async def test_a_wait_in_turn_ignores_max_waiting() -> None:
-    """A stage holds back its source instead; other callers are turned away."""
+    """A stage holds back its source instead of being turned away, as other callers are."""
     limiter = Limiter("api", 1, max_waiting=0)
     tokens = tokens_of(limiter)
     tokens.acquire_nowait("holder")
@@ -99,7 +99,7 @@ def _call(tokens: Tokens, release: Callable[..., None], *error: BaseException) -
 
 
 async def test_a_policy_learns_how_each_call_ended() -> None:
-    """Success and overload; it ignores other errors and cancelled calls."""
+    """The policy sees successes and overloads, and ignores other errors and cancelled calls."""
     policy = Proposal()
     tokens = tokens_of(Limiter("api", 10, policy=policy))
     _call(tokens, tokens.release)
@@ -123,7 +123,7 @@ async def test_a_policy_does_not_see_a_wait_for_a_free_token() -> None:
 
 
 async def test_a_wait_for_a_free_token_ends_when_the_limiter_is_closed() -> None:
-    """It returns without an error, and tokens look infinite: the next acquire raises."""
+    """The wait returns without an error, and tokens look infinite: the next acquire raises."""
     limiter = Limiter("api", 0, throttle=Throttle(min=0))
     tokens = tokens_of(limiter)
     async with trio.open_nursery() as nursery:
@@ -136,7 +136,7 @@ async def test_a_wait_for_a_free_token_ends_when_the_limiter_is_closed() -> None
 
 
 async def test_an_overload_with_a_retry_after_withholds_the_token() -> None:
-    """As it does for ``async with``."""
+    """The token is withheld just as with ``async with``."""
     async with open_turnstile() as turnstile:
         limiter = turnstile.limiter("api", 5)
         tokens = tokens_of(limiter)
@@ -146,12 +146,12 @@ async def test_an_overload_with_a_retry_after_withholds_the_token() -> None:
 
 
 def test_tokens_can_be_made_outside_of_a_run() -> None:
-    """There nobody can be using them."""
+    """Outside of a run nobody can be using the tokens."""
     assert tokens_of(Limiter("api", 3)).total_tokens == 3
 
 
 async def test_a_limiter_of_trio_gives_one_token_at_a_time() -> None:
-    """Steps that want more make a limiter of ours a condition, so nobody gets here."""
+    """A step that wants several tokens requires one of our limiters, so it never gets here."""
     tokens = tokens_of(trio.CapacityLimiter(2))
     with pytest.raises(NotImplementedError):
         tokens.take_nowait("me", ONE)

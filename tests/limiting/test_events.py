@@ -1,4 +1,4 @@
-"""Events: what they hold, and how observers get them; a bad observer does no harm."""
+"""Events: what they contain, and how observers get them; a bad observer does no harm."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OTHERS = (
 
 
 def test_only_refusals_are_refusals() -> None:
-    """What a rule, an override or nothing to end stands in the way of; and shadow."""
+    """A rule, an override or having nothing to end refuses a change; shadow mode counts too."""
     refusals = {reason for reason in Reason if reason.refusal}
     assert refusals == {
         Reason.HOLDING,
@@ -90,7 +90,7 @@ async def test_observers_get_every_event_in_order(autojump_clock: MockClock) -> 
 async def test_what_is_no_observer_is_named_where_it_is_given(
     observers: object, message: str
 ) -> None:
-    """Not when the first event comes."""
+    """A bad observer is named where it is passed, not when the first event comes."""
     with pytest.raises(TypeError, match=message):
         async with open_turnstile(observers=observers):  # type: ignore[arg-type]
             pass
@@ -99,7 +99,7 @@ async def test_what_is_no_observer_is_named_where_it_is_given(
 async def test_an_observer_that_raises_is_logged_and_not_called_again(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The event is acted on all the same, and other observers get it."""
+    """The event is acted on regardless, and other observers get it."""
     calls: list[Event] = []
     heard: list[Event] = []
 
@@ -139,7 +139,7 @@ async def test_the_same_observer_given_twice_is_dropped_each_time_it_raises(
 
 
 async def test_an_observer_may_close_a_limiter_while_all_are_signalled() -> None:
-    """The other limiters still get the signal, the closed ones are left out."""
+    """The other limiters still get the signal, and the closed ones are left out."""
 
     def close_all(event: Event) -> None:
         if isinstance(event, Decision):
@@ -158,7 +158,7 @@ async def test_an_observer_may_close_a_limiter_while_all_are_signalled() -> None
 async def test_an_observer_that_raises_inside_an_event_of_its_own_making_is_dropped_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It causes an event, raises on that event, and then on the first one."""
+    """The observer causes an event, raises on that event, and then on the first one."""
 
     def bad(event: Event) -> None:
         if isinstance(event, Decision):
@@ -178,7 +178,7 @@ async def test_an_observer_that_raises_inside_an_event_of_its_own_making_is_drop
 def test_decisions_are_logged_at_info_and_refusals_at_debug(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Each goes to the one logger of all limiters and carries the decision."""
+    """Each decision goes to the one logger of all limiters, and the log record carries it."""
     caplog.set_level(logging.DEBUG)
     log_decisions(CHANGE)
     log_decisions(REFUSAL)

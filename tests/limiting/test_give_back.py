@@ -1,4 +1,4 @@
-"""A token is given back whatever is wrong, and the error of the call is what comes out."""
+"""A token is given back whatever goes wrong, and the error of the call comes out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from trio_turnstile.limits import KneeLimit
 
 
 class OddHint(Exception):
-    """An error of another library, whose hint cannot be had."""
+    """An error of another library that raises when it is asked for its hint."""
 
     @property
     def retry_after(self) -> float:
@@ -55,7 +55,7 @@ ODD_HINTS: list[Any] = [
 async def test_a_hint_that_is_no_time_is_ignored(
     autojump_clock: MockClock, hint: Any, grouped: bool
 ) -> None:
-    """In a block and in a step, where a retry follows without it."""
+    """The hint is ignored in a block and in a step, where a retry follows without it."""
     error: Exception = Overloaded(hint)
     error = ExceptionGroup("", [error]) if grouped else error
     calls = 0
@@ -79,7 +79,7 @@ async def test_a_hint_that_is_no_time_is_ignored(
 
 
 async def test_a_hint_that_is_no_time_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """A service that always sends it does not fill the log."""
+    """A service that always sends such a hint does not fill the log."""
     api = Limiter("api", 2, overload=(Overloaded, OddHint))
     for error in (Overloaded(-1), OddHint(), Overloaded("30")):  # type: ignore[arg-type]
         with pytest.raises(type(error)):
@@ -91,7 +91,7 @@ async def test_a_hint_that_is_no_time_is_logged_once(caplog: pytest.LogCaptureFi
 
 
 async def test_a_predicate_that_raises_hides_no_error(caplog: pytest.LogCaptureFixture) -> None:
-    """The error of the body comes out, the run goes on, and it is logged once."""
+    """The error of the body comes out, the run goes on, and the error is logged once."""
 
     def overload(error: BaseException) -> bool:
         return bool(error.status == 429)  # type: ignore[attr-defined]
@@ -112,7 +112,7 @@ async def test_a_predicate_that_raises_hides_no_error(caplog: pytest.LogCaptureF
 async def test_a_predicate_may_raise_what_cannot_be_shown(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The log has a text for it all the same."""
+    """The log has a text even for an error that cannot be shown."""
 
     class Mute(Exception):
         def __str__(self) -> str:
@@ -129,7 +129,7 @@ async def test_a_predicate_may_raise_what_cannot_be_shown(
 
 
 async def test_a_predicate_may_return_anything_true() -> None:
-    """It is asked for its truth, as Python does."""
+    """The result of the predicate is tested for truth, as Python does."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 3, overload=lambda error: getattr(error, "retry_after", 0))
         with pytest.raises(Overloaded):
@@ -139,7 +139,7 @@ async def test_a_predicate_may_return_anything_true() -> None:
 
 
 class Policy:
-    """A policy in one method of which there is a bug."""
+    """A policy with a bug in one method."""
 
     def __init__(self, bug: str) -> None:
         self._bug = bug
@@ -174,7 +174,7 @@ class Policy:
 async def test_a_policy_that_raises_harms_nobody(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, bug: str
 ) -> None:
-    """It is logged and consulted no more; the limit stays, and signals move it."""
+    """The policy is logged and consulted no more; the limit stays, and signals move it."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 8, policy=Policy(bug))
         for _ in range(3):
@@ -190,7 +190,7 @@ async def test_a_policy_that_raises_harms_nobody(
         api.down()
         await trio.sleep(1)
         assert api.total_tokens == 4
-        api.total_tokens = 8  # clears the bounds, which are asked for their reasons again
+        api.total_tokens = 8  # clears the bounds, so their reasons are asked for again
         await trio.sleep(1)
         failed = api.statistics().bounds["policy"].why.get("reason") == "the policy failed"
         assert failed
@@ -200,7 +200,7 @@ async def test_a_policy_that_raises_harms_nobody(
 async def test_an_overload_of_a_limiter_that_was_closed_comes_out(
     autojump_clock: MockClock,
 ) -> None:
-    """A holder finishes; there is no limit any more that its token could be withheld from."""
+    """The holder finishes; there is no longer a limit from which its token could be withheld."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 2)
         with pytest.raises(Overloaded):
@@ -211,7 +211,7 @@ async def test_an_overload_of_a_limiter_that_was_closed_comes_out(
 
 
 async def test_an_overload_that_a_phase_describes_is_one() -> None:
-    """`ConcurrentError` from an overload tells the limiter what its cause does."""
+    """A `ConcurrentError` caused by an overload tells the limiter the same as its cause does."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 3)
         with pytest.raises(ConcurrentError):
@@ -242,13 +242,13 @@ async def test_an_overload_that_a_phase_describes_is_one() -> None:
     ],
 )
 def test_a_retry_after_header_is_understood(header: str | None, seconds: float | None) -> None:
-    """Seconds or an HTTP date; anything else says nothing."""
+    """The header may be seconds or an HTTP date; anything else says nothing."""
     now = dt.datetime(2015, 10, 21, 7, 27, 30, tzinfo=dt.UTC).timestamp()
     assert parse_retry_after(header, now=now) == seconds
 
 
 def test_a_date_is_compared_with_the_clock_of_the_system() -> None:
-    """If no time is given."""
+    """The system clock is used if no time is given."""
     assert parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
 
 
@@ -256,7 +256,7 @@ def test_a_date_is_compared_with_the_clock_of_the_system() -> None:
 
 
 async def test_a_policy_belongs_to_one_limiter() -> None:
-    """What it learns is about that one; once it is closed, another may have the policy."""
+    """A policy learns about one limiter; once that is closed, another may have the policy."""
     policy = KneeLimit()
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 30, policy=policy)
@@ -267,7 +267,7 @@ async def test_a_policy_belongs_to_one_limiter() -> None:
 
 
 def test_a_policy_goes_on_from_where_it_was_in_the_next_run() -> None:
-    """The clock of each run starts anywhere; the time of a policy never goes backwards."""
+    """The clock of each run starts anywhere, but the time of a policy never goes backwards."""
 
     class Records(Policy):
         times: list[float]
@@ -298,7 +298,7 @@ def test_a_policy_goes_on_from_where_it_was_in_the_next_run() -> None:
 
 
 class Unweakable:
-    """A policy that cannot be referred to weakly, and whose limit moves."""
+    """A policy without weak references, and with a limit that moves."""
 
     __slots__ = ("limit",)
 
@@ -325,7 +325,7 @@ async def test_a_policy_that_cannot_say_why_is_retired(
 
 
 async def test_rules_can_be_changed_while_they_hold(autojump_clock: MockClock) -> None:
-    """A throttle and the length of the queue, live."""
+    """The throttle and the length of the queue can be changed live."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 8)
         api.throttle = Throttle(down=3, hold=0)

@@ -64,7 +64,7 @@ def test_an_average_is_of_the_latest_samples_and_keeps_its_fraction() -> None:
 
 
 def test_limiters_are_kept_apart() -> None:
-    """Samples of one limiter do not count for another."""
+    """The samples of one limiter do not count for another."""
     history = filled([3] * 5)
     fill(history, "db", [7] * 5)
     assert (history.averages("api")[10], history.averages("db")[10]) == (3.0, 7.0)
@@ -76,7 +76,7 @@ def test_limiters_are_kept_apart() -> None:
     every=st.sampled_from([0.5, 1.0, 2.0, 2.5, 5.0]),
 )
 def test_averages_against_a_plain_model(running: list[int], every: float) -> None:
-    """Each is the mean of the samples in the window."""
+    """Each average is the mean of the samples in the window."""
     for window, average in filled(running, every).averages("api").items():
         samples = int(window / every)
         if len(running) < samples:
@@ -87,7 +87,7 @@ def test_averages_against_a_plain_model(running: list[int], every: float) -> Non
 
 @pytest.mark.parametrize("every", [3.0, 7.5, 15.0, 60.0])
 def test_no_average_is_given_before_its_window_was_seen(every: float) -> None:
-    """Also if the window is no multiple of the sampling period."""
+    """This holds even if the window is no multiple of the sampling period."""
     for count in range(1, 30):
         for window, average in filled([1] * count, every).averages("api").items():
             if count * every < window:
@@ -110,7 +110,7 @@ def test_no_average_is_given_before_its_window_was_seen(every: float) -> None:
 def test_samples_against_a_plain_model(
     rows: list[tuple[int, float, int, int]], seconds: float
 ) -> None:
-    """They come out as they went in, oldest first, also round gaps, and 12 at most are kept."""
+    """They come out as they went in, oldest first, even around gaps, and at most 12 are kept."""
     history = History(600.0)
     track = history.begin("api")
     model: list[Snapshot] = []
@@ -131,7 +131,7 @@ def test_samples_against_a_plain_model(
 
 
 def test_a_limit_without_end_comes_out_as_it_is() -> None:
-    """As an int, or as infinity."""
+    """The limit comes out as an int or as infinity."""
     history = History(2.0)
     track = history.begin("api")
     track.add(1, math.inf, 0, 0)
@@ -141,7 +141,7 @@ def test_a_limit_without_end_comes_out_as_it_is() -> None:
 
 
 def test_nothing_is_known_of_a_limiter_that_never_was() -> None:
-    """Its samples are none, and what is no number of seconds is named."""
+    """An unknown limiter has no samples, and a bad number of seconds is an error that names it."""
     history = filled([1])
     assert history.samples("db") == []
     with pytest.raises(ValueError, match="seconds must be 0 or more seconds, not -1"):
@@ -159,7 +159,7 @@ def grown_by(fill: Callable[[], None]) -> int:
 
 
 def test_memory_is_bounded_by_two_hours_of_samples() -> None:
-    """Each unlike the one before, over ten hours: 90 kB; the averages stay correct."""
+    """Ten hours of samples that all differ take 90 kB, and the averages stay correct."""
     history = History(2.0)
     track = history.begin("api")
 
@@ -173,7 +173,7 @@ def test_memory_is_bounded_by_two_hours_of_samples() -> None:
 
 
 def test_an_idle_limiter_takes_next_to_no_memory() -> None:
-    """Samples that are like the one before are not stored: thousands of limiters are idle."""
+    """A sample like the one before is not stored, because thousands of limiters are idle."""
     track = History(2.0).begin("api")
 
     def two_hours() -> None:
@@ -240,7 +240,7 @@ async def test_averages_over_two_hours_on_the_clock(autojump_clock: MockClock) -
 async def test_the_history_outlives_the_limiter_and_the_turnstile(
     autojump_clock: MockClock,
 ) -> None:
-    """It can be read for a final report; closed limiters get no more samples."""
+    """The history can be read for a final report; closed limiters get no more samples."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 5)
         await trio.sleep(11)
@@ -259,7 +259,7 @@ async def test_an_endless_period_samples_never(autojump_clock: MockClock) -> Non
 
 
 async def test_a_new_limiter_has_no_past(autojump_clock: MockClock) -> None:
-    """It may have the name of a closed one: the samples of that one are not its own."""
+    """A new limiter with the name of a closed one does not inherit its samples."""
     async with open_turnstile() as turnstile:
         former = turnstile.limiter("api", 10)
         former.acquire_on_behalf_of_nowait("borrower")
@@ -275,7 +275,7 @@ async def test_a_new_limiter_has_no_past(autojump_clock: MockClock) -> None:
 
 
 async def test_a_closed_limiter_is_forgotten_after_two_hours(autojump_clock: MockClock) -> None:
-    """Nothing is kept for ever; one that was never sampled leaves nothing at all."""
+    """Nothing is kept for ever; a limiter that was never sampled leaves nothing at all."""
     async with open_turnstile(sample_every=10.0) as turnstile:
         turnstile.limiter("brief", 1).close()
         for name in ("one", "two"):
@@ -294,7 +294,7 @@ async def test_a_closed_limiter_is_forgotten_after_two_hours(autojump_clock: Moc
 
 
 async def test_many_limiters_that_are_closed_leave_no_memory(autojump_clock: MockClock) -> None:
-    """Neither tracks nor loggers: two hours later the memory is as before."""
+    """Neither tracks nor loggers remain: two hours later the memory in use is as before."""
 
     async def generation(turnstile: Turnstile, number: int) -> None:
         for user in range(200):
@@ -318,7 +318,7 @@ async def test_many_limiters_that_are_closed_leave_no_memory(autojump_clock: Moc
 async def test_time_in_which_the_process_was_stopped_has_no_samples(
     autojump_clock: MockClock,
 ) -> None:
-    """One sample when it goes on, at the time it belongs to, and no average over the gap."""
+    """The next sample stands at its proper time, and no average covers the gap."""
     seen: list[Event] = []
     async with open_turnstile(observers=[seen.append]) as turnstile:
         api = turnstile.limiter("api", 10)
@@ -337,7 +337,7 @@ async def test_time_in_which_the_process_was_stopped_has_no_samples(
 
 
 async def test_the_load_is_told_without_copying_the_borrowers() -> None:
-    """Its memory is the same for one borrower and for thousands, and so is its meaning."""
+    """The memory and the meaning are the same for one borrower and for thousands."""
     limiter = Limiter("api", 5_000)
     for borrower in range(5_000):
         limiter.acquire_on_behalf_of_nowait(borrower)
@@ -352,7 +352,7 @@ async def test_the_load_is_told_without_copying_the_borrowers() -> None:
 
 
 async def test_the_load_counts_those_who_wait() -> None:
-    """Also when some of them give up."""
+    """The count is right even if some of those who wait give up."""
     limiter = Limiter("api", 1)
     limiter.acquire_on_behalf_of_nowait("first")
     async with trio.open_nursery() as nursery:
@@ -370,7 +370,7 @@ async def test_the_load_counts_those_who_wait() -> None:
 async def test_other_tasks_get_their_turn_while_many_samples_are_told(
     autojump_clock: MockClock,
 ) -> None:
-    """A limiter that one of them closes meanwhile is not told of, nor one that takes its name."""
+    """A limiter closed in the meantime gets no sample, and neither does one that takes its name."""
     told: list[str] = []
 
     def observe(event: Event) -> None:

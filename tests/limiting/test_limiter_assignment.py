@@ -56,7 +56,7 @@ def test_an_assignment_outside_any_run_is_taken() -> None:
 def test_a_bad_assignment_is_refused_as_trio_does_and_changes_nothing(
     value: object, error: type[Exception], message: str
 ) -> None:
-    """With the same exceptions and messages; no decision is recorded."""
+    """The exceptions and messages are those of trio, and no decision is recorded."""
     api = free(ceiling=3)
     with pytest.raises(error) as caught:
         api.total_tokens = value  # type: ignore[assignment]
@@ -102,7 +102,7 @@ async def test_an_assignment_handed_over_from_a_thread_works() -> None:
 
 
 async def test_another_run_may_not_assign_to_the_limiter_of_a_turnstile() -> None:
-    """A trio run in another thread is refused as well."""
+    """A trio run in another thread is refused, too."""
     async with open_turnstile() as turnstile:
         api = turnstile.add(free())
 
@@ -115,7 +115,7 @@ async def test_another_run_may_not_assign_to_the_limiter_of_a_turnstile() -> Non
 
 
 async def test_an_assignment_ends_a_pause_and_is_recorded() -> None:
-    """Observers get the decision like every other."""
+    """Observers get the decision as they get every other."""
     told: list[Event] = []
     async with open_turnstile(observers=[told.append]) as turnstile:
         api = turnstile.limiter("api", 5)

@@ -112,7 +112,7 @@ async def test_a_free_token_taken_just_before_the_closing_is_kept() -> None:
         assert api.borrowed_tokens == 1
         api.close()
 
-    for _ in range(20):  # which of the two goes on first, trio leaves to chance
+    for _ in range(20):  # trio leaves it to chance which of the two goes on first
         api = free()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(close, api)
@@ -141,7 +141,7 @@ async def test_a_task_cancelled_just_after_it_got_a_token_gives_it_back() -> Non
 
 
 async def test_a_waiter_cancelled_and_then_closed_out_is_just_cancelled() -> None:
-    """It has left the queue, so closing gives it no token that it would have to give back."""
+    """The waiter has left the queue, so closing gives it no token that it would have to return."""
     api = free(ceiling=0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(api.acquire)
@@ -153,7 +153,7 @@ async def test_a_waiter_cancelled_and_then_closed_out_is_just_cancelled() -> Non
 
 
 async def test_a_newcomer_to_a_closed_limiter_takes_no_token_even_for_a_moment() -> None:
-    """It gets the error at a checkpoint, even if it holds a token from before."""
+    """The newcomer gets the error at a checkpoint, even if it holds a token from before."""
     api = free()
     await api.acquire()
     api.close()
@@ -167,7 +167,7 @@ async def test_a_newcomer_to_a_closed_limiter_takes_no_token_even_for_a_moment()
 
 
 async def test_closing_from_a_foreign_thread_is_refused() -> None:
-    """It would have to wake the waiters; closing a closed limiter is allowed anywhere."""
+    """The call would have to wake the waiters; a closed limiter may be closed again anywhere."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 5)
         with pytest.raises(RuntimeError, match=r"close\(\) of limiter 'api' was used from outside"):

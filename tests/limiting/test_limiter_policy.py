@@ -17,7 +17,7 @@ from trio_turnstile import (
 
 
 async def test_a_policy_is_called_with_the_state_and_followed(autojump_clock: MockClock) -> None:
-    """About ten times a second, from the moment the limiter joins."""
+    """A policy is called about ten times a second, from the moment the limiter joins."""
     policy = Proposal(1.0)
     api = Limiter("api", 10, policy=policy)
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:

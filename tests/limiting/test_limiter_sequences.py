@@ -1,7 +1,7 @@
-"""Random sequences of all that can be done to a limiter, each replayed in one run.
+"""Random sequences of everything that can be done to a limiter, each replayed in one run.
 
-After every act the limiter is compared with what must hold of it at any instant, and
-with a model of the queue that knows only: first come, first served, while there is room.
+After every act the limiter is checked against the rules that hold at any instant, and
+against a model of the queue that knows only: first come, first served, while there is room.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Sequence:
         if settle:
             await wait_all_tasks_blocked()
         self.grant()
-        # Waiters that are to be sent away hold a token until they have run.
+        # Waiters that are about to be sent away hold a token until they have run.
         if settle or not self.closed:
             self.check()
 
@@ -238,7 +238,7 @@ async def wind_up(sequence: Sequence) -> None:
 def test_any_sequence_keeps_the_limit_the_order_and_the_tokens(
     acts: list[Act], rules: Throttle, headroom: float
 ) -> None:
-    """No grant above the limit, no waiter while a token is free, in turn, no token lost."""
+    """The limit and the order are kept, no token is free while a task waits, and none is lost."""
     replay(acts, rules, rules.min + headroom)
 
 
@@ -250,7 +250,7 @@ def test_any_sequence_keeps_the_limit_the_order_and_the_tokens(
 def test_signals_in_one_instant_are_acted_on_in_the_order_in_which_they_came(
     acts: list[str], minimum: int
 ) -> None:
-    """Many are posted before the throttle task runs."""
+    """Many signals are posted before the throttle task runs."""
     rules = Throttle(up=1, down=1, min=minimum, hold=0)
 
     async def main() -> None:

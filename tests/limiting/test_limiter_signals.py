@@ -34,7 +34,7 @@ def orders() -> list[tuple[str, Callable[[Limiter], None]]]:
 def test_without_a_turnstile_nothing_acts_on_signals(
     name: str, order: Callable[[Limiter], None]
 ) -> None:
-    """The error says so and names three ways out."""
+    """The error says so, and names three ways out."""
     with pytest.raises(RuntimeError) as caught:
         order(free())
     assert str(caught.value) == (
@@ -47,7 +47,7 @@ def test_without_a_turnstile_nothing_acts_on_signals(
 async def test_a_closed_limiter_refuses_signals_and_pauses(
     name: str, order: Callable[[Limiter], None]
 ) -> None:
-    """In a turnstile and outside of one."""
+    """Both calls are refused, in a turnstile and outside of one."""
     async with open_turnstile() as turnstile:
         for api in (free(), turnstile.limiter("db", 5)):
             api.close()
@@ -56,7 +56,7 @@ async def test_a_closed_limiter_refuses_signals_and_pauses(
 
 
 async def test_signals_move_the_limit_under_the_rules(autojump_clock: MockClock) -> None:
-    """Down by two, refused within the hold, and up again after it."""
+    """The limit goes down by two, a second signal is refused, and after the hold it goes up."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, throttle=Throttle(hold=30))
         api.down()
@@ -95,7 +95,7 @@ async def test_shrinking_lets_holders_finish_and_growth_wakes_waiters() -> None:
 
 
 async def test_a_pause_ends_by_itself_or_by_command(autojump_clock: MockClock) -> None:
-    """The limit is 0 during the pause, and afterwards what it was before."""
+    """The limit is 0 during the pause, and afterwards it is what it was before."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 5)
         api.pause(10)
@@ -118,7 +118,7 @@ async def test_a_pause_ends_by_itself_or_by_command(autojump_clock: MockClock) -
 async def test_a_pause_of_no_measurable_length_is_over_at_once(
     autojump_clock: MockClock,
 ) -> None:
-    """It is recorded, and the throttle task neither hangs nor spins."""
+    """The pause is recorded, and the throttle task neither hangs nor spins."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 5)
         await trio.sleep(3600)
@@ -129,7 +129,7 @@ async def test_a_pause_of_no_measurable_length_is_over_at_once(
 
 
 async def test_the_last_two_hundred_decisions_are_kept() -> None:
-    """Oldest first; older ones are dropped, so that memory stays bounded."""
+    """They are in order, oldest first; older ones are dropped, so memory stays bounded."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 300, throttle=Throttle(down=1, hold=0))
         for _ in range(250):

@@ -28,7 +28,7 @@ from trio_turnstile import (
 
 
 def test_it_has_a_name_and_bounds() -> None:
-    """The limit starts at the ceiling; the minimum is that of the throttle."""
+    """The limit starts at the ceiling, and the minimum is the one of the throttle."""
     api = Limiter("api", 10, throttle=Throttle(min=3))
     assert (api.name, api.total_tokens, api.ceiling, api.minimum) == ("api", 10, 10, 3)
     assert (api.borrowed_tokens, api.available_tokens, api.decisions) == (0, 10, ())
@@ -40,7 +40,7 @@ def test_it_starts_at_what_its_policy_proposes() -> None:
 
 
 async def test_its_repr_says_how_busy_it_is() -> None:
-    """It shows name, tokens and queue, and whether the limiter is closed."""
+    """The repr shows name, tokens and queue, and whether the limiter is closed."""
     api = free()
     async with trio.open_nursery() as nursery:
         api.acquire_on_behalf_of_nowait("holder")
@@ -53,7 +53,7 @@ async def test_its_repr_says_how_busy_it_is() -> None:
 
 
 async def test_statistics_show_everything() -> None:
-    """They are one frozen value."""
+    """The statistics are one frozen value."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, throttle=Throttle(min=2, hold=0), policy=Proposal(5.0))
         api.acquire_on_behalf_of_nowait("holder")
@@ -86,7 +86,7 @@ async def test_statistics_show_everything() -> None:
 
 
 async def test_what_holds_the_limit_can_be_asked_at_no_cost(autojump_clock: MockClock) -> None:
-    """When a pause ends, how long a hold lasts, and what the policy proposes."""
+    """The statistics say when a pause ends, how long a hold lasts, and what the policy proposes."""
     start, policy = trio.current_time(), Proposal(5.5)
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, throttle=Throttle(hold=30), policy=policy)
@@ -111,7 +111,7 @@ async def test_a_policy_that_is_not_enforced_proposes_all_the_same() -> None:
 
 
 async def test_totals_count_what_was_admitted_and_turned_away() -> None:
-    """Calls that waited and calls that did not, in steps too; not those that gave up."""
+    """Calls count whether they waited or not, in steps too; those that gave up do not count."""
     api = Limiter("api", 1, max_waiting=1)
     assert api.totals() == Totals(0, 0, {})
     async with trio.open_nursery() as nursery:
@@ -139,7 +139,7 @@ async def test_totals_count_what_was_admitted_and_turned_away() -> None:
 
 
 async def test_totals_count_decisions_by_reason() -> None:
-    """Each of them, also those that are kept as one, or not kept any more."""
+    """Every decision counts, even if it is kept as one with others, or no longer kept."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 500, throttle=Throttle(down=1, hold=0))
         for _ in range(300):

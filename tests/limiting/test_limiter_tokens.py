@@ -20,7 +20,7 @@ from trio_turnstile import (
 
 
 async def test_async_with_borrows_and_gives_back() -> None:
-    """For the current task, with a checkpoint on entering and none on leaving."""
+    """The current task borrows, with a checkpoint on entering and none on leaving."""
     api = free()
     with assert_checkpoints():
         await api.__aenter__()
@@ -35,7 +35,7 @@ async def test_async_with_borrows_and_gives_back() -> None:
 
 
 async def test_acquire_and_release_are_for_the_current_task() -> None:
-    """With and without blocking; ``acquire`` checkpoints even if a token is free."""
+    """This works with and without blocking; ``acquire`` checkpoints even if a token is free."""
     api = free()
     with assert_checkpoints():
         await api.acquire()
@@ -69,7 +69,7 @@ async def test_others_can_borrow_through_one_task() -> None:
 
 
 async def test_a_cancelled_acquire_takes_no_token() -> None:
-    """Whether it is cancelled before it begins or while it waits."""
+    """It does not matter whether it is cancelled before it begins or while it waits."""
     api = free()
     with trio.CancelScope() as scope:
         scope.cancel()

@@ -17,7 +17,7 @@ from trio_turnstile import (
 
 
 async def test_waiters_are_served_in_turn() -> None:
-    """First come, first served, also if several tokens become free at once."""
+    """Tasks are served first come, first served, even if several tokens become free at once."""
     api = free(ceiling=1)
     api.acquire_on_behalf_of_nowait("holder")
     async with trio.open_nursery() as nursery:
@@ -37,7 +37,7 @@ async def test_waiters_are_served_in_turn() -> None:
 
 
 async def test_past_max_waiting_a_caller_is_turned_away_at_once() -> None:
-    """One task may wait; the next gets `Saturated`, which says why."""
+    """One task may wait; the next gets `Saturated`, and the error says why."""
     api = free(ceiling=1, max_waiting=1)
     async with trio.open_nursery() as nursery:
         api.acquire_on_behalf_of_nowait("holder")
@@ -69,7 +69,7 @@ async def test_with_no_waiting_allowed_a_free_token_is_still_given() -> None:
 
 
 async def test_a_paused_limiter_sheds_too() -> None:
-    """The queue is bounded, whatever makes it grow."""
+    """The length of the queue is bounded, whatever makes it grow."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 5, max_waiting=0)
         api.pause()
@@ -79,7 +79,7 @@ async def test_a_paused_limiter_sheds_too() -> None:
 
 
 async def test_wait_idle_returns_when_the_last_token_is_back() -> None:
-    """If no token is borrowed it returns at once, with a checkpoint."""
+    """If no token is borrowed, it returns at once, with a checkpoint."""
     api = free(ceiling=2)
     with assert_checkpoints():
         await api.wait_idle()

@@ -1,4 +1,4 @@
-"""`LimitMemory`: what policies find in one run is a hint in the next."""
+"""`LimitMemory`: the limit that a policy finds in one run is a hint in the next."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Finds(LimitPolicy):
 
     @property
     def limit(self) -> float:
-        """What it has found."""
+        """The limit that it has found."""
         return self.limit_found
 
     def on_finish(self, sample: Sample) -> None:
@@ -34,7 +34,7 @@ class Finds(LimitPolicy):
 
 
 async def use(limiter: Limiter, seconds: float, workers: int = 8) -> None:
-    """Use a service of so many workers for some time, more than it can take."""
+    """Use a service with a number of workers for a while, at more than it can take."""
     service = trio.CapacityLimiter(workers)
 
     async def call() -> None:
@@ -70,7 +70,7 @@ async def test_what_is_found_is_a_hint_in_the_next_run(
 
 
 async def test_it_is_written_now_and_then(tmp_path: Path, mock_clock: MockClock) -> None:
-    """A run that is killed loses what it found in the last seconds only; other names stay."""
+    """A run that is killed loses only what it found in the last seconds; other names stay."""
     path = tmp_path / "limits.json"
     path.write_text('{"limits": {"other": 5}}')
     policy = Finds(20)
@@ -100,7 +100,7 @@ async def test_a_file_that_cannot_be_written_is_logged(
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"limits": 3}', '{"limits": {"a": "7"}}', "\xff"])
 def test_a_foreign_file_is_refused(text: str, tmp_path: Path) -> None:
-    """It stays as it is."""
+    """The file stays as it is."""
     path = tmp_path / "mine.txt"
     path.write_text(text, encoding="latin-1")
     with pytest.raises(ValueError, match=r"mine\.txt holds no limits .* name another file"):

@@ -1,4 +1,4 @@
-"""`Names`: a name that is taken gets the lowest number that is free, quickly."""
+"""`Names`: a name that is taken quickly gets the lowest number that is free."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add(names: Names[None], name: str) -> str:
 
 @given(st.lists(st.tuples(st.just("add"), NAME) | st.tuples(st.just("discard"), st.integers(0))))
 def test_it_is_the_first_free_name_of_a_plain_search(acts: list[tuple[str, Any]]) -> None:
-    """After any additions and removals, and for names that end in a number."""
+    """This holds after any additions and removals, and for names that end in a number."""
     names = Names[None]()
     taken: list[str] = []
     for act, value in acts:
@@ -66,7 +66,7 @@ def test_a_name_that_ends_in_very_many_digits_can_be_given_up() -> None:
 
 
 def test_one_number_that_is_given_up_again_and_again_takes_no_memory() -> None:
-    """As with two requests at a time, the second of which comes and goes."""
+    """Two requests at once use a number like this, if the second comes and goes."""
     names = Names[None]()
     for _ in range(10):
         add(names, "a")
@@ -79,12 +79,12 @@ def test_one_number_that_is_given_up_again_and_again_takes_no_memory() -> None:
 
 @pytest.mark.parametrize("discard", [False, True])
 def test_a_free_name_is_found_in_constant_time(discard: bool) -> None:
-    """Four times as many things of one name run about four times as many lines."""
+    """Four times as many things with one name run about four times as many lines."""
     assert lines_run(400, discard) < 4.5 * lines_run(100, discard)
 
 
 def lines_run(things: int, discard: bool) -> int:
-    """Count the lines that run while things of one name are added and low ones replaced."""
+    """Count the lines that run while things with one name are added and low ones replaced."""
     lines = 0
 
     def trace(frame: FrameType, event: str, _: object) -> Any:

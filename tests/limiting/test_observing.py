@@ -1,4 +1,4 @@
-"""`Turnstile.observe`: observers that come while it runs, and go."""
+"""`Turnstile.observe`: observers that come and go while it runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trio_turnstile import (
 
 
 async def test_an_observer_hears_what_comes_after_it(autojump_clock: MockClock) -> None:
-    """Not what was before; until it is closed, which may be done twice."""
+    """It hears nothing from before, and nothing after it is closed, which may be done twice."""
     heard: list[Event] = []
     async with open_turnstile(sample_every=1) as turnstile:
         api = turnstile.limiter("api", 10)
@@ -35,7 +35,7 @@ async def test_an_observer_hears_what_comes_after_it(autojump_clock: MockClock) 
 
 
 async def test_a_block_can_bound_an_observation() -> None:
-    """At its end the observer hears nothing more."""
+    """At the end of the block the observer hears nothing more."""
     heard: list[Event] = []
     async with open_turnstile() as turnstile:
         with turnstile.observe(heard.append) as observation:
@@ -47,7 +47,7 @@ async def test_a_block_can_bound_an_observation() -> None:
 
 
 async def test_closing_one_of_two_alike_leaves_the_other() -> None:
-    """An observation is one by itself, whatever its observer is equal to."""
+    """Each observation stands alone, even if its observer is equal to another."""
     heard: list[Event] = []
     async with open_turnstile() as turnstile:
         with turnstile.observe(heard.append):
@@ -57,7 +57,7 @@ async def test_closing_one_of_two_alike_leaves_the_other() -> None:
 
 
 async def test_an_observer_that_another_one_closes_is_called_no_more() -> None:
-    """Not even with the event that the other one is called with."""
+    """It does not even get the event during which the other observer closed it."""
     heard: list[Event] = []
     async with open_turnstile() as turnstile:
         observations: list[Observation] = []
@@ -70,7 +70,7 @@ async def test_an_observer_that_another_one_closes_is_called_no_more() -> None:
 async def test_an_observer_that_came_late_and_raises_is_logged_and_not_called_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """As one is that was there from the beginning."""
+    """It is treated like an observer that was there from the beginning."""
     heard: list[Event] = []
 
     def bad(event: Event) -> None:
@@ -89,7 +89,7 @@ async def test_an_observer_that_came_late_and_raises_is_logged_and_not_called_ag
 
 
 async def test_what_is_no_observer_is_an_error_at_once() -> None:
-    """And so is an observer of a turnstile that was left."""
+    """An observer of a turnstile that was left is an error at once, too."""
     async with open_turnstile() as turnstile:
         with pytest.raises(TypeError, match="an observer must be a function of one event, not 1"):
             turnstile.observe(1)  # type: ignore[arg-type]
@@ -102,7 +102,7 @@ async def test_what_is_no_observer_is_an_error_at_once() -> None:
 
 
 async def test_a_turnstile_has_a_name_an_id_and_the_time_of_its_opening() -> None:
-    """On both clocks, so that a time on one can be told on the other."""
+    """The time is given on both clocks, so that a time on one can be converted to the other."""
     async with open_turnstile(name="crawler") as one, open_turnstile() as other:
         assert (one.name, other.name) == ("crawler", "turnstile")
         assert one.id != other.id

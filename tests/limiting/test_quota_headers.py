@@ -1,4 +1,4 @@
-"""`parse_rate_headers` and `Budget.observe_headers`: what services say of their quotas."""
+"""`parse_rate_headers` and `Budget.observe_headers`: what services say about their quotas."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 
 
 def parsed(**headers: str) -> list[QuotaState]:
-    """Return what headers say, whose names have underscores for hyphens here."""
+    """Return what the headers say; hyphens in their names are written as underscores here."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return list(parse_rate_headers(named, now=NOW).quotas)
 
 
 def test_names_and_durations() -> None:
-    """The dialect of OpenAI, Azure, Groq and Mistral."""
+    """This is the dialect of OpenAI, Azure, Groq and Mistral."""
     assert parsed(
         x_ratelimit_limit_requests="500",
         X_RateLimit_Remaining_Requests="499",
@@ -39,7 +39,7 @@ def test_names_and_durations() -> None:
 
 
 def test_names_and_times() -> None:
-    """The dialect of Anthropic; a time that has passed is now."""
+    """This is the dialect of Anthropic; a time that has passed counts as now."""
     assert parsed(
         anthropic_ratelimit_input_tokens_limit="50000",
         anthropic_ratelimit_input_tokens_remaining="49000",
@@ -60,7 +60,7 @@ def test_names_and_times() -> None:
     ],
 )
 def test_no_name(names: str, reset: str) -> None:
-    """The dialects of GitHub, of others, and of the first drafts of the IETF: counted anew."""
+    """These are the dialects of GitHub, of others, and of the first IETF drafts: counted anew."""
     values = {"Limit": "5000", "Remaining": "4", "Reset": reset}
     headers = {names.format(part): value for part, value in values.items()}
     (state,) = parse_rate_headers(headers, now=NOW).quotas
@@ -68,7 +68,7 @@ def test_no_name(names: str, reset: str) -> None:
 
 
 def test_structured_fields() -> None:
-    """The draft of the IETF: policies have units and periods; what has no policy says less."""
+    """In the IETF draft, policies have units and periods; without a policy, less is known."""
     assert parsed(
         RateLimit_Policy='"burst";q=100;w=60;pk=:cHJv:, "day";q=5000;w=86400;qu="content-bytes"',
         RateLimit='"burst";r=50;t=30, "day";r=6000;t=400, default;r=1',
@@ -93,19 +93,19 @@ def test_structured_fields() -> None:
     ],
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
-    """Seconds, a date, or milliseconds, which are more precise."""
+    """The header holds seconds or a date; the one with milliseconds is more precise and wins."""
     assert parse_rate_headers(headers, now=NOW).retry_after == seconds
 
 
 @pytest.mark.parametrize("limit", ["-1", "0"])
 def test_a_limit_that_is_none_says_nothing(limit: str) -> None:
-    """Some send -1 or 0 for all that they do not know."""
+    """Some services send -1 or 0 for everything that they do not know."""
     assert not parsed(x_ratelimit_limit_tokens=limit, x_ratelimit_remaining_tokens="0")
 
 
 @pytest.mark.parametrize("text", ["-1", "x", "", "1e3", "nan", "9" * 40, "91000"])
 def test_nonsense_is_unknown(text: str) -> None:
-    """A number that is negative, none, or more than the limit is as if it was not said."""
+    """A number that is negative, not a number, or more than the limit is ignored."""
     (state,) = parsed(x_ratelimit_limit_tokens="90000", x_ratelimit_remaining_tokens=text)
     assert state == QuotaState(name="tokens", limit=90_000)
 
@@ -123,13 +123,13 @@ def test_nonsense_is_unknown(text: str) -> None:
     ],
 )
 def test_durations(text: str, seconds: float | None) -> None:
-    """In all units, or as a plain number of seconds."""
+    """A duration may have any unit, or be a plain number of seconds."""
     (state,) = parsed(x_ratelimit_reset_tokens=text)
     assert state.reset_after == seconds
 
 
 def test_pairs_of_bytes() -> None:
-    """As HTTP libraries below the clients have them; fields given twice belong together."""
+    """Libraries below the HTTP clients give headers like this; a field may occur twice."""
     pairs = [(b"RateLimit", b'"a";r=5'), ("ratelimit", '"b";r=6')]
     assert [state.remaining for state in parse_rate_headers(pairs).quotas] == [5, 6]
 
@@ -153,7 +153,7 @@ NAMES = st.sampled_from(
 
 @given(st.dictionaries(NAMES, TEXTS))
 def test_no_headers_raise(headers: dict[str, str]) -> None:
-    """Whatever they hold, what is read is a number of 0 or more, or nothing."""
+    """Whatever the headers hold, each value read is a number of 0 or more, or ``None``."""
     told = parse_rate_headers(headers, now=NOW)
     for state in told.quotas:
         for number in (state.limit, state.remaining, state.reset_after, state.period):
@@ -161,7 +161,7 @@ def test_no_headers_raise(headers: dict[str, str]) -> None:
     assert told.retry_after is None or told.retry_after >= 0
 
 
-# ---- a budget heeds them ----
+# ---- a budget follows them ----
 
 
 def minutes(**amounts: float) -> Any:
@@ -169,7 +169,7 @@ def minutes(**amounts: float) -> Any:
 
 
 async def test_a_budget_knows_its_rates_by_name(autojump_clock: MockClock) -> None:
-    """A name with a period is that of the rate without one; other names are nothing to it."""
+    """A name with a period means the rate without one; other names are ignored."""
     rates = minutes(requests=100, tokens=1000, input_tokens=500)
     budget = Budget(**rates, dollars=Allowance(5))
     budget.observe_headers(
@@ -204,7 +204,7 @@ async def test_the_only_rate_has_what_has_no_name(autojump_clock: MockClock) -> 
 
 
 async def test_retry_after_closes_a_budget_for_a_time(autojump_clock: MockClock) -> None:
-    """Where the service does not say what is left, and no longer than it may."""
+    """This happens only where the service does not say what is left, and for a bounded time."""
     rates = minutes(requests=100, tokens=1000)
     budget = Budget(**rates, dollars=Allowance(1))
     budget.observe_headers({"x-ratelimit-remaining-tokens": "200", "Retry-After": "50"})

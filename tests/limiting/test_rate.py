@@ -16,7 +16,7 @@ from trio_turnstile.testing import assert_conserved
 
 
 async def passes(rate: RateLimiter, times: int) -> list[float]:
-    """Return the times at which callers pass that all arrive now."""
+    """Return the times at which callers that all arrive now may pass."""
     passed: list[float] = []
 
     async def caller() -> None:
@@ -58,7 +58,7 @@ async def test_without_blocking(autojump_clock: MockClock) -> None:
 
 
 async def test_acquire_always_checkpoints(autojump_clock: MockClock) -> None:
-    """Whether or not it has to wait."""
+    """It is a checkpoint whether or not it has to wait."""
     rate = RateLimiter(1)
     for _ in range(2):
         with assert_checkpoints():
@@ -109,7 +109,7 @@ async def test_cancelled_callers_use_nothing_up(autojump_clock: MockClock) -> No
 
 
 def test_the_rate_may_be_set_outside_a_run() -> None:
-    """Before any task runs."""
+    """It may be set before any task runs."""
     rate = RateLimiter(1, burst=7)
     rate.per_second = 5
     assert (rate.per_second, rate.burst) == (5, 7)
@@ -168,7 +168,7 @@ def test_no_window_sees_more_than_rate_and_burst(
 
 
 class Stamp(Scalable):
-    """Notes when it begins, and fails the first time if told to."""
+    """An operation that notes when it begins, and fails the first time if asked to."""
 
     def __init__(self, begun: list[float], *, fails: bool = False) -> None:
         self.begun = begun

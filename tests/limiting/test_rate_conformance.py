@@ -14,7 +14,7 @@ from trio_turnstile import RateLimiter
 
 
 def passes(*rates: RateLimiter) -> bool:
-    """Tell whether one passes now, by all of the rates."""
+    """Say whether one call passes now, by all of the rates."""
     try:
         for rate in rates:
             rate.acquire_nowait()
@@ -24,7 +24,7 @@ def passes(*rates: RateLimiter) -> bool:
 
 
 def passing(rate: RateLimiter) -> int:
-    """Return how many pass now, one by one."""
+    """Return how many calls pass now, one by one."""
     count = 0
     while passes(rate):
         count += 1
@@ -57,7 +57,7 @@ async def test_who_keeps_to_the_rate_is_never_refused(
     """Thousands of turns add up to no rounding error: the burst neither shrinks nor grows."""
     rate = RateLimiter(100, at_a_time)
     for turn in range(5000):
-        # Turns that were added up would come too early in the end, as floats do not add up.
+        # Adding up the turns would come too early in the end, because floats do not add up exactly.
         mock_clock.jump(max(0.0, turn * at_a_time / 100 - trio.current_time()))
         assert passing(rate) == at_a_time
 
@@ -66,7 +66,7 @@ async def test_who_keeps_to_the_rate_is_never_refused(
 async def test_who_asks_too_often_passes_at_the_rate(
     mock_clock: MockClock, asked: int, share: float
 ) -> None:
-    """Refusals use nothing up, so of those who ask, the share that the rate allows passes."""
+    """Refused calls use nothing up, so the share of calls that the rate allows passes."""
     rate = RateLimiter(100, 10)
     passing(rate)
     passed = 0
@@ -77,7 +77,7 @@ async def test_who_asks_too_often_passes_at_the_rate(
 
 
 async def test_each_rate_is_for_itself(mock_clock: MockClock) -> None:
-    """One limiter for each key: what one has used up is no loss to another."""
+    """With one limiter per key, what one key has used up costs the others nothing."""
     rates = {key: RateLimiter(10, 10) for key in ("a", b"b", 3)}
     for rate in rates.values():
         assert passing(rate) == 10
@@ -91,7 +91,7 @@ async def test_each_rate_is_for_itself(mock_clock: MockClock) -> None:
 async def test_waiting_callers_pass_one_in_each_period(
     autojump_clock: MockClock, share: float
 ) -> None:
-    """Five in ten seconds: five pass at once, and one every two seconds after the first."""
+    """At five in ten seconds, five pass at once, and then one passes every two seconds."""
     rate, passed = RateLimiter(5 / 10, 5), list[float]()
 
     async def caller() -> None:
@@ -128,7 +128,7 @@ async def test_who_leaves_the_queue_makes_room(
 
 
 async def test_two_rates_hold_together(autojump_clock: MockClock) -> None:
-    """Three a second, and five in ten seconds: who acquires both keeps to both."""
+    """A caller that acquires both three a second and five in ten seconds keeps to both."""
     often, seldom, passed = RateLimiter(3), RateLimiter(5 / 10, 5), list[float]()
     for _ in range(8):
         await seldom.acquire()
@@ -140,7 +140,7 @@ async def test_two_rates_hold_together(autojump_clock: MockClock) -> None:
 
 @given(st.lists(st.floats(0, 5), max_size=30), st.integers(1, 5))
 def test_without_blocking_it_is_a_bucket_by_the_book(pauses: Sequence[float], burst: int) -> None:
-    """At any times, it lets pass exactly whom a bucket of exact numbers does."""
+    """At any times, it lets pass exactly the calls that a bucket with exact numbers would."""
     clock, rate = MockClock(), RateLimiter(1, burst)
 
     async def main() -> None:

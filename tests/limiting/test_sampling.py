@@ -28,7 +28,7 @@ from trio_turnstile.limits import KneeLimit, Sample
 
 
 async def test_each_call_is_a_sample(autojump_clock: MockClock) -> None:
-    """With its times, and the number in flight when it started, itself included."""
+    """A sample has the times and the number in flight when the call started, itself included."""
     policy = Halving()
     api = Limiter("api", 10, policy=policy)
 
@@ -75,7 +75,7 @@ async def test_most_calls_of_a_burst_are_sampled(autojump_clock: MockClock) -> N
 
 
 async def test_tokens_taken_by_hand_are_samples_too(autojump_clock: MockClock) -> None:
-    """Through acquire and release, with and without waiting."""
+    """This includes acquire and release, with and without waiting."""
     policy = Halving()
     api = Limiter("api", 1, policy=policy)
     await api.acquire()
@@ -118,7 +118,7 @@ async def test_overload_is_what_the_user_says() -> None:
 
 
 async def test_cancelled_calls_teach_nothing(autojump_clock: MockClock) -> None:
-    """They are ignored; a cancelled waiter was never a call."""
+    """A policy ignores them; a cancelled waiter never was a call."""
     policy = Halving()
     api = Limiter("api", 1, policy=policy)
     with trio.move_on_after(1):
@@ -145,7 +145,7 @@ async def test_what_the_policy_proposes_is_done_at_once(autojump_clock: MockCloc
 
 
 async def test_shadow_mode_decides_and_does_nothing(autojump_clock: MockClock) -> None:
-    """What the policy would do is recorded once; signals still move the limit."""
+    """What the policy would do is recorded once, and signals still move the limit."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 100, policy=Halving(), enforce=False)
         with pytest.raises(Overloaded):
@@ -163,7 +163,7 @@ async def test_shadow_mode_decides_and_does_nothing(autojump_clock: MockClock) -
 
 
 async def test_in_shadow_mode_no_knee_is_found(autojump_clock: MockClock) -> None:
-    """`KneeLimit` learns from its probes, which are not applied: it says so, and stays."""
+    """`KneeLimit` learns from its probes, which are not applied here: it says so, and stays."""
     policy = KneeLimit(20)
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         api = turnstile.limiter("api", 50, policy=policy, enforce=False)
@@ -176,7 +176,7 @@ async def test_in_shadow_mode_no_knee_is_found(autojump_clock: MockClock) -> Non
 
 
 async def test_retry_after_withholds_the_token_of_the_call(autojump_clock: MockClock) -> None:
-    """The token that was refused is out of use for that long, with a policy or without."""
+    """The refused token is out of use for that long, with a policy or without."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10)
         with pytest.raises(Overloaded, match="retry after 7 seconds"):
@@ -190,7 +190,7 @@ async def test_retry_after_withholds_the_token_of_the_call(autojump_clock: MockC
 
 
 async def test_retry_after_alone_moves_no_static_limiter() -> None:
-    """Without a turnstile nothing could end the pause."""
+    """Without a turnstile, nothing could end the pause."""
     api = Limiter("api", 10)
     with pytest.raises(Overloaded):
         async with api:
@@ -199,7 +199,7 @@ async def test_retry_after_alone_moves_no_static_limiter() -> None:
 
 
 class Fails(Scalable):
-    """Fails with each of some errors in turn, and then completes."""
+    """An operation that fails with each of some errors in turn, and then completes."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -223,7 +223,7 @@ async def test_each_attempt_of_an_operation_is_a_sample(autojump_clock: MockCloc
 
 
 async def test_cancelled_operations_teach_nothing(autojump_clock: MockClock) -> None:
-    """Nor does the worker pool's own wait for a free token."""
+    """Neither does the wait of the worker pool itself for a free token."""
     policy = Halving()
     limiter = Limiter("api", 2, policy=policy)
     with trio.move_on_after(0.5):
@@ -232,7 +232,7 @@ async def test_cancelled_operations_teach_nothing(autojump_clock: MockClock) -> 
 
 
 async def test_each_attempt_of_a_step_is_a_sample(autojump_clock: MockClock) -> None:
-    """Each attempt of a step is a sample."""
+    """Each attempt is a sample, whether it fails or not."""
     policy = Halving()
 
     async def fetch(number: int) -> None:
@@ -246,7 +246,7 @@ async def test_each_attempt_of_a_step_is_a_sample(autojump_clock: MockClock) -> 
 
 
 async def test_a_batch_is_one_call(autojump_clock: MockClock) -> None:
-    """A batch as a whole is a success, an overload or ignored; ignored if cancelled."""
+    """A batch as a whole is a success, an overload or ignored; it is ignored if cancelled."""
     policy = Halving()
     limiter = Limiter("db", 1, policy=policy)
 

@@ -1,4 +1,4 @@
-"""Several tokens at a time: in turn, all or none, and never more than the limit."""
+"""Several tokens at once: in turn, all or none, and never more than the limit."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ACTS = st.lists(
 
 @attrs.define
 class Model:
-    """A limiter, its users, and what is expected of them."""
+    """A limiter, its users, and what the test expects of them."""
 
     limiter: Limiter
     nursery: trio.Nursery
@@ -63,7 +63,7 @@ class Model:
 
     async def do(self, act: str, value: int, settle: bool) -> None:
         getattr(self, act)(value)
-        # The order of tasks that begin in the same round is trio's to choose.
+        # trio chooses the order of tasks that begin in the same round.
         if settle or act == "acquire":
             await wait_all_tasks_blocked()
         self.serve()
@@ -147,7 +147,7 @@ class Model:
         assert statistics.tasks_waiting == len(self.queue)
 
     async def end(self) -> None:
-        """Serve all who still wait, and see that nothing is left of them."""
+        """Serve everyone who still waits, and check that nothing is left of them."""
         self.assign(6)
         while self.holders or self.queue:
             await wait_all_tasks_blocked()
@@ -189,7 +189,7 @@ def test_any_sequence_agrees_with_the_model(acts: list[Act], limit: int) -> None
 
 
 async def use(limiter: Limiter, tokens: int, log: list[int], seconds: float = 1) -> None:
-    """Hold so many tokens for some seconds."""
+    """Hold some tokens for some seconds."""
     async with limiter.tokens(tokens):
         log.append(tokens)
         await trio.sleep(seconds)
@@ -221,7 +221,7 @@ async def test_two_wide_requests_do_not_wait_for_each_other(autojump_clock: Mock
 async def test_the_others_go_on_when_a_wide_request_is_cancelled(
     autojump_clock: MockClock,
 ) -> None:
-    """What was kept for it goes to those behind it."""
+    """The tokens kept for it go to those behind it."""
     limiter, log = Limiter("gpu", 3), list[int]()
     async with limiter, trio.open_nursery() as others:
         async with trio.open_nursery() as nursery:
@@ -239,7 +239,7 @@ async def test_the_others_go_on_when_a_wide_request_is_cancelled(
 
 
 async def test_plain_requests_that_came_before_go_before(autojump_clock: MockClock) -> None:
-    """Those who wait in the queue of trio's limiter are served first."""
+    """Tasks that wait in the queue of trio's limiter are served first."""
     limiter, log = Limiter("gpu", 2), list[int]()
     await limiter.acquire_on_behalf_of("one")
     await limiter.acquire_on_behalf_of("two")
@@ -265,7 +265,7 @@ async def test_plain_requests_that_came_before_go_before(autojump_clock: MockClo
 async def test_a_cancelled_request_takes_nothing_at_whatever_moment(
     autojump_clock: MockClock,
 ) -> None:
-    """Before it waits, while it waits, and when its tokens have just come."""
+    """This holds before it waits, while it waits, and when its tokens have just come."""
     limiter = Limiter("gpu", 2)
     with trio.CancelScope() as scope:
         scope.cancel()
@@ -290,7 +290,7 @@ async def test_a_cancelled_request_takes_nothing_at_whatever_moment(
 
 
 async def test_more_than_the_ceiling_is_an_error_at_once() -> None:
-    """It says how many there are; nothing is taken, and nobody is held up."""
+    """The error says how many tokens there are; nothing is taken, and nobody is held up."""
     limiter = Limiter("gpu", 4)
     with pytest.raises(TooWide, match="limiter 'gpu' has a limit of 4 tokens, and 5 were asked"):
         async with limiter.tokens(5):
@@ -303,7 +303,7 @@ async def test_more_than_the_ceiling_is_an_error_at_once() -> None:
 
 
 async def test_a_limit_that_falls_tells_whoever_wants_more(autojump_clock: MockClock) -> None:
-    """And those behind go on."""
+    """The request that is now too wide gets an error, and those behind it go on."""
     limiter, log = Limiter("gpu", 4), list[int]()
 
     async def ask() -> None:
@@ -325,7 +325,7 @@ async def test_a_limit_that_falls_tells_whoever_wants_more(autojump_clock: MockC
 
 
 async def test_signals_and_policies_tell_as_well(autojump_clock: MockClock) -> None:
-    """Whatever lowers the limit for good."""
+    """Anything that lowers the limit for good has this effect."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         by_signal = turnstile.limiter("signal", 4, throttle=Throttle(down=2, hold=0))
         by_policy = turnstile.limiter("policy", 4, policy=Halving(limit=4))
@@ -349,7 +349,7 @@ async def test_signals_and_policies_tell_as_well(autojump_clock: MockClock) -> N
 
 
 async def test_a_pause_and_withheld_tokens_are_waited_for(autojump_clock: MockClock) -> None:
-    """They end by themselves, as does a limit of 0: it is a pause too."""
+    """They end automatically. A limit of 0 is waited for too, because it is a pause."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         limiter, log = turnstile.limiter("gpu", 4), list[int]()
         with pytest.raises(Overloaded):
@@ -375,7 +375,7 @@ async def test_a_pause_and_withheld_tokens_are_waited_for(autojump_clock: MockCl
     ("number", "error"), [(0, ValueError), (1.5, TypeError), (True, TypeError)]
 )
 def test_the_number_of_tokens_is_a_whole_one(number: int, error: type[Exception]) -> None:
-    """Said where the limiter is asked, before anything waits."""
+    """The error is raised where the limiter is asked, before anything waits."""
     with pytest.raises(error, match="number must be"):
         free().tokens(number)
 
@@ -384,7 +384,7 @@ def test_the_number_of_tokens_is_a_whole_one(number: int, error: type[Exception]
 
 
 async def test_a_task_has_one_portion_at_a_time() -> None:
-    """As it has one token of a limiter: a second one could only be waited for in vain."""
+    """The same goes for single tokens: waiting for a second one would be in vain."""
     limiter = Limiter("gpu", 8)
     async with limiter.tokens(2):
         for ask in (limiter.acquire, limiter.tokens(2).acquire, limiter.tokens(7).acquire):
@@ -401,7 +401,7 @@ async def test_a_task_has_one_portion_at_a_time() -> None:
 
 
 async def test_one_borrower_in_two_tasks_gets_one_portion() -> None:
-    """The second of the two is told when its turn comes."""
+    """The second task gets the error when its turn comes."""
     limiter = Limiter("gpu", 2)
     await limiter.acquire_on_behalf_of("holder")
     portion, errors = limiter.tokens(2), list[RuntimeError]()
@@ -428,7 +428,7 @@ async def test_one_borrower_in_two_tasks_gets_one_portion() -> None:
 
 
 async def test_closing_sends_wide_waiters_away_and_lets_holders_finish() -> None:
-    """As it does with the others."""
+    """Wide waiters are treated as the others are."""
     limiter = Limiter("gpu", 3)
 
     async def ask(tokens: int) -> None:
@@ -447,7 +447,7 @@ async def test_closing_sends_wide_waiters_away_and_lets_holders_finish() -> None
 
 
 async def test_max_waiting_counts_both_queues() -> None:
-    """A request that would have to wait is refused; one for which there is room is not."""
+    """A request that would have to wait is refused; one that has room is not."""
     limiter = Limiter("gpu", 3, max_waiting=1)
     await limiter.acquire_on_behalf_of("holder")
     async with trio.open_nursery() as nursery:
@@ -462,7 +462,7 @@ async def test_max_waiting_counts_both_queues() -> None:
 
 
 async def test_idle_means_that_nobody_holds_any(autojump_clock: MockClock) -> None:
-    """Waiting for that and wide requests do not get into each other's way."""
+    """Waiting for idleness and wide requests do not get into each other's way."""
     limiter, log = Limiter("gpu", 3), list[int]()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(use, limiter, 3, log, 2)
@@ -474,16 +474,16 @@ async def test_idle_means_that_nobody_holds_any(autojump_clock: MockClock) -> No
 
 
 async def test_threads_take_several_tokens() -> None:
-    """A portion is a limiter for trio's threads."""
+    """A portion can be used as a limiter for trio's threads."""
     limiter = Limiter("gpu", 3)
-    portion: Any = limiter.tokens(2)  # trio names the class that it wants
+    portion: Any = limiter.tokens(2)  # trio names the class that it requires
     taken = await trio.to_thread.run_sync(lambda: limiter.borrowed_tokens, limiter=portion)
     assert taken == 2
     assert limiter.borrowed_tokens == 0
 
 
 async def test_a_portion_says_what_it_is_and_is_used_again() -> None:
-    """By any number of tasks: it holds nothing itself."""
+    """Any number of tasks may use it, because it holds nothing itself."""
     portion = Limiter("gpu", 3).tokens(2)
     assert portion.number == 2
     assert repr(portion) == "<trio_turnstile.Portion of limiter 'gpu': 2 tokens>"
@@ -495,7 +495,7 @@ async def test_a_portion_says_what_it_is_and_is_used_again() -> None:
 
 
 async def test_a_policy_learns_of_calls_with_several_tokens(autojump_clock: MockClock) -> None:
-    """It sees the tokens in use, not the calls."""
+    """The policy sees the tokens in use, not the number of calls."""
     policy = Halving(limit=8)
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         limiter = turnstile.limiter("gpu", 8, policy=policy)

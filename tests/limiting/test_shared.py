@@ -35,7 +35,7 @@ SECOND = 1.0
 
 @attrs.define
 class Calls:
-    """Calls of keys that take a second each, and what became of them."""
+    """Calls of keys that take a second each, with a record of what became of them."""
 
     shared: SharedLimiter
     nursery: trio.Nursery
@@ -61,7 +61,7 @@ class Calls:
             self.running[key] -= way.number
 
     async def make(self, key: Hashable, number: int = 1, **terms: int) -> None:
-        """Let so many tasks wait, one after the other."""
+        """Let some tasks wait, one after the other."""
         for _ in range(number):
             self.nursery.start_soon(self.call, self.shared.of(key, **terms), key)
         await wait_all_tasks_blocked()
@@ -75,7 +75,7 @@ class Calls:
 
 
 async def test_few_calls_do_not_wait_behind_many(autojump_clock: MockClock) -> None:
-    """1,000 calls of one key wait, ten at a time; five of another wait two seconds at most."""
+    """While 1,000 calls of one key wait, ten at once, five of another wait two seconds at most."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         calls = Calls(turnstile.shared("tenants", 10), nursery)
         await calls.make("many", 1000)
@@ -85,7 +85,7 @@ async def test_few_calls_do_not_wait_behind_many(autojump_clock: MockClock) -> N
 
 
 async def test_keys_that_wait_get_equal_shares(autojump_clock: MockClock) -> None:
-    """However many calls each has, and in whatever order they came."""
+    """Keys get equal shares however many calls each has, and in whatever order they came."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         calls = Calls(turnstile.shared("tenants", 7), nursery)
         for key in range(10):
@@ -98,7 +98,7 @@ async def test_keys_that_wait_get_equal_shares(autojump_clock: MockClock) -> Non
 
 
 async def test_keys_get_shares_by_their_weights(autojump_clock: MockClock) -> None:
-    """Within two per cent, also of one whose weight is set while it waits."""
+    """The shares are right within two per cent, even if a weight is set while its key waits."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         shared = turnstile.shared("tenants", 10, weight=len)
         calls = Calls(shared, nursery)
@@ -120,7 +120,7 @@ async def test_keys_get_shares_by_their_weights(autojump_clock: MockClock) -> No
 
 
 async def test_one_key_is_first_come_first_served(autojump_clock: MockClock) -> None:
-    """As with a plain limiter."""
+    """The order is that of a plain limiter."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         shared, order = turnstile.shared("x", 1), list[int]()
 
@@ -136,7 +136,7 @@ async def test_one_key_is_first_come_first_served(autojump_clock: MockClock) -> 
 
 
 async def test_a_key_that_was_away_gets_no_more_than_its_share(autojump_clock: MockClock) -> None:
-    """It has saved nothing up, and owes nothing."""
+    """The key has saved nothing up, and owes nothing."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         calls = Calls(turnstile.shared("tenants", 2), nursery)
         await calls.make("late", 4)
@@ -151,7 +151,7 @@ async def test_a_key_that_was_away_gets_no_more_than_its_share(autojump_clock: M
 
 
 async def test_priorities_come_before_keys(autojump_clock: MockClock) -> None:
-    """And within one priority keys take turns."""
+    """A higher priority goes first, and within one priority the keys take turns."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         calls = Calls(turnstile.shared("x", 1, ageing=math.inf), nursery)
         await calls.make("busy")
@@ -165,14 +165,14 @@ async def test_priorities_come_before_keys(autojump_clock: MockClock) -> None:
 async def test_who_has_waited_long_goes_before_a_higher_priority(
     autojump_clock: MockClock,
 ) -> None:
-    """A step of priority is worth some seconds of waiting, so nobody waits for ever."""
+    """One step of priority is worth some seconds of waiting, so nobody waits for ever."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         calls = Calls(turnstile.shared("x", 1, ageing=10), nursery)
         await calls.make("low", 2)
         for _ in range(30):
             await calls.make("high", 1, priority=1)
             await trio.sleep(0.75)
-    # Those that had come by then go before it; it would be 23 seconds behind them all.
+    # Those that had come by then go before it; behind all of them it would wait for 23 seconds.
     assert 10 <= max(calls.waited["low"]) <= 16
 
 
@@ -180,7 +180,7 @@ async def test_who_has_waited_long_goes_before_a_higher_priority(
 
 
 async def test_a_key_at_its_limit_holds_up_nobody(autojump_clock: MockClock) -> None:
-    """Tokens that it may not have go to others at once; each key keeps to its limit."""
+    """Tokens that the key may not have go to others at once; each key keeps to its limit."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         shared = turnstile.shared("hosts", 10, each=2)
         calls = Calls(shared, nursery)
@@ -194,7 +194,7 @@ async def test_a_key_at_its_limit_holds_up_nobody(autojump_clock: MockClock) -> 
 
 
 async def test_the_limit_of_one_key_can_be_set(autojump_clock: MockClock) -> None:
-    """It holds at once, in both directions, and is not forgotten."""
+    """The new limit holds at once, in both directions, and is not forgotten."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         shared = turnstile.shared("hosts", 10, each=lambda key: len(str(key)))
         calls = Calls(shared, nursery)
@@ -212,7 +212,7 @@ async def test_the_limit_of_one_key_can_be_set(autojump_clock: MockClock) -> Non
 
 
 async def test_several_tokens_of_a_key(autojump_clock: MockClock) -> None:
-    """They count against both limits, and are told if the limit of the key is too low."""
+    """The tokens count against both limits, and a key with too low a limit raises an error."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         shared = turnstile.shared("hosts", 5, each=4)
         calls = Calls(shared, nursery)
@@ -236,7 +236,7 @@ async def test_several_tokens_of_a_key(autojump_clock: MockClock) -> None:
 
 
 async def test_calls_of_one_key_are_spaced(autojump_clock: MockClock) -> None:
-    """Each begins so many seconds after the one before, also if the key was idle meanwhile."""
+    """Each call begins a fixed time after the one before, even if the key was idle meanwhile."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         shared = turnstile.shared("hosts", 10, every=5)
         calls = Calls(shared, nursery)
@@ -254,7 +254,7 @@ async def test_calls_of_one_key_are_spaced(autojump_clock: MockClock) -> None:
 
 
 async def test_a_refusal_costs_its_key_a_token(autojump_clock: MockClock) -> None:
-    """The others go on; it is told as a decision, and `resume` ends it."""
+    """The other keys go on; the refusal is recorded as a decision, and `resume` ends it."""
     async with open_turnstile() as turnstile:
         shared = turnstile.shared("hosts", 10, each=2)
         for _ in range(2):
@@ -281,7 +281,7 @@ async def test_a_refusal_costs_its_key_a_token(autojump_clock: MockClock) -> Non
 
 
 async def test_what_is_due_sooner_is_done_sooner(autojump_clock: MockClock) -> None:
-    """A key may wait for its next beginning and for a withheld token at once."""
+    """A key may wait for its next start and for a withheld token at once."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         shared = turnstile.shared("hosts", 10, each=2, every=5)
         calls = Calls(shared, nursery)
@@ -297,7 +297,7 @@ async def test_what_is_due_sooner_is_done_sooner(autojump_clock: MockClock) -> N
 async def test_without_a_limit_of_keys_a_refusal_costs_the_limiter_a_token(
     autojump_clock: MockClock,
 ) -> None:
-    """As without keys."""
+    """The same happens as without keys."""
     async with open_turnstile() as turnstile:
         shared = turnstile.shared("hosts", 10)
         with pytest.raises(Overloaded):
@@ -307,7 +307,7 @@ async def test_without_a_limit_of_keys_a_refusal_costs_the_limiter_a_token(
 
 
 async def test_each_key_adapts_by_itself(autojump_clock: MockClock) -> None:
-    """Its policy learns from its calls alone, and moves its limit below the limit of keys."""
+    """The policy of a key learns from its calls alone, and may go below the limit of keys."""
     policies: dict[Any, Halving] = {}
 
     def make(key: Hashable) -> Halving:
@@ -346,7 +346,7 @@ async def test_each_key_adapts_by_itself(autojump_clock: MockClock) -> None:
 
 
 async def test_idle_keys_are_forgotten(autojump_clock: MockClock) -> None:
-    """As many keys as one likes, one after the other; and a way in works after that too."""
+    """Any number of keys may come one after the other; a portion still works after that."""
     async with open_turnstile() as turnstile:
         shared = turnstile.shared("hosts", 10, each=1)
         first = shared.of(0)
@@ -360,7 +360,7 @@ async def test_idle_keys_are_forgotten(autojump_clock: MockClock) -> None:
 
 
 async def test_what_matters_of_a_key_is_kept(autojump_clock: MockClock) -> None:
-    """When its next call may begin, the tokens withheld from it, and its own limit."""
+    """The next start, the withheld tokens and the limit of the key are kept."""
     async with open_turnstile() as turnstile:
         shared = turnstile.shared("hosts", 10, each=1, every=20)
         refused = turnstile.shared("refused", 10, each=1)
@@ -387,7 +387,7 @@ async def test_what_matters_of_a_key_is_kept(autojump_clock: MockClock) -> None:
 
 
 async def test_what_policies_have_learned_is_kept_for_the_last_keys() -> None:
-    """For the thousand that were used last."""
+    """What policies learned is kept for the thousand keys that were used last."""
     made = Counter[Hashable]()
 
     def make(key: Hashable) -> Halving:
@@ -409,7 +409,7 @@ async def test_what_policies_have_learned_is_kept_for_the_last_keys() -> None:
 
 
 async def test_whatever_moves_a_limiter_moves_this_one(autojump_clock: MockClock) -> None:
-    """Signals, assignments and pauses, while keys wait."""
+    """Signals, assignments and pauses move it, while keys wait."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         shared = turnstile.shared("hosts", 8, each=4, throttle=Throttle(down=4, hold=0))
         calls = Calls(shared, nursery)
@@ -431,7 +431,7 @@ async def test_whatever_moves_a_limiter_moves_this_one(autojump_clock: MockClock
 
 
 async def test_those_who_pass_by_the_keys_are_served_too(autojump_clock: MockClock) -> None:
-    """At once while nobody else waits; then as one key more."""
+    """They are served at once while nobody else waits, and otherwise like one more key."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         shared, passed = turnstile.shared("hosts", 1), list[float]()
         calls = Calls(shared, nursery)
@@ -454,7 +454,7 @@ async def test_those_who_pass_by_the_keys_are_served_too(autojump_clock: MockClo
 
 
 async def test_closing_sends_all_away(autojump_clock: MockClock) -> None:
-    """Those who wait for their key, and those who wait for a token; time passes for nobody."""
+    """Calls that wait for their key and calls that wait for a token all get the error."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         shared = turnstile.shared("hosts", 2, each=1, every=5)
 
@@ -475,7 +475,7 @@ async def test_closing_sends_all_away(autojump_clock: MockClock) -> None:
 
 
 async def test_too_many_who_wait_are_turned_away() -> None:
-    """Counted over all keys."""
+    """The waiting calls of all keys are counted together."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         shared = turnstile.shared("hosts", 1, max_waiting=2)
         calls = Calls(shared, nursery, seconds=math.inf)
@@ -488,7 +488,7 @@ async def test_too_many_who_wait_are_turned_away() -> None:
 
 
 async def test_statistics_are_summed_and_name_the_busiest() -> None:
-    """Not one line for each key: there may be a million."""
+    """There is no entry per key, because there may be a million keys."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         shared = turnstile.shared("hosts", 20, each=2)
         calls = Calls(shared, nursery, seconds=math.inf)
@@ -511,7 +511,7 @@ async def test_statistics_are_summed_and_name_the_busiest() -> None:
 
 
 def test_it_needs_a_turnstile() -> None:
-    """As time passes for its keys."""
+    """Without a turnstile, no time passes for its keys."""
     with pytest.raises(RuntimeError, match="limiter 'hosts' is in no turnstile"):
         SharedLimiter(Limiter("hosts", 2), each=1)
 
@@ -530,14 +530,14 @@ def test_it_needs_a_turnstile() -> None:
     ],
 )
 async def test_terms_that_cannot_be(options: dict[str, Any]) -> None:
-    """Said when the limiter is made."""
+    """Impossible terms are refused when the limiter is made."""
     async with open_turnstile() as turnstile:
         with pytest.raises((TypeError, ValueError)):
             turnstile.shared("hosts", 10, **options)
 
 
 async def test_questions_that_cannot_be() -> None:
-    """Of a key, and what the user's functions answer."""
+    """Impossible questions about a key are errors, and so are bad answers of user functions."""
     async with open_turnstile() as turnstile:
         shared = turnstile.shared("hosts", 10, each=lambda _: 0)
         with pytest.raises(ValueError, match="the limit of key 'a' must be"):
@@ -581,7 +581,7 @@ ACTS = st.lists(
 
 @attrs.define
 class Sequence:
-    """A shared limiter, and what must hold of it after any act."""
+    """A shared limiter, and the rules that must hold after any act."""
 
     shared: SharedLimiter
     nursery: trio.Nursery
@@ -645,7 +645,7 @@ class Sequence:
             if self.held(key) or waiting:
                 assert statistics[key].running == self.held(key)
                 assert statistics[key].waiting == waiting
-        # Nobody waits who could be served: the first of a key, if its width is 1.
+        # Nobody waits who could be served: this means the first of a key, if its width is 1.
         free = limiter.total_tokens - held
         firsts = dict[tuple[int, int], int]()
         for borrower, (key, width, _) in self.waiting.items():
@@ -678,7 +678,7 @@ class Sequence:
 )
 @settings(deadline=None)
 def test_any_sequence_keeps_all_limits_and_leaves_no_token_unused(acts: list[Act]) -> None:
-    """Whoever comes, goes, or gives up; and at the end nothing is left."""
+    """This holds whoever comes, goes or gives up; and at the end nothing is left."""
 
     async def main() -> None:
         async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
@@ -694,7 +694,7 @@ def test_any_sequence_keeps_all_limits_and_leaves_no_token_unused(acts: list[Act
 @given(st.data())
 @settings(deadline=None, max_examples=30)
 def test_cancelling_at_any_moment_gives_all_tokens_back(data: st.DataObject) -> None:
-    """Of those who run, those who wait, and those who were served and have not run since."""
+    """This holds for calls that run, that wait, and that were served but have not run since."""
     seconds = data.draw(st.lists(st.integers(0, 12).map(lambda n: n / 4), min_size=12, max_size=12))
 
     async def call(shared: SharedLimiter, key: int, until: float) -> None:

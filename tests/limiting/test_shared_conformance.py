@@ -1,7 +1,7 @@
-"""What holds of a limiter holds of one that keys share, and of the ways into either.
+"""A limiter shared by keys, and the portions of a limiter, keep the promises of a limiter.
 
-The tests are those of trio and of anyio for their limiters, which `Limiter` passes. Here they run
-with a limiter that is shared, used past its keys; and those of locks, with ways in.
+The tests of limiters in trio and anyio, which `Limiter` passes, run here with a shared limiter
+that is used without keys. The tests of locks run with portions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LOCKS = TRIO.load("trio._tests.test_sync")
 
 
 def shared(turnstile: Turnstile, tokens: float) -> Limiter:
-    """Make a shared limiter, with trio's words for a number of tokens that cannot be."""
+    """Make a shared limiter that refuses an impossible number of tokens in trio's words."""
     throttle = Throttle(min=0, hold=0)
     try:
         return turnstile.shared("trio", tokens, throttle=throttle).limiter
@@ -38,7 +38,7 @@ def shared(turnstile: Turnstile, tokens: float) -> Limiter:
 
 @asynccontextmanager
 async def patched(module: ModuleType, name: str, options: dict[str, Any]) -> AsyncIterator[None]:
-    """Have shared limiters made in a module, in a turnstile that is open meanwhile."""
+    """Make a module use shared limiters, with a turnstile that is open meanwhile."""
     async with open_turnstile() as turnstile:
 
         def make(tokens: float = 1, **named: float) -> Limiter:
@@ -54,7 +54,7 @@ async def patched(module: ModuleType, name: str, options: dict[str, Any]) -> Asy
 
 
 def of_shared(module: ModuleType, name: str, test: Test) -> Test:
-    """Return the test as it is with shared limiters."""
+    """Return the test changed to use shared limiters."""
 
     @functools.wraps(test)
     async def run(**options: Any) -> None:
@@ -71,7 +71,7 @@ for _name, _test in vars(ANYIO).items():
         globals()[f"{_name}_as_in_anyio"] = of_shared(ANYIO, "free", _test)
 
 for _name, _test in TRIO.COLLECTED.items():
-    _original = getattr(_test, "__wrapped__")  # noqa: B009 (functools has put it there)
+    _original = getattr(_test, "__wrapped__")  # noqa: B009 (functools put it there)
     _module = TRIO.load(_original.__module__)
     globals()[f"{_name}_as_in_trio"] = of_shared(_module, "CapacityLimiter", _original)
 
@@ -86,7 +86,7 @@ for _name, _test in TRIO.COLLECTED.items():
     ],
 )
 async def test_a_way_in_is_a_lock(name: str, way: str) -> None:
-    """Of a limiter with room for one of its kind."""
+    """A portion of a limiter with room for one of its kind is a lock."""
     test = getattr(LOCKS, name)
     async with open_turnstile() as turnstile:
 

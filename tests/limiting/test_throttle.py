@@ -26,7 +26,7 @@ def test_the_defaults_are_one_up_two_down_minimum_one_hold_thirty_seconds() -> N
 
 
 def test_throttles_are_values() -> None:
-    """Equal rules compare and hash equal, and are frozen; arguments are keyword-only."""
+    """Rules that are equal compare and hash equal, and are frozen; arguments are keyword-only."""
     assert Throttle(up=3) == Throttle(up=3)
     assert hash(Throttle(up=3)) == hash(Throttle(up=3))
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
@@ -62,7 +62,7 @@ def test_one_step(
 
 @pytest.mark.parametrize(("in_use", "expected"), [(100, 98), (2, 1), (0, 1)])
 def test_an_infinite_cap_comes_down_from_what_is_in_use(in_use: int, expected: float) -> None:
-    """Infinity minus two is still infinity."""
+    """Infinity minus two is still infinity, so the cap comes down from the number in use."""
     assert Throttle().step(DOWN, math.inf, math.inf, in_use) == expected
 
 
@@ -79,7 +79,7 @@ def test_an_infinite_cap_comes_down_from_what_is_in_use(in_use: int, expected: f
 def test_a_step_never_goes_the_wrong_way_or_out_of_bounds(
     signal: Signal, up: int, down: int, minimum: int, cap: float, headroom: float, in_use: int
 ) -> None:
-    """Up never lowers, down never raises, and neither leaves minimum and ceiling."""
+    """Up never lowers the cap, down never raises it, and it stays within minimum and ceiling."""
     ceiling = max(cap, minimum) + headroom
     after = Throttle(up=up, down=down, min=minimum).step(signal, cap, ceiling, in_use)
     if signal is UP:

@@ -1,9 +1,9 @@
 """`Limiter` passes trio's own tests of `trio.CapacityLimiter`.
 
-The tests are those of the installed trio, so a newer one brings its newer tests.
-Each runs here under its own name and with its own parameters, while `Limiter`
-stands in the class's place: in the test's namespace, and in that where trio makes
-the default limiter of its threads.
+The tests are those of the installed trio, so a newer trio brings newer tests.
+Each runs here under its own name and with its own parameters, with `Limiter` in
+place of trio's class, both in the namespace of the test and where trio makes the
+default limiter of its threads.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ EXPECTED = {
 """What every trio from 0.32 has; a newer one may have more."""
 
 USES_A_LIMITER = re.compile(r"\bCapacityLimiter\(|\block_factory\b|default_thread_limiter\(")
-"""What to search the tests for. Tests that bring a limiter of their own making stay out."""
+"""What to search the tests for. Tests that bring a limiter of their own are left out."""
 
 LAST_LOOK_INSIDE = "_pending_borrowers"
 """A private attribute of trio's class; the tests that look at it do so in their last line."""
@@ -47,10 +47,10 @@ LAST_LOOK_INSIDE = "_pending_borrowers"
 def capacity_limiter(total_tokens: float) -> Limiter:
     """Make a `Limiter` where ``trio.CapacityLimiter(total_tokens)`` is called.
 
-    It takes a name and a minimum of 0. And the words of one error: our constructor
-    has a ``ceiling``, and names that when it refuses a value, where trio's refuses to
-    assign ``total_tokens``. So what the constructor refuses is assigned here, and
-    has to be refused once more, in trio's words.
+    The limiter needs a name and a minimum of 0. One error is worded differently: when
+    our constructor refuses a value, it names its ``ceiling``, but trio's constructor
+    refuses to assign ``total_tokens``. So a value that our constructor refuses is
+    assigned here, and must be refused once more, in trio's words.
     """
     throttle = Throttle(min=0)
     try:
@@ -71,7 +71,7 @@ def load(module: str) -> ModuleType:
 def with_limiter(
     module: ModuleType, test: Callable[..., Awaitable[None]]
 ) -> Callable[..., Awaitable[None]]:
-    """Return the test as it is with `Limiter` in place of the class."""
+    """Return the test changed to use `Limiter` in place of the class."""
 
     @functools.wraps(test)
     async def run(**arguments: object) -> None:
@@ -94,14 +94,14 @@ def with_limiter(
 
 
 def up_to_a_look_inside(test: Callable[..., object]) -> AbstractContextManager[object]:
-    """Expect a test to get as far as what only trio's class has inside, if it looks there."""
+    """If a test looks at what only trio's class has inside, expect it to get as far as that."""
     if LAST_LOOK_INSIDE in inspect.getsource(test).splitlines()[-1]:
         return pytest.raises(AttributeError, match=LAST_LOOK_INSIDE)
     return nullcontext()
 
 
 def of_limiters(mark: pytest.Mark) -> pytest.Mark:
-    """Leave the other kinds of lock out of a test that is run for each kind."""
+    """Leave out the other kinds of lock of a test that is run for each kind."""
     if mark.args[:1] != ("lock_factory",):
         return mark
     factories = dict(zip(mark.kwargs["ids"], mark.args[1], strict=True))
@@ -123,7 +123,7 @@ globals().update(COLLECTED)
 
 
 def test_trios_tests_are_found() -> None:
-    """The search misses none of the tests that are meant."""
+    """The search misses none of the intended tests."""
     assert set(COLLECTED) >= EXPECTED
 
 

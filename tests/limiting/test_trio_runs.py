@@ -1,4 +1,4 @@
-"""Limiters that outlive a trio run, or are used in two at a time."""
+"""Limiters that outlive a trio run, or are used in two runs at once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def clock_at(start: float) -> MockClock:
 
 @pytest.mark.parametrize("starts", [(900_000, 10_000), (10_000, 900_000), (5, 5)])
 def test_a_rate_starts_afresh_in_each_run(starts: tuple[float, float]) -> None:
-    """With a full burst, whatever the clocks of the runs say."""
+    """The rate starts with a full burst, whatever the clocks of the runs say."""
     rate = RateLimiter(1, burst=3)
 
     async def main() -> float:
@@ -43,7 +43,7 @@ def test_a_rate_starts_afresh_in_each_run(starts: tuple[float, float]) -> None:
 
 
 def test_a_rate_is_retuned_between_two_runs() -> None:
-    """Outside of a run there is no clock, and none is needed."""
+    """Outside of a run there is no clock, and a rate needs none there."""
     rate = RateLimiter(1)
 
     async def main() -> float:
@@ -76,7 +76,7 @@ def test_a_limiter_holds_in_one_run_only() -> None:
 
 
 def test_a_hold_counts_from_an_assignment_before_the_limiter_joined() -> None:
-    """In the same run it holds."""
+    """In the same run the hold still applies."""
 
     async def main() -> float:
         api = Limiter("api", 10, throttle=Throttle(hold=30))
@@ -91,7 +91,7 @@ def test_a_hold_counts_from_an_assignment_before_the_limiter_joined() -> None:
 
 
 async def in_another_run(function: object, *args: object) -> list[BaseException]:
-    """Run in a trio run of a thread of its own, while this one goes on; return its errors."""
+    """Run in a trio run in another thread while this one goes on, and return its errors."""
     errors: list[BaseException] = []
 
     def run() -> None:
@@ -123,7 +123,7 @@ async def test_a_limiter_in_two_runs_is_told() -> None:
 
 
 async def test_a_limiter_of_a_pipeline_in_two_runs_is_told(autojump_clock: None) -> None:
-    """The same for steps, which hold their tokens for their items."""
+    """The same holds for steps, which hold their tokens for their items."""
     api = Limiter("api", 1)
     pipeline = Producer([1]) | Consumer(trio.sleep, limiter=api)
     errors: list[BaseException] = []
@@ -137,7 +137,7 @@ async def test_a_limiter_of_a_pipeline_in_two_runs_is_told(autojump_clock: None)
 
 
 async def test_a_rate_in_two_runs_is_told() -> None:
-    """Each would take the other's passes for its own."""
+    """Each run would take the other's passes for its own."""
     rate = RateLimiter(1)
     await rate.acquire()
     (error,) = await in_another_run(rate.acquire)
@@ -156,7 +156,7 @@ async def test_a_rate_in_two_runs_is_told() -> None:
     st.floats(0, 1000),
 )
 def test_a_burst_is_exact(rate: float, burst: int, start: float, idle: float) -> None:
-    """At one instant exactly so many pass, at first and after a time in which nobody did."""
+    """At one instant exactly the burst passes, at first and again after a quiet time."""
 
     async def main() -> None:
         limiter = RateLimiter(rate, burst=burst)
@@ -172,7 +172,7 @@ def test_a_burst_is_exact(rate: float, burst: int, start: float, idle: float) ->
 
 @given(st.floats(0.01, 1e5), st.integers(1, 20), st.floats(0, 1e6), st.integers(1, 200))
 def test_a_rate_is_kept_in_the_long_run(rate: float, burst: int, start: float, n: int) -> None:
-    """n more than the burst take n intervals."""
+    """Passing n callers more than the burst takes n intervals."""
 
     async def main() -> float:
         limiter = RateLimiter(rate, burst=burst)
@@ -200,7 +200,7 @@ async def test_a_rate_goes_to_infinity_and_back(autojump_clock: MockClock, first
 
 
 async def test_a_tiny_rate_can_be_raised(autojump_clock: MockClock) -> None:
-    """It waits for ever and longer, until the rate is changed."""
+    """The wait is endless in practice, until the rate is changed."""
     rate = RateLimiter(5e-324)
     await rate.acquire()
     async with trio.open_nursery() as nursery:

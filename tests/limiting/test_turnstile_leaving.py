@@ -22,7 +22,7 @@ async def forever(_: Turnstile) -> None:
 
 
 class Stopped(BaseException):
-    """An exception that is no `Exception`."""
+    """An exception that is not an `Exception`."""
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ class Stopped(BaseException):
     ids=lambda error: type(error).__name__,
 )
 async def test_what_the_body_raises_comes_out_as_it_is(error: BaseException) -> None:
-    """The same object, in no group, with nothing chained to it."""
+    """The same object comes out, in no group, with nothing chained to it."""
     with pytest.raises(type(error)) as caught:
         async with open_turnstile() as turnstile:
             turnstile.limiter("api", 5)
@@ -91,7 +91,7 @@ async def test_what_was_posted_before_leaving_is_done() -> None:
 
 
 async def test_turnstiles_may_be_nested_and_follow_one_another() -> None:
-    """They share nothing, not even names."""
+    """Turnstiles share nothing, not even names."""
     async with open_turnstile() as outer:
         first = outer.limiter("api", 5)
         for _ in range(2):

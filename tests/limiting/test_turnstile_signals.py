@@ -18,7 +18,7 @@ from trio_turnstile import (
 
 
 async def test_a_signal_goes_to_one_limiter_or_to_all() -> None:
-    """To one by its name, to all without a name."""
+    """A signal goes to one limiter by its name, or to all without a name."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, throttle=STEP_BY_STEP)
         db = turnstile.limiter("db", 40, throttle=STEP_BY_STEP)
@@ -90,7 +90,7 @@ async def test_limiters_do_not_hold_each_other(autojump_clock: MockClock) -> Non
 async def test_a_limiter_may_be_closed_while_the_pauses_of_others_end(
     autojump_clock: MockClock,
 ) -> None:
-    """By an observer, when several pauses end at the same time."""
+    """An observer closes it when several pauses end at the same time."""
 
     def close_the_others(event: Event) -> None:
         if isinstance(event, Decision) and event.reason is Reason.RESUMED:

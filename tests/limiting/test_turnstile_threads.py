@@ -26,7 +26,7 @@ from trio_turnstile._limiting.dispatcher import Dispatcher
 
 @pytest.fixture
 def busy_threads() -> Iterator[None]:
-    """Let threads switch far more often than by default."""
+    """Make threads switch far more often than by default."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield
@@ -135,7 +135,7 @@ async def test_threads_that_post_while_the_turnstile_is_left_get_an_error() -> N
 def test_a_thread_that_posts_just_when_the_run_ends_gets_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It found the turnstile open, but the run is over when it posts."""
+    """The thread found the turnstile open, but the run is over when it posts."""
     looked, go_on = threading.Event(), threading.Event()
     errors: list[BaseException] = []
     check_open = Dispatcher.check_open

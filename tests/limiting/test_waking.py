@@ -11,12 +11,12 @@ from trio_turnstile import Limiter, open_turnstile
 
 
 class Member:
-    """Counts how often it is visited."""
+    """A member that counts how often it is visited."""
 
     visits = 0
 
     def tick(self, now: float) -> float:
-        """Count a visit; nothing is due later."""
+        """Count a visit; nothing else is due later."""
         self.visits += 1
         return math.inf
 
@@ -24,7 +24,7 @@ class Member:
 async def test_what_belongs_to_a_limiter_is_visited_in_a_turnstile_only(
     autojump_clock: MockClock,
 ) -> None:
-    """Without one there is nobody to visit it."""
+    """Without a turnstile there is nobody to visit it."""
     member = Member()
     Limiter("alone", 1)._actuator.wake_with(member)
     async with open_turnstile() as turnstile:

@@ -27,7 +27,7 @@ async def forever(_: Turnstile) -> None:
 async def test_a_watcher_sends_signals_until_the_turnstile_is_left(
     autojump_clock: MockClock,
 ) -> None:
-    """It is called with the turnstile, and cancelled at the end."""
+    """The watcher is called with the turnstile, and is cancelled at the end."""
     ended = False
 
     async def watcher(turnstile: Turnstile) -> None:
@@ -48,7 +48,7 @@ async def test_a_watcher_sends_signals_until_the_turnstile_is_left(
 
 
 async def test_a_watcher_may_signal_one_limiter_in_any_way() -> None:
-    """By ``up``, ``down`` or ``signal``, with a name or without."""
+    """It may call ``up``, ``down`` or ``signal``, with a name or without."""
 
     async def watcher(turnstile: Turnstile) -> None:
         turnstile.down("api")
@@ -65,7 +65,7 @@ async def test_a_watcher_may_signal_one_limiter_in_any_way() -> None:
 
 
 async def test_a_watcher_may_end_before_the_others() -> None:
-    """The others go on, and more can be started."""
+    """The others go on, and more watchers can be started."""
 
     async def once(turnstile: Turnstile) -> None:
         turnstile.down()
@@ -94,7 +94,7 @@ async def test_leaving_while_a_watcher_floods_the_turnstile_is_no_error() -> Non
 
 
 async def test_leaving_before_a_watcher_has_begun_is_no_error() -> None:
-    """It begins, is cancelled at its first checkpoint, and may signal until then."""
+    """The watcher begins, is cancelled at its first checkpoint, and may signal until then."""
     begun = False
 
     async def late(turnstile: Turnstile) -> None:
@@ -109,7 +109,7 @@ async def test_leaving_before_a_watcher_has_begun_is_no_error() -> None:
 
 
 async def test_the_last_signal_of_a_cancelled_watcher_is_acted_on() -> None:
-    """Also one for a limiter by its name: limiters are closed after the watchers ended."""
+    """A signal to a named limiter counts too, since limiters are closed after the watchers end."""
 
     async def parting(turnstile: Turnstile) -> None:
         try:
@@ -146,7 +146,7 @@ async def test_a_watcher_that_raises_ends_the_turnstile(autojump_clock: MockCloc
 
 
 async def test_errors_of_body_and_watcher_come_out_together(autojump_clock: MockClock) -> None:
-    """In one group, so that neither hides the other."""
+    """Both errors come out in one group, so neither hides the other."""
 
     async def broken(_: Turnstile) -> None:
         try:
@@ -187,14 +187,14 @@ async def test_a_turnstile_that_was_left_refuses_everything() -> None:
     ],
 )
 async def test_what_is_no_watcher_is_named_where_it_is_given(watcher: object, message: str) -> None:
-    """As an alarm that is passed without being called."""
+    """An alarm that is passed without being called is an example."""
     async with open_turnstile() as turnstile:
         with pytest.raises(TypeError, match=message):
             turnstile.watch(watcher)  # type: ignore[arg-type]
 
 
 async def test_a_watcher_may_be_a_method_or_a_partial() -> None:
-    """Whatever can be called with the turnstile."""
+    """A watcher is anything that can be called with the turnstile."""
 
     class Sensor:
         async def __call__(self, turnstile: Turnstile) -> None:

@@ -1,4 +1,4 @@
-"""A refusal withholds its own token: one caller costs one, an outage stops all."""
+"""A refusal withholds its own token: one caller costs one token, and an outage stops all calls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from trio_turnstile.testing import assert_conserved
 
 
 async def refuse(api: Limiter, seconds: float) -> None:
-    """Make a call that is refused."""
+    """Make a call that gets a refusal."""
     with pytest.raises(Overloaded):
         async with api:
             raise Overloaded(seconds)
@@ -34,7 +34,7 @@ async def refuse(api: Limiter, seconds: float) -> None:
 async def test_one_caller_who_is_always_refused_costs_one_token(
     autojump_clock: MockClock,
 ) -> None:
-    """Sixty calls of a second over ten tokens take seven seconds beside him."""
+    """Beside this caller, sixty calls of one second over ten tokens take seven seconds."""
 
     async def call(item: int) -> None:
         if not item:
@@ -60,7 +60,7 @@ async def test_one_caller_who_is_always_refused_costs_one_token(
 
 
 async def test_a_refused_item_that_is_retried_costs_one_token(autojump_clock: MockClock) -> None:
-    """In a pipeline too, with a retry after each refusal."""
+    """This holds in a pipeline too, with a retry after each refusal."""
     ended: list[float] = []
 
     async def call(item: int) -> None:
@@ -97,7 +97,7 @@ async def test_in_an_outage_there_are_no_more_calls_than_tokens(autojump_clock: 
 
 
 async def test_a_withheld_token_is_not_given_to_who_waits(autojump_clock: MockClock) -> None:
-    """It leaves the limit before it is given back."""
+    """The token leaves the limit before it is given back."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 1)
         got: list[float] = []
@@ -118,7 +118,7 @@ async def test_a_withheld_token_is_not_given_to_who_waits(autojump_clock: MockCl
 async def test_no_token_is_withheld_longer_than_the_throttle_allows(
     autojump_clock: MockClock,
 ) -> None:
-    """Whatever the service says: 31 years are a minute, or what the throttle says."""
+    """Even if the service says 31 years, it is a minute, or what the throttle says."""
     async with open_turnstile() as turnstile:
         for throttle, seconds in ((Throttle(), 60), (Throttle(max_pause=5), 5)):
             api = turnstile.limiter("api", 2, throttle=throttle)
@@ -132,7 +132,7 @@ async def test_no_token_is_withheld_longer_than_the_throttle_allows(
 async def test_a_success_ends_no_withholding_and_resume_ends_all(
     autojump_clock: MockClock,
 ) -> None:
-    """Only time does, or the operator."""
+    """Only time ends it, or the operator."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 3)
         await refuse(api, 10)
@@ -151,7 +151,7 @@ async def test_a_success_ends_no_withholding_and_resume_ends_all(
 
 
 async def test_an_assignment_ends_withholding(autojump_clock: MockClock) -> None:
-    """The operator's override is at once and past every rule."""
+    """An assignment by the operator applies at once and regardless of every rule."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 3)
         await refuse(api, 10)
@@ -181,7 +181,7 @@ async def test_signals_move_the_limit_beside_what_is_withheld(autojump_clock: Mo
 async def test_more_refusals_than_tokens_take_the_limit_to_zero_and_no_lower(
     autojump_clock: MockClock,
 ) -> None:
-    """Each is over in its own time."""
+    """Each token comes back at its own time."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 2)
         for seconds in (5, 6):
@@ -207,7 +207,7 @@ async def test_without_a_limit_there_is_nothing_to_withhold() -> None:
 def test_the_limit_is_the_ceiling_less_what_is_withheld(
     tokens: int, calls: list[tuple[float, float | None]]
 ) -> None:
-    """At every moment, whatever is refused when; in the end all tokens are back."""
+    """This holds at every moment, whatever is refused when; in the end all tokens are back."""
 
     async def main() -> None:
         until: list[float] = []
