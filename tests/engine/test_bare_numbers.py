@@ -1,4 +1,4 @@
-"""Limiters that are given as bare numbers are in the turnstile that their run is in."""
+"""Limiters that are given as bare numbers belong to the turnstile of their run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def store(number: int) -> None:
 
 
 async def test_the_limiter_of_a_step_can_be_moved_while_the_run_goes_on() -> None:
-    """It has the name of the step; observers hear of it. At the end it is gone."""
+    """The limiter has the name of the step, and observers see it. At the end it is gone."""
     heard: list[Event] = []
     async with open_turnstile() as turnstile:
         db = turnstile.limiter("db", 1)
@@ -63,7 +63,7 @@ async def test_the_limiter_of_a_step_can_be_moved_while_the_run_goes_on() -> Non
 
 
 async def test_the_next_run_begins_with_the_number() -> None:
-    """Whatever signals have done to the limit in the run before."""
+    """Whatever signals did to the limit in the run before does not matter."""
     async with open_turnstile() as turnstile:
         db = turnstile.limiter("db", 1)
         pipeline = Producer(range(9)) | Processor(fetch, limiter=4) | Consumer(store, limiter=db)
@@ -78,7 +78,7 @@ async def test_the_next_run_begins_with_the_number() -> None:
 
 
 async def test_an_override_is_there_again_in_the_next_run() -> None:
-    """It sticks until somebody releases it: not to the limiter, which comes and goes."""
+    """The override stays until somebody releases it, although the limiter itself comes and goes."""
     async with open_turnstile() as turnstile:
         db = turnstile.limiter("db", 1)
         pipeline = Producer(range(9)) | Processor(fetch, limiter=4) | Consumer(store, limiter=db)
@@ -95,7 +95,7 @@ async def test_an_override_is_there_again_in_the_next_run() -> None:
 
 
 async def test_two_runs_of_a_pipeline_share_its_limiter() -> None:
-    """So it is there until both have ended."""
+    """The limiter exists until both runs have ended."""
     async with open_turnstile() as turnstile:
         db = turnstile.limiter("db", 1)
         pipeline = Producer(range(9)) | Processor(fetch, limiter=4) | Consumer(store, limiter=db)
@@ -109,7 +109,7 @@ async def test_two_runs_of_a_pipeline_share_its_limiter() -> None:
 
 
 async def test_a_limiter_is_in_one_turnstile_at_a_time() -> None:
-    """In that of the run that came first; the next one comes to it where it is."""
+    """The limiter stays in the turnstile of the first run, and the next run uses it there."""
     fetching = Processor(fetch, limiter=4)
     async with open_turnstile() as one, open_turnstile() as other:
         first = Producer(range(9)) | fetching | Consumer(store, limiter=one.limiter("db", 1))
@@ -122,7 +122,7 @@ async def test_a_limiter_is_in_one_turnstile_at_a_time() -> None:
 
 
 async def test_steps_of_one_name_have_limiters_of_two_names() -> None:
-    """As in the report of the run."""
+    """The names are those in the report of the run."""
     async with open_turnstile() as turnstile:
         db = turnstile.limiter("db", 1)
         fetching = Producer(range(9)) | Processor(fetch, limiter=4) | Processor(fetch, limiter=3)
@@ -133,7 +133,7 @@ async def test_steps_of_one_name_have_limiters_of_two_names() -> None:
 
 
 async def test_those_of_phases_are_called_after_the_phases() -> None:
-    """Either of the two may be a number while the other one is in a turnstile."""
+    """One phase may have a number while the other has a limiter of a turnstile."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 1)
         operations = [Operation()]
@@ -150,7 +150,7 @@ async def test_those_of_phases_are_called_after_the_phases() -> None:
 
 
 async def test_a_limiter_that_somebody_closes_stays_closed() -> None:
-    """The run meets with it, and a later one too; the turnstile has nothing more to do with it."""
+    """The run and later ones find it closed; the turnstile has nothing more to do with it."""
     async with open_turnstile() as turnstile:
         db = turnstile.limiter("db", 1)
         pipeline = Producer(range(9)) | Processor(fetch, limiter=2) | Consumer(store, limiter=db)
@@ -164,7 +164,7 @@ async def test_a_limiter_that_somebody_closes_stays_closed() -> None:
 
 
 async def test_a_run_that_outlives_the_turnstile_has_its_limiter_back() -> None:
-    """It is not closed with those of the turnstile, and the pipeline can be run again."""
+    """The limiter is not closed with those of the turnstile, and the pipeline can run again."""
     items, receive = trio.open_memory_channel[int](0)
     fetching = Processor(fetch, limiter=2)
     async with trio.open_nursery() as nursery:
@@ -184,7 +184,7 @@ async def test_a_run_that_outlives_the_turnstile_has_its_limiter_back() -> None:
 
 
 async def test_a_signal_to_all_leaves_one_token() -> None:
-    """Nobody meant to stop the step: it was never named, and nobody would raise it again."""
+    """Nobody meant to stop the step, since nobody named it, and nobody would raise it again."""
     async with open_turnstile() as turnstile:
         db = turnstile.limiter("db", 1)
         pipeline = Producer(range(9)) | Processor(fetch, limiter=2) | Consumer(store, limiter=db)

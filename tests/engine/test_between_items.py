@@ -1,4 +1,4 @@
-"""What of one item must not be there for the next: context variables, references, locals."""
+"""Things of one item that the next must not see: context variables, references, locals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REQUEST = contextvars.ContextVar[Any]("request", default="none")
 async def test_no_item_sees_a_context_variable_of_another(
     waits: bool, options: dict[str, Any]
 ) -> None:
-    """Each item sees the context of the run, and its own steps see what it sets."""
+    """Each item sees the context of the run, and its own later steps see what it sets."""
     REQUEST.set("of the run")
     seen: list[Any] = []
 
@@ -44,14 +44,14 @@ async def test_no_item_sees_a_context_variable_of_another(
         return item
 
     async def second(item: int) -> None:
-        assert REQUEST.get() == item  # fused: it is the same task
+        assert REQUEST.get() == item  # fused: they run in the same task
 
     await (Producer(range(20)) | Processor(first, **options) | Consumer(second)).run()
     assert seen == ["of the run"] * 20
 
 
 async def test_no_operation_sees_a_context_variable_of_another() -> None:
-    """Phases of one operation share one context."""
+    """The phases of one operation share one context."""
     seen: list[Any] = []
 
     class Job(Scalable):
@@ -67,7 +67,7 @@ async def test_no_operation_sees_a_context_variable_of_another() -> None:
 
 
 async def test_a_value_that_cannot_be_compared_in_a_context_is_no_matter() -> None:
-    """Arrays and the like raise when two contexts are compared."""
+    """Arrays and similar values raise an error when two contexts are compared."""
 
     class Array:
         def __eq__(self, other: object) -> bool:
@@ -84,7 +84,7 @@ async def test_a_value_that_cannot_be_compared_in_a_context_is_no_matter() -> No
 
 
 class Big(Scalable):
-    """An item, or an operation, whose life is watched."""
+    """An item, or an operation, that the test can see being freed."""
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ class Big(Scalable):
 async def test_an_idle_run_keeps_no_item_alive(
     autojump_clock: MockClock, options: dict[str, Any], steps: int
 ) -> None:
-    """Whatever the steps are, once the items are through they are gone."""
+    """Items are gone once they are through, whatever the steps are."""
     seen = []
     send, receive = trio.open_memory_channel[Big](0)
 
@@ -123,7 +123,7 @@ async def test_an_idle_run_keeps_no_item_alive(
 
 
 async def test_an_idle_run_keeps_no_operation_alive(autojump_clock: MockClock) -> None:
-    """Phases neither."""
+    """Phases keep no operation alive, either."""
     seen = []
     send, receive = trio.open_memory_channel[Scalable](0)
     async with trio.open_nursery() as nursery:
@@ -144,7 +144,7 @@ async def test_an_idle_run_keeps_no_operation_alive(autojump_clock: MockClock) -
 
 
 class Held:
-    """Counts how many of its kind are alive."""
+    """An object that counts how many of its kind are alive."""
 
     alive = 0
     peak = 0
@@ -170,7 +170,7 @@ async def fails(item: Any) -> None:
 
 @pytest.mark.parametrize("fused", [False, True])
 async def test_an_error_that_was_retried_is_in_no_cycle(fused: bool) -> None:
-    """What its frames held goes at once, without the garbage collector."""
+    """What the frames of the error held is freed at once, without the garbage collector."""
     gc.collect()
     before = Held.alive
     gc.disable()
@@ -187,7 +187,7 @@ async def test_an_error_that_was_retried_is_in_no_cycle(fused: bool) -> None:
 
 
 async def test_kept_errors_do_not_keep_all_that_their_frames_held() -> None:
-    """The first tracebacks are whole; of the others only the place is kept."""
+    """The first tracebacks are whole; of the later ones only the place of the error is kept."""
     gc.collect()
     Held.peak = before = Held.alive
     report = await (Producer(range(500)) | Consumer(fails, limiter=2, on_error=Skip())).run()

@@ -1,7 +1,7 @@
 """`assert_conserved` finds every booking that is left out.
 
-Each call of the engine that books something is taken out of the code in turn, and runs that
-pass there are made: at the end of at least one of them the books must not balance.
+Each call in the engine that makes a booking is taken out of the code in turn, and runs are made
+that would reach it: at the end of at least one of them the books must not balance.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ MODULES = (
     "_pipelines.inbox",
     "_pipelines.batch_step",
 )
-"""Where bookings are made."""
+"""The modules that make bookings."""
 
 BOOKINGS = {"receive", "settle", "cancel", "pass_on", "hand_over"}
 BOOKKEEPERS = {"counts", "_counts", "_books", "_before", "origin", "books", "_inbox"}
-"""What the objects are called that book, in those modules."""
+"""The names of the objects that make bookings in those modules."""
 
 
 # ---- taking a booking out ----
@@ -54,7 +54,7 @@ BOOKKEEPERS = {"counts", "_counts", "_books", "_before", "origin", "books", "_in
 
 @attrs.frozen
 class Booking:
-    """A statement that books something."""
+    """A statement that makes a booking."""
 
     module: str
     function: str
@@ -66,7 +66,7 @@ class Booking:
 
 
 def _is_booking(node: ast.stmt) -> bool:
-    """Tell whether a statement is a call of a booking method, or of one under its bare name."""
+    """Say whether a statement calls a booking method, or the method under its bare name."""
     if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Call):
         return False
     function = node.value.func
@@ -86,7 +86,7 @@ def _tree(module: str) -> ast.Module:
 
 
 def _bookings() -> Iterator[Booking]:
-    """Find all statements that book."""
+    """Find all statements that make a booking."""
     for module in MODULES:
         for owner in ast.walk(_tree(module)):
             if not isinstance(owner, ast.ClassDef):
@@ -140,7 +140,7 @@ def left_out(booking: Booking) -> Iterator[None]:
         function.__code__ = whole
 
 
-# ---- runs that pass by every booking ----
+# ---- runs that make every booking ----
 
 Run: TypeAlias = Callable[[], Awaitable[Any]]
 
@@ -312,7 +312,7 @@ RUNS: dict[str, Run] = {
     ),
     "batches that wait for a token": _closed_limiter,
     "batches that are too wide": partial(
-        _cancelled,  # else it would wait for ever for a booking that is left out
+        _cancelled,  # otherwise it would wait for ever for a booking that is left out
         Producer(range(6))
         | Consumer(store_all, limiter=1, weight=2, batch=Batch(2), on_error=SKIP),
         0.5,
@@ -329,7 +329,7 @@ RUNS: dict[str, Run] = {
 
 
 def complaint(run: Run) -> str:
-    """Make a run, and return what `assert_conserved` says of its books; nothing if it hangs."""
+    """Make a run, and return what `assert_conserved` says of it, or nothing if the run hangs."""
 
     async def within() -> str:
         with trio.move_on_after(1_000):
@@ -350,7 +350,7 @@ def test_the_books_of_every_run_balance(name: str) -> None:
 
 
 def test_the_bookings_are_found() -> None:
-    """A search that finds too little would prove nothing."""
+    """A search that finds too few would prove nothing."""
     assert len(ALL_BOOKINGS) >= 20
 
 

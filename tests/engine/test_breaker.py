@@ -35,7 +35,7 @@ BEGIN, END = 30.0, 30.0 + 20 * 60
 
 
 class Service:
-    """Answers after a second, but fails at once from `BEGIN` to `END`; notes when it is called."""
+    """A service that answers after a second, but fails at once from `BEGIN` to `END`."""
 
     def __init__(self) -> None:
         self.began = trio.current_time()
@@ -43,21 +43,21 @@ class Service:
 
     @property
     def now(self) -> float:
-        """Seconds since it was made."""
+        """Seconds since the service was made."""
         return trio.current_time() - self.began
 
     @property
     def is_out(self) -> bool:
-        """Whether it fails now."""
+        """Whether the service fails now."""
         return BEGIN <= self.now < END
 
     @property
     def calls_in_outage(self) -> list[float]:
-        """When it was called in vain."""
+        """When the service was called in vain."""
         return [time for time in self.calls if BEGIN <= time < END]
 
     async def __call__(self, item: object) -> None:
-        """Answer, or fail."""
+        """Answer or fail, and note the time."""
         self.calls.append(self.now)
         if self.is_out:
             await trio.lowlevel.checkpoint()
@@ -65,7 +65,7 @@ class Service:
         await trio.sleep(1)
 
     async def ping(self) -> bool:
-        """Tell whether it is there."""
+        """Say whether the service is there."""
         await trio.lowlevel.checkpoint()
         return not self.is_out
 
@@ -73,7 +73,7 @@ class Service:
 async def many(
     breaker: Breaker, service: Service, count: int = 1000, **options: Any
 ) -> PipelineReport:
-    """Have so many items handled by ten tokens, with three tries each."""
+    """Handle many items with ten tokens, and three tries each."""
     async with open_turnstile() as turnstile:
         for watcher in options.pop("watchers", ()):
             turnstile.watch(watcher)
@@ -96,7 +96,7 @@ async def test_no_item_is_lost_in_an_outage(autojump_clock: MockClock) -> None:
 
 
 async def test_a_check_finds_the_end_of_an_outage(autojump_clock: MockClock) -> None:
-    """With it fewer calls are made in vain, and all tokens are in use within 30 s of the end."""
+    """With a check, fewer calls fail, and all tokens are in use within 30 s of the end."""
     service, breaker = Service(), Breaker(on=OSError)
     watcher = breaker.check(service.ping)
     report = await many(breaker, service, watchers=[watcher])
@@ -107,7 +107,7 @@ async def test_a_check_finds_the_end_of_an_outage(autojump_clock: MockClock) -> 
 
 
 async def test_without_a_breaker_the_tries_are_spent(autojump_clock: MockClock) -> None:
-    """What the breaker is for: in an outage all items would fail."""
+    """This is what the breaker is for: in an outage all items would fail."""
     service = Service()
     policies = [Retry(2, on=OSError), Skip()]
     report = await (Producer(range(1000)) | Consumer(service, limiter=10, on_error=policies)).run()
@@ -132,7 +132,7 @@ async def guarded(
 
 
 async def fail(limiter: Limiter, times: int = 1, error: type[Exception] = OSError) -> None:
-    """Make so many calls that fail."""
+    """Make several calls that fail."""
     for _ in range(times):
         with pytest.raises(error):
             async with limiter:
@@ -140,7 +140,7 @@ async def fail(limiter: Limiter, times: int = 1, error: type[Exception] = OSErro
 
 
 async def succeed(limiter: Limiter, times: int = 1) -> None:
-    """Make so many calls that succeed."""
+    """Make several calls that succeed."""
     for _ in range(times):
         async with limiter:
             pass
@@ -164,7 +164,7 @@ async def test_it_opens_probes_and_closes(autojump_clock: MockClock) -> None:
 
 
 async def test_each_probe_in_vain_doubles_the_wait(autojump_clock: MockClock) -> None:
-    """It stays open for longer each time, up to a bound; after a success it begins anew."""
+    """The breaker stays open longer each time, up to a bound; a success resets the wait."""
     breaker = Breaker(window=1, wait=30, longest=100)
     async with guarded(breaker) as (_, limiter):
         await fail(limiter)
@@ -180,7 +180,7 @@ async def test_each_probe_in_vain_doubles_the_wait(autojump_clock: MockClock) ->
 
 
 async def test_other_errors_are_no_outage(autojump_clock: MockClock) -> None:
-    """An error that it is not for counts neither as a failure nor as a success."""
+    """An error that the breaker is not for counts neither as a failure nor as a success."""
     breaker = Breaker(on=OSError, window=2)
     async with guarded(breaker) as (_, limiter):
         await fail(limiter, 10, ValueError)
@@ -194,7 +194,7 @@ async def test_other_errors_are_no_outage(autojump_clock: MockClock) -> None:
 async def test_a_predicate_that_fails_costs_no_token(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The token is given back, the error of the call comes out, and the log tells."""
+    """The token is given back, the error of the call comes out, and the log has the other error."""
 
     def predicate(error: Exception) -> bool:
         raise RuntimeError("a bug")
@@ -206,7 +206,7 @@ async def test_a_predicate_that_fails_costs_no_token(
 
 
 async def test_calls_from_before_the_outage_tell_nothing(autojump_clock: MockClock) -> None:
-    """A call that began before it opened neither closes it nor opens it again."""
+    """A call that began before the breaker opened neither closes it nor opens it again."""
     breaker = Breaker(window=2, wait=10)
 
     async def slow(seconds: float, error: Exception | None) -> None:
@@ -241,7 +241,7 @@ async def test_calls_from_before_the_outage_tell_nothing(autojump_clock: MockClo
 
 @pytest.mark.parametrize("how", ["resume", "ask", "assign"])
 async def test_the_operator_may_end_it(how: str, autojump_clock: MockClock) -> None:
-    """To resume, or to assign a limit, closes it."""
+    """Resuming, or assigning a limit, closes the breaker."""
     breaker = Breaker(window=1)
     async with guarded(breaker) as (turnstile, limiter):
         await fail(limiter)
@@ -261,7 +261,7 @@ async def test_the_operator_may_end_it(how: str, autojump_clock: MockClock) -> N
 
 
 async def test_a_pause_goes_on_when_it_closes(autojump_clock: MockClock) -> None:
-    """Each bound is one of several."""
+    """The pause and the breaker are two separate bounds."""
     breaker = Breaker(window=1, wait=10)
     async with guarded(breaker) as (turnstile, limiter):
         await fail(limiter)
@@ -271,7 +271,7 @@ async def test_a_pause_goes_on_when_it_closes(autojump_clock: MockClock) -> None
 
 
 async def test_it_does_nothing_without_a_turnstile() -> None:
-    """Nothing would ever let calls begin again."""
+    """Without a turnstile, nothing would ever let calls begin again."""
     breaker = Breaker(window=1)
     limiter = Limiter("api", 2, breaker=breaker)
     await fail(limiter, 5)
@@ -280,7 +280,7 @@ async def test_it_does_nothing_without_a_turnstile() -> None:
 
 
 async def test_one_call_that_is_tried_again_waits_for_it(autojump_clock: MockClock) -> None:
-    """`retry` spends no try either."""
+    """`retry` does not spend a try either."""
     breaker, calls = Breaker(window=1, wait=10), list[float]()
 
     async def call() -> str:
@@ -294,7 +294,7 @@ async def test_one_call_that_is_tried_again_waits_for_it(autojump_clock: MockClo
 
 
 async def test_a_check_that_fails_or_hangs_means_no(autojump_clock: MockClock) -> None:
-    """Neither ends the turnstile; the next check is made in time."""
+    """Such a check does not end the turnstile, and the next check is made in time."""
     breaker, answers = Breaker(window=1), iter(["raise", "hang", False, True])
 
     async def is_there() -> bool:
@@ -308,7 +308,7 @@ async def test_a_check_that_fails_or_hangs_means_no(autojump_clock: MockClock) -
     async with guarded(breaker) as (turnstile, limiter):
         turnstile.watch(breaker.check(is_there, every=1.0))
         await succeed(limiter)
-        await trio.sleep(10)  # nothing is asked while it is closed
+        await trio.sleep(10)  # no check is made while the breaker is closed
         await fail(limiter)
         began = trio.current_time()
         await succeed(limiter)
@@ -316,7 +316,7 @@ async def test_a_check_that_fails_or_hangs_means_no(autojump_clock: MockClock) -
 
 
 async def test_a_clean_up_is_not_tried_again(autojump_clock: MockClock) -> None:
-    """As with `Retry`."""
+    """A breaker treats a clean-up as `Retry` does."""
     breaker = Breaker(window=1)
     async with guarded(breaker) as (_, limiter):
         error = ConcurrentError("no", phase="cleanup")
@@ -328,7 +328,7 @@ async def test_a_clean_up_is_not_tried_again(autojump_clock: MockClock) -> None:
 
 
 def test_a_breaker_belongs_to_one_limiter() -> None:
-    """What it learns is about one limiter."""
+    """What a breaker learns is about one limiter."""
     breaker = Breaker()
     Limiter("a", 1, breaker=breaker)
     with pytest.raises(ValueError, match="limiter 'b' cannot have the breaker that limiter 'a'"):
@@ -349,13 +349,13 @@ def test_a_breaker_belongs_to_one_limiter() -> None:
     ],
 )
 def test_arguments_are_checked(options: dict[str, Any], error: type[Exception], match: str) -> None:
-    """A wrong one is told where it is given."""
+    """A wrong argument is named where it is given."""
     with pytest.raises(error, match=match):
         Breaker(**options)
 
 
 async def test_while_it_is_open_calls_from_before_change_nothing() -> None:
-    """They tell of the time before, whatever they tell."""
+    """A call that began before the breaker opened counts for nothing, however it ends."""
     breaker = Breaker(window=1)
     breaker.failed(OSError(), 0.0)
     breaker.succeeded(1.0)
@@ -386,7 +386,7 @@ async def test_a_call_that_is_cancelled_tells_nothing(autojump_clock: MockClock)
 async def test_a_policy_moves_the_limit_beside_a_breaker_that_is_closed(
     autojump_clock: MockClock,
 ) -> None:
-    """Each of them bounds the limit."""
+    """The breaker and the policy each bound the limit."""
     async with guarded(Breaker(), tokens=9, policy=AIMDLimit(2, minimum=1)) as (_, limiter):
         await trio.sleep(10)
         assert limiter.total_tokens == 2

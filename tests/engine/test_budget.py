@@ -34,7 +34,7 @@ def test_wrong_amounts_say_which_rule_they_break(
 
 
 def test_what_is_saved_up_is_paid_at_once() -> None:
-    """The first retries cost no waiting; later ones come in with time."""
+    """The first retries need not wait; later ones are earned with time."""
     balance = RetryBalance(RetryBudget(retries=2, per_second=0.5))
     assert [balance.withdraw(100, 0) for _ in range(3)] == [0, 0, 2]
     assert balance.withdraw(101, 0) == 1
@@ -68,7 +68,7 @@ def test_no_more_is_saved_up_than_the_bound() -> None:
 def test_who_waits_as_long_as_told_can_pay(
     now: float, retries: float, per_second: float, per_success: float, successes: list[bool]
 ) -> None:
-    """After the wait that it asked for, a withdrawal succeeds, in spite of rounding."""
+    """After the wait that it asked for, a withdrawal succeeds in spite of rounding."""
     balance = RetryBalance(
         RetryBudget(retries=retries, per_success=per_success, per_second=per_second)
     )
@@ -83,14 +83,14 @@ def test_who_waits_as_long_as_told_can_pay(
 
 
 def test_a_wait_that_is_lost_in_rounding_is_not_asked_for() -> None:
-    """No wait is asked for that is shorter than the clock can resolve."""
+    """No wait is asked for that is shorter than the resolution of the clock."""
     balance = RetryBalance(RetryBudget(retries=1, per_second=1e6))
     assert [balance.withdraw(1e16, 0), balance.withdraw(1e16, 0)] == [0, 0]
 
 
 @pytest.mark.parametrize("shared", [False, True])
 async def test_steps_may_share_a_budget(shared: bool, autojump_clock: MockClock) -> None:
-    """With a shared one, two steps that fail make no more retries than one would."""
+    """With a shared budget, two steps that fail make no more retries than one would."""
     retries = list[float]()
 
     async def call(item: int) -> int:
@@ -109,7 +109,7 @@ async def test_steps_may_share_a_budget(shared: bool, autojump_clock: MockClock)
 
 
 async def test_what_one_step_earns_another_may_spend(autojump_clock: MockClock) -> None:
-    """Successes of all steps are paid in to a shared budget."""
+    """The successes of all steps are paid in to a shared budget."""
     calls = list[int]()
 
     async def call(item: int) -> int:

@@ -1,4 +1,4 @@
-"""What is opened for a run is closed, at the right time, and its errors hide nothing."""
+"""Everything opened for a run is closed at the right time, and its errors hide nothing."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Table:
 
 
 async def test_what_was_opened_is_closed_if_the_next_cannot_be_opened() -> None:
-    """The source and the steps before it; the error comes out as it is."""
+    """The source and the earlier steps are closed; the error comes out as it is."""
     rows, first = Rows(3), Table()
     with pytest.raises(OSError, match="cannot open"):
         await (Producer(rows) | Processor(first) | Consumer(Table("open"))).run()
@@ -85,7 +85,7 @@ async def test_what_was_opened_is_closed_if_the_next_cannot_be_opened() -> None:
 
 
 async def test_merged_sources_are_closed_if_a_step_cannot_be_opened() -> None:
-    """All of them, once."""
+    """All sources are closed, once each."""
     sources = [Rows(3), Rows(3)]
     merged = Producer.merge(*map(Producer, sources))
     with pytest.raises(OSError, match="cannot open"):
@@ -95,7 +95,7 @@ async def test_merged_sources_are_closed_if_a_step_cannot_be_opened() -> None:
 
 @pytest.mark.parametrize("fails", ["close", "work close"])
 async def test_an_error_in_closing_comes_after_what_stopped_the_run(fails: str) -> None:
-    """The first cause is first, and the report is there."""
+    """The first cause comes first, and the report is there."""
     with pytest.raises(Aborted) as caught:
         await (Producer([1]) | Processor(Table("close")) | Consumer(Table(fails))).run()
     causes = [str(error.__cause__) for error in caught.value.exceptions]
@@ -105,7 +105,7 @@ async def test_an_error_in_closing_comes_after_what_stopped_the_run(fails: str) 
 
 
 async def test_an_error_in_closing_a_source_comes_after_what_stopped_the_run() -> None:
-    """A source is no exception."""
+    """The same holds for sources."""
     with pytest.raises(Aborted) as caught:
         await (Producer(Rows(1, fails=True)) | Consumer(Table("work"))).run()
     causes = [str(error.__cause__) for error in caught.value.exceptions]
@@ -113,14 +113,14 @@ async def test_an_error_in_closing_a_source_comes_after_what_stopped_the_run() -
 
 
 async def test_an_error_in_closing_hides_no_cancellation(autojump_clock: MockClock) -> None:
-    """A run that was cancelled is cancelled."""
+    """A cancelled run stays cancelled."""
     with trio.move_on_after(1) as scope:
         await (Producer(range(9)) | Consumer(Table("close", seconds=5))).run()
     assert scope.cancelled_caught
 
 
 async def test_an_error_of_the_block_does_not_hide_that_the_run_was_aborted() -> None:
-    """`Aborted` comes out; the error of the block, which came of it, is its context."""
+    """`Aborted` comes out, with the error of the block, which followed from it, as its context."""
     got = []
     with pytest.raises(Aborted) as caught:
         async with (Producer(range(3)) | Processor(Table("work"))).open() as results:
@@ -132,7 +132,7 @@ async def test_an_error_of_the_block_does_not_hide_that_the_run_was_aborted() ->
 
 
 async def test_an_error_of_the_block_alone_comes_out_as_it_is() -> None:
-    """The run is cancelled, and its books are closed."""
+    """The run is cancelled, and its books balance."""
     with pytest.raises(KeyError, match="mine"):
         async with (Producer(range(3)) | Processor(Table())).open() as results:
             raise KeyError("mine")
@@ -155,7 +155,7 @@ async def held_open(closed: list[float]) -> AsyncIterator[None]:
 async def test_a_generator_lives_until_the_last_item_is_through(
     autojump_clock: MockClock, waits: bool
 ) -> None:
-    """After a drain too, as items may need what it holds open."""
+    """This holds after a drain too, because items may need what the generator holds open."""
     closed: list[float] = []
     ended: list[float] = []
 
@@ -185,7 +185,7 @@ async def test_a_generator_lives_until_the_last_item_is_through(
 
 
 async def test_operations_of_a_generator_may_use_it_to_the_end(autojump_clock: MockClock) -> None:
-    """With phases it is the same; clean-ups belong to it."""
+    """The same holds for phases, clean-ups included."""
     closed: list[float] = []
     cleaned: list[float] = []
 
@@ -224,7 +224,7 @@ def nursery_round_the_yield() -> AsyncIterator[int]:
 async def test_a_generator_with_a_nursery_ends_well(
     autojump_clock: MockClock, how: str, merged: bool
 ) -> None:
-    """Its GeneratorExit comes in a group, which is none of the user's business."""
+    """Its GeneratorExit comes in a group, which the user never sees."""
 
     async def step(item: int) -> None:
         await trio.sleep(1)
@@ -255,7 +255,7 @@ async def test_a_generator_with_a_nursery_ends_well(
 async def test_a_generator_that_refuses_to_close_is_an_error_of_the_source(
     autojump_clock: MockClock,
 ) -> None:
-    """Whatever else is in the group is not swallowed."""
+    """No other error in the group is swallowed."""
 
     async def source() -> AsyncIterator[int]:
         try:
@@ -283,7 +283,7 @@ async def test_a_held_run_is_waited_for(autojump_clock: MockClock) -> None:
 
 
 async def test_a_held_run_that_is_aborted_cancels_the_block(autojump_clock: MockClock) -> None:
-    """A block that shows progress for ever ends."""
+    """A block that shows progress for ever is ended."""
     with pytest.raises(Aborted):
         async with (Producer(range(4)) | Consumer(Table("work", seconds=1))).start():
             await trio.sleep_forever()
@@ -291,7 +291,7 @@ async def test_a_held_run_that_is_aborted_cancels_the_block(autojump_clock: Mock
 
 
 async def test_an_error_of_the_block_ends_a_held_run(autojump_clock: MockClock) -> None:
-    """It comes out by itself, and what was in hand is counted."""
+    """The error comes out alone, and the items in hand are counted."""
     with pytest.raises(KeyError):
         async with start_phases([Scalable() for _ in range(3)], limiter=1) as manager:
             raise KeyError("mine")
@@ -300,7 +300,7 @@ async def test_an_error_of_the_block_ends_a_held_run(autojump_clock: MockClock) 
 
 
 async def test_the_body_s_own_error_is_plain_under_a_cancelled_scope() -> None:
-    """An outer scope that is cancelled at the same time makes no group of it."""
+    """An outer scope that is cancelled at the same time does not turn the error into a group."""
     with trio.CancelScope() as scope, pytest.raises(KeyError, match="mine"):
         async with start_phases([Scalable()], limiter=1):
             scope.cancel()
@@ -308,7 +308,7 @@ async def test_the_body_s_own_error_is_plain_under_a_cancelled_scope() -> None:
 
 
 async def test_run_phases_does_not_hang_if_its_start_cannot_be_told() -> None:
-    """An error of ``task_status.started`` comes out."""
+    """An error from ``task_status.started`` comes out."""
 
     class Status:
         def started(self, value: object = None) -> None:
@@ -320,7 +320,7 @@ async def test_run_phases_does_not_hang_if_its_start_cannot_be_told() -> None:
 
 
 async def test_late_items_before_a_batch_are_counted(autojump_clock: MockClock) -> None:
-    """An item that a generator gives after the drain is cancelled, pumped or not."""
+    """An item that a generator yields after the drain is cancelled, pumped or not."""
 
     async def source() -> AsyncIterator[int]:
         for number in range(100):
@@ -354,7 +354,7 @@ async def test_merged_sources_inside_of_merged_sources_fail_together(
 
 
 async def test_a_kept_token_of_the_work_is_given_back(autojump_clock: MockClock) -> None:
-    """With tokens of their own for preparing, an operation without clean-up gives both back."""
+    """An operation without clean-up, with separate tokens for preparing, gives both back."""
     limiters = Limiter("work", 1), Limiter("prepare", 2)
 
     class Works(Scalable):
@@ -369,6 +369,6 @@ async def test_a_kept_token_of_the_work_is_given_back(autojump_clock: MockClock)
 
 
 async def test_an_iterable_never_makes_anyone_wait() -> None:
-    """Whoever waits all the same is told."""
+    """A task that waits anyway gets an error."""
     with pytest.raises(RuntimeError, match="never makes anyone wait"):
         await open_source([1]).receive()

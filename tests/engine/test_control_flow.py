@@ -1,4 +1,4 @@
-"""No exception of user code is taken for a signal of the engine's own."""
+"""No exception of user code is mistaken for one of the engine's own signals."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_a_source_that_raises_a_signal_is_a_source_that_fails(
     error: type[Exception],
     batch: Any,
 ) -> None:
-    """The run ends neither as if all were well nor never; what was read goes through."""
+    """The run neither hangs nor ends as if all were well, and the items read before go through."""
     with trio.fail_after(1000), pytest.raises(Aborted) as caught:
         consumer: Any = Consumer
         await (make(error()) | consumer(store, limiter=2, batch=batch)).run()
@@ -83,7 +83,7 @@ async def test_a_source_that_raises_a_signal_is_a_source_that_fails(
 async def test_a_source_of_operations_that_raises_a_signal_fails(
     autojump_clock: MockClock, error: type[Exception]
 ) -> None:
-    """The same with phases."""
+    """The same holds for phases."""
 
     def operations() -> Iterator[Scalable]:
         yield Scalable()
@@ -102,7 +102,7 @@ async def test_a_source_of_operations_that_raises_a_signal_fails(
 async def test_a_step_that_raises_a_signal_fails_its_item(
     error: type[Exception], options: dict[str, Any]
 ) -> None:
-    """The policies decide on it, and no item is lost."""
+    """The policies decide about the error, and no item is lost."""
 
     async def step(item: object) -> None:
         await trio.lowlevel.checkpoint()
@@ -124,7 +124,7 @@ async def kept_cancellation() -> trio.Cancelled:
 
 
 class Raises(Scalable):
-    """Raises an error in one phase."""
+    """An operation that raises an error in one phase."""
 
     def __init__(self, phase: str, error: BaseException) -> None:
         self.phase, self.error = phase, error
@@ -149,7 +149,7 @@ class Raises(Scalable):
 
 @pytest.mark.parametrize("phase", ["prepare", "work", "monitor", "cleanup"])
 async def test_a_cancellation_kept_and_raised_again_fails_the_operation(phase: str) -> None:
-    """Nothing is cancelled, so it is an error like others."""
+    """Nothing is being cancelled, so the error is treated like others."""
     operations = [Scalable(), Raises(phase, await kept_cancellation()), Scalable()]
     report = await run_phases(operations, limiter=1)
     assert (report.completed, report.failed, report.cancelled) == (2, 1, 0)
@@ -163,7 +163,7 @@ async def test_a_cancellation_kept_and_raised_again_fails_the_operation(phase: s
 async def test_a_cancellation_kept_and_raised_again_fails_the_item(
     options: dict[str, Any], first: bool
 ) -> None:
-    """In any step, fused or not."""
+    """This holds in any step, fused or not."""
     kept = await kept_cancellation()
 
     async def good(item: int) -> int:
@@ -188,13 +188,13 @@ async def test_a_cancellation_kept_and_raised_again_fails_the_item(
 async def test_a_source_that_raises_a_kept_cancellation_fails(
     autojump_clock: MockClock, make: Callable[[BaseException], Producer[Any]]
 ) -> None:
-    """The run does not end as if the source had ended."""
+    """The run does not end as if the source were exhausted."""
     with trio.fail_after(1000), pytest.raises(Aborted, match="stopped"):
         await (make(await kept_cancellation()) | Consumer(store, limiter=2)).run()
 
 
 async def test_a_cancellation_of_the_run_is_none_of_an_item(autojump_clock: MockClock) -> None:
-    """What is cancelled stays cancelled, and is counted as such."""
+    """What is cancelled stays cancelled, and is counted that way."""
 
     async def step(item: int) -> None:
         await trio.sleep(10)
@@ -208,7 +208,7 @@ async def test_a_cancellation_of_the_run_is_none_of_an_item(autojump_clock: Mock
 
 
 async def test_the_end_of_one_receive_end_is_told_once(autojump_clock: MockClock) -> None:
-    """All workers wait for the channel; its error is one error."""
+    """All workers wait for the channel, and its error is reported as one error."""
     send, receive = trio.open_memory_channel[int](0)
 
     async def run() -> list[BaseException]:
@@ -229,7 +229,7 @@ async def test_the_end_of_one_receive_end_is_told_once(autojump_clock: MockClock
 
 
 async def test_a_pumped_source_that_is_cancelled_is_cancelled(autojump_clock: MockClock) -> None:
-    """A real cancellation while a source is read goes on as such."""
+    """A real cancellation while a source is read is passed on."""
 
     def source() -> Iterator[int]:
         yield 1

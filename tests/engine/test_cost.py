@@ -32,7 +32,7 @@ from trio_turnstile.testing import assert_conserved
 
 
 class Call(Scalable):
-    """An operation that costs so many tokens."""
+    """An operation that costs a given number of tokens."""
 
     def __init__(self, cost: Any, work: Callable[[Any], Awaitable[object]]) -> None:
         self.cost = cost
@@ -42,7 +42,7 @@ class Call(Scalable):
         await self._work(self.cost)
 
     async def cleanup(self, channels: object) -> None:
-        """Nothing may be cleaned up that was not begun."""
+        """Fail, because an operation that was not begun must not be cleaned up."""
         assert not isinstance(self.cost, str)
 
 
@@ -68,12 +68,12 @@ async def by_step(items: Any, work: Any, **options: Any) -> Any:
 
 
 async def in_order(items: Any, work: Any, **options: Any) -> Any:
-    """Run them through a step that keeps their order."""
+    """Run items through a step that keeps their order."""
     return await by_step(items, work, ordered=True, **options)
 
 
 async def by_key(items: Any, work: Any, **options: Any) -> Any:
-    """Run them through a step with a key that all have in common."""
+    """Run items through a step with one key for all of them."""
     return await by_step(items, work, key=lambda item: 1, **options)
 
 
@@ -82,7 +82,7 @@ FORMS = pytest.mark.parametrize("run", [by_phases, by_step, in_order, by_key])
 
 @FORMS
 async def test_items_wait_for_what_they_cost(run: Any, autojump_clock: MockClock) -> None:
-    """A rate is taken as many times as the cost says, and retries count."""
+    """The cost says how many times the rate is taken, and retries count."""
     begun, failed = list[tuple[float, float]](), set[float]()
 
     async def work(item: float) -> None:
@@ -102,7 +102,7 @@ async def test_items_wait_for_what_they_cost(run: Any, autojump_clock: MockClock
 
 @FORMS
 async def test_items_take_of_all_rates_and_settle(run: Any, autojump_clock: MockClock) -> None:
-    """`Budget.settle` in the call corrects its own estimate, and no other's."""
+    """`Budget.settle` in a call corrects the estimate of that call, and no other's."""
     budget = Budget(calls=RateLimiter(10, burst=10), tokens=RateLimiter(1, burst=100))
     ended = list[float]()
 
@@ -128,7 +128,7 @@ async def test_items_take_of_all_rates_and_settle(run: Any, autojump_clock: Mock
 async def test_an_item_that_cannot_be_paid_fails(
     run: Any, item: object, autojump_clock: MockClock
 ) -> None:
-    """It is not handled, no retry is made, and a dead letter says why; the others go on."""
+    """The item is not handled or retried, a dead letter says why, and the others go on."""
     letters, worked = list[Any](), list[object]()
 
     async def work(item: object) -> None:
@@ -153,7 +153,7 @@ async def test_an_item_that_cannot_be_paid_fails(
 
 
 async def test_a_batch_costs_what_its_members_do(autojump_clock: MockClock) -> None:
-    """Its members fail if it is too dear or a cost is unknown; those tried again pay again."""
+    """If the batch costs too much or a cost is unknown, its members fail; each retry pays again."""
     tried = list[tuple[list[float], float]]()
 
     async def work(items: list[Any]) -> None:
@@ -191,7 +191,7 @@ async def test_a_batch_costs_what_its_members_do(autojump_clock: MockClock) -> N
 async def test_an_allowance_that_is_spent_stops_the_run(
     run: Any, autojump_clock: MockClock
 ) -> None:
-    """What is in flight finishes; the item that could not be paid and the rest are not begun."""
+    """Items in flight finish; the item that could not be paid and the rest are not begun."""
     ended = list[float]()
     budget = Budget(dollars=Allowance(10))
 
@@ -216,7 +216,7 @@ async def test_an_allowance_that_is_spent_stops_the_run(
 
 
 async def test_a_retry_pays_as_the_first_attempt_did(autojump_clock: MockClock) -> None:
-    """Also if its cost is not known any more; it passes at once if there is enough."""
+    """It does so even if its cost is no longer known, and passes at once if there is enough."""
     rate, asked = RateLimiter(1, burst=10), list[float]()
 
     def cost(item: float) -> float:
@@ -236,7 +236,7 @@ async def test_a_retry_pays_as_the_first_attempt_did(autojump_clock: MockClock) 
 
 
 async def test_a_retry_that_cannot_be_paid_stops_the_run(autojump_clock: MockClock) -> None:
-    """A call that failed has spent its estimate; the item counts as cancelled."""
+    """The failed call has spent its estimate, and the item counts as cancelled."""
 
     async def work(item: float) -> None:
         raise OSError
@@ -253,7 +253,7 @@ async def test_a_retry_that_cannot_be_paid_stops_the_run(autojump_clock: MockClo
 
 
 async def test_an_item_that_waits_for_its_token_gives_back_all(autojump_clock: MockClock) -> None:
-    """Cancelled before its call is made, it has spent nothing."""
+    """An item that is cancelled before its call is made has spent nothing."""
     tokens = RateLimiter(5, burst=10)
     tokens.acquire_nowait(10)
     limiter = Limiter("calls", 1)
@@ -275,7 +275,7 @@ async def test_an_item_that_waits_for_its_token_gives_back_all(autojump_clock: M
 
 
 async def test_a_budget_inside_of_another(autojump_clock: MockClock) -> None:
-    """A step may run a pipeline with a budget of its own, and settle either."""
+    """A step may run a pipeline with a budget of its own, and settle either budget."""
     outer, inner = (Budget(tokens=RateLimiter(0.001, burst=10)) for _ in range(2))
 
     async def small(item: float) -> None:
@@ -305,14 +305,14 @@ async def step(item: object) -> None:
     ],
 )
 def test_rate_and_cost_have_to_fit(options: dict[str, Any], message: str) -> None:
-    """The error says what is missing."""
+    """The error says which of the two is missing."""
     with pytest.raises(TypeError, match=message):
         Consumer(step, **options)
 
 
 @pytest.mark.parametrize("cost", [3, {"points": 1}])
 async def test_a_cost_has_the_names_of_the_budget(cost: object) -> None:
-    """An item whose cost has not fails, with an error that says what to return."""
+    """An item whose cost has other names fails, with an error that says what to return."""
     with pytest.raises(Aborted) as info:
         await (
             Producer([1]) | Consumer(step, rate=Budget(a=RateLimiter(1)), cost=lambda item: cost)  # type: ignore[arg-type,return-value]

@@ -1,4 +1,4 @@
-"""``weight=`` and ``cost=`` on one step: an item has its tokens before it pays."""
+"""``weight=`` and ``cost=`` on one step: an item gets its tokens before it pays."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from trio_turnstile.testing import assert_conserved
 
 @attrs.frozen(eq=False)
 class Sized(Scalable):
-    """An operation of a size that does what it is told."""
+    """An operation with a size, which does as it is told."""
 
     size: int
     call: Any
@@ -110,7 +110,7 @@ async def test_items_take_their_tokens_and_pay(run: Any, autojump_clock: MockClo
 async def test_an_item_whose_cost_is_unknown_gives_its_tokens_back(
     run: Any, autojump_clock: MockClock
 ) -> None:
-    """It fails, and its dead letter is sent while it holds none of them."""
+    """The item fails, and its dead letter is sent while it holds none of them."""
     limiter, held = memory(), list[float]()
 
     def cost(item: int) -> float:
@@ -173,7 +173,7 @@ async def test_a_retry_that_is_too_wide_pays_nothing(run: Any, autojump_clock: M
         )
     assert report.completed == 1
     assert attempts == [0, 5]
-    # Two attempts were made, and those in between are not paid for.
+    # Two attempts were made; those that were given up in between are not paid for.
     units.acquire_nowait(3)
     with pytest.raises(trio.WouldBlock):
         units.acquire_nowait(1)
@@ -206,7 +206,7 @@ async def test_keys_and_costs(autojump_clock: MockClock) -> None:
 async def test_a_policy_learns_nothing_of_an_item_that_cannot_pay(
     autojump_clock: MockClock,
 ) -> None:
-    """The tokens it gives back were never used for a call."""
+    """The tokens that the item gives back were never used for a call."""
     policy = Halving()
     limiter = Limiter("memory", 4, policy=policy)
 
@@ -249,7 +249,7 @@ async def test_a_policy_does_not_see_the_wait_for_a_rate(
 
 
 async def test_an_item_that_has_no_tokens_yet_has_paid_nothing(autojump_clock: MockClock) -> None:
-    """Cancelled while it waits for them, it leaves the rate as it was."""
+    """An item that is cancelled while it waits for tokens leaves the rate as it was."""
     limiter, rate = Limiter("api", 2), RateLimiter(1, burst=10)
 
     async def work(item: int) -> None:

@@ -6,7 +6,7 @@ from trio_turnstile._engine.counts import Counts, Fate
 
 
 def test_the_books_balance_after_each_booking() -> None:
-    """What was received has ended in one way, or is in flight."""
+    """Every item received has ended in one way, or is in flight."""
     counts, following = Counts(), Counts()
     bookings = [
         counts.receive,
@@ -23,7 +23,7 @@ def test_the_books_balance_after_each_booking() -> None:
 
 
 def test_a_receipt_that_was_not_booked_shows() -> None:
-    """The item's end then leaves less than nothing in flight."""
+    """The end of the item then leaves a negative number in flight."""
     counts = Counts()
     counts.settle(Fate.COMPLETED)
     assert counts.in_flight == -1

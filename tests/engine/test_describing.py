@@ -1,4 +1,4 @@
-"""How errors of items are described: never without success, and each item has its own."""
+"""How errors of items are described: always successfully, and each item has its own error."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Broken(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Frozen(Exception):
-    """An error that takes neither a note nor a traceback."""
+    """An error that accepts neither a note nor a traceback."""
 
     code: int = 0
 
 
 class Empty(Exception):
-    """An error that is a collection as well, with nothing in it, and so counts as false."""
+    """An error that is also a collection; it is empty, and so counts as false."""
 
     def __len__(self) -> int:
         return 0
@@ -64,7 +64,7 @@ class Unshown:
 
 @pytest.mark.parametrize("fused", [False, True])
 async def test_an_error_that_cannot_be_shown_fails_its_item_alone(fused: bool) -> None:
-    """Policies decide on it as on any other."""
+    """The policies decide about the error as about any other."""
 
     async def call(number: int) -> int:
         if number == 1:
@@ -91,7 +91,7 @@ async def test_an_item_that_cannot_be_shown_is_named_by_its_class() -> None:
 
 
 class Named(Scalable):
-    """Fails, and calls itself something."""
+    """An operation that fails, with a given identifier."""
 
     def __init__(self, identifiers: Any) -> None:
         self._identifiers = identifiers
@@ -122,7 +122,7 @@ class Named(Scalable):
 async def test_identifiers_are_texts_whatever_they_are(
     identifiers: Any, texts: tuple[str, ...]
 ) -> None:
-    """Identifiers are for people only, so nothing is wrong with any."""
+    """Identifiers are only for people, so any value is accepted."""
     report = await run_phases([Named(identifiers)], limiter=1)
     (error,) = report.errors
     assert len(error.identifiers) == len(texts)
@@ -143,7 +143,7 @@ SHARED = ConcurrentError("cannot connect", notes=["see the log"])
 
 
 async def test_one_error_raised_for_many_items_is_one_for_each() -> None:
-    """As a cache of failures raises it: each item has its own error."""
+    """Each item has its own error, even if a cache raises the same object each time."""
 
     async def call(number: int) -> None:
         raise SHARED
@@ -158,7 +158,7 @@ async def test_one_error_raised_for_many_items_is_one_for_each() -> None:
 
 
 async def test_a_copied_error_keeps_what_the_user_has_set() -> None:
-    """Its own item, identifiers and phase, its cause and its notes."""
+    """The item, identifiers, phase, cause and notes that the user set stay."""
     cause = OSError("reset")
     mine = ConcurrentError("mine", item="part 3", identifiers=["s7"], phase="upload")
     mine.__cause__ = cause
@@ -173,7 +173,7 @@ async def test_a_copied_error_keeps_what_the_user_has_set() -> None:
 
 
 async def test_a_retried_error_says_its_own_attempt() -> None:
-    """Also if the same object is raised at each attempt."""
+    """Each says its own attempt, even if the same object is raised each time."""
     mine = ConcurrentError("mine")
 
     async def call(number: int) -> None:
@@ -199,13 +199,13 @@ async def test_an_aborted_run_says_how_far_it_came_and_why_it_ended() -> None:
 
 
 def test_a_described_error_can_be_pickled() -> None:
-    """What the library remembers of it goes along."""
+    """The pickle includes what the library remembers about the error."""
     error = pickle.loads(pickle.dumps(ConcurrentError("m", item=3, notes=["n"])))
     assert (error.item, error.notes) == (3, ("n",))
 
 
 class Strange(list[int]):
-    """Its class has the name of another, and what it shows raises."""
+    """A value whose class has the name of another, and whose texts raise errors."""
 
     def __iter__(self) -> Iterator[int]:
         raise RuntimeError("cannot be gone through")
@@ -218,7 +218,7 @@ Strange.__name__ = "list"
 
 
 async def test_what_lies_about_itself_is_shown_by_its_class() -> None:
-    """Items and identifiers too."""
+    """This goes for items and identifiers, too."""
 
     async def call(item: object) -> None:
         raise OSError("x")
@@ -231,7 +231,7 @@ async def test_what_lies_about_itself_is_shown_by_its_class() -> None:
 
 @pytest.mark.parametrize("wait", [math.nan, -1, math.inf, "1", True])
 async def test_a_retry_that_cannot_be_waited_for_aborts_with_a_note(wait: Any) -> None:
-    """Whatever policy asks for it."""
+    """The run aborts whichever policy asks for the retry."""
 
     class Mine:
         def decide(self, error: ConcurrentError) -> RetryIn:
@@ -247,7 +247,7 @@ async def test_a_retry_that_cannot_be_waited_for_aborts_with_a_note(wait: Any) -
 
 @pytest.mark.parametrize("verdict", [Fail, "fail", True, 5])
 async def test_what_is_no_verdict_aborts_with_a_note(verdict: Any) -> None:
-    """It is not taken for one of the verdicts."""
+    """The value is not mistaken for one of the verdicts."""
 
     class Mine:
         def decide(self, error: ConcurrentError) -> Any:
@@ -295,7 +295,7 @@ async def test_a_frozen_error_is_kept_as_others_are(seconds: float | None) -> No
 
 
 async def test_a_frozen_error_of_a_phase_is_itself() -> None:
-    """Policies know it by its class, in a phase that has a timeout too."""
+    """Policies know it by its class, even in a phase with a timeout."""
 
     class Gone(Scalable):
         async def work(self, channels: Any) -> None:
@@ -307,7 +307,7 @@ async def test_a_frozen_error_of_a_phase_is_itself() -> None:
 
 
 async def test_a_frozen_error_comes_out_of_retry() -> None:
-    """It is what the caller sees, and not that no note could be added."""
+    """The caller sees this error, and not that a note could not be added."""
 
     async def call() -> None:
         raise Frozen(410)
@@ -317,7 +317,7 @@ async def test_a_frozen_error_comes_out_of_retry() -> None:
 
 
 async def test_an_error_that_is_false_is_an_error() -> None:
-    """It is kept with the place where it was raised, and a dead letter tells of it."""
+    """The error is kept with the place where it was raised, and a dead letter reports it."""
 
     async def call(number: int) -> None:
         raise Empty(number)
@@ -334,7 +334,7 @@ async def test_an_error_that_is_false_is_an_error() -> None:
 
 
 async def test_a_source_may_fail_with_an_error_that_is_false() -> None:
-    """It ends the run, as its cause."""
+    """The error ends the run, as its cause."""
 
     async def source() -> AsyncIterator[int]:
         yield 1

@@ -37,7 +37,7 @@ Durations = list[tuple[str, float, str]]
 
 @contextmanager
 def durations(turnstile: Turnstile) -> Iterator[Durations]:
-    """Give the durations that are told: of what, in seconds, and how it ended."""
+    """Give the durations that are reported: of what, in seconds, and how the call ended."""
     told: Durations = []
 
     def tell(run: LiveRun, part: str, seconds: float, outcome: str) -> None:
@@ -62,7 +62,7 @@ async def fail(seconds: float) -> None:
 
 
 class Operation(Scalable):
-    """Takes a second to prepare, two to work and four to clean up; its monitor does nothing."""
+    """An operation that prepares in one second, works in two and cleans up in four."""
 
     def __init__(self, name: str = "a", error: Exception | None = None) -> None:
         self._name = name
@@ -85,7 +85,7 @@ class Operation(Scalable):
 
 
 async def test_each_call_of_each_step_is_told(autojump_clock: MockClock) -> None:
-    """Also of steps that run with the one before; with the name of the step."""
+    """This includes steps that run with the one before; each has the name of its step."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 1)
         with durations(turnstile) as told:
@@ -97,7 +97,7 @@ async def test_each_call_of_each_step_is_told(autojump_clock: MockClock) -> None
 
 
 async def test_a_failure_is_told_for_each_attempt(autojump_clock: MockClock) -> None:
-    """One that took too long has failed; what was cancelled is told as cancelled."""
+    """An attempt that took too long is a failure; one that was cancelled counts as cancelled."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 1)
         options: Any = {"limiter": api, "on_error": [Retry(1), Skip()]}
@@ -116,7 +116,7 @@ async def test_a_failure_is_told_for_each_attempt(autojump_clock: MockClock) -> 
 
 
 async def test_a_batch_is_one_call(autojump_clock: MockClock) -> None:
-    """Its duration is that of the batch."""
+    """The duration is that of the whole batch."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 1)
         step = Consumer(sleep_through, limiter=api, batch=Batch(2))
@@ -140,7 +140,7 @@ async def test_each_phase_is_told(autojump_clock: MockClock, timeouts: PhaseTime
 
 
 async def test_a_phase_that_takes_too_long_has_failed(autojump_clock: MockClock) -> None:
-    """And so has one that raises; one that is cut off is cancelled."""
+    """A phase that raises has failed too; one that is cut off is cancelled."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 1)
         with durations(turnstile) as told:
@@ -157,7 +157,7 @@ async def test_a_phase_that_takes_too_long_has_failed(autojump_clock: MockClock)
 
 
 async def test_phases_with_a_ledger_are_told_too(mock_clock: MockClock, tmp_path: Path) -> None:
-    """In their time, and with the same names."""
+    """The times and the names are the same as without a ledger."""
     mock_clock.rate = 1000.0
     async with open_ledger(tmp_path / "run.db") as ledger, open_turnstile() as turnstile:
         api = turnstile.limiter("api", 1)
@@ -175,7 +175,7 @@ async def test_phases_with_a_ledger_are_told_too(mock_clock: MockClock, tmp_path
 async def test_an_observer_is_told_of_the_runs_that_begin_after_it(
     autojump_clock: MockClock,
 ) -> None:
-    """Not of those before, nor of those of nobody; once closed, of none."""
+    """It does not see runs that began before or belong to nobody; once closed, it sees none."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 2)
         steps = Producer([1.0, 1.0]) | Consumer(sleep, limiter=api)
@@ -196,7 +196,7 @@ async def test_an_observer_is_told_of_the_runs_that_begin_after_it(
 async def test_an_observer_that_raises_does_no_harm(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is logged, and not called again."""
+    """The error is logged, and the observer is not called again."""
     calls: list[object] = []
 
     def bad(*figures: object) -> None:
@@ -214,7 +214,7 @@ async def test_an_observer_that_raises_does_no_harm(
 
 
 async def test_what_is_no_observer_is_refused() -> None:
-    """And so is any, when the turnstile was left."""
+    """Any observer is refused once the turnstile was left."""
     async with open_turnstile() as turnstile:
         with pytest.raises(TypeError, match="an observer of durations must be a function, not 1"):
             turnstile.observe_durations(1)  # type: ignore[arg-type]
@@ -223,7 +223,7 @@ async def test_what_is_no_observer_is_refused() -> None:
 
 
 async def test_an_abort_is_told_as_a_failure(autojump_clock: MockClock) -> None:
-    """Of the call that led to it; the others are cancelled."""
+    """The call that led to the abort has failed; the others are cancelled."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 2)
         with durations(turnstile) as told, pytest.raises(Aborted):

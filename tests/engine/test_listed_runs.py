@@ -1,4 +1,4 @@
-"""`Turnstile.runs`: the runs under limiters of a turnstile, and what its observers hear of them."""
+"""`Turnstile.runs`: the runs under limiters of a turnstile, and what its observers see of them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def fail(number: int) -> None:
 
 
 async def test_a_run_is_listed_while_it_goes_on(start: Any, autojump_clock: MockClock) -> None:
-    """From its start to its end, under its name; observers hear of both."""
+    """It is listed under its name from start to end, and observers see both."""
     heard: list[Event] = []
     async with open_turnstile(sample_every=1e6) as turnstile:
         api = turnstile.limiter("api", 2)
@@ -96,7 +96,7 @@ async def test_a_run_is_listed_while_it_goes_on(start: Any, autojump_clock: Mock
 
 
 async def test_a_run_that_is_drained_says_so(autojump_clock: MockClock) -> None:
-    """Until its deadline has come."""
+    """It says so until its deadline has come."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 2)
         async with pipeline(wait, api):
@@ -109,7 +109,7 @@ async def test_a_run_that_is_drained_says_so(autojump_clock: MockClock) -> None:
 
 
 async def test_runs_of_one_name_get_numbers() -> None:
-    """As limiters do; without a name they are called what they are."""
+    """This works as for limiters; a run without a name is called after its kind."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 2)
         async with (
@@ -128,7 +128,7 @@ async def test_runs_of_one_name_get_numbers() -> None:
 
 
 async def test_a_run_of_steps_of_two_turnstiles_is_in_both() -> None:
-    """Under one name, which is free in both."""
+    """It has one name, which is free in both."""
     async with open_turnstile() as one, open_turnstile() as other:
         mine, yours = one.limiter("mine", 1), other.limiter("yours", 1)
         first, second = Processor(wait, limiter=mine), Consumer(nothing, limiter=yours)
@@ -147,7 +147,7 @@ async def test_a_run_of_steps_of_two_turnstiles_is_in_both() -> None:
 
 
 async def test_a_run_without_a_turnstile_is_listed_nowhere(start: Any) -> None:
-    """It has a name and a state all the same."""
+    """It has a name and a state anyway."""
     async with open_turnstile() as turnstile:
         for limiter in (Limiter("static", 2), trio.CapacityLimiter(2), 2):
             async with start(wait, limiter, name="alone") as run:
@@ -158,7 +158,7 @@ async def test_a_run_without_a_turnstile_is_listed_nowhere(start: Any) -> None:
 
 
 async def test_a_limiter_that_was_closed_is_in_no_turnstile() -> None:
-    """The run that meets with it is not listed."""
+    """A run that uses it is not listed."""
     heard: list[Event] = []
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 2)
@@ -171,7 +171,7 @@ async def test_a_limiter_that_was_closed_is_in_no_turnstile() -> None:
 
 
 async def test_each_error_is_told() -> None:
-    """Also those that are not kept, and the one that stops the run."""
+    """This includes errors that are not kept, and the one that stops the run."""
     heard: list[Event] = []
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 1)
@@ -195,7 +195,7 @@ async def test_each_error_is_told() -> None:
 
 
 async def test_an_error_of_nobodys_run_is_told_to_nobody() -> None:
-    """A run that is in no turnstile has errors of its own, too."""
+    """A run that is in no turnstile also has its own errors."""
     heard: list[Event] = []
     async with open_turnstile() as turnstile:
         turnstile.observe(heard.append)
@@ -206,7 +206,7 @@ async def test_an_error_of_nobodys_run_is_told_to_nobody() -> None:
 
 
 async def test_a_run_that_cannot_begin_is_not_listed() -> None:
-    """Neither its beginning nor its end is told."""
+    """Neither its start nor its end is reported."""
 
     def source() -> Iterator[int]:
         raise OSError("no such file")
@@ -223,7 +223,7 @@ async def test_a_run_that_cannot_begin_is_not_listed() -> None:
 
 
 async def test_a_run_that_is_cancelled_from_outside_is_closed_too() -> None:
-    """Its report tells what was in hand."""
+    """Its report shows the items that were in hand."""
     heard: list[Event] = []
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 1)
@@ -239,7 +239,7 @@ async def test_a_run_that_is_cancelled_from_outside_is_closed_too() -> None:
 
 
 class Sized:
-    """Iterable, with a length that may fail; and no collection, as it contains nothing."""
+    """An iterable with a length that may fail. It is no collection, because it contains nothing."""
 
     def __init__(self, length: int) -> None:
         self._length = length
@@ -287,13 +287,13 @@ async def no_page(_: None) -> tuple[list[int], None]:
 async def test_the_total_is_the_length_of_the_source(
     producer: Producer[int], total: int | None
 ) -> None:
-    """If that is known without asking a query to count; of several sources, of all of them."""
+    """The total is known if no query has to count; for several sources, it is the sum."""
     async with (producer | Consumer(nothing, limiter=1)).start() as run:
         assert run.total == total
 
 
 async def test_a_name_is_a_text() -> None:
-    """Another one is refused before anything is opened."""
+    """Anything else is refused before anything is opened."""
     for start in KINDS.values():
         with pytest.raises(TypeError, match="name must be a text or None, not 3"):
             async with start(nothing, 1, name=3):

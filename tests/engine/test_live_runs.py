@@ -1,4 +1,4 @@
-"""What all live runs have in common: a run of phases, of a pipeline, and its results."""
+"""What all live runs have in common: runs of phases and of pipelines, and their results."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def second(number: int) -> int:
 async def test_a_run_that_is_drained_finishes_what_it_has_begun(
     open_run: Open, autojump_clock: MockClock
 ) -> None:
-    """It receives no more, and says that it is stopping."""
+    """The run receives nothing more, and says that it is stopping."""
     async with open_run(second) as run:
         await trio.sleep(1.5)
         with trio.fail_after(0.1):
@@ -79,7 +79,7 @@ async def test_a_run_that_is_drained_finishes_what_it_has_begun(
 async def test_a_run_that_is_cancelled_ends_at_once(
     open_run: Open, autojump_clock: MockClock
 ) -> None:
-    """What was in hand is cancelled and accounted for."""
+    """The items in hand are cancelled and accounted for."""
     async with open_run(second) as run:
         await trio.sleep(1.5)
         run.cancel()
@@ -94,7 +94,7 @@ async def test_a_run_that_is_cancelled_ends_at_once(
 
 @every_run
 async def test_a_run_tells_which_error_stops_it(open_run: Open, autojump_clock: MockClock) -> None:
-    """As soon as it is known, and not only when the run has ended."""
+    """The error is there as soon as it is known, not only when the run has ended."""
 
     async def fails(number: int) -> int:
         await trio.sleep(1)
@@ -117,7 +117,7 @@ async def test_a_run_tells_which_error_stops_it(open_run: Open, autojump_clock: 
 async def test_waiting_for_a_stop_ends_with_the_run(
     open_run: Open, autojump_clock: MockClock
 ) -> None:
-    """Nobody waits for ever on a run that goes well to its end."""
+    """Nobody waits for ever on a run that completes normally."""
     async with trio.open_nursery() as nursery, open_run(second) as run:
         nursery.start_soon(run.wait_stopping)
         await wait_all_tasks_blocked()

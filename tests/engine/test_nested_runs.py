@@ -23,7 +23,7 @@ from trio_turnstile.testing import assert_conserved
 @pytest.mark.parametrize("tokens", [1, 4])
 @pytest.mark.parametrize("ours", [True, False])
 async def test_a_step_that_takes_its_own_limiter_is_told(tokens: int, ours: bool) -> None:
-    """It gets the error of any holder who asks again, and no deadlock."""
+    """The step gets the error of any holder that asks again, and there is no deadlock."""
     api: Any = Limiter("api", tokens) if ours else trio.CapacityLimiter(tokens)
 
     async def fetch(item: int) -> None:
@@ -39,7 +39,7 @@ async def test_a_step_that_takes_its_own_limiter_is_told(tokens: int, ours: bool
 
 
 async def test_an_operation_that_takes_its_own_limiter_is_told() -> None:
-    """In phases it is the same."""
+    """The same holds for phases."""
     api = Limiter("api", 1)
 
     class Asks(Scalable):
@@ -104,7 +104,7 @@ async def test_two_runs_inside_a_step_share_its_token(autojump_clock: MockClock)
 
 
 async def test_a_run_inside_an_operation_is_cancelled_with_it(autojump_clock: MockClock) -> None:
-    """Cancelled, the operation takes no token back, and none is lost."""
+    """When the operation is cancelled, it takes no token back, and none is lost."""
     api = Limiter("api", 1)
 
     class Nested(Scalable):
@@ -119,7 +119,7 @@ async def test_a_run_inside_an_operation_is_cancelled_with_it(autojump_clock: Mo
 
 
 async def test_an_error_of_a_run_inside_a_step_is_the_step_s(autojump_clock: MockClock) -> None:
-    """And the token is taken back before the policies decide."""
+    """The token is taken back before the policies decide."""
     api = Limiter("api", 1)
 
     async def broken(item: int) -> None:
@@ -134,7 +134,7 @@ async def test_an_error_of_a_run_inside_a_step_is_the_step_s(autojump_clock: Moc
 
 
 async def test_a_run_under_another_limiter_borrows_nothing(autojump_clock: MockClock) -> None:
-    """Nor from steps further out, which hold other tokens."""
+    """It does not borrow from steps further out either, which hold other tokens."""
     outer, other = Limiter("outer", 1), Limiter("other", 1)
 
     async def innermost(item: int) -> None:

@@ -12,7 +12,7 @@ from trio_turnstile._errors import matches
 
 
 def failed(cause: Exception, attempt: int = 1, phase: str = "work") -> ConcurrentError:
-    """Return the error that the runner would make of ``cause``."""
+    """Return the error that the runner would make from ``cause``."""
     error = ConcurrentError("failed", attempt=attempt, phase=phase)
     error.__cause__ = cause
     return error
@@ -32,7 +32,7 @@ def test_first_verdict_holds() -> None:
 
 
 def test_silence_stops_the_run() -> None:
-    """If no policy has a verdict, the verdict is to stop now."""
+    """If no policy has a verdict, the run stops at once."""
     assert decide([], failed(ValueError())) == Stop("now")
     assert decide([Skip(on=OSError)], failed(ValueError())) == Stop("now")
 
@@ -53,7 +53,7 @@ def test_silence_stops_the_run() -> None:
 def test_on_matches_types_predicates_and_groups(
     error: Exception, on: object, expected: bool
 ) -> None:
-    """``on=`` is a type, several, or a predicate; a group matches if all its leaves do."""
+    """``on=`` may be types or a predicate; a group matches if all of its leaves do."""
     assert matches(error, on) is expected  # type: ignore[arg-type]
 
 

@@ -63,14 +63,14 @@ async def test_it_returns_what_the_function_returns() -> None:
 
 
 async def test_it_tries_again_after_each_back_off(autojump_clock: MockClock) -> None:
-    """The back-off is asked with the number of failures so far."""
+    """The back-off is called with the number of failures so far."""
     policy = Retry(3, on=OSError, backoff=lambda failures: 10.0 * failures)
     assert await retry(policy, fails(OSError(), OSError())) == "done"
     assert trio.current_time() == 30
 
 
 async def test_the_last_error_comes_out_as_it_is() -> None:
-    """It is not wrapped, and a note says how many attempts were made."""
+    """The error is not wrapped, and a note says how many attempts were made."""
     first, last = OSError("first"), OSError("last")
     with no_backoff(), pytest.raises(OSError, match="last") as caught:
         await retry(Retry(1), fails(first, last))
@@ -86,7 +86,7 @@ async def test_the_last_error_comes_out_as_it_is() -> None:
     ids=lambda policy: type(policy).__name__,
 )
 async def test_any_other_verdict_or_none_raises_the_error(policy: ErrorPolicy) -> None:
-    """There is no run to go on or to stop, so the caller has to know."""
+    """There is no run that could go on or stop, so the caller has to know."""
     with pytest.raises(ValueError, match="no") as caught:
         await retry(policy, fails(ValueError("no")))
     assert caught.value.__notes__ == ["attempts made: 1"]
@@ -162,20 +162,20 @@ async def test_a_policy_that_fails_decides_nothing() -> None:
 async def test_wrong_arguments_are_refused_before_any_attempt(
     policies: Any, function: Any, limiter: Any, message: str
 ) -> None:
-    """They are no errors of the call, to be tried again for."""
+    """They are not errors of the call that a retry could mend."""
     with pytest.raises(TypeError, match=message) as caught:
         await retry(policies, function, limiter=limiter)
     assert not hasattr(caught.value, "__notes__")
 
 
 async def test_retry_after_is_waited_for(autojump_clock: MockClock) -> None:
-    """An error that says when to come back is believed."""
+    """An error that says when to come back is respected."""
     await retry(every(1), fails(Overloaded(retry_after=30)))
     assert trio.current_time() == 30
 
 
 async def test_cancellation_is_no_error(autojump_clock: MockClock) -> None:
-    """A timeout cuts the back-off short, and asks no policy."""
+    """A timeout cuts the back-off short, without asking any policy."""
     with trio.move_on_after(5) as scope:
         await retry(every(60), fails(OSError()))
     assert scope.cancelled_caught
@@ -183,7 +183,7 @@ async def test_cancellation_is_no_error(autojump_clock: MockClock) -> None:
 
 
 async def test_it_checkpoints() -> None:
-    """Also if the function does not."""
+    """It is a checkpoint even if the function is not."""
 
     async def at_once() -> int:
         return 1
@@ -199,7 +199,7 @@ async def test_it_checkpoints() -> None:
 async def test_no_token_is_held_while_backing_off(
     autojump_clock: MockClock, limiter: Limiter | trio.CapacityLimiter
 ) -> None:
-    """Another caller has the only token meanwhile, and each attempt has one."""
+    """Another caller has the only token meanwhile; each attempt holds one."""
 
     async def other() -> None:
         await trio.sleep(1)
@@ -219,7 +219,7 @@ async def test_no_token_is_held_while_backing_off(
 
 
 async def test_an_adaptive_limit_learns_from_every_attempt() -> None:
-    """An overload is one to the policy of the limiter, though a retry follows."""
+    """The policy of the limiter sees each overload, even if a retry follows."""
     policy = Proposal()
     api = Limiter("api", 1, policy=policy)
     with no_backoff():
@@ -228,7 +228,7 @@ async def test_an_adaptive_limit_learns_from_every_attempt() -> None:
 
 
 async def test_a_full_queue_is_an_error_of_the_attempt(autojump_clock: MockClock) -> None:
-    """`Saturated` is judged by the policies too: the call may come back later."""
+    """The policies judge `Saturated` too, because the call may come back later."""
     api = Limiter("api", 1, max_waiting=0)
 
     async def other(task_status: trio.TaskStatus[None]) -> None:
@@ -247,17 +247,17 @@ async def test_a_full_queue_is_an_error_of_the_attempt(autojump_clock: MockClock
 
 
 async def fails_often(policy: Retry, times: int) -> float:
-    """Return the seconds that a call takes which fails so many times."""
+    """Return how many seconds a call takes that fails a given number of times."""
     began = trio.current_time()
     await retry(policy, fails(*[OSError()] * times))
     return trio.current_time() - began
 
 
 async def test_calls_share_a_budget(autojump_clock: MockClock) -> None:
-    """What one call has spent another one has to wait for."""
+    """A call has to wait for what another one has spent."""
     policy = every(0, 9, RetryBudget(retries=2, per_second=0.1, per_success=0.01))
     assert await fails_often(policy, 2) == 0
-    assert await fails_often(policy, 1) == pytest.approx(9.9)  # a success has paid the rest
+    assert await fails_often(policy, 1) == pytest.approx(9.9)  # a success has paid for the rest
 
 
 async def test_successes_pay_in(autojump_clock: MockClock) -> None:
@@ -270,7 +270,7 @@ async def test_successes_pay_in(autojump_clock: MockClock) -> None:
 
 
 async def test_equal_budgets_are_not_shared(autojump_clock: MockClock) -> None:
-    """Two budgets are two, though their numbers are the same; one is forgotten when it is gone."""
+    """Two budgets with the same numbers are still two; a budget is forgotten when it is gone."""
     for _ in range(3):
         policy = every(0, 9, RetryBudget(retries=1, per_second=0.001, per_success=0.001))
         assert await fails_often(policy, 1) == 0
@@ -279,7 +279,7 @@ async def test_equal_budgets_are_not_shared(autojump_clock: MockClock) -> None:
 
 
 def test_a_budget_is_full_in_the_next_run() -> None:
-    """A run of trio has a clock of its own, so balances are not carried over."""
+    """Each trio run has its own clock, so balances are not carried over."""
     policy = every(0, 9, RetryBudget(retries=1, per_second=0.001))
     for _ in range(2):
         clock = MockClock(autojump_threshold=0)

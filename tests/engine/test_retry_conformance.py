@@ -18,7 +18,7 @@ from trio_turnstile.testing import no_backoff
 
 @attrs.define(eq=False)
 class Call:
-    """An async callable that notes when it is called, and fails as often as it is told."""
+    """An async callable that notes when it is called, and fails a given number of times."""
 
     failures: Sequence[BaseException]
     times: list[float] = attrs.field(factory=list)
@@ -45,7 +45,7 @@ def errors(count: int, kind: type[Exception] = OSError) -> list[Exception]:
 
 @pytest.mark.parametrize("times", [0, 1, 2, 5])
 async def test_the_last_attempt_allowed_may_succeed(times: int) -> None:
-    """As many failures as there are retries are made good, and one more is not."""
+    """As many failures as there are retries are made good, but one more is not."""
     call = Call(errors(times))
     with no_backoff():
         assert await retry(Retry(times), call) == "done"
@@ -57,7 +57,7 @@ async def test_the_last_attempt_allowed_may_succeed(times: int) -> None:
 
 
 async def test_without_a_bound_it_ends_with_success() -> None:
-    """Hundreds of failures are not too many."""
+    """Even hundreds of failures are not too many."""
     call = Call(errors(500))
     with no_backoff():
         assert await retry(Retry(None), call) == "done"
@@ -65,7 +65,7 @@ async def test_without_a_bound_it_ends_with_success() -> None:
 
 
 async def test_one_policy_serves_many_calls(autojump_clock: MockClock) -> None:
-    """It keeps nothing: calls side by side and one after another count their own attempts."""
+    """A policy keeps no state: calls side by side or in sequence count their own attempts."""
     policy = Retry(2, backoff=lambda failures: 1.0)
     calls = [Call(errors(2)) for _ in range(3)]
     async with trio.open_nursery() as nursery:
@@ -83,7 +83,7 @@ async def test_one_policy_serves_many_calls(autojump_clock: MockClock) -> None:
 async def test_anything_that_can_be_called_and_awaited_will_do(
     function: Callable[[str], Awaitable[str]],
 ) -> None:
-    """Its arguments are the same at each attempt."""
+    """The arguments are the same at each attempt."""
     with no_backoff():
         assert await retry(Retry(1), function, "result") == "result"
 
@@ -119,7 +119,7 @@ def chained(cause: Exception) -> Exception:
 async def test_it_tries_again_until_another_error_comes(
     policy: Retry, meant: Exception, other: Exception
 ) -> None:
-    """The first error that is not meant comes out, though attempts are left."""
+    """The first error that is not meant comes out, even if attempts are left."""
     call = Call([meant, meant, other])
     with no_backoff(), pytest.raises(type(other)) as caught:
         await retry(policy, call)
@@ -129,7 +129,7 @@ async def test_it_tries_again_until_another_error_comes(
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])
 async def test_what_is_no_exception_ends_it_at_once(kind: type[BaseException]) -> None:
-    """Not even ``on=BaseException`` tries again for what is to end the program."""
+    """Even ``on=BaseException`` does not retry an exception that must end the program."""
     call = Call([kind()])
     with pytest.raises(kind):
         await retry(Retry(9, on=BaseException), call)
@@ -137,7 +137,7 @@ async def test_what_is_no_exception_ends_it_at_once(kind: type[BaseException]) -
 
 
 async def test_each_error_can_have_bounds_of_its_own() -> None:
-    """The first policy that an error concerns decides; all attempts count for each."""
+    """The first policy that concerns an error decides; all attempts count for each policy."""
     policies = [Retry(1, on=KeyError), Retry(3, on=OSError)]
     with no_backoff():
         assert await retry(policies, Call([KeyError(), OSError(), OSError()])) == "done"
@@ -163,7 +163,7 @@ async def test_each_error_can_have_bounds_of_its_own() -> None:
 async def test_a_backoff_is_any_function_of_the_failures(
     autojump_clock: MockClock, backoff: Callable[[int], float], waits: list[float]
 ) -> None:
-    """It waits between attempts, and neither before the first nor after the last."""
+    """The back-off is waited for between attempts, not before the first or after the last."""
     call = Call(errors(4))
     await retry(Retry(9, backoff=backoff), call)
     assert call.waits == waits
@@ -178,7 +178,7 @@ async def test_giving_up_takes_no_time(autojump_clock: MockClock) -> None:
 
 
 async def test_a_policy_may_take_the_wait_from_the_error(autojump_clock: MockClock) -> None:
-    """Its verdict is carried out as it is, shorter than any back-off if it says so."""
+    """The verdict is carried out as it is, even if it is shorter than any back-off."""
 
     class AsTold:
         def decide(self, error: ConcurrentError, /) -> Verdict | None:
@@ -192,7 +192,7 @@ async def test_a_policy_may_take_the_wait_from_the_error(autojump_clock: MockClo
 
 @pytest.mark.parametrize("failures", [1, 4, 9, 2000])
 def test_jitter_is_spread_over_the_whole_wait(failures: int) -> None:
-    """Callers that failed together come back evenly, from at once to the longest wait."""
+    """Callers that failed together come back evenly, from at once to after the longest wait."""
     most = min(60.0, 0.5 * 2.0 ** min(failures - 1, 20))
     backoff = Backoff(0.5, 60, uniform=random.Random(failures).uniform)
     waits = [backoff(failures) for _ in range(2000)]
@@ -202,7 +202,7 @@ def test_jitter_is_spread_over_the_whole_wait(failures: int) -> None:
 
 
 def test_two_back_offs_are_not_in_step() -> None:
-    """By default each draws for itself."""
+    """By default each call draws its own wait."""
     assert len({Backoff(1.0)(3) for _ in range(20)}) == 20
 
 
@@ -210,7 +210,7 @@ def test_two_back_offs_are_not_in_step() -> None:
 
 
 async def test_the_error_keeps_what_it_was_raised_from() -> None:
-    """The causes are those of the user's code; earlier attempts are no part of the chain."""
+    """Its causes are those in the user's code; earlier attempts are not part of the chain."""
 
     async def fail() -> None:
         try:
@@ -234,7 +234,7 @@ async def test_the_first_error_is_no_context_of_the_last() -> None:
 
 
 async def test_one_error_may_be_raised_again_and_again() -> None:
-    """A module's ready-made error is tried again for as any other."""
+    """A ready-made error of a module is retried like any other."""
     ready = OSError("ready-made")
     call = Call([ready, ready])
     with no_backoff():

@@ -35,7 +35,7 @@ def made(kind: str) -> RunSource[int]:
 
 @pytest.mark.parametrize("kind", ["async", "pages", "merged"])
 async def test_nothing_is_there_before_it_is_read(kind: str) -> None:
-    """`receive_nowait` has no item until the source was read; `receive` waits for it."""
+    """`receive_nowait` has no item until the source has been read; `receive` waits for one."""
     source = made(kind)
     assert source.feed is not None
     with pytest.raises(trio.WouldBlock):

@@ -1,4 +1,4 @@
-"""What comes out if a run is interrupted while it starts."""
+"""What comes out when a run is interrupted while it starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trio_turnstile._util import _started
 
 
 class Nursery:
-    """Fails to start anything, as trio's nursery does if the task and the caller both raise."""
+    """A nursery that fails to start anything, as trio's does if both task and caller raise."""
 
     def __init__(self, *errors: BaseException) -> None:
         self._errors = errors
@@ -39,6 +39,6 @@ async def run(task_status: trio.TaskStatus[Any]) -> None:
 async def test_an_interrupt_comes_out_by_itself(
     errors: list[BaseException], raised: type[BaseException]
 ) -> None:
-    """Any other error of trio's stays what it is."""
+    """Any other error of trio's stays as it is."""
     with pytest.raises(raised):
         await _started(cast("trio.Nursery", Nursery(*errors)), run)

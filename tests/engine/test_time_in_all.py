@@ -1,4 +1,4 @@
-"""Retries that are bounded by the time in all, or by nothing."""
+"""Retries that are bounded by the total time, or by nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def every(seconds: float, *, times: int | None = None, within: float | None = No
 
 
 class Watch:
-    """A policy that notes what it is told, and gives a verdict by the number of the attempt."""
+    """A policy that notes what it is told, and gives the verdict for the number of the attempt."""
 
     def __init__(self, times: int = 2) -> None:
         self.times = times
@@ -47,7 +47,7 @@ class Watch:
 
 
 class Refuses(Scalable):
-    """An operation that takes a second, and fails."""
+    """An operation that takes a second and fails."""
 
     async def work(self, channels: Channels) -> None:
         await trio.sleep(1)
@@ -55,7 +55,7 @@ class Refuses(Scalable):
 
 
 async def refuse(item: Any) -> None:
-    """Take a second, and fail."""
+    """Take a second and fail."""
     await trio.sleep(1)
     raise OSError
 
@@ -78,12 +78,12 @@ def failed(attempt: int, elapsed: float | None) -> ConcurrentError:
     [(None, RetryIn(5)), (0, RetryIn(5)), (55, RetryIn(5)), (55.1, None), (99, None)],
 )
 def test_no_retry_begins_later_than_within(elapsed: float | None, verdict: object) -> None:
-    """The wait counts: the retry has to begin in time."""
+    """The wait counts, because the retry has to begin in time."""
     assert every(5, within=60).decide(failed(7, elapsed)) == verdict
 
 
 def test_a_long_retry_after_is_too_late() -> None:
-    """An error that asks for more time than there is ends the attempts at once."""
+    """An error that asks for more time than is left ends the attempts at once."""
     error = failed(1, 1.0)
     error.__cause__ = OSError()
     error.__cause__.retry_after = 60.0  # type: ignore[attr-defined]
@@ -92,7 +92,7 @@ def test_a_long_retry_after_is_too_late() -> None:
 
 
 def test_both_bounds_hold() -> None:
-    """The times are used up, or the time is, whichever is first."""
+    """The attempts end when the retries or the time are used up, whichever comes first."""
     policy = every(5, times=3, within=60)
     assert policy.decide(failed(3, 50)) == RetryIn(5)
     assert policy.decide(failed(4, 50)) is None
@@ -100,7 +100,7 @@ def test_both_bounds_hold() -> None:
 
 
 def test_no_bound_is_for_ever() -> None:
-    """The millionth failure is waited for no longer than the back-off says."""
+    """The millionth failure waits no longer than the back-off says."""
     assert every(5).decide(failed(1_000_000, 1e9)) == RetryIn(5)
     verdict = Retry(None).decide(failed(1_000_000, None))
     assert verdict is not None
@@ -111,7 +111,7 @@ def test_no_bound_is_for_ever() -> None:
     ("within", "error"), [(0, ValueError), (-1, ValueError), ("1m", TypeError)]
 )
 def test_within_is_a_number_of_seconds(within: Any, error: type[Exception]) -> None:
-    """It has to leave some time."""
+    """The number has to leave some time."""
     with pytest.raises(error, match="within"):
         Retry(None, within=within)
 
@@ -123,7 +123,7 @@ def test_within_is_a_number_of_seconds(within: Any, error: type[Exception]) -> N
 async def test_a_step_tells_the_time_since_the_first_attempt(
     autojump_clock: MockClock, before: int
 ) -> None:
-    """What an item waited for before, in the source or in another step, does not count."""
+    """Earlier waits of the item, in the source or in another step, do not count."""
     watch = Watch()
     steps = Producer(["a"]) | Processor(takes(100), limiter=1, on_error=[every(1, within=5)])
     if not before:
@@ -133,28 +133,28 @@ async def test_a_step_tells_the_time_since_the_first_attempt(
 
 
 async def test_each_item_has_a_time_of_its_own(autojump_clock: MockClock) -> None:
-    """A worker that goes on to the next item begins at zero."""
+    """A worker that goes on to the next item starts again at zero."""
     watch = Watch(times=1)
     await (Producer("ab") | Consumer(refuse, limiter=1, window=1, on_error=[watch, Skip()])).run()
     assert watch.seen == [("a", 1, 1.0), ("a", 2, 12.0), ("b", 1, 1.0), ("b", 2, 12.0)]
 
 
 async def test_a_timeout_counts(autojump_clock: MockClock) -> None:
-    """An attempt that was cut off took as long as it was given."""
+    """An attempt that was cut off took its whole timeout."""
     watch = Watch(times=0)
     await (Producer("a") | Consumer(takes(9), timeout=5, on_error=[watch, Skip()])).run()
     assert watch.seen == [("a", 1, 5.0)]
 
 
 async def test_phases_tell_the_time_of_an_operation(autojump_clock: MockClock) -> None:
-    """All attempts at an operation count, from its first prepare on."""
+    """All attempts at an operation count, from the start of its first prepare."""
     watch, operation = Watch(), Refuses()
     await run_phases([operation], limiter=1, on_error=[watch, Skip()])
     assert watch.seen == [(operation, 1, 1.0), (operation, 2, 12.0), (operation, 3, 23.0)]
 
 
 async def test_batches_tell_the_time_of_their_first_attempt(autojump_clock: MockClock) -> None:
-    """Members that are tried again have the time of the batch that they were in."""
+    """Members that are retried have the time of the batch that they were in."""
 
     async def store(items: list[str]) -> None:
         await trio.sleep(1)
@@ -166,7 +166,7 @@ async def test_batches_tell_the_time_of_their_first_attempt(autojump_clock: Mock
 
 
 async def test_a_member_that_was_never_tried_has_no_time() -> None:
-    """The error of a key function is told without."""
+    """The error of a key function has no time."""
     watch = Watch(times=0)
     key = {"b": 1}.__getitem__
     await (
@@ -176,7 +176,7 @@ async def test_a_member_that_was_never_tried_has_no_time() -> None:
 
 
 async def test_a_single_call_tells_the_time(autojump_clock: MockClock) -> None:
-    """`retry` counts from its beginning."""
+    """`retry` counts from its start."""
     watch = Watch()
     with pytest.raises(OSError, match="attempts made: 3"):
         await retry(watch, refuse, "a")
@@ -184,7 +184,7 @@ async def test_a_single_call_tells_the_time(autojump_clock: MockClock) -> None:
 
 
 async def test_a_step_whose_policies_do_not_ask_tells_no_time() -> None:
-    """The clock is not looked at for nothing."""
+    """The clock is not read for nothing."""
     report = await (Producer("a") | Consumer(refuse_now, on_error=[Retry(0), Skip()])).run()
     assert [error.elapsed for error in report.errors] == [None]
 
@@ -194,7 +194,7 @@ async def test_a_step_whose_policies_do_not_ask_tells_no_time() -> None:
 
 @pytest.mark.parametrize("within", [24.0, 35.9])
 async def test_a_run_gives_up_in_time(autojump_clock: MockClock, within: float) -> None:
-    """The third attempt begins after 24 seconds; a fourth one would after 36."""
+    """The third attempt begins after 24 seconds; a fourth would begin after 36."""
     policies: Iterable[ErrorPolicy] = [every(11, within=within), Skip()]
     report = await (Producer("a") | Consumer(refuse, on_error=policies)).run()
     assert report.steps[0].retried == 2
@@ -212,5 +212,5 @@ async def test_a_run_tries_for_ever_until_its_deadline(autojump_clock: MockClock
 
 
 def test_the_time_is_kept_in_pickles() -> None:
-    """An error that went to another process still tells its time."""
+    """An error that was sent to another process still has its time."""
     assert pickle.loads(pickle.dumps(failed(2, 5.0))).elapsed == 5.0

@@ -39,7 +39,7 @@ from trio_turnstile.testing import assert_conserved
 
 @attrs.define
 class Load:
-    """What runs, in tokens, and the most that ever did."""
+    """The tokens of what runs, and the most there ever were."""
 
     limiter: Limiter
     now: int = 0
@@ -47,7 +47,7 @@ class Load:
     order: list[int] = attrs.field(factory=list)
 
     async def carry(self, tokens: int) -> int:
-        """Take a second, as one that needs so many tokens."""
+        """Take a second, with as many tokens as are needed."""
         self.order.append(tokens)
         self.now += tokens
         self.most = max(self.most, self.now)
@@ -68,7 +68,7 @@ def limiter(tokens: int = 4) -> Limiter:
 def test_the_sum_of_weights_is_never_over_the_limit(
     weights: list[int], ordered: bool, keyed: bool
 ) -> None:
-    """Whatever the weights are; those over the limit fail, and the books are whole."""
+    """This holds for any weights; those over the limit fail, and the books balance."""
 
     async def main() -> None:
         load = Load(limiter())
@@ -95,7 +95,7 @@ def test_the_sum_of_weights_is_never_over_the_limit(
 async def test_items_take_their_tokens_in_the_order_in_which_they_came(
     autojump_clock: MockClock,
 ) -> None:
-    """A wide one is not overtaken by those after it."""
+    """Later items do not overtake a wide one."""
     load = Load(limiter())
     await (Producer([1, 4, 1, 1, 1]) | Consumer(load.carry, limiter=load.limiter, weight=int)).run()
     assert load.order == [1, 4, 1, 1, 1]
@@ -103,7 +103,7 @@ async def test_items_take_their_tokens_in_the_order_in_which_they_came(
 
 
 async def test_one_weight_for_all(autojump_clock: MockClock) -> None:
-    """A number, for each item or for each batch."""
+    """A weight may be one number for each item, or for each batch."""
     load = Load(limiter(), order=[])
     begin = trio.current_time()
     await (Producer([2] * 6) | Consumer(load.carry, limiter=load.limiter, weight=2)).run()
@@ -122,7 +122,7 @@ async def test_one_weight_for_all(autojump_clock: MockClock) -> None:
 async def test_what_comes_after_in_the_same_task_needs_no_tokens(
     autojump_clock: MockClock,
 ) -> None:
-    """The step gives all of its tokens back before the next begins."""
+    """The step gives back all of its tokens before the next one begins."""
     load, seen = Load(limiter()), list[int]()
 
     async def check(tokens: int) -> None:
@@ -136,7 +136,7 @@ async def test_what_comes_after_in_the_same_task_needs_no_tokens(
     ).run()
     assert_conserved(report)
     assert load.most == 4
-    assert max(seen) <= 1  # of the foreman, who looks whether one is free
+    assert max(seen) <= 1  # of the foreman, who checks whether one is free
 
 
 async def test_another_attempt_takes_as_many(autojump_clock: MockClock) -> None:
@@ -160,7 +160,7 @@ async def test_another_attempt_takes_as_many(autojump_clock: MockClock) -> None:
 async def test_a_limit_that_falls_fails_items_that_wait_and_lets_retries_decide(
     autojump_clock: MockClock,
 ) -> None:
-    """An item that is to be tried again may wait until there is room for it."""
+    """An item that is to be retried may wait until there is room for it."""
     tight, attempts = limiter(), list[int]()
 
     async def work(tokens: int) -> None:
@@ -189,7 +189,7 @@ async def test_a_limit_that_falls_fails_items_that_wait_and_lets_retries_decide(
 
 
 async def test_a_limit_that_falls_fails_a_batch_that_backs_off(autojump_clock: MockClock) -> None:
-    """Each of its members, as they wait for their tokens together."""
+    """All members fail, because they wait for their tokens together."""
     tight = limiter()
 
     async def lower(items: list[int]) -> None:
@@ -234,7 +234,7 @@ async def test_a_batch_that_is_refused_may_be_cut_off(autojump_clock: MockClock)
 @pytest.mark.parametrize("batch", [None, Batch(1)])
 @pytest.mark.parametrize("bad", [0, 2.5, "heavy", True])
 async def test_a_weight_that_is_none_fails_the_item(bad: Any, batch: Batch | None) -> None:
-    """It never waits, and no other attempt would help."""
+    """The item never waits, because another attempt would not help."""
     letters = list[object]()
 
     async def note(letter: object) -> None:
@@ -261,7 +261,7 @@ async def test_a_weight_that_is_none_fails_the_item(bad: Any, batch: Batch | Non
 
 
 async def test_without_a_policy_such_an_item_aborts_the_run() -> None:
-    """As every other error; in order too, where later items wait for their turn."""
+    """This is as with any other error; with order too, where later items wait for their turn."""
     for options in ({"ordered": True}, {"key": str}, {}):
         load = Load(limiter())
         with pytest.raises(Aborted) as caught:
@@ -273,7 +273,7 @@ async def test_without_a_policy_such_an_item_aborts_the_run() -> None:
 
 
 async def test_cancelling_gives_all_tokens_back(autojump_clock: MockClock) -> None:
-    """Of items that run, and of items that wait."""
+    """Both the items that run and those that wait give their tokens back."""
     for seconds in (0, 0.5, 1.5):
         load = Load(limiter())
         with trio.move_on_after(seconds):
@@ -285,7 +285,7 @@ async def test_cancelling_gives_all_tokens_back(autojump_clock: MockClock) -> No
 
 
 async def test_a_closed_limiter_ends_the_run() -> None:
-    """Also while an item waits for several tokens."""
+    """The run ends even while an item waits for several tokens."""
     closing = limiter()
 
     async def close(tokens: int) -> None:
@@ -299,7 +299,7 @@ async def test_a_closed_limiter_ends_the_run() -> None:
 
 
 async def test_a_list_of_calls_with_weights(autojump_clock: MockClock) -> None:
-    """The short form takes the option too."""
+    """The short form takes the option, too."""
     load = Load(limiter())
     assert await amap_list(load.carry, [3, 1, 4], limiter=load.limiter, weight=int) == [3, 1, 4]
     assert load.most == 4
@@ -315,7 +315,7 @@ async def test_a_list_of_calls_with_weights(autojump_clock: MockClock) -> None:
     ],
 )
 def test_weights_that_cannot_be(options: dict[str, Any], words: str) -> None:
-    """Said when the step is made."""
+    """An impossible weight is refused when the step is made."""
     with pytest.raises((TypeError, ValueError), match=words):
         Consumer(trio.sleep, **options)
 
@@ -325,7 +325,7 @@ def test_weights_that_cannot_be(options: dict[str, Any], words: str) -> None:
 
 @attrs.define(eq=False)
 class Job(Scalable):
-    """An operation of some weight; its phases look at what is borrowed."""
+    """An operation with a weight; its phases look at what is borrowed."""
 
     tokens: int
     seen: Callable[[str, int], object]
@@ -345,7 +345,7 @@ class Job(Scalable):
 
 @pytest.mark.parametrize("prepare", [None, 5])
 async def test_operations_of_some_weight(autojump_clock: MockClock, prepare: int | None) -> None:
-    """From prepare on, or from work on if preparing has tokens of its own."""
+    """Tokens are held from prepare on, or from work on if preparing has its own tokens."""
     memory, seen = limiter(), list[tuple[str, int]]()
     jobs = [Job(n, lambda *what: seen.append(what), memory) for n in (4, 3, 1, 9, 2)]
     report = await run_phases(
@@ -363,7 +363,7 @@ async def test_operations_of_some_weight(autojump_clock: MockClock, prepare: int
 
 
 async def test_what_a_ledger_knows_to_be_done_needs_no_tokens(tmp_path: Path) -> None:
-    """With a rate it is passed over before that, too."""
+    """With a rate, the operation is skipped before that, too."""
     memory = limiter()
 
     class Known(Scalable):
@@ -389,7 +389,7 @@ async def test_what_a_ledger_knows_to_be_done_needs_no_tokens(tmp_path: Path) ->
 
 
 async def test_what_is_no_operation_is_refused_before_it_is_weighed() -> None:
-    """The error says what it is, and not what went wrong in weighing it."""
+    """The error says what the value is, and not what went wrong in weighing it."""
     things: Any = [1]
     with pytest.raises(Aborted) as caught:
         await run_phases(things, limiter=3, weight=lambda job: job.tokens)

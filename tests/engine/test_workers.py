@@ -1,4 +1,4 @@
-"""Workers live on from item to item: they are hired when needed, stand by, and all leave."""
+"""Workers live on from item to item: they start when needed, stand by, and all leave."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from trio_turnstile.testing import assert_conserved
 
 
 class Tasks(trio.abc.Instrument):
-    """Counts the tasks that are started."""
+    """A counter of the tasks that are started."""
 
     def __init__(self) -> None:
         self.started = 0
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
-        """Count one."""
+        """Count one task."""
         self.started += 1
 
 
 class CleansUp(Scalable):
-    """Gives its token back for a clean-up that takes as long as its work."""
+    """An operation that gives its token back for a clean-up as long as its work."""
 
     async def work(self, channels: Channels) -> None:
         await trio.sleep(1)
@@ -34,7 +34,7 @@ class CleansUp(Scalable):
 
 
 def test_a_worker_is_taken_on_again_before_a_new_one_is_started() -> None:
-    """Operations that give their tokens back early cost no task each."""
+    """Operations that give their tokens back early do not cost a task each."""
     tasks = Tasks()
 
     async def run() -> None:
@@ -49,7 +49,7 @@ def test_a_worker_is_taken_on_again_before_a_new_one_is_started() -> None:
 async def test_workers_that_stand_by_leave_with_the_run(
     ending: str, autojump_clock: MockClock
 ) -> None:
-    """A lower limit leaves workers without an item: no ending of the run waits for them."""
+    """A lower limit leaves workers without an item, and no ending of the run waits for them."""
     limiter = Limiter("work", 10)
     count = 30 if ending == "source" else 1000
     async with trio.open_nursery() as nursery:

@@ -37,7 +37,7 @@ SERVICE_TIME = 0.1
 """Seconds that a worker spends on a call: much more than the machine needs for one."""
 
 PATIENCE = 60.0
-"""Seconds after which a limit that should move is taken never to."""
+"""After so many seconds, a limit that should move counts as one that never will."""
 
 
 class Service:

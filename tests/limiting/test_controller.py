@@ -329,7 +329,7 @@ def test_bounds_are_a_copy() -> None:
 Act: TypeAlias = tuple[str, object]
 
 EIGHTHS: Final = st.integers(0, 400).map(lambda n: n / 8)
-"""Times that floats add exactly, so that the model need not reckon with rounding."""
+"""Times that floats add exactly, so the model can ignore rounding."""
 
 TOKENS = st.integers(0, 12) | st.just(math.inf)
 

@@ -21,7 +21,7 @@ from trio_turnstile import (
 
 
 async def test_an_assignment_holds_at_once() -> None:
-    """Up and down; tokens borrowed above a lowered limit show as negative."""
+    """The limit moves at once, up and down; tokens borrowed above the limit show as negative."""
     api = free(ceiling=3)
     for borrower in "abc":
         api.acquire_on_behalf_of_nowait(borrower)

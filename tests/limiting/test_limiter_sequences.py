@@ -19,7 +19,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_turnstile import Decision, Event, Limiter, Reason, Throttle, open_turnstile
 
 Act: TypeAlias = tuple[str, object, bool]
-"""What is done, with what, and whether every task may run before the next act."""
+"""The act, what it is done with, and whether every task may run before the next act."""
 
 EIGHTHS = st.integers(0, 80).map(lambda n: n / 8)
 """Seconds that floats add exactly."""
@@ -54,13 +54,13 @@ class Sequence:
     limiter: Limiter
     nursery: trio.Nursery
     holders: list[int] = attrs.field(factory=list)
-    """Those with a token, in the order in which they got it."""
+    """The users with a token, in the order in which they got it."""
     queue: dict[int, trio.CancelScope] = attrs.field(factory=dict)
-    """Those who wait, in the order in which they came."""
+    """The users who wait, in the order in which they came."""
     told_to_go: set[int] = attrs.field(factory=set)
-    """Those who waited when the limiter was closed, or came after."""
+    """The users who waited when the limiter was closed, or came after."""
     gone: set[int] = attrs.field(factory=set)
-    """Those who got the error that says so."""
+    """The users who got the error that says so."""
     closed: bool = False
     born: int = 0
 

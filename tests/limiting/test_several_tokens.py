@@ -25,7 +25,7 @@ from trio_turnstile import (
 # ---- a model: first come, first served, while there is room ----
 
 Act: TypeAlias = tuple[str, int, bool]
-"""What is done, with what, and whether every task may run before the next act."""
+"""The act, what it is done with, and whether every task may run before the next act."""
 
 ACTS = st.lists(
     st.one_of(
@@ -48,17 +48,17 @@ class Model:
     limiter: Limiter
     nursery: trio.Nursery
     holders: dict[int, int] = attrs.field(factory=dict)
-    """The tokens of each who holds some."""
+    """The tokens of each user who holds some."""
     queue: dict[int, tuple[int, trio.CancelScope]] = attrs.field(factory=dict)
-    """Those who wait, in the order in which they came, with the tokens they want."""
+    """The users who wait, in the order in which they came, with the tokens they want."""
     expected_told: set[int] = attrs.field(factory=set)
-    """Those for whom the limit has become too low."""
+    """The users whose limit has become too low."""
     told: set[int] = attrs.field(factory=set)
-    """Those who got the error that says so."""
+    """The users who got the error that says so."""
     got: list[int] = attrs.field(factory=list)
-    """Those whose `acquire` has returned."""
+    """The users whose `acquire` has returned."""
     served: list[int] = attrs.field(factory=list)
-    """Those whom the model has served out of the queue."""
+    """The users whom the model has served out of the queue."""
     born: int = 0
 
     async def do(self, act: str, value: int, settle: bool) -> None:

@@ -41,11 +41,11 @@ class Calls:
     nursery: trio.Nursery
     seconds: float = SECOND
     begun: list[tuple[Hashable, float]] = attrs.field(factory=list)
-    """The key and the time of each that began, in order."""
+    """The key and the time of each call that began, in order."""
     waited: dict[Hashable, list[float]] = attrs.field(factory=dict)
     running: Counter[Hashable] = attrs.field(factory=Counter)
     most: Counter[Hashable] = attrs.field(factory=Counter)
-    """The most that ran at a time, by key."""
+    """The most calls that ran at once, by key."""
 
     async def call(self, way: Portion, key: Hashable) -> None:
         """Make one call."""
