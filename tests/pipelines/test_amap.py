@@ -69,7 +69,7 @@ async def test_items_are_read_only_as_results_are_taken(autojump_clock: MockCloc
 
 
 async def test_options_are_those_of_a_step(autojump_clock: MockClock) -> None:
-    """Rate, timeout, key, policies and name do what they do for a processor."""
+    """Rate, timeout, key, policies and name have the same effect as for a processor."""
     async with amap(
         nap,
         [1.0, 9.0, 1.0],
@@ -85,7 +85,7 @@ async def test_options_are_those_of_a_step(autojump_clock: MockClock) -> None:
 
 
 async def test_amap_without_policies_raises_the_first_error() -> None:
-    """An error that no policy is for comes out of the block as `Aborted`."""
+    """An error that no policy decides about comes out of the block as `Aborted`."""
     with pytest.raises(Aborted) as caught:
         async with amap(odd_fails, range(9), limiter=1) as results:
             assert [number async for number in results] == [0]
@@ -94,7 +94,7 @@ async def test_amap_without_policies_raises_the_first_error() -> None:
 
 @pytest.mark.parametrize("function", [amap, amap_list])
 async def test_an_unknown_option_is_refused(function: Callable[..., Any]) -> None:
-    """The message has the name of the function and the options that there are."""
+    """The message has the name of the function and the options that exist."""
     with pytest.raises(TypeError, match=f"^{function.__name__} has no option 'limit'; .*limiter"):
         await function(unchanged, [1], limit=5)
 
@@ -128,14 +128,14 @@ async def test_a_list_without_a_limiter_runs_64_items_at_a_time(autojump_clock: 
 
 
 async def test_the_list_without_policies_raises_the_first_error() -> None:
-    """An error that no policy is for is raised as `Aborted`, in no other group."""
+    """An error that no policy decides about is raised as `Aborted`, in no other group."""
     with pytest.raises(Aborted) as caught:
         await amap_list(odd_fails, range(9), limiter=1)
     assert [error.item for error in caught.value.exceptions] == [1]
 
 
 async def test_items_without_a_result_are_left_out_of_the_list() -> None:
-    """What was skipped or discarded has no place in the list; `Many` has several."""
+    """Skipped and discarded items have no place in the list; `Many` has several."""
 
     async def spread(number: int) -> Many[int] | Discard:
         await trio.lowlevel.checkpoint()
@@ -145,7 +145,7 @@ async def test_items_without_a_result_are_left_out_of_the_list() -> None:
 
 
 async def test_policies_retry_items_of_a_list(autojump_clock: MockClock) -> None:
-    """A result of a later attempt stands where its item stood."""
+    """The result of a later attempt stands where its item stood."""
     failures = iter([OSError(), OSError()])
 
     async def flaky(number: int) -> int:
@@ -174,7 +174,7 @@ async def test_any_source_and_an_opened_function_will_do() -> None:
 
 
 async def test_cancelling_a_list_cancels_its_calls(autojump_clock: MockClock) -> None:
-    """A timeout round it ends the calls that run, and gives back their tokens."""
+    """A timeout around it ends the calls that run, and gives back their tokens."""
     api = Limiter("api", 2)
     with trio.move_on_after(5) as scope:
         await amap_list(takes(9), range(4), limiter=api)
@@ -183,6 +183,6 @@ async def test_cancelling_a_list_cancels_its_calls(autojump_clock: MockClock) ->
 
 
 async def test_an_empty_list_is_a_checkpoint() -> None:
-    """Without items it still lets others run."""
+    """Without items it still lets other tasks run."""
     with assert_checkpoints():
         assert await amap_list(unchanged, cast("list[int]", []), limiter=5) == []

@@ -1,4 +1,4 @@
-"""How old and how big a batch can get, whatever arrives when."""
+"""How old and how big a batch can get, whenever items arrive."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ arrivals = st.lists(st.sampled_from([0, 0, 0.1, 0.5, 1, 1.5, 3]), max_size=30)
 def test_no_batch_is_too_old_or_too_big(
     gaps: list[float], size: int | None, keyed: bool, tokens: int, seconds: float
 ) -> None:
-    """A batch that is due waits only for a token, and takes in no more items meanwhile."""
+    """A batch that is due waits only for a token, and takes no more items meanwhile."""
     within = 1.0
     came: dict[int, float] = {}
     busy = 0

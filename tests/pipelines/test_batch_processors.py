@@ -39,7 +39,7 @@ async def backwards(numbers: list[int]) -> Many[int]:
 
 
 def batches_of(pipeline: Producer[int], step: Processor[int, Any], *, apart: bool) -> list[Any]:
-    """Return what comes out, if the next step is fused with this one or apart from it."""
+    """Return what comes out, with the next step fused with this one or separate."""
     stored: list[Any] = []
     limiter = 1 if apart else None
     trio.run((pipeline | step | Consumer(into(stored), limiter=limiter)).run)
@@ -51,14 +51,14 @@ def batches_of(pipeline: Producer[int], step: Processor[int, Any], *, apart: boo
 
 @pytest.mark.parametrize("apart", [False, True])
 def test_a_batch_becomes_one_thing(apart: bool) -> None:
-    """What the function returns goes to the next step, fused or not."""
+    """The value that the function returns goes to the next step, fused or not."""
     step = Processor(total, batch=Batch(2), limiter=1)
     assert sorted(batches_of(Producer(range(5)), step, apart=apart)) == [1, 4, 5]
 
 
 @pytest.mark.parametrize("apart", [False, True])
 def test_a_batch_becomes_many(apart: bool) -> None:
-    """Each of the items of a `Many` is passed on, in their order."""
+    """All items of a `Many` are passed on, in order."""
     step = Processor(backwards, batch=Batch(3), limiter=1)
     out = batches_of(Producer(range(5)), step, apart=apart)
     # The batches themselves may come in any order.
@@ -67,7 +67,7 @@ def test_a_batch_becomes_many(apart: bool) -> None:
 
 
 async def test_results_of_batches_can_be_iterated_over() -> None:
-    """Without a consumer, what batches become are the results."""
+    """Without a consumer, the values that batches become are the results."""
     producer = Producer(range(5)) | Processor(total, batch=Batch(2), limiter=1)
     async with producer.open() as results:
         assert [number async for number in results] == [1, 5, 4]
@@ -77,7 +77,7 @@ async def test_results_of_batches_can_be_iterated_over() -> None:
 
 
 async def test_a_batch_that_is_discarded_counts_by_its_members() -> None:
-    """All members are discarded, and nothing is passed on."""
+    """All members count as discarded, and nothing is passed on."""
 
     async def odd_total(numbers: list[int]) -> int | Discard:
         number = await total(numbers)
@@ -97,7 +97,7 @@ async def test_a_batch_that_is_discarded_counts_by_its_members() -> None:
 
 
 async def test_a_processor_of_batches_may_be_opened() -> None:
-    """Its function may come from a context manager, as for other steps."""
+    """The function may come from a context manager, as for other steps."""
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Callable[[list[int]], Awaitable[int]]]:
@@ -139,7 +139,7 @@ async def test_a_batch_that_waits_for_room_holds_no_token(autojump_clock: MockCl
 
 
 async def test_cancelled_while_it_waits_for_room(autojump_clock: MockClock) -> None:
-    """Members whose result was not passed on are cancelled, each of them."""
+    """Each member whose result was not passed on is cancelled."""
     pipeline = (
         Producer(range(4))
         | Processor(total, batch=Batch(2), limiter=1)
@@ -154,7 +154,7 @@ async def test_cancelled_while_it_waits_for_room(autojump_clock: MockClock) -> N
 
 
 async def test_cancelled_in_a_fused_step(autojump_clock: MockClock) -> None:
-    """The members are completed, and what they became is cancelled where it was."""
+    """The members are completed, and the things they became are cancelled where they were."""
     pipeline = (
         Producer(range(2))
         | Processor(backwards, batch=Batch(2), limiter=1)
@@ -172,7 +172,7 @@ async def test_cancelled_in_a_fused_step(autojump_clock: MockClock) -> None:
 
 
 class Refuses:
-    """Passes its members on as they are, but some of them only after so many failures."""
+    """A step that passes its members on as they are, some of them only after several failures."""
 
     def __init__(self, failures: dict[int, int]) -> None:
         self.failures = failures
@@ -201,7 +201,7 @@ def refusing(step: Refuses, policies: list[Any], stored: list[Any]) -> Pipeline:
 
 
 async def test_what_the_others_became_is_passed_on(autojump_clock: MockClock) -> None:
-    """A member that failed takes nothing from the rest of its batch."""
+    """A failed member takes nothing away from the rest of its batch."""
     stored: list[Any] = []
     report = await refusing(Refuses({2: 1}), [Skip()], stored).run()
     assert stored == [(0, 1), (1, 1), (3, 1)]
@@ -209,7 +209,7 @@ async def test_what_the_others_became_is_passed_on(autojump_clock: MockClock) ->
 
 
 async def test_a_retry_holds_up_nobody(autojump_clock: MockClock) -> None:
-    """The others go on before the back-off, and the member that is tried again after it."""
+    """The others go on before the back-off, and the member that is retried goes on after it."""
     stored: list[Any] = []
     step = Refuses({0: 1, 2: 2})
     again = Retry(2, backoff=lambda failures: 10)
@@ -220,7 +220,7 @@ async def test_a_retry_holds_up_nobody(autojump_clock: MockClock) -> None:
 
 
 async def test_a_batch_error_may_pass_nothing_on() -> None:
-    """The other members are done all the same."""
+    """The other members count as done anyway."""
 
     async def refuse(numbers: list[int]) -> int:
         await trio.lowlevel.checkpoint()
@@ -234,7 +234,7 @@ async def test_a_batch_error_may_pass_nothing_on() -> None:
 
 
 async def test_a_batch_that_failed_whole_passes_nothing_on() -> None:
-    """Neither an error of the batch nor one of each member leaves anything to pass on."""
+    """Neither an error of the batch nor an error of each member leaves anything to pass on."""
 
     async def refuse(numbers: list[int]) -> int:
         await trio.lowlevel.checkpoint()
@@ -250,14 +250,14 @@ async def test_a_batch_that_failed_whole_passes_nothing_on() -> None:
 
 
 async def lists(batch: Batch, items: Any) -> tuple[list[Any], Any]:
-    """Return the batches, and what ended them."""
+    """Return the batches with the reasons for their ends."""
     stored: list[Any] = []
     report = await (Producer(items) | Consumer(into(stored), batch=batch, limiter=1)).run()
     return stored, books(report).batches
 
 
 async def test_an_item_ends_its_batch_as_the_last_member() -> None:
-    """Without other bounds, a batch is as long as it takes."""
+    """Without other bounds, a batch may get as long as it likes."""
     stored, batches = await lists(
         Batch(until=lambda word: word.endswith(".")), ["a", "b.", "c.", "d", "e"]
     )
@@ -266,7 +266,7 @@ async def test_an_item_ends_its_batch_as_the_last_member() -> None:
 
 
 async def test_an_item_ends_a_batch_before_it_is_full_or_old(autojump_clock: MockClock) -> None:
-    """Whatever comes first ends the batch; a batch that is just full is ended by its size."""
+    """The first reason ends the batch; a batch that is just full is ended by its size."""
     batch = Batch(3, within=2.5, until=lambda number: number % 4 == 0)
     stored, batches = await lists(batch, slowly(1, 2, 3, 4, 5, 8, 9, 10, every=1))
     assert stored == [[1, 2, 3], [4], [5, 8], [9, 10]]
@@ -274,7 +274,7 @@ async def test_an_item_ends_a_batch_before_it_is_full_or_old(autojump_clock: Moc
 
 
 async def test_an_item_that_is_too_heavy_may_end_two_batches() -> None:
-    """It has no room in the open batch, and ends the one that it begins."""
+    """The item has no room in the open batch, and ends the one that it begins."""
     batch = Batch(weight=float, max_weight=5, until=lambda number: number == 4)
     stored, batches = await lists(batch, [2, 4, 1])
     assert stored == [[2], [4], [1]]

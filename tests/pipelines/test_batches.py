@@ -30,7 +30,7 @@ from trio_turnstile.testing import assert_conserved
 
 
 class Store:
-    """Records its batches and their times; given items fail a given number of times."""
+    """A step that records its batches and their times; some items fail several times."""
 
     def __init__(self, seconds: float = 0, failures: dict[Any, int] | None = None) -> None:
         self.seconds = seconds
@@ -303,7 +303,7 @@ async def test_one_concurrent_error_for_several_members() -> None:
 
 
 async def test_members_keep_their_own_items() -> None:
-    """Whatever item an error names that is raised for a whole batch."""
+    """A member keeps its item, whatever item an error raised for the whole batch names."""
     mine = ConcurrentError("mine", item="part 3")
 
     async def store(numbers: list[int]) -> None:

@@ -31,7 +31,7 @@ from trio_turnstile.testing import no_backoff
 
 
 class Fails:
-    """Fails a given number of times for each item, after some seconds; records its calls."""
+    """A step that fails several times for each item, after some seconds; it records its calls."""
 
     def __init__(self, times: int = 99, error: Exception | None = None, seconds: float = 0) -> None:
         self.times = times

@@ -1,4 +1,4 @@
-"""The inbox of a stage, where a pipeline would show it by mere chance."""
+"""The inbox of a stage, in situations that a pipeline would meet only by chance."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def narrow() -> tuple[Counts, Inbox[str]]:
 
 
 async def test_an_item_whose_sender_was_cancelled_is_not_taken_in() -> None:
-    """Not even if room is made in the same instant, before the sender has run again."""
+    """This holds even if room is made at the same instant, before the sender has run again."""
     counts, inbox = narrow()
     assert inbox.put_nowait("first")
     async with trio.open_nursery() as nursery:
@@ -29,7 +29,7 @@ async def test_an_item_whose_sender_was_cancelled_is_not_taken_in() -> None:
 
 
 async def test_an_item_that_was_taken_in_is_not_cancelled() -> None:
-    """If its sender is cancelled in the same instant, it returns as if nothing had happened."""
+    """If its sender is cancelled at the same instant, it returns as if nothing had happened."""
     counts, inbox = narrow()
     returned = False
 
@@ -50,7 +50,7 @@ async def test_an_item_that_was_taken_in_is_not_cancelled() -> None:
 
 
 async def test_senders_are_let_in_in_turn() -> None:
-    """One for each place, the first first, and none is overtaken by who comes later."""
+    """Each free place lets in the first sender in line, and no latecomer overtakes it."""
     counts, inbox = narrow()
     assert inbox.put_nowait("first")
     async with trio.open_nursery() as nursery:
@@ -67,7 +67,7 @@ async def test_senders_are_let_in_in_turn() -> None:
 
 
 async def test_room_that_was_made_by_a_wider_window_is_found() -> None:
-    """The next sender lets in those who have waited, before it puts its own item in."""
+    """The next sender lets in those who have waited before it puts its own item in."""
     counts, size = Counts(), [1.0]
     inbox = Inbox[str](counts, Window(counts, None, lambda: size[0], certain=0))
     assert inbox.put_nowait("first")

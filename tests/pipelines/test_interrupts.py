@@ -1,4 +1,4 @@
-"""Ctrl-C at any point of an item's way through fused steps."""
+"""Ctrl-C at any point of the way of an item through fused steps."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from trio_turnstile import (
 from trio_turnstile.testing import assert_conserved
 
 STRIDE = stride(41)
-"""How many instructions lie between two points that are tried: a prime, to meet them all."""
+"""The number of instructions between two points that are tried: a prime, to try them all."""
 
 
 MODULES = {"_pipelines/fused.py", "_pipelines/step_run.py", "_engine/slot.py"}
@@ -143,7 +143,7 @@ def check_end(run: PipelineRun) -> None:
 
 
 async def strike(number: int) -> int:
-    """Press Ctrl-C while the third item is worked on."""
+    """Press Ctrl-C while the third item is being worked on."""
     await trio.sleep(1)
     if number == 3:
         signal.raise_signal(signal.SIGINT)

@@ -63,7 +63,7 @@ happenings = st.lists(
 
 
 def audit(planned: PlannedPipeline, run: PipelineRun) -> None:
-    """Check what holds at every instant."""
+    """Check the rules that hold at every instant."""
     assert_conserved(run)
     steps = run.steps
     assert steps[0].received == planned.taken
@@ -129,7 +129,7 @@ async def play(
 def check_end(
     planned: PlannedPipeline, run: PipelineRun, *, cut: bool, aborted: Aborted | None
 ) -> None:
-    """Check what holds when the run has ended."""
+    """Check the rules that hold when the run has ended."""
     audit(planned, run)
     steps = run.steps
     assert all(step.in_flight == 0 for step in steps)
@@ -144,7 +144,7 @@ def check_end(
     expected = planned.expected()
     for step, fates in zip(steps, expected, strict=True):
         assert fates_of(step) == fates
-    # Each item is stored once, and worked on once more than it fails.
+    # Each item is stored once, and worked on once more often than it fails.
     assert len(planned.stored) == len(set(planned.stored)) == expected[-1]["completed"]
     for (step, item), calls in planned.calls.items():
         retries = planned.plans[step].retries
@@ -200,7 +200,7 @@ PLAIN = StepPlan("none", 1, None, "none", None, fails=False, retries=0, fallback
     items=st.integers(0, 40),
 )
 @example(
-    # A sender was cancelled, and in the same instant there was room for its item.
+    # A sender was cancelled, and at the same instant there was room for its item.
     steps=[PLAIN, PLAIN, attrs.evolve(PLAIN, window=4, fails=True, fallback="abort")],
     consumer=PLAIN,
     script=[],
@@ -242,7 +242,7 @@ def test_order_of_any_pipeline(
     seed: int,
     items: int,
 ) -> None:
-    """Ordered steps keep the order of all items, and keyed steps that within each key."""
+    """Ordered steps keep the order of all items, and keyed steps keep it within each key."""
     first = attrs.evolve(first, order="key" if keyed else "all", fallback="skip")
     others = [attrs.evolve(plan, order="all", fallback="letter") for plan in others]
     consumer = attrs.evolve(first, limiter="none", window=None, order="none")

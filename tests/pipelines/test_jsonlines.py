@@ -95,7 +95,7 @@ async def test_encodings_of_one_s_own(tmp_path: Path) -> None:
 
 
 async def test_long_files_are_read_lazily_and_whole(tmp_path: Path) -> None:
-    """A file longer than the read buffer gives every line but the empty ones."""
+    """A file longer than the read buffer gives every line except the empty ones."""
     path = tmp_path / "items.jsonl"
     lines = [str(number) * 300 for number in range(500)]
     path.write_text("".join(f'"{line}"\n\n' for line in lines), encoding="utf-8")
@@ -136,7 +136,7 @@ async def test_a_file_that_is_not_there_fails_the_source(tmp_path: Path) -> None
 
 
 def test_a_letter_says_all_that_json_can_hold() -> None:
-    """A dead letter becomes a dictionary; without a cause, its error is itself."""
+    """A dead letter becomes a dictionary; an error without a cause stands for itself."""
     letter = ConcurrentError("m", identifiers=["a"], item=5, phase="fetch", attempt=2, notes=["n"])
     assert dead_letter_to_dict(letter)["error"] == "ConcurrentError('m')"
     letter.__cause__ = OSError("disk full")

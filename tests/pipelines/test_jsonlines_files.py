@@ -1,4 +1,4 @@
-"""What is in a JSON Lines file when something goes wrong."""
+"""What a JSON Lines file holds when something goes wrong."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ async def write(path: Path, *items: Any, **options: Any) -> PipelineReport:
 
 @contextmanager
 def small_disk(size: int) -> Iterator[Callable[[], None]]:
-    """Bound how large a file may grow, as a full disk would; gives what makes room.
+    """Bound how large a file may grow, as a full disk would; gives a function that makes room.
 
-    Not as a fixture: what pytest itself writes would be bounded too.
+    This is not a fixture, because then the limit would hold for pytest's own files, too.
     """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -67,7 +67,7 @@ def small_disk(size: int) -> Iterator[Callable[[], None]]:
 
 @pytest.mark.parametrize("room", [17, 18, 25])
 async def test_a_line_that_does_not_fit_leaves_nothing_behind(tmp_path: Path, room: int) -> None:
-    """Its item fails, whether a part of the line would fit or none."""
+    """The item fails, whether part of the line would fit or none of it."""
     path = tmp_path / "out.jsonl"
     with small_disk(room):
         report = await write(path, "0123456789", "ab", "0123456789", limiter=1, on_error=[Skip()])
@@ -92,7 +92,7 @@ async def test_a_line_that_failed_is_written_once_by_a_retry(tmp_path: Path) -> 
 
 
 async def test_a_torn_line_spoils_no_other(tmp_path: Path) -> None:
-    """What a killed program left at the end of the file stays a line of its own."""
+    """The rest that a killed program left at the end of the file stays a line of its own."""
     path = tmp_path / "out.jsonl"
     path.write_text('{"a": 1}\n{"torn')
     await write(path, 2)
@@ -102,7 +102,7 @@ async def test_a_torn_line_spoils_no_other(tmp_path: Path) -> None:
 async def test_a_torn_line_that_others_have_added_to_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cutting it off would cut off theirs too, so the next line begins on a new one."""
+    """Cutting it off would cut off the additions too, so the next line begins on a new line."""
     path = tmp_path / "out.jsonl"
     size_of = os.fstat
 
@@ -134,7 +134,7 @@ async def test_a_torn_line_that_others_have_added_to_is_left(
 async def test_what_is_no_line_is_refused(
     tmp_path: Path, encode: Callable[[Any], Any], batched: bool
 ) -> None:
-    """An encoder that returns nothing, several lines or another type fails its item."""
+    """An encoder fails its item if it returns nothing, several lines or another type."""
     path = tmp_path / "out.jsonl"
     step: Consumer[Any]
     if batched:
@@ -148,7 +148,7 @@ async def test_what_is_no_line_is_refused(
 
 
 async def test_an_encoder_may_return_bytes(tmp_path: Path) -> None:
-    """As `orjson.dumps` does."""
+    """`orjson.dumps` returns bytes."""
     path = tmp_path / "out.jsonl"
     writer = JsonLinesWriter(path, encode=lambda item: json.dumps(item).encode())
     await (Producer([{"a": 1}]) | Consumer(writer)).run()
@@ -159,7 +159,7 @@ async def test_an_encoder_may_return_bytes(tmp_path: Path) -> None:
 
 
 async def test_runs_side_by_side_share_the_file(tmp_path: Path) -> None:
-    """The first to end does not close it for the other."""
+    """The first run to end does not close it for the other."""
 
     async def numbers() -> AsyncIterator[int]:
         for number in range(3):
@@ -178,7 +178,7 @@ async def test_runs_side_by_side_share_the_file(tmp_path: Path) -> None:
 
 
 async def test_a_writer_that_nobody_opened_opens_the_file_each_time(tmp_path: Path) -> None:
-    """As where a dead letter goes; nothing stays open."""
+    """This is how a dead letter is written; nothing stays open."""
     path = tmp_path / "out.jsonl"
     writer = JsonLinesWriter(path)
     for number in range(3):
@@ -187,7 +187,7 @@ async def test_a_writer_that_nobody_opened_opens_the_file_each_time(tmp_path: Pa
 
 
 async def test_a_file_may_be_written_and_not_read(tmp_path: Path) -> None:
-    """Then nobody can tell whether its last line is whole, and lines are added to it."""
+    """In that case nobody can see whether the last line is whole, so lines are just added."""
     os.mkfifo(tmp_path / "pipe")
     reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     try:
@@ -201,7 +201,7 @@ async def test_a_file_may_be_written_and_not_read(tmp_path: Path) -> None:
 
 
 async def read(path: Path) -> tuple[list[Any], str]:
-    """Return what came through, and why no more did."""
+    """Return the items that came through, and the error that ended the reading."""
     came: list[Any] = []
 
     async def store(item: Any) -> None:
@@ -215,7 +215,7 @@ async def read(path: Path) -> tuple[list[Any], str]:
 
 
 async def test_a_bad_byte_names_its_line_and_loses_no_other(tmp_path: Path) -> None:
-    """The good lines before it come through."""
+    """The good lines before the bad byte come through."""
     path = tmp_path / "in.jsonl"
     path.write_bytes(b"1\n" * 100 + b'"caf\xe9"\n')
     came, why = await read(path)
@@ -224,14 +224,14 @@ async def test_a_bad_byte_names_its_line_and_loses_no_other(tmp_path: Path) -> N
 
 
 async def test_line_ends_of_all_kinds_are_understood(tmp_path: Path) -> None:
-    """Windows' own, empty lines, and no end after the last line."""
+    """These are Windows line ends, empty lines, and no line end after the last line."""
     path = tmp_path / "in.jsonl"
     path.write_bytes(b"1\r\n\n \n2\n3")
     assert await read(path) == ([1, 2, 3], "")
 
 
 async def test_a_line_may_be_longer_than_what_is_read_at_once(tmp_path: Path) -> None:
-    """It is put together."""
+    """The reader joins the parts of the line."""
     path = tmp_path / "in.jsonl"
     path.write_text(json.dumps("x" * 200_000) + "\n1\n")
     came, _ = await read(path)
@@ -239,7 +239,7 @@ async def test_a_line_may_be_longer_than_what_is_read_at_once(tmp_path: Path) ->
 
 
 async def test_lines_of_a_pipe_come_as_they_are_written(tmp_path: Path) -> None:
-    """They do not wait for the pipe to be closed, and a run that waits can be cancelled."""
+    """Lines do not wait for the pipe to be closed, and a run that waits can be cancelled."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     came = trio.Event()
@@ -264,7 +264,7 @@ async def test_lines_of_a_pipe_come_as_they_are_written(tmp_path: Path) -> None:
 
 
 def test_a_file_that_was_never_read_can_be_closed(tmp_path: Path) -> None:
-    """A reader that is stopped before its first item has opened nothing."""
+    """A reader that is stopped before its first item has not opened anything."""
     Chunks(tmp_path / "in.jsonl").close()
 
 
@@ -275,17 +275,17 @@ def test_a_file_that_is_being_read_is_closed_after_the_read(tmp_path: Path) -> N
     chunks = Chunks(path)
     reader = threading.Thread(target=chunks.read)
     reader.start()
-    writing = os.open(path, os.O_WRONLY)  # waits until it is being read
+    writing = os.open(path, os.O_WRONLY)  # waits until the pipe is being read
     chunks.close()
     os.write(writing, b"1\n")
     reader.join()
     os.close(writing)
-    with pytest.raises(OSError, match="No such device"):  # as nobody has it open for reading
+    with pytest.raises(OSError, match="No such device"):  # because nobody has it open for reading
         os.open(path, os.O_WRONLY | os.O_NONBLOCK)
 
 
 async def test_lines_that_are_encoded_already_can_be_written(tmp_path: Path) -> None:
-    """Several at once, each without its line end."""
+    """Several lines can be written at once, each without its line end."""
     path = tmp_path / "out.jsonl"
     async with JsonLinesWriter(path) as writer:
         await writer.write(["1", "2"])

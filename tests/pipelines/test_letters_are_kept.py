@@ -72,7 +72,7 @@ def check(how: str, main: Callable[[], Any], runs: list[PipelineRun], path: Path
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("kind", ["text", "path", "writer"])
 def test_each_letter_is_in_the_file_when_it_counts(tmp_path: Path, how: str, kind: str) -> None:
-    """A path, or a writer that nobody has to open."""
+    """The sink may be a path, or a writer that nobody has to open."""
     path, runs = tmp_path / "dead.jsonl", list[PipelineRun]()
     sink: Any = {"text": str(path), "path": path, "writer": JsonLinesWriter(path)}[kind]
 
@@ -102,7 +102,7 @@ def test_each_letter_that_was_sent_goes_through_its_reader(
 
 
 async def test_a_reader_that_hangs_is_cancelled_in_the_end(autojump_clock: MockClock) -> None:
-    """The time of the letters is bounded."""
+    """The time for the letters is bounded."""
 
     async def hang(letter: ConcurrentError) -> None:
         await trio.sleep_forever()
@@ -116,7 +116,7 @@ async def test_a_reader_that_hangs_is_cancelled_in_the_end(autojump_clock: MockC
 
 
 async def test_a_slow_reader_has_all_its_time_if_all_is_well(autojump_clock: MockClock) -> None:
-    """The grace is for a block that did not end by itself."""
+    """The grace period applies only to a block that did not end normally."""
     done: list[object] = []
 
     async def slow(letter: ConcurrentError) -> None:
@@ -130,7 +130,7 @@ async def test_a_slow_reader_has_all_its_time_if_all_is_well(autojump_clock: Moc
 
 
 async def test_a_reader_that_fails_stops_the_run(autojump_clock: MockClock) -> None:
-    """No sender waits for ever, and no letter is lost in silence."""
+    """No sender waits for ever, and no letter is lost silently."""
 
     async def broken(letter: ConcurrentError) -> None:
         raise OSError("disk is full")
@@ -142,7 +142,7 @@ async def test_a_reader_that_fails_stops_the_run(autojump_clock: MockClock) -> N
 
 
 async def test_a_letter_that_cannot_be_written_stops_the_run(tmp_path: Path) -> None:
-    """The item has failed, and its error is in the report with a note."""
+    """The item fails, and its error is in the report with a note."""
     policy = DeadLetter(tmp_path / "no folder" / "dead.jsonl")
     with pytest.raises(Aborted) as caught:
         await (Producer([1]) | Consumer(bad, on_error=policy)).run()
@@ -152,7 +152,7 @@ async def test_a_letter_that_cannot_be_written_stops_the_run(tmp_path: Path) -> 
 
 
 async def test_a_letter_goes_to_an_async_function() -> None:
-    """It has kept the letter when it returns."""
+    """When the function returns, it has kept the letter."""
     kept: list[object] = []
 
     async def keep(letter: ConcurrentError) -> None:
@@ -165,7 +165,7 @@ async def test_a_letter_goes_to_an_async_function() -> None:
 
 
 class Odd:
-    """Something that JSON cannot hold."""
+    """A value that JSON cannot represent."""
 
     def __repr__(self) -> str:
         return "<odd>"
@@ -175,7 +175,7 @@ class Odd:
     "item", [Odd(), [Odd()], {(1, 2): 3}, "\ud800"], ids=["odd", "inside", "keys", "surrogate"]
 )
 async def test_an_item_that_json_cannot_hold_is_there_as_a_text(tmp_path: Path, item: Any) -> None:
-    """Better a letter that cannot be played again than none."""
+    """A letter that cannot be played again is better than none."""
 
     async def fails(item: Any) -> None:
         raise ValueError
@@ -203,14 +203,14 @@ async def test_operations_have_letters_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sink", [5, None, JsonLinesWriter, (1, 2)])
 def test_other_things_are_no_sinks(sink: Any) -> None:
-    """They are refused when the policy is made."""
+    """Other values are refused when the policy is made."""
     with pytest.raises(TypeError, match="a dead letter goes to the path of a file, the send end"):
         DeadLetter(sink)
 
 
 @pytest.mark.parametrize("options", [{"buffer": -1}, {"grace": -1}, {"grace": "1"}])
 async def test_wrong_options_of_the_channel_are_named(options: dict[str, Any]) -> None:
-    """Before anything is opened."""
+    """They are refused before anything is opened."""
     with pytest.raises((TypeError, ValueError), match=r"buffer|grace"):
         async with open_dead_letters(Consumer(bad), **options):  # type: ignore[arg-type]
             pass

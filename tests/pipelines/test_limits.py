@@ -110,7 +110,7 @@ async def test_pipelines_behind_one_busy_limiter_all_begin(
 
 
 async def test_the_limit_of_a_limiter_of_trio_moves(autojump_clock: MockClock) -> None:
-    """A limiter of trio tells nobody that it was raised, and still that acts at once."""
+    """A limiter of trio tells nobody that it was raised, but the change still acts at once."""
     limiter, gauge = trio.CapacityLimiter(1), Gauge(10)
     async with trio.open_nursery() as nursery:
         run = await nursery.start((Producer(range(99)) | Consumer(gauge, limiter=limiter)).run)

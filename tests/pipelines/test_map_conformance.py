@@ -36,7 +36,7 @@ Form = Callable[..., Awaitable[list[Any]]]
 
 
 async def each(function: Function, items: Iterable[Any], **options: Any) -> list[Any]:
-    """Call it, and keep nothing."""
+    """Call the function for each item, and keep nothing."""
     await (Producer(items) | Consumer(function, **options)).run()
     return []
 
@@ -51,7 +51,7 @@ async def all_results(function: Function, items: Iterable[Any], **options: Any) 
 
 
 async def by_operation(function: Function, items: Iterable[Any], **options: Any) -> list[Any]:
-    """Call functions without arguments, which are the items."""
+    """Call functions without arguments: they are the items."""
 
     async def call(operation: Callable[[], Awaitable[Any]]) -> Any:
         return await operation()
@@ -77,7 +77,7 @@ async def test_so_many_run_at_once_and_no_more(
 @pytest.mark.parametrize("limit", [0, -1, -10])
 @pytest.mark.parametrize("form", FORMS)
 async def test_with_no_token_nothing_would_ever_run(form: Form, limit: int) -> None:
-    """A number that nobody could raise later is refused before any call."""
+    """A limit that nobody could raise later is refused before any call."""
     gauge = Gauge()
     with pytest.raises(ValueError, match=str(limit)):
         await form(gauge, range(3), limiter=limit)
@@ -89,7 +89,7 @@ async def test_with_no_token_nothing_would_ever_run(form: Form, limit: int) -> N
 async def test_calls_begin_one_in_each_period(
     autojump_clock: MockClock, form: Form, per_second: int
 ) -> None:
-    """However long they take, beside a limit that leaves room."""
+    """They do so however long they take, if the limit leaves room."""
     begun: list[float] = []
 
     async def call(item: int) -> None:
@@ -104,7 +104,7 @@ async def test_calls_begin_one_in_each_period(
 async def test_the_narrower_of_limit_and_rate_decides(
     autojump_clock: MockClock, form: Form
 ) -> None:
-    """One call a second would be let pass, but both tokens are held for three."""
+    """The rate would allow one call a second, but both tokens are held for three seconds."""
     begun: list[float] = []
 
     async def call(item: int) -> None:
@@ -117,7 +117,7 @@ async def test_the_narrower_of_limit_and_rate_decides(
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_the_first_error_ends_the_others(autojump_clock: MockClock, form: Form) -> None:
-    """It is the cause of what comes out, and no call is left running."""
+    """The error is the cause of what comes out, and no call is left running."""
     gauge, failure = Gauge(60), LookupError("banana")
 
     async def call(item: int) -> None:
@@ -136,14 +136,14 @@ async def test_the_first_error_ends_the_others(autojump_clock: MockClock, form: 
 async def test_the_first_result_may_be_enough(
     autojump_clock: MockClock, seconds: Sequence[float]
 ) -> None:
-    """Leaving the block with it ends the other calls."""
+    """Leaving the block after the first result ends the other calls."""
     async with amap(lambda wait: takes(wait)(wait), seconds, limiter=3) as results:
         first = await anext(results)
     assert first == trio.current_time() == min(seconds)
 
 
 async def test_leaving_again_and_again_leaves_nothing_behind() -> None:
-    """Who breaks out of the loop a hundred times has no more tasks than before."""
+    """After a hundred early exits from the loop there are no more tasks than before."""
     tasks = trio.lowlevel.current_statistics().tasks_living
     for _ in range(100):
         async with (Producer(slowly(*range(10), every=0)) | Processor(unchanged)).open() as results:
@@ -193,7 +193,7 @@ STEPS = st.lists(
 def test_steps_do_what_comprehensions_do(
     numbers: list[int], steps: list[tuple[Any, int | None]], ordered: bool
 ) -> None:
-    """Whatever their limiters: the same items come out, and in order if asked to."""
+    """Whatever their limiters are, the same items come out, and in order if asked to."""
 
     async def main() -> list[int]:
         flow: Producer[int] = Producer(numbers)
@@ -231,7 +231,7 @@ async def test_an_item_that_hangs_costs_its_result_alone(
 async def test_what_yields_too_slowly_gives_nothing(
     autojump_clock: MockClock, pause: float
 ) -> None:
-    """Of an item whose generator runs out of time, not even the first thing is passed on."""
+    """If the generator of an item runs out of time, not even its first value is passed on."""
 
     async def two(number: int) -> AsyncIterator[int]:
         yield number
@@ -245,7 +245,7 @@ async def test_what_yields_too_slowly_gives_nothing(
 
 @pytest.mark.parametrize("items", [0, 1, 7])
 async def test_what_a_step_needs_is_opened_once(items: int) -> None:
-    """Also if no item comes: it is opened before the first, and closed after the last."""
+    """It is opened before the first item and closed after the last, even if there is no item."""
     events: list[str] = []
 
     @asynccontextmanager
@@ -268,7 +268,7 @@ async def test_what_a_step_needs_is_opened_once(items: int) -> None:
 
 
 async def test_one_flow_feeds_another(autojump_clock: MockClock) -> None:
-    """The results of an open pipeline are a source, read as they come."""
+    """The results of an open pipeline are a source, and are read as they come."""
     async with (
         amap(takes(1), range(5), limiter=1) as numbers,
         amap(takes(1), numbers, limiter=1) as results,

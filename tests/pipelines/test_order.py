@@ -1,4 +1,4 @@
-"""The order of items, or of those of one key, without holding up the rest."""
+"""The order of all items, or of the items of one key, without holding up the rest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from trio_turnstile.testing import assert_conserved
 
 
 class Work:
-    """Takes given seconds for each item, and records when each begins."""
+    """A step that takes given seconds for each item, and records when each one begins."""
 
     def __init__(self, *seconds: float) -> None:
         self.seconds = seconds
@@ -40,7 +40,7 @@ class Work:
 
 
 async def came_out(producer: Producer[int]) -> list[tuple[int, float]]:
-    """Return what came out, and when."""
+    """Return the items that came out, and when."""
     async with producer.open() as results:
         came = [(number, trio.current_time()) async for number in results]
     assert_conserved(results.report())
@@ -63,7 +63,7 @@ async def test_ordered_runs_ahead_as_far_as_the_window(autojump_clock: MockClock
 
 
 async def test_order_survives_what_becomes_of_items(autojump_clock: MockClock) -> None:
-    """Order holds when items are discarded, fail, become letters, spread or are retried."""
+    """Order holds when items are discarded, fail, become letters, are spread or are retried."""
     letters, _dead = trio.open_memory_channel[Any](9)
     tried: set[int] = set()
 

@@ -1,4 +1,4 @@
-"""Order is the order in which the source gave the items, whichever worker runs first."""
+"""Items keep the order in which the source gave them, whichever worker runs first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trio_turnstile.testing import assert_conserved
 def test_items_of_a_channel_come_out_in_order(
     options: dict[str, Any], buffer: int, merged: bool
 ) -> None:
-    """Also those that were given to several waiting workers in one instant."""
+    """This includes items that were given to several waiting workers at one instant."""
 
     async def once() -> list[int]:
         out: list[int] = []
@@ -58,7 +58,7 @@ def test_items_of_a_channel_come_out_in_order(
 async def test_what_was_not_read_in_order_is_left_in_the_channel(
     autojump_clock: MockClock, options: dict[str, Any]
 ) -> None:
-    """A drained run takes no item that no worker waited for."""
+    """A drained run takes no item that no worker is waiting for."""
     send, receive = trio.open_memory_channel[int](10)
     for item in range(10):
         send.send_nowait(item)
@@ -75,7 +75,7 @@ async def test_what_was_not_read_in_order_is_left_in_the_channel(
 
 
 async def test_a_step_takes_no_item_ahead_of_its_token(autojump_clock: MockClock) -> None:
-    """Also where a fused step goes on without the token, as long as it likes."""
+    """This also holds where a fused step goes on without the token for a long time."""
     taken: list[float] = []
     running = 0
 

@@ -1,4 +1,4 @@
-"""What a step's report says of its limits while the run goes on."""
+"""What the report of a step says about its limits while the run goes on."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def hang(items: Any) -> None:
     ids=["number", "limiter", "trio"],
 )
 async def test_a_step_names_its_limiter(limiter: Any, name: str | None, window: float) -> None:
-    """One of trio's has no name; one of a bare number has the name of the step."""
+    """A limiter of trio has no name; one made from a bare number has the name of the step."""
     async with (Producer(range(50)) | Consumer(hang, limiter=limiter)).start() as run:
         await wait_all_tasks_blocked()
         assert limits(run.steps[0]) == (name, window, 0, 0)
@@ -52,7 +52,7 @@ async def test_a_step_names_its_limiter(limiter: Any, name: str | None, window: 
 
 
 async def test_what_no_worker_has_is_queued() -> None:
-    """It is in the window of the step, and counts as in flight."""
+    """A queued item is in the window of the step, and counts as in flight."""
     pipeline = (
         Producer(range(50)) | Processor(through, limiter=1) | Consumer(hang, limiter=2, window=9)
     )
@@ -64,7 +64,7 @@ async def test_what_no_worker_has_is_queued() -> None:
 
 
 async def test_what_is_being_gathered_is_queued_too() -> None:
-    """Whether its batch is full or not."""
+    """Gathered items count as queued whether their batch is full or not."""
     pipeline = Producer(range(50)) | Consumer(hang, limiter=1, batch=Batch(4), window=10)
     async with pipeline.start() as run:
         await wait_all_tasks_blocked()
@@ -74,7 +74,7 @@ async def test_what_is_being_gathered_is_queued_too() -> None:
 
 
 async def test_what_has_a_worker_and_no_token_waits() -> None:
-    """Somebody else has the tokens, and takes them before the worker does."""
+    """Another user has the tokens, and takes them before the worker does."""
     limiter = Limiter("db", 2)
     send, receive = trio.open_memory_channel[int](2)
     async with (Producer(receive) | Consumer(hang, limiter=limiter)).start() as run:
@@ -90,7 +90,7 @@ async def test_what_has_a_worker_and_no_token_waits() -> None:
 
 
 async def test_steps_that_run_with_the_one_before_have_no_limits_of_their_own() -> None:
-    """Neither a limiter nor a window; a first step without a limiter has a window."""
+    """They have neither a limiter nor a window; a first step without a limiter has a window."""
     pipeline = Producer(range(50)) | Processor(through) | Consumer(hang)
     async with pipeline.start() as run:
         await wait_all_tasks_blocked()
@@ -99,7 +99,7 @@ async def test_steps_that_run_with_the_one_before_have_no_limits_of_their_own() 
 
 
 async def test_the_window_follows_the_limit(autojump_clock: MockClock) -> None:
-    """The report has the width of the moment; and the name that the turnstile gave."""
+    """The report has the current window, and the name that the turnstile gave."""
     async with open_turnstile() as turnstile:
         turnstile.limiter("hang", 1)
         db = turnstile.limiter("db", 2)

@@ -22,7 +22,7 @@ async def test_leaving_early_cancels_what_is_in_hand(autojump_clock: MockClock) 
     source = CountedSource()
     async with (Producer(source) | Processor(unchanged, limiter=5)).open() as results:
         async for _ in results:
-            await trio.sleep(1)  # meanwhile others are finished and wait to come out
+            await trio.sleep(1)  # meanwhile other items are finished and wait to come out
             break
     step = books(results.report())
     assert (step.received, step.completed, step.failed) == (source.taken, 1, 0)

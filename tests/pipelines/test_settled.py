@@ -1,4 +1,4 @@
-"""What becomes of an item of the source, with all that is made of it."""
+"""What becomes of an item of the source, and of everything that is made from it."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from trio_turnstile.testing import assert_conserved
 
 
 class Told(list[Settled[Any]]):
-    """What was settled, as it is told."""
+    """A listener that records what was settled."""
 
     def outcomes(self) -> dict[Any, str]:
-        """Assert that no item was told twice; return the outcome of each."""
+        """Assert that no item was reported twice, and return the outcome of each."""
         assert len({id(each.item) for each in self}) == len(self)
         return {each.item: each.outcome for each in self}
 
@@ -66,7 +66,7 @@ async def keep(letter: ConcurrentError) -> None:
 async def test_an_item_is_settled_when_the_last_of_its_parts_has_ended(
     autojump_clock: MockClock,
 ) -> None:
-    """Parts of an item end at different times; it is told of once, after the last of them."""
+    """Parts of an item end at different times; it is settled once, after the last of them."""
     told: list[tuple[float, Any]] = []
 
     def tell(settled: Settled[int]) -> None:
@@ -97,7 +97,7 @@ async def test_an_item_is_settled_when_the_last_of_its_parts_has_ended(
 async def test_the_outcome_is_how_the_item_ended(
     autojump_clock: MockClock, step: Processor[Any, Any], outcome: str, options: dict[str, Any]
 ) -> None:
-    """It tells of failures in a step in the middle, and of the error that ended the item."""
+    """The outcome names a failure in a middle step, and the error that ended the item."""
     told = Told()
     first: Processor[int, int] = Processor(unchanged, **options)
     report = await (
@@ -114,7 +114,7 @@ async def test_the_outcome_is_how_the_item_ended(
 
 
 async def test_the_worst_of_all_parts_counts() -> None:
-    """Of the parts of one item, one is discarded, one goes through, and one fails."""
+    """One part of an item is discarded, one goes through, and one fails: the item has failed."""
 
     async def judge(item: int) -> int | Discard:
         await trio.lowlevel.checkpoint()
@@ -143,7 +143,7 @@ async def test_the_worst_of_all_parts_counts() -> None:
 
 
 async def test_members_of_a_batch_are_settled_one_by_one(autojump_clock: MockClock) -> None:
-    """Members that failed are tried again alone, and only what fails for good is told as failed."""
+    """Failed members are retried alone, and settled as failed only if they fail for good."""
     attempts: Counter[int] = Counter()
 
     async def store(members: list[int]) -> None:
@@ -168,7 +168,7 @@ async def test_members_of_a_batch_are_settled_one_by_one(autojump_clock: MockClo
 
 
 async def test_what_a_batch_makes_counts_for_all_of_its_members() -> None:
-    """If one of the things fails that a batch was made into, all its members have failed."""
+    """A batch makes several things; if one of them fails, all members of the batch have failed."""
 
     async def join(members: list[int]) -> Many[int]:
         await trio.lowlevel.checkpoint()
@@ -195,7 +195,7 @@ async def test_what_a_batch_makes_counts_for_all_of_its_members() -> None:
 
 
 async def test_functions_of_a_batch_and_keys_see_the_items() -> None:
-    """Keys, weights and the ends of batches are of the items, though these are traced."""
+    """Keys, weights and the ends of batches get the items themselves, although these are traced."""
     seen: list[list[int]] = []
 
     async def store(members: list[int]) -> None:
@@ -216,7 +216,7 @@ async def test_functions_of_a_batch_and_keys_see_the_items() -> None:
 async def test_what_is_in_hand_at_the_end_of_a_run_is_cancelled(
     autojump_clock: MockClock,
 ) -> None:
-    """When a run is cancelled, all items that it has received are told of, and no others."""
+    """When a run is cancelled, exactly the items that it has received are settled."""
     told = Told()
     pipeline = Producer(range(100), on_settled=told.append) | Consumer(
         takes(2), limiter=3, window=3
@@ -233,7 +233,7 @@ async def test_what_is_in_hand_at_the_end_of_a_run_is_cancelled(
 
 
 async def test_an_abort_settles_the_item_that_failed(autojump_clock: MockClock) -> None:
-    """The item is told as failed, and what was in hand beside it as cancelled."""
+    """The failed item is settled as failed, and the items in hand as cancelled."""
 
     async def work(item: int) -> None:
         await trio.sleep(item)
@@ -253,7 +253,7 @@ async def test_an_abort_settles_the_item_that_failed(autojump_clock: MockClock) 
 
 
 async def test_results_are_settled_when_they_are_taken(autojump_clock: MockClock) -> None:
-    """Without a consumer, an item is settled when the iteration gets what was made of it."""
+    """Without a consumer, an item is settled when the iteration gets what was made from it."""
     told = Told()
     pipeline = Producer([1, 2, 3], on_settled=told.append) | Processor(doubled, limiter=1)
     async with pipeline.open() as results:
@@ -266,7 +266,7 @@ async def test_results_are_settled_when_they_are_taken(autojump_clock: MockClock
 
 
 async def test_a_producer_without_steps_settles(autojump_clock: MockClock) -> None:
-    """It settles what was taken."""
+    """The items taken are settled."""
     told = Told()
     async with Producer([1, 2], on_settled=told.append).open() as results:
         assert [item async for item in results] == [1, 2]
@@ -274,7 +274,7 @@ async def test_a_producer_without_steps_settles(autojump_clock: MockClock) -> No
 
 
 async def test_merged_producers_tell_each_of_their_own() -> None:
-    """A producer that nobody asks about may be merged with one that is asked about."""
+    """A producer without a listener may be merged with one that has a listener."""
     first, second = Told(), Told()
     await (
         Producer.merge(
@@ -290,7 +290,7 @@ async def test_merged_producers_tell_each_of_their_own() -> None:
 
 
 async def test_what_nobody_asks_about_goes_through_beside_what_is_asked_about() -> None:
-    """Also through steps that pass it on as it is, fail, or drop it."""
+    """They also go together through steps that pass items on unchanged, fail, or drop them."""
 
     async def judge(item: int) -> int | Discard:
         await trio.lowlevel.checkpoint()
@@ -314,7 +314,7 @@ async def test_what_nobody_asks_about_goes_through_beside_what_is_asked_about() 
 
 
 async def test_other_kinds_of_sources_tell_too() -> None:
-    """Async generators, channels in order and opened sources."""
+    """Async generators, channels in order and opened sources settle their items, too."""
 
     async def numbers() -> AsyncIterator[int]:
         for number in range(3):
@@ -334,7 +334,7 @@ async def test_other_kinds_of_sources_tell_too() -> None:
 
 
 async def test_a_listener_that_raises_ends_the_run_soon(autojump_clock: MockClock) -> None:
-    """The error is the reason, with the item; what is in hand finishes."""
+    """The error is the reason and names the item; items in hand finish."""
 
     def tell(settled: Settled[int]) -> None:
         if settled.item == 2:
@@ -357,7 +357,7 @@ def test_a_listener_is_a_function() -> None:
 
 
 async def test_nobody_finds_traced_items(autojump_clock: MockClock) -> None:
-    """Errors, letters, policies, and the lists of what was cut off have the items themselves."""
+    """Errors, letters, policies, and the lists of cancelled items have the items themselves."""
     letters: list[ConcurrentError] = []
 
     async def keep_letter(letter: ConcurrentError) -> None:
@@ -389,7 +389,7 @@ async def test_nobody_finds_traced_items(autojump_clock: MockClock) -> None:
 
 
 async def test_errors_beside_the_steps_name_the_items(autojump_clock: MockClock) -> None:
-    """So do the errors of a limiter that is closed, and of a clean-up in a cancelled step."""
+    """This goes for the errors of a closed limiter, and of a clean-up in a cancelled step."""
 
     async def work(item: int) -> None:
         try:
@@ -417,7 +417,7 @@ FATES = ("completed", "diverted", "failed")
 
 
 class Planned:
-    """A pipeline in which it is settled from the beginning what each step makes of each part."""
+    """A pipeline with a plan: it is known beforehand what each step makes of each part."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -437,7 +437,7 @@ class Planned:
         return [(*part, n) for n in range(draw.randrange(4))] if fate == "many" else fate
 
     def outcome(self, part: tuple[int, ...], step: int = 0) -> str:
-        """Return the worst that will happen to the part."""
+        """Return the worst outcome of the part."""
         if step == self.depth:
             return "completed"
         planned = self.plan(step, part)
@@ -467,7 +467,7 @@ class Planned:
 
 @given(seed=st.integers(0, 10**6), with_batch=st.booleans())
 def test_any_pipeline_tells_of_each_item_once_and_truly(seed: int, with_batch: bool) -> None:
-    """Whatever becomes of the parts, each item is told of once, with the worst of them."""
+    """Whatever becomes of the parts, each item is settled once, with the worst outcome of them."""
     planned = Planned(seed)
     told = Told()
     producer: Producer[Any] = Producer(planned.items, on_settled=told.append)
@@ -483,7 +483,7 @@ def test_any_pipeline_tells_of_each_item_once_and_truly(seed: int, with_batch: b
 
 
 async def test_an_item_that_succeeds_at_last_is_completed(autojump_clock: MockClock) -> None:
-    """The errors of attempts before the one that went well are nothing to be told of."""
+    """The errors of the attempts before the successful one do not count."""
     attempts: Counter[int] = Counter()
 
     async def works_later(item: int) -> int:

@@ -45,13 +45,13 @@ def host(url: Url) -> str:
 
 @attrs.define
 class Web:
-    """Hosts that take a second for a page, or less."""
+    """Hosts that take a second or less for a page."""
 
     seconds: dict[str, float] = attrs.field(factory=dict)
     busy: Counter[str] = attrs.field(factory=Counter)
     most: Counter[str] = attrs.field(factory=Counter)
     ended: dict[str, float] = attrs.field(factory=dict)
-    """When the last page of each host was there."""
+    """The time when the last page of each host was there."""
     order: list[Url] = attrs.field(factory=list)
 
     async def fetch(self, url: Url) -> Url:
@@ -90,7 +90,7 @@ async def test_a_slow_key_does_not_fill_the_window(autojump_clock: MockClock) ->
 
 
 async def test_a_later_step_is_not_filled_either(autojump_clock: MockClock) -> None:
-    """What comes from the step before it goes past those that wait for their key."""
+    """Items from the step before go past those that wait for their key."""
     web = Web({"slow": 1})
     urls = pages("slow", 300) + pages("fast", 10)
 
@@ -110,7 +110,7 @@ async def test_a_later_step_is_not_filled_either(autojump_clock: MockClock) -> N
 
 
 async def test_what_waits_for_a_key_is_bounded(autojump_clock: MockClock) -> None:
-    """Past so many the step reads no more, until the key has got on with them."""
+    """Beyond a certain number, the step reads no more until the key has caught up."""
     web, read = Web({"slow": 1}), 0
 
     def urls() -> Any:
@@ -133,7 +133,7 @@ async def test_what_waits_for_a_key_is_bounded(autojump_clock: MockClock) -> Non
 
 
 async def test_many_keys_are_bounded_by_the_window(autojump_clock: MockClock) -> None:
-    """A step does not read everything because each item has another key."""
+    """A step does not read everything, even if every item has another key."""
     read = 0
 
     def urls() -> Any:
@@ -158,7 +158,7 @@ async def test_many_keys_are_bounded_by_the_window(autojump_clock: MockClock) ->
 
 
 async def test_keys_take_turns_within_a_step(autojump_clock: MockClock) -> None:
-    """Without limits of keys too: the few of one do not wait for the many of another."""
+    """Without limits of keys, too, the few items of one key do not wait for the many of another."""
     web = Web({"many": 1, "few": 1})
     async with open_turnstile() as turnstile:
         hosts, begin = turnstile.shared("tenants", 10), trio.current_time()
@@ -170,7 +170,7 @@ async def test_keys_take_turns_within_a_step(autojump_clock: MockClock) -> None:
 
 
 async def test_priorities_of_items(autojump_clock: MockClock) -> None:
-    """The later page goes first if the function says so."""
+    """The later page goes first if the priority function says so."""
     web = Web({"a": 1})
     async with open_turnstile() as turnstile:
         hosts = turnstile.shared("hosts", 1)
@@ -185,7 +185,7 @@ async def test_priorities_of_items(autojump_clock: MockClock) -> None:
 )
 @settings(deadline=None, max_examples=60)
 def test_all_limits_hold_in_all_kinds_of_steps(urls: list[Url], kind: str) -> None:
-    """With failures and retries; every item ends, and all tokens are given back."""
+    """With failures and retries, every item ends and all tokens are given back."""
 
     async def main() -> None:
         web, tries = Web(), Counter[Url]()
@@ -232,7 +232,7 @@ def test_all_limits_hold_in_all_kinds_of_steps(urls: list[Url], kind: str) -> No
 @given(st.lists(st.sampled_from("abc"), max_size=30), st.integers(0, 20))
 @settings(deadline=None, max_examples=40)
 def test_cancelling_at_any_moment_leaves_the_books_whole(names: list[str], moment: int) -> None:
-    """Of items that run, items that wait for their key, and items that were served just now."""
+    """This goes for items that run, wait for their key, or got their token just now."""
 
     async def main() -> None:
         web = Web(dict.fromkeys("abc", 1))
@@ -253,7 +253,7 @@ def test_cancelling_at_any_moment_leaves_the_books_whole(names: list[str], momen
 
 
 async def test_draining_ends_a_step_in_which_items_wait(autojump_clock: MockClock) -> None:
-    """What was read is worked on, and no more is read."""
+    """The items read are worked on, and no more are read."""
     web = Web({"slow": 1})
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         hosts = shared_by_two(turnstile)
@@ -272,7 +272,7 @@ async def test_draining_ends_a_step_in_which_items_wait(autojump_clock: MockCloc
 async def test_what_a_function_of_an_item_raises_fails_the_item(
     autojump_clock: MockClock, bad: str, options: dict[str, Any]
 ) -> None:
-    """The others go on, in order too."""
+    """The other items go on, with order too."""
     web = Web()
 
     def wrong(url: Url) -> Any:
@@ -328,7 +328,7 @@ async def test_wider_than_the_limit_of_the_key(autojump_clock: MockClock) -> Non
 async def test_items_that_wait_for_their_key_do_not_use_up_the_rate(
     autojump_clock: MockClock,
 ) -> None:
-    """They wait for the rate when they have their token."""
+    """They wait for the rate only when they have their token."""
     web = Web({"slow": 1})
     async with open_turnstile() as turnstile:
         hosts, begin = shared_by_two(turnstile), trio.current_time()
@@ -342,7 +342,7 @@ async def test_items_that_wait_for_their_key_do_not_use_up_the_rate(
 async def test_one_call_with_retries_takes_the_token_of_its_key(
     autojump_clock: MockClock,
 ) -> None:
-    """A way in serves where a limiter does, for each attempt anew."""
+    """A portion can stand in for a limiter; each attempt takes its token anew."""
     web, failed = Web(), list[int]()
 
     async def fetch(url: Url) -> Url:
@@ -360,7 +360,7 @@ async def test_one_call_with_retries_takes_the_token_of_its_key(
 
 
 async def test_a_run_inside_of_a_step_is_lent_the_token(autojump_clock: MockClock) -> None:
-    """As with a plain limiter: and the step has it back afterwards."""
+    """This is as with a plain limiter, and the step gets the token back afterwards."""
     async with open_turnstile() as turnstile:
         hosts = turnstile.shared("hosts", 1)
         by: Any = hosts.by(lambda _: "a")
@@ -374,7 +374,7 @@ async def test_a_run_inside_of_a_step_is_lent_the_token(autojump_clock: MockCloc
 
 
 async def test_closing_the_limiter_ends_the_run(autojump_clock: MockClock) -> None:
-    """Also the items that wait for their keys."""
+    """The items that wait for their keys end, too."""
     async with open_turnstile() as turnstile:
         hosts = shared_by_two(turnstile)
 
@@ -405,7 +405,7 @@ class Visit(Scalable):
 async def test_operations_take_the_token_of_their_key(
     autojump_clock: MockClock, prepare: int | None
 ) -> None:
-    """For all phases, or for work if preparing has tokens of its own."""
+    """The token is held for all phases, or for work if preparing has its own tokens."""
     web = Web({"slow": 1})
     async with open_turnstile() as turnstile:
         hosts, begin = shared_by_two(turnstile), trio.current_time()

@@ -1,4 +1,4 @@
-"""A long run with many faults: failures, cancellations and retunes, with the books checked."""
+"""A long run with many faults: failures, cancellations and changed limits, with books checked."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ENDS = ("end", "drain", "deadline", "end", "cancel")
 
 
 class Soak:
-    """Runs one pipeline after another; each goes on where the last one stopped."""
+    """A loop that runs one pipeline after another; each goes on where the last one stopped."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -135,7 +135,7 @@ class Soak:
             limiter.total_tokens = max(2, limiter.total_tokens)
 
     async def part(self) -> PipelineRun:
-        """Run one pipeline until it ends, in whatever way."""
+        """Run one pipeline until it ends in whatever way."""
         run: PipelineRun
         end = next(self.turns)
         async with trio.open_nursery() as nursery:

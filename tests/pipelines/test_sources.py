@@ -176,7 +176,7 @@ async def test_one_page_is_read_ahead(autojump_clock: MockClock) -> None:
         assert [cursor for cursor, _ in pages.asked] == [0, 1]
         await trio.sleep(10)
         assert [cursor for cursor, _ in pages.asked] == [0, 1, 2]
-    assert trio.current_time() == 41  # one page to begin with, and then no more waiting
+    assert trio.current_time() == 41  # one page to begin with, and then no more waits
     assert_conserved(run)
 
 
@@ -259,7 +259,7 @@ async def test_merged_sources_are_read_as_wanted() -> None:
 
 
 async def test_draining_merged_sources(autojump_clock: MockClock) -> None:
-    """`drain` stops all merged sources without waiting for any; what comes late is cancelled."""
+    """`drain` stops all merged sources without waiting for any; late items are cancelled."""
     _, silent = trio.open_memory_channel[int](0)
     merged = Producer.merge(Producer(silent), Producer(slowly(*range(100))))
     async with trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""Turns and lanes: the order of those who wait, without a pipeline."""
+"""Turns and lanes: the order of waiting tasks, without a pipeline."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ async def letters(word: str) -> AsyncIterator[str]:
 
 
 class Counting:
-    """Yields numbers, one a second; records how its generators ended, and in which task."""
+    """A step that yields one number a second, and records how and where its generators ended."""
 
     def __init__(self, failures: int = 0) -> None:
         self.failures = failures
@@ -60,7 +60,7 @@ class Counting:
 
 
 class Speller:
-    """A step with state, a method of which yields."""
+    """A step with state and a method that yields."""
 
     async def spell(self, word: str, *, again: int = 1) -> AsyncIterator[str]:
         for letter in word * again:
@@ -78,13 +78,13 @@ async def opened() -> AsyncIterator[Callable[[str], AsyncIterator[str]]]:
     ids=["function", "method", "partial", "opened"],
 )
 async def test_what_is_yielded_is_passed_on_one_by_one(function: Any) -> None:
-    """Any async generator function will do."""
+    """Any async generator function can be a step."""
     assert await run_one(Processor(function), "abc") == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("limiter", [None, 1])
 async def test_each_thing_is_an_item_of_the_next_step(limiter: int | None) -> None:
-    """Fused to it or apart from it; a generator that yields nothing passes nothing on."""
+    """The next step may be fused or separate; a generator that yields nothing passes nothing on."""
     stored: list[str] = []
     report = await (
         Producer(["ab", "", "c"])
@@ -110,7 +110,7 @@ async def test_a_batch_may_yield() -> None:
 
 
 async def test_an_error_is_tried_again_from_the_beginning(autojump_clock: MockClock) -> None:
-    """Nothing that a failed attempt has yielded is passed on, so that nothing is doubled."""
+    """Nothing that a failed attempt yielded is passed on, so nothing is doubled."""
     counting = Counting(failures=1)
     policy = Retry(1, backoff=lambda failures: 10)
     assert await amap_list(counting, [3], on_error=[policy]) == [0, 1, 2]
@@ -119,14 +119,14 @@ async def test_an_error_is_tried_again_from_the_beginning(autojump_clock: MockCl
 
 
 async def test_an_error_without_a_policy_aborts() -> None:
-    """It is the error of the item, whatever was yielded before it."""
+    """The error is that of the item, whatever was yielded before it."""
     with pytest.raises(Aborted) as caught:
         await amap_list(Counting(failures=1), [0])
     assert [error.item for error in caught.value.exceptions] == [0]
 
 
 async def test_a_timeout_ends_the_generator(autojump_clock: MockClock) -> None:
-    """The time of one attempt is bounded, and the generator is cleaned up in its task."""
+    """The timeout bounds each attempt, and the generator is cleaned up in its task."""
     counting = Counting()
     steps = Processor(counting, timeout=2.5, on_error=[Skip()])
     assert await run_one(steps, 9) == []
@@ -135,7 +135,7 @@ async def test_a_timeout_ends_the_generator(autojump_clock: MockClock) -> None:
 
 
 async def test_cancelling_the_run_ends_the_generator(autojump_clock: MockClock) -> None:
-    """The item is cancelled, and nothing of it was passed on."""
+    """The item is cancelled, and no part of it was passed on."""
     counting = Counting()
     with trio.move_on_after(2.5):
         async with (Producer([9]) | Processor(counting)).open() as results:
@@ -145,7 +145,7 @@ async def test_cancelling_the_run_ends_the_generator(autojump_clock: MockClock) 
 
 
 async def test_a_nursery_may_be_open_round_a_yield(autojump_clock: MockClock) -> None:
-    """The generator is read in one task."""
+    """The whole generator is read in one task."""
 
     async def fetch(number: int) -> AsyncIterator[int]:
         async with trio.open_nursery() as nursery:
