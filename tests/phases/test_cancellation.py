@@ -83,7 +83,7 @@ def test_ctrl_c_inside_a_phase_comes_out_bare() -> None:
 
 
 async def test_other_base_exceptions_come_out_in_their_group() -> None:
-    """Other exceptions that are no `Exception` are raised in a group."""
+    """Other exceptions that are not an `Exception` are raised in a group."""
 
     class Odd(BaseException):
         pass

@@ -55,7 +55,7 @@ async def test_cleanup_grace_holds_under_cancellation(autojump_clock: MockClock)
 
 
 def test_cleanup_that_overruns_its_grace_does_not_hide_an_interrupt() -> None:
-    """Ctrl-C in a phase comes out of the run, though the clean-up after it is cut off."""
+    """Ctrl-C in a phase comes out of the run, even if the clean-up after it is cut off."""
 
     class Interrupted(HangsInCleanup):
         async def work(self, channels: Channels) -> None:
@@ -74,7 +74,7 @@ def test_cleanup_that_overruns_its_grace_does_not_hide_an_interrupt() -> None:
 async def test_cleanup_ending_with_its_grace_harms_no_other_operation(
     autojump_clock: MockClock,
 ) -> None:
-    """A clean-up that ends just as its grace does cancels no other operation."""
+    """A clean-up that ends at the same moment as its grace cancels no other operation."""
 
     class Slow(Works):
         async def cleanup(self, channels: Channels) -> None:

@@ -107,7 +107,7 @@ async def test_errors_of_the_same_moment_are_all_raised(autojump_clock: MockCloc
 
 
 async def test_policies_that_fail_stop_the_run() -> None:
-    """If a policy raises, the run stops, and the error that it had to decide about is kept."""
+    """If a policy raises, the run stops, and the error that the policy got is kept."""
 
     class Broken:
         def decide(self, error: ConcurrentError, /) -> Verdict | None:

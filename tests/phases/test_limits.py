@@ -56,7 +56,7 @@ async def test_zero_limit_takes_nothing(autojump_clock: MockClock) -> None:
 
 
 class Starts(Scalable):
-    """Records when it starts; works for some seconds, by default one more each time."""
+    """An operation that records when it starts; by default each works a second longer."""
 
     def __init__(self, starts: list[float], seconds: float | None = None) -> None:
         self.starts = starts

@@ -41,7 +41,7 @@ async def test_memory_channels_are_read_and_left_open(autojump_clock: MockClock)
 
 
 async def test_plain_async_iterators_need_no_aclose() -> None:
-    """An async iterator that is no generator can be a source."""
+    """An async iterator that is not a generator can be a source."""
 
     class Three:
         left = 3
@@ -158,7 +158,7 @@ async def test_async_source_is_closed_when_the_run_is_cancelled(
 
 
 async def test_what_is_no_operation_stops_the_run() -> None:
-    """An item that is no `Scalable` aborts the run with an error that names it."""
+    """An item that is not a `Scalable` aborts the run with an error that names it."""
     wrong: Any = [Works(0), "sample.txt"]
     with pytest.raises(Aborted) as caught:
         await run_phases(wrong, limiter=1)
