@@ -70,7 +70,7 @@ def test_the_limit_is_finite_and_in_bounds(
 def test_the_same_calls_give_the_same_limits(
     make: Make, story: list[tuple[float, Outcome, bool]]
 ) -> None:
-    """Only the calls it sees move a policy."""
+    """A policy is moved only by the calls that it sees."""
     assert drive(make(), story) == drive(make(), story)
 
 
@@ -108,7 +108,7 @@ def test_a_limit_out_of_bounds_is_refused(make: Callable[..., LimitPolicy]) -> N
 
 
 class Halfway(LimitPolicy):
-    """The members that a subclass of `LimitPolicy` must have."""
+    """A policy with only the members that a subclass of `LimitPolicy` must have."""
 
     def __init__(self) -> None:
         self.seen = 0

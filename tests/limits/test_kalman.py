@@ -1,6 +1,6 @@
-"""The updates of the belief, against Kalman filters and moment matching as in a textbook.
+"""The updates of the belief, compared with Kalman filters and moment matching from a textbook.
 
-The textbook's versions here use matrices and are easy to check. The package's are the same
+The textbook versions here use matrices and are easy to check. The package has the same
 formulas, multiplied out and simplified, because they run for every knee at every reading.
 """
 
@@ -23,7 +23,7 @@ from trio_turnstile.limits._knee.belief import (
 Vector: TypeAlias = tuple[float, float]
 Matrix: TypeAlias = tuple[Vector, Vector]
 Flat: TypeAlias = tuple[float, float, float, float, float]
-"""As the belief has it: two means, and the three numbers of a symmetric covariance."""
+"""A belief as the package stores it: two means, and three numbers of a symmetric covariance."""
 INDICES = (0, 1)
 
 

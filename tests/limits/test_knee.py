@@ -51,7 +51,7 @@ def first_seconds(policy: KneeLimit, workers: int) -> Result:
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [20, 60, 160])
 def test_a_right_hint_is_checked_for_less_than_three_per_cent(workers: int) -> None:
-    """The way up from half of it costs little, and less than a start without a hint."""
+    """The way up from half of the hint costs little, and less than a start without a hint."""
     trusted = first_seconds(KneeLimit(workers), workers).throughput
     checked = first_seconds(KneeLimit(hint=workers), workers).throughput
     assert checked > 0.97 * trusted
@@ -70,14 +70,14 @@ def test_a_wrong_hint_does_half_the_harm() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [20, 60, 160])
 def test_probes_cost_less_than_three_per_cent(workers: int) -> None:
-    """Of a service that stays as it is, in throughput."""
+    """This is the loss of throughput for a service that does not change."""
     scenario = Scenario(name="", server=Server(workers=workers), duration=120)
     assert simulate(KneeLimit(hint=workers), scenario, seed=3).throughput > 0.97
 
 
 @pytest.mark.parametrize(("hint", "limit"), [(None, 20), (100, 50), (1, 2), (5000, 100), (7, 3)])
 def test_a_hint_is_kept_within_the_bounds(hint: float | None, limit: float) -> None:
-    """Half of it is the limit at first, unless that is out of bounds."""
+    """The first limit is half of the hint, unless that is out of bounds."""
     policy = KneeLimit(minimum=2, maximum=100, hint=hint)
     assert policy.limit == limit
     assert policy.why()["reason"] == ("initial" if hint is None else "hint")
@@ -85,7 +85,7 @@ def test_a_hint_is_kept_within_the_bounds(hint: float | None, limit: float) -> N
 
 @pytest.mark.parametrize("hint", [0, -3, math.nan])
 def test_what_is_no_limit_is_no_hint(hint: float) -> None:
-    """It is told at once."""
+    """A hint that is not a limit is refused at once."""
     with pytest.raises(ValueError, match="hint must be a limit of 1 or more"):
         KneeLimit(hint=hint)
 

@@ -24,7 +24,7 @@ def call(
 
 
 class Spy:
-    """Records the samples it gets."""
+    """A policy that records the samples it gets."""
 
     def __init__(self) -> None:
         self.limit = 20.0
@@ -58,7 +58,7 @@ class TestAIMD:
             assert policy.limit == 22
 
     def test_stays_in_its_bounds(self) -> None:
-        """The defaults of the source: 20 to 200."""
+        """The default bounds are those of the source: 20 to 200."""
         policy = AIMDLimit(200)
         policy.on_finish(call(0.1, in_flight=200))
         assert policy.limit == 200
@@ -103,7 +103,7 @@ class TestVegas:
         assert policy.limit == 112
 
     def test_forgets_the_shortest_latency_in_time(self) -> None:
-        """After 15 to 30 samples per call of the limit a longer latency is no queue any more."""
+        """After 15 to 30 samples per call of the limit, a longer latency is no longer a queue."""
         policy = VegasLimit(20, maximum=26)
         policy.on_finish(call(0.1))
         for _ in range(299):
@@ -139,7 +139,7 @@ class TestGradient2:
         assert policy.why()["long"] == pytest.approx((1.0 + 0.1) / 2 * 0.95)
 
     def test_holds_while_not_in_use(self) -> None:
-        """in_flight < limit / 2."""
+        """The limit holds if in_flight < limit / 2."""
         policy = Gradient2Limit()
         policy.on_finish(call(0.1, in_flight=9))
         assert policy.limit == 20
