@@ -1,4 +1,4 @@
-"""Commit tokens: what a sink marks an item with, so that it is stored exactly once."""
+"""Commit tokens: a sink marks each item with one, so that the item is stored exactly once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from trio_turnstile import (
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the ledger is."""
+    """Return the path of the ledger."""
     return tmp_path / "ledger"
 
 
@@ -52,7 +52,7 @@ class Tokens(list[tuple[Any, str]]):
 async def test_a_token_is_the_same_in_each_attempt_and_in_each_run(
     path: Path, ordered: bool
 ) -> None:
-    """It does not depend on the order, nor on what else is in the source."""
+    """The token depends neither on the order nor on what else is in the source."""
     tokens = Tokens()
 
     async def flaky(item: str) -> str:
@@ -69,7 +69,7 @@ async def test_a_token_is_the_same_in_each_attempt_and_in_each_run(
 
 
 async def test_each_part_has_a_token_of_its_own(path: Path) -> None:
-    """Parts of parts, too; and steps between that make one thing of one change nothing."""
+    """Parts of parts have one, too; a step in between that returns one thing changes nothing."""
     runs: list[Tokens] = []
     for _ in range(2):
         tokens = Tokens()
@@ -89,7 +89,7 @@ async def test_each_part_has_a_token_of_its_own(path: Path) -> None:
 
 
 async def test_no_item_has_the_token_of_a_part(path: Path) -> None:
-    """Whatever the identities look like: an item may be called as the part of another is."""
+    """This holds for all identities: an item may have the name that a part of another item has."""
     tokens = Tokens()
 
     async def some(item: str) -> Any:
@@ -103,7 +103,7 @@ async def test_no_item_has_the_token_of_a_part(path: Path) -> None:
 
 
 async def test_members_of_a_batch_have_their_own_tokens(path: Path) -> None:
-    """The same as alone, in whatever batch they are; also when a batch is tried again in part."""
+    """A token does not depend on the batch, nor on whether a batch is retried in part."""
     alone, together, again = Tokens(), Tokens(), Tokens()
 
     async def part(members: list[str]) -> None:
@@ -126,7 +126,7 @@ async def test_members_of_a_batch_have_their_own_tokens(path: Path) -> None:
 
 
 async def test_what_a_batch_was_made_into_has_a_token_of_all_its_members(path: Path) -> None:
-    """It is the same for the same members, and differs for others, in another order, too."""
+    """The same members give the same token; other members, or another order, give another."""
 
     async def join(members: Sequence[str]) -> str:
         await trio.lowlevel.checkpoint()
@@ -147,7 +147,7 @@ async def test_what_a_batch_was_made_into_has_a_token_of_all_its_members(path: P
 
 
 async def test_tokens_are_at_hand_in_what_a_step_calls(path: Path) -> None:
-    """In tasks and threads of the step, and under a timeout; also if a listener is told."""
+    """This includes tasks and threads of the step, with a timeout and with a listener."""
     seen: list[tuple[str, str, str]] = []
 
     async def child(item: str) -> None:
@@ -164,7 +164,7 @@ async def test_tokens_are_at_hand_in_what_a_step_calls(path: Path) -> None:
 
 
 async def test_there_are_no_tokens_without_a_ledger(path: Path) -> None:
-    """A clear error says what is missing; also where items are traced for a listener alone."""
+    """A clear error says what is missing, even if items are traced for a listener."""
     calls: list[Callable[[], object]] = [commit_token, commit_tokens]
     for call in calls:
         with pytest.raises(RuntimeError, match=r"run the pipeline with a ledger: pipeline.run\("):
@@ -181,7 +181,7 @@ async def test_there_are_no_tokens_without_a_ledger(path: Path) -> None:
 
 
 async def test_one_token_is_not_asked_for_a_batch(path: Path) -> None:
-    """A step with two members has two, and is told the name of the other function."""
+    """A step with two members has two tokens, and the error names the other function."""
 
     async def work(members: list[str]) -> None:
         await trio.lowlevel.checkpoint()

@@ -52,7 +52,7 @@ async def test_a_run_that_is_cancelled(tmp_path: Path) -> None:
 
 
 async def test_cancelling_the_block_of_a_ledger(tmp_path: Path) -> None:
-    """Leaving the block waits until all is on disk, though all around it is cancelled."""
+    """Leaving the block waits until all is on disk, even if everything around it is cancelled."""
     path = tmp_path / "run.db"
     with trio.CancelScope() as scope:
         async with open_ledger(path) as ledger:
@@ -60,12 +60,12 @@ async def test_cancelling_the_block_of_a_ledger(tmp_path: Path) -> None:
             scope.cancel()
             await trio.lowlevel.checkpoint()
     assert scope.cancelled_caught
-    async with open_ledger(path):  # it was closed
+    async with open_ledger(path):  # the ledger was closed
         assert entries(path)["a"].outcome == "completed"
 
 
 async def test_an_aborted_run(tmp_path: Path) -> None:
-    """What an abort cuts off is noted, and done again by the next run; the failure is not."""
+    """Operations cut off by an abort are noted, and done by the next run; the failure is not."""
     path, log = tmp_path / "run.db", list[str]()
 
     class Fails(Noted):
@@ -104,7 +104,7 @@ async def test_a_drained_run(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_in_a_phase(tmp_path: Path) -> None:
-    """Ctrl-C comes out by itself; what it cut off is cleaned up, and done by the next run."""
+    """Ctrl-C comes out alone; the phase it cut off is cleaned up, and done by the next run."""
     path, log = tmp_path / "run.db", list[str]()
 
     class Interrupted(Noted):
@@ -160,7 +160,7 @@ async def test_ledgers_are_for_operations(tmp_path: Path) -> None:
 async def test_what_waits_for_the_rate_when_it_is_drained(
     mock_clock: MockClock, tmp_path: Path
 ) -> None:
-    """An operation that was received and waits for its turn is not begun, nor noted."""
+    """An operation that was received and waits for the rate is neither begun nor noted."""
     started: Started[Manager] = Started()
 
     class Drains(Noted):

@@ -1,4 +1,4 @@
-"""What happens when a ledger cannot be written any more: one clear error, and nothing is torn."""
+"""A ledger that can no longer be written gives one clear error, and nothing is torn."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from trio_turnstile.testing import assert_conserved, no_backoff
 
 
 async def stopped(path: Path, operations: list[Any], **options: Any) -> Report:
-    """Run operations until the ledger cannot be written; assert that there is one error of it."""
+    """Run operations until the ledger cannot be written; assert that one error reports this."""
     async with open_ledger(path) as ledger:
         with pytest.raises(Aborted) as caught:
             await run_phases(operations, limiter=1, ledger=ledger, **options)
@@ -49,7 +49,7 @@ def output_of(command: list[str]) -> str:
 
 
 class RemovesIt(Noted):
-    """Removes the ledger while the second operation works."""
+    """An operation that removes the ledger while the second operation works."""
 
     path = Path()
 
@@ -60,7 +60,7 @@ class RemovesIt(Noted):
 
 
 async def test_the_file_is_removed(tmp_path: Path) -> None:
-    """If the file is removed, what runs is finished and cleaned up, and nothing more begins."""
+    """If the file is removed, running operations finish and are cleaned up, and no more begin."""
 
     class Removes(RemovesIt):
         path = tmp_path / "run.db"
@@ -68,7 +68,7 @@ async def test_the_file_is_removed(tmp_path: Path) -> None:
     log: list[str] = []
     report = await stopped(tmp_path / "run.db", [Removes(name, log) for name in "abcd"])
     assert report.completed == 2
-    assert report.cancelled <= 1  # another may have been received before the thread met with it
+    assert report.cancelled <= 1  # another may have been received before the thread noticed
     assert log[-1] == "b cleanup"
     assert not (tmp_path / "run.db").exists()
 
@@ -88,7 +88,7 @@ async def test_another_file_takes_its_place(tmp_path: Path) -> None:
 
 
 async def test_remembering_fails(tmp_path: Path) -> None:
-    """If a fact cannot be noted, its phase gets the error, so that it can undo what it did."""
+    """If a fact cannot be noted, its phase gets the error, so that it can undo its work."""
     caught: list[Exception] = []
 
     class Remembers(Noted):
@@ -112,7 +112,7 @@ async def test_remembering_fails(tmp_path: Path) -> None:
 
 
 async def test_another_process_holds_the_database(tmp_path: Path) -> None:
-    """A lock that another program takes on the database itself is waited for some time."""
+    """If another program locks the database itself, the ledger waits for a while."""
     path = tmp_path / "run.db"
 
     class Locks(Noted):
@@ -131,7 +131,7 @@ async def test_another_process_holds_the_database(tmp_path: Path) -> None:
 
 
 async def test_the_database_is_full(tmp_path: Path) -> None:
-    """What was amid a commit that fails is undone, and what was noted before is there."""
+    """A commit that fails is undone as a whole, and what was noted before stays."""
     path = tmp_path / "run.db"
     names = [500 * f"{number:02}" for number in range(50)]
     async with open_ledger(path) as ledger:
@@ -249,7 +249,7 @@ def _forbid(path: Path) -> None:
 
 
 def _open_folders(path: Path) -> None:
-    """Let any user into the folders of a test, and write into the last."""
+    """Let any user into the folders of a test, and let them write into the last one."""
     path.parent.chmod(0o777)
     for folder in path.parent.parents:
         if "pytest-of" in str(folder):

@@ -1,4 +1,4 @@
-"""What operations are known by, and what they remember."""
+"""How operations are identified, and what they remember."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from trio_turnstile.testing import assert_conserved, no_backoff
 
 
 async def test_doubled_identities(tmp_path: Path) -> None:
-    """The second operation of an identity fails with an error that names it; the first goes on."""
+    """The second operation with an identity gets an error that names it; the first goes on."""
     log: list[str] = []
     report = await run(tmp_path / "run.db", [Noted("a", log), Noted("b", log), Noted("a", log)])
     assert (report.completed, report.failed) == (2, 1)
@@ -37,7 +37,7 @@ async def test_doubled_identities(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("identity", ["", None, 3, b"a", ("a",)])
 async def test_no_identity(identity: Any, tmp_path: Path) -> None:
-    """An identity that is empty, or no text, fails the operation."""
+    """An identity that is empty, or not a text, fails the operation."""
     log: list[str] = []
     report = await run(tmp_path / "run.db", [Noted(identity, log), Noted("b", log)])
     assert (report.completed, report.failed) == (1, 1)
@@ -70,7 +70,7 @@ async def test_an_identity_that_raises(tmp_path: Path) -> None:
     "identity", ["a\0b", "\udcff.txt", "ü", " ", "x" * 100_000, "a\nb", "'; DROP TABLE runs"]
 )
 async def test_identities_may_be_any_text(identity: str, tmp_path: Path) -> None:
-    """Any text is an identity, and is not taken for another one."""
+    """Any text is an identity, and is not mistaken for another one."""
     path = tmp_path / "run.db"
     others = [Noted(identity[:-1] + "?", []), Noted("a", [])]
     first = await run(path, [Noted(identity, []), *others])
@@ -81,7 +81,7 @@ async def test_identities_may_be_any_text(identity: str, tmp_path: Path) -> None
 
 
 async def test_errors_may_be_any_text(tmp_path: Path) -> None:
-    """The reason of a failure may have characters that are no valid Unicode."""
+    """The reason of a failure may contain characters that are not valid Unicode."""
 
     class Odd(Exception):
         def __repr__(self) -> str:
@@ -96,7 +96,7 @@ async def test_errors_may_be_any_text(tmp_path: Path) -> None:
 
 
 async def test_what_is_no_operation(tmp_path: Path) -> None:
-    """Something that is no operation stops the run, as it does without a ledger."""
+    """A value that is not an operation stops the run, as it does without a ledger."""
     with pytest.raises(ExceptionGroup) as caught:
         await run(tmp_path / "run.db", ["nonsense"])
     assert "must be a Scalable, not 'nonsense'" in str(caught.value.exceptions[0])
@@ -124,7 +124,7 @@ async def test_what_fails_in_the_clean_up_has_a_reason(tmp_path: Path) -> None:
 
 
 class Remembers(Noted):
-    """Remembers facts while it works, and looks at the ledger when it monitors."""
+    """An operation that remembers facts while it works, and reads the ledger when it monitors."""
 
     def __init__(self, identity: str, facts: dict[str, Any]) -> None:
         super().__init__(identity, [])
@@ -180,7 +180,7 @@ async def test_remember_without_a_ledger(tmp_path: Path) -> None:
 
 
 async def test_facts_are_forgotten_before_another_attempt(tmp_path: Path) -> None:
-    """A retry begins without facts; the ledger has its number."""
+    """A retry begins without facts; the ledger has the number of the retry."""
     seen: list[Any] = []
 
     class Twice(Remembers):
@@ -208,7 +208,7 @@ async def test_facts_are_forgotten_before_another_attempt(tmp_path: Path) -> Non
 
 
 async def test_facts_are_forgotten_when_it_is_done_again(tmp_path: Path) -> None:
-    """An operation that had failed and is done again begins without facts."""
+    """An operation that failed before and is done again begins without facts."""
 
     class Fails(Remembers):
         async def monitor(self, channels: Channels) -> None:
@@ -235,7 +235,7 @@ async def test_timeouts_hold_with_a_ledger(tmp_path: Path) -> None:
 
 
 async def test_preparing_has_tokens_of_its_own_with_a_ledger(tmp_path: Path) -> None:
-    """With a ``prepare_limiter``, preparing runs ahead of the work, as it does without a ledger."""
+    """With a ``prepare_limiter``, preparing runs ahead of the work, as without a ledger."""
     work, prepare, log = Limiter("work", 1), Limiter("prepare", 2), list[float]()
 
     class Looks(Noted):
@@ -253,7 +253,7 @@ async def test_preparing_has_tokens_of_its_own_with_a_ledger(tmp_path: Path) -> 
 
 
 async def test_a_closed_ledger_is_refused(tmp_path: Path) -> None:
-    """A ledger can be used only inside its block; after it, everything says so at once."""
+    """A ledger can be used only inside its block; after it, every call says so at once."""
     async with open_ledger(tmp_path / "run.db") as ledger:
         pass
     with pytest.raises(LedgerError, match="is closed: stay in its block"):

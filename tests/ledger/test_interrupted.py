@@ -1,7 +1,7 @@
 """What a run does with operations that a killed run has left open.
 
-No process is killed here: the files of the ledger are copied amid a run, as a kill would leave
-them, and the copy is given to the next run.
+No process is killed here: the files of the ledger are copied in the middle of a run, as a kill
+would leave them, and the copy is given to the next run.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ async def killed_in(
 async def test_interrupted_operations_are_cleaned_up_and_done_again(
     phase: str, tmp_path: Path
 ) -> None:
-    """Before anything else is done for it, an operation that was interrupted is cleaned up."""
+    """An interrupted operation is cleaned up before anything else is done for it."""
     path, log = await killed_in(phase, tmp_path, names="ab"), list[str]()
     entry = entries(path)["b"]
     assert (entry.is_open, entry.phase, entry.outcome) == (True, phase, None)
@@ -85,7 +85,7 @@ async def test_a_limit_that_falls_while_it_is_cleaned_up_first(tmp_path: Path) -
 
 
 async def test_killed_in_the_clean_up(tmp_path: Path) -> None:
-    """If the outcome is known, an operation is only cleaned up, and has the outcome it had."""
+    """An operation with a known outcome is only cleaned up, and keeps its outcome."""
     path, log = await killed_in("cleanup", tmp_path), list[str]()
     entry = entries(path)["a"]
     assert (entry.is_open, entry.outcome, entry.phase) == (True, "completed", "cleanup")
@@ -136,7 +136,7 @@ async def test_killed_again_and_again(tmp_path: Path) -> None:
 
 
 async def test_recall_goes_on_where_it_says(tmp_path: Path) -> None:
-    """A job that was submitted is monitored and not submitted again, nor cleaned up before."""
+    """A submitted job is monitored; it is not submitted again, nor cleaned up first."""
     path, log = await killed_in("monitor", tmp_path, facts={"job": "4711"}), list[str]()
     operation = Noted("a", log, first="monitor")
     report = await run(path, [operation])
@@ -146,7 +146,7 @@ async def test_recall_goes_on_where_it_says(tmp_path: Path) -> None:
 
 
 async def test_recall_to_work(tmp_path: Path) -> None:
-    """It may go on from work."""
+    """An operation may go on from work."""
     path, log = await killed_in("monitor", tmp_path, facts={"job": "4711"}), list[str]()
     await run(path, [Noted("a", log, first="work")])
     assert log == ["a work", "a monitor", "a cleanup"]
@@ -188,7 +188,7 @@ async def test_what_the_ledger_knows_after_going_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("nonsense", ["", "done", None, 3, ["work"]])
 async def test_recall_that_answers_nonsense(nonsense: object, tmp_path: Path) -> None:
-    """An answer that is no phase fails the operation, which is cleaned up."""
+    """An answer that is not a phase fails the operation, which is cleaned up."""
     path, log = await killed_in("monitor", tmp_path, facts={"job": "4711"}), list[str]()
     report = await run(path, [Noted("a", log, first=nonsense)])
     (error,) = report.errors
@@ -217,7 +217,7 @@ async def test_recall_that_raises(tmp_path: Path) -> None:
 
 
 async def test_clean_up_after_a_kill_holds_no_token(tmp_path: Path) -> None:
-    """The clean-up after an earlier run holds no token; what follows it holds one."""
+    """The clean-up after an earlier run holds no token; the phases that follow hold one."""
     path, limiter = await killed_in("work", tmp_path), Limiter("api", 1)
     held: list[bool] = []
 
@@ -284,7 +284,7 @@ async def test_operations_without_clean_up_are_done_again(tmp_path: Path) -> Non
 
 
 async def test_interrupted_operations_can_be_given_first(tmp_path: Path) -> None:
-    """``ledger.interrupted()`` tells what was left open, with its facts, oldest first."""
+    """``ledger.interrupted()`` gives the operations left open, with facts, oldest first."""
     path = await killed_in("monitor", tmp_path, facts={"job": [1, None]}, names="ab")
     async with open_ledger(path) as ledger:
         (entry,) = await ledger.interrupted()
@@ -293,13 +293,13 @@ async def test_interrupted_operations_can_be_given_first(tmp_path: Path) -> None
         assert entry.attempt == 1
         assert entry.ended is None
         await run_phases([Noted("c", [])], limiter=1, ledger=ledger)
-        assert await ledger.interrupted() == (entry,)  # nobody gave it to the run
+        assert await ledger.interrupted() == (entry,)  # nobody gave this operation to the run
         await run_phases([Noted("b", [])], limiter=1, ledger=ledger)
         assert await ledger.interrupted() == ()
 
 
 async def test_what_runs_now_was_not_interrupted(tmp_path: Path) -> None:
-    """Operations of a run that goes on are not among the interrupted ones."""
+    """The operations of a run in progress are not among the interrupted ones."""
     seen: list[object] = []
 
     class Looks(Noted):
@@ -335,7 +335,7 @@ async def drained_while_it_asks(path: Path, log: list[str]) -> Manager:
 
 
 async def test_a_drained_run_leaves_interrupted_operations_alone(tmp_path: Path) -> None:
-    """A run that is told to drain begins nothing, so what was interrupted stays so."""
+    """A run that is told to drain begins nothing, so interrupted operations stay interrupted."""
     path, log = await killed_in("work", tmp_path), list[str]()
     manager = await drained_while_it_asks(path, log)
     assert (manager.cancelled, log) == (1, [])

@@ -30,7 +30,7 @@ trio.run(main)
 
 
 def opened_elsewhere(path: Path) -> str:
-    """Open a ledger in another process; return what it says."""
+    """Open a ledger in another process, and return its output."""
     command = [sys.executable, "-c", OPENS, str(path)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
@@ -63,7 +63,7 @@ async def test_second_process_is_refused(tmp_path: Path) -> None:
 
 
 async def test_second_opening_in_one_process_is_refused(tmp_path: Path) -> None:
-    """A ledger cannot be opened twice at a time in one process either."""
+    """A ledger cannot be opened twice at once in one process, either."""
     async with open_ledger(tmp_path / "run.db"):
         with pytest.raises(LedgerError, match="is in use: wait until"):
             async with open_ledger(tmp_path / "run.db"):
@@ -78,7 +78,7 @@ async def test_second_opening_in_one_process_is_refused(tmp_path: Path) -> None:
     ids=["text", "a header cut short", "bytes", "zeros"],
 )
 async def test_foreign_files_are_refused(content: bytes, tmp_path: Path) -> None:
-    """A file that is no ledger is refused and left as it was, and nothing is put beside it."""
+    """A file that is not a ledger is refused and left as it was, and nothing is put beside it."""
     path = tmp_path / "notes"
     path.write_bytes(content)
     assert "is not a ledger, and was left as it is" in await refused(path)
@@ -86,7 +86,7 @@ async def test_foreign_files_are_refused(content: bytes, tmp_path: Path) -> None
 
 
 async def test_foreign_databases_are_refused(tmp_path: Path) -> None:
-    """A database of somebody else's is refused and left as it was."""
+    """A database that is not a ledger is refused and left as it was."""
     path = tmp_path / "theirs.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE things (thing)")
@@ -167,7 +167,7 @@ async def test_a_lock_that_is_no_database_is_refused(tmp_path: Path) -> None:
 
 
 async def test_what_fails_while_a_ledger_is_made_leaves_nothing(tmp_path: Path) -> None:
-    """If a ledger cannot be made, there is none afterwards, and no half of one."""
+    """If a ledger cannot be made, nothing is left of it."""
     (tmp_path / "run.db-wal").mkdir()
     with pytest.raises(LedgerError, match="cannot be opened: "):
         async with open_ledger(tmp_path / "run.db"):
@@ -176,7 +176,7 @@ async def test_what_fails_while_a_ledger_is_made_leaves_nothing(tmp_path: Path) 
 
 
 async def test_an_empty_file_becomes_a_ledger(tmp_path: Path) -> None:
-    """An empty file is no other file's data, so a ledger is made of it."""
+    """An empty file holds no data of anybody, so it becomes a ledger."""
     path = tmp_path / "run.db"
     path.touch()
     await made(path)
@@ -184,7 +184,7 @@ async def test_an_empty_file_becomes_a_ledger(tmp_path: Path) -> None:
 
 
 async def test_a_ledger_that_was_removed_leaves_nothing_behind(tmp_path: Path) -> None:
-    """A ledger that is made anew has nothing of one whose files were removed in part."""
+    """If the files of a ledger were removed in part, a new ledger has nothing of the old one."""
     async with open_ledger(tmp_path / "run.db") as ledger:
         await run_phases([Noted("a", [])], limiter=1, ledger=ledger)
         killed = copied(ledger.path, tmp_path / "killed" / "run.db")
@@ -194,7 +194,7 @@ async def test_a_ledger_that_was_removed_leaves_nothing_behind(tmp_path: Path) -
 
 
 async def test_killed_amid_a_checkpoint(tmp_path: Path) -> None:
-    """If only a part of the log has reached the file, nothing is lost, and it is not refused."""
+    """If only part of the log has reached the file, it is not refused, and nothing is lost."""
     path = tmp_path / "run.db"
     async with open_ledger(path) as ledger:
         names = [400 * f"{number:2}" for number in range(20)]
@@ -210,7 +210,7 @@ async def test_killed_amid_a_checkpoint(tmp_path: Path) -> None:
 
 
 async def test_names_of_files_may_be_anything(tmp_path: Path) -> None:
-    """Characters that mean something in addresses mean nothing in the names of ledgers."""
+    """Characters with a meaning in addresses have none in the names of ledgers."""
     path = tmp_path / "run?mode=ro#%41 ü.db"
     await made(path)
     assert files(tmp_path) == {path.name, f"{path.name}-lock"}
@@ -218,7 +218,7 @@ async def test_names_of_files_may_be_anything(tmp_path: Path) -> None:
 
 
 async def test_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path may be relative, and a text."""
+    """A path may be relative, and may be a string."""
     monkeypatch.chdir(tmp_path)
     async with open_ledger("run.db") as ledger:
         assert ledger.path == Path("run.db")
@@ -235,7 +235,7 @@ async def enter(path: Path, fingerprint: Any, **options: Any) -> None:
 
 
 async def test_another_fingerprint_is_refused(tmp_path: Path) -> None:
-    """A run whose fingerprint differs is refused, and told how it differs."""
+    """A run with another fingerprint is refused, and the error says what differs."""
     path = tmp_path / "run.db"
     await enter(path, {"command": "echo {}", "data": "v1", "same": "x"})
     await enter(path, {"same": "x", "data": "v1", "command": "echo {}"})
@@ -266,7 +266,7 @@ async def test_changes_can_be_accepted(tmp_path: Path) -> None:
 
 
 async def test_a_refused_run_gives_the_lock_back(tmp_path: Path) -> None:
-    """After a refusal the ledger can be opened."""
+    """The ledger can be opened again after a refusal."""
     path = tmp_path / "run.db"
     await enter(path, "v1")
     with pytest.raises(LedgerError):
@@ -302,7 +302,7 @@ async def test_arguments_of_a_wrong_type(
 
 
 async def test_synchronous(tmp_path: Path) -> None:
-    """It is one of SQLite's four settings."""
+    """``synchronous`` is one of SQLite's four settings."""
     for setting in ("off", "normal", "full", "extra"):
         async with open_ledger(tmp_path / "run.db", synchronous=setting) as ledger:
             assert isinstance(ledger, Ledger)
@@ -342,7 +342,7 @@ async def test_entries_come_in_the_order_of_their_beginnings(tmp_path: Path) -> 
 
 
 async def test_reading_what_is_not_there(tmp_path: Path) -> None:
-    """Neither a ledger nor a run is made by reading."""
+    """Reading makes neither a ledger nor a run."""
     with pytest.raises(LedgerError, match="there is no ledger"), read_ledger(tmp_path / "no.db"):
         raise AssertionError("it was opened")
     assert files(tmp_path) == set()
@@ -355,7 +355,7 @@ async def test_reading_what_is_not_there(tmp_path: Path) -> None:
 
 
 async def test_errors_of_a_reader_are_its_own(tmp_path: Path) -> None:
-    """What the block raises comes out as it is."""
+    """An error raised by the block comes out as it is."""
     await made(tmp_path / "run.db")
     with pytest.raises(OSError, match="my own"), read_ledger(tmp_path / "run.db"):
         raise OSError("my own")

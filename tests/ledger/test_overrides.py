@@ -1,4 +1,4 @@
-"""Overrides in a ledger: what somebody has set a limit to outlives the process."""
+"""Overrides in a ledger: a limit that somebody has set outlives the process."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ trio.run(main)
 
 
 async def asked(path: Path, action: SetLimit | Release, limiter: str = "work") -> Decision:
-    """Ask for something in a run of its own with the ledger, and return the decision."""
+    """Ask for an action in a run of its own with the ledger, and return the decision."""
     async with open_ledger(path) as ledger, open_turnstile() as turnstile:
         turnstile.limiter(limiter, 50)
         await ledger.keep_overrides(turnstile)
@@ -61,7 +61,7 @@ async def in_force(path: Path, limiter: str = "work") -> Override | None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 async def test_an_override_outlives_a_kill(tmp_path: Path) -> None:
-    """The next process has it from the beginning, and says who has set it, when and why."""
+    """The next process has the override from the start, and knows who set it, when and why."""
     path, before = tmp_path / "run.db", time.time()
     process = await trio.run_process([sys.executable, "-c", KILLED, str(path)], check=False)
     assert process.returncode == -signal.SIGKILL
@@ -79,7 +79,7 @@ async def test_an_override_outlives_a_kill(tmp_path: Path) -> None:
 
 
 async def test_a_limiter_that_joins_later_gets_its_override(tmp_path: Path) -> None:
-    """Once: another limiter that takes its name afterwards is not meant."""
+    """This happens once: a later limiter with the same name does not get the override."""
     path = tmp_path / "run.db"
     await asked(path, SetLimit(20))
     async with open_ledger(path) as ledger, open_turnstile() as turnstile:
@@ -92,7 +92,7 @@ async def test_a_limiter_that_joins_later_gets_its_override(tmp_path: Path) -> N
 
 
 async def test_what_was_released_is_forgotten(tmp_path: Path) -> None:
-    """In the run that set it, and in a later one."""
+    """It is forgotten in the run that set it, and in a later one."""
     path = tmp_path / "run.db"
     await asked(path, SetLimit(20))
     await asked(path, Release())
@@ -100,7 +100,7 @@ async def test_what_was_released_is_forgotten(tmp_path: Path) -> None:
 
 
 async def test_what_the_program_assigns_ends_it_for_good(tmp_path: Path) -> None:
-    """As it does for the limiter. Assignments without an override are nothing to note."""
+    """The override ends in the ledger, too. An assignment without an override is not noted."""
     path = tmp_path / "run.db"
     async with open_ledger(path) as ledger, open_turnstile() as turnstile:
         work = turnstile.limiter("work", 50)
@@ -117,7 +117,7 @@ async def test_what_the_program_assigns_ends_it_for_good(tmp_path: Path) -> None
 async def test_one_that_ends_by_itself_ends_when_it_should(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock
 ) -> None:
-    """Its time goes on while no process runs."""
+    """The time of an override goes on while no process runs."""
     path = tmp_path / "run.db"
     wall = time.time()
     instant = "trio_turnstile._limiting.instant.unix_time"
@@ -130,7 +130,7 @@ async def test_one_that_ends_by_itself_ends_when_it_should(
         assert override is not None
         assert override.until - trio.current_time() == pytest.approx(
             60, abs=5
-        )  # what is no virtual time passes meanwhile
+        )  # time that is not virtual passes meanwhile
         mock_clock.jump(54)
         await wait_all_tasks_blocked()
         assert work.total_tokens == 20
@@ -143,7 +143,7 @@ async def test_one_that_ends_by_itself_ends_when_it_should(
 async def test_one_whose_time_was_over_is_not_set_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock
 ) -> None:
-    """Whether it was over at the start of the process, or when its limiter joins."""
+    """Its time may be over at the start of the process, or when its limiter joins."""
     path, wall = tmp_path / "run.db", time.time()
     await asked(path, SetLimit(20, for_seconds=100))
     async with open_ledger(path) as ledger, open_turnstile() as turnstile:
@@ -158,7 +158,7 @@ async def test_one_whose_time_was_over_is_not_set_again(
 
 @pytest.mark.parametrize("tokens", [0, 3, math.inf])
 async def test_any_limit_and_any_text_can_be_kept(tmp_path: Path, tokens: float) -> None:
-    """No limit at all, and text that is no valid Unicode; an override without an author, too."""
+    """The limit may be infinite, the text may be invalid Unicode, and the author may be missing."""
     path = tmp_path / "run.db"
     async with open_ledger(path) as ledger, open_turnstile() as turnstile:
         odd, plain = turnstile.limiter("\udcff", 50), turnstile.limiter("plain", 50)
@@ -175,7 +175,7 @@ async def test_any_limit_and_any_text_can_be_kept(tmp_path: Path, tokens: float)
 
 
 async def test_each_run_in_a_ledger_has_its_own(tmp_path: Path) -> None:
-    """And forgets its own when it begins afresh."""
+    """A run forgets its overrides when it starts afresh."""
     path = tmp_path / "run.db"
     for run, tokens in (("a", 1), ("b", 2)):
         async with open_ledger(path, run=run) as ledger, open_turnstile() as turnstile:
@@ -189,7 +189,7 @@ async def test_each_run_in_a_ledger_has_its_own(tmp_path: Path) -> None:
 
 
 async def test_a_ledger_of_before_is_opened(tmp_path: Path) -> None:
-    """It gets what it needs to keep overrides."""
+    """The file gets what it needs to keep overrides."""
     path = tmp_path / "run.db"
     async with open_ledger(path):
         pass
@@ -202,7 +202,7 @@ async def test_a_ledger_of_before_is_opened(tmp_path: Path) -> None:
 
 
 async def test_overrides_are_kept_until_the_keeping_is_closed(tmp_path: Path) -> None:
-    """What is set afterwards is for this process alone."""
+    """Overrides set afterwards hold for this process alone."""
     path = tmp_path / "run.db"
     async with open_ledger(path) as ledger, open_turnstile() as turnstile:
         turnstile.limiter("work", 50)

@@ -1,4 +1,4 @@
-"""Runs with a ledger that are paid by an allowance, or weighed: what the next run does."""
+"""Runs with a ledger and an allowance or weights: what the next run does."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from trio_turnstile.testing import assert_conserved
 
 
 async def test_what_could_not_be_paid_is_done_by_the_next_run(tmp_path: Path) -> None:
-    """An allowance that is spent ends the run; with a new one, the rest is done, each item once."""
+    """A spent allowance ends the run; with a new one, the rest is done, each item once."""
     done, path = list[str](), tmp_path / "ledger"
 
     async def call(item: str) -> None:
@@ -50,7 +50,7 @@ async def test_what_could_not_be_paid_is_done_by_the_next_run(tmp_path: Path) ->
 
 
 async def test_an_operation_that_could_not_be_paid_is_done_by_the_next_run(tmp_path: Path) -> None:
-    """It was not begun, so it is not cleaned up either, and the next run does all of it."""
+    """The operation was not begun, so it is not cleaned up, and the next run does all of it."""
     log, path = list[str](), tmp_path / "run.db"
 
     async def work(dollars: int) -> Report:
@@ -74,7 +74,7 @@ async def test_an_operation_that_could_not_be_paid_is_done_by_the_next_run(tmp_p
 async def test_an_operation_that_is_too_wide_is_done_by_a_run_with_more_tokens(
     tmp_path: Path,
 ) -> None:
-    """It was not begun, so it is not cleaned up."""
+    """The operation was not begun, so it is not cleaned up."""
     log = list[str]()
     for tokens in (2, 4):
         async with open_ledger(tmp_path / "run.db") as ledger:
@@ -85,7 +85,7 @@ async def test_an_operation_that_is_too_wide_is_done_by_a_run_with_more_tokens(
 
 
 async def test_an_operation_that_comes_to_be_too_wide_is_cleaned_up_once(tmp_path: Path) -> None:
-    """It is cleaned up after a kill; as it cannot begin then, the next run with room does it."""
+    """It is cleaned up after a kill; since it cannot begin then, the next run with room does it."""
 
     class Interrupted(Noted):
         async def phase(self, name: str) -> None:

@@ -1,7 +1,7 @@
-"""Pipelines with a ledger: a run goes on where the last one has ended, however that was.
+"""Pipelines with a ledger: a run goes on where the last one ended, however that was.
 
-The clock of the tests may jump while a thread writes the ledger, so these tests use the real one.
-What has to wait waits for an event.
+The clock of the tests may jump while a thread writes the ledger, so these tests use the real clock.
+Where a task has to wait, it waits for an event.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ from trio_turnstile.testing import assert_conserved
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the ledger is."""
+    """Return the path of the ledger."""
     return tmp_path / "ledger"
 
 
 async def keep(letter: ConcurrentError) -> None:
-    """Keep a dead letter, it does not matter where."""
+    """Keep a dead letter, no matter where."""
     await trio.lowlevel.checkpoint()
 
 
@@ -82,7 +82,7 @@ async def test_what_is_settled_well_is_skipped(path: Path) -> None:
 async def test_the_outcome_says_whether_an_item_is_done_again(
     path: Path, policies: list[Any], outcome: str, again: bool
 ) -> None:
-    """What has failed is done again; a dead letter is somebody else's from then on."""
+    """A failed item is done again; an item sent as a dead letter is no longer ours to do."""
     store = Store("b")
     pipeline = Producer("ab") | Consumer(store, limiter=1, on_error=policies)
     with suppress(Aborted):
@@ -97,7 +97,7 @@ async def test_the_outcome_says_whether_an_item_is_done_again(
 
 
 async def test_what_was_discarded_is_settled(path: Path) -> None:
-    """An item that a step dropped, and one of which nothing was made, are skipped."""
+    """An item that a step dropped, or that became nothing, is skipped."""
 
     async def drops(item: str) -> Any:
         await trio.lowlevel.checkpoint()
@@ -110,7 +110,7 @@ async def test_what_was_discarded_is_settled(path: Path) -> None:
 
 
 async def test_what_was_cut_off_is_done_again(path: Path) -> None:
-    """A run that is cancelled notes what was in hand as cancelled, and not what it never read."""
+    """A cancelled run notes the items in hand as cancelled, but not items that it never read."""
     begun: list[str] = []
 
     async def hangs(item: str) -> None:
@@ -134,7 +134,7 @@ async def test_what_was_cut_off_is_done_again(path: Path) -> None:
 
 
 async def test_a_cancellation_from_outside_loses_nothing(path: Path) -> None:
-    """What has completed before is on disk, and the rest is done by the next run."""
+    """Items completed before it are on disk, and the next run does the rest."""
     stored: list[str] = []
 
     async def work(item: str) -> None:
@@ -151,7 +151,7 @@ async def test_a_cancellation_from_outside_loses_nothing(path: Path) -> None:
 
 
 async def test_an_aborted_run_goes_on(path: Path) -> None:
-    """Each run is aborted by one item, and nothing is lost or done twice but that item."""
+    """One item aborts each run, and nothing is lost or done twice except that item."""
     store = Store("b", "d")
     items = list("abcdef")
     pipeline = Producer(items) | Consumer(store, limiter=1)
@@ -164,7 +164,7 @@ async def test_an_aborted_run_goes_on(path: Path) -> None:
 
 
 async def test_inputs_are_known_by_identity_and_not_by_position(path: Path) -> None:
-    """They may be shuffled, added to and taken away between runs."""
+    """Items may be shuffled, added to and taken away between runs."""
     store = Store()
     items = [str(number) for number in range(30)]
     draw = random.Random(1)
@@ -178,7 +178,7 @@ async def test_inputs_are_known_by_identity_and_not_by_position(path: Path) -> N
 
 
 async def test_an_error_is_in_the_ledger(path: Path) -> None:
-    """The first error that ended a part of the item, as text."""
+    """The ledger has the first error that ended a part of the item, as text."""
     await run(Producer("a") | Consumer(Store("a"), on_error=Skip()), path)
     with read_ledger(path) as entries:
         (entry,) = entries
@@ -186,7 +186,7 @@ async def test_an_error_is_in_the_ledger(path: Path) -> None:
 
 
 async def test_names_keep_the_runs_of_one_file_apart(path: Path) -> None:
-    """What one run has done, another of the same ledger has not."""
+    """A run does not know what another run in the same ledger has done."""
     for name in ("first", "second"):
         store = Store()
         async with open_ledger(path, run=name) as ledger:
@@ -211,7 +211,7 @@ async def test_names_keep_the_runs_of_one_file_apart(path: Path) -> None:
 async def test_identities_that_name_nothing_end_the_run(
     path: Path, items: list[Any], identity: Callable[[Any], str] | None, message: str
 ) -> None:
-    """A clear error of the source names the item; what was read before goes through."""
+    """A clear error of the source names the item, and the items read before go through."""
     store = Store()
     error = await aborted(Producer(items) | Consumer(store), path, identity=identity)
     (reason,) = error.exceptions
@@ -225,7 +225,7 @@ async def test_identities_that_name_nothing_end_the_run(
 
 
 async def test_a_doubled_identity_is_found_among_what_is_skipped(path: Path) -> None:
-    """The second item may be another one, so it is no less an error in the runs to come."""
+    """The second item may be a different one, so later runs raise the error, too."""
     await run(Producer("abc") | Consumer(unchanged), path)
     for _ in range(2):
         error = await aborted(Producer("abcb") | Consumer(unchanged), path)
@@ -233,7 +233,7 @@ async def test_a_doubled_identity_is_found_among_what_is_skipped(path: Path) -> 
 
 
 async def test_an_identity_function_that_fails_is_a_fault_of_the_source(path: Path) -> None:
-    """Its error is the cause."""
+    """The error of the function is the cause."""
 
     def name(item: dict[str, str]) -> str:
         return item["id"]
@@ -243,7 +243,7 @@ async def test_an_identity_function_that_fails_is_a_fault_of_the_source(path: Pa
 
 
 async def test_items_of_any_kind_have_an_identity(path: Path) -> None:
-    """A function makes it of the item: texts that no file system would like, too."""
+    """A function makes it from the item; it may be a text that no file system would accept."""
     rows = [{"id": text} for text in ("a\0b", "\ud800", "é", "x" * 10_000, "'; DROP TABLE")]
     for skipped in (0, 5):
         report = await run(Producer(rows) | Consumer(unchanged), path, identity=itemgetter("id"))
@@ -252,13 +252,13 @@ async def test_items_of_any_kind_have_an_identity(path: Path) -> None:
 
 
 async def test_identity_needs_a_ledger() -> None:
-    """Alone it would do nothing, so it is refused before anything begins."""
+    """Alone it would have no effect, so it is refused before anything begins."""
     with pytest.raises(TypeError, match="identity is for a ledger: give a ledger too"):
         await (Producer("a") | Consumer(unchanged)).run(identity=str)
 
 
 async def test_two_live_runs_may_not_do_the_same_item(path: Path) -> None:
-    """One ledger, two runs side by side: an item that the first has in hand is refused."""
+    """Of two runs with one ledger, the second is refused an item that the first has in hand."""
     begun, let_go = trio.Event(), trio.Event()
 
     async def hold(item: str) -> None:
@@ -278,7 +278,7 @@ async def test_two_live_runs_may_not_do_the_same_item(path: Path) -> None:
 
 
 async def test_an_item_is_done_again_if_one_of_its_parts_has_failed(path: Path) -> None:
-    """All its parts are made again then; those of other items are not."""
+    """All parts of this item are made again, but not those of other items."""
     store = Store("bb.1")
     items = Producer(["aa", "bb", "cc"])
     pipeline = items | Processor(split) | Consumer(store, limiter=2, on_error=Skip())
@@ -311,7 +311,7 @@ async def test_an_item_is_not_settled_before_its_last_part(path: Path) -> None:
 
 
 async def test_members_of_a_batch_are_settled_one_by_one(path: Path) -> None:
-    """Only the members that have failed are in a batch of the next run."""
+    """Only the failed members are in a batch of the next run."""
     batches: list[list[str]] = []
 
     async def store(members: list[str]) -> None:
@@ -347,7 +347,7 @@ async def test_what_a_batch_was_made_into_settles_all_members(path: Path) -> Non
 
 
 async def test_a_letter_that_cannot_be_sent_leaves_its_item(path: Path) -> None:
-    """The dead letter has got nowhere, so the item has failed, and is done again."""
+    """The dead letter was not delivered, so the item has failed, and is done again."""
 
     async def refuses(letter: ConcurrentError) -> None:
         raise OSError("full")
@@ -433,7 +433,7 @@ async def test_any_source_can_go_on(
 
 
 async def test_a_source_that_fails_ends_the_run_after_what_it_gave(path: Path) -> None:
-    """What it gave before is done and noted, and what was skipped is in the books."""
+    """The items given before the error are done and noted, and skipped items are in the books."""
 
     async def breaks(items: Sequence[str]) -> AsyncIterator[str]:
         for item in items:
@@ -512,9 +512,9 @@ async def test_a_ledger_changes_nothing_about_reading_ahead(path: Path, with_led
 async def test_a_drained_run_goes_on(
     path: Path, source: Callable[[Sequence[str]], Producer[str]]
 ) -> None:
-    """A run is drained after some items: none is cut off that has begun, and the next run goes on.
+    """A drained run cuts off no item that has begun, and the next run goes on.
 
-    An item may be cut off that was asked for before, and was given or looked up after the drain.
+    An item may be cut off if it was asked for before the drain and given or looked up after it.
     """
     store: list[str] = []
     items = [str(number) for number in range(40)]
@@ -541,7 +541,7 @@ async def test_a_drained_run_goes_on(
 
 
 async def test_a_drain_while_all_is_skipped(path: Path) -> None:
-    """No item is begun after it, and the run ends though its source does not."""
+    """No item begins after the drain, and the run ends although its source does not."""
     items = [str(number) for number in range(300)]
     await run(Producer(items) | Consumer(unchanged), path)
     given = 0
@@ -565,7 +565,7 @@ async def test_a_drain_while_all_is_skipped(path: Path) -> None:
 
 
 async def test_the_books_balance_at_every_moment(path: Path) -> None:
-    """Skipped items are in them while the run goes on, too."""
+    """Skipped items are counted in the books while the run goes on, too."""
     await run(Producer("ace") | Consumer(unchanged), path)
     seen: list[int] = []
 
@@ -588,7 +588,7 @@ async def test_the_books_balance_at_every_moment(path: Path) -> None:
 
 
 async def test_a_listener_is_told_what_was_skipped(path: Path) -> None:
-    """A message that an earlier run has settled is acknowledged all the same, and only once."""
+    """A message settled by an earlier run is acknowledged anyway, and only once."""
     told: list[Settled[str]] = []
     store = Store("b")
     pipeline = Producer("abc", on_settled=told.append) | Consumer(store, on_error=Skip())
@@ -609,7 +609,7 @@ async def test_a_listener_is_told_what_was_skipped(path: Path) -> None:
 
 
 async def test_producers_that_are_merged_tell_of_their_own_with_a_ledger(path: Path) -> None:
-    """The ledger knows all items, and each listener those of its producer."""
+    """The ledger knows all items, and each listener gets those of its own producer."""
     told: list[str] = []
     producers = (
         Producer("ab", on_settled=lambda settled: told.append(settled.item)),
@@ -620,18 +620,18 @@ async def test_producers_that_are_merged_tell_of_their_own_with_a_ledger(path: P
     assert sorted(outcomes(path)) == ["a", "b", "c", "d"]
 
 
-# ---- a ledger that cannot be written any more ----
+# ---- a ledger that can no longer be written ----
 
 
 def move_away(path: Path) -> None:
-    """Move the files of a ledger, as an operator may who tidies up."""
+    """Move the files of a ledger, as an operator might do when tidying up."""
     for file in path.parent.glob("ledger*"):
         file.rename(file.with_name(file.name.replace("ledger", "ledger-moved")))
 
 
 @pytest.mark.parametrize("options", [{}, {"limiter": 2}, {"batch": Batch(3, within=0.01)}], ids=str)
 async def test_a_ledger_that_fails_ends_the_run_once(path: Path, options: dict[str, Any]) -> None:
-    """Its error is the one reason. What is in hand goes through, and nothing new begins."""
+    """Its error is the only reason. Items in hand go through, and nothing new begins."""
     store: list[Any] = []
 
     async def work(item: Any) -> None:
@@ -655,7 +655,7 @@ async def test_a_ledger_that_fails_ends_the_run_once(path: Path, options: dict[s
 
 
 async def test_a_ledger_that_failed_is_not_torn(path: Path) -> None:
-    """It is as it was after the last commit, so the next run goes on from there."""
+    """The ledger is as it was after the last commit, so the next run goes on from there."""
     moved = path.with_name("ledger-moved")
     store: list[str] = []
 
@@ -676,7 +676,7 @@ async def test_a_ledger_that_failed_is_not_torn(path: Path) -> None:
 
 
 async def test_a_full_disk_leaves_the_ledger_whole(path: Path) -> None:
-    """The run says so once. When there is room again, the next run goes on."""
+    """The run reports the error once. When there is room again, the next run goes on."""
     resource = pytest.importorskip("resource", reason="a limit on files stands for a full disk")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     items = [f"{number:01000}" for number in range(1000)]
@@ -695,7 +695,7 @@ async def test_a_full_disk_leaves_the_ledger_whole(path: Path) -> None:
 
 
 async def test_a_ledger_that_fails_at_the_end_is_told(path: Path) -> None:
-    """The run has done its work, and says that it is not noted."""
+    """The run has done its work, and says that this is not noted."""
 
     async def work(item: str) -> None:
         await trio.lowlevel.checkpoint()
@@ -707,7 +707,7 @@ async def test_a_ledger_that_fails_at_the_end_is_told(path: Path) -> None:
 
 
 async def test_a_ledger_that_was_closed_says_so(path: Path) -> None:
-    """It would not be written, so the run does not begin."""
+    """The ledger would not be written, so the run does not begin."""
     async with open_ledger(path) as ledger:
         pass
     with trio.fail_after(10), pytest.raises(LedgerError, match="is closed"):
@@ -718,7 +718,7 @@ async def test_a_ledger_that_was_closed_says_so(path: Path) -> None:
 
 
 class CountingLedger:
-    """A ledger of nothing, which counts how often it is asked, and for how many items."""
+    """A ledger that stores nothing, and counts how often it is asked, and for how many items."""
 
     def __init__(self, done: bool) -> None:
         self.done = done
@@ -743,7 +743,7 @@ class CountingLedger:
 
 @pytest.mark.parametrize("done", [True, False])
 async def test_what_is_skipped_is_looked_up_in_bulk(done: bool) -> None:
-    """What has to be done is looked up one by one, as workers want it."""
+    """An item that has to be done is looked up alone, when a worker wants it."""
     ledger = CountingLedger(done)
     items = [str(number) for number in range(1000)]
     report = await (Producer(items) | Consumer(unchanged, limiter=1)).run(ledger=ledger)
@@ -754,7 +754,7 @@ async def test_what_is_skipped_is_looked_up_in_bulk(done: bool) -> None:
 
 
 async def test_one_look_up_is_for_all_workers_that_wait() -> None:
-    """Each takes as long as a commit, so twenty workers must not wait for twenty of them."""
+    """A look-up takes as long as a commit, so twenty workers must not wait for twenty of them."""
     ledger, together = CountingLedger(done=False), trio.Event()
     begun = 0
 
@@ -772,7 +772,7 @@ async def test_one_look_up_is_for_all_workers_that_wait() -> None:
 
 
 async def test_nothing_is_traced_where_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pipeline without a ledger and a listener never comes by what traces items."""
+    """A pipeline without a ledger or a listener never runs the code that traces items."""
 
     def refuse(*arguments: object) -> None:
         raise AssertionError("an item is traced")

@@ -1,4 +1,4 @@
-"""Random pipelines with a ledger, ended at random moments, go on without loss and repetition."""
+"""Random pipelines with a ledger, ended at random moments, lose nothing and repeat nothing."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ WELL = ("completed", "diverted", "skipped")
 
 
 class Schedule:
-    """Runs of one pipeline with one ledger; all but the order of tasks follows from the seed."""
+    """Runs of one pipeline with one ledger; the seed determines all but the order of tasks."""
 
     def __init__(self, seed: int, path: Path) -> None:
         self.draw = random.Random(seed)
         self.path = path
         self.items = [f"item#{number}" for number in range(self.draw.randrange(1, 60))]
         self.settled: dict[str, str] = {}
-        """The last outcome of each item, as it was told."""
+        """The last outcome of each item, as it was reported."""
         self.rows: dict[str, tuple[str, int]] = {}
         """What a sink that keeps marks has stored, by token."""
         self.stop_in = 0
@@ -135,7 +135,7 @@ class Schedule:
             self.settled[settled.item] = outcome
 
     async def run(self, stop_in: int) -> None:
-        """Run once, until the end or until some calls were made, and compare all accounts."""
+        """Run until the end or until some calls were made, and compare all accounts."""
         self.stop_in, self.calls = stop_in, 0
         self.run_told: dict[str, str] = {}
         pipeline = self.pipeline()
@@ -149,14 +149,14 @@ class Schedule:
         known = outcomes(self.path)
         assert None not in known.values()
         for item, outcome in self.run_told.items():
-            # What was read ahead may be cut off before the ledger is asked.
+            # Items read ahead may be cut off before the ledger is asked.
             assert outcome in ("cancelled", known.get(item))
         self.settled = {item: str(outcome) for item, outcome in known.items()}
 
 
 @pytest.mark.parametrize("part", seeds(12, part=6), ids=name_of)
 async def test_any_pipeline_goes_on(part: range, tmp_path: Path) -> None:
-    """What is settled well is never done again, all accounts agree, and in the end all is done."""
+    """A completed item is never done again, all accounts agree, and in the end all is done."""
     for seed in part:
         schedule = Schedule(seed, tmp_path / str(seed))
         for _ in range(schedule.draw.randrange(1, 6)):

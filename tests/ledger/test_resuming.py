@@ -23,7 +23,7 @@ from trio_turnstile.testing import assert_conserved
 
 
 class Fails(Noted):
-    """Fails while it works."""
+    """An operation that fails while it works."""
 
     async def phase(self, name: str) -> None:
         await super().phase(name)
@@ -60,7 +60,7 @@ async def test_operations_are_known_by_their_identity(tmp_path: Path) -> None:
 
 
 async def test_identity_is_the_identifiers_joined(tmp_path: Path) -> None:
-    """Unless an operation says something else, its identifiers are its identity."""
+    """Unless an operation defines its identity, its identifiers are its identity."""
 
     class Named(Noted):
         @property
@@ -90,7 +90,7 @@ async def test_what_has_failed_is_skipped(tmp_path: Path) -> None:
 
 
 async def test_what_has_failed_is_done_again_if_asked_for(tmp_path: Path) -> None:
-    """With ``retry_failed``, an operation that has failed is done again, others are not."""
+    """With ``retry_failed``, an operation that has failed is done again; others are not."""
     log: list[str] = []
     await run(tmp_path / "run.db", [Fails("a", log), Noted("b", log)])
     log.clear()
@@ -103,7 +103,7 @@ async def test_what_has_failed_is_done_again_if_asked_for(tmp_path: Path) -> Non
 
 
 async def test_dead_letters_are_skipped_like_failures(tmp_path: Path) -> None:
-    """What was sent away as a dead letter is skipped, and done again with ``retry_failed``."""
+    """A dead letter is skipped, and done again with ``retry_failed``."""
     letters: list[ConcurrentError] = []
 
     async def keep(letter: ConcurrentError) -> None:
@@ -122,7 +122,7 @@ async def test_dead_letters_are_skipped_like_failures(tmp_path: Path) -> None:
 
 
 async def test_cancelled_operations_are_done_again(tmp_path: Path) -> None:
-    """What was cancelled, and what did not begin, is done by the next run without being asked."""
+    """The next run does cancelled operations and those that did not begin, without being asked."""
     log: list[str] = []
 
     class Waits(Noted):
@@ -142,11 +142,11 @@ async def test_cancelled_operations_are_done_again(tmp_path: Path) -> None:
     log.clear()
     report = await run(tmp_path / "run.db", [Noted("a", log), Noted("b", log)])
     assert (report.completed, report.skipped) == (2, 0)
-    assert log == [*of("a"), *of("b")]  # cleaned up already: not once more before
+    assert log == [*of("a"), *of("b")]  # cleaned up already, so not again at the start
 
 
 async def test_two_runs_at_once_share_a_ledger(tmp_path: Path) -> None:
-    """Two runs with one ledger skip what the other has done, and count for themselves."""
+    """Each of two runs with one ledger skips what the other has done, and has its own counts."""
     log: list[str] = []
     async with open_ledger(tmp_path / "run.db") as ledger:
         async with trio.open_nursery() as nursery:
@@ -182,7 +182,7 @@ async def test_skipping_takes_no_phase_and_gives_its_token_back(tmp_path: Path) 
 
 
 async def test_each_operation_is_cleaned_up_without_a_token(tmp_path: Path) -> None:
-    """Clean-up holds no token, with a ledger as without one."""
+    """Clean-up holds no token, whether there is a ledger or not."""
     limiter = Limiter("api", 1)
     held: list[bool] = []
 
@@ -197,7 +197,7 @@ async def test_each_operation_is_cleaned_up_without_a_token(tmp_path: Path) -> N
 
 
 async def test_what_is_skipped_waits_for_no_rate(tmp_path: Path, mock_clock: MockClock) -> None:
-    """While the clock stands, operations that have ended pass, and doubled ones are found."""
+    """While the clock stands still, ended operations pass, and doubled ones are found."""
     rate = RateLimiter(1, burst=2)
     names = [str(number) for number in range(50)]
     await run(tmp_path / "db", [Noted(name, []) for name in names])
@@ -207,13 +207,13 @@ async def test_what_is_skipped_waits_for_no_rate(tmp_path: Path, mock_clock: Moc
 
 
 async def test_a_path_is_no_ledger(tmp_path: Path) -> None:
-    """It is refused with the way out."""
+    """A path is refused, and the error says what to pass."""
     with pytest.raises(TypeError, match="such as open_ledger"):
         await run_phases([], limiter=1, ledger=str(tmp_path / "db"))  # type: ignore[arg-type]
 
 
 async def test_an_operation_learns_that_it_is_skipped(tmp_path: Path) -> None:
-    """Its hook is called in place of the phases; if that raises, the operation has failed."""
+    """Its hook is called instead of the phases; if that raises, the operation has failed."""
 
     class Learns(Noted):
         def skipped(self) -> None:
@@ -229,7 +229,7 @@ async def test_an_operation_learns_that_it_is_skipped(tmp_path: Path) -> None:
 
 
 async def test_a_fresh_ledger_forgets(tmp_path: Path) -> None:
-    """All is done again, with any fingerprint, and what other runs in the file have done stays."""
+    """All operations are done again, with any fingerprint, and other runs in the file stay."""
     path, log = tmp_path / "db", list[str]()
     async with open_ledger(path, run="other") as ledger:
         await run_phases([Noted("a", [])], limiter=1, ledger=ledger)

@@ -31,7 +31,7 @@ LIMIT = 60.0
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def sink(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sink]:
-    """Each of the sinks, with a database of its own."""
+    """Return each of the sinks, with its own database."""
     if request.param == "sqlite":
         yield SQLiteSink(tmp_path)
         return
@@ -41,7 +41,7 @@ def sink(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sink]:
 
 @pytest.fixture
 def orders(tmp_path: Path) -> Path:
-    """A file of orders."""
+    """Return a file of orders."""
     path = tmp_path / "orders.jsonl"
     write_orders(path, range(100), 0)
     return path
@@ -61,7 +61,7 @@ async def perform(names: dict[str, Any], sink: Sink, orders: Path) -> Any:
 
 
 def after_commits(names: dict[str, Any], act: Callable[[int], None]) -> None:
-    """Have ``act`` called with the number of each commit, when it has been made."""
+    """Make each commit call ``act`` with its number, once it has been made."""
     write, commits = names["write"], 0
 
     def write_and_act(*arguments: Any) -> None:
@@ -75,7 +75,7 @@ def after_commits(names: dict[str, Any], act: Callable[[int], None]) -> None:
 
 @contextmanager
 def spoiled(orders: Path) -> Iterator[None]:
-    """Put something that is no number into the last line of an order."""
+    """Put a value that is not a number into the last line of an order."""
     text = orders.read_text()
     orders.write_text(text.replace('"cents": 97', '"cents": [97]'))
     yield
@@ -102,7 +102,7 @@ async def test_a_second_run_stores_what_is_new(sink: Sink, orders: Path) -> None
 async def test_a_run_that_is_cut_off_after_a_commit_stores_nothing_twice(
     sink: Sink, orders: Path
 ) -> None:
-    """The ledger does not know what is stored; the marks do."""
+    """The ledger does not know what is stored, but the marks do."""
 
     def fail(commits: int) -> None:
         raise RuntimeError("cut off after the commit")
@@ -138,7 +138,7 @@ async def test_a_batch_that_fails_is_not_stored_in_part(sink: Sink, orders: Path
 
 
 async def test_a_lost_connection_is_tried_again(postgres: str, tmp_path: Path) -> None:
-    """Whether its commit was made or not, since the marks know."""
+    """It does not matter whether its commit was made, because the marks know."""
     import psycopg
 
     orders = tmp_path / "orders.jsonl"
