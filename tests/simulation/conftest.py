@@ -13,7 +13,7 @@ import pytest
 from trio_turnstile.limits import KneeLimit
 from trio_turnstile.simulation import Result, Scenario, simulate
 
-# The benchmarks must be importable also if the tests run against an installed trio_turnstile. With
+# The benchmarks must be importable even if the tests run against an installed trio_turnstile. With
 # the checkout on sys.path, its trio_turnstile would be imported in place of the installed one.
 _FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -34,5 +34,5 @@ def _play(scenario: Scenario, seed: int) -> Result:
 
 @pytest.fixture(scope="session")
 def knee() -> Callable[[Scenario, int], Result]:
-    """Plays a scenario with a `KneeLimit` and a seed, once for all tests that ask."""
+    """A function that plays a scenario with a `KneeLimit` and a seed, once for all tests."""
     return _play

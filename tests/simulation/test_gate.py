@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 SEEDS = (1, 2, 3, 4, 5)
 OTHERS = {name: make for name, make in policies(200).items() if name != "Knee"}
 PERFECT = 105.0
-"""More than any policy scores: the oracle has 100, and chance is worth a little."""
+"""More than any policy scores: the oracle has 100, and chance adds only a little."""
 Knee: TypeAlias = Callable[[Scenario, int], Result]
 every_seed = pytest.mark.parametrize("seed", SEEDS)
 
@@ -43,14 +43,14 @@ every_seed = pytest.mark.parametrize("seed", SEEDS)
     "scenario", [STEADY, HALVED, SLOWER, HEAVY_TAIL, OPEN, COLLAPSE], ids=lambda s: s.name
 )
 def test_throughput_95(knee: Knee, scenario: Scenario, seed: int) -> None:
-    """At least 95 % of the oracle's throughput."""
+    """The throughput is at least 95 % of the oracle's."""
     assert knee(scenario, seed).throughput >= 0.95
 
 
 @every_seed
 @pytest.mark.parametrize("scenario", [QUOTA, STALL, COLD_START], ids=lambda s: s.name)
 def test_throughput_90(knee: Knee, scenario: Scenario, seed: int) -> None:
-    """At least 90 % with a quota, a stall, or a cold start."""
+    """With a quota, a stall or a cold start, the throughput is at least 90 % of the oracle's."""
     assert knee(scenario, seed).throughput >= 0.90
 
 
@@ -59,13 +59,13 @@ def test_throughput_90(knee: Knee, scenario: Scenario, seed: int) -> None:
     "scenario", [s for s in GATE if s not in (STALL, COLD_START)], ids=lambda s: s.name
 )
 def test_latency(knee: Knee, scenario: Scenario, seed: int) -> None:
-    """A 99th percentile of at most 1.25 times the oracle's."""
+    """The 99th percentile is at most 1.25 times the oracle's."""
     assert knee(scenario, seed).p99_ratio <= 1.25
 
 
 @every_seed
 def test_latency_of_a_stall(knee: Knee, seed: int) -> None:
-    """In a stall, a 99th percentile of at most twice the oracle's."""
+    """In a stall, the 99th percentile is at most twice the oracle's."""
     assert knee(STALL, seed).p99_ratio <= 2.0
 
 
@@ -77,7 +77,7 @@ def test_refusals_by_a_quota(knee: Knee, seed: int) -> None:
 
 @every_seed
 def test_settling(knee: Knee, seed: int) -> None:
-    """Within 5 s after the capacity halves, 8 s after it doubles, and 8 s from 1 to 100."""
+    """It settles within 5 s if the capacity halves, 8 s if it doubles, and 8 s from 1 to 100."""
     _, halved, doubled = knee(HALVED, seed).settled
     (cold,) = knee(COLD_START, seed).settled
     assert halved is not None
@@ -103,7 +103,7 @@ def test_fairness(knee: Knee, seed: int) -> None:
 
 
 def test_score(knee: Knee) -> None:
-    """At least 90 overall, and 70 in the worst scenario of the worst seed."""
+    """The score is at least 90 overall, and 70 in the worst scenario of the worst seed."""
     results = [knee(scenario, seed) for scenario in GATE for seed in SEEDS]
     assert overall(results) >= 90
     assert min(result.score for result in results) >= 70
@@ -112,7 +112,7 @@ def test_score(knee: Knee) -> None:
 @every_seed
 @pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS.keys())
 def test_leads_the_table(knee: Knee, make: Make, seed: int) -> None:
-    """No other policy scores higher overall, nor in its worst scenario."""
+    """No other policy scores higher, either overall or in its worst scenario."""
     ours = [knee(scenario, seed) for scenario in GATE]
     best, worst = overall(ours), min(result.score for result in ours)
     scores = list[float]()
@@ -120,7 +120,7 @@ def test_leads_the_table(knee: Knee, make: Make, seed: int) -> None:
         scores.append(max(1e-9, simulate(make(scenario.initial), scenario, seed=seed).score))
         unplayed = len(GATE) - len(scores)
         if min(scores) < worst and geometric_mean(scores + unplayed * [PERFECT]) < best:
-            return  # it cannot catch up any more
+            return  # it can no longer catch up
     pytest.fail(f"{scores} against {best} overall and {worst} at worst")
 
 
@@ -129,7 +129,7 @@ def test_leads_the_table(knee: Knee, make: Make, seed: int) -> None:
     [(2, 0.1, 92), (4, 0.005, 93), (8, 1.0, 95), (100, 0.1, 96)],
 )
 def test_other_sizes(workers: int, seconds: float, asked: float) -> None:
-    """A twentieth of the workers or more than twice as many, calls of 5 ms or 1 s, another seed."""
+    """Other numbers of workers, calls of 5 ms or 1 s, and another seed give good scores, too."""
     asks = (STEADY, HALVED, SLOWER, QUOTA, HEAVY_TAIL, COLLAPSE)
     results = [
         simulate(KneeLimit(), resized(scenario, workers, seconds), seed=11) for scenario in asks
@@ -139,7 +139,7 @@ def test_other_sizes(workers: int, seconds: float, asked: float) -> None:
 
 
 def test_services_held_out() -> None:
-    """The scores on random services that took no part in the tuning."""
+    """Random services that took no part in the tuning reach their scores."""
     numbers = HELD_OUT[:24]
     results = [simulate(KneeLimit(), service(number), seed=number) for number in numbers]
     assert overall(results) >= 92

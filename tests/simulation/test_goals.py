@@ -12,7 +12,7 @@ from trio_turnstile.simulation import Result, Scenario
 
 
 def test_goals_of_the_scenarios_that_were_played(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each has a line with the worst figure; the exit status is 0 if all are reached."""
+    """Each goal has a line with the worst figure, and the exit status is 0 if all are reached."""
     assert goals.main(["--scenarios", "J", "--seeds", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == [
@@ -39,7 +39,7 @@ def test_the_overall_score_is_a_goal_once_all_were_played(
     monkeypatch: pytest.MonkeyPatch,
     knee: Callable[[Scenario, int], Result],
 ) -> None:
-    """All goals are reached with seed 1, in runs that the tests of the gate have played already."""
+    """With seed 1 all goals are reached, in runs that the tests of the gate have played already."""
     monkeypatch.setattr(goals, "simulate", lambda _, scenario, *, seed: knee(scenario, seed))
     assert goals.main(["--seeds", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -33,7 +33,7 @@ from trio_turnstile.simulation import (
 pytestmark = pytest.mark.slow
 
 Figure: TypeAlias = Callable[[], float]
-"""A figure of a simulated run; greater is better."""
+"""A figure of a simulated run, where a greater one is better."""
 
 
 def score(scenario: Scenario, *seeds: int) -> float:
@@ -60,7 +60,7 @@ def promptness_in_a_stall(seed: int) -> float:
 
 
 def shared(scenario: Scenario) -> Scenario:
-    """The same, but with workers that all calls share."""
+    """The same service, but all calls share the workers."""
     return attrs.evolve(scenario, server=attrs.evolve(scenario.server, shared=True))
 
 
@@ -80,7 +80,7 @@ NEEDS: dict[str, tuple[Figure, float]] = {
     # A quota of 12 that becomes 6, and calls of two kinds.
     "counted readings": (partial(held_out, 1013), 87),
     "scatter raises home": (partial(held_out, 1013), 83),
-    # Probes up that are too short to be told from chance leave the knee in doubt.
+    # If probes up are too short to be distinguished from chance, the knee stays in doubt.
     "clear of chance": (partial(promptness_in_a_stall, 5), -2),
     "stall detector": (partial(room_left_by_a_stall, 3), 35),
     # Shared workers have no line: a queue slows all calls down.
@@ -88,13 +88,13 @@ NEEDS: dict[str, tuple[Figure, float]] = {
     # Two workers in a line: too few calls for the latency to show the queue.
     "order of completions": (partial(score, resized(COLLAPSE, 2, 0.1), 12), 75),
 }
-"""For each part a figure, and the bound that it reaches with the part only."""
+"""For each part, a figure and the bound that it reaches only with the part."""
 
 
 def test_every_part_has_its_service() -> None:
     """A part that can be removed has a service here that needs it.
 
-    The one exception makes the estimate of the latency a little more exact, and no more.
+    The one exception only makes the estimate of the latency a little more exact.
     """
     assert set(NEEDS) == set(PARTS) - {"nine of ten Huber steps"}
 

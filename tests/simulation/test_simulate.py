@@ -64,7 +64,7 @@ def test_a_batch_server_shares_nothing() -> None:
 
 
 class Fixed:
-    """A limit that never moves."""
+    """A policy with a limit that never moves."""
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
@@ -125,7 +125,7 @@ def test_the_books_balance(scenario: Scenario, knee: Callable[[Scenario, int], R
 def test_the_books_balance_anywhere(
     workers: int, queue: float, timeout: float, errors: float, arrivals: float | None, shared: bool
 ) -> None:
-    """Counts balance also if nothing works, all calls time out, or half are shed."""
+    """The counts balance even if nothing works, all calls time out, or half are shed."""
     server = Server(workers=workers, queue=queue, errors=errors, shared=shared)
     client = Client(arrivals=arrivals, timeout=timeout, max_wait=0.5)
     books = simulate(
@@ -136,7 +136,7 @@ def test_the_books_balance_anywhere(
 
 
 def test_a_metered_server_lets_nobody_spend_more_than_its_budget() -> None:
-    """It refuses calls beyond what there was at the beginning and has come back."""
+    """The server refuses calls beyond the budget it began with and what has come back since."""
     budget = TokenBudget(
         per_second=Steps(100, ((10, 50),)), burst=200, cost=10, scatter=LogNormal(0)
     )
@@ -162,12 +162,12 @@ def test_calls_need_a_worker_of_their_key() -> None:
 def test_the_same_seed_gives_the_same_trace(knee: Callable[[Scenario, int], Result]) -> None:
     """Another seed gives another trace."""
     first, again, other = knee(STALL, 4), simulate(KneeLimit(), STALL, seed=4), knee(STALL, 5)
-    assert repr(first.trace) == repr(again.trace)  # by repr, as nan is not equal to itself
+    assert repr(first.trace) == repr(again.trace)  # by repr, because nan is not equal to itself
     assert repr(first.trace) != repr(other.trace)
 
 
 def test_the_policy_given_is_left_alone() -> None:
-    """Each run works with a copy."""
+    """Each run works with a copy of the policy."""
     policy = KneeLimit()
     simulate(policy, STEADY, seed=1)
     assert policy.why() == {"reason": "initial"}
@@ -175,7 +175,7 @@ def test_the_policy_given_is_left_alone() -> None:
 
 @pytest.mark.slow
 def test_a_quota_refuses_what_is_beyond_it() -> None:
-    """One call too many at a time is refused every 5 ms."""
+    """When one call too many is in flight, one is refused every 5 ms."""
     books = simulate(Fixed(51), QUOTA, seed=1).books[0]
     assert books.refused > 10_000
     assert simulate(Fixed(25), QUOTA, seed=1).books[0].refused == 0
@@ -227,7 +227,7 @@ def test_scatter_has_mean_one(jitter: Jitter) -> None:
 
 
 def test_numbers_that_change() -> None:
-    """Steps hold from their time on; a sine begins at its mean."""
+    """A step holds from its time on, and a sine begins at its mean."""
     steps = Steps(40, ((60, 20), (120, 40)))
     assert [steps.at(t) for t in (0, 59.9, 60, 119.9, 120)] == [40, 20 + 20, 20, 20, 40]
     assert Sine(40, 20, 120).at(0) == 40
