@@ -19,7 +19,7 @@ RUNS: list[tuple[type[PipelineTrial | PhasesTrial], int]] = [
     (PhasesTrial, 17),
     (PhasesTrial, 20),
 ]
-"""Schedules that are short, and pass by much of the engine."""
+"""Short schedules that reach much of the engine."""
 
 
 @pytest.mark.slow

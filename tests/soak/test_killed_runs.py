@@ -1,4 +1,4 @@
-"""Runs with a ledger that are killed at random moments: nothing is lost, or done again."""
+"""Runs with a ledger that are killed at random moments: nothing is lost or done again."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ pytestmark = [
 
 @pytest.mark.parametrize("part", seeds(1), ids=name_of)
 def test_a_run_that_is_killed_time_and_again(part: range, tmp_path: Path) -> None:
-    """Shuffled and added to between runs, each operation is done, and never after it has ended.
+    """Each operation is done, and never again after it has ended, in whatever order they come.
 
-    What was interrupted is cleaned up before it is done again.
+    An interrupted operation is cleaned up before it is done again.
     """
     for seed in part:
         folder = tmp_path / str(seed)
         folder.mkdir()
         runs = trial(folder, operations=500, more=20, kills=4, seed=seed)
-        # Work that is not idempotent is repeated for what was in flight at a kill, at most.
+        # At most the work that was in flight at a kill is repeated, because it is not idempotent.
         assert sum(runs.works.values()) <= 580 + 4 * 84
 
 
 @pytest.mark.skipif(FACTOR < FULL, reason="takes half a minute; TURNSTILE_SOAK=100 runs it")
 def test_ten_thousand_operations_that_are_killed_twenty_times(tmp_path: Path) -> None:
-    """It holds for as many as a batch may have."""
+    """The same holds for as many operations as a batch may have."""
     runs = trial(tmp_path, operations=10_000, more=100, kills=20, seed=1)
     assert sum(runs.works.values()) <= 12_000 + 20 * 84

@@ -18,7 +18,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("part", seeds(6, part=3), ids=name_of)
 def test_signals_at_random_moments(part: range, tmp_path: Path) -> None:
-    """It ends, with the status that is documented, and leaves whole lines and no processes."""
+    """The command ends with the documented status, and leaves whole lines and no processes."""
     for seed in part:
         folder = tmp_path / str(seed)
         folder.mkdir()

@@ -42,16 +42,16 @@ pytestmark = pytest.mark.slow
 TIMES = min(FACTOR, 20)
 
 ALLOWED = 4.0
-"""Bytes by which an item of the last two thirds may make the memory grow: under any object."""
+"""Bytes per item of growth that are allowed in the last two thirds: less than any object."""
 
 SLACK = 130_000
-"""Bytes by which the memory may grow in any case: a worker that waits takes 5,000 of them."""
+"""Bytes of growth that are always allowed: a waiting worker takes 5,000 of them."""
 
 
 class Meter:
     """Gives numbers, and measures the memory after the first third and at their end.
 
-    Before it measures it waits, so that nothing is in hand.
+    Before it measures, it waits until nothing is in hand.
     """
 
     def __init__(self, items: int) -> None:
@@ -72,7 +72,7 @@ class Meter:
 
 
 class Troubled:
-    """Functions that fail now and then, in ways that follow from a seed."""
+    """Functions that fail now and then, in ways that a seed determines."""
 
     def __init__(self) -> None:
         self.random = random.Random(7)
@@ -100,7 +100,7 @@ class Troubled:
 
 
 def decided(limiter: Limiter) -> Limiter:
-    """Return the limiter, with as many decisions as are kept."""
+    """Return the limiter after as many decisions as it keeps."""
     for number in range(400):
         limiter.total_tokens = 7 + number % 2
     return limiter
@@ -112,7 +112,7 @@ def on_error() -> list[Any]:
 
 
 async def through_steps(meter: Meter, turnstile: Turnstile) -> None:
-    """Keys, an order, batches, dead letters; an adaptive limit; more errors than are kept."""
+    """Use keys, an order, batches, dead letters and an adaptive limit, with many errors."""
     troubled = Troubled()
     throttle = Throttle(min=0, hold=0)
     own = turnstile.limiter("own", 8, throttle=throttle, policy=AIMDLimit(8, minimum=1))
@@ -130,7 +130,7 @@ async def through_steps(meter: Meter, turnstile: Turnstile) -> None:
 
 
 async def through_limiters(meter: Meter, turnstile: Turnstile) -> None:
-    """A limiter for each item: made in the turnstile, moved, and closed."""
+    """Give each item a limiter, which is made in the turnstile, moved, and closed."""
 
     async def step(number: int) -> int:
         limiter = turnstile.limiter(f"of {number}", 2, throttle=Throttle(min=0, hold=0))
@@ -147,7 +147,7 @@ async def through_limiters(meter: Meter, turnstile: Turnstile) -> None:
 
 
 async def through_keys(meter: Meter, turnstile: Turnstile) -> None:
-    """A key for each item, of a limiter that keys share; some are refused."""
+    """Give each item a key of a shared limiter, and refuse some items."""
     hosts = turnstile.shared("hosts", 8, each=2)
 
     async def step(number: int) -> int:
@@ -181,7 +181,7 @@ class Troubles(Scalable):
 
 
 async def through_phases(meter: Meter, turnstile: Turnstile) -> None:
-    """Operations with retries, clean-ups that fail, and tokens for preparing."""
+    """Run operations with retries, clean-ups that fail, and tokens for preparing."""
     troubled = Troubled()
 
     async def operations() -> AsyncIterator[Scalable]:
@@ -205,7 +205,7 @@ async def through_phases(meter: Meter, turnstile: Turnstile) -> None:
     [(through_steps, 3000), (through_limiters, 900), (through_keys, 3000), (through_phases, 3000)],
 )
 def test_the_memory_does_not_grow(run: Any, items: int, caplog: pytest.LogCaptureFixture) -> None:
-    """What an item, an error or a limiter has taken is given back."""
+    """The memory taken for an item, an error or a limiter is given back."""
     caplog.set_level("CRITICAL", logger="trio_turnstile")
     meter = Meter(items)
 
@@ -223,7 +223,7 @@ def test_the_memory_does_not_grow(run: Any, items: int, caplog: pytest.LogCaptur
 
 @pytest.mark.slow
 def test_a_turnstile_that_is_open_for_days_does_not_grow() -> None:
-    """What is kept of samples, decisions and closed limiters is bounded."""
+    """Samples, decisions and closed limiters are kept within bounds."""
     marks: list[int] = []
     hours = 9 * TIMES
 
@@ -249,5 +249,5 @@ def test_a_turnstile_that_is_open_for_days_does_not_grow() -> None:
     finally:
         tracemalloc.stop()
     third, end = marks
-    # In two thirds of the time there were many limiters; none may leave an object.
+    # In two thirds of the time there were many limiters, and none may leave an object behind.
     assert end - third < SLACK + ALLOWED * hours * 14

@@ -1,4 +1,4 @@
-"""Random schedules: whatever happens to a run, what must hold after every run does."""
+"""Random schedules: whatever happens to a run, the rules that hold after every run hold."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from testkit.soak import name_of, seeds
 from testkit.trials import PhasesTrial, PipelineTrial, trial_of
 
 ENOUGH = 100
-"""So many schedules and more end in every way."""
+"""Among so many schedules, every way to end occurs."""
 
 
 def played(part: range) -> list[Happening]:
@@ -20,7 +20,7 @@ def played(part: range) -> list[Happening]:
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("part", seeds(100, part=100), ids=name_of)
 def test_what_must_hold_after_every_run_holds(part: range) -> None:
-    """Nothing hangs, leaks, is lost or is counted twice, and the end is of a shape that is told."""
+    """Nothing hangs, leaks, is lost or is counted twice, and the run ends in a documented way."""
     happenings = played(part)
     if len(part) < ENOUGH:
         return
@@ -37,7 +37,7 @@ def test_what_must_hold_after_every_run_holds(part: range) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [PipelineTrial, PhasesTrial])
 def test_a_schedule_follows_from_its_seed(kind: type[PipelineTrial | PhasesTrial]) -> None:
-    """Played again, a schedule ends as it did, so that the seed of a failure is worth something."""
+    """A schedule played again ends the same way, so the seed of a failure can be used."""
 
     def course(seed: int) -> tuple[object, ...]:
         trial = kind(seed, ending="deadline")

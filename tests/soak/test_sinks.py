@@ -1,4 +1,4 @@
-"""Programs that store lines, killed at random moments: with tokens each line is there once."""
+"""Programs that store lines, killed at random moments: with tokens, each line is there once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def sink(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sink]:
-    """Each of the sinks, with a database of its own."""
+    """Each of the sinks, with its own database."""
     if request.param == "sqlite":
         yield SQLiteSink(tmp_path)
         return
@@ -25,18 +25,18 @@ def sink(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sink]:
 
 
 def trial(seed: int) -> SinkTrial:
-    """Return a trial: 20 kills of 10,000 orders in the soak, and less in every run of the tests."""
+    """Return a trial: 20 kills of 10,000 orders in the soak, and fewer in a normal test run."""
     size = min(10, FACTOR)
     return SinkTrial(seed, orders=1000 * size, added=100, kills=2 * size)
 
 
-# The soak has ten of the long trials for each sink.
+# The soak runs ten of the long trials for each sink.
 PARTS = seeds(1)[:10]
 
 
 @pytest.mark.parametrize("part", PARTS, ids=name_of)
 def test_with_tokens_each_line_is_stored_once(part: range, sink: Sink, tmp_path: Path) -> None:
-    """None is lost, and none is there twice."""
+    """No line is lost, and none is there twice."""
     stored = kill_and_go_on(trial(part[0]), sink, sink.program, tmp_path)
     assert (stored.lost, stored.doubled) == (0, 0)
     assert stored.killed > 0
@@ -46,7 +46,7 @@ def test_with_tokens_each_line_is_stored_once(part: range, sink: Sink, tmp_path:
 def test_without_tokens_each_line_is_stored_at_least_once(
     part: range, sink: Sink, tmp_path: Path
 ) -> None:
-    """The same program, if it does not ask the marks, loses nothing either."""
+    """The same program loses nothing even if it does not check the marks."""
     program = tmp_path / "forgets.py"
     before, after = sink.forgets
     text = sink.program.read_text()
