@@ -180,7 +180,7 @@ async def test_a_retry_that_is_too_wide_pays_nothing(run: Any, autojump_clock: M
 
 
 async def test_keys_and_costs(autojump_clock: MockClock) -> None:
-    """Items that share a limiter by key pay as well; who waits for its key has not paid."""
+    """Items that share a limiter by key pay too, but not while they wait for their key."""
     begun = list[tuple[str, float]]()
 
     async def work(item: str) -> None:

@@ -262,7 +262,7 @@ async def test_what_is_no_verdict_aborts_with_a_note(verdict: Any) -> None:
 
 
 async def test_groups_and_chains_of_kept_errors_keep_no_tracebacks() -> None:
-    """However they hang together, in a circle too; what has none is left as it is."""
+    """This holds however they are linked, even in a circle; errors with no traceback stay as is."""
     circle = ValueError("circle")
     circle.__context__ = ExceptionGroup("", [circle, OSError("x")])
 
@@ -281,7 +281,7 @@ async def test_groups_and_chains_of_kept_errors_keep_no_tracebacks() -> None:
 
 @pytest.mark.parametrize("seconds", [None, 10])
 async def test_a_frozen_error_is_kept_as_others_are(seconds: float | None) -> None:
-    """Policies know it by its class, with a timeout too, and its traceback is dropped in time."""
+    """Policies know it by its class, even with a timeout, and its traceback is dropped in time."""
 
     async def call(number: int) -> None:
         raise Frozen(number)

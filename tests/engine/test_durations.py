@@ -127,7 +127,7 @@ async def test_a_batch_is_one_call(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("timeouts", [PhaseTimeouts(), PhaseTimeouts(prepare=9, work=9)])
 async def test_each_phase_is_told(autojump_clock: MockClock, timeouts: PhaseTimeouts) -> None:
-    """But for those that an operation does not define; the clean-up too."""
+    """Each defined phase is reported, clean-up included."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 1)
         with durations(turnstile) as told:

@@ -44,7 +44,7 @@ async def test_a_probe_source_shows_what_is_asked_for() -> None:
         assert source.asked == 1
         source.give(1)
         await wait_all_tasks_blocked()
-        assert (sink.offered, source.asked) == (1, 2)  # one is read ahead, and no more
+        assert (sink.offered, source.asked) == (1, 2)  # one item is read ahead, and no more
         source.give(2)
         await wait_all_tasks_blocked()
         assert (sink.offered, source.asked) == (1, 2)
