@@ -1,4 +1,4 @@
-"""The page about metrics, and the dashboard, know the metrics that there are."""
+"""The page about metrics and the dashboard use the metrics that exist."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DASHBOARD = json.loads((DOCS / "grafana" / "turnstile.json").read_text())
 
 
 def test_the_table_for_prometheus_is_right() -> None:
-    """Each metric is there once, with its type and its labels."""
+    """Each metric is in the table once, with its type and its labels."""
     rows = re.findall(r"\* - ``(turnstile_\w+)``\n +- (\w+)\n +- ([\w, ]+)\n", PAGE)
     documented = {name: (kind, tuple(labels.split(", "))) for name, kind, labels in rows}
     assert documented == {name: (kind, labels) for name, (kind, labels, _) in METRICS.items()}
@@ -34,7 +34,7 @@ def test_the_table_for_prometheus_is_right() -> None:
 
 
 def test_the_table_for_opentelemetry_is_right() -> None:
-    """Each instrument is there once, with its kind and its unit."""
+    """Each instrument is in the table once, with its kind and its unit."""
     rows = re.findall(r"\* - ``(turnstile\.[\w.]+)``\n +- ([\w -]+)\n +- (\S+)\n", PAGE)
     made: list[tuple[str, str, str]] = []
 
@@ -54,7 +54,7 @@ def test_the_table_for_opentelemetry_is_right() -> None:
 
 
 class Recorder:
-    """A meter that notes what is made."""
+    """A meter that notes what is created."""
 
     def __init__(self, made: list[tuple[str, str, str]]) -> None:
         self._made = made
@@ -78,7 +78,7 @@ def expressions() -> Iterator[str]:
 
 
 def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
-    """By their names and labels."""
+    """Their names and labels exist."""
     text = "\n".join(expressions())
     asked = set(re.findall(r"turnstile_\w+", text))
     assert {name.removesuffix("_bucket") for name in asked} <= METRICS.keys()
@@ -87,7 +87,7 @@ def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
 
 
 def test_prometheus_understands_the_dashboard(tmp_path: Path) -> None:
-    """Each expression, as promtool reads it in a rule."""
+    """promtool reads each expression in a rule."""
     if shutil.which("promtool") is None:
         pytest.skip("promtool is not installed")
     rules = [{"record": f"r:{at}", "expr": each} for at, each in enumerate(expressions())]
@@ -100,7 +100,7 @@ def test_prometheus_understands_the_dashboard(tmp_path: Path) -> None:
 
 
 def test_the_tables_of_the_database_are_described() -> None:
-    """Each of them, and no other."""
+    """The page describes each of them, and no other."""
     page = (DOCS / "statistics.rst").read_text()
     described = re.findall(r"\* - ``(turnstile_\w+)``", page)
     assert sorted(described) == sorted(_schema.METADATA.tables)

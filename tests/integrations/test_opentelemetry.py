@@ -1,4 +1,4 @@
-"""Metrics and spans, as the SDK of OpenTelemetry sees them."""
+"""Metrics and spans, as the OpenTelemetry SDK sees them."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ Key = tuple[str, frozenset[tuple[str, Any]]]
 
 @pytest.fixture
 def reader() -> InMemoryMetricReader:
-    """Reads when asked."""
+    """A reader that reads when asked."""
     return InMemoryMetricReader()
 
 
 @pytest.fixture
 def provider(reader: InMemoryMetricReader) -> Iterator[MeterProvider]:
-    """Gives meters."""
+    """The provider of meters."""
     provider = MeterProvider([reader])
     yield provider
     provider.shutdown()
@@ -87,7 +87,7 @@ async def fails_on_multiples_of_ten(number: int) -> int:
 async def test_limiters_and_steps_are_read(
     reader: InMemoryMetricReader, provider: MeterProvider, autojump_clock: MockClock
 ) -> None:
-    """At any moment; and nothing is left of a closed turnstile."""
+    """They can be read at any moment, and nothing is left of a closed turnstile."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         observe_metrics(turnstile, provider)
         api = turnstile.limiter("api", 4, throttle=Throttle(hold=0))
@@ -127,7 +127,7 @@ async def test_too_many_limiters_are_summed_up_and_that_is_said(
     provider: MeterProvider,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The SDK would leave them out without a word."""
+    """The SDK would leave them out silently."""
     async with open_turnstile() as turnstile:
         observe_metrics(turnstile, provider, most=3)
         for number in range(5):
@@ -147,7 +147,7 @@ async def test_too_many_limiters_are_summed_up_and_that_is_said(
 async def test_limiters_of_one_kind_are_summed(
     reader: InMemoryMetricReader, provider: MeterProvider
 ) -> None:
-    """By the name that a function of the user gives."""
+    """A function of the user gives the name of the kind."""
     async with open_turnstile() as turnstile:
         observe_metrics(turnstile, provider, group=lambda name: name.split()[0])
         turnstile.limiter("customer a", 2)
@@ -157,7 +157,7 @@ async def test_limiters_of_one_kind_are_summed(
 
 
 def test_a_view_that_changes_while_it_is_read_is_read_again() -> None:
-    """As it may, in another thread."""
+    """Another thread may change it meanwhile."""
 
     class Changing(dict[str, int]):
         def items(self) -> Any:
@@ -175,7 +175,7 @@ def test_a_view_that_changes_while_it_is_read_is_read_again() -> None:
 async def test_durations_are_a_histogram(
     reader: InMemoryMetricReader, provider: MeterProvider, autojump_clock: MockClock
 ) -> None:
-    """Of each step, by outcome, until it is closed."""
+    """There is one for each step and outcome, until the observer is closed."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 4)
         pipeline = Producer(range(20)) | Consumer(
@@ -195,7 +195,7 @@ async def test_durations_are_a_histogram(
 
 
 class Spans:
-    """Spans that have ended."""
+    """A list of the spans that have ended."""
 
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
@@ -212,14 +212,14 @@ class Spans:
 
 @pytest.fixture
 def spans() -> Iterator[Spans]:
-    """What was traced."""
+    """The spans that were made."""
     spans = Spans()
     yield spans
     spans.provider.shutdown()
 
 
 class Job(Scalable):
-    """Fails once."""
+    """An operation that fails once."""
 
     def __init__(self) -> None:
         self.attempts = 0
@@ -245,7 +245,7 @@ class Job(Scalable):
 async def test_an_operation_is_a_span_with_its_phases_in_it(
     spans: Spans, autojump_clock: MockClock, retries: int, status: StatusCode
 ) -> None:
-    """Of all attempts, in the trace of whoever ran them; it has failed if the last one has."""
+    """The span covers all attempts, in the trace of the caller; the last attempt decides."""
     with spans.provider.get_tracer("test").start_as_current_span("night"):
         operation = TracedOperation(Job(), spans.provider)
         await run_phases([operation], limiter=1, on_error=[Retry(retries), Skip()])
@@ -264,7 +264,7 @@ async def test_an_operation_is_a_span_with_its_phases_in_it(
 
 
 async def test_a_traced_operation_is_like_the_operation(spans: Spans) -> None:
-    """In all that a run and its ledger ask; and clean-up alone has a span too."""
+    """It looks the same to a run and its ledger, and clean-up alone has a span, too."""
     job = Job()
     operation = TracedOperation(job, spans.provider)
     assert (operation.identifiers, operation.identity) == (job.identifiers, job.identity)
@@ -277,7 +277,7 @@ async def test_a_traced_operation_is_like_the_operation(spans: Spans) -> None:
 async def test_each_item_of_a_traced_step_has_a_span(
     spans: Spans, autojump_clock: MockClock
 ) -> None:
-    """In the span in which the pipeline is run; errors are there."""
+    """The span is inside the one in which the pipeline is run, and has the errors."""
     results: list[int] = []
     fetch: Callable[[int], Any] = traced(fails_on_multiples_of_ten, tracer_provider=spans.provider)
     pipeline = (

@@ -1,4 +1,4 @@
-"""Metrics in Prometheus' format, and as a real Prometheus sees them."""
+"""Metrics in the format of Prometheus, and as a real Prometheus sees them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def pipeline(limiter: Limiter, items: int = 20) -> Any:
 
 
 async def test_limiters_and_steps_are_told(autojump_clock: MockClock) -> None:
-    """Their numbers at that moment; and the counts of a run that has ended."""
+    """They have their current values, and an ended run keeps its counts."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         api = turnstile.limiter("api", 4, throttle=Throttle(hold=0), max_waiting=1)
         collector = TurnstileCollector(turnstile)
@@ -97,7 +97,7 @@ async def test_limiters_and_steps_are_told(autojump_clock: MockClock) -> None:
 
 
 async def test_details_are_told_if_asked(autojump_clock: MockClock) -> None:
-    """Cap, ceiling, floor, and whether it is paused; and who was turned away."""
+    """These are cap, ceiling, floor, whether it is paused, and how many were turned away."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 4, max_waiting=0)
         endless = turnstile.limiter("any", float("inf"))
@@ -116,7 +116,7 @@ async def test_details_are_told_if_asked(autojump_clock: MockClock) -> None:
 
 
 async def test_limiters_of_one_kind_are_summed(autojump_clock: MockClock) -> None:
-    """By the name that a function of the user gives."""
+    """A function of the user gives the name of the kind."""
     async with open_turnstile() as turnstile:
         for customer, tokens in (("a", 2), ("b", 3)):
             turnstile.limiter(f"customer {customer}", tokens)
@@ -129,7 +129,7 @@ async def test_limiters_of_one_kind_are_summed(autojump_clock: MockClock) -> Non
 async def test_a_run_of_phases_is_one_step_and_its_phases_are_measured(
     autojump_clock: MockClock,
 ) -> None:
-    """In buckets of seconds, each of which has what is in those before."""
+    """The buckets are in seconds, and each includes the ones before."""
 
     class Job(Scalable):
         async def work(self, channels: Any) -> None:
@@ -154,14 +154,14 @@ async def test_a_run_of_phases_is_one_step_and_its_phases_are_measured(
 
 @pytest.mark.parametrize("buckets", [(1, 1), (2, 1)])
 async def test_buckets_have_to_ascend(buckets: tuple[float, ...]) -> None:
-    """Or it is said at once."""
+    """A wrong order is refused at once."""
     async with open_turnstile() as turnstile:
         with pytest.raises(ValueError, match="buckets must be seconds in ascending order"):
             TurnstileCollector(turnstile, buckets=buckets)
 
 
 async def test_a_registry_gives_the_same_samples(autojump_clock: MockClock) -> None:
-    """In the trio run, in another thread, and once the turnstile is left."""
+    """This holds in the trio run, in another thread, and once the turnstile was left."""
     odd = 'a "quoted"\n\\name \udc80'
     registry = CollectorRegistry()
     async with open_turnstile() as turnstile:
@@ -179,7 +179,7 @@ async def test_a_registry_gives_the_same_samples(autojump_clock: MockClock) -> N
 
 
 def test_a_registry_can_be_asked_after_the_trio_run() -> None:
-    """What has ended stays."""
+    """Ended runs keep their counts."""
     registry = CollectorRegistry()
 
     async def main() -> None:
@@ -193,7 +193,7 @@ def test_a_registry_can_be_asked_after_the_trio_run() -> None:
 
 
 async def test_the_counts_of_a_hundred_ended_runs_are_kept(autojump_clock: MockClock) -> None:
-    """Those of the newest names."""
+    """The hundred newest names are kept."""
     async with open_turnstile() as turnstile:
         collector = TurnstileCollector(turnstile)
         for number in range(103):
@@ -206,7 +206,7 @@ async def test_the_counts_of_a_hundred_ended_runs_are_kept(autojump_clock: MockC
 async def test_a_source_without_a_length_is_not_expected_to_end(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And there are no more histograms than a thousand steps and outcomes need."""
+    """It is left out, and there are no more histograms than 1,000 steps and outcomes need."""
     monkeypatch.setattr(_durations, "SERIES", 1)
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         collector = TurnstileCollector(turnstile, buckets=(1,))
@@ -222,7 +222,7 @@ async def test_a_source_without_a_length_is_not_expected_to_end(
 
 
 async def test_a_limiter_may_be_closed_while_others_are_read() -> None:
-    """Thousands are read in portions, and other tasks run between."""
+    """Thousands of limiters are read in portions, and other tasks run in between."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         limiters = [turnstile.limiter(f"api{number}", 1) for number in range(600)]
 
@@ -261,7 +261,7 @@ async def ask(collector: TurnstileCollector) -> tuple[int, bytes]:
 
 
 async def test_an_asgi_server_may_be_on_trio_or_on_asyncio() -> None:
-    """In the same thread or in another one."""
+    """It may run in the same thread or in another one."""
     import asyncio
 
     async with open_turnstile() as turnstile:
@@ -275,7 +275,7 @@ async def test_an_asgi_server_may_be_on_trio_or_on_asyncio() -> None:
 
 
 async def full_text(turnstile: Turnstile) -> bytes:
-    """Return a text that has all metrics in it."""
+    """Return a text with all metrics in it."""
     api = turnstile.limiter("api", 4, throttle=Throttle(hold=0), max_waiting=0)
     collector = TurnstileCollector(turnstile, detail=True, buckets=(0.1, 1, 10))
     api.down()
@@ -328,7 +328,7 @@ async def serve(collector: TurnstileCollector, stream: trio.SocketStream) -> Non
 
 
 def query(port: int, expression: str) -> list[float]:
-    """Return the values that a Prometheus knows for an expression; none while it starts."""
+    """Return the values that Prometheus has for an expression, or none while it starts."""
     address = f"http://127.0.0.1:{port}/api/v1/query?query={quote(expression)}"
     try:
         with urlopen(address, timeout=5) as answer:
@@ -340,7 +340,7 @@ def query(port: int, expression: str) -> list[float]:
 
 @pytest.mark.slow
 async def test_a_real_prometheus_scrapes_them(tmp_path: Path) -> None:
-    """And sees a limit that moves."""
+    """Prometheus sees a limit that moves."""
     if shutil.which("prometheus") is None:
         pytest.skip("Prometheus is not installed")
     with socket.socket() as free:

@@ -30,7 +30,7 @@ from trio_turnstile.integrations.rich import show_progress
 
 
 class Terminal:
-    """What a console of rich has drawn."""
+    """A record of what a rich console has drawn."""
 
     def __init__(self, *, terminal: bool = True) -> None:
         self.file = StringIO()
@@ -58,7 +58,7 @@ PIPELINE = (
 
 
 async def show(terminal: Terminal, pipeline: Any, **options: Any) -> PipelineRun:
-    """Run a pipeline with its progress to the end."""
+    """Run a pipeline to its end, with its progress shown."""
     async with trio.open_nursery() as nursery:
         run: PipelineRun = await nursery.start(pipeline.run)
         nursery.start_soon(partial(show_progress, run, console=terminal.console, **options))
@@ -77,7 +77,7 @@ async def test_the_last_counts_stay(autojump_clock: MockClock) -> None:
 
 
 async def test_counts_are_redrawn_at_its_own_pace(autojump_clock: MockClock) -> None:
-    """A drawing after each pause, whatever happens meanwhile."""
+    """There is one drawing after each pause, whatever happens in between."""
     terminal = Terminal()
     work = Producer(range(6)) | Consumer(takes(1), limiter=1)
     async with trio.open_nursery() as nursery:
@@ -113,7 +113,7 @@ async def test_a_run_that_is_stopped_says_why(autojump_clock: MockClock) -> None
 
 
 async def test_results_and_phases_have_progress_too(autojump_clock: MockClock) -> None:
-    """All kinds of live run can be shown."""
+    """All kinds of live runs can be shown."""
 
     class Sleeps(Scalable):
         async def work(self, channels: object) -> None:
@@ -156,7 +156,7 @@ async def test_a_terminal_that_goes_away_does_no_harm(autojump_clock: MockClock)
 
 
 async def test_a_pace_of_nothing_is_refused() -> None:
-    """It would never let others run."""
+    """Such a pace would never let other tasks run."""
     async with amap(takes(0), [1]) as results:
         with pytest.raises(ValueError, match="every must be more than 0 seconds, not 0"):
             await show_progress(results, every=0)

@@ -1,4 +1,4 @@
-"""Events logged by structlog."""
+"""Events logged with structlog."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trio_turnstile.integrations.structlog import log_events
 
 
 async def test_decisions_are_logged_with_their_reasons(autojump_clock: MockClock) -> None:
-    """Changes at info, refusals at debug; who asked, and the evidence."""
+    """Changes are logged at info and refusals at debug, with the author and the evidence."""
     with capture_logs() as logs:
         async with open_turnstile(observers=[log_events()]) as turnstile:
             api = turnstile.limiter("api", 10, throttle=Throttle(hold=60))
@@ -40,7 +40,7 @@ async def test_decisions_are_logged_with_their_reasons(autojump_clock: MockClock
 
 
 async def test_runs_and_errors_are_logged(autojump_clock: MockClock) -> None:
-    """By a logger of one's own, with what was bound to it."""
+    """A logger of one's own may be used, with the values bound to it."""
 
     class Job(Scalable):
         identifiers = ("job", "7")

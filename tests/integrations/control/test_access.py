@@ -1,4 +1,4 @@
-"""Who may read and who may change; and what a page from elsewhere achieves."""
+"""Who may read and who may change, and what a page from elsewhere can do."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ async def running(tmp_path: Path) -> AsyncIterator[Program]:
 
 
 async def status(client: Client, method: str = "PATCH", **headers: str | None) -> int:
-    """Ask for a change, or for what there is to be seen; return how it was answered."""
+    """Make a request, to read or to change something, and return the status of the answer."""
     body = {"limit": 33} if method == "PATCH" else None
     answer = await client.ask(method, "/api/v1/limiters/work", body, **headers)
     return answer.status
 
 
 async def test_the_port_needs_the_token_to_change(running: Program) -> None:
-    """None, a wrong one, and one in the wrong place do nothing."""
+    """No token, a wrong one, and one in the wrong place have no effect."""
     assert await status(running.stranger) == 401
     for wrong in ("Bearer x", TOKEN, f"Basic {TOKEN}", "Bearer \xe4", ""):
         assert await status(running.stranger, authorization=wrong) == 401
@@ -45,14 +45,14 @@ async def test_the_port_needs_the_token_to_change(running: Program) -> None:
     "path", ["/api/v1/", "/api/v1/limiters", "/api/v1/runs", "/api/v1/events", "/openapi.json"]
 )
 async def test_the_port_needs_the_token_to_read(running: Program, path: str) -> None:
-    """Every user of the machine can reach it."""
+    """The token is needed because every user of the machine can reach the port."""
     answer = await running.stranger.ask("GET", path)
     assert answer.status == 401
     assert answer.body == {"error": "this needs the token: Authorization: Bearer ..."}
 
 
 async def test_two_tokens_are_none(running: Program) -> None:
-    """One of two headers may have been put there by somebody else."""
+    """Two headers are refused, because somebody else may have added one of them."""
     head = f"GET /api/v1/ HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
     once = await running.stranger.raw(head.encode() + b"Connection: close\r\n\r\n")
     twice = await running.stranger.raw(
@@ -63,14 +63,14 @@ async def test_two_tokens_are_none(running: Program) -> None:
 
 
 async def test_the_socket_needs_no_token(running: Program) -> None:
-    """Its owner alone can connect to it."""
+    """Only its owner can connect to the socket."""
     assert running.served.path is not None
     assert stat.S_IMODE(running.served.path.stat().st_mode) == 0o600
     assert await status(running.owner) == 200
 
 
 async def test_trust_follows_from_the_listener(running: Program) -> None:
-    """Nothing that is said at the port makes it the socket."""
+    """Nothing in a request to the port makes it as trusted as the socket."""
     for header in ("x_forwarded_for", "forwarded", "x_real_ip", "x_forwarded_host"):
         assert await status(running.stranger, **{header: "for=unix:"}) == 401
     assert (
@@ -96,7 +96,7 @@ async def test_trust_follows_from_the_listener(running: Program) -> None:
 async def test_a_page_from_elsewhere_achieves_nothing(
     running: Program, headers: dict[str, str]
 ) -> None:
-    """Even if it had the token; neither at the port nor, by some proxy, at the socket."""
+    """Even with the token it fails, both at the port and, through some proxy, at the socket."""
     for client in (running.operator, running.owner):
         assert await status(client, **headers) == 403
         assert await status(client, "GET", **headers) == 403
@@ -104,7 +104,7 @@ async def test_a_page_from_elsewhere_achieves_nothing(
 
 
 async def test_a_page_of_ours_may_ask(running: Program) -> None:
-    """The browser says where it comes from."""
+    """The browser says where the page comes from."""
     host = f"127.0.0.1:{running.served.port}"
     origin = {"origin": f"http://{host}", "sec_fetch_site": "same-origin"}
     assert await status(running.operator, host=host, **origin) == 200
@@ -130,12 +130,12 @@ async def test_a_page_of_ours_may_ask(running: Program) -> None:
 async def test_names_that_were_made_to_point_here(
     running: Program, host: str, expected: int
 ) -> None:
-    """A page that has its own name point to this machine uses that name."""
+    """A page that makes its own name point to this machine sends that name."""
     assert await status(running.operator, "GET", host=host) == expected
 
 
 async def test_a_browser_is_told_to_let_nobody_near(running: Program) -> None:
-    """On every answer, refusals too; and a preflight is not answered as it would like."""
+    """Every answer does so, refusals included; and a preflight is not granted."""
     for answer in (
         await running.operator.ask("GET", "/api/v1/limiters"),
         await running.stranger.ask("GET", "/api/v1/limiters"),
@@ -161,7 +161,7 @@ async def test_a_browser_is_told_to_let_nobody_near(running: Program) -> None:
 
 
 async def test_it_may_be_served_read_only(tmp_path: Path) -> None:
-    """All can be seen, and nothing changed."""
+    """Everything can be seen, and nothing can be changed."""
     async with program(tmp_path, read_only=True) as running:
         assert (await running.owner.get("/"))["read_only"] is True
         assert await status(running.owner, "GET") == 200
@@ -173,7 +173,7 @@ async def test_it_may_be_served_read_only(tmp_path: Path) -> None:
 
 
 async def test_a_port_is_not_served_without_a_token() -> None:
-    """Not even an empty one."""
+    """An empty token does not count either."""
     async with open_turnstile() as turnstile:
         for token in (None, ""):
             with pytest.raises(ValueError, match="a port needs a token"):
@@ -181,7 +181,7 @@ async def test_a_port_is_not_served_without_a_token() -> None:
 
 
 def test_a_token_is_not_shown() -> None:
-    """It does not come into a log by way of a repr."""
+    """A token cannot get into a log through a repr."""
     assert TOKEN not in repr(Access(TOKEN))
 
 
@@ -203,7 +203,7 @@ except OSError as error:
 async def test_another_user_is_refused(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the mode of the socket; and where that has been opened, by who is at the other end."""
+    """The mode of the socket refuses them; if it was changed, the peer's identity does."""
     folder = tmp_path_factory.mktemp("s")
     if os.getuid() == 0:
         for parent in (folder, *folder.parents[:3]):

@@ -24,7 +24,7 @@ async def becomes(value: Callable[[], float], expected: float) -> None:
 
 @pytest.mark.slow
 async def test_an_alert_caps_a_limiter_while_it_fires(tmp_path: Path) -> None:
-    """From its beginning to its end, with the token in its settings."""
+    """The cap holds from start to end of the alert; Alertmanager has the token in its settings."""
     async with program(tmp_path, port=0, token=TOKEN, rules=[RULE]) as running:
         assert running.served.port is not None
         with alertmanager(tmp_path, port=running.served.port, token=TOKEN) as manager:

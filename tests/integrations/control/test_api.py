@@ -1,4 +1,4 @@
-"""What can be asked over the control API, and what is answered."""
+"""What can be asked over the control API, and what the answers are."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Program]:
 
 
 async def test_it_says_which_program_it_is(running: Program) -> None:
-    """Version, process, name and time."""
+    """The answer has version, process, name and time."""
     told = await running.owner.get("/")
     assert told["run"]["pid"] == os.getpid()
     assert told["run"]["name"] == "demo"
@@ -41,7 +41,7 @@ async def test_it_says_which_program_it_is(running: Program) -> None:
 
 
 async def test_limiters_are_listed_by_name(running: Program) -> None:
-    """With what bounds them; a limit that is infinite is null."""
+    """Each comes with its bounds; an infinite limit is null."""
     running.turnstile.limiter("free", math.inf)
     db, free, work = await running.owner.get("/limiters")
     assert (db["name"], free["name"], work["name"]) == ("db", "free", "work")
@@ -63,7 +63,7 @@ async def test_limiters_are_listed_by_name(running: Program) -> None:
 
 
 async def test_limiters_come_in_pages(running: Program) -> None:
-    """Those after a name, so many of them, with a text in their names."""
+    """A page holds a number of limiters after a name, with a text in their names."""
     for number in range(10):
         running.turnstile.limiter(f"Host {number}", 1)
     page = await running.owner.get("/limiters?like=host&limit=4")
@@ -73,14 +73,14 @@ async def test_limiters_come_in_pages(running: Program) -> None:
 
 
 async def test_one_limiter(running: Program) -> None:
-    """Also one with slashes in its name."""
+    """The name may contain slashes."""
     running.turnstile.limiter("https://example.org/a", 3)
     assert (await running.owner.get("/limiters/work"))["limit"] == 10
     assert (await running.owner.get("/limiters/https://example.org/a"))["limit"] == 3
 
 
 async def test_who_is_not_there(running: Program) -> None:
-    """The answer names those who are."""
+    """The answer names the ones that exist."""
     answer = await running.owner.ask("GET", "/api/v1/limiters/nobody")
     assert answer.status == 404
     assert answer.body == {"error": "no limiter is named 'nobody'; there are: work, db"}
@@ -91,7 +91,7 @@ async def test_who_is_not_there(running: Program) -> None:
 
 
 async def test_a_step_down_is_answered_with_the_decision(running: Program) -> None:
-    """It says who asked and why, and holds in the program."""
+    """The decision says who asked and why, and holds in the program."""
     answer = await running.owner.post("/limiters/work/down", {"by": "ada", "note": "night"})
     assert answer["applied"] is True
     assert answer["limiter"]["limit"] == running.limits["work"] == 8
@@ -103,7 +103,7 @@ async def test_a_step_down_is_answered_with_the_decision(running: Program) -> No
 
 
 async def test_a_step_up(running: Program) -> None:
-    """Who does not say who they are is named after the user."""
+    """A client that does not say who it is gets the name of the user."""
     await running.owner.post("/limiters/work/down")
     answer = await running.owner.post("/limiters/work/up")
     assert answer["limiter"]["limit"] == running.limits["work"] == 9
@@ -111,7 +111,7 @@ async def test_a_step_up(running: Program) -> None:
 
 
 async def test_what_is_refused_is_not_an_error(running: Program) -> None:
-    """The decision says why nothing was changed."""
+    """The decision says why nothing changed."""
     answer = await running.owner.post("/limiters/work/up")
     assert answer["applied"] is False
     assert answer["decision"]["reason"] == "at_ceiling"
@@ -119,7 +119,7 @@ async def test_what_is_refused_is_not_an_error(running: Program) -> None:
 
 
 async def test_a_limit_is_set_past_every_rule(running: Program) -> None:
-    """It sticks until it is released, and signals do not move it."""
+    """The limit stays until it is released, and signals do not move it."""
     answer = await running.owner.post("/limiters/work", {"limit": 20}, method="PATCH")
     assert answer["applied"]
     assert running.limits["work"] == 20
@@ -134,7 +134,7 @@ async def test_a_limit_is_set_past_every_rule(running: Program) -> None:
 
 
 async def test_a_limit_is_set_for_some_time(running: Program) -> None:
-    """The answer tells until when."""
+    """The answer says until when."""
     order = {"limit": 3, "seconds": 60, "note": "repair"}
     answer = await running.owner.post("/limiters/work", order, method="PATCH")
     override = answer["limiter"]["override"]
@@ -143,7 +143,7 @@ async def test_a_limit_is_set_for_some_time(running: Program) -> None:
 
 
 async def test_a_dry_run_tells_what_would_happen(running: Program) -> None:
-    """And changes nothing."""
+    """A dry run changes nothing."""
     order = {"limit": 3, "dry_run": True}
     answer = await running.owner.post("/limiters/work", order, method="PATCH")
     assert answer["dry_run"] is True
@@ -152,7 +152,7 @@ async def test_a_dry_run_tells_what_would_happen(running: Program) -> None:
 
 
 async def test_a_pause_and_its_end(running: Program) -> None:
-    """For some seconds, or until resumed."""
+    """A pause lasts for some seconds, or until it is resumed."""
     answer = await running.owner.post("/limiters/work/pause", {"seconds": 60})
     assert answer["limiter"]["limit"] == running.limits["work"] == 0
     assert 0 < answer["limiter"]["paused_for"] <= 60
@@ -165,7 +165,7 @@ async def test_a_pause_and_its_end(running: Program) -> None:
 
 
 async def test_all_limiters_at_once(running: Program) -> None:
-    """Each of them is answered for."""
+    """The answer has a part for each of them."""
     answers = await running.owner.post("/down")
     assert {answer["limiter"]["name"] for answer in answers} == {"work", "db"}
     assert running.limits == {"work": 8, "db": 3}
@@ -177,7 +177,7 @@ async def test_all_limiters_at_once(running: Program) -> None:
 
 
 async def test_why_the_limit_is_what_it_is(running: Program) -> None:
-    """The decisions, oldest first, refusals too."""
+    """The decisions come oldest first, refusals included."""
     await running.owner.post("/limiters/work/up")
     await running.owner.post("/limiters/work/down", {"note": "slow"})
     refused, done = await running.owner.get("/limiters/work/decisions")
@@ -187,7 +187,7 @@ async def test_why_the_limit_is_what_it_is(running: Program) -> None:
 
 
 async def test_samples_come_as_columns(running: Program) -> None:
-    """No more than were asked for, the newest among them."""
+    """No more samples come than were asked for, and the newest is among them."""
     while len((history := await running.owner.get("/limiters/work/history"))["times"]) < 5:
         pass
     assert history["limiter"] == "work"
@@ -206,7 +206,7 @@ class Slow(Scalable):
 
 
 async def test_a_run_of_phases(running: Program) -> None:
-    """Its counts, and its end by draining with a deadline."""
+    """The run has its counts, and is ended by draining with a deadline."""
     work = running.turnstile.limiters["work"]
     start = partial(run_phases, [Slow(), Slow()], limiter=work, name="night")
     manager = await running.nursery.start(start)
@@ -225,7 +225,7 @@ async def test_a_run_of_phases(running: Program) -> None:
 
 
 async def test_runs_are_told_apart_by_name(running: Program) -> None:
-    """Two of one name get numbers."""
+    """Two runs with one name get numbers."""
     work = running.turnstile.limiters["work"]
     for _ in range(2):
         await running.nursery.start(partial(run_phases, [Slow()], limiter=work, name="night"))
@@ -234,7 +234,7 @@ async def test_runs_are_told_apart_by_name(running: Program) -> None:
 
 
 async def test_a_run_of_a_pipeline(running: Program) -> None:
-    """Its steps, its errors, and its end by cancelling."""
+    """The run has its steps and errors, and is ended by cancelling."""
 
     async def fails(number: int) -> int:
         if number % 2:
@@ -269,7 +269,7 @@ async def test_a_run_of_a_pipeline(running: Program) -> None:
 
 
 async def test_a_run_that_is_not_there(running: Program) -> None:
-    """Neither to be seen nor to be ended."""
+    """Such a run can be neither seen nor ended."""
     for method, path in (("GET", "/runs/x"), ("POST", "/runs/x/drain"), ("POST", "/runs/x/cancel")):
         answer = await running.owner.ask(method, f"/api/v1{path}")
         assert answer.status == 404
@@ -292,21 +292,21 @@ async def test_a_run_that_is_not_there(running: Program) -> None:
     ],
 )
 async def test_a_wrong_order(running: Program, body: object, status: int, error: str) -> None:
-    """It is refused with a sentence, and changes nothing."""
+    """It is refused with a sentence, and nothing changes."""
     answer = await running.owner.ask("PATCH", "/api/v1/limiters/work", body)
     assert (answer.status, answer.body) == (status, {"error": error})
     assert running.limits["work"] == 10
 
 
 async def test_a_message_that_is_nested_deeply(running: Program) -> None:
-    """It is no JSON that anybody needs."""
+    """Such a message is refused as if it were not JSON."""
     body = b'{"version": "4", "alerts": [], "more": ' + b"[" * 100_000
     answer = await running.owner.ask("POST", "/api/v1/messages/alertmanager", body)
     assert (answer.status, answer.body) == (400, {"error": "this is not JSON"})
 
 
 async def test_a_wrong_query(running: Program) -> None:
-    """A word that is not known, and a number that is none."""
+    """An unknown word is refused, and so is a number that is not one."""
     answer = await running.owner.ask("GET", "/api/v1/limiters?limits=3")
     assert answer.status == 422
     answer = await running.owner.ask("GET", "/api/v1/limiters/work/history?points=many")
@@ -314,7 +314,7 @@ async def test_a_wrong_query(running: Program) -> None:
 
 
 async def test_what_cannot_be_asked(running: Program) -> None:
-    """Another path, and another method."""
+    """Another path is refused, and so is another method."""
     answer = await running.owner.ask("GET", "/api/v1/nothing")
     assert answer.status == 404
     assert answer.body == {"error": "there is nothing at '/api/v1/nothing'; see /openapi.json"}
@@ -324,13 +324,13 @@ async def test_what_cannot_be_asked(running: Program) -> None:
 
 
 async def test_its_health(running: Program) -> None:
-    """It is well if the trio run answers."""
+    """The program is healthy if the trio run answers."""
     answer = await running.owner.ask("GET", "/healthz")
     assert (answer.status, answer.body) == (200, {"status": "ok"})
 
 
 async def test_decisions_in_sentences(running: Program) -> None:
-    """Each reason has one."""
+    """There is a sentence for each reason."""
     limiter = running.turnstile.limiter("api", 4, throttle=Throttle(min=2, hold=600))
     texts = []
 
@@ -367,7 +367,7 @@ async def test_decisions_in_sentences(running: Program) -> None:
 
 
 async def test_an_override_by_the_program(running: Program) -> None:
-    """Nobody in particular has set it."""
+    """The override has no author."""
     await running.turnstile.ask("work", SetLimit(math.inf))
     told = await running.owner.get("/limiters/work")
     assert told["override"] == {"limit": None, "by": None, "note": None, "until": None}

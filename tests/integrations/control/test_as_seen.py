@@ -1,4 +1,4 @@
-"""A program that ends its runs in another way than the runs do themselves."""
+"""A program that ends its runs in a different way than the runs themselves do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Slow(Scalable):
 
 @attrs.define
 class Stand:
-    """Stands for a run: it is ended by the program, which also knows how much there is."""
+    """A stand-in for a run: the program ends it, and knows how much there is to do."""
 
     run: LiveRun
     state: RunStage = "running"
@@ -47,7 +47,7 @@ def as_seen() -> Callable[[LiveRun], Any]:
 async def test_what_is_seen_and_ended_in_the_place_of_a_run(
     tmp_path: Path, as_seen: Callable[[LiveRun], Any]
 ) -> None:
-    """Its state, its length and its end are those of the stand-in; the counts are its own."""
+    """State, length and end come from the stand-in, and the counts from the run."""
     async with program(tmp_path, as_seen=as_seen) as running:
         work = running.turnstile.limiters["work"]
         manager = await running.nursery.start(

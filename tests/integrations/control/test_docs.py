@@ -1,4 +1,4 @@
-"""What the guide says of the control API is true."""
+"""What the guide says about the control API is true."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_operations_are_those_of_the_openapi_document(
 
 
 def test_the_rules_of_the_guide_can_be_read(tmp_path: Path) -> None:
-    """As they stand there."""
+    """They are read exactly as the guide has them."""
     [block] = re.findall(r"\.\. code-block:: toml\n\n((?:   .*\n|\n)+)", GUIDE)
     (tmp_path / "rules.toml").write_text(textwrap.dedent(block))
     cap, step = read_rules(tmp_path / "rules.toml")
@@ -37,6 +37,6 @@ def test_the_rules_of_the_guide_can_be_read(tmp_path: Path) -> None:
 
 
 def test_the_bounds_of_the_guide_are_the_real_ones() -> None:
-    """Those on what a client may do."""
+    """The guide states the bounds on what a client may do."""
     assert (_guard.CONNECTIONS, _guard.REQUEST_SECONDS, _guard.BODY_SECONDS) == (100, 10, 10)
     assert (_guard.SEND_SECONDS, LONGEST_BODY, _bridge.TURNS, WATCHED) == (5, 2**20, 4, 200)

@@ -1,4 +1,4 @@
-"""What was recorded before what is in memory, by whoever knows it."""
+"""Recorded samples come before those in memory, from any reader that has them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Point:
 @final
 @attrs.define
 class Reader:
-    """Knows a point of each ten minutes, and who has asked."""
+    """A reader with one point for every ten minutes, which notes each call."""
 
     asked: list[tuple[str, float, float, int]] = attrs.field(factory=list)
     work: Callable[[], object] = int
@@ -54,7 +54,7 @@ async def remembered(running: Program) -> list[float]:
 
 
 async def test_what_is_older_comes_before_what_is_in_memory(tmp_path: Path) -> None:
-    """It ends where the memory begins, and all of it is no more than was asked for."""
+    """The record ends where the memory begins, and both together are as many as asked for."""
     reader = Reader()
     async with program(tmp_path, history=reader) as running:
         assert (await running.owner.get("/"))["recorded"]
@@ -75,7 +75,7 @@ async def test_what_is_older_comes_before_what_is_in_memory(tmp_path: Path) -> N
 
 
 async def test_what_is_in_memory_is_not_looked_up(tmp_path: Path) -> None:
-    """Nor is anything if nobody says since when."""
+    """Neither is anything else if the client does not say since when."""
     reader = Reader()
     async with program(tmp_path, history=reader) as running:
         times = await remembered(running)
@@ -85,7 +85,7 @@ async def test_what_is_in_memory_is_not_looked_up(tmp_path: Path) -> None:
 
 
 async def test_only_what_is_older(tmp_path: Path) -> None:
-    """As if nothing were in memory."""
+    """The reader gives only older samples, even if nothing is in memory."""
     reader = Reader()
     async with program(tmp_path, history=reader) as running:
         since = time.time() - 2 * HOUR
@@ -96,7 +96,7 @@ async def test_only_what_is_older(tmp_path: Path) -> None:
 
 
 async def test_a_program_without_records(tmp_path: Path) -> None:
-    """It gives what it has."""
+    """A program without a reader gives the samples it has in memory."""
     async with program(tmp_path) as running:
         assert not (await running.owner.get("/"))["recorded"]
         times = await remembered(running)
@@ -110,7 +110,7 @@ def fail() -> None:
 
 
 async def test_a_reader_that_fails(tmp_path: Path) -> None:
-    """What is in memory is given all the same, and why there is no more."""
+    """The samples in memory come anyway, with the reason why there are no more."""
     async with program(tmp_path, history=Reader(work=fail)) as running:
         begins = (await remembered(running))[0]
         history = await running.owner.get(f"/limiters/work/history?since={begins - HOUR}")
@@ -119,7 +119,7 @@ async def test_a_reader_that_fails(tmp_path: Path) -> None:
 
 
 async def test_a_reader_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is asked once, nobody waits for it for long, and it holds up no other question."""
+    """It is called once, nobody waits long for it, and other requests are not held up."""
     monkeypatch.setattr(_past, "READ_SECONDS", 0.2)
     released = Event()
     reader = Reader(work=released.wait)
@@ -146,7 +146,7 @@ async def test_a_reader_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 async def test_it_can_be_mounted(autojump_clock: MockClock) -> None:
-    """In an application of one's own, too."""
+    """This works in an application of one's own, too."""
     autojump_clock.autojump_threshold = math.inf
     reader = Reader()
     async with open_turnstile() as turnstile, open_control(turnstile, history=reader) as control:

@@ -46,7 +46,7 @@ def group(*alerts: dict[str, Any]) -> dict[str, Any]:
 
 
 async def send(running: Program, *alerts: dict[str, Any]) -> tuple[list[Any], list[str]]:
-    """Send alerts; return what was done, and why the rest was not."""
+    """Send alerts; return what was done, and why the rest was not done."""
     told = await running.owner.post("/messages/alertmanager", group(*alerts))
     acted = [(done["action"], done["limiter"]) for done in told["acted"]]
     return acted, [ignored["why"] for ignored in told["ignored"]]
@@ -59,7 +59,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Program]:
 
 
 async def test_an_alert_takes_its_limiter_down_and_up_again(running: Program) -> None:
-    """By default the limiter is named by a label; the decision says which alert it was."""
+    """By default a label names the limiter, and the decision says which alert it was."""
     told = await running.owner.post("/messages/alertmanager", group(alert("firing")))
     [done] = told["acted"]
     assert told["ignored"] == []
@@ -73,7 +73,7 @@ async def test_an_alert_takes_its_limiter_down_and_up_again(running: Program) ->
 
 
 async def test_an_alert_that_is_repeated_is_one_alert(running: Program) -> None:
-    """Alertmanager sends the group again while it goes on; the beginning and the end count."""
+    """Alertmanager repeats the group while the alert lasts, but only its start and end count."""
     work = {"alertname": "Slow", "limiter": "work"}
     assert await send(running, alert("firing", work)) == ([("down", "work")], [])
     assert await send(running, alert("firing", work)) == ([], ["it was already firing"])
@@ -87,7 +87,7 @@ async def test_an_alert_that_is_repeated_is_one_alert(running: Program) -> None:
 
 
 async def test_what_was_refused_is_tried_again(running: Program) -> None:
-    """When the alert is repeated; and its end gives back nothing that was not taken."""
+    """A repeated alert tries again; and its end gives back only what was taken."""
     assert (await send(running, alert("firing")))[0] == [("down", "db")]
     acted, [why] = await send(running, alert("firing", BUSY, "f2"))
     assert acted == []
@@ -101,7 +101,7 @@ async def test_what_was_refused_is_tried_again(running: Program) -> None:
 
 
 async def test_alerts_that_concern_nobody(running: Program) -> None:
-    """No rule, or no limiter; the others of the group are acted on."""
+    """They match no rule or no limiter; the others of the group are acted on."""
     acted, ignored = await send(
         running,
         alert("firing", {"alertname": "Other"}, "f2"),
@@ -122,7 +122,7 @@ DYING = {"alertname": "DatabaseDying"}
 
 
 async def test_a_cap_while_an_alert_fires(tmp_path: Path) -> None:
-    """The least of those that fire holds, and the limit comes back at the end of the last."""
+    """The least cap of all firing alerts holds, and the limit comes back when the last one ends."""
     async with ruled(tmp_path, CAP, LOWER) as running:
         assert await send(running, alert("firing")) == ([("cap 4", "work")], [])
         assert running.limits["work"] == 4
@@ -135,7 +135,7 @@ async def test_a_cap_while_an_alert_fires(tmp_path: Path) -> None:
 
 
 async def test_a_cap_that_is_above_the_limit_raises_nothing(tmp_path: Path) -> None:
-    """Neither over what the throttle allows, nor over another cap."""
+    """It neither exceeds what the throttle allows, nor another cap."""
     async with ruled(tmp_path, CAP, LOWER) as running:
         for _ in range(4):
             await running.owner.post("/limiters/work/down")
@@ -152,7 +152,7 @@ async def test_a_cap_that_is_above_the_limit_raises_nothing(tmp_path: Path) -> N
 
 
 async def test_what_an_operator_has_set_is_left_alone(tmp_path: Path) -> None:
-    """At the beginning of an alert and at its end."""
+    """It stays both at the start of an alert and at its end."""
     async with ruled(tmp_path, CAP) as running:
         await running.turnstile.ask("work", SetLimit(7), by="ada")
         assert await send(running, alert("firing")) == ([], ["ada has set its limit"])
@@ -163,7 +163,7 @@ async def test_what_an_operator_has_set_is_left_alone(tmp_path: Path) -> None:
 
 
 async def test_a_cap_ends_by_itself_if_nobody_says_that_the_alert_goes_on(tmp_path: Path) -> None:
-    """Each time that the alert is repeated, the time begins anew."""
+    """The time starts again whenever the alert is repeated."""
     rule = Rule(when={"alertname": "*"}, limiter="work", firing=4, for_seconds=60)
     async with ruled(tmp_path, rule) as running:
         await send(running, alert("firing"))
@@ -177,7 +177,7 @@ async def test_a_cap_ends_by_itself_if_nobody_says_that_the_alert_goes_on(tmp_pa
 
 
 async def test_a_pause_while_an_alert_fires(tmp_path: Path) -> None:
-    """Until the last one has ended; a pause by somebody else goes on."""
+    """The pause ends with the last alert; a pause by somebody else goes on."""
     rule = Rule(when={"alertname": "*"}, limiter="work", firing="pause")
     async with ruled(tmp_path, rule) as running:
         assert await send(running, alert("firing")) == ([("pause", "work")], [])
@@ -192,7 +192,7 @@ async def test_a_pause_while_an_alert_fires(tmp_path: Path) -> None:
 
 
 async def test_a_rule_that_does_nothing_at_the_end(tmp_path: Path) -> None:
-    """And several rules for one alert: each of them is followed."""
+    """If several rules match one alert, each of them is followed."""
     up = Rule(when={"alertname": "*"}, limiter="work", firing="up", resolved="nothing")
     down = Rule(when={"alertname": "*"}, limiter="db", firing="down", resolved="nothing")
     async with ruled(tmp_path, up, down) as running:
@@ -207,7 +207,7 @@ async def test_a_rule_that_does_nothing_at_the_end(tmp_path: Path) -> None:
 async def test_only_so_many_alerts_are_remembered(
     running: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The oldest is forgotten."""
+    """When there are too many, the oldest is forgotten."""
     monkeypatch.setattr(_messages, "REMEMBERED", 1)
     work = {"limiter": "work"}
     await send(running, alert("firing", work, "f1"), alert("firing", work, "f2"))
@@ -216,7 +216,7 @@ async def test_only_so_many_alerts_are_remembered(
 
 
 async def test_a_plain_message(running: Program) -> None:
-    """One step for one limiter, by whom and why."""
+    """The message is for one step of one limiter, and says by whom and why."""
     message = {"limiter": "work", "signal": "down", "by": "nagios", "note": "disk 97 %"}
     told = await running.owner.post("/messages", message)
     [done] = told["acted"]
@@ -238,7 +238,7 @@ async def test_a_plain_message(running: Program) -> None:
 
 
 async def test_a_plain_alert(running: Program) -> None:
-    """Anybody can send one, for the rules; its labels tell it from others."""
+    """Anybody can send one for the rules; its labels distinguish it from others."""
     message = {"status": "firing", "labels": BUSY, "note": "slow"}
     told = await running.owner.post("/messages", message)
     [done] = told["acted"]
@@ -262,7 +262,7 @@ async def test_a_plain_alert(running: Program) -> None:
     ],
 )
 async def test_a_message_that_makes_no_sense(running: Program, message: object) -> None:
-    """Nothing is done."""
+    """Nothing is done about it."""
     answer = await running.owner.ask("POST", "/api/v1/messages", message)
     assert answer.status == 422
     assert running.limits == {"work": 10, "db": 5}
@@ -278,7 +278,7 @@ async def test_a_message_that_makes_no_sense(running: Program, message: object) 
     ],
 )
 async def test_a_webhook_that_is_not_understood(running: Program, message: object) -> None:
-    """Another version, and what Alertmanager does not send."""
+    """This is another version, or a body that Alertmanager does not send."""
     answer = await running.owner.ask("POST", "/api/v1/messages/alertmanager", message)
     assert answer.status == 422
     assert running.limits == {"work": 10, "db": 5}

@@ -1,4 +1,4 @@
-"""The metrics of a program, served with its control API, and an alert about them."""
+"""The metrics of a program, served with its control API, and an alert based on them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from trio_turnstile.integrations.prometheus import TurnstileCollector
 
 @asynccontextmanager
 async def measured(folder: Path, **options: Any) -> AsyncIterator[Program]:
-    """Run a program that serves its metrics too."""
+    """Run a program that also serves its metrics."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         turnstile.limiter("work", 10)
         turnstile.limiter("db", 5)
@@ -36,7 +36,7 @@ async def measured(folder: Path, **options: Any) -> AsyncIterator[Program]:
 
 
 async def test_metrics_are_served_with_the_control_api(tmp_path: Path) -> None:
-    """At the socket and at the port; there the token has to come with the question."""
+    """They are at the socket and at the port; the port needs the token."""
     async with measured(tmp_path, port=0, token=TOKEN) as running:
         for client in (running.owner, running.operator):
             answer = await client.ask("GET", "/metrics")
@@ -55,13 +55,13 @@ async def test_metrics_are_not_there_unless_asked_for(tmp_path: Path) -> None:
 
 
 async def test_metrics_can_be_read_only(tmp_path: Path) -> None:
-    """Nothing can be sent to them."""
+    """No other method is accepted for them."""
     async with measured(tmp_path) as running:
         assert (await running.owner.ask("POST", "/metrics", {})).status == 405
 
 
 async def test_a_scrape_does_not_hold_up_the_end(tmp_path: Path) -> None:
-    """It is asked for again and again while the program is cancelled."""
+    """A client scrapes again and again while the program is cancelled."""
     async with measured(tmp_path) as running:
         for number in range(2_000):
             running.turnstile.limiter(f"host {number}", 1)
@@ -76,7 +76,7 @@ async def test_a_scrape_does_not_hold_up_the_end(tmp_path: Path) -> None:
 
 
 def scraping(client: Client) -> socket.socket:
-    """Return a client that has asked for the metrics, and reads nothing."""
+    """Return a client that has requested the metrics and reads nothing."""
     connected = client.connect()
     connected.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
     return connected
@@ -106,7 +106,7 @@ RULE = Rule(when={"alertname": "Queued"}, limiter="db", firing=2)
 
 @contextmanager
 def prometheus(folder: Path, *, port: int, manager: int) -> Iterator[None]:
-    """Run one that scrapes ``port``, and tells an Alertmanager of what the rules see."""
+    """Run a Prometheus that scrapes ``port``, and sends alerts by the rules to an Alertmanager."""
     if shutil.which("prometheus") is None:
         pytest.skip("Prometheus is not installed: apt-get install prometheus")
     settings = SETTINGS.format(port=port, manager=manager, token=TOKEN)
@@ -142,7 +142,7 @@ async def work(turnstile: Turnstile) -> None:
 
 @pytest.mark.slow
 async def test_what_a_program_shows_comes_back_as_a_limit(tmp_path: Path) -> None:
-    """Prometheus sees that many wait, Alertmanager says so, and a limit is lower while they do."""
+    """Prometheus sees many waiting, Alertmanager reports it, and a limit is lower meanwhile."""
     async with measured(tmp_path, port=0, token=TOKEN, rules=[RULE]) as running:
         port = running.served.port
         assert port is not None

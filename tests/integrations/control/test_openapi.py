@@ -1,4 +1,4 @@
-"""The OpenAPI document: it describes what can be asked, all of it and nothing else."""
+"""The OpenAPI document describes everything that can be asked, and nothing else."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def references(part: Any) -> Iterator[str]:
 
 
 async def test_it_is_served(tmp_path: Path) -> None:
-    """As JSON."""
+    """It is served as JSON."""
     async with program(tmp_path) as running:
         answer = await running.owner.ask("GET", "/openapi.json")
         assert answer.status == 200
@@ -41,7 +41,7 @@ async def test_it_is_served(tmp_path: Path) -> None:
 
 
 def test_all_that_it_refers_to_is_in_it() -> None:
-    """Documents that are parts of others too."""
+    """This goes for documents that are parts of others, too."""
     schemas = DOCUMENT["components"]["schemas"]
     assert {"LimiterDoc", "OverrideDoc", "ProblemDoc", "SetOrder", "Alert"} <= schemas.keys()
     for reference in references(DOCUMENT):
@@ -49,14 +49,14 @@ def test_all_that_it_refers_to_is_in_it() -> None:
 
 
 def test_each_operation_has_a_name_and_a_summary() -> None:
-    """Names are unique, as clients are made from them."""
+    """The names are unique, because clients are generated from them."""
     names = [described["operationId"] for *_, described in OPERATIONS_OF_IT]
     assert len(set(names)) == len(names) == len(OPERATIONS) + 1
     assert all(described["summary"].endswith((".", "?")) for *_, described in OPERATIONS_OF_IT)
 
 
 def test_what_stands_in_a_path_and_in_a_query_is_described() -> None:
-    """With what is allowed."""
+    """The description says what is allowed."""
     history = DOCUMENT["paths"]["/api/v1/limiters/{name}/history"]["get"]
     parameters = {parameter["name"]: parameter for parameter in history["parameters"]}
     assert parameters["name"]["in"] == "path"
@@ -71,9 +71,9 @@ def test_what_stands_in_a_path_and_in_a_query_is_described() -> None:
     ("method", "path"), [(method, path) for method, path, _ in OPERATIONS_OF_IT]
 )
 async def test_what_it_describes_is_there(tmp_path: Path, method: str, path: str) -> None:
-    """Each operation is answered, if only by what is wrong."""
+    """Each operation is answered, even if only with an error."""
     if path.endswith("/events"):
-        return  # it would be answered for ever
+        return  # the answer would never end
     async with program(tmp_path) as running:
         await answers(running, method.upper(), path.format(name="work", id="load"))
 

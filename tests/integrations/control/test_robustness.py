@@ -41,14 +41,14 @@ def open_files() -> int:
 
 
 async def settles(number: Callable[[], int], expected: int) -> None:
-    """Wait until a number has come down."""
+    """Wait until a number has dropped."""
     with trio.fail_after(10):
         while number() > expected:
             await trio.sleep(0.01)
 
 
 async def is_well(running: Program) -> None:
-    """Both listeners answer, and no limit has moved."""
+    """Check that both listeners answer, and that no limit has moved."""
     for client in (running.owner, running.operator):
         assert {limiter["name"] for limiter in await client.get("/limiters")} == {"work", "db"}
     assert running.limits == {"work": 10, "db": 5}
@@ -99,14 +99,14 @@ async def is_well(running: Program) -> None:
 async def test_requests_that_have_broken_servers(
     running: Program, request_: bytes, status: bytes
 ) -> None:
-    """They are answered or refused, and the program goes on."""
+    """Each is answered or refused, and the program goes on."""
     answer = await running.owner.raw(request_, wait=0.3)
     assert answer.startswith(b"HTTP/1.1 " + status)
     await is_well(running)
 
 
 def mutated(chance: random.Random, head: bytes) -> bytes:
-    """Return an order with some bytes changed, which cannot become a valid one by that."""
+    """Return a request with some bytes changed, which cannot make it a valid one."""
     body = b'{"limitations": "nineteen and ninety", "seconds": "sixty-six"}'
     data = bytearray(head + HOST + AUTHORIZATION + b"Content-Length: %d\r\n\r\n" % len(body) + body)
     for _ in range(chance.randrange(1, 6)):
@@ -123,7 +123,7 @@ def mutated(chance: random.Random, head: bytes) -> bytes:
 
 
 def pester(client: Client, chance: random.Random, requests: int) -> None:
-    """Send mutated requests, and hang up on some of them without waiting."""
+    """Send mutated requests, and disconnect from some without waiting."""
     for number in range(requests):
         with client.connect() as connected:
             connected.settimeout(0.02)
@@ -132,7 +132,7 @@ def pester(client: Client, chance: random.Random, requests: int) -> None:
                 if number % 2:
                     connected.recv(100)
                 elif connected.family == socket.AF_INET:
-                    linger = b"\x01\0\0\0\0\0\0\0"  # so that closing it is a reset
+                    linger = b"\x01\0\0\0\0\0\0\0"  # so that closing it sends a reset
                     connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             except OSError:
                 pass
@@ -153,7 +153,7 @@ async def test_mutated_requests(running: Program, part: range) -> None:
 async def test_who_is_silent_is_hung_up_on(
     running: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before a request, in the midst of its head, and in the midst of its body."""
+    """This may be before a request, in the middle of its head, or in the middle of its body."""
     monkeypatch.setattr(_guard, "REQUEST_SECONDS", 0.3)
     monkeypatch.setattr(_guard, "BODY_SECONDS", 0.3)
     body = b"PATCH /api/v1/limiters/work HTTP/1.1\r\n" + HOST + b"Content-Length: 9\r\n\r\n{"
@@ -165,7 +165,7 @@ async def test_who_is_silent_is_hung_up_on(
 
 
 async def stalled(client: Client, clients: int) -> list[socket.socket]:
-    """Connect clients that ask for much and read nothing."""
+    """Connect clients that request a lot and read nothing."""
     connected = []
     for _ in range(clients):
         end = client.connect()
@@ -181,7 +181,7 @@ async def stalled(client: Client, clients: int) -> list[socket.socket]:
 async def test_who_does_not_read_is_hung_up_on(
     running: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After some seconds; the others are answered meanwhile."""
+    """This happens after some seconds, and the others are answered meanwhile."""
     monkeypatch.setattr(_guard, "SEND_SECONDS", 0.2)
     before = open_files()
     for number in range(150):
@@ -196,7 +196,7 @@ async def test_who_does_not_read_is_hung_up_on(
 async def test_an_application_cannot_keep_a_client_that_is_late(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is hung up on, whatever the application makes of the error."""
+    """The client is disconnected, whatever the application does about the error."""
     monkeypatch.setattr(_guard, "SEND_SECONDS", 0.1)
 
     async def stubborn(scope: Any, receive: Any, send: Any) -> None:
@@ -221,7 +221,7 @@ async def test_an_application_cannot_keep_a_client_that_is_late(
 async def test_who_sends_for_ever_is_hung_up_on(
     running: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a body that nobody reads, as it was refused by its head."""
+    """Nobody reads the body, because the request was refused by its head."""
     monkeypatch.setattr(_guard, "REQUEST_SECONDS", 0.3)
 
     def send_for_ever() -> None:
@@ -238,14 +238,14 @@ async def test_who_sends_for_ever_is_hung_up_on(
 
 
 async def test_who_reads_slowly_gets_all(running: Program) -> None:
-    """As long as something is read now and then."""
+    """This works as long as the client reads something now and then."""
     for number in range(600):
         running.turnstile.limiter(f"host {number} {'x' * 300}", 1)
     request = b"GET /api/v1/limiters?limit=1000 HTTP/1.1\r\n" + HOST + b"\r\n"
     last = b"GET /healthz HTTP/1.1\r\nConnection: close\r\n" + HOST + b"\r\n"
     with running.owner.connect() as client:
         client.sendall(request * 3 + last)
-        for _ in range(5):  # meanwhile more has been written than the system buffers
+        for _ in range(5):  # meanwhile more has been written than the system can buffer
             await running.owner.get("/limiters/db")
         received = iter(partial(client.recv, 65536), b"")
         answered = await trio.to_thread.run_sync(b"".join, received)
@@ -254,7 +254,7 @@ async def test_who_reads_slowly_gets_all(running: Program) -> None:
 
 
 async def test_who_sends_nonsense_after_the_answer_is_hung_up_on(running: Program) -> None:
-    """There is nothing more that could be answered."""
+    """Nothing more could be answered."""
 
     def ask() -> bytes:
         with running.stranger.connect() as connected:
@@ -275,7 +275,7 @@ async def test_who_sends_nonsense_after_the_answer_is_hung_up_on(running: Progra
 
 
 def hung_up_on(client: socket.socket) -> bool:
-    """Whether the server has closed a connection on which nothing was said."""
+    """Whether the server has closed a connection on which nothing was sent."""
     client.setblocking(False)
     try:
         return not client.recv(1)
@@ -286,7 +286,7 @@ def hung_up_on(client: socket.socket) -> bool:
 
 
 async def test_there_is_room_for_so_many_clients(running: Program) -> None:
-    """More are turned away, and come in when there is room again. The other listener is free."""
+    """More are turned away, and get in when there is room again. The other listener stays free."""
     before = open_files()
     clients = [running.owner.connect() for _ in range(2 * _guard.CONNECTIONS)]
     await settles(lambda: sum(not hung_up_on(client) for client in clients), _guard.CONNECTIONS)
@@ -321,7 +321,7 @@ async def test_stalled_clients_do_not_hold_up_the_end(tmp_path: Path) -> None:
 async def test_at_the_end_nothing_more_is_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many requests a client has sent at once: to answer them all would take too long."""
+    """A client may have sent many requests at once, and answering them all would take too long."""
     monkeypatch.setattr(_server, "FAREWELL_SECONDS", 0.3)
     monkeypatch.setattr(_server, "ENDING_SECONDS", 5)
     begun = []
@@ -345,7 +345,7 @@ async def test_at_the_end_nothing_more_is_begun(
 
 
 async def test_a_busy_program_says_so(running: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks is not kept waiting until the trio run has time."""
+    """The client does not have to wait until the trio run has time."""
     monkeypatch.setattr(_bridge, "PATIENCE", 0.05)
     answers: list[Answer] = []
     asking = threading.Thread(

@@ -1,4 +1,4 @@
-"""Rules for messages from outside: what makes sense, and how they are read from a file."""
+"""Rules for messages from outside: which ones are valid, and how they are read from a file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from trio_turnstile.integrations.control import DEFAULT_RULES, Rule, read_rules
     ("firing", "resolved"), [("down", "up"), ("up", "down"), ("pause", "resume"), (5, "release")]
 )
 def test_the_end_is_the_opposite_of_the_beginning(firing: Any, resolved: str) -> None:
-    """If a rule does not say."""
+    """This is the default of a rule."""
     assert Rule(when={"a": "b"}, limiter="db", firing=firing).resolved == resolved
 
 
 def test_which_alerts_it_is_for() -> None:
-    """Those that have all its labels, with texts that fit."""
+    """A rule is for alerts that have all of its labels, with texts that match."""
     rule = Rule(when={"alertname": "Disk*", "severity": "page"}, limiter="db")
     assert rule.fits({"alertname": "DiskFull", "severity": "page", "job": "x"})
     assert not rule.fits({"alertname": "DiskFull", "severity": "info"})
@@ -28,7 +28,7 @@ def test_which_alerts_it_is_for() -> None:
 
 
 def test_a_limiter_may_be_named_by_labels() -> None:
-    """As in the rules by default."""
+    """The default rules do this."""
     rule = Rule(when={"job": "*", "zone": "*"}, limiter="{job}-{zone}/db")
     assert rule.limiter_for({"job": "a", "zone": "b"}) == "a-b/db"
     [default] = DEFAULT_RULES
@@ -57,13 +57,13 @@ def test_a_limiter_may_be_named_by_labels() -> None:
     ],
 )
 def test_a_rule_that_makes_no_sense(wrong: dict[str, Any], words: str) -> None:
-    """It is refused when it is made, not when the alert comes."""
+    """The rule is refused when it is made, not when the alert comes."""
     with pytest.raises((TypeError, ValueError), match=words):
         Rule(**{"when": {"alertname": "DiskFull"}, "limiter": "db", **wrong})
 
 
 def test_rules_in_a_file(tmp_path: Path) -> None:
-    """A table for each."""
+    """Each rule has a table."""
     (tmp_path / "rules.toml").write_text("""
         [[rule]]
         when = { alertname = "DatabaseBusy" }
@@ -95,7 +95,7 @@ def test_rules_in_a_file(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_makes_no_sense(tmp_path: Path, text: str, words: str) -> None:
-    """The file and the rule are named."""
+    """The error names the file and the rule."""
     (tmp_path / "rules.toml").write_text(text)
     with pytest.raises(ValueError, match=words):
         read_rules(tmp_path / "rules.toml")

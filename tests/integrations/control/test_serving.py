@@ -45,7 +45,7 @@ OPEN = Access(None)
 async def test_the_socket_is_where_commands_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By default it has the number of the process; it is gone when it is served no more."""
+    """Its default name has the number of the process, and the file is gone after serving."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     async with program(tmp_path, path=None) as running:
         assert live_sockets() == [tmp_path / "turnstile" / f"{os.getpid()}.sock"]
@@ -55,7 +55,7 @@ async def test_the_socket_is_where_commands_look(
 
 
 async def test_a_socket_that_somebody_else_has_put_there_is_left(tmp_path: Path) -> None:
-    """It is only its own socket that is taken away at the end."""
+    """Only the server's own socket is removed at the end."""
     async with program(tmp_path) as running:
         await running.owner.get("/")
         (tmp_path / "s.sock").unlink()  # by a cleaner of temporary files
@@ -68,7 +68,7 @@ async def test_a_socket_that_somebody_else_has_put_there_is_left(tmp_path: Path)
 
 
 async def test_what_is_taken_is_not_served_at(tmp_path: Path) -> None:
-    """Neither a socket nor a port; whoever is there goes on."""
+    """This goes for a socket and for a port; whoever is there goes on."""
     async with program(tmp_path, port=0, token=TOKEN) as running, open_turnstile() as turnstile:
         with pytest.raises(OSError, match="another program listens"):
             await serve_control(turnstile, path=running.served.path)
@@ -81,7 +81,7 @@ async def test_what_is_taken_is_not_served_at(tmp_path: Path) -> None:
 
 
 async def test_a_user_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Is named by number, as in a container."""
+    """The user is named by number, as in a container."""
 
     def nobody() -> str:
         raise KeyError("getpwuid(): uid not found")
@@ -102,7 +102,7 @@ async def test_a_turnstile_that_was_left_is_not_served(tmp_path: Path) -> None:
 
 
 async def test_what_it_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And how to install it."""
+    """The error names it, and says how to install it."""
     monkeypatch.setattr(_serving, "find_spec", lambda name: None)
     async with open_turnstile() as turnstile:
         with pytest.raises(ImportError, match=r"needs msgspec: pip install .*\[control\]"):
@@ -117,7 +117,7 @@ def test_a_name_that_is_not_there() -> None:
 
 
 async def test_a_page_and_metrics(tmp_path: Path) -> None:
-    """The page is for everybody, as it shows nothing; the metrics need the token."""
+    """The page is for everybody, because it shows nothing; the metrics need the token."""
     page = partial(PlainTextResponse, "page", headers={"cache-control": "max-age=60"})
     metrics = partial(PlainTextResponse, "up 1")
     async with program(tmp_path, port=0, token=TOKEN, page=page, metrics=metrics) as running:
@@ -134,7 +134,7 @@ async def test_a_page_and_metrics(tmp_path: Path) -> None:
 async def test_a_fault_in_the_server_is_logged_and_the_work_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One that ends it, and one that concerns a single request."""
+    """One fault ends the server, and one concerns a single request."""
 
     def broken() -> None:
         raise RuntimeError("no page")
@@ -160,7 +160,7 @@ async def test_a_fault_in_the_server_is_logged_and_the_work_goes_on(
 async def test_a_page_that_sends_what_cannot_be_sent(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The client is hung up on, and others are answered."""
+    """The client is disconnected, and others are answered."""
 
     async def fails(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"a b", b"")]})
@@ -173,7 +173,7 @@ async def test_a_page_that_sends_what_cannot_be_sent(
 async def test_what_the_loop_of_the_server_complains_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Is for those who look for a fault, and not for everybody's terminal."""
+    """Its complaints are for debugging, not for everybody's terminal."""
     caplog.set_level("DEBUG", "trio_turnstile.control")
 
     def fails() -> None:
@@ -194,7 +194,7 @@ async def test_what_the_loop_of_the_server_complains_of(
 async def test_a_request_that_follows_at_once_is_not_late(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also if the application has something to do after the answer to the one before."""
+    """This holds even if the application still has work to do after the answer before."""
     monkeypatch.setattr(_guard, "REQUEST_SECONDS", 0.1)
 
     async def lingers(scope: Any, receive: Any, send: Any) -> None:
@@ -236,7 +236,7 @@ async def test_it_is_mounted_in_an_application_on_the_same_trio_run() -> None:
 
 
 async def test_it_is_mounted_in_an_application_on_asyncio() -> None:
-    """In a thread of the user's."""
+    """The other application runs in a thread of the user."""
     async with open_turnstile() as turnstile:
         turnstile.limiter("work", 10)
         async with open_control(turnstile) as control:
@@ -245,7 +245,7 @@ async def test_it_is_mounted_in_an_application_on_asyncio() -> None:
 
 
 async def test_it_cannot_be_used_in_another_trio_run() -> None:
-    """There is no way from there to here, and the error says so."""
+    """The trio run cannot be reached from there, and the error says so."""
     async with open_turnstile() as turnstile, open_control(turnstile) as control:
         with pytest.raises(RuntimeError, match="in another trio run than the application"):
             await trio.to_thread.run_sync(trio.run, status_of, control)
@@ -253,7 +253,7 @@ async def test_it_cannot_be_used_in_another_trio_run() -> None:
 
 @pytest.mark.parametrize("path", ["/api/v1/limiters", "/api/v1/runs", "/api/v1/events", "/healthz"])
 async def test_what_is_asked_after_the_end_is_gone(path: str) -> None:
-    """Whether the turnstile was left, or the block in which the API was opened."""
+    """This holds after leaving the turnstile, and after leaving the block of the API."""
     async with open_turnstile() as turnstile, open_control(turnstile) as control:
         pass
     assert await status_of(control, path) == 410
@@ -267,7 +267,7 @@ async def test_what_is_asked_after_the_end_is_gone(path: str) -> None:
 
 
 def test_what_is_asked_after_the_trio_run_is_gone() -> None:
-    """As it is if the program ends first."""
+    """This happens if the program ends first."""
     kept: list[Control] = []
 
     async def main() -> None:
@@ -279,7 +279,7 @@ def test_what_is_asked_after_the_trio_run_is_gone() -> None:
 
 
 async def test_what_is_under_way_at_the_end_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not waited for."""
+    """The request is not waited for."""
     started = trio.Event()
 
     async def stays(*_: object) -> None:
@@ -302,7 +302,7 @@ async def test_what_is_under_way_at_the_end_is_gone(monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_stream_in_an_application_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says so when the program is busy, and when it is over."""
+    """The stream says so when the program is busy, and when it is over."""
     monkeypatch.setattr(_looks, "PATIENCE", 0.05)
     told, calls = trio.Event(), 0
 
@@ -333,7 +333,7 @@ async def test_a_stream_in_an_application_of_the_user(monkeypatch: pytest.Monkey
 async def test_who_asks_in_the_same_trio_run_is_not_kept_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """For something that takes too long."""
+    """A request that takes too long is given up."""
 
     async def stays(*_: object) -> None:
         await trio.sleep_forever()
@@ -355,7 +355,7 @@ def test_other_threads_get_a_turn_beside_a_trio_run_that_is_never_idle() -> None
 
 
 async def test_a_server_that_sends_other_things_than_http() -> None:
-    """As the beginning of its life, or a websocket: there is nothing of that kind."""
+    """The messages about its own lifespan are answered, although nothing depends on them."""
     async with open_turnstile() as turnstile, open_control(turnstile) as control:
         app = control.app(OPEN)
         sent: list[Any] = []
@@ -405,7 +405,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
 def test_programs_that_are_killed_leave_nothing_in_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever looks for sockets finds those that live, and the dead are cleared away."""
+    """Programs that look for sockets find the live ones, and the dead ones are removed."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with start(tmp_path) as killed, start(tmp_path) as living:
         paths = {
@@ -428,7 +428,7 @@ def test_programs_that_are_killed_leave_nothing_in_the_way(
 
 
 def test_a_program_that_ends_at_once(tmp_path: Path) -> None:
-    """Before its server has begun: nothing is said and nothing left."""
+    """It ends before its server has begun: nothing is printed and nothing is left."""
     with start(tmp_path) as process:
         out, err = process.communicate()
     assert (out, err, process.returncode) == ("", "", 0)
@@ -436,7 +436,7 @@ def test_a_program_that_ends_at_once(tmp_path: Path) -> None:
 
 
 async def test_a_request_that_its_application_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it has begun is cancelled, and nobody is told of the end."""
+    """The work that it began is cancelled, and nobody gets its result."""
     begun, given_up = threading.Event(), threading.Event()
 
     async def stays(*_: object) -> None:
@@ -453,7 +453,7 @@ async def test_a_request_that_its_application_gives_up(monkeypatch: pytest.Monke
         with suppress(asyncio.CancelledError):
             await request
         await asyncio.to_thread(given_up.wait)
-        await asyncio.sleep(0.05)  # until the loop has heard of it
+        await asyncio.sleep(0.05)  # until the loop has noticed it
 
     monkeypatch.setattr(Desk, "carry_out", stays)
     async with open_turnstile() as turnstile, open_control(turnstile) as control:

@@ -23,13 +23,13 @@ from trio_turnstile.integrations.control.sockets import (
 
 @pytest.fixture(autouse=True)
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A runtime folder of our own."""
+    """A runtime folder for the test alone."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     return tmp_path
 
 
 def left_behind(path: Path) -> Path:
-    """Leave a socket as a program does that is killed."""
+    """Leave a socket behind, as a killed program does."""
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(path))
         bound.listen(1)
@@ -37,7 +37,7 @@ def left_behind(path: Path) -> Path:
 
 
 def test_the_folder_is_in_the_runtime_folder(runtime: Path) -> None:
-    """It is made on demand, for the user alone."""
+    """The folder is made on demand, for the user alone."""
     assert socket_folder() == runtime / "turnstile"
     assert not socket_folder().exists()
     assert make_socket_folder() == socket_folder()
@@ -48,7 +48,7 @@ def test_the_folder_is_in_the_runtime_folder(runtime: Path) -> None:
 def test_the_folder_without_a_runtime_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str | None
 ) -> None:
-    """It is among the temporary files, with the number of the user in its name."""
+    """It is in the folder for temporary files, with the number of the user in its name."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     if value is None:
         monkeypatch.delenv("XDG_RUNTIME_DIR")
@@ -58,7 +58,7 @@ def test_the_folder_without_a_runtime_folder(
 
 
 def test_a_folder_that_others_can_enter_is_closed_to_them() -> None:
-    """Whoever has opened it: it is ours."""
+    """The folder is ours, whoever has opened it."""
     socket_folder().mkdir(mode=0o755)
     make_socket_folder()
     assert stat.S_IMODE(socket_folder().stat().st_mode) == 0o700
@@ -67,7 +67,7 @@ def test_a_folder_that_others_can_enter_is_closed_to_them() -> None:
 def test_a_folder_that_is_not_ours_is_not_used(
     runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither one of somebody else, nor a link to anywhere; nor is it looked into."""
+    """It may belong to somebody else, or be a link to anywhere; it is not looked into either."""
     socket_folder().symlink_to(runtime)
     for use in (make_socket_folder, live_sockets):
         with pytest.raises(PermissionError, match="has to be a folder of user"):
@@ -80,7 +80,7 @@ def test_a_folder_that_is_not_ours_is_not_used(
 
 
 def test_live_sockets_are_those_at_which_somebody_listens() -> None:
-    """Not what was left behind, and no other files."""
+    """Sockets that were left behind do not count, and neither do other files."""
     assert live_sockets() == []
     folder = make_socket_folder()
     left_behind(folder / "1.sock")
@@ -92,7 +92,7 @@ def test_live_sockets_are_those_at_which_somebody_listens() -> None:
 
 
 def test_dead_sockets_are_removed() -> None:
-    """And nothing else."""
+    """Nothing else is removed."""
     folder = make_socket_folder()
     left_behind(folder / "1.sock")
     (folder / "2.sock").write_text("")
@@ -103,7 +103,7 @@ def test_dead_sockets_are_removed() -> None:
 
 
 def test_somebody_who_is_too_busy_to_accept_is_alive() -> None:
-    """A full queue of connections is no sign of death, and nobody waits for it."""
+    """A full queue of connections is not a sign of death, and nobody waits for it."""
     path = make_socket_folder() / "1.sock"
     with socket.socket(socket.AF_UNIX) as busy:
         busy.bind(str(path))
@@ -125,7 +125,7 @@ def test_somebody_who_is_too_busy_to_accept_is_alive() -> None:
 
 
 def test_its_owner_alone_may_connect(runtime: Path) -> None:
-    """Whatever the umask is."""
+    """This holds whatever the umask is."""
     before = os.umask(0)
     try:
         with bind_socket(runtime / "a.sock"):
@@ -136,14 +136,14 @@ def test_its_owner_alone_may_connect(runtime: Path) -> None:
 
 
 def test_what_was_left_behind_is_replaced(runtime: Path) -> None:
-    """So a program that was killed can be started again."""
+    """A program that was killed can therefore be started again."""
     path = left_behind(runtime / "a.sock")
     with bind_socket(path), socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
 
 
 def test_another_program_is_not_pushed_aside(runtime: Path) -> None:
-    """The second one is refused, and the first goes on."""
+    """The second program is refused, and the first goes on."""
     with bind_socket(runtime / "a.sock") as first:
         with pytest.raises(OSError, match="another program listens on this socket"):
             bind_socket(runtime / "a.sock")
@@ -161,20 +161,20 @@ def test_a_file_is_not_overwritten(runtime: Path) -> None:
 
 
 def test_a_path_that_is_too_long(runtime: Path) -> None:
-    """The system's words for it are hard to understand."""
+    """The error is clearer than that of the system."""
     with pytest.raises(OSError, match=r"may have 107 bytes, but this one has \d+; choose"):
         bind_socket(runtime / ("x" * 110))
 
 
 def test_a_folder_that_is_not_there(runtime: Path) -> None:
-    """Nothing is left behind."""
+    """The error leaves nothing behind."""
     with pytest.raises(FileNotFoundError):
         bind_socket(runtime / "no" / "a.sock")
     assert list(runtime.iterdir()) == []
 
 
 def test_looking_for_sockets_imports_nothing_else() -> None:
-    """A command that talks to a program starts quickly."""
+    """This makes a command that talks to a program start quickly."""
     code = (
         "import sys; import trio_turnstile.integrations.control.sockets; "
         "print({'asyncio', 'trio', 'starlette', 'msgspec', 'uvicorn'} & set(sys.modules))"

@@ -1,4 +1,4 @@
-"""What is told to those who listen: states, decisions, errors, runs."""
+"""What listeners get: states, decisions, errors, runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Program]:
 
 
 class Listener:
-    """Reads a stream of events from a Unix socket."""
+    """A listener that reads a stream of events from a Unix socket."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
@@ -52,7 +52,7 @@ class Listener:
                     return {**event, "data": json.loads(event["data"])}
 
     async def change(self) -> dict[str, Any]:
-        """Return the next state in which there is something about limiters."""
+        """Return the next state that has something about limiters."""
         while True:
             state = (await self.next("state"))["data"]
             if state["limiters"] or state["gone"]:
@@ -64,7 +64,7 @@ async def listening(client: Client, query: str, last: int | None = None) -> Asyn
     assert client.served.path is not None
     async with await trio.open_unix_socket(str(client.served.path)) as stream:
         seen = "" if last is None else f"Last-Event-ID: {last}\r\n"
-        # By HTTP/1.0 there are no chunks.
+        # HTTP/1.0 has no chunks.
         head = f"GET /api/v1/events?{query} HTTP/1.0\r\nHost: localhost\r\n{seen}\r\n"
         await stream.send_all(head.encode())
         answer = b""
@@ -76,7 +76,7 @@ async def listening(client: Client, query: str, last: int | None = None) -> Asyn
 
 
 async def test_the_first_state_is_whole_and_the_others_are_differences(running: Program) -> None:
-    """Who listens hears of what has changed."""
+    """A listener gets only what has changed."""
     async with listening(running.owner, "every=0.1") as listener:
         first = await listener.next("state")
         assert {limiter["name"] for limiter in first["data"]["limiters"]} == {"work", "db"}
@@ -90,7 +90,7 @@ async def test_the_first_state_is_whole_and_the_others_are_differences(running: 
 
 
 async def test_limiters_that_come_and_go(running: Program) -> None:
-    """A new one is told of as a whole, and one that is closed by its name."""
+    """A new limiter is sent as a whole, and a closed one by its name."""
     async with listening(running.owner, "every=0.1") as listener:
         await listener.next("state")
         limiter = running.turnstile.limiter("late", 3)
@@ -102,7 +102,7 @@ async def test_limiters_that_come_and_go(running: Program) -> None:
 
 
 async def test_only_what_was_asked_for_is_told(running: Program) -> None:
-    """States and decisions of the limiters that are named."""
+    """States and decisions come only for the limiters that were named."""
     async with listening(running.owner, "limiters=db,%20nobody&every=0.1") as listener:
         state = await listener.next("state")
         assert [limiter["name"] for limiter in state["data"]["limiters"]] == ["db"]
@@ -115,7 +115,7 @@ async def test_only_what_was_asked_for_is_told(running: Program) -> None:
 
 
 async def test_a_decision_is_told_at_once(running: Program) -> None:
-    """However rarely states are asked for."""
+    """It comes at once, however rarely states are asked for."""
     async with listening(running.owner, "every=60") as listener:
         await listener.next("state")
         with trio.fail_after(5):
@@ -125,7 +125,7 @@ async def test_a_decision_is_told_at_once(running: Program) -> None:
 
 
 async def test_who_comes_back_hears_what_was_missed(running: Program) -> None:
-    """By the number of the last event that was heard. One that is not known counts as the last."""
+    """The client sends the number of the last event it got; an unknown one counts as the last."""
     async with listening(running.owner, "every=60") as listener:
         await running.owner.post("/limiters/work/down")
         heard = await listener.next("decision")
@@ -141,7 +141,7 @@ async def test_who_comes_back_hears_what_was_missed(running: Program) -> None:
 
 
 async def test_who_was_away_for_long_is_told_how_much_was_missed(running: Program) -> None:
-    """What is kept has an end."""
+    """Only so many events are kept, and the stream begins with the number of missing ones."""
     for _ in range(_feed.KEPT // 2 + 10):
         running.turnstile.up("work")
         running.turnstile.down("db")
@@ -153,7 +153,7 @@ async def test_who_was_away_for_long_is_told_how_much_was_missed(running: Progra
 
 
 async def test_runs_and_their_errors(running: Program) -> None:
-    """Their beginning, each error, their counts meanwhile, and their end."""
+    """The stream has their start, each error, their counts in between, and their end."""
 
     async def step(number: int) -> None:
         if number == 1:
@@ -185,7 +185,7 @@ async def test_runs_and_their_errors(running: Program) -> None:
 
 
 async def test_the_end_is_told(tmp_path: Path) -> None:
-    """Who listens when the program ends hears of it."""
+    """Clients that listen when the program ends are told."""
     async with program(tmp_path) as running:
         await running.owner.get("/")
         async with listening(running.owner, "every=60") as listener:
@@ -196,14 +196,14 @@ async def test_the_end_is_told(tmp_path: Path) -> None:
 
 
 async def test_a_stream_is_not_asked_for_more_than_it_can_tell(running: Program) -> None:
-    """States come ten times a second at most."""
+    """States come at most ten times a second."""
     answer = await running.owner.ask("GET", "/api/v1/events?every=0.01")
     assert answer.status == 422
     assert answer.body == {"error": "Expected `float` >= 0.1 - at `$.every`"}
 
 
 async def test_who_hangs_up_is_forgotten(running: Program) -> None:
-    """Nothing goes on for them."""
+    """No work goes on for a client that has gone."""
     before = trio.lowlevel.current_statistics().tasks_living
     async with listening(running.owner, "every=0.1") as listener:
         await listener.next("state")
@@ -215,7 +215,7 @@ async def test_who_hangs_up_is_forgotten(running: Program) -> None:
 async def test_streams_that_tell_the_same_ask_together(
     running: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The trio run is asked once for all of them; when one goes away, the others go on."""
+    """The trio run is asked once for all streams; when one goes away, the others go on."""
     asked = 0
     look = Desk.look
 
@@ -238,7 +238,7 @@ async def test_streams_that_tell_the_same_ask_together(
             for _ in range(4):
                 for listener in [first, *listeners]:
                     await listener.next("state")
-            assert asked - begun < 20  # 40 if each asked by itself
+            assert asked - begun < 20  # 40 if each stream asked separately
         await running.owner.post("/limiters/work/down")
         for listener in listeners:
             assert (await listener.next("decision"))["data"]["after"] == 8

@@ -1,4 +1,4 @@
-"""A program that works, and a real browser that looks at its page."""
+"""A program that works, and a real browser that opens its page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A browser, for which an attacker's name points to this machine."""
+    """A browser, in which an attacker's host name points to this machine."""
     playwright = pytest.importorskip("playwright.sync_api", reason="drives a real browser")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
@@ -37,13 +37,13 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def watch(program: Program) -> Watch:
-    """What the page did that nobody wants; empty if all is well."""
+    """The unwanted things that the page did; empty if all is well."""
     return Watch(program.url)
 
 
 @pytest.fixture
 def page(browser: Browser, program: Program, watch: Watch) -> Iterator[Page]:
-    """The page, opened with the token. It must make no error and ask nobody else."""
+    """The page, opened with the token. It must cause no error and contact nobody else."""
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         opened = watch.over(context.new_page())
         opened.goto(program.address)

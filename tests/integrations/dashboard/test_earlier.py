@@ -1,4 +1,4 @@
-"""What was recorded before a program was started, on its page in a real browser."""
+"""The records from before a program started, on its page in a real browser."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ Object.defineProperty(window, "uPlot", { get: () => made, set(Plot) {
   made = Object.assign(function (...all) { return plots[plots.push(new Plot(...all)) - 1]; }, Plot);
 } });
 """
-"""Keeps what uPlot draws where a test can look at it."""
+"""Keeps the data that uPlot draws where a test can read it."""
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    """A program of which earlier runs were recorded."""
+    """A program with records of earlier runs."""
     with running(tmp_path_factory.mktemp("recorded"), "", "recorded") as started:
         yield started
 
 
 @pytest.fixture
 def charts(browser: Browser, recorded: Program) -> Iterator[Page]:
-    """Its page, which must make no error."""
+    """The page of the program, which must cause no error."""
     watch = Watch(recorded.url)
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         opened = watch.over(context.new_page())
@@ -51,12 +51,12 @@ def charts(browser: Browser, recorded: Program) -> Iterator[Page]:
 
 
 def data_of(page: Page, place: int = 0) -> Any:
-    """Return the times, the running, the waiting, the ceiling and the limit of a chart."""
+    """Return the times, running, waiting, ceiling and limit of a chart."""
     return page.evaluate(f"plots[{place}].data")
 
 
 def begins_between(page: Page, longest: float, shortest: float) -> None:
-    """Wait until the first chart begins so many seconds ago."""
+    """Wait until the first chart begins a given number of seconds ago."""
     deadline = time.monotonic() + 10
     while not ((times := data_of(page)[0]) and shortest <= time.time() - times[0] <= longest + 30):
         assert time.monotonic() < deadline, times[:3]
@@ -68,7 +68,7 @@ def asks_since(request: Request) -> bool:
 
 
 def test_earlier_runs_are_drawn(charts: Page) -> None:
-    """With gaps between them, if that is chosen; then what is in memory alone again."""
+    """They come with gaps between them if chosen; afterwards only the data in memory is drawn."""
     choice = charts.get_by_label("Charts")
     with charts.expect_response(lambda reply: asks_since(reply.request)):
         choice.select_option(label="of the last day")
@@ -87,7 +87,7 @@ def test_earlier_runs_are_drawn(charts: Page) -> None:
 
 
 def test_what_cannot_be_read_is_told(charts: Page) -> None:
-    """With the reason, while the chart shows what is in memory."""
+    """The reason is shown, while the chart has the samples in memory."""
     charts.get_by_label("Charts").select_option(label="of the last week")
     expect(charts.locator("#notice.bad")).to_have_text(
         "older samples could not be read: the disk is gone"
@@ -99,7 +99,7 @@ def test_what_cannot_be_read_is_told(charts: Page) -> None:
 
 
 def test_the_past_is_read_again(charts: Page, recorded: Program) -> None:
-    """Before the chart has to drop the oldest of it; here, after two seconds."""
+    """The page reads them before the chart has to drop the oldest; here, after two seconds."""
 
     def hurry(route: Route) -> None:
         text = route.fetch().text()
@@ -129,6 +129,6 @@ def test_everybody_can_choose(
 
 
 def test_without_records_there_is_no_choice(page: Page) -> None:
-    """What the program has in memory is all that there is."""
+    """The page can show only what the program has in memory."""
     expect(page.get_by_role("article")).to_have_count(3)
     expect(page.locator("#ranges")).to_be_hidden()

@@ -13,7 +13,7 @@ from trio_turnstile.integrations import dashboard
 
 
 async def test_the_page_is_served_without_a_token(tmp_path: Path) -> None:
-    """It shows nothing of the program, so a stranger may have it; nothing else is there."""
+    """It shows nothing of the program, so anybody may have it; nothing else is there."""
     async with program(tmp_path, port=0, token="sesame", page=dashboard.make_page) as served:
         page = await served.stranger.ask("GET", "/")
         assert page.status == 200
@@ -26,7 +26,7 @@ async def test_the_page_is_served_without_a_token(tmp_path: Path) -> None:
 
 
 async def test_charts_come_from_the_package(tmp_path: Path) -> None:
-    """What draws the charts is served byte by byte as the package has it."""
+    """The code that draws the charts is served byte for byte as the package has it."""
     async with program(tmp_path, port=0, token="sesame", page=dashboard.make_page) as served:
         reply = await served.stranger.ask("GET", "/uplot.iife.min.js")
         vendor = files("youplot").joinpath("vendor", "uplot.iife.min.js").read_bytes()
@@ -47,7 +47,7 @@ async def page_without_charts(folder: Path) -> None:
 async def test_a_changed_file_is_not_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If one of the files is not what was examined, none is served, and the log says which."""
+    """If one of the files differs from the examined one, none is served, and the log says which."""
     vendor = files("youplot").joinpath("vendor")
     changed = tmp_path / "youplot" / "vendor"
     changed.mkdir(parents=True)
@@ -72,5 +72,5 @@ async def test_without_the_package(
 
 
 def test_the_address_keeps_the_token_from_the_server() -> None:
-    """The token stands behind the ``#``, and any token can stand there."""
+    """The token stands behind the ``#``, and may be any text."""
     assert dashboard.address(80, "a b&c/#") == "http://127.0.0.1:80/#token=a%20b%26c%2F%23"

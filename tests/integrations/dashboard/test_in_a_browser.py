@@ -41,7 +41,7 @@ def received(page: Page) -> str:
 
 
 def test_a_running_pipeline_moves(page: Page) -> None:
-    """Charts, counts and errors of the work are there, and go on by themselves."""
+    """Charts, counts and errors of the work are there, and are updated automatically."""
     expect(page.locator("article canvas")).to_have_count(3)
     expect(page.get_by_role("status").first).to_have_text("live")
     before = received(page)
@@ -57,7 +57,7 @@ def test_errors_are_shown_as_text(page: Page) -> None:
 
 
 def test_down_lowers_the_limit(page: Page, program: Program) -> None:
-    """A click lowers the limit of the running program within a second, and the reason shows."""
+    """A click lowers the limit of the running program within a second, and the reason appears."""
     before = program.limit("api")
     button = card(page, "api").get_by_role("button", name="Down")
     button.click()
@@ -71,7 +71,7 @@ def test_down_lowers_the_limit(page: Page, program: Program) -> None:
 
 
 def test_the_keyboard_suffices(page: Page, program: Program) -> None:
-    """With keys alone a limit is set with a note, paused, resumed and released."""
+    """With keys alone, a limit is set with a note, paused, resumed and released."""
     database = card(page, "database")
     database.get_by_role("button", name="Pause").focus()
     page.keyboard.press("Enter")
@@ -92,7 +92,7 @@ def test_the_keyboard_suffices(page: Page, program: Program) -> None:
 
 
 def test_search(page: Page) -> None:
-    """Only the limiters whose names contain what is searched for are shown."""
+    """Only limiters with the search text in their names are shown."""
     expect(page.get_by_role("article")).to_have_count(3)
     page.get_by_role("searchbox").fill("DATA")
     expect(page.get_by_role("article")).to_have_count(1)
@@ -116,7 +116,7 @@ def test_a_wrong_token(browser: Browser, program: Program) -> None:
 
 
 def test_a_token_that_has_changed(page: Page, program: Program, watch: Watch) -> None:
-    """An order with a token that is no longer right changes nothing, and the page says so."""
+    """An order with an outdated token changes nothing, and the page says so."""
     expect(page.get_by_role("article")).to_have_count(3)
     page.evaluate("sessionStorage.setItem('token', 'old')")
     before = program.limit("api")
@@ -130,7 +130,7 @@ def test_a_token_that_has_changed(page: Page, program: Program, watch: Watch) ->
 
 
 def test_old_news_is_marked(browser: Browser, program: Program) -> None:
-    """What a program that answers no more showed last is marked, until it answers again."""
+    """When a program stops answering, the last values are marked until it answers again."""
     with browser.new_context() as context:
         page = context.new_page()
         page.clock.install()
@@ -225,7 +225,7 @@ def test_a_rebound_name(browser: Browser, program: Program) -> None:
 
 
 def test_charts_that_were_changed(browser: Browser, tmp_path: Path) -> None:
-    """If the files that draw charts are not what was examined, the page works without them."""
+    """If the files that draw charts differ from the examined ones, the page works without them."""
     vendor = tmp_path / "youplot" / "vendor"
     vendor.mkdir(parents=True)
     (tmp_path / "youplot" / "__init__.py").touch()

@@ -1,4 +1,4 @@
-"""A database of its own for each test: SQLite in a file, or one in a PostgreSQL server."""
+"""A database for each test: SQLite in a file, or one in a PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from testkit.recorded import Recorded
 
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Iterator[Recorded]:
-    """A file that is not there yet."""
+    """A file that does not exist yet."""
     with Recorded.open(f"sqlite:///{tmp_path / 'statistics.db'}") as recorded:
         yield recorded
 
 
 @pytest.fixture
 def postgresql(postgres: str) -> Iterator[Recorded]:
-    """A database in a server that is there for all tests."""
+    """A database in a server that all tests share."""
     import psycopg
 
     folder = postgres.split()[0].removeprefix("host=")
@@ -34,6 +34,6 @@ def postgresql(postgres: str) -> Iterator[Recorded]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest) -> Recorded:
-    """One of both."""
+    """Each of the two databases."""
     recorded: Recorded = request.getfixturevalue(request.param)
     return recorded

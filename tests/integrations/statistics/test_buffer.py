@@ -1,4 +1,4 @@
-"""What waits to be stored: samples are dropped first, and what was dropped is counted."""
+"""Entries that wait to be stored: samples are dropped first, and dropped ones are counted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STEPS = st.lists(st.sampled_from(["sample", "event", "begin", "end"]), max_size=
 def test_each_entry_is_stored_or_counted_as_dropped(
     most: int, at_once: int, steps: list[str]
 ) -> None:
-    """Whatever comes while a share is being written, none is lost from the count."""
+    """Whatever arrives while a portion is being written, the count loses nothing."""
     buffer = Buffer[int, int](most)
     came = {"sample": 0, "event": 0}
     stored: dict[str, list[int]] = {"sample": [], "event": []}

@@ -1,4 +1,4 @@
-"""How busy limiters were, also in earlier runs of a program."""
+"""How busy limiters were, earlier runs of a program included."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def record(database: Recorded, clock: MockClock, name: str, limit: int) ->
 
 
 def move_back(database: Recorded, milliseconds: int) -> None:
-    """Make what is recorded older."""
+    """Make the records older."""
     columns = {"samples": ("taken",), "minutes": ("taken",), "sessions": ("started", "seen")}
     for table, times in columns.items():
         for time in times:
@@ -45,11 +45,11 @@ def move_back(database: Recorded, milliseconds: int) -> None:
 
 
 async def test_earlier_runs_of_a_name(database: Recorded, autojump_clock: MockClock) -> None:
-    """What was recorded of them, of this limiter alone, up to a time; averaged to some points."""
+    """The records are those of this limiter up to a time, averaged to a number of points."""
     sessions = (("night", 3), ("day", 9), ("night", 5))
     for name, limit in sessions:
         end = await record(database, autojump_clock, name, limit) - 3600
-        move_back(database, 3_600_000)  # virtual time begins anew with each session
+        move_back(database, 3_600_000)  # virtual time starts again with each session
     start = end - 3 * 3600
     history = RecordedHistory(database.url, "night")
     points = history.points("api", start, end + 1, 600)
@@ -68,7 +68,7 @@ async def test_earlier_runs_of_a_name(database: Recorded, autojump_clock: MockCl
 async def test_minutes_stand_where_samples_were_deleted(
     database: Recorded, autojump_clock: MockClock
 ) -> None:
-    """Before the first sample that is left, and without a time twice."""
+    """They stand before the first remaining sample, and no time occurs twice."""
     end = await record(database, autojump_clock, "night", 3)
     database.execute(f"DELETE FROM turnstile_samples WHERE taken < {1000 * (end - 300):.0f}")
     points = RecordedHistory(database.url, "night").points("api", end - 600, end + 1, 600)
@@ -80,6 +80,6 @@ async def test_minutes_stand_where_samples_were_deleted(
 
 
 def test_no_database(tmp_path: object) -> None:
-    """It is told, and nothing is made."""
+    """The error says so, and no file is made."""
     with pytest.raises(StatisticsError, match="there is no file"):
         RecordedHistory(f"sqlite:///{tmp_path}/none.db", "night").points("api", 0, 1, 2)

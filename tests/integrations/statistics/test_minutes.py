@@ -27,7 +27,7 @@ def samples(loads: list[tuple[int, int | None, int, int]], step: int) -> list[di
 
 
 def summed(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the minute that the samples make: a plain model."""
+    """Return the minute that the samples make, by a plain model."""
     limits = [row["tokens"] for row in rows]
     known = [limit for limit in limits if limit is not None]
     return {
@@ -58,7 +58,7 @@ def summed(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def test_minutes_are_what_a_plain_model_says(
     loads: list[Any], step: int, cuts: list[int], again: bool
 ) -> None:
-    """However the samples come in batches, and if a batch is tried again that had failed."""
+    """This holds however the samples are batched, and when a failed batch is retried."""
     minutes = Minutes()
     stored: dict[tuple[int, int], dict[str, Any]] = {}
     all_samples = samples(loads, step)

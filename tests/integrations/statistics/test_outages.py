@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """A server of our own."""
+    """A database server for the test alone."""
     with postgres_cluster() as cluster:
         yield cluster
 
@@ -35,21 +35,21 @@ async def fails_on_multiples_of_seven(number: int) -> int:
 
 
 async def killed(cluster: Cluster) -> None:
-    """Kill it, and start it again after a while."""
+    """Kill the server, and start it again after a while."""
     await trio.to_thread.run_sync(cluster.kill)
     await trio.sleep(2)
     await trio.to_thread.run_sync(cluster.start)
 
 
 async def stopped(cluster: Cluster) -> None:
-    """Stop it for a while."""
+    """Stop the server for a while."""
     await trio.to_thread.run_sync(cluster.freeze)
     await trio.sleep(2)
     await trio.to_thread.run_sync(cluster.thaw)
 
 
 async def restarted(cluster: Cluster) -> None:
-    """Kill it three times."""
+    """Kill the server three times."""
     for _ in range(3):
         await trio.to_thread.run_sync(cluster.kill)
         await trio.to_thread.run_sync(cluster.start)
@@ -142,7 +142,7 @@ def start(url: str, every: float, seconds: float) -> subprocess.Popen[str]:
 def test_a_program_that_is_killed_loses_what_was_not_yet_to_be_written(
     database: Recorded, tmp_path: Path
 ) -> None:
-    """At most the last ``every`` seconds; a second is added for a machine that is busy."""
+    """At most the last ``every`` seconds are lost; one more is allowed for a busy machine."""
     every = 0.5
     with start(database.url, every, 60) as program:
         assert program.stdout is not None
@@ -159,7 +159,7 @@ def test_a_program_that_is_killed_loses_what_was_not_yet_to_be_written(
 
 
 def test_several_programs_share_a_database(database: Recorded) -> None:
-    """Also if none of them finds the tables made: each has a session, and none loses anything."""
+    """This holds even if none of them finds the tables: each has a session, and loses nothing."""
     programs = [start(database.url, 0.2, 2) for _ in range(4)]
     told = [program.communicate()[0].count("\n") - 1 for program in programs]
     assert [program.returncode for program in programs] == [0] * 4

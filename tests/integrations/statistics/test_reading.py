@@ -1,4 +1,4 @@
-"""What was recorded is read; and what a row can hold."""
+"""Reading what was recorded, and what a row can hold."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from trio_turnstile.integrations.statistics._rows import TEXT, as_json, error_ro
 async def test_a_curve_is_by_the_minute_once_its_samples_are_gone(
     database: Recorded, autojump_clock: MockClock
 ) -> None:
-    """And two runs of a name are told apart by how their ids begin."""
+    """Two runs with one name are distinguished by how their ids begin."""
     autojump_clock.autojump_threshold = math.inf  # no time passes while it is opened or written
     async with (
         open_turnstile(name="night") as turnstile,
@@ -77,7 +77,7 @@ async def test_a_run_is_read_with_its_steps_errors_and_decisions(
 
 
 def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    """Nor is one that holds nothing taken for statistics."""
+    """A file without statistics is not mistaken for a recording, either."""
     path = tmp_path / "none.db"
     with pytest.raises(StatisticsError, match=r"there is no file '.*none\.db'"):
         read_statistics(f"sqlite:///{path}")
@@ -88,7 +88,7 @@ def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 
 
 async def test_a_run_that_is_not_there_is_an_error(database: Recorded) -> None:
-    """With the names that there are."""
+    """The error lists the names that exist."""
     async with open_turnstile() as turnstile, record_statistics(turnstile, database.url):
         pass
     with pytest.raises(StatisticsError, match=r"no run is named 'x' in .*; there are: none"):
@@ -108,7 +108,7 @@ def test_a_server_that_is_not_there_is_an_error() -> None:
 async def test_tables_of_an_older_version_are_upgraded(
     database: Recorded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the statements of each version in between."""
+    """The statements of each version in between are run."""
     async with open_turnstile() as turnstile, record_statistics(turnstile, database.url):
         pass
     upgrade = "ALTER TABLE turnstile_runs ADD COLUMN colour TEXT"
@@ -129,14 +129,14 @@ class Odd:
 
 
 def test_any_text_can_be_stored() -> None:
-    """Long ones are cut; NUL and halves of characters are replaced."""
+    """Long texts are cut; NUL and lone surrogates are replaced."""
     assert text("x" * (TEXT + 1)) == "x" * (TEXT - 1) + "…"
     assert text("a\0b\udc80") == "a\N{REPLACEMENT CHARACTER}b?"
     assert text(7) == "7"
 
 
 def test_any_evidence_can_be_stored() -> None:
-    """As JSON that every database reads."""
+    """It is stored as JSON that every database can read."""
     circle: list[Any] = []
     circle.append(circle)
     assert json.loads(as_json({"cap": math.inf, "more": (1, "a\0")})) == {
@@ -150,12 +150,12 @@ def test_any_evidence_can_be_stored() -> None:
 
 @pytest.mark.parametrize(("limit", "stored"), [(3, 3.0), (math.inf, None), (10**400, None)])
 def test_no_limit_is_null(limit: float, stored: float | None) -> None:
-    """And so is one that no number of a database is as large as."""
+    """A limit that is too large for a database is null, too."""
     assert tokens(limit) == stored
 
 
 def test_an_item_whose_repr_raises_is_named_by_its_type() -> None:
-    """Its error is stored all the same."""
+    """The error of the item is stored anyway."""
     row = error_row(ConcurrentError("bad", item=Odd(), phase="work"), 1)
     assert row["item"] == "<Odd, whose repr raises RuntimeError>"
     assert error_row(ConcurrentError("bad"), 1)["item"] is None
@@ -164,7 +164,7 @@ def test_an_item_whose_repr_raises_is_named_by_its_type() -> None:
 async def test_passwords_of_the_command_line_are_not_stored(
     database: Recorded, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rest of it is."""
+    """The rest of the command line is stored."""
     autojump_clock.autojump_threshold = math.inf
     command = ["work", "--statistics", "postgresql://me:s3cret@host/runs", "mail@here"]
     monkeypatch.setattr("sys.orig_argv", command)

@@ -1,4 +1,4 @@
-"""What happens in a turnstile is in the database."""
+"""Everything that happens in a turnstile is in the database."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def work(turnstile: Turnstile, items: int = 50) -> None:
 async def test_all_that_observers_hear_is_stored(
     database: Recorded, autojump_clock: MockClock
 ) -> None:
-    """Samples, decisions, errors and runs, in order, each once."""
+    """Samples, decisions, errors and runs are stored in order, once each."""
     heard = Heard()
     async with (
         open_turnstile(observers=[heard]) as turnstile,
@@ -81,7 +81,7 @@ async def test_all_that_observers_hear_is_stored(
 
 
 async def test_the_counts_of_each_step_are_those_of_the_report(database: Recorded) -> None:
-    """At the end, and in the course of time."""
+    """This holds at the end and in the course of time."""
 
     async def odd(number: int) -> int:
         await trio.lowlevel.checkpoint()
@@ -140,7 +140,7 @@ async def test_a_run_of_phases_is_one_step(database: Recorded, autojump_clock: M
 
 
 async def test_a_run_that_began_before_is_recorded_too(sqlite: Recorded) -> None:
-    """It is among the runs of the turnstile already."""
+    """The run is already among the runs of the turnstile."""
     go_on = trio.Event()
 
     async def wait(number: int) -> None:
@@ -159,7 +159,7 @@ async def test_a_run_that_began_before_is_recorded_too(sqlite: Recorded) -> None
 async def test_the_averages_are_what_a_plain_model_says(
     sqlite: Recorded, autojump_clock: MockClock
 ) -> None:
-    """Of a limiter that is more or less busy for two hours: all twelve of them."""
+    """A limiter is busy to a varying degree for two hours, and all twelve averages are right."""
     heard = Heard()
     async with (
         open_turnstile(observers=[heard]) as turnstile,
@@ -188,7 +188,7 @@ async def hold(limiter: Limiter, period: float) -> None:
             await trio.sleep(period / 2)
 
 
-# ---- a database that is away ----
+# ---- a database that is unreachable ----
 
 
 async def test_a_locked_database_loses_nothing(
@@ -197,7 +197,7 @@ async def test_a_locked_database_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It is said once that it is away, and once that it is back."""
+    """One message says that it is away, and one that it is back."""
     monkeypatch.setattr(_database, "PATIENCE", 0)
     heard = Heard()
     caplog.set_level(logging.INFO, "trio_turnstile.statistics")
@@ -228,7 +228,7 @@ async def test_a_locked_database_loses_nothing(
 async def test_samples_are_dropped_and_counted_when_the_buffer_is_full(
     sqlite: Recorded, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Decisions and errors are not."""
+    """Decisions and errors are not dropped."""
     monkeypatch.setattr(_database, "PATIENCE", 0)
     heard = Heard()
     async with (
@@ -256,7 +256,7 @@ async def test_what_cannot_be_stored_at_the_end_is_said(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The block ends all the same."""
+    """The block ends anyway."""
     monkeypatch.setattr(_database, "PATIENCE", 0)
     with closing(sqlite3.connect(str(sqlite.engine.url.database))) as connection:
         connection.execute("PRAGMA journal_mode=wal")
@@ -270,7 +270,7 @@ async def test_what_cannot_be_stored_at_the_end_is_said(
 async def test_a_cancelled_recording_stores_what_it_has(
     database: Recorded, autojump_clock: MockClock
 ) -> None:
-    """Also what was recorded since the last writing."""
+    """This includes what was recorded since the last writing."""
     heard = Heard()
     with trio.CancelScope() as scope:
         async with (
@@ -296,7 +296,7 @@ async def test_a_cancelled_recording_stores_what_it_has(
     ],
 )
 async def test_an_address_that_is_none_is_refused(url: str, message: str) -> None:
-    """With the way out."""
+    """The error says what an address looks like."""
     with pytest.raises(ValueError, match=message):
         async with open_turnstile() as turnstile, record_statistics(turnstile, url):
             pass
@@ -311,7 +311,7 @@ async def test_an_address_that_is_none_is_refused(url: str, message: str) -> Non
     ],
 )
 async def test_numbers_out_of_range_are_refused(options: Any, message: str) -> None:
-    """Before anything is opened."""
+    """They are refused before anything is opened."""
     with pytest.raises(ValueError, match=message):
         async with open_turnstile() as turnstile, record_statistics(turnstile, **options):
             pass
@@ -320,7 +320,7 @@ async def test_numbers_out_of_range_are_refused(options: Any, message: str) -> N
 async def test_a_file_that_is_no_database_is_refused(
     sqlite: Recorded, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is left as it is, and nobody is warned that the work goes on."""
+    """The file stays as it is, and no warning says that the work goes on."""
     path = trio.Path(str(sqlite.engine.url.database))
     await path.write_bytes(b"some notes of mine, which are no database\n" * 100)
     before = await path.read_bytes()
@@ -332,7 +332,7 @@ async def test_a_file_that_is_no_database_is_refused(
 
 
 async def test_tables_of_a_newer_version_are_refused(database: Recorded) -> None:
-    """For writing and for reading."""
+    """They are refused for writing and for reading."""
     async with open_turnstile() as turnstile, record_statistics(turnstile, database.url):
         pass
     database.execute("UPDATE turnstile_meta SET version = 2")
@@ -344,7 +344,7 @@ async def test_tables_of_a_newer_version_are_refused(database: Recorded) -> None
 
 
 async def test_old_samples_are_deleted(database: Recorded, autojump_clock: MockClock) -> None:
-    """Samples before minutes; decisions are kept."""
+    """Samples go before minutes, and decisions are kept."""
 
     def age_of_oldest(table: str) -> float:
         oldest = database.value(f"SELECT min(taken) FROM turnstile_{table}")
@@ -357,7 +357,7 @@ async def test_old_samples_are_deleted(database: Recorded, autojump_clock: MockC
         api = turnstile.limiter("api", 5)
         api.down()
         await trio.sleep(3 * 3600)
-        # The virtual time goes on while the thread deletes, so how soon it does is not told here.
+        # The virtual time goes on while the thread deletes, so how soon it does is not tested here.
         for _ in range(1000):
             await trio.sleep(60)
             samples, minutes = age_of_oldest("samples"), age_of_oldest("minutes")
