@@ -70,7 +70,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
 
 @pytest.mark.parametrize(("make", "message"), WRONG, ids=[message for _, message in WRONG])
 def test_a_mistake_is_named_where_it_is_made(make: Callable[[], object], message: str) -> None:
-    """And not at the first error, in the middle of the night."""
+    """Otherwise it would show only at the first error, in the middle of the night."""
     with pytest.raises((TypeError, ValueError)) as caught:
         make()
     assert message in str(caught.value)
@@ -86,7 +86,7 @@ def test_a_mistake_is_named_where_it_is_made(make: Callable[[], object], message
     ],
 )
 async def test_mistakes_in_runs_of_phases_are_named(options: dict[str, Any], message: str) -> None:
-    """Before an operation is taken."""
+    """They are named before an operation is read from the source."""
     arguments: dict[str, Any] = {"limiter": 1} | options
     with pytest.raises((TypeError, ValueError)) as caught:
         await run_phases([Scalable()], **arguments)
@@ -95,7 +95,7 @@ async def test_mistakes_in_runs_of_phases_are_named(options: dict[str, Any], mes
 
 @pytest.mark.parametrize("on", [OSError | KeyError, (OSError, KeyError), lambda error: True])
 async def test_errors_are_named_in_each_way_of_python(on: Any) -> None:
-    """A union, a tuple, a predicate."""
+    """They may be a union, a tuple or a predicate."""
 
     async def fails(item: int) -> None:
         raise KeyError
@@ -105,7 +105,7 @@ async def test_errors_are_named_in_each_way_of_python(on: Any) -> None:
 
 
 async def test_one_policy_may_be_given_alone() -> None:
-    """In steps and in phases."""
+    """This works in steps and in phases."""
 
     async def fails(item: int) -> None:
         raise KeyError
@@ -117,7 +117,7 @@ async def test_one_policy_may_be_given_alone() -> None:
 
 @pytest.mark.parametrize("weight", [None, "3", float("nan"), -1])
 async def test_an_item_without_a_weight_fails_alone(weight: Any) -> None:
-    """Nothing is changed before it is checked, and the books balance."""
+    """A weight is checked before anything changes, and the books balance."""
     stored: list[int] = []
 
     async def store(rows: list[tuple[int, Any]]) -> None:
@@ -132,7 +132,7 @@ async def test_an_item_without_a_weight_fails_alone(weight: Any) -> None:
 
 
 def test_attributes_that_do_nothing_are_refused() -> None:
-    """A limit that is assigned under a wrong name would never be missed."""
+    """Nobody would notice a limit that is assigned under a wrong name."""
     for thing, names in (
         (Limiter("api", 3), ["limit", "ceiling", "tokens", "policy", "name", "minimum"]),
         (RateLimiter(3), ["rate", "burst", "tokens"]),
@@ -144,6 +144,6 @@ def test_attributes_that_do_nothing_are_refused() -> None:
 
 
 def test_policies_and_batches_show_what_they_are() -> None:
-    """For logs and errors."""
+    """Their texts are made for logs and errors."""
     assert "Retry(times=3" in repr(Retry(3))
     assert repr(DeadLetter("dead.jsonl")).startswith("DeadLetter(sink=LetterFile('dead.jsonl')")

@@ -63,7 +63,7 @@ def test_a_value_of_a_wrong_type_is_a_type_error(message: str, make: Callable[[]
         ("hold must be 0 or more seconds, not -0.1", lambda: Throttle(hold=-0.1)),
         ("hold must be 0 or more seconds, not nan", lambda: Throttle(hold=NAN)),
         ("hold must be 0 or more seconds, not -inf", lambda: Throttle(hold=-math.inf)),
-        ("total_tokens must be >= 0", lambda: Limiter("x", -1)),  # as trio says it
+        ("total_tokens must be >= 0", lambda: Limiter("x", -1)),  # in trio's words
         ("max_waiting must be at least 0, not -1", lambda: Limiter("x", 5, max_waiting=-1)),
         ("work must be more than 0 seconds, not 0", lambda: PhaseTimeouts(work=0)),
         ("work must be more than 0 seconds, not nan", lambda: PhaseTimeouts(work=NAN)),
@@ -98,7 +98,7 @@ def test_a_value_that_breaks_a_rule_is_a_value_error(
     ],
 )
 def test_values_at_the_edge_of_the_rules_are_taken(make: Callable[[], object]) -> None:
-    """Values at the edge of a rule are accepted."""
+    """A value at the edge of a rule is accepted."""
     make()
 
 

@@ -29,7 +29,7 @@ from trio_turnstile.testing import assert_conserved
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
 LIMIT = 30.0
-"""Seconds after which something must be wrong; nothing here takes two."""
+"""After so many seconds something must be wrong; nothing here takes two."""
 
 Main = Callable[..., Awaitable[PipelineReport]]
 
@@ -159,7 +159,7 @@ async def test_pages_of_an_api_that_breaks_down(tmp_path: Path) -> None:
 
 
 async def test_redrive(tmp_path: Path) -> None:
-    """Letters that can be mended are stored the second time; the rest is left over."""
+    """Letters that can be repaired are stored the second time; the rest is left over."""
     readings, kelvins = tmp_path / "readings.jsonl", tmp_path / "kelvins.jsonl"
     letters, left_over = tmp_path / "letters.jsonl", tmp_path / "left_over.jsonl"
     celsius = {"attic": "20.5", "cellar": "8,25", "garden": None}
@@ -194,7 +194,7 @@ async def test_redrive_that_is_aborted_loses_no_letter(tmp_path: Path) -> None:
 
 
 async def test_order(tmp_path: Path) -> None:
-    """No edit of a document is lost or out of order, while many are edited at a time."""
+    """No edit of a document is lost or out of order, while many documents are edited at once."""
     directory = tmp_path / "documents"
     directory.mkdir()
     edits = [{"document": name, "line": str(line)} for line in range(20) for name in "abc"]
@@ -217,7 +217,7 @@ async def test_merge(tmp_path: Path) -> None:
         async with stream:
             for celsius in (*range(10), -1000):
                 line = json.dumps({"station": station, "celsius": celsius}).encode() + b"\n"
-                await stream.send_all(line[:9])  # lines may come in any pieces
+                await stream.send_all(line[:9])  # the lines may arrive in any pieces
                 await stream.send_all(line[9:])
 
     async with (
@@ -238,7 +238,7 @@ async def test_merge(tmp_path: Path) -> None:
 
 
 class Library:
-    """Six shelves of two books; it records how many requests it has at a time."""
+    """A library with six shelves of two books, which records how many requests run at once."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -247,7 +247,7 @@ class Library:
     async def answer(self, path: str) -> Reply:
         self.asked += 1
         self.most = max(self.most, self.asked)
-        await wait_all_tasks_blocked(0.005)  # until all that can come have come
+        await wait_all_tasks_blocked(0.005)  # until all requests that can come have come
         self.asked -= 1
         match path.split("/")[1:]:
             case ["shelves"]:
@@ -260,7 +260,7 @@ class Library:
 
 
 async def test_shared(tmp_path: Path) -> None:
-    """All books are fetched, and the library never gets more than four requests at a time."""
+    """All books are fetched, and the library never gets more than four requests at once."""
     library = Library()
     async with http_server(library.answer) as url:
         report = await program("shared")(url, tmp_path)
@@ -274,7 +274,7 @@ async def test_shared(tmp_path: Path) -> None:
 
 
 class Server:
-    """Squares five numbers at a time, and refuses further requests."""
+    """A server that squares five numbers at once, and refuses further requests."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -322,7 +322,7 @@ async def test_batches(tmp_path: Path) -> None:
 
 
 class FirstRecord(logging.Handler):
-    """Sets an event when something is logged."""
+    """A handler that sets an event when something is logged."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -381,7 +381,7 @@ class Commands:
 
 
 async def test_drain(tmp_path: Path) -> None:
-    """After a signal the program lets two running commands end, and one that was read ahead."""
+    """After a signal, two running commands finish, and so does one that was read ahead."""
     commands = Commands(tmp_path)
     async with trio.open_nursery() as nursery:
         report = start(nursery, program("drain"), commands.file, commands.unfinished)
@@ -402,7 +402,7 @@ async def test_drain(tmp_path: Path) -> None:
     ids=["deadline", "second signal"],
 )
 async def test_drain_cut_short(tmp_path: Path, signals: list[signal.Signals], grace: float) -> None:
-    """At the deadline or the second signal, running commands are ended and written down."""
+    """At the deadline or the second signal, running commands are stopped and written down."""
     commands = Commands(tmp_path)
     async with trio.open_nursery() as nursery:
         report = start(nursery, program("drain"), commands.file, commands.unfinished, grace)

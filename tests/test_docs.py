@@ -81,19 +81,19 @@ def documented_names() -> dict[str, list[str]]:
 
 
 def tabled_names() -> list[str]:
-    """Return the names in the table at the head of the reference, each from the package on."""
+    """Return the names in the table at the head of the reference, each relative to the package."""
     table = REFERENCE.partition(".. list-table::")[2].partition("\nLimiters\n")[0]
     return re.findall(r"`([\w.]+)`", table)
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_public_name_is_in_the_reference_once(module: ModuleType) -> None:
-    """The API reference has each public name of a module, once, and no other."""
+    """The API reference has each public name of a module once, and no other name."""
     assert public_names(module) == sorted(documented_names()[module.__name__])
 
 
 def test_every_public_name_is_in_the_table_of_the_reference_once() -> None:
-    """The table of names by purpose has each public name, once, and no other."""
+    """The table of names by purpose has each public name once, and no other name."""
     expected = [
         f"{module.__name__}.{name}".removeprefix("trio_turnstile.")
         for module in MODULES
@@ -233,7 +233,7 @@ def terminal(tmp_path: Path) -> partial[subprocess.CompletedProcess[str]]:
     "page", ["index.rst", "tutorial.rst", "clusters.rst", "command.rst", "parallel.rst"]
 )
 def test_sessions(page: str, terminal: partial[subprocess.CompletedProcess[str]]) -> None:
-    """Every command that a page shows succeeds and prints what the page says it does."""
+    """Every command that a page shows succeeds and prints what the page shows."""
     for command, output in sessions(DOCS / page):
         assert (command, terminal(command).stdout.strip()) == (command, output)
 

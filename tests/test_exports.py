@@ -59,13 +59,13 @@ assert Retry is trio_turnstile.Retry
 
 
 def test_a_name_that_is_loaded_late_is_like_the_others() -> None:
-    """In a fresh interpreter: for `dir`, ``import *`` and pickles, before its first use."""
+    """In a fresh interpreter it works with `dir`, ``import *`` and pickles before its first use."""
     subprocess.run([sys.executable, "-c", FRESH], check=True)
 
 
 @pytest.mark.parametrize("module", [trio_turnstile, trio_turnstile.limits])
 def test_a_name_that_is_not_there_is_an_error(module: ModuleType) -> None:
-    """With the usual message, as `hasattr` needs it; `dir` has those that are there."""
+    """The error has the usual message, which `hasattr` needs; `dir` lists the names that exist."""
     assert not hasattr(module, "Producers")
     with pytest.raises(AttributeError, match=f"module '{module.__name__}' has no attribute 'x'"):
         _ = module.x
@@ -74,7 +74,7 @@ def test_a_name_that_is_not_there_is_an_error(module: ModuleType) -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_public_class_is_final_unless_made_to_be_subclassed(name: str) -> None:
-    """Every public class but protocols and `Scalable` is final."""
+    """Every public class except protocols and `Scalable` is final."""
     cls = CLASSES[name]
     is_open = name in OPEN or is_protocol(cls)
     assert getattr(cls, "__final__", False) is not is_open
@@ -82,7 +82,7 @@ def test_a_public_class_is_final_unless_made_to_be_subclassed(name: str) -> None
 
 @pytest.mark.parametrize("name", MADE_HERE)
 def test_a_public_name_says_where_it_is_to_be_had(name: str) -> None:
-    """The module of a public name is ``trio_turnstile``, and it can be pickled."""
+    """The module of a public name is ``trio_turnstile``, and the name can be pickled."""
     value = MADE_HERE[name]
     assert (value.__module__, value.__qualname__) == ("trio_turnstile", name)
     assert pickle.loads(pickle.dumps(value)) is value

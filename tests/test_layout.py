@@ -1,7 +1,7 @@
 """The shape of the package: its wings, the size of its parts, and what it imports.
 
-An import line says through which wall it goes. Between wings the directions are those of
-the table `MAY_IMPORT`; inside a wing any order will do that has no circle.
+An import line shows which wall it crosses. Between wings, imports may go only as the table
+`MAY_IMPORT` says; inside a wing, they may go in any order without a circle.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "integrations": {"__init__"},
     "cli": {"__init__", "clusters", "integrations", "limits", "simulation"},
 }
-"""For each wing, the wings that it may import from. A new wing is entered here."""
+"""For each wing, the wings that it may import from. A new wing must be added here."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -54,7 +54,7 @@ def name_of(path: Path) -> str:
 
 @cache
 def parsed(path: Path) -> ast.Module:
-    """Return the syntax tree of a module, which most of the tests here look at."""
+    """Return the syntax tree of a module, which most of these tests look at."""
     return ast.parse(path.read_text())
 
 
@@ -64,7 +64,7 @@ def wing(name: str) -> str:
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Give the modules of this package that one imports, each by its path in the package."""
+    """Give the modules of this package that a module imports, each by its path in the package."""
     here = path.relative_to(PACKAGE.parent).parent.parts
     for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
@@ -81,7 +81,7 @@ def imported(path: Path) -> Iterator[str]:
 
 
 def found(parts: list[str]) -> str:
-    """Return the module that a dotted path leads to; what is left of it is a name inside."""
+    """Return the module that a dotted path leads to; the rest of the path is a name inside."""
     while parts:
         path = PACKAGE.joinpath(*parts)
         if path.with_suffix(".py").exists():
@@ -98,7 +98,7 @@ def may_import(importer: str, target: str) -> bool:
 
 
 def imports_inside(name: str) -> dict[str, set[str]]:
-    """Return what each module of a wing imports from the same wing, the head of it aside."""
+    """Return what each module of a wing, except its head, imports from the same wing."""
     head = f"{name}/__init__"
     graph: dict[str, set[str]] = {}
     for path in MODULES:
@@ -110,12 +110,12 @@ def imports_inside(name: str) -> dict[str, set[str]]:
 
 
 def test_every_wing_is_in_the_table() -> None:
-    """No module is forgotten, and no wing is listed that is not there."""
+    """No module is forgotten, and no wing is listed that does not exist."""
     assert {wing(name_of(path)) for path in MODULES} == MAY_IMPORT.keys()
 
 
 def test_the_design_page_names_every_wing() -> None:
-    """Each has a row in its table, which says what the wing is for."""
+    """Each wing has a row in the table of the page, which says what the wing is for."""
     page = Path(__file__).parent.with_name("docs").joinpath("design.rst").read_text()
     rows = "".join(line for line in page.splitlines() if line.startswith("   * - "))
     assert [name for name in MAY_IMPORT if f"``{name}``" not in rows] == []
@@ -123,24 +123,24 @@ def test_the_design_page_names_every_wing() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_module_imports_only_through_the_walls_of_the_table(path: Path) -> None:
-    """At the head, in functions, and for types alike."""
+    """This goes for imports at the head, in functions, and for types alike."""
     name = name_of(path)
     assert {target for target in imported(path) if not may_import(name, target)} == set()
 
 
 @pytest.mark.parametrize("name", MAY_IMPORT)
 def test_no_circle_inside_a_wing(name: str) -> None:
-    """The modules of a wing can be read in an order in which each needs only those before."""
+    """The modules of a wing can be read in an order in which each needs only earlier ones."""
     graphlib.TopologicalSorter(imports_inside(name)).prepare()
 
 
 def test_no_circle_between_wings() -> None:
-    """The table itself has a reading order."""
+    """The table itself can be read in such an order."""
     graphlib.TopologicalSorter(MAY_IMPORT).prepare()
 
 
 def test_the_imports_are_really_read() -> None:
-    """Relative and absolute ones, of modules and of names in them, of packages too."""
+    """The test finds relative and absolute imports, of modules, names in them, and packages."""
     limiter = set(imported(PACKAGE / "_limiting" / "limiter.py"))
     assert limiter >= {"_util", "_limiting/actuator", "limits/__init__"}
     assert set(imported(PACKAGE / "limits" / "__init__.py")) >= {"limits/_protocol"}
@@ -154,7 +154,7 @@ def test_the_imports_are_really_read() -> None:
 
 
 def test_a_circle_would_be_seen() -> None:
-    """Two modules that need each other have no reading order."""
+    """Two modules that need each other cannot be read in such an order."""
     with pytest.raises(graphlib.CycleError):
         graphlib.TopologicalSorter({"a": {"b"}, "b": {"a"}}).prepare()
 
@@ -189,13 +189,13 @@ def reaches(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_no_module_reaches_through_a_wall(path: Path) -> None:
-    """Parts of a wing may use each other's underscore names; other wings may not."""
+    """Modules of a wing may use each other's underscore names; other wings may not."""
     assert set(reaches(path)) <= private_names(wing(name_of(path)))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_no_underscore_name_is_imported_from_another_wing(path: Path) -> None:
-    """Underscore modules are the walls; what is imported from them has a plain name."""
+    """Underscore modules are the walls; the names imported from them have no underscore."""
     for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom) and node.level == 0:
             assert not [alias.name for alias in node.names if alias.name.startswith("_")]
@@ -203,7 +203,7 @@ def test_no_underscore_name_is_imported_from_another_wing(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_no_module_is_long(path: Path) -> None:
-    """350 lines at most: what is longer has more than one thing to tell."""
+    """The bound is 350 lines, because a longer module does more than one thing."""
     lines = len(path.read_text().splitlines())
     assert lines <= 350
 
@@ -217,20 +217,20 @@ def lines_of_bodies(path: Path) -> Iterator[int]:
 
 
 def test_function_bodies_are_short() -> None:
-    """Half of them are under eight lines, docstrings aside."""
+    """Half of them have under eight lines, not counting docstrings."""
     bodies = [lines for path in MODULES for lines in lines_of_bodies(path)]
     assert statistics.median(bodies) < 8
 
 
 def test_importing_it_brings_in_nothing_but_trio_and_attrs() -> None:
-    """In a fresh interpreter: what trio and attrs need themselves, and the standard library."""
+    """In a fresh interpreter only the standard library and what trio and attrs need come along."""
     brought = {name.split(".")[0] for name in brought_by("from trio_turnstile import *")}
     assert "trio_turnstile" in brought
     assert brought - set(sys.stdlib_module_names) == {"trio_turnstile"}
 
 
 def test_importing_it_leaves_what_is_not_used_for_later() -> None:
-    """Nothing comes before a name is used; the front ends and the policies come with theirs."""
+    """Front ends and policies are imported when one of their names is used."""
     assert brought_by("import trio_turnstile") == {"trio_turnstile"}
     brought = brought_by("from trio_turnstile import Limiter")
     wings = {wing(name.partition(".")[2]).split(".")[0] for name in brought}
@@ -244,7 +244,7 @@ def test_importing_it_leaves_what_is_not_used_for_later() -> None:
 
 
 def brought_by(statement: str) -> set[str]:
-    """Return the modules that it imports in an interpreter that has trio and attrs already."""
+    """Return the modules that an import adds in an interpreter that has trio and attrs already."""
     code = (
         f"import sys, trio, attrs; before = set(sys.modules); {statement}; "
         "print(*set(sys.modules) - before)"

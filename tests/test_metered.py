@@ -1,4 +1,4 @@
-"""The programs of the page of metered APIs do what it says, against a real server."""
+"""The programs of the page on metered APIs do what it says, against a real server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def contents(name: str) -> dict[str, Any]:
 
 
 async def serve(answer: Answer, stream: trio.SocketStream) -> None:
-    """Answer POST requests with a body of JSON, until the client hangs up."""
+    """Answer POST requests with a JSON body, until the client hangs up."""
     received = b""
     async for data in stream:
         received += data
@@ -61,7 +61,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 async def test_a_batch_of_prompts(here: Path) -> None:
-    """All are answered, though some were refused at first; what was spent is in the file."""
+    """All are answered, although some were refused at first; the file has what was spent."""
     asked = list[str]()
 
     async def answer(body: Any) -> Reply:
@@ -84,7 +84,7 @@ async def test_a_batch_of_prompts(here: Path) -> None:
 
 
 async def test_a_batch_ends_when_its_money_is_spent(here: Path) -> None:
-    """Nothing more is asked then, also by a program that is started again."""
+    """After that nothing more is requested, even by a program that is started again."""
     asked = list[object]()
 
     async def answer(body: Any) -> Reply:
@@ -104,7 +104,7 @@ async def test_a_batch_ends_when_its_money_is_spent(here: Path) -> None:
 
 
 async def test_a_graphql_api(here: Path) -> None:
-    """All pages are there; the points of the service hold up those who do not fit."""
+    """All pages are there; calls that exceed the points of the service have to wait."""
     left = 100
 
     async def answer(body: Any) -> Reply:

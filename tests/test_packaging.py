@@ -1,4 +1,4 @@
-"""What is installed, and what the project's files say of it."""
+"""What is installed, and what the files of the project say about it."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ def files(folder: Path) -> set[str]:
 
 
 def test_all_of_the_source_is_installed() -> None:
-    """Every module, and ``py.typed``, without which type checkers would see no types."""
+    """This means every module and ``py.typed``, without which type checkers would see no types."""
     assert files(INSTALLED) == files(SOURCE)
     assert "py.typed" in files(INSTALLED)
 
 
 def test_the_checkout_is_not_tested_in_place_of_the_wheel() -> None:
-    """If the wheel is to be tested, it is what the tests import."""
+    """If the wheel is to be tested, the tests import the wheel."""
     installed = "site-packages" in INSTALLED.parts and not INSTALLED.is_relative_to(SOURCE)
     assert installed or "TURNSTILE_INSTALLED" not in os.environ
 
 
 def test_the_version_is_told_in_one_place() -> None:
-    """The distribution has the version that the package says."""
+    """The distribution has the version that the package states."""
     assert version("trio-turnstile") == trio_turnstile.__version__
 
 
 def pins() -> dict[str, str]:
-    """Return the versions that the project's own file pins."""
+    """Return the versions that the project file pins."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return dict(pin.split("==") for pin in project["optional-dependencies"]["lint"])
 

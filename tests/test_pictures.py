@@ -24,7 +24,7 @@ NAMES = ["phases", "pipeline", "signal", "window", "wings"]
 
 
 def draw(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the script that draws, with the package that is tested."""
+    """Run the script that draws, with the package under test."""
     package = Path(trio_turnstile.__file__).parents[1]
     return subprocess.run(
         [sys.executable, SCRIPTS / "draw.py", *arguments],
@@ -46,7 +46,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Imports one of the scripts, which stand in no package."""
+    """A function that imports one of the scripts, which belong to no package."""
     monkeypatch.syspath_prepend(SCRIPTS)
     before = set(sys.modules)
     yield importlib.import_module
@@ -61,7 +61,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_picture_is_what_its_script_draws(name: str, drawn: Path) -> None:
-    """If it is not, ``python docs/pictures/draw.py`` brings it up to date."""
+    """If this fails, ``python docs/pictures/draw.py`` brings the picture up to date."""
     committed = (IMAGES / f"{name}.svg").read_text(encoding="utf-8")
     assert committed == (drawn / f"{name}.svg").read_text(encoding="utf-8")
 
@@ -104,7 +104,7 @@ def test_an_unknown_picture_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_picture_says_what_it_shows_and_follows_the_colour_scheme(name: str) -> None:
-    """It is well-formed, has a title, a description and a panel, and rules for dark."""
+    """It is well-formed, with a title, a description, a panel, and rules for a dark scheme."""
     text = (IMAGES / f"{name}.svg").read_text(encoding="utf-8")
     image = ET.fromstring(text)
     tags = {element.tag.removeprefix("{http://www.w3.org/2000/svg}") for element in image}
@@ -130,13 +130,13 @@ def contrast(one: str, other: str) -> float:
 
 
 def test_contrast_is_that_of_the_standard() -> None:
-    """Black on white has the most that there is: 21."""
+    """Black on white has the greatest contrast that exists: 21."""
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
 
 
 @pytest.mark.parametrize(("scheme", "shade"), [("LIGHT", 0), ("DARK", 1)])
 def test_text_and_edges_can_be_seen_in_both_schemes(scheme: str, shade: int, script: Any) -> None:
-    """Text has a contrast of 4.5 on all that it stands on; edges of boxes have 3."""
+    """Text has a contrast of at least 4.5 with its background, and edges of boxes have 3."""
     svg = script("svg")
     inks = getattr(svg, scheme)
     grounds = [inks["panel"], *(shades[shade][0] for shades in svg.COLOURS.values())]
@@ -150,7 +150,7 @@ def test_text_and_edges_can_be_seen_in_both_schemes(scheme: str, shade: int, scr
 
 
 def said(wings: ModuleType, table: dict[str, set[str]]) -> dict[str, set[str]]:
-    """Read the arrows as the legend says, and return the table that they stand for."""
+    """Read the arrows as the legend says, and return the table that they represent."""
     arrows = wings.arrows(table)
     far = wings.through(table)
     return {w: wings.reachable(arrows, w) if w in far else arrows[w] for w in table}
@@ -165,7 +165,7 @@ def test_the_arrows_between_wings_say_what_the_table_says(script: Any) -> None:
 
 
 def test_a_wing_that_may_not_import_all_below_it_keeps_its_arrows(script: Any) -> None:
-    """Only there an arrow could not be left out."""
+    """This is the one case in which an arrow cannot be left out."""
     wings = script("wings")
     table = {"a": {"b", "c"}, "b": {"c", "d"}, "c": {"d"}, "d": set[str]()}
     assert wings.arrows(table) == {"a": {"b", "c"}, "b": {"c"}, "c": {"d"}, "d": set()}
@@ -173,7 +173,7 @@ def test_a_wing_that_may_not_import_all_below_it_keeps_its_arrows(script: Any) -
 
 
 def test_arrows_lead_down_and_cross_as_little_as_can_be(script: Any) -> None:
-    """Rows are ordered so that two arrows which need not cross do not."""
+    """Rows are ordered so that two arrows do not cross unless they must."""
     layers = script("layers")
     rows, pieces = layers.spots({"a": {"y"}, "b": {"x"}, "x": set(), "y": set()})
     assert rows == [("a", "b"), ("x", "y")]
@@ -182,7 +182,7 @@ def test_arrows_lead_down_and_cross_as_little_as_can_be(script: Any) -> None:
 
 
 def test_an_arrow_over_several_rows_is_straight_and_clear_of_boxes(script: Any) -> None:
-    """All its bends have one place, and what stands beside it keeps its distance."""
+    """Its bends are in one line, and the boxes beside it keep their distance."""
     layers = script("layers")
     graph = {"a": {"b", "z"}, "b": {"c", "d"}, "c": {"z"}, "d": {"z"}, "z": set[str]()}
     rows, pieces = layers.spots(graph)
@@ -195,7 +195,7 @@ def test_an_arrow_over_several_rows_is_straight_and_clear_of_boxes(script: Any) 
 
 
 def test_the_second_operation_begins_when_the_monitor_of_the_first_ends(script: Any) -> None:
-    """Its token is free by then, though the first still cleans up."""
+    """Its token is free by then, although the first one is still cleaning up."""
     spans, tokens = script("phases").record()
     begin = {(name, phase): begin for name, phase, begin, _ in spans}
     end = {(name, phase): end for name, phase, _, end in spans}
@@ -208,7 +208,7 @@ def test_the_second_operation_begins_when_the_monitor_of_the_first_ends(script: 
 
 
 def test_the_window_fills_for_two_reasons(script: Any) -> None:
-    """While the service refuses items back off; while the next step is slow they wait for it."""
+    """While the service refuses, items back off; while the next step is slow, they wait for it."""
     window = script("window")
     steps = window.record()
     assert max(held.running for _, held in steps) == window.LIMIT
@@ -221,18 +221,18 @@ def test_the_window_fills_for_two_reasons(script: Any) -> None:
 
 
 def test_the_record_of_the_window_does_not_depend_on_the_order_of_tasks(script: Any) -> None:
-    """Trio runs the tasks of one moment in random order; the record is always the same."""
+    """trio runs the tasks of one moment in random order, but the record is always the same."""
     window = script("window")
     assert all(window.record() == window.record() for _ in range(5))
 
 
 def test_the_steps_that_need_nothing_are_fused_to_the_one_before(script: Any) -> None:
-    """The run shows it: one task takes an item through both."""
+    """The run shows that one task takes an item through both."""
     assert script("pipeline").record() == [["fetch", "parse"], ["resize", "check"], ["upload"]]
 
 
 def test_the_signal_wakes_the_first_waiter_alone(script: Any) -> None:
-    """It goes from the thread to trio; there a decision moves the limit from 1 to 2."""
+    """The signal goes from the thread to trio, where a decision moves the limit from 1 to 2."""
     there, here = script("signal_way").record()
     assert (there[0].sender, there[0].words) == ("your thread", "up()")
     assert (there[-1].receiver, there[-1].words) == ("trio", "run_sync_soon()")

@@ -22,7 +22,7 @@ from trio_turnstile.testing import assert_conserved
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
 LIMIT = 30.0
-"""Seconds after which something must be wrong; nothing here takes two."""
+"""After so many seconds something must be wrong; nothing here takes two."""
 
 
 def contents(name: str, run_name: str = "recipe") -> dict[str, Any]:
@@ -57,7 +57,7 @@ def test_every_program_is_on_the_page() -> None:
 
 
 async def test_http(tmp_path: Path) -> None:
-    """All items arrive, though some were refused at first; the rate is kept."""
+    """All items arrive, although some were refused at first, and the rate is kept."""
     asked = Counter[str]()
 
     async def answer(path: str) -> Reply:
@@ -82,7 +82,7 @@ async def test_http(tmp_path: Path) -> None:
 
 
 async def test_crawl(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Each page is visited once, two at a time on each host, and foreign links are not followed."""
+    """Each page is visited once, two at once on each host, and foreign links are not followed."""
     asked, most = Counter[str](), Counter[str]()
     busy = Counter[str]()
     links: dict[str, list[str]] = {}
@@ -146,7 +146,7 @@ async def talk(port: int, lines: bytes) -> bytes:
 
 @pytest.mark.parametrize("grace", [LIMIT, 0.0])
 async def test_server(grace: float) -> None:
-    """After a signal it accepts nobody, and answers what it has begun if there is time."""
+    """After a signal it accepts nobody, and answers the requests it has begun if there is time."""
     program = contents("server")
     let_go = trio.Event()
 
@@ -183,7 +183,7 @@ async def test_server(grace: float) -> None:
 
 
 async def test_server_sheds_load() -> None:
-    """Requests that find the queue full are turned away at once."""
+    """Requests that find the queue full are refused at once."""
     program = contents("server")
     let_go = trio.Event()
 
@@ -209,7 +209,7 @@ async def test_server_sheds_load() -> None:
 
 
 async def test_priorities(autojump_clock: MockClock) -> None:
-    """An urgent job overtakes all but the one that runs and the one that was read ahead."""
+    """An urgent job overtakes all others except the running one and the one that was read ahead."""
     program = contents("priorities")
     order: list[str] = []
 

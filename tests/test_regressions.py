@@ -1,7 +1,7 @@
 """Faults that other limiters and pools have shipped, each turned into a test.
 
 They were found in the trackers and changelogs of concurrency limiters, worker pools and
-throttles in several languages. A test is named after what must hold instead.
+throttles in several languages. Each test is named after the behaviour that must hold instead.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ async def test_enlarging_wakes_waiters_at_once() -> None:
 async def test_enlarging_is_felt_at_once_by_a_run_that_is_going_on(
     kind: str, autojump_clock: MockClock
 ) -> None:
-    """A running run uses a raised limit before any operation ends."""
+    """A run in progress uses a raised limit before any operation ends."""
     limiter = Limiter("api", 1) if kind == "limiter" else trio.CapacityLimiter(1)
     async with trio.open_nursery() as nursery:
         manager: Manager = await nursery.start(partial(run_phases, endless(), limiter=limiter))
@@ -174,9 +174,9 @@ async def test_a_run_shrinks_with_its_limit_and_grows_again(autojump_clock: Mock
         manager: Manager = await nursery.start(partial(run_phases, endless(), limiter=api))
         for limit in (10, 2, 7, 0, 3):
             api.total_tokens = limit
-            await trio.sleep(1.5)  # those that were over the limit have ended
+            await trio.sleep(1.5)  # the operations over the limit have ended
             Task.peak = Task.running
-            await trio.sleep(5.2)  # so as not to look at the instant of a change
+            await trio.sleep(5.2)  # so that no change falls on the moment of looking
             assert Task.peak == Task.running == limit
             assert_conserved(manager)
         nursery.cancel_scope.cancel()
@@ -372,7 +372,7 @@ def test_back_off_does_not_overflow_after_very_many_failures() -> None:
     assert Backoff(1.0, 30.0, uniform=lambda _, most: most)(10**6) == 30.0
 
 
-# ---- keeping apart what is apart ----
+# ---- limiters are separate ----
 
 
 async def test_the_trouble_of_one_limiter_does_not_throttle_the_others() -> None:

@@ -26,7 +26,7 @@ from trio_turnstile import Aborted
 from trio_turnstile.testing import assert_conserved
 
 LIMIT = 60.0
-"""Seconds after which something must be wrong; nothing here takes two."""
+"""After so many seconds something must be wrong; nothing here takes two."""
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

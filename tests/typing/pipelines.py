@@ -48,11 +48,11 @@ from trio_turnstile.testing import ProbeSink, ProbeSource, assert_conserved, no_
 
 
 class Page:
-    """What is fetched."""
+    """A thing that is fetched."""
 
 
 class Row:
-    """What a page is made of."""
+    """A part of a page."""
 
     key: str
 
@@ -180,7 +180,7 @@ class Fetcher:
 
 
 class Client:
-    """A step with a connection, which is itself the function."""
+    """A step with a connection, which itself is the function."""
 
     async def __aenter__(self) -> Self:
         raise NotImplementedError

@@ -1,7 +1,7 @@
 """What a user must not write: each marked line is an error to mypy and to pyright.
 
-Both take an ignore that is not needed for an error here, so that a wrong use which comes
-to be accepted by either is noticed.
+Both report an unneeded ignore as an error here, so it is noticed if one of them comes to
+accept a wrong use.
 """
 
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
