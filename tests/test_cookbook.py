@@ -94,7 +94,7 @@ def rows(database: Path, query: str) -> list[Any]:
 
 
 class Shop:
-    """Nine orders on three pages: 4 is refused at first, 5 is missing, and 6 has no price."""
+    """A shop with three pages of orders: it refuses 4 at first, lacks 5, and 6 has no price."""
 
     def __init__(self) -> None:
         self.asked = Counter[str]()
