@@ -70,7 +70,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
 
 @pytest.mark.parametrize(("make", "message"), WRONG, ids=[message for _, message in WRONG])
 def test_a_mistake_is_named_where_it_is_made(make: Callable[[], object], message: str) -> None:
-    """Otherwise it would show only at the first error, in the middle of the night."""
+    """A mistake does not show only at the first error, in the middle of the night."""
     with pytest.raises((TypeError, ValueError)) as caught:
         make()
     assert message in str(caught.value)
@@ -86,7 +86,7 @@ def test_a_mistake_is_named_where_it_is_made(make: Callable[[], object], message
     ],
 )
 async def test_mistakes_in_runs_of_phases_are_named(options: dict[str, Any], message: str) -> None:
-    """They are named before an operation is read from the source."""
+    """Mistakes are named before an operation is read from the source."""
     arguments: dict[str, Any] = {"limiter": 1} | options
     with pytest.raises((TypeError, ValueError)) as caught:
         await run_phases([Scalable()], **arguments)
@@ -95,7 +95,7 @@ async def test_mistakes_in_runs_of_phases_are_named(options: dict[str, Any], mes
 
 @pytest.mark.parametrize("on", [OSError | KeyError, (OSError, KeyError), lambda error: True])
 async def test_errors_are_named_in_each_way_of_python(on: Any) -> None:
-    """They may be a union, a tuple or a predicate."""
+    """Errors may be named by a union, a tuple or a predicate."""
 
     async def fails(item: int) -> None:
         raise KeyError
@@ -105,7 +105,7 @@ async def test_errors_are_named_in_each_way_of_python(on: Any) -> None:
 
 
 async def test_one_policy_may_be_given_alone() -> None:
-    """This works in steps and in phases."""
+    """Steps and phases accept one policy alone."""
 
     async def fails(item: int) -> None:
         raise KeyError
@@ -144,6 +144,6 @@ def test_attributes_that_do_nothing_are_refused() -> None:
 
 
 def test_policies_and_batches_show_what_they_are() -> None:
-    """Their texts are made for logs and errors."""
+    """The texts of policies and batches are made for logs and errors."""
     assert "Retry(times=3" in repr(Retry(3))
     assert repr(DeadLetter("dead.jsonl")).startswith("DeadLetter(sink=LetterFile('dead.jsonl')")

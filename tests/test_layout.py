@@ -123,7 +123,7 @@ def test_the_design_page_names_every_wing() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_module_imports_only_through_the_walls_of_the_table(path: Path) -> None:
-    """This goes for imports at the head, in functions, and for types alike."""
+    """Imports at the head, in functions, and for types alone all keep to the table."""
     name = name_of(path)
     assert {target for target in imported(path) if not may_import(name, target)} == set()
 

@@ -21,7 +21,7 @@ def files(folder: Path) -> set[str]:
 
 
 def test_all_of_the_source_is_installed() -> None:
-    """This means every module and ``py.typed``, without which type checkers would see no types."""
+    """Every module is installed, and ``py.typed``, without which type checkers see no types."""
     assert files(INSTALLED) == files(SOURCE)
     assert "py.typed" in files(INSTALLED)
 

@@ -104,7 +104,7 @@ def test_an_unknown_picture_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_picture_says_what_it_shows_and_follows_the_colour_scheme(name: str) -> None:
-    """It is well-formed, with a title, a description, a panel, and rules for a dark scheme."""
+    """A picture is well-formed, with a title, a description, a panel, and rules for dark."""
     text = (IMAGES / f"{name}.svg").read_text(encoding="utf-8")
     image = ET.fromstring(text)
     tags = {element.tag.removeprefix("{http://www.w3.org/2000/svg}") for element in image}
@@ -165,7 +165,7 @@ def test_the_arrows_between_wings_say_what_the_table_says(script: Any) -> None:
 
 
 def test_a_wing_that_may_not_import_all_below_it_keeps_its_arrows(script: Any) -> None:
-    """This is the one case in which an arrow cannot be left out."""
+    """The arrows of such a wing cannot be left out."""
     wings = script("wings")
     table = {"a": {"b", "c"}, "b": {"c", "d"}, "c": {"d"}, "d": set[str]()}
     assert wings.arrows(table) == {"a": {"b", "c"}, "b": {"c"}, "c": {"d"}, "d": set()}
@@ -182,7 +182,7 @@ def test_arrows_lead_down_and_cross_as_little_as_can_be(script: Any) -> None:
 
 
 def test_an_arrow_over_several_rows_is_straight_and_clear_of_boxes(script: Any) -> None:
-    """Its bends are in one line, and the boxes beside it keep their distance."""
+    """The bends of an arrow are in one line, and the boxes beside it keep their distance."""
     layers = script("layers")
     graph = {"a": {"b", "z"}, "b": {"c", "d"}, "c": {"z"}, "d": {"z"}, "z": set[str]()}
     rows, pieces = layers.spots(graph)
@@ -195,7 +195,7 @@ def test_an_arrow_over_several_rows_is_straight_and_clear_of_boxes(script: Any) 
 
 
 def test_the_second_operation_begins_when_the_monitor_of_the_first_ends(script: Any) -> None:
-    """Its token is free by then, although the first one is still cleaning up."""
+    """The token of the first operation is free by then, although its clean-up still runs."""
     spans, tokens = script("phases").record()
     begin = {(name, phase): begin for name, phase, begin, _ in spans}
     end = {(name, phase): end for name, phase, _, end in spans}

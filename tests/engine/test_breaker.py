@@ -120,7 +120,7 @@ async def test_a_check_finds_the_end_of_an_outage(autojump_clock: MockClock) -> 
 
 
 async def test_without_a_breaker_the_tries_are_spent(autojump_clock: MockClock) -> None:
-    """This is what the breaker is for: in an outage all items would fail."""
+    """Without a breaker, all items fail in an outage."""
     service = Service()
     policies = [Retry(2, on=OSError), Skip()]
     report = await (Producer(range(1000)) | Consumer(service, limiter=10, on_error=policies)).run()
@@ -307,7 +307,7 @@ async def test_one_call_that_is_tried_again_waits_for_it(autojump_clock: MockClo
 
 
 async def test_a_check_that_fails_or_hangs_means_no(autojump_clock: MockClock) -> None:
-    """Such a check does not end the turnstile, and the next check is made in time."""
+    """A failing or hanging check does not end the turnstile; the next check is made in time."""
     breaker, answers = Breaker(window=1), iter(["raise", "hang", False, True])
 
     async def is_there() -> bool:
@@ -377,7 +377,7 @@ async def test_while_it_is_open_calls_from_before_change_nothing() -> None:
 
 
 async def test_a_call_that_is_cancelled_tells_nothing(autojump_clock: MockClock) -> None:
-    """It may be cancelled for any reason; a token of a limiter in no turnstile wakes nobody."""
+    """A cancelled call counts for nothing; a token of a limiter in no turnstile wakes nobody."""
     breaker = Breaker(window=1)
 
     async def hang(item: object) -> None:

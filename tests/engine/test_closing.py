@@ -95,7 +95,7 @@ async def test_merged_sources_are_closed_if_a_step_cannot_be_opened() -> None:
 
 @pytest.mark.parametrize("fails", ["close", "work close"])
 async def test_an_error_in_closing_comes_after_what_stopped_the_run(fails: str) -> None:
-    """The first cause comes first, and the report is there."""
+    """The cause of the abort comes before the errors in closing, and the report is there."""
     with pytest.raises(Aborted) as caught:
         await (Producer([1]) | Processor(Table("close")) | Consumer(Table(fails))).run()
     causes = [str(error.__cause__) for error in caught.value.exceptions]
@@ -105,7 +105,7 @@ async def test_an_error_in_closing_comes_after_what_stopped_the_run(fails: str) 
 
 
 async def test_an_error_in_closing_a_source_comes_after_what_stopped_the_run() -> None:
-    """The same holds for sources."""
+    """The cause of the abort comes before an error in closing the source."""
     with pytest.raises(Aborted) as caught:
         await (Producer(Rows(1, fails=True)) | Consumer(Table("work"))).run()
     causes = [str(error.__cause__) for error in caught.value.exceptions]
@@ -155,7 +155,7 @@ async def held_open(closed: list[float]) -> AsyncIterator[None]:
 async def test_a_generator_lives_until_the_last_item_is_through(
     autojump_clock: MockClock, waits: bool
 ) -> None:
-    """This holds after a drain too, because items may need what the generator holds open."""
+    """A generator is not closed before, even after a drain: items may need what it holds open."""
     closed: list[float] = []
     ended: list[float] = []
 
@@ -185,7 +185,7 @@ async def test_a_generator_lives_until_the_last_item_is_through(
 
 
 async def test_operations_of_a_generator_may_use_it_to_the_end(autojump_clock: MockClock) -> None:
-    """The same holds for phases, clean-ups included."""
+    """A generator of operations is closed only after the last operation, clean-up included."""
     closed: list[float] = []
     cleaned: list[float] = []
 
@@ -224,7 +224,7 @@ def nursery_round_the_yield() -> AsyncIterator[int]:
 async def test_a_generator_with_a_nursery_ends_well(
     autojump_clock: MockClock, how: str, merged: bool
 ) -> None:
-    """Its GeneratorExit comes in a group, which the user never sees."""
+    """The GeneratorExit of such a generator comes in a group, which the user never sees."""
 
     async def step(item: int) -> None:
         await trio.sleep(1)
@@ -255,7 +255,7 @@ async def test_a_generator_with_a_nursery_ends_well(
 async def test_a_generator_that_refuses_to_close_is_an_error_of_the_source(
     autojump_clock: MockClock,
 ) -> None:
-    """No other error in the group is swallowed."""
+    """Other errors in the group with GeneratorExit are not swallowed."""
 
     async def source() -> AsyncIterator[int]:
         try:

@@ -83,7 +83,7 @@ async def test_a_source_that_raises_a_signal_is_a_source_that_fails(
 async def test_a_source_of_operations_that_raises_a_signal_fails(
     autojump_clock: MockClock, error: type[Exception]
 ) -> None:
-    """The same holds for phases."""
+    """A source of operations that raises a signal fails like any other source."""
 
     def operations() -> Iterator[Scalable]:
         yield Scalable()
@@ -163,7 +163,7 @@ async def test_a_cancellation_kept_and_raised_again_fails_the_operation(phase: s
 async def test_a_cancellation_kept_and_raised_again_fails_the_item(
     options: dict[str, Any], first: bool
 ) -> None:
-    """This holds in any step, fused or not."""
+    """An item whose step raises an old cancellation fails, whether the step is fused or not."""
     kept = await kept_cancellation()
 
     async def good(item: int) -> int:

@@ -216,7 +216,7 @@ async def test_an_allowance_that_is_spent_stops_the_run(
 
 
 async def test_a_retry_pays_as_the_first_attempt_did(autojump_clock: MockClock) -> None:
-    """It does so even if its cost is no longer known, and passes at once if there is enough."""
+    """A retry pays even if its cost is no longer known, and passes at once if there is enough."""
     rate, asked = RateLimiter(1, burst=10), list[float]()
 
     def cost(item: float) -> float:

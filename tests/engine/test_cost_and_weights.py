@@ -83,7 +83,7 @@ def size(item: int) -> int:
 
 @FORMS
 async def test_items_take_their_tokens_and_pay(run: Any, autojump_clock: MockClock) -> None:
-    """Both bounds hold: four tokens at a time, and one unit a second after the burst."""
+    """Both limits hold: four tokens in use, and one unit a second after the burst."""
     limiter, begun = memory(), list[tuple[int, float]]()
     budget = Budget(units=RateLimiter(1, burst=4))
 

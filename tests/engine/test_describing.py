@@ -205,7 +205,7 @@ def test_a_described_error_can_be_pickled() -> None:
 
 
 class Strange(list[int]):
-    """A value whose class has the name of another, and whose texts raise errors."""
+    """A value whose class has the name of another, and which raises when it is looked into."""
 
     def __iter__(self) -> Iterator[int]:
         raise RuntimeError("cannot be gone through")
@@ -218,7 +218,7 @@ Strange.__name__ = "list"
 
 
 async def test_what_lies_about_itself_is_shown_by_its_class() -> None:
-    """This goes for items and identifiers, too."""
+    """An item or identifier that lies about itself is shown by its class."""
 
     async def call(item: object) -> None:
         raise OSError("x")
@@ -262,7 +262,7 @@ async def test_what_is_no_verdict_aborts_with_a_note(verdict: Any) -> None:
 
 
 async def test_groups_and_chains_of_kept_errors_keep_no_tracebacks() -> None:
-    """This holds however they are linked, even in a circle; errors with no traceback stay as is."""
+    """Kept errors lose their tracebacks however they are linked, even in a circle."""
     circle = ValueError("circle")
     circle.__context__ = ExceptionGroup("", [circle, OSError("x")])
 

@@ -85,7 +85,7 @@ class Operation(Scalable):
 
 
 async def test_each_call_of_each_step_is_told(autojump_clock: MockClock) -> None:
-    """This includes steps that run with the one before; each has the name of its step."""
+    """Each call is reported under the name of its step, even if it runs with the step before."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 1)
         with durations(turnstile) as told:
@@ -116,7 +116,7 @@ async def test_a_failure_is_told_for_each_attempt(autojump_clock: MockClock) -> 
 
 
 async def test_a_batch_is_one_call(autojump_clock: MockClock) -> None:
-    """The duration is that of the whole batch."""
+    """The duration of a batch is one call."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 1)
         step = Consumer(sleep_through, limiter=api, batch=Batch(2))
@@ -175,7 +175,7 @@ async def test_phases_with_a_ledger_are_told_too(mock_clock: MockClock, tmp_path
 async def test_an_observer_is_told_of_the_runs_that_begin_after_it(
     autojump_clock: MockClock,
 ) -> None:
-    """It does not see runs that began before or belong to nobody; once closed, it sees none."""
+    """An observer does not see earlier runs or those of nobody; once closed, it sees none."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 2)
         steps = Producer([1.0, 1.0]) | Consumer(sleep, limiter=api)

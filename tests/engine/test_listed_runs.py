@@ -72,7 +72,7 @@ async def fail(number: int) -> None:
 
 
 async def test_a_run_is_listed_while_it_goes_on(start: Any, autojump_clock: MockClock) -> None:
-    """It is listed under its name from start to end, and observers see both."""
+    """A run is listed under its name from start to end, and observers see both."""
     heard: list[Event] = []
     async with open_turnstile(sample_every=1e6) as turnstile:
         api = turnstile.limiter("api", 2)
@@ -96,7 +96,7 @@ async def test_a_run_is_listed_while_it_goes_on(start: Any, autojump_clock: Mock
 
 
 async def test_a_run_that_is_drained_says_so(autojump_clock: MockClock) -> None:
-    """It says so until its deadline has come."""
+    """A run that is being drained says so, until its deadline has come."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 2)
         async with pipeline(wait, api):
@@ -109,7 +109,7 @@ async def test_a_run_that_is_drained_says_so(autojump_clock: MockClock) -> None:
 
 
 async def test_runs_of_one_name_get_numbers() -> None:
-    """This works as for limiters; a run without a name is called after its kind."""
+    """Runs of one name get numbers; a run without a name is called after its kind."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 2)
         async with (
@@ -128,7 +128,7 @@ async def test_runs_of_one_name_get_numbers() -> None:
 
 
 async def test_a_run_of_steps_of_two_turnstiles_is_in_both() -> None:
-    """It has one name, which is free in both."""
+    """A run in two turnstiles has one name, which is free in both."""
     async with open_turnstile() as one, open_turnstile() as other:
         mine, yours = one.limiter("mine", 1), other.limiter("yours", 1)
         first, second = Processor(wait, limiter=mine), Consumer(nothing, limiter=yours)
@@ -147,7 +147,7 @@ async def test_a_run_of_steps_of_two_turnstiles_is_in_both() -> None:
 
 
 async def test_a_run_without_a_turnstile_is_listed_nowhere(start: Any) -> None:
-    """It has a name and a state anyway."""
+    """A run without a turnstile has a name and a state anyway."""
     async with open_turnstile() as turnstile:
         for limiter in (Limiter("static", 2), trio.CapacityLimiter(2), 2):
             async with start(wait, limiter, name="alone") as run:
@@ -158,7 +158,7 @@ async def test_a_run_without_a_turnstile_is_listed_nowhere(start: Any) -> None:
 
 
 async def test_a_limiter_that_was_closed_is_in_no_turnstile() -> None:
-    """A run that uses it is not listed."""
+    """A run that uses a closed limiter is not listed."""
     heard: list[Event] = []
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 2)
@@ -171,7 +171,7 @@ async def test_a_limiter_that_was_closed_is_in_no_turnstile() -> None:
 
 
 async def test_each_error_is_told() -> None:
-    """This includes errors that are not kept, and the one that stops the run."""
+    """Observers get each error, even one that is not kept, or that stops the run."""
     heard: list[Event] = []
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 1)
@@ -206,7 +206,7 @@ async def test_an_error_of_nobodys_run_is_told_to_nobody() -> None:
 
 
 async def test_a_run_that_cannot_begin_is_not_listed() -> None:
-    """Neither its start nor its end is reported."""
+    """Neither the start nor the end of such a run is reported."""
 
     def source() -> Iterator[int]:
         raise OSError("no such file")
@@ -223,7 +223,7 @@ async def test_a_run_that_cannot_begin_is_not_listed() -> None:
 
 
 async def test_a_run_that_is_cancelled_from_outside_is_closed_too() -> None:
-    """Its report shows the items that were in hand."""
+    """The report of a cancelled run shows the items that were in hand."""
     heard: list[Event] = []
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 1)

@@ -94,7 +94,7 @@ async def test_a_run_that_is_cancelled_ends_at_once(
 
 @every_run
 async def test_a_run_tells_which_error_stops_it(open_run: Open, autojump_clock: MockClock) -> None:
-    """The error is there as soon as it is known, not only when the run has ended."""
+    """The error that stops a run is known at once, not only when the run has ended."""
 
     async def fails(number: int) -> int:
         await trio.sleep(1)

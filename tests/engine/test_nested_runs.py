@@ -39,7 +39,7 @@ async def test_a_step_that_takes_its_own_limiter_is_told(tokens: int, ours: bool
 
 
 async def test_an_operation_that_takes_its_own_limiter_is_told() -> None:
-    """The same holds for phases."""
+    """An operation that asks for its own limiter gets an error, and there is no deadlock."""
     api = Limiter("api", 1)
 
     class Asks(Scalable):
@@ -134,7 +134,7 @@ async def test_an_error_of_a_run_inside_a_step_is_the_step_s(autojump_clock: Moc
 
 
 async def test_a_run_under_another_limiter_borrows_nothing(autojump_clock: MockClock) -> None:
-    """It does not borrow from steps further out either, which hold other tokens."""
+    """A run under another limiter does not borrow, even from steps further out."""
     outer, other = Limiter("outer", 1), Limiter("other", 1)
 
     async def innermost(item: int) -> None:

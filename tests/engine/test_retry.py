@@ -86,7 +86,7 @@ async def test_the_last_error_comes_out_as_it_is() -> None:
     ids=lambda policy: type(policy).__name__,
 )
 async def test_any_other_verdict_or_none_raises_the_error(policy: ErrorPolicy) -> None:
-    """There is no run that could go on or stop, so the caller has to know."""
+    """Without a verdict to retry, the caller gets the error, since no run could go on or stop."""
     with pytest.raises(ValueError, match="no") as caught:
         await retry(policy, fails(ValueError("no")))
     assert caught.value.__notes__ == ["attempts made: 1"]
@@ -162,7 +162,7 @@ async def test_a_policy_that_fails_decides_nothing() -> None:
 async def test_wrong_arguments_are_refused_before_any_attempt(
     policies: Any, function: Any, limiter: Any, message: str
 ) -> None:
-    """They are not errors of the call that a retry could mend."""
+    """Wrong arguments are not errors of the call, so no retry could help."""
     with pytest.raises(TypeError, match=message) as caught:
         await retry(policies, function, limiter=limiter)
     assert not hasattr(caught.value, "__notes__")
@@ -183,7 +183,7 @@ async def test_cancellation_is_no_error(autojump_clock: MockClock) -> None:
 
 
 async def test_it_checkpoints() -> None:
-    """It is a checkpoint even if the function is not."""
+    """`retry` is a checkpoint even if the function is not."""
 
     async def at_once() -> int:
         return 1

@@ -171,7 +171,7 @@ async def test_a_backoff_is_any_function_of_the_failures(
 
 
 async def test_giving_up_takes_no_time(autojump_clock: MockClock) -> None:
-    """There is no wait before the last error comes out."""
+    """The last error comes out without another wait."""
     with pytest.raises(OSError, match="3"):
         await retry(Retry(2, backoff=lambda failures: 10.0), Call(errors(3)))
     assert trio.current_time() == 20
@@ -210,7 +210,7 @@ def test_two_back_offs_are_not_in_step() -> None:
 
 
 async def test_the_error_keeps_what_it_was_raised_from() -> None:
-    """Its causes are those in the user's code; earlier attempts are not part of the chain."""
+    """An error keeps the causes from the user's code, and earlier attempts are not in its chain."""
 
     async def fail() -> None:
         try:

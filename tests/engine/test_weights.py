@@ -68,7 +68,7 @@ def limiter(tokens: int = 4) -> Limiter:
 def test_the_sum_of_weights_is_never_over_the_limit(
     weights: list[int], ordered: bool, keyed: bool
 ) -> None:
-    """This holds for any weights; those over the limit fail, and the books balance."""
+    """The limit holds for any weights; wider items fail, and the books balance."""
 
     async def main() -> None:
         load = Load(limiter())
@@ -234,7 +234,7 @@ async def test_a_batch_that_is_refused_may_be_cut_off(autojump_clock: MockClock)
 @pytest.mark.parametrize("batch", [None, Batch(1)])
 @pytest.mark.parametrize("bad", [0, 2.5, "heavy", True])
 async def test_a_weight_that_is_none_fails_the_item(bad: Any, batch: Batch | None) -> None:
-    """The item never waits, because another attempt would not help."""
+    """The item never waits and is not retried, since another attempt would not help."""
     letters = list[object]()
 
     async def note(letter: object) -> None:
@@ -261,7 +261,7 @@ async def test_a_weight_that_is_none_fails_the_item(bad: Any, batch: Batch | Non
 
 
 async def test_without_a_policy_such_an_item_aborts_the_run() -> None:
-    """This is as with any other error; with order too, where later items wait for their turn."""
+    """An item without a policy aborts the run, even if later items wait for their turn."""
     for options in ({"ordered": True}, {"key": str}, {}):
         load = Load(limiter())
         with pytest.raises(Aborted) as caught:
@@ -273,7 +273,7 @@ async def test_without_a_policy_such_an_item_aborts_the_run() -> None:
 
 
 async def test_cancelling_gives_all_tokens_back(autojump_clock: MockClock) -> None:
-    """Both the items that run and those that wait give their tokens back."""
+    """Items that run and items that wait both give their tokens back."""
     for seconds in (0, 0.5, 1.5):
         load = Load(limiter())
         with trio.move_on_after(seconds):

@@ -78,7 +78,7 @@ def expressions() -> Iterator[str]:
 
 
 def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
-    """Their names and labels exist."""
+    """The names and labels of all metrics on the dashboard exist."""
     text = "\n".join(expressions())
     asked = set(re.findall(r"turnstile_\w+", text))
     assert {name.removesuffix("_bucket") for name in asked} <= METRICS.keys()

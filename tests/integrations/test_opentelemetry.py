@@ -87,7 +87,7 @@ async def fails_on_multiples_of_ten(number: int) -> int:
 async def test_limiters_and_steps_are_read(
     reader: InMemoryMetricReader, provider: MeterProvider, autojump_clock: MockClock
 ) -> None:
-    """They can be read at any moment, and nothing is left of a closed turnstile."""
+    """Limiters and steps can be read at any moment; a closed turnstile leaves nothing behind."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         observe_metrics(turnstile, provider)
         api = turnstile.limiter("api", 4, throttle=Throttle(hold=0))
@@ -175,7 +175,7 @@ def test_a_view_that_changes_while_it_is_read_is_read_again() -> None:
 async def test_durations_are_a_histogram(
     reader: InMemoryMetricReader, provider: MeterProvider, autojump_clock: MockClock
 ) -> None:
-    """There is one for each step and outcome, until the observer is closed."""
+    """Each step and outcome has a histogram, until the observer is closed."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 4)
         pipeline = Producer(range(20)) | Consumer(
@@ -264,7 +264,7 @@ async def test_an_operation_is_a_span_with_its_phases_in_it(
 
 
 async def test_a_traced_operation_is_like_the_operation(spans: Spans) -> None:
-    """It looks the same to a run and its ledger, and clean-up alone has a span, too."""
+    """A run and its ledger see no difference, and clean-up alone has a span, too."""
     job = Job()
     operation = TracedOperation(job, spans.provider)
     assert (operation.identifiers, operation.identity) == (job.identifiers, job.identity)

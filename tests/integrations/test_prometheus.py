@@ -72,7 +72,7 @@ def pipeline(limiter: Limiter, items: int = 20) -> Any:
 
 
 async def test_limiters_and_steps_are_told(autojump_clock: MockClock) -> None:
-    """They have their current values, and an ended run keeps its counts."""
+    """Limiters and steps have their current values, and an ended run keeps its counts."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         api = turnstile.limiter("api", 4, throttle=Throttle(hold=0), max_waiting=1)
         collector = TurnstileCollector(turnstile)
@@ -97,7 +97,7 @@ async def test_limiters_and_steps_are_told(autojump_clock: MockClock) -> None:
 
 
 async def test_details_are_told_if_asked(autojump_clock: MockClock) -> None:
-    """These are cap, ceiling, floor, whether it is paused, and how many were turned away."""
+    """Details are cap, ceiling, floor, whether it is paused, and how many were turned away."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 4, max_waiting=0)
         endless = turnstile.limiter("any", float("inf"))
@@ -161,7 +161,7 @@ async def test_buckets_have_to_ascend(buckets: tuple[float, ...]) -> None:
 
 
 async def test_a_registry_gives_the_same_samples(autojump_clock: MockClock) -> None:
-    """This holds in the trio run, in another thread, and once the turnstile was left."""
+    """A registry agrees in the trio run, in another thread, and once the turnstile was left."""
     odd = 'a "quoted"\n\\name \udc80'
     registry = CollectorRegistry()
     async with open_turnstile() as turnstile:
@@ -206,7 +206,7 @@ async def test_the_counts_of_a_hundred_ended_runs_are_kept(autojump_clock: MockC
 async def test_a_source_without_a_length_is_not_expected_to_end(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is left out, and there are no more histograms than 1,000 steps and outcomes need."""
+    """The number of expected items is left out, and the number of histograms is bounded."""
     monkeypatch.setattr(_durations, "SERIES", 1)
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         collector = TurnstileCollector(turnstile, buckets=(1,))
@@ -261,7 +261,7 @@ async def ask(collector: TurnstileCollector) -> tuple[int, bytes]:
 
 
 async def test_an_asgi_server_may_be_on_trio_or_on_asyncio() -> None:
-    """It may run in the same thread or in another one."""
+    """The server may run in the same thread or in another one."""
     import asyncio
 
     async with open_turnstile() as turnstile:

@@ -77,7 +77,7 @@ async def test_the_last_counts_stay(autojump_clock: MockClock) -> None:
 
 
 async def test_counts_are_redrawn_at_its_own_pace(autojump_clock: MockClock) -> None:
-    """There is one drawing after each pause, whatever happens in between."""
+    """A drawing follows after each pause, whatever happens in between."""
     terminal = Terminal()
     work = Producer(range(6)) | Consumer(takes(1), limiter=1)
     async with trio.open_nursery() as nursery:
@@ -156,7 +156,7 @@ async def test_a_terminal_that_goes_away_does_no_harm(autojump_clock: MockClock)
 
 
 async def test_a_pace_of_nothing_is_refused() -> None:
-    """Such a pace would never let other tasks run."""
+    """A pace of 0 would never let other tasks run."""
     async with amap(takes(0), [1]) as results:
         with pytest.raises(ValueError, match="every must be more than 0 seconds, not 0"):
             await show_progress(results, every=0)

@@ -89,7 +89,7 @@ async def test_each_part_has_a_token_of_its_own(path: Path) -> None:
 
 
 async def test_no_item_has_the_token_of_a_part(path: Path) -> None:
-    """This holds for all identities: an item may have the name that a part of another item has."""
+    """No token collides, even if an item has the name that a part of another item has."""
     tokens = Tokens()
 
     async def some(item: str) -> Any:
@@ -126,7 +126,7 @@ async def test_members_of_a_batch_have_their_own_tokens(path: Path) -> None:
 
 
 async def test_what_a_batch_was_made_into_has_a_token_of_all_its_members(path: Path) -> None:
-    """The same members give the same token; other members, or another order, give another."""
+    """Equal members give an equal token; other members, or another order, give another."""
 
     async def join(members: Sequence[str]) -> str:
         await trio.lowlevel.checkpoint()
@@ -147,7 +147,7 @@ async def test_what_a_batch_was_made_into_has_a_token_of_all_its_members(path: P
 
 
 async def test_tokens_are_at_hand_in_what_a_step_calls(path: Path) -> None:
-    """This includes tasks and threads of the step, with a timeout and with a listener."""
+    """Tasks and threads of the step can ask for a token, with a timeout and a listener, too."""
     seen: list[tuple[str, str, str]] = []
 
     async def child(item: str) -> None:

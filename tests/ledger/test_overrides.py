@@ -79,7 +79,7 @@ async def test_an_override_outlives_a_kill(tmp_path: Path) -> None:
 
 
 async def test_a_limiter_that_joins_later_gets_its_override(tmp_path: Path) -> None:
-    """This happens once: a later limiter with the same name does not get the override."""
+    """The override is given once: a later limiter with the same name does not get it."""
     path = tmp_path / "run.db"
     await asked(path, SetLimit(20))
     async with open_ledger(path) as ledger, open_turnstile() as turnstile:
@@ -92,7 +92,7 @@ async def test_a_limiter_that_joins_later_gets_its_override(tmp_path: Path) -> N
 
 
 async def test_what_was_released_is_forgotten(tmp_path: Path) -> None:
-    """It is forgotten in the run that set it, and in a later one."""
+    """A released override is forgotten in the run that set it, and in a later one."""
     path = tmp_path / "run.db"
     await asked(path, SetLimit(20))
     await asked(path, Release())
@@ -143,7 +143,7 @@ async def test_one_that_ends_by_itself_ends_when_it_should(
 async def test_one_whose_time_was_over_is_not_set_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock
 ) -> None:
-    """Its time may be over at the start of the process, or when its limiter joins."""
+    """An override may be over at the start of the process, or when its limiter joins."""
     path, wall = tmp_path / "run.db", time.time()
     await asked(path, SetLimit(20, for_seconds=100))
     async with open_ledger(path) as ledger, open_turnstile() as turnstile:

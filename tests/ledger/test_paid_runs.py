@@ -85,7 +85,7 @@ async def test_an_operation_that_is_too_wide_is_done_by_a_run_with_more_tokens(
 
 
 async def test_an_operation_that_comes_to_be_too_wide_is_cleaned_up_once(tmp_path: Path) -> None:
-    """It is cleaned up after a kill; since it cannot begin then, the next run with room does it."""
+    """The operation is cleaned up after a kill; the next run that has room then does it."""
 
     class Interrupted(Noted):
         async def phase(self, name: str) -> None:

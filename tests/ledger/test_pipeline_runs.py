@@ -631,7 +631,7 @@ def move_away(path: Path) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"limiter": 2}, {"batch": Batch(3, within=0.01)}], ids=str)
 async def test_a_ledger_that_fails_ends_the_run_once(path: Path, options: dict[str, Any]) -> None:
-    """Its error is the only reason. Items in hand go through, and nothing new begins."""
+    """The ledger's error is the only reason. Items in hand go through, and nothing new begins."""
     store: list[Any] = []
 
     async def work(item: Any) -> None:

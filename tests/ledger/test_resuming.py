@@ -213,7 +213,7 @@ async def test_a_path_is_no_ledger(tmp_path: Path) -> None:
 
 
 async def test_an_operation_learns_that_it_is_skipped(tmp_path: Path) -> None:
-    """Its hook is called instead of the phases; if that raises, the operation has failed."""
+    """The hook is called instead of the phases; if it raises, the operation has failed."""
 
     class Learns(Noted):
         def skipped(self) -> None:

@@ -138,7 +138,7 @@ async def test_a_batch_that_fails_is_not_stored_in_part(sink: Sink, orders: Path
 
 
 async def test_a_lost_connection_is_tried_again(postgres: str, tmp_path: Path) -> None:
-    """It does not matter whether its commit was made, because the marks know."""
+    """A lost connection does no harm, whether its commit was made or not: the marks know."""
     import psycopg
 
     orders = tmp_path / "orders.jsonl"

@@ -36,7 +36,7 @@ async def test_a_pass_for_nothing_uses_nothing_up(autojump_clock: MockClock) -> 
 
 @pytest.mark.parametrize("ask", [RateLimiter.acquire_nowait, RateLimiter.acquire])
 async def test_more_than_the_burst_is_refused_at_once(ask: Callable[..., object]) -> None:
-    """Such an amount could never pass, so the error names the amount and the burst."""
+    """An amount above the burst could never pass, so the error names the amount and the burst."""
     rate = RateLimiter(1, burst=10)
     with pytest.raises(ValueError, match="at most the burst, which is 10, not 11"):
         result = ask(rate, 11)
@@ -325,7 +325,7 @@ def test_no_window_sees_more_than_rate_and_burst(
     warm_up: float,
     calls: Sequence[tuple[float, float, str, float]],
 ) -> None:
-    """This holds whatever is cancelled, refunded or observed; all pass in the order they came."""
+    """The bound holds whatever is cancelled, refunded or observed; all pass in order."""
 
     async def main() -> None:
         rate = RateLimiter.per(per_second * 10, seconds=10, burst=burst, warm_up=warm_up)

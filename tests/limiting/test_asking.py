@@ -172,7 +172,7 @@ async def test_it_ends_by_itself(autojump_clock: MockClock) -> None:
 
 
 async def test_one_without_an_end_stays(autojump_clock: MockClock) -> None:
-    """Its end is infinity on both clocks."""
+    """An override without an end has infinity as its end on both clocks."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10)
         await turnstile.ask("api", SetLimit(4))
@@ -284,7 +284,7 @@ def test_an_action_checks_its_figures(make: Any, error: type[Exception], message
 
 
 async def test_a_turnstile_that_was_left_answers_nothing() -> None:
-    """Neither does a limiter that was closed in the meantime, by something sent earlier."""
+    """A turnstile that was left answers no request, and neither does a closed limiter."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10)
         turnstile._dispatcher.post(lambda _: api.close())

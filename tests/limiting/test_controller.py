@@ -90,7 +90,7 @@ def test_an_infinite_limit_comes_down_from_what_is_in_use() -> None:
 
 
 def test_an_assignment_overrides_every_rule_and_starts_a_hold() -> None:
-    """It applies within a hold and below the minimum; later signals wait for its hold."""
+    """An assignment applies within a hold and below the minimum; signals then wait for its hold."""
     api = controller(hold=30, min=3)
     api.signal(DOWN, 0.0, 0)
     assert api.assign(1, 1.0) == Decision("api", 1.0, None, 8, 1, Reason.MANUAL)

@@ -97,7 +97,7 @@ async def test_a_member_that_was_moved_is_not_visited_at_the_old_time(
 
 
 async def test_a_forgotten_member_is_not_visited(autojump_clock: MockClock) -> None:
-    """It is visited neither if it was woken before nor when its time comes."""
+    """A forgotten member is not visited, even if it was woken before or its time comes."""
     async with running() as dispatcher:
         due, woken = Member(next=5.0), Member()
         dispatcher.wake(due)
@@ -172,7 +172,7 @@ async def crowd(turnstile: Turnstile) -> None:
 
 
 async def test_a_signal_to_one_limiter_visits_no_other(visited: list[str]) -> None:
-    """This holds whether the signal is sent through the limiter or through the turnstile."""
+    """Only the signalled limiter is visited, whether by a signal of its own or the turnstile's."""
     async with open_turnstile() as turnstile:
         await crowd(turnstile)
         visited.clear()

@@ -23,7 +23,7 @@ BOTH = pytest.mark.parametrize(
 
 @BOTH
 async def test_a_token_is_borrowed_and_given_back(make: Callable[[int], AnyLimiter]) -> None:
-    """This works with every way to acquire and every way to release."""
+    """Every way to acquire and every way to release works."""
     limiter = make(1)
     tokens = tokens_of(limiter)
     assert tokens.limiter is limiter

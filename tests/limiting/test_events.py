@@ -33,7 +33,7 @@ OTHERS = (
 
 
 def test_only_refusals_are_refusals() -> None:
-    """A rule, an override or having nothing to end refuses a change; shadow mode counts too."""
+    """Refusals come from a rule, an override or shadow mode, or if nothing would change."""
     refusals = {reason for reason in Reason if reason.refusal}
     assert refusals == {
         Reason.HOLDING,

@@ -87,7 +87,7 @@ def test_averages_against_a_plain_model(running: list[int], every: float) -> Non
 
 @pytest.mark.parametrize("every", [3.0, 7.5, 15.0, 60.0])
 def test_no_average_is_given_before_its_window_was_seen(every: float) -> None:
-    """This holds even if the window is no multiple of the sampling period."""
+    """A window has no average before its time, even if it is no multiple of the period."""
     for count in range(1, 30):
         for window, average in filled([1] * count, every).averages("api").items():
             if count * every < window:
@@ -110,7 +110,7 @@ def test_no_average_is_given_before_its_window_was_seen(every: float) -> None:
 def test_samples_against_a_plain_model(
     rows: list[tuple[int, float, int, int]], seconds: float
 ) -> None:
-    """They come out as they went in, oldest first, even around gaps, and at most 12 are kept."""
+    """Samples come out as they went in, oldest first, around gaps too, and at most 12 are kept."""
     history = History(600.0)
     track = history.begin("api")
     model: list[Snapshot] = []

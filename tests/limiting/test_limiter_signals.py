@@ -47,7 +47,7 @@ def test_without_a_turnstile_nothing_acts_on_signals(
 async def test_a_closed_limiter_refuses_signals_and_pauses(
     name: str, order: Callable[[Limiter], None]
 ) -> None:
-    """Both calls are refused, in a turnstile and outside of one."""
+    """Signals and pauses are refused, in a turnstile and outside of one."""
     async with open_turnstile() as turnstile:
         for api in (free(), turnstile.limiter("db", 5)):
             api.close()
@@ -129,7 +129,7 @@ async def test_a_pause_of_no_measurable_length_is_over_at_once(
 
 
 async def test_the_last_two_hundred_decisions_are_kept() -> None:
-    """They are in order, oldest first; older ones are dropped, so memory stays bounded."""
+    """Decisions are kept oldest first; older ones are dropped, so memory stays bounded."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 300, throttle=Throttle(down=1, hold=0))
         for _ in range(250):

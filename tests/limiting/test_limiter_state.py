@@ -105,7 +105,7 @@ async def test_what_holds_the_limit_can_be_asked_at_no_cost(autojump_clock: Mock
 
 
 async def test_a_policy_that_is_not_enforced_proposes_all_the_same() -> None:
-    """Its proposal is no bound of the limit."""
+    """The proposal of a policy that is not enforced is no bound of the limit."""
     api = Limiter("api", 10, policy=Proposal(5.0), enforce=False)
     assert (api.total_tokens, api.proposal) == (10, 5)
 

@@ -35,7 +35,7 @@ async def test_async_with_borrows_and_gives_back() -> None:
 
 
 async def test_acquire_and_release_are_for_the_current_task() -> None:
-    """This works with and without blocking; ``acquire`` checkpoints even if a token is free."""
+    """The current task borrows, blocking or not; ``acquire`` checkpoints even with a free token."""
     api = free()
     with assert_checkpoints():
         await api.acquire()
@@ -69,7 +69,7 @@ async def test_others_can_borrow_through_one_task() -> None:
 
 
 async def test_a_cancelled_acquire_takes_no_token() -> None:
-    """It does not matter whether it is cancelled before it begins or while it waits."""
+    """An acquire takes no token if it is cancelled before it begins or while it waits."""
     api = free()
     with trio.CancelScope() as scope:
         scope.cancel()

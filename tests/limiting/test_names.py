@@ -23,7 +23,7 @@ def add(names: Names[None], name: str) -> str:
 
 @given(st.lists(st.tuples(st.just("add"), NAME) | st.tuples(st.just("discard"), st.integers(0))))
 def test_it_is_the_first_free_name_of_a_plain_search(acts: list[tuple[str, Any]]) -> None:
-    """This holds after any additions and removals, and for names that end in a number."""
+    """The first free name is found after any additions and removals, even with numbers in names."""
     names = Names[None]()
     taken: list[str] = []
     for act, value in acts:

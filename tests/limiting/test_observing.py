@@ -20,7 +20,7 @@ from trio_turnstile import (
 
 
 async def test_an_observer_hears_what_comes_after_it(autojump_clock: MockClock) -> None:
-    """It hears nothing from before, and nothing after it is closed, which may be done twice."""
+    """An observer hears nothing from before, and nothing after it is closed, even twice."""
     heard: list[Event] = []
     async with open_turnstile(sample_every=1) as turnstile:
         api = turnstile.limiter("api", 10)
@@ -57,7 +57,7 @@ async def test_closing_one_of_two_alike_leaves_the_other() -> None:
 
 
 async def test_an_observer_that_another_one_closes_is_called_no_more() -> None:
-    """It does not even get the event during which the other observer closed it."""
+    """A closed observer does not even get the event during which another one closed it."""
     heard: list[Event] = []
     async with open_turnstile() as turnstile:
         observations: list[Observation] = []
@@ -70,7 +70,7 @@ async def test_an_observer_that_another_one_closes_is_called_no_more() -> None:
 async def test_an_observer_that_came_late_and_raises_is_logged_and_not_called_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It is treated like an observer that was there from the beginning."""
+    """A late observer that raises is treated like one that was there from the beginning."""
     heard: list[Event] = []
 
     def bad(event: Event) -> None:

@@ -22,7 +22,7 @@ def parsed(**headers: str) -> list[QuotaState]:
 
 
 def test_names_and_durations() -> None:
-    """This is the dialect of OpenAI, Azure, Groq and Mistral."""
+    """OpenAI, Azure, Groq and Mistral send these headers."""
     assert parsed(
         x_ratelimit_limit_requests="500",
         X_RateLimit_Remaining_Requests="499",
@@ -39,7 +39,7 @@ def test_names_and_durations() -> None:
 
 
 def test_names_and_times() -> None:
-    """This is the dialect of Anthropic; a time that has passed counts as now."""
+    """Anthropic sends these headers; a time that has passed counts as now."""
     assert parsed(
         anthropic_ratelimit_input_tokens_limit="50000",
         anthropic_ratelimit_input_tokens_remaining="49000",
@@ -60,7 +60,7 @@ def test_names_and_times() -> None:
     ],
 )
 def test_no_name(names: str, reset: str) -> None:
-    """These are the dialects of GitHub, of others, and of the first IETF drafts: counted anew."""
+    """GitHub, others, and the first IETF drafts have these headers, which count anew."""
     values = {"Limit": "5000", "Remaining": "4", "Reset": reset}
     headers = {names.format(part): value for part, value in values.items()}
     (state,) = parse_rate_headers(headers, now=NOW).quotas
@@ -204,7 +204,7 @@ async def test_the_only_rate_has_what_has_no_name(autojump_clock: MockClock) -> 
 
 
 async def test_retry_after_closes_a_budget_for_a_time(autojump_clock: MockClock) -> None:
-    """This happens only where the service does not say what is left, and for a bounded time."""
+    """A budget closes only if the service does not say what is left, and for a bounded time."""
     rates = minutes(requests=100, tokens=1000)
     budget = Budget(**rates, dollars=Allowance(1))
     budget.observe_headers({"x-ratelimit-remaining-tokens": "200", "Retry-After": "50"})

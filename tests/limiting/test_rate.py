@@ -58,7 +58,7 @@ async def test_without_blocking(autojump_clock: MockClock) -> None:
 
 
 async def test_acquire_always_checkpoints(autojump_clock: MockClock) -> None:
-    """It is a checkpoint whether or not it has to wait."""
+    """Acquiring is a checkpoint whether or not it has to wait."""
     rate = RateLimiter(1)
     for _ in range(2):
         with assert_checkpoints():
@@ -109,7 +109,7 @@ async def test_cancelled_callers_use_nothing_up(autojump_clock: MockClock) -> No
 
 
 def test_the_rate_may_be_set_outside_a_run() -> None:
-    """It may be set before any task runs."""
+    """A rate may be set before any task runs."""
     rate = RateLimiter(1, burst=7)
     rate.per_second = 5
     assert (rate.per_second, rate.burst) == (5, 7)

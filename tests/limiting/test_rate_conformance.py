@@ -38,7 +38,7 @@ RATES = [(0.3, 1), (1, 1), (2.5, 1), (0.1, 7), (10, 100), (10, 10), (100, 10), (
 async def test_a_bucket_fills_up_to_its_burst_and_no_further(
     mock_clock: MockClock, per_second: float, burst: int
 ) -> None:
-    """It is full at first, gains one in each period, and is full again after ``burst`` periods."""
+    """A bucket is full at first, gains one in each period, and is full again after ``burst``."""
     rate = RateLimiter(per_second, burst)
     assert passing(rate) == burst
     mock_clock.jump(0.9 / per_second)

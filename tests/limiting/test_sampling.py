@@ -75,7 +75,7 @@ async def test_most_calls_of_a_burst_are_sampled(autojump_clock: MockClock) -> N
 
 
 async def test_tokens_taken_by_hand_are_samples_too(autojump_clock: MockClock) -> None:
-    """This includes acquire and release, with and without waiting."""
+    """Acquire and release by hand make samples, with and without waiting."""
     policy = Halving()
     api = Limiter("api", 1, policy=policy)
     await api.acquire()
@@ -223,7 +223,7 @@ async def test_each_attempt_of_an_operation_is_a_sample(autojump_clock: MockCloc
 
 
 async def test_cancelled_operations_teach_nothing(autojump_clock: MockClock) -> None:
-    """Neither does the wait of the worker pool itself for a free token."""
+    """A cancelled operation makes no sample; nor does the worker pool's wait for a free token."""
     policy = Halving()
     limiter = Limiter("api", 2, policy=policy)
     with trio.move_on_after(0.5):

@@ -265,7 +265,7 @@ async def test_plain_requests_that_came_before_go_before(autojump_clock: MockClo
 async def test_a_cancelled_request_takes_nothing_at_whatever_moment(
     autojump_clock: MockClock,
 ) -> None:
-    """This holds before it waits, while it waits, and when its tokens have just come."""
+    """A request takes nothing if cancelled before or during its wait, or just when served."""
     limiter = Limiter("gpu", 2)
     with trio.CancelScope() as scope:
         scope.cancel()
@@ -349,7 +349,7 @@ async def test_signals_and_policies_tell_as_well(autojump_clock: MockClock) -> N
 
 
 async def test_a_pause_and_withheld_tokens_are_waited_for(autojump_clock: MockClock) -> None:
-    """They end automatically. A limit of 0 is waited for too, because it is a pause."""
+    """Pauses and withheld tokens end, so requests wait. A limit of 0 is waited for, too."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         limiter, log = turnstile.limiter("gpu", 4), list[int]()
         with pytest.raises(Overloaded):
@@ -384,7 +384,7 @@ def test_the_number_of_tokens_is_a_whole_one(number: int, error: type[Exception]
 
 
 async def test_a_task_has_one_portion_at_a_time() -> None:
-    """The same goes for single tokens: waiting for a second one would be in vain."""
+    """A second portion is refused like a second token: waiting for it would be in vain."""
     limiter = Limiter("gpu", 8)
     async with limiter.tokens(2):
         for ask in (limiter.acquire, limiter.tokens(2).acquire, limiter.tokens(7).acquire):

@@ -297,7 +297,7 @@ async def test_what_is_due_sooner_is_done_sooner(autojump_clock: MockClock) -> N
 async def test_without_a_limit_of_keys_a_refusal_costs_the_limiter_a_token(
     autojump_clock: MockClock,
 ) -> None:
-    """The same happens as without keys."""
+    """A refusal withholds a token of the limiter, as without keys."""
     async with open_turnstile() as turnstile:
         shared = turnstile.shared("hosts", 10)
         with pytest.raises(Overloaded):
@@ -431,7 +431,7 @@ async def test_whatever_moves_a_limiter_moves_this_one(autojump_clock: MockClock
 
 
 async def test_those_who_pass_by_the_keys_are_served_too(autojump_clock: MockClock) -> None:
-    """They are served at once while nobody else waits, and otherwise like one more key."""
+    """Callers without a key are served at once if nobody waits, and otherwise like one more key."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         shared, passed = turnstile.shared("hosts", 1), list[float]()
         calls = Calls(shared, nursery)
@@ -488,7 +488,7 @@ async def test_too_many_who_wait_are_turned_away() -> None:
 
 
 async def test_statistics_are_summed_and_name_the_busiest() -> None:
-    """There is no entry per key, because there may be a million keys."""
+    """Statistics have no entry per key, because there may be a million keys."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         shared = turnstile.shared("hosts", 20, each=2)
         calls = Calls(shared, nursery, seconds=math.inf)
@@ -678,7 +678,7 @@ class Sequence:
 )
 @settings(deadline=None)
 def test_any_sequence_keeps_all_limits_and_leaves_no_token_unused(acts: list[Act]) -> None:
-    """This holds whoever comes, goes or gives up; and at the end nothing is left."""
+    """The limits hold whoever comes, goes or gives up; and at the end nothing is left."""
 
     async def main() -> None:
         async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
@@ -694,7 +694,7 @@ def test_any_sequence_keeps_all_limits_and_leaves_no_token_unused(acts: list[Act
 @given(st.data())
 @settings(deadline=None, max_examples=30)
 def test_cancelling_at_any_moment_gives_all_tokens_back(data: st.DataObject) -> None:
-    """This holds for calls that run, that wait, and that were served but have not run since."""
+    """Cancelled calls give back all: those that run, that wait, and that were just served."""
     seconds = data.draw(st.lists(st.integers(0, 12).map(lambda n: n / 4), min_size=12, max_size=12))
 
     async def call(shared: SharedLimiter, key: int, until: float) -> None:

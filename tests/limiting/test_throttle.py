@@ -15,7 +15,7 @@ UP, DOWN = Signal.UP, Signal.DOWN
 
 
 def test_the_defaults_are_one_up_two_down_minimum_one_hold_thirty_seconds() -> None:
-    """They apply unless the user sets others."""
+    """The defaults are +1, -2, at least 1 and 30 seconds, unless the user sets others."""
     assert attrs.asdict(Throttle()) == {
         "up": 1,
         "down": 2,

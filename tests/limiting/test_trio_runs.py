@@ -123,7 +123,7 @@ async def test_a_limiter_in_two_runs_is_told() -> None:
 
 
 async def test_a_limiter_of_a_pipeline_in_two_runs_is_told(autojump_clock: None) -> None:
-    """The same holds for steps, which hold their tokens for their items."""
+    """A step whose limiter another run uses gets an error, since it holds tokens for its items."""
     api = Limiter("api", 1)
     pipeline = Producer([1]) | Consumer(trio.sleep, limiter=api)
     errors: list[BaseException] = []

@@ -38,7 +38,7 @@ class Stopped(BaseException):
     ids=lambda error: type(error).__name__,
 )
 async def test_what_the_body_raises_comes_out_as_it_is(error: BaseException) -> None:
-    """The same object comes out, in no group, with nothing chained to it."""
+    """The same error object comes out of the block, in no group, with nothing chained to it."""
     with pytest.raises(type(error)) as caught:
         async with open_turnstile() as turnstile:
             turnstile.limiter("api", 5)

@@ -15,7 +15,7 @@ from trio_turnstile import (
 
 
 async def test_its_limiters_can_be_found_by_name() -> None:
-    """They are found in a live, read-only view that leaves out the closed ones."""
+    """Limiters are found in a live, read-only view that leaves out the closed ones."""
     async with open_turnstile() as turnstile:
         limiters = turnstile.limiters
         assert not limiters
@@ -40,7 +40,7 @@ async def test_the_options_of_a_limiter_are_passed_on() -> None:
 
 
 async def test_a_name_that_is_taken_gets_a_number() -> None:
-    """It gets the lowest free number; the name of a closed limiter is free again."""
+    """A taken name gets the lowest free number; the name of a closed limiter is free again."""
     async with open_turnstile() as turnstile:
         names = [turnstile.limiter(name, 5).name for name in ("api", "api", "api-2", "api")]
         assert names == ["api", "api-2", "api-2-2", "api-3"]
@@ -50,7 +50,7 @@ async def test_a_name_that_is_taken_gets_a_number() -> None:
 
 
 async def test_a_limiter_made_elsewhere_can_join() -> None:
-    """It joins with its holders and waiters, under a name that is free in the turnstile."""
+    """The limiter joins with holders and waiters, under a name that is free in the turnstile."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         turnstile.limiter("api", 5)
         api = Limiter("api", 1, throttle=STEP_BY_STEP)
@@ -77,7 +77,7 @@ async def test_a_limiter_joins_one_turnstile_once() -> None:
 
 
 async def test_a_closed_limiter_cannot_join() -> None:
-    """It cannot join even if it was closed with another turnstile."""
+    """A closed limiter cannot join even if it was closed with another turnstile."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 5)
     async with open_turnstile() as turnstile:

@@ -106,7 +106,7 @@ async def test_no_pause_of_many_threads_is_lost() -> None:
 
 @pytest.mark.usefixtures("busy_threads")
 async def test_threads_that_post_while_the_turnstile_is_left_get_an_error() -> None:
-    """They get `trio.ClosedResourceError` and nothing worse."""
+    """Such threads get `trio.ClosedResourceError` and nothing worse."""
     threads, rounds = 8, threading.Semaphore(0)
     ends: list[str] = []
 

@@ -48,7 +48,7 @@ async def test_a_watcher_sends_signals_until_the_turnstile_is_left(
 
 
 async def test_a_watcher_may_signal_one_limiter_in_any_way() -> None:
-    """It may call ``up``, ``down`` or ``signal``, with a name or without."""
+    """A watcher may call ``up``, ``down`` or ``signal``, with a name or without."""
 
     async def watcher(turnstile: Turnstile) -> None:
         turnstile.down("api")
@@ -146,7 +146,7 @@ async def test_a_watcher_that_raises_ends_the_turnstile(autojump_clock: MockCloc
 
 
 async def test_errors_of_body_and_watcher_come_out_together(autojump_clock: MockClock) -> None:
-    """Both errors come out in one group, so neither hides the other."""
+    """Errors of body and watcher come out in one group, so neither hides the other."""
 
     async def broken(_: Turnstile) -> None:
         try:

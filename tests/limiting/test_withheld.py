@@ -60,7 +60,7 @@ async def test_one_caller_who_is_always_refused_costs_one_token(
 
 
 async def test_a_refused_item_that_is_retried_costs_one_token(autojump_clock: MockClock) -> None:
-    """This holds in a pipeline too, with a retry after each refusal."""
+    """In a pipeline, too, a refused item costs one token, with a retry after each refusal."""
     ended: list[float] = []
 
     async def call(item: int) -> None:
@@ -118,7 +118,7 @@ async def test_a_withheld_token_is_not_given_to_who_waits(autojump_clock: MockCl
 async def test_no_token_is_withheld_longer_than_the_throttle_allows(
     autojump_clock: MockClock,
 ) -> None:
-    """Even if the service says 31 years, it is a minute, or what the throttle says."""
+    """A service may ask for 31 years: a minute is the most, or what the throttle says."""
     async with open_turnstile() as turnstile:
         for throttle, seconds in ((Throttle(), 60), (Throttle(max_pause=5), 5)):
             api = turnstile.limiter("api", 2, throttle=throttle)
@@ -132,7 +132,7 @@ async def test_no_token_is_withheld_longer_than_the_throttle_allows(
 async def test_a_success_ends_no_withholding_and_resume_ends_all(
     autojump_clock: MockClock,
 ) -> None:
-    """Only time ends it, or the operator."""
+    """Only time or the operator ends the withholding of a token."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 3)
         await refuse(api, 10)
@@ -207,7 +207,7 @@ async def test_without_a_limit_there_is_nothing_to_withhold() -> None:
 def test_the_limit_is_the_ceiling_less_what_is_withheld(
     tokens: int, calls: list[tuple[float, float | None]]
 ) -> None:
-    """This holds at every moment, whatever is refused when; in the end all tokens are back."""
+    """The limit is right whatever is refused when, and in the end all tokens are back."""
 
     async def main() -> None:
         until: list[float] = []

@@ -70,7 +70,7 @@ def test_a_wrong_hint_does_half_the_harm() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [20, 60, 160])
 def test_probes_cost_less_than_three_per_cent(workers: int) -> None:
-    """This is the loss of throughput for a service that does not change."""
+    """Probing costs less than 3 % of the throughput of a service that does not change."""
     scenario = Scenario(name="", server=Server(workers=workers), duration=120)
     assert simulate(KneeLimit(hint=workers), scenario, seed=3).throughput > 0.97
 
@@ -357,7 +357,7 @@ class TestStallDetector:
             assert self.watched(StallDetector(), normal, pace=300.0, since=0.0, ticks=40) is missed
 
     def test_expects_nothing_of_a_limit_not_in_use(self) -> None:
-        """It expects no calls before the first reading, nor at a limit that is not in use."""
+        """No calls are expected before the first reading, nor at a limit that is not in use."""
         stall = StallDetector()
         assert not stall.missing(0.0, None, 40, 40, 0.3)
         normal = reading(pace=400.0, in_flight=40.0)

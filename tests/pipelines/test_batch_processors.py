@@ -122,7 +122,7 @@ async def test_batches_of_batches() -> None:
 
 
 async def test_a_batch_that_waits_for_room_holds_no_token(autojump_clock: MockClock) -> None:
-    """Its members stay in hand until the next step has taken what they became."""
+    """The members stay in hand until the next step has taken what they became."""
     api, sink = Limiter("api", 1), ProbeSink[int]()
     pipeline = (
         Producer(range(6))

@@ -16,7 +16,7 @@ def narrow() -> tuple[Counts, Inbox[str]]:
 
 
 async def test_an_item_whose_sender_was_cancelled_is_not_taken_in() -> None:
-    """This holds even if room is made at the same instant, before the sender has run again."""
+    """The item stays out even if room is made at the same instant, before the sender has run."""
     counts, inbox = narrow()
     assert inbox.put_nowait("first")
     async with trio.open_nursery() as nursery:

@@ -178,7 +178,7 @@ async def test_runs_side_by_side_share_the_file(tmp_path: Path) -> None:
 
 
 async def test_a_writer_that_nobody_opened_opens_the_file_each_time(tmp_path: Path) -> None:
-    """This is how a dead letter is written; nothing stays open."""
+    """Without a block, each line opens the file anew, and nothing stays open."""
     path = tmp_path / "out.jsonl"
     writer = JsonLinesWriter(path)
     for number in range(3):
@@ -224,7 +224,7 @@ async def test_a_bad_byte_names_its_line_and_loses_no_other(tmp_path: Path) -> N
 
 
 async def test_line_ends_of_all_kinds_are_understood(tmp_path: Path) -> None:
-    """These are Windows line ends, empty lines, and no line end after the last line."""
+    """Windows line ends, empty lines, and a last line without an end are understood."""
     path = tmp_path / "in.jsonl"
     path.write_bytes(b"1\r\n\n \n2\n3")
     assert await read(path) == ([1, 2, 3], "")

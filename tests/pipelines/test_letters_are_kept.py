@@ -210,7 +210,7 @@ def test_other_things_are_no_sinks(sink: Any) -> None:
 
 @pytest.mark.parametrize("options", [{"buffer": -1}, {"grace": -1}, {"grace": "1"}])
 async def test_wrong_options_of_the_channel_are_named(options: dict[str, Any]) -> None:
-    """They are refused before anything is opened."""
+    """Wrong options are refused before anything is opened."""
     with pytest.raises((TypeError, ValueError), match=r"buffer|grace"):
         async with open_dead_letters(Consumer(bad), **options):  # type: ignore[arg-type]
             pass

@@ -89,7 +89,7 @@ async def test_with_no_token_nothing_would_ever_run(form: Form, limit: int) -> N
 async def test_calls_begin_one_in_each_period(
     autojump_clock: MockClock, form: Form, per_second: int
 ) -> None:
-    """They do so however long they take, if the limit leaves room."""
+    """Calls begin at the rate however long they take, if the limit leaves room."""
     begun: list[float] = []
 
     async def call(item: int) -> None:
@@ -245,7 +245,7 @@ async def test_what_yields_too_slowly_gives_nothing(
 
 @pytest.mark.parametrize("items", [0, 1, 7])
 async def test_what_a_step_needs_is_opened_once(items: int) -> None:
-    """It is opened before the first item and closed after the last, even if there is no item."""
+    """A resource is opened before the first item and closed after the last, even without items."""
     events: list[str] = []
 
     @asynccontextmanager

@@ -20,7 +20,7 @@ from trio_turnstile.testing import assert_conserved
 def test_items_of_a_channel_come_out_in_order(
     options: dict[str, Any], buffer: int, merged: bool
 ) -> None:
-    """This includes items that were given to several waiting workers at one instant."""
+    """Order holds even for items given to several waiting workers at one instant."""
 
     async def once() -> list[int]:
         out: list[int] = []
@@ -75,7 +75,7 @@ async def test_what_was_not_read_in_order_is_left_in_the_channel(
 
 
 async def test_a_step_takes_no_item_ahead_of_its_token(autojump_clock: MockClock) -> None:
-    """This also holds where a fused step goes on without the token for a long time."""
+    """A step takes no item early, even if a fused step goes on without the token for long."""
     taken: list[float] = []
     running = 0
 

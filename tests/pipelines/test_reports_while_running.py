@@ -90,7 +90,7 @@ async def test_what_has_a_worker_and_no_token_waits() -> None:
 
 
 async def test_steps_that_run_with_the_one_before_have_no_limits_of_their_own() -> None:
-    """They have neither a limiter nor a window; a first step without a limiter has a window."""
+    """Fused steps have neither limiter nor window; a first step without a limiter has a window."""
     pipeline = Producer(range(50)) | Processor(through) | Consumer(hang)
     async with pipeline.start() as run:
         await wait_all_tasks_blocked()

@@ -290,7 +290,7 @@ async def test_merged_producers_tell_each_of_their_own() -> None:
 
 
 async def test_what_nobody_asks_about_goes_through_beside_what_is_asked_about() -> None:
-    """They also go together through steps that pass items on unchanged, fail, or drop them."""
+    """Items with and without a listener go together through steps that pass, fail or drop them."""
 
     async def judge(item: int) -> int | Discard:
         await trio.lowlevel.checkpoint()
@@ -389,7 +389,7 @@ async def test_nobody_finds_traced_items(autojump_clock: MockClock) -> None:
 
 
 async def test_errors_beside_the_steps_name_the_items(autojump_clock: MockClock) -> None:
-    """This goes for the errors of a closed limiter, and of a clean-up in a cancelled step."""
+    """Errors of a closed limiter, or of a clean-up in a cancelled step, name the items."""
 
     async def work(item: int) -> None:
         try:

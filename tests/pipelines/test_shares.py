@@ -232,7 +232,7 @@ def test_all_limits_hold_in_all_kinds_of_steps(urls: list[Url], kind: str) -> No
 @given(st.lists(st.sampled_from("abc"), max_size=30), st.integers(0, 20))
 @settings(deadline=None, max_examples=40)
 def test_cancelling_at_any_moment_leaves_the_books_whole(names: list[str], moment: int) -> None:
-    """This goes for items that run, wait for their key, or got their token just now."""
+    """Items that run, wait for their key, or just got their token give everything back."""
 
     async def main() -> None:
         web = Web(dict.fromkeys("abc", 1))
@@ -328,7 +328,7 @@ async def test_wider_than_the_limit_of_the_key(autojump_clock: MockClock) -> Non
 async def test_items_that_wait_for_their_key_do_not_use_up_the_rate(
     autojump_clock: MockClock,
 ) -> None:
-    """They wait for the rate only when they have their token."""
+    """Items wait for the rate only when they have their token."""
     web = Web({"slow": 1})
     async with open_turnstile() as turnstile:
         hosts, begin = shared_by_two(turnstile), trio.current_time()
@@ -360,7 +360,7 @@ async def test_one_call_with_retries_takes_the_token_of_its_key(
 
 
 async def test_a_run_inside_of_a_step_is_lent_the_token(autojump_clock: MockClock) -> None:
-    """This is as with a plain limiter, and the step gets the token back afterwards."""
+    """A run inside a step is lent its token, and the step gets it back afterwards."""
     async with open_turnstile() as turnstile:
         hosts = turnstile.shared("hosts", 1)
         by: Any = hosts.by(lambda _: "a")

@@ -77,7 +77,7 @@ def test_refusals_by_a_quota(knee: Knee, seed: int) -> None:
 
 @every_seed
 def test_settling(knee: Knee, seed: int) -> None:
-    """It settles within 5 s if the capacity halves, 8 s if it doubles, and 8 s from 1 to 100."""
+    """The limit settles in 5 s if the capacity halves, 8 s if it doubles, and 8 s from 1 to 100."""
     _, halved, doubled = knee(HALVED, seed).settled
     (cold,) = knee(COLD_START, seed).settled
     assert halved is not None
@@ -90,7 +90,7 @@ def test_settling(knee: Knee, seed: int) -> None:
 
 @every_seed
 def test_finds_more_capacity_soon(knee: Knee, seed: int) -> None:
-    """It probes up often enough: it settles 3 s after twenty workers become forty."""
+    """Probes up come often enough: the limit settles 3 s after 20 workers become 40."""
     doubled = knee(HALVED, seed).settled[2]
     assert doubled is not None
     assert doubled <= 3

@@ -32,6 +32,6 @@ def test_a_run_that_is_killed_time_and_again(part: range, tmp_path: Path) -> Non
 
 @pytest.mark.skipif(FACTOR < FULL, reason="takes half a minute; TURNSTILE_SOAK=100 runs it")
 def test_ten_thousand_operations_that_are_killed_twenty_times(tmp_path: Path) -> None:
-    """The same holds for as many operations as a batch may have."""
+    """Nothing is lost or repeated with as many operations as a batch may have, either."""
     runs = trial(tmp_path, operations=10_000, more=100, kills=20, seed=1)
     assert sum(runs.works.values()) <= 12_000 + 20 * 84

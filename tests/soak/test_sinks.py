@@ -46,7 +46,7 @@ def test_with_tokens_each_line_is_stored_once(part: range, sink: Sink, tmp_path:
 def test_without_tokens_each_line_is_stored_at_least_once(
     part: range, sink: Sink, tmp_path: Path
 ) -> None:
-    """The same program loses nothing even if it does not check the marks."""
+    """A program that does not check the marks loses nothing, either."""
     program = tmp_path / "forgets.py"
     before, after = sink.forgets
     text = sink.program.read_text()

@@ -269,7 +269,7 @@ async def test_a_run_of_a_pipeline(running: Program) -> None:
 
 
 async def test_a_run_that_is_not_there(running: Program) -> None:
-    """Such a run can be neither seen nor ended."""
+    """An unknown run can be neither seen nor ended."""
     for method, path in (("GET", "/runs/x"), ("POST", "/runs/x/drain"), ("POST", "/runs/x/cancel")):
         answer = await running.owner.ask(method, f"/api/v1{path}")
         assert answer.status == 404
@@ -292,14 +292,14 @@ async def test_a_run_that_is_not_there(running: Program) -> None:
     ],
 )
 async def test_a_wrong_order(running: Program, body: object, status: int, error: str) -> None:
-    """It is refused with a sentence, and nothing changes."""
+    """A wrong request is refused with a sentence, and nothing changes."""
     answer = await running.owner.ask("PATCH", "/api/v1/limiters/work", body)
     assert (answer.status, answer.body) == (status, {"error": error})
     assert running.limits["work"] == 10
 
 
 async def test_a_message_that_is_nested_deeply(running: Program) -> None:
-    """Such a message is refused as if it were not JSON."""
+    """A deeply nested message is refused as if it were not JSON."""
     body = b'{"version": "4", "alerts": [], "more": ' + b"[" * 100_000
     answer = await running.owner.ask("POST", "/api/v1/messages/alertmanager", body)
     assert (answer.status, answer.body) == (400, {"error": "this is not JSON"})
@@ -330,7 +330,7 @@ async def test_its_health(running: Program) -> None:
 
 
 async def test_decisions_in_sentences(running: Program) -> None:
-    """There is a sentence for each reason."""
+    """Each reason for a decision has its sentence."""
     limiter = running.turnstile.limiter("api", 4, throttle=Throttle(min=2, hold=600))
     texts = []
 

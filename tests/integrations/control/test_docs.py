@@ -26,7 +26,7 @@ def test_the_operations_are_those_of_the_openapi_document(
 
 
 def test_the_rules_of_the_guide_can_be_read(tmp_path: Path) -> None:
-    """They are read exactly as the guide has them."""
+    """The rules are read exactly as the guide has them."""
     [block] = re.findall(r"\.\. code-block:: toml\n\n((?:   .*\n|\n)+)", GUIDE)
     (tmp_path / "rules.toml").write_text(textwrap.dedent(block))
     cap, step = read_rules(tmp_path / "rules.toml")

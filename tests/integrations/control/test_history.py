@@ -75,7 +75,7 @@ async def test_what_is_older_comes_before_what_is_in_memory(tmp_path: Path) -> N
 
 
 async def test_what_is_in_memory_is_not_looked_up(tmp_path: Path) -> None:
-    """Neither is anything else if the client does not say since when."""
+    """The reader is not called if the memory goes back far enough."""
     reader = Reader()
     async with program(tmp_path, history=reader) as running:
         times = await remembered(running)
@@ -119,7 +119,7 @@ async def test_a_reader_that_fails(tmp_path: Path) -> None:
 
 
 async def test_a_reader_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is called once, nobody waits long for it, and other requests are not held up."""
+    """A hanging reader is called once, nobody waits long, and other requests are not held up."""
     monkeypatch.setattr(_past, "READ_SECONDS", 0.2)
     released = Event()
     reader = Reader(work=released.wait)
@@ -146,7 +146,7 @@ async def test_a_reader_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 async def test_it_can_be_mounted(autojump_clock: MockClock) -> None:
-    """This works in an application of one's own, too."""
+    """The API with a history can be mounted in an application of one's own, too."""
     autojump_clock.autojump_threshold = math.inf
     reader = Reader()
     async with open_turnstile() as turnstile, open_control(turnstile, history=reader) as control:

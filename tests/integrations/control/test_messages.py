@@ -101,7 +101,7 @@ async def test_what_was_refused_is_tried_again(running: Program) -> None:
 
 
 async def test_alerts_that_concern_nobody(running: Program) -> None:
-    """They match no rule or no limiter; the others of the group are acted on."""
+    """Alerts without a rule or a limiter are ignored; the others of the group are acted on."""
     acted, ignored = await send(
         running,
         alert("firing", {"alertname": "Other"}, "f2"),
@@ -135,7 +135,7 @@ async def test_a_cap_while_an_alert_fires(tmp_path: Path) -> None:
 
 
 async def test_a_cap_that_is_above_the_limit_raises_nothing(tmp_path: Path) -> None:
-    """It neither exceeds what the throttle allows, nor another cap."""
+    """A cap exceeds neither what the throttle allows nor another cap."""
     async with ruled(tmp_path, CAP, LOWER) as running:
         for _ in range(4):
             await running.owner.post("/limiters/work/down")
@@ -152,7 +152,7 @@ async def test_a_cap_that_is_above_the_limit_raises_nothing(tmp_path: Path) -> N
 
 
 async def test_what_an_operator_has_set_is_left_alone(tmp_path: Path) -> None:
-    """It stays both at the start of an alert and at its end."""
+    """An operator's limit stays, both at the start of an alert and at its end."""
     async with ruled(tmp_path, CAP) as running:
         await running.turnstile.ask("work", SetLimit(7), by="ada")
         assert await send(running, alert("firing")) == ([], ["ada has set its limit"])
@@ -262,7 +262,7 @@ async def test_a_plain_alert(running: Program) -> None:
     ],
 )
 async def test_a_message_that_makes_no_sense(running: Program, message: object) -> None:
-    """Nothing is done about it."""
+    """A message that makes no sense has no effect."""
     answer = await running.owner.ask("POST", "/api/v1/messages", message)
     assert answer.status == 422
     assert running.limits == {"work": 10, "db": 5}
@@ -278,7 +278,7 @@ async def test_a_message_that_makes_no_sense(running: Program, message: object) 
     ],
 )
 async def test_a_webhook_that_is_not_understood(running: Program, message: object) -> None:
-    """This is another version, or a body that Alertmanager does not send."""
+    """Another version, or a body that Alertmanager does not send, is refused."""
     answer = await running.owner.ask("POST", "/api/v1/messages/alertmanager", message)
     assert answer.status == 422
     assert running.limits == {"work": 10, "db": 5}

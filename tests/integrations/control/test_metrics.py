@@ -36,7 +36,7 @@ async def measured(folder: Path, **options: Any) -> AsyncIterator[Program]:
 
 
 async def test_metrics_are_served_with_the_control_api(tmp_path: Path) -> None:
-    """They are at the socket and at the port; the port needs the token."""
+    """The metrics are at the socket and at the port; the port needs the token."""
     async with measured(tmp_path, port=0, token=TOKEN) as running:
         for client in (running.owner, running.operator):
             answer = await client.ask("GET", "/metrics")

@@ -32,7 +32,7 @@ def references(part: Any) -> Iterator[str]:
 
 
 async def test_it_is_served(tmp_path: Path) -> None:
-    """It is served as JSON."""
+    """The document is served as JSON."""
     async with program(tmp_path) as running:
         answer = await running.owner.ask("GET", "/openapi.json")
         assert answer.status == 200
@@ -41,7 +41,7 @@ async def test_it_is_served(tmp_path: Path) -> None:
 
 
 def test_all_that_it_refers_to_is_in_it() -> None:
-    """This goes for documents that are parts of others, too."""
+    """All references can be followed, even in documents that are parts of others."""
     schemas = DOCUMENT["components"]["schemas"]
     assert {"LimiterDoc", "OverrideDoc", "ProblemDoc", "SetOrder", "Alert"} <= schemas.keys()
     for reference in references(DOCUMENT):

@@ -153,7 +153,7 @@ async def test_mutated_requests(running: Program, part: range) -> None:
 async def test_who_is_silent_is_hung_up_on(
     running: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """This may be before a request, in the middle of its head, or in the middle of its body."""
+    """A client may fall silent before a request, in its head, or in its body."""
     monkeypatch.setattr(_guard, "REQUEST_SECONDS", 0.3)
     monkeypatch.setattr(_guard, "BODY_SECONDS", 0.3)
     body = b"PATCH /api/v1/limiters/work HTTP/1.1\r\n" + HOST + b"Content-Length: 9\r\n\r\n{"
@@ -181,7 +181,7 @@ async def stalled(client: Client, clients: int) -> list[socket.socket]:
 async def test_who_does_not_read_is_hung_up_on(
     running: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """This happens after some seconds, and the others are answered meanwhile."""
+    """A client that does not read is cut off after some seconds; others are answered meanwhile."""
     monkeypatch.setattr(_guard, "SEND_SECONDS", 0.2)
     before = open_files()
     for number in range(150):
@@ -238,7 +238,7 @@ async def test_who_sends_for_ever_is_hung_up_on(
 
 
 async def test_who_reads_slowly_gets_all(running: Program) -> None:
-    """This works as long as the client reads something now and then."""
+    """A slow client gets everything, as long as it reads something now and then."""
     for number in range(600):
         running.turnstile.limiter(f"host {number} {'x' * 300}", 1)
     request = b"GET /api/v1/limiters?limit=1000 HTTP/1.1\r\n" + HOST + b"\r\n"

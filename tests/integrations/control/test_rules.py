@@ -14,7 +14,7 @@ from trio_turnstile.integrations.control import DEFAULT_RULES, Rule, read_rules
     ("firing", "resolved"), [("down", "up"), ("up", "down"), ("pause", "resume"), (5, "release")]
 )
 def test_the_end_is_the_opposite_of_the_beginning(firing: Any, resolved: str) -> None:
-    """This is the default of a rule."""
+    """By default a rule undoes at the end of an alert what it did at the start."""
     assert Rule(when={"a": "b"}, limiter="db", firing=firing).resolved == resolved
 
 

@@ -45,7 +45,7 @@ OPEN = Access(None)
 async def test_the_socket_is_where_commands_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its default name has the number of the process, and the file is gone after serving."""
+    """The default name of the socket has the process number; the file is gone after serving."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     async with program(tmp_path, path=None) as running:
         assert live_sockets() == [tmp_path / "turnstile" / f"{os.getpid()}.sock"]
@@ -55,7 +55,7 @@ async def test_the_socket_is_where_commands_look(
 
 
 async def test_a_socket_that_somebody_else_has_put_there_is_left(tmp_path: Path) -> None:
-    """Only the server's own socket is removed at the end."""
+    """The server removes only its own socket at the end."""
     async with program(tmp_path) as running:
         await running.owner.get("/")
         (tmp_path / "s.sock").unlink()  # by a cleaner of temporary files
@@ -68,7 +68,7 @@ async def test_a_socket_that_somebody_else_has_put_there_is_left(tmp_path: Path)
 
 
 async def test_what_is_taken_is_not_served_at(tmp_path: Path) -> None:
-    """This goes for a socket and for a port; whoever is there goes on."""
+    """A socket or port in use is an error, and whoever uses it goes on."""
     async with program(tmp_path, port=0, token=TOKEN) as running, open_turnstile() as turnstile:
         with pytest.raises(OSError, match="another program listens"):
             await serve_control(turnstile, path=running.served.path)
@@ -110,7 +110,7 @@ async def test_what_it_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_name_that_is_not_there() -> None:
-    """It is an error, as in any module."""
+    """An unknown name is an error, as in any module."""
     with pytest.raises(AttributeError, match="has no attribute 'serve'"):
         _ = control_module.serve
     assert set(control_module.__all__) <= set(dir(control_module))
@@ -173,7 +173,7 @@ async def test_a_page_that_sends_what_cannot_be_sent(
 async def test_what_the_loop_of_the_server_complains_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its complaints are for debugging, not for everybody's terminal."""
+    """Complaints of the loop are for debugging, not for everybody's terminal."""
     caplog.set_level("DEBUG", "trio_turnstile.control")
 
     def fails() -> None:
@@ -194,7 +194,7 @@ async def test_what_the_loop_of_the_server_complains_of(
 async def test_a_request_that_follows_at_once_is_not_late(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """This holds even if the application still has work to do after the answer before."""
+    """A second request is in time even if the application still works after the first answer."""
     monkeypatch.setattr(_guard, "REQUEST_SECONDS", 0.1)
 
     async def lingers(scope: Any, receive: Any, send: Any) -> None:
@@ -221,7 +221,7 @@ async def status_of(control: Control, path: str = "/api/v1/limiters") -> int:
 
 
 async def test_it_is_mounted_in_an_application_on_the_same_trio_run() -> None:
-    """It needs neither a thread nor a server of ours."""
+    """An application on the same trio run needs neither a thread nor a server of ours."""
     threads = threading.active_count()
     async with open_turnstile() as turnstile:
         turnstile.limiter("work", 10)
@@ -253,7 +253,7 @@ async def test_it_cannot_be_used_in_another_trio_run() -> None:
 
 @pytest.mark.parametrize("path", ["/api/v1/limiters", "/api/v1/runs", "/api/v1/events", "/healthz"])
 async def test_what_is_asked_after_the_end_is_gone(path: str) -> None:
-    """This holds after leaving the turnstile, and after leaving the block of the API."""
+    """Requests fail after leaving the turnstile, and after leaving the block of the API."""
     async with open_turnstile() as turnstile, open_control(turnstile) as control:
         pass
     assert await status_of(control, path) == 410
@@ -267,7 +267,7 @@ async def test_what_is_asked_after_the_end_is_gone(path: str) -> None:
 
 
 def test_what_is_asked_after_the_trio_run_is_gone() -> None:
-    """This happens if the program ends first."""
+    """Requests fail if the program has ended first."""
     kept: list[Control] = []
 
     async def main() -> None:
@@ -428,7 +428,7 @@ def test_programs_that_are_killed_leave_nothing_in_the_way(
 
 
 def test_a_program_that_ends_at_once(tmp_path: Path) -> None:
-    """It ends before its server has begun: nothing is printed and nothing is left."""
+    """A program that ends before its server has begun prints nothing and leaves nothing."""
     with start(tmp_path) as process:
         out, err = process.communicate()
     assert (out, err, process.returncode) == ("", "", 0)

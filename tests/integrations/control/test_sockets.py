@@ -48,7 +48,7 @@ def test_the_folder_is_in_the_runtime_folder(runtime: Path) -> None:
 def test_the_folder_without_a_runtime_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str | None
 ) -> None:
-    """It is in the folder for temporary files, with the number of the user in its name."""
+    """The folder is among the temporary files, with the number of the user in its name."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     if value is None:
         monkeypatch.delenv("XDG_RUNTIME_DIR")
@@ -67,7 +67,7 @@ def test_a_folder_that_others_can_enter_is_closed_to_them() -> None:
 def test_a_folder_that_is_not_ours_is_not_used(
     runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may belong to somebody else, or be a link to anywhere; it is not looked into either."""
+    """A folder of somebody else, or a link to anywhere, is not used or looked into."""
     socket_folder().symlink_to(runtime)
     for use in (make_socket_folder, live_sockets):
         with pytest.raises(PermissionError, match="has to be a folder of user"):
@@ -125,7 +125,7 @@ def test_somebody_who_is_too_busy_to_accept_is_alive() -> None:
 
 
 def test_its_owner_alone_may_connect(runtime: Path) -> None:
-    """This holds whatever the umask is."""
+    """Only the owner may connect, whatever the umask is."""
     before = os.umask(0)
     try:
         with bind_socket(runtime / "a.sock"):
@@ -161,7 +161,7 @@ def test_a_file_is_not_overwritten(runtime: Path) -> None:
 
 
 def test_a_path_that_is_too_long(runtime: Path) -> None:
-    """The error is clearer than that of the system."""
+    """A path that is too long gets a clearer error than the system's own."""
     with pytest.raises(OSError, match=r"may have 107 bytes, but this one has \d+; choose"):
         bind_socket(runtime / ("x" * 110))
 
@@ -174,7 +174,7 @@ def test_a_folder_that_is_not_there(runtime: Path) -> None:
 
 
 def test_looking_for_sockets_imports_nothing_else() -> None:
-    """This makes a command that talks to a program start quickly."""
+    """A command that talks to a program imports little, so that it starts quickly."""
     code = (
         "import sys; import trio_turnstile.integrations.control.sockets; "
         "print({'asyncio', 'trio', 'starlette', 'msgspec', 'uvicorn'} & set(sys.modules))"

@@ -115,7 +115,7 @@ async def test_only_what_was_asked_for_is_told(running: Program) -> None:
 
 
 async def test_a_decision_is_told_at_once(running: Program) -> None:
-    """It comes at once, however rarely states are asked for."""
+    """A decision is sent at once, however rarely states are asked for."""
     async with listening(running.owner, "every=60") as listener:
         await listener.next("state")
         with trio.fail_after(5):
@@ -141,7 +141,7 @@ async def test_who_comes_back_hears_what_was_missed(running: Program) -> None:
 
 
 async def test_who_was_away_for_long_is_told_how_much_was_missed(running: Program) -> None:
-    """Only so many events are kept, and the stream begins with the number of missing ones."""
+    """Only so many events are kept; a late client first gets the number of missing ones."""
     for _ in range(_feed.KEPT // 2 + 10):
         running.turnstile.up("work")
         running.turnstile.down("db")
@@ -185,7 +185,7 @@ async def test_runs_and_their_errors(running: Program) -> None:
 
 
 async def test_the_end_is_told(tmp_path: Path) -> None:
-    """Clients that listen when the program ends are told."""
+    """Clients that listen when the program ends learn of the end."""
     async with program(tmp_path) as running:
         await running.owner.get("/")
         async with listening(running.owner, "every=60") as listener:

@@ -68,7 +68,7 @@ def asks_since(request: Request) -> bool:
 
 
 def test_earlier_runs_are_drawn(charts: Page) -> None:
-    """They come with gaps between them if chosen; afterwards only the data in memory is drawn."""
+    """Earlier runs are drawn with gaps between them if chosen, and disappear again if not."""
     choice = charts.get_by_label("Charts")
     with charts.expect_response(lambda reply: asks_since(reply.request)):
         choice.select_option(label="of the last day")
@@ -99,7 +99,7 @@ def test_what_cannot_be_read_is_told(charts: Page) -> None:
 
 
 def test_the_past_is_read_again(charts: Page, recorded: Program) -> None:
-    """The page reads them before the chart has to drop the oldest; here, after two seconds."""
+    """The page reads the past again before the chart drops its oldest part; here after 2 s."""
 
     def hurry(route: Route) -> None:
         text = route.fetch().text()

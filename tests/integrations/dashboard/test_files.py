@@ -13,7 +13,7 @@ from trio_turnstile.integrations import dashboard
 
 
 async def test_the_page_is_served_without_a_token(tmp_path: Path) -> None:
-    """It shows nothing of the program, so anybody may have it; nothing else is there."""
+    """The page shows nothing of the program, so anybody may have it; nothing else is there."""
     async with program(tmp_path, port=0, token="sesame", page=dashboard.make_page) as served:
         page = await served.stranger.ask("GET", "/")
         assert page.status == 200

@@ -68,7 +68,7 @@ async def test_earlier_runs_of_a_name(database: Recorded, autojump_clock: MockCl
 async def test_minutes_stand_where_samples_were_deleted(
     database: Recorded, autojump_clock: MockClock
 ) -> None:
-    """They stand before the first remaining sample, and no time occurs twice."""
+    """Minutes stand before the first remaining sample, and no time occurs twice."""
     end = await record(database, autojump_clock, "night", 3)
     database.execute(f"DELETE FROM turnstile_samples WHERE taken < {1000 * (end - 300):.0f}")
     points = RecordedHistory(database.url, "night").points("api", end - 600, end + 1, 600)

@@ -58,7 +58,7 @@ def summed(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def test_minutes_are_what_a_plain_model_says(
     loads: list[Any], step: int, cuts: list[int], again: bool
 ) -> None:
-    """This holds however the samples are batched, and when a failed batch is retried."""
+    """The minutes agree however samples are batched, and when a failed batch is retried."""
     minutes = Minutes()
     stored: dict[tuple[int, int], dict[str, Any]] = {}
     all_samples = samples(loads, step)

@@ -159,7 +159,7 @@ def test_a_program_that_is_killed_loses_what_was_not_yet_to_be_written(
 
 
 def test_several_programs_share_a_database(database: Recorded) -> None:
-    """This holds even if none of them finds the tables: each has a session, and loses nothing."""
+    """Even if none of them finds the tables, each program has a session and loses nothing."""
     programs = [start(database.url, 0.2, 2) for _ in range(4)]
     told = [program.communicate()[0].count("\n") - 1 for program in programs]
     assert [program.returncode for program in programs] == [0] * 4

@@ -99,7 +99,7 @@ async def test_a_run_that_is_not_there_is_an_error(database: Recorded) -> None:
 
 
 def test_a_server_that_is_not_there_is_an_error() -> None:
-    """Its password is not shown."""
+    """An unreachable server is an error that does not show the password."""
     with pytest.raises(StatisticsError, match="cannot be read: OperationalError") as failed:
         read_statistics("postgresql://me:secret@127.0.0.1:1/none")
     assert "secret" not in str(failed.value)
@@ -136,7 +136,7 @@ def test_any_text_can_be_stored() -> None:
 
 
 def test_any_evidence_can_be_stored() -> None:
-    """It is stored as JSON that every database can read."""
+    """Any evidence is stored as JSON that every database can read."""
     circle: list[Any] = []
     circle.append(circle)
     assert json.loads(as_json({"cap": math.inf, "more": (1, "a\0")})) == {

@@ -81,7 +81,7 @@ async def test_all_that_observers_hear_is_stored(
 
 
 async def test_the_counts_of_each_step_are_those_of_the_report(database: Recorded) -> None:
-    """This holds at the end and in the course of time."""
+    """The counts agree at the end and in the course of time."""
 
     async def odd(number: int) -> int:
         await trio.lowlevel.checkpoint()
@@ -116,7 +116,7 @@ async def test_the_counts_of_each_step_are_those_of_the_report(database: Recorde
 
 
 async def test_a_run_of_phases_is_one_step(database: Recorded, autojump_clock: MockClock) -> None:
-    """Its operations are counted, and its errors are there with their identifiers."""
+    """The operations are counted, and the errors are there with their identifiers."""
 
     class Job(Scalable):
         identifiers = ("sample", "s\0 7")
@@ -270,7 +270,7 @@ async def test_what_cannot_be_stored_at_the_end_is_said(
 async def test_a_cancelled_recording_stores_what_it_has(
     database: Recorded, autojump_clock: MockClock
 ) -> None:
-    """This includes what was recorded since the last writing."""
+    """A cancelled recording stores even what came after the last writing."""
     heard = Heard()
     with trio.CancelScope() as scope:
         async with (
@@ -296,7 +296,7 @@ async def test_a_cancelled_recording_stores_what_it_has(
     ],
 )
 async def test_an_address_that_is_none_is_refused(url: str, message: str) -> None:
-    """The error says what an address looks like."""
+    """The error for a wrong address says how to write it, or what is missing."""
     with pytest.raises(ValueError, match=message):
         async with open_turnstile() as turnstile, record_statistics(turnstile, url):
             pass
@@ -311,7 +311,7 @@ async def test_an_address_that_is_none_is_refused(url: str, message: str) -> Non
     ],
 )
 async def test_numbers_out_of_range_are_refused(options: Any, message: str) -> None:
-    """They are refused before anything is opened."""
+    """Numbers out of range are refused before anything is opened."""
     with pytest.raises(ValueError, match=message):
         async with open_turnstile() as turnstile, record_statistics(turnstile, **options):
             pass
@@ -332,7 +332,7 @@ async def test_a_file_that_is_no_database_is_refused(
 
 
 async def test_tables_of_a_newer_version_are_refused(database: Recorded) -> None:
-    """They are refused for writing and for reading."""
+    """Tables of a newer version are refused for writing and for reading."""
     async with open_turnstile() as turnstile, record_statistics(turnstile, database.url):
         pass
     database.execute("UPDATE turnstile_meta SET version = 2")
