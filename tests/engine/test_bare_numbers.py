@@ -95,7 +95,7 @@ async def test_an_override_is_there_again_in_the_next_run() -> None:
 
 
 async def test_two_runs_of_a_pipeline_share_its_limiter() -> None:
-    """The limiter exists until both runs have ended."""
+    """The limiter of two runs of one pipeline exists until both runs have ended."""
     async with open_turnstile() as turnstile:
         db = turnstile.limiter("db", 1)
         pipeline = Producer(range(9)) | Processor(fetch, limiter=4) | Consumer(store, limiter=db)
@@ -122,7 +122,7 @@ async def test_a_limiter_is_in_one_turnstile_at_a_time() -> None:
 
 
 async def test_steps_of_one_name_have_limiters_of_two_names() -> None:
-    """The names are those in the report of the run."""
+    """The limiters of steps with one name have the names in the report of the run."""
     async with open_turnstile() as turnstile:
         db = turnstile.limiter("db", 1)
         fetching = Producer(range(9)) | Processor(fetch, limiter=4) | Processor(fetch, limiter=3)

@@ -123,7 +123,7 @@ async def test_an_idle_run_keeps_no_item_alive(
 
 
 async def test_an_idle_run_keeps_no_operation_alive(autojump_clock: MockClock) -> None:
-    """Phases keep no operation alive, either."""
+    """A run of phases keeps no operation alive while it waits for the next one."""
     seen = []
     send, receive = trio.open_memory_channel[Scalable](0)
     async with trio.open_nursery() as nursery:

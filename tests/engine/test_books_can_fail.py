@@ -350,12 +350,12 @@ def test_the_books_of_every_run_balance(name: str) -> None:
 
 
 def test_the_bookings_are_found() -> None:
-    """A search that finds too few would prove nothing."""
+    """The search finds enough bookings: finding too few would prove nothing."""
     assert len(ALL_BOOKINGS) >= 20
 
 
 @pytest.mark.parametrize("booking", ALL_BOOKINGS, ids=str)
 def test_a_booking_that_is_left_out_shows(booking: Booking) -> None:
-    """`assert_conserved` fails at the end of some run."""
+    """With a booking left out, `assert_conserved` fails at the end of some run."""
     with left_out(booking):
         assert any(complaint(run) for run in RUNS.values())

@@ -274,7 +274,7 @@ async def test_the_operator_may_end_it(how: str, autojump_clock: MockClock) -> N
 
 
 async def test_a_pause_goes_on_when_it_closes(autojump_clock: MockClock) -> None:
-    """The pause and the breaker are two separate bounds."""
+    """A pause goes on when the breaker closes, because the two are separate bounds."""
     breaker = Breaker(window=1, wait=10)
     async with guarded(breaker) as (turnstile, limiter):
         await fail(limiter)
@@ -293,7 +293,7 @@ async def test_it_does_nothing_without_a_turnstile() -> None:
 
 
 async def test_one_call_that_is_tried_again_waits_for_it(autojump_clock: MockClock) -> None:
-    """`retry` does not spend a try either."""
+    """A call with `retry` does not spend a try while it waits for the breaker."""
     breaker, calls = Breaker(window=1, wait=10), list[float]()
 
     async def call() -> str:
@@ -329,7 +329,7 @@ async def test_a_check_that_fails_or_hangs_means_no(autojump_clock: MockClock) -
 
 
 async def test_a_clean_up_is_not_tried_again(autojump_clock: MockClock) -> None:
-    """A breaker treats a clean-up as `Retry` does."""
+    """A breaker has no verdict about an error in clean-up, as `Retry` has none."""
     breaker = Breaker(window=1)
     async with guarded(breaker) as (_, limiter):
         error = ConcurrentError("no", phase="cleanup")
@@ -341,7 +341,7 @@ async def test_a_clean_up_is_not_tried_again(autojump_clock: MockClock) -> None:
 
 
 def test_a_breaker_belongs_to_one_limiter() -> None:
-    """What a breaker learns is about one limiter."""
+    """A breaker cannot be shared, because it learns about one limiter."""
     breaker = Breaker()
     Limiter("a", 1, breaker=breaker)
     with pytest.raises(ValueError, match="limiter 'b' cannot have the breaker that limiter 'a'"):
@@ -399,7 +399,7 @@ async def test_a_call_that_is_cancelled_tells_nothing(autojump_clock: MockClock)
 async def test_a_policy_moves_the_limit_beside_a_breaker_that_is_closed(
     autojump_clock: MockClock,
 ) -> None:
-    """The breaker and the policy each bound the limit."""
+    """A breaker that is closed leaves the limit to the policy."""
     async with guarded(Breaker(), tokens=9, policy=AIMDLimit(2, minimum=1)) as (_, limiter):
         await trio.sleep(10)
         assert limiter.total_tokens == 2

@@ -85,7 +85,7 @@ async def test_what_was_opened_is_closed_if_the_next_cannot_be_opened() -> None:
 
 
 async def test_merged_sources_are_closed_if_a_step_cannot_be_opened() -> None:
-    """All sources are closed, once each."""
+    """All merged sources are closed, once each, if a step cannot be opened."""
     sources = [Rows(3), Rows(3)]
     merged = Producer.merge(*map(Producer, sources))
     with pytest.raises(OSError, match="cannot open"):
@@ -132,7 +132,7 @@ async def test_an_error_of_the_block_does_not_hide_that_the_run_was_aborted() ->
 
 
 async def test_an_error_of_the_block_alone_comes_out_as_it_is() -> None:
-    """The run is cancelled, and its books balance."""
+    """The error of a block comes out as it is; the run is cancelled, and its books balance."""
     with pytest.raises(KeyError, match="mine"):
         async with (Producer(range(3)) | Processor(Table())).open() as results:
             raise KeyError("mine")
@@ -283,7 +283,7 @@ async def test_a_held_run_is_waited_for(autojump_clock: MockClock) -> None:
 
 
 async def test_a_held_run_that_is_aborted_cancels_the_block(autojump_clock: MockClock) -> None:
-    """A block that shows progress for ever is ended."""
+    """A block that shows progress for ever is ended when the run is aborted."""
     with pytest.raises(Aborted):
         async with (Producer(range(4)) | Consumer(Table("work", seconds=1))).start():
             await trio.sleep_forever()
@@ -291,7 +291,7 @@ async def test_a_held_run_that_is_aborted_cancels_the_block(autojump_clock: Mock
 
 
 async def test_an_error_of_the_block_ends_a_held_run(autojump_clock: MockClock) -> None:
-    """The error comes out alone, and the items in hand are counted."""
+    """An error of the block comes out alone, and the items in hand are counted."""
     with pytest.raises(KeyError):
         async with start_phases([Scalable() for _ in range(3)], limiter=1) as manager:
             raise KeyError("mine")
@@ -341,7 +341,7 @@ async def test_late_items_before_a_batch_are_counted(autojump_clock: MockClock) 
 async def test_merged_sources_inside_of_merged_sources_fail_together(
     autojump_clock: MockClock,
 ) -> None:
-    """A failure stops the reading of all of them."""
+    """A failure in merged sources stops the reading of all, also of those merged inside."""
 
     async def broken() -> AsyncIterator[int]:
         await trio.sleep(1)
@@ -369,6 +369,6 @@ async def test_a_kept_token_of_the_work_is_given_back(autojump_clock: MockClock)
 
 
 async def test_an_iterable_never_makes_anyone_wait() -> None:
-    """A task that waits anyway gets an error."""
+    """A task that waits for an iterable anyway gets an error."""
     with pytest.raises(RuntimeError, match="never makes anyone wait"):
         await open_source([1]).receive()

@@ -102,7 +102,7 @@ async def test_a_source_of_operations_that_raises_a_signal_fails(
 async def test_a_step_that_raises_a_signal_fails_its_item(
     error: type[Exception], options: dict[str, Any]
 ) -> None:
-    """The policies decide about the error, and no item is lost."""
+    """The policies decide about a step that raises a signal, and no item is lost."""
 
     async def step(item: object) -> None:
         await trio.lowlevel.checkpoint()
@@ -188,7 +188,7 @@ async def test_a_cancellation_kept_and_raised_again_fails_the_item(
 async def test_a_source_that_raises_a_kept_cancellation_fails(
     autojump_clock: MockClock, make: Callable[[BaseException], Producer[Any]]
 ) -> None:
-    """The run does not end as if the source were exhausted."""
+    """A kept cancellation raised by a source does not look like the end of the source."""
     with trio.fail_after(1000), pytest.raises(Aborted, match="stopped"):
         await (make(await kept_cancellation()) | Consumer(store, limiter=2)).run()
 

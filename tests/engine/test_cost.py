@@ -305,7 +305,7 @@ async def step(item: object) -> None:
     ],
 )
 def test_rate_and_cost_have_to_fit(options: dict[str, Any], message: str) -> None:
-    """The error says which of the two is missing."""
+    """If rate and cost do not fit together, the error says what is missing."""
     with pytest.raises(TypeError, match=message):
         Consumer(step, **options)
 

@@ -23,7 +23,7 @@ def test_the_books_balance_after_each_booking() -> None:
 
 
 def test_a_receipt_that_was_not_booked_shows() -> None:
-    """The end of the item then leaves a negative number in flight."""
+    """Without a booked receipt, the end of the item leaves a negative number in flight."""
     counts = Counts()
     counts.settle(Fate.COMPLETED)
     assert counts.in_flight == -1

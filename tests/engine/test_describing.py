@@ -64,7 +64,7 @@ class Unshown:
 
 @pytest.mark.parametrize("fused", [False, True])
 async def test_an_error_that_cannot_be_shown_fails_its_item_alone(fused: bool) -> None:
-    """The policies decide about the error as about any other."""
+    """The policies decide about an error that cannot be shown as about any other."""
 
     async def call(number: int) -> int:
         if number == 1:
@@ -79,7 +79,7 @@ async def test_an_error_that_cannot_be_shown_fails_its_item_alone(fused: bool) -
 
 
 async def test_an_item_that_cannot_be_shown_is_named_by_its_class() -> None:
-    """The message still says what failed."""
+    """The message names such an item by its class, and still says what failed."""
 
     async def call(item: object) -> None:
         raise OSError("x")
@@ -130,7 +130,7 @@ async def test_identifiers_are_texts_whatever_they_are(
 
 
 async def test_a_huge_error_makes_a_message_that_can_be_read() -> None:
-    """The middle of a text that is too long is left out."""
+    """The middle of a text that is too long for a message is left out."""
 
     async def call(number: int) -> None:
         raise OSError("x" * 10**6)
@@ -231,7 +231,7 @@ async def test_what_lies_about_itself_is_shown_by_its_class() -> None:
 
 @pytest.mark.parametrize("wait", [math.nan, -1, math.inf, "1", True])
 async def test_a_retry_that_cannot_be_waited_for_aborts_with_a_note(wait: Any) -> None:
-    """The run aborts whichever policy asks for the retry."""
+    """A wait that is not possible aborts the run, whichever policy asks for the retry."""
 
     class Mine:
         def decide(self, error: ConcurrentError) -> RetryIn:
@@ -247,7 +247,7 @@ async def test_a_retry_that_cannot_be_waited_for_aborts_with_a_note(wait: Any) -
 
 @pytest.mark.parametrize("verdict", [Fail, "fail", True, 5])
 async def test_what_is_no_verdict_aborts_with_a_note(verdict: Any) -> None:
-    """The value is not mistaken for one of the verdicts."""
+    """A value that is not a verdict is not mistaken for one, but aborts the run."""
 
     class Mine:
         def decide(self, error: ConcurrentError) -> Any:
@@ -334,7 +334,7 @@ async def test_an_error_that_is_false_is_an_error() -> None:
 
 
 async def test_a_source_may_fail_with_an_error_that_is_false() -> None:
-    """The error ends the run, as its cause."""
+    """An error that counts as false ends the run, as its cause."""
 
     async def source() -> AsyncIterator[int]:
         yield 1

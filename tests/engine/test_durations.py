@@ -116,7 +116,7 @@ async def test_a_failure_is_told_for_each_attempt(autojump_clock: MockClock) -> 
 
 
 async def test_a_batch_is_one_call(autojump_clock: MockClock) -> None:
-    """The duration of a batch is one call."""
+    """A batch is one call, with one duration."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 1)
         step = Consumer(sleep_through, limiter=api, batch=Batch(2))
@@ -157,7 +157,7 @@ async def test_a_phase_that_takes_too_long_has_failed(autojump_clock: MockClock)
 
 
 async def test_phases_with_a_ledger_are_told_too(mock_clock: MockClock, tmp_path: Path) -> None:
-    """The times and the names are the same as without a ledger."""
+    """Phases have the same times and names with a ledger as without one."""
     mock_clock.rate = 1000.0
     async with open_ledger(tmp_path / "run.db") as ledger, open_turnstile() as turnstile:
         api = turnstile.limiter("api", 1)
@@ -196,7 +196,7 @@ async def test_an_observer_is_told_of_the_runs_that_begin_after_it(
 async def test_an_observer_that_raises_does_no_harm(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The error is logged, and the observer is not called again."""
+    """An observer that raises is logged, and not called again."""
     calls: list[object] = []
 
     def bad(*figures: object) -> None:

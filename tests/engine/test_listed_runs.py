@@ -206,7 +206,7 @@ async def test_an_error_of_nobodys_run_is_told_to_nobody() -> None:
 
 
 async def test_a_run_that_cannot_begin_is_not_listed() -> None:
-    """Neither the start nor the end of such a run is reported."""
+    """The start and the end of a run that cannot begin are not reported."""
 
     def source() -> Iterator[int]:
         raise OSError("no such file")
@@ -293,7 +293,7 @@ async def test_the_total_is_the_length_of_the_source(
 
 
 async def test_a_name_is_a_text() -> None:
-    """Anything else is refused before anything is opened."""
+    """A name that is not a text is refused before anything is opened."""
     for start in KINDS.values():
         with pytest.raises(TypeError, match="name must be a text or None, not 3"):
             async with start(nothing, 1, name=3):

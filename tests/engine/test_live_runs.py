@@ -64,7 +64,7 @@ async def second(number: int) -> int:
 async def test_a_run_that_is_drained_finishes_what_it_has_begun(
     open_run: Open, autojump_clock: MockClock
 ) -> None:
-    """The run receives nothing more, and says that it is stopping."""
+    """A run that is being drained receives nothing more, and says that it is stopping."""
     async with open_run(second) as run:
         await trio.sleep(1.5)
         with trio.fail_after(0.1):
@@ -79,7 +79,7 @@ async def test_a_run_that_is_drained_finishes_what_it_has_begun(
 async def test_a_run_that_is_cancelled_ends_at_once(
     open_run: Open, autojump_clock: MockClock
 ) -> None:
-    """The items in hand are cancelled and accounted for."""
+    """A cancelled run ends at once, and accounts for the items in hand."""
     async with open_run(second) as run:
         await trio.sleep(1.5)
         run.cancel()

@@ -84,7 +84,7 @@ async def test_a_run_inside_a_step_may_share_its_limiter(
 
 
 async def test_two_runs_inside_a_step_share_its_token(autojump_clock: MockClock) -> None:
-    """The token is taken back when the last of them has ended."""
+    """Two runs inside a step share its token, which is taken back when the last one ends."""
     api = Limiter("api", 1)
 
     async def inner(item: float) -> None:
@@ -119,7 +119,7 @@ async def test_a_run_inside_an_operation_is_cancelled_with_it(autojump_clock: Mo
 
 
 async def test_an_error_of_a_run_inside_a_step_is_the_step_s(autojump_clock: MockClock) -> None:
-    """The token is taken back before the policies decide."""
+    """The step gets the error of the run and takes its token back before the policies decide."""
     api = Limiter("api", 1)
 
     async def broken(item: int) -> None:

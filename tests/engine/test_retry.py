@@ -93,7 +93,7 @@ async def test_any_other_verdict_or_none_raises_the_error(policy: ErrorPolicy) -
 
 
 async def test_no_dead_letter_is_sent() -> None:
-    """The caller gets the error, and nobody else does."""
+    """No dead letter is sent: the caller gets the error, and nobody else does."""
     letters, dead = trio.open_memory_channel[ConcurrentError](9)
     with letters, dead:
         with pytest.raises(ValueError, match="no"):

@@ -57,7 +57,7 @@ async def test_the_last_attempt_allowed_may_succeed(times: int) -> None:
 
 
 async def test_without_a_bound_it_ends_with_success() -> None:
-    """Even hundreds of failures are not too many."""
+    """Without a bound, even hundreds of failures are not too many."""
     call = Call(errors(500))
     with no_backoff():
         assert await retry(Retry(None), call) == "done"
@@ -83,7 +83,7 @@ async def test_one_policy_serves_many_calls(autojump_clock: MockClock) -> None:
 async def test_anything_that_can_be_called_and_awaited_will_do(
     function: Callable[[str], Awaitable[str]],
 ) -> None:
-    """The arguments are the same at each attempt."""
+    """Any async callable gets the same arguments at each attempt."""
     with no_backoff():
         assert await retry(Retry(1), function, "result") == "result"
 

@@ -39,6 +39,6 @@ async def run(task_status: trio.TaskStatus[Any]) -> None:
 async def test_an_interrupt_comes_out_by_itself(
     errors: list[BaseException], raised: type[BaseException]
 ) -> None:
-    """Any other error of trio's stays as it is."""
+    """An interrupt comes out alone, and any other error of trio's stays as it is."""
     with pytest.raises(raised):
         await _started(cast("trio.Nursery", Nursery(*errors)), run)

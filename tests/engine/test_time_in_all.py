@@ -111,7 +111,7 @@ def test_no_bound_is_for_ever() -> None:
     ("within", "error"), [(0, ValueError), (-1, ValueError), ("1m", TypeError)]
 )
 def test_within_is_a_number_of_seconds(within: Any, error: type[Exception]) -> None:
-    """The number has to leave some time."""
+    """``within`` must be a number of seconds, and leave some time."""
     with pytest.raises(error, match="within"):
         Retry(None, within=within)
 
@@ -184,7 +184,7 @@ async def test_a_single_call_tells_the_time(autojump_clock: MockClock) -> None:
 
 
 async def test_a_step_whose_policies_do_not_ask_tells_no_time() -> None:
-    """The clock is not read for nothing."""
+    """The clock is not read if no policy asks for the time."""
     report = await (Producer("a") | Consumer(refuse_now, on_error=[Retry(0), Skip()])).run()
     assert [error.elapsed for error in report.errors] == [None]
 

@@ -140,7 +140,7 @@ async def test_what_comes_after_in_the_same_task_needs_no_tokens(
 
 
 async def test_another_attempt_takes_as_many(autojump_clock: MockClock) -> None:
-    """During the back-off it holds none."""
+    """An item holds no tokens during the back-off, and as many as before in the next attempt."""
     load, failed = Load(limiter()), list[int]()
 
     async def fail_once(tokens: int) -> None:
@@ -285,7 +285,7 @@ async def test_cancelling_gives_all_tokens_back(autojump_clock: MockClock) -> No
 
 
 async def test_a_closed_limiter_ends_the_run() -> None:
-    """The run ends even while an item waits for several tokens."""
+    """A closed limiter ends the run even while an item waits for several tokens."""
     closing = limiter()
 
     async def close(tokens: int) -> None:
@@ -299,7 +299,7 @@ async def test_a_closed_limiter_ends_the_run() -> None:
 
 
 async def test_a_list_of_calls_with_weights(autojump_clock: MockClock) -> None:
-    """The short form takes the option, too."""
+    """The short form for a list of calls takes a weight, too."""
     load = Load(limiter())
     assert await amap_list(load.carry, [3, 1, 4], limiter=load.limiter, weight=int) == [3, 1, 4]
     assert load.most == 4
@@ -363,7 +363,7 @@ async def test_operations_of_some_weight(autojump_clock: MockClock, prepare: int
 
 
 async def test_what_a_ledger_knows_to_be_done_needs_no_tokens(tmp_path: Path) -> None:
-    """With a rate, the operation is skipped before that, too."""
+    """An operation known to be done is skipped before it waits for tokens or for the rate."""
     memory = limiter()
 
     class Known(Scalable):

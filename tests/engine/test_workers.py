@@ -72,7 +72,7 @@ async def test_workers_that_stand_by_leave_with_the_run(
 async def test_workers_that_stand_by_are_taken_on_when_the_limit_is_raised(
     autojump_clock: MockClock,
 ) -> None:
-    """All tokens are in use again at once."""
+    """All tokens are in use again as soon as the limit is raised."""
     limiter = Limiter("work", 10)
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(run_phases, (CleansUp() for _ in range(1000)), limiter=limiter))

@@ -87,7 +87,7 @@ def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
 
 
 def test_prometheus_understands_the_dashboard(tmp_path: Path) -> None:
-    """promtool reads each expression in a rule."""
+    """promtool understands each expression of the dashboard as a rule."""
     if shutil.which("promtool") is None:
         pytest.skip("promtool is not installed")
     rules = [{"record": f"r:{at}", "expr": each} for at, each in enumerate(expressions())]
@@ -100,7 +100,7 @@ def test_prometheus_understands_the_dashboard(tmp_path: Path) -> None:
 
 
 def test_the_tables_of_the_database_are_described() -> None:
-    """The page describes each of them, and no other."""
+    """The page describes each table of the database, and no other."""
     page = (DOCS / "statistics.rst").read_text()
     described = re.findall(r"\* - ``(turnstile_\w+)``", page)
     assert sorted(described) == sorted(_schema.METADATA.tables)

@@ -127,7 +127,7 @@ async def test_too_many_limiters_are_summed_up_and_that_is_said(
     provider: MeterProvider,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The SDK would leave them out silently."""
+    """The SDK would leave out limiters beyond its bound silently, so they are summed up."""
     async with open_turnstile() as turnstile:
         observe_metrics(turnstile, provider, most=3)
         for number in range(5):
@@ -147,7 +147,7 @@ async def test_too_many_limiters_are_summed_up_and_that_is_said(
 async def test_limiters_of_one_kind_are_summed(
     reader: InMemoryMetricReader, provider: MeterProvider
 ) -> None:
-    """A function of the user gives the name of the kind."""
+    """A function of the user names the kinds by which limiters are summed."""
     async with open_turnstile() as turnstile:
         observe_metrics(turnstile, provider, group=lambda name: name.split()[0])
         turnstile.limiter("customer a", 2)
@@ -157,7 +157,7 @@ async def test_limiters_of_one_kind_are_summed(
 
 
 def test_a_view_that_changes_while_it_is_read_is_read_again() -> None:
-    """Another thread may change it meanwhile."""
+    """A view that another thread changes during the reading is read again."""
 
     class Changing(dict[str, int]):
         def items(self) -> Any:

@@ -116,7 +116,7 @@ async def test_details_are_told_if_asked(autojump_clock: MockClock) -> None:
 
 
 async def test_limiters_of_one_kind_are_summed(autojump_clock: MockClock) -> None:
-    """A function of the user gives the name of the kind."""
+    """A function of the user names the kinds by which limiters are summed."""
     async with open_turnstile() as turnstile:
         for customer, tokens in (("a", 2), ("b", 3)):
             turnstile.limiter(f"customer {customer}", tokens)
@@ -154,7 +154,7 @@ async def test_a_run_of_phases_is_one_step_and_its_phases_are_measured(
 
 @pytest.mark.parametrize("buckets", [(1, 1), (2, 1)])
 async def test_buckets_have_to_ascend(buckets: tuple[float, ...]) -> None:
-    """A wrong order is refused at once."""
+    """Buckets that do not ascend are refused at once."""
     async with open_turnstile() as turnstile:
         with pytest.raises(ValueError, match="buckets must be seconds in ascending order"):
             TurnstileCollector(turnstile, buckets=buckets)
@@ -179,7 +179,7 @@ async def test_a_registry_gives_the_same_samples(autojump_clock: MockClock) -> N
 
 
 def test_a_registry_can_be_asked_after_the_trio_run() -> None:
-    """Ended runs keep their counts."""
+    """A registry can be read after the trio run, and ended runs keep their counts."""
     registry = CollectorRegistry()
 
     async def main() -> None:
@@ -193,7 +193,7 @@ def test_a_registry_can_be_asked_after_the_trio_run() -> None:
 
 
 async def test_the_counts_of_a_hundred_ended_runs_are_kept(autojump_clock: MockClock) -> None:
-    """The hundred newest names are kept."""
+    """The counts of ended runs are kept for the hundred newest names."""
     async with open_turnstile() as turnstile:
         collector = TurnstileCollector(turnstile)
         for number in range(103):
@@ -261,7 +261,7 @@ async def ask(collector: TurnstileCollector) -> tuple[int, bytes]:
 
 
 async def test_an_asgi_server_may_be_on_trio_or_on_asyncio() -> None:
-    """The server may run in the same thread or in another one."""
+    """An ASGI server may run in the same thread or in another one, on trio or on asyncio."""
     import asyncio
 
     async with open_turnstile() as turnstile:
@@ -340,7 +340,7 @@ def query(port: int, expression: str) -> list[float]:
 
 @pytest.mark.slow
 async def test_a_real_prometheus_scrapes_them(tmp_path: Path) -> None:
-    """Prometheus sees a limit that moves."""
+    """A real Prometheus scrapes the metrics, and sees a limit that moves."""
     if shutil.which("prometheus") is None:
         pytest.skip("Prometheus is not installed")
     with socket.socket() as free:

@@ -94,7 +94,7 @@ async def test_it_ends_with_the_run(autojump_clock: MockClock) -> None:
 
 
 async def test_elsewhere_than_on_a_terminal_it_writes_once(autojump_clock: MockClock) -> None:
-    """A file gets the last counts, without control sequences."""
+    """Elsewhere than on a terminal, only the last counts are written, without control sequences."""
     terminal = Terminal(terminal=False)
     await show(terminal, PIPELINE)
     assert "\x1b" not in terminal.file.getvalue()
@@ -131,7 +131,7 @@ async def test_results_and_phases_have_progress_too(autojump_clock: MockClock) -
 
 
 async def test_cancelling_it_leaves_the_run_alone(autojump_clock: MockClock) -> None:
-    """The counts of that moment stay, and the run goes on."""
+    """When the drawing is cancelled, its last counts stay, and the run goes on."""
     terminal = Terminal(terminal=False)
     async with trio.open_nursery() as nursery:
         run = await nursery.start((Producer(range(9)) | Consumer(takes(1), limiter=1)).run)
@@ -143,7 +143,7 @@ async def test_cancelling_it_leaves_the_run_alone(autojump_clock: MockClock) -> 
 
 
 async def test_a_terminal_that_goes_away_does_no_harm(autojump_clock: MockClock) -> None:
-    """The drawing ends, and the run does not."""
+    """If the terminal goes away, the drawing ends, and the run does not."""
 
     class Gone(StringIO):
         def write(self, text: str) -> int:
@@ -165,7 +165,7 @@ async def test_a_pace_of_nothing_is_refused() -> None:
 async def test_by_default_it_is_on_standard_error(
     autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Standard output is for what the program prints."""
+    """The progress is on standard error; standard output is for what the program prints."""
     async with trio.open_nursery() as nursery:
         run = await nursery.start(PIPELINE.run)
         nursery.start_soon(show_progress, run)

@@ -146,7 +146,7 @@ async def test_recall_goes_on_where_it_says(tmp_path: Path) -> None:
 
 
 async def test_recall_to_work(tmp_path: Path) -> None:
-    """An operation may go on from work."""
+    """An interrupted operation may go on from work."""
     path, log = await killed_in("monitor", tmp_path, facts={"job": "4711"}), list[str]()
     await run(path, [Noted("a", log, first="work")])
     assert log == ["a work", "a monitor", "a cleanup"]
@@ -162,7 +162,7 @@ async def test_recall_to_the_clean_up(tmp_path: Path) -> None:
 
 
 async def test_recall_to_prepare_forgets(tmp_path: Path) -> None:
-    """An operation that is done again begins without facts."""
+    """An operation that recalls ``prepare`` is done again without facts."""
     path, log = await killed_in("monitor", tmp_path, facts={"job": "4711"}), list[str]()
     await run(path, [Noted("a", log)])
     assert log[0] == "a cleanup"

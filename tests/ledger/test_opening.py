@@ -148,7 +148,7 @@ async def test_directories_are_refused(tmp_path: Path) -> None:
 
 
 async def test_missing_folders_are_refused(tmp_path: Path) -> None:
-    """If the folder is missing, the message says so."""
+    """If the folder of a ledger is missing, the message says so."""
     path = tmp_path / "missing" / "run.db"
     with pytest.raises(LedgerError, match=r"cannot be opened: unable to open"):
         async with open_ledger(path):

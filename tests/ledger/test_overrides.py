@@ -189,7 +189,7 @@ async def test_each_run_in_a_ledger_has_its_own(tmp_path: Path) -> None:
 
 
 async def test_a_ledger_of_before_is_opened(tmp_path: Path) -> None:
-    """The file gets what it needs to keep overrides."""
+    """A ledger of an earlier version gets what it needs to keep overrides."""
     path = tmp_path / "run.db"
     async with open_ledger(path):
         pass
@@ -202,7 +202,7 @@ async def test_a_ledger_of_before_is_opened(tmp_path: Path) -> None:
 
 
 async def test_overrides_are_kept_until_the_keeping_is_closed(tmp_path: Path) -> None:
-    """Overrides set afterwards hold for this process alone."""
+    """Overrides set after the end of the keeping hold for this process alone."""
     path = tmp_path / "run.db"
     async with open_ledger(path) as ledger, open_turnstile() as turnstile:
         turnstile.limiter("work", 50)

@@ -74,7 +74,7 @@ async def test_an_operation_that_could_not_be_paid_is_done_by_the_next_run(tmp_p
 async def test_an_operation_that_is_too_wide_is_done_by_a_run_with_more_tokens(
     tmp_path: Path,
 ) -> None:
-    """The operation was not begun, so it is not cleaned up."""
+    """An operation that is too wide was not begun, so it is not cleaned up."""
     log = list[str]()
     for tokens in (2, 4):
         async with open_ledger(tmp_path / "run.db") as ledger:

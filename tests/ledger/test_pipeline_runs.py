@@ -233,7 +233,7 @@ async def test_a_doubled_identity_is_found_among_what_is_skipped(path: Path) -> 
 
 
 async def test_an_identity_function_that_fails_is_a_fault_of_the_source(path: Path) -> None:
-    """The error of the function is the cause."""
+    """If the identity function raises, its error is the cause of the error of the source."""
 
     def name(item: dict[str, str]) -> str:
         return item["id"]
@@ -695,7 +695,7 @@ async def test_a_full_disk_leaves_the_ledger_whole(path: Path) -> None:
 
 
 async def test_a_ledger_that_fails_at_the_end_is_told(path: Path) -> None:
-    """The run has done its work, and says that this is not noted."""
+    """If the ledger fails at the end, the run says that its work is done, but not noted."""
 
     async def work(item: str) -> None:
         await trio.lowlevel.checkpoint()
@@ -707,7 +707,7 @@ async def test_a_ledger_that_fails_at_the_end_is_told(path: Path) -> None:
 
 
 async def test_a_ledger_that_was_closed_says_so(path: Path) -> None:
-    """The ledger would not be written, so the run does not begin."""
+    """With a ledger that was closed the run does not begin."""
     async with open_ledger(path) as ledger:
         pass
     with trio.fail_after(10), pytest.raises(LedgerError, match="is closed"):

@@ -256,7 +256,7 @@ async def test_what_is_left_is_named_and_begun_later(tmp_path: Path) -> None:
 async def test_with_a_rate_wrong_operations_are_refused_too(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
-    """Looking them up before the rate hides no error."""
+    """Looking operations up before the rate hides no error of wrong ones."""
 
     class Numbered(Noted):
         identity = 3  # type: ignore[assignment]

@@ -90,7 +90,7 @@ def test_every_program_is_on_the_page() -> None:
 
 
 async def test_a_second_run_stores_what_is_new(sink: Sink, orders: Path) -> None:
-    """All orders of the first run are skipped."""
+    """A second run skips all orders of the first one."""
     first = await perform(program(sink), sink, orders)
     assert first["split"].completed == 100
     write_orders(orders, range(150), 1)
@@ -102,7 +102,7 @@ async def test_a_second_run_stores_what_is_new(sink: Sink, orders: Path) -> None
 async def test_a_run_that_is_cut_off_after_a_commit_stores_nothing_twice(
     sink: Sink, orders: Path
 ) -> None:
-    """The ledger does not know what is stored, but the marks do."""
+    """After a cut-off, the ledger does not know what is stored, but the marks do."""
 
     def fail(commits: int) -> None:
         raise RuntimeError("cut off after the commit")
@@ -121,7 +121,7 @@ async def test_a_run_that_is_cut_off_after_a_commit_stores_nothing_twice(
 async def test_without_its_ledger_a_sink_still_stores_nothing_twice(
     sink: Sink, orders: Path
 ) -> None:
-    """All is done again, and the marks keep all of it out."""
+    """Without the ledger all is done again, and the marks keep all of it out."""
     await perform(program(sink), sink, orders)
     sink.ledger.unlink()
     report = await perform(program(sink), sink, orders)

@@ -214,7 +214,7 @@ async def test_a_rate_warms_up(autojump_clock: MockClock) -> None:
 
 
 async def test_a_warm_up_begins_with_each_run() -> None:
-    """A second run starts slowly as well."""
+    """A warm-up begins with each run, so a second run starts slowly as well."""
     rate = RateLimiter(10, warm_up=20)
 
     async def main() -> float:
@@ -292,7 +292,7 @@ def test_a_foreign_file_is_refused(tmp_path: Path, content: str) -> None:
 
 
 async def test_a_quota_that_cannot_be_written_lets_nobody_pass(tmp_path: Path) -> None:
-    """The error comes before any quota is used up."""
+    """If the quota cannot be written, nobody passes, and nothing is used up."""
     rate = daily(tmp_path / "gone" / "quota")
     with pytest.raises(FileNotFoundError):
         await rate.acquire(5)

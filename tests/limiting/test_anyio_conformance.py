@@ -114,7 +114,7 @@ def test_it_is_made_and_retuned_before_any_run(tokens: float) -> None:
 
 @pytest.mark.parametrize("tokens", ["2", 3.0, None, -1])
 def test_a_refused_limit_changes_nothing(tokens: Any) -> None:
-    """The old limit stays, and no decision is recorded."""
+    """A refused limit leaves the old one, and no decision is recorded."""
     limiter = free(ceiling=2)
     with pytest.raises((TypeError, ValueError)):
         limiter.total_tokens = tokens

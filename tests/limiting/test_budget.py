@@ -178,7 +178,7 @@ async def test_bad_amounts_are_named(
     [({}, "a budget needs a rate"), ({"tokens": 3}, "tokens must be a RateLimiter or an Allow")],
 )
 def test_a_budget_consists_of_rates(rates: dict[str, Any], message: str) -> None:
-    """Anything else is an error that says how to make one."""
+    """Anything but a rate is an error that says how to make one."""
     with pytest.raises(TypeError, match=message):
         Budget(**rates)
 

@@ -27,7 +27,7 @@ def controller(
 
 
 def test_it_starts_at_the_ceiling_and_not_holding() -> None:
-    """The first signal is applied, whatever the time is."""
+    """The first signal is applied at once, whatever the time is."""
     api = controller(hold=30)
     assert api.limit == api.cap == api.ceiling == 10
     assert api.signal(DOWN, -5.0, 0) == Decision(
@@ -153,7 +153,7 @@ def test_a_pause_is_never_shortened_by_another(
 
 
 def test_an_assignment_ends_a_pause() -> None:
-    """The limit is the new one at once."""
+    """An assignment ends a pause, and the limit is the new one at once."""
     api = controller()
     api.pause(None, 0.0)
     assert api.assign(4, 1.0).before == 0
@@ -306,7 +306,7 @@ def test_a_policy_in_shadow_mode_is_no_bound() -> None:
 
 
 def test_a_pause_is_a_bound_of_0_that_says_when_it_ends() -> None:
-    """The bound is removed when the limiter is resumed."""
+    """A pause is a bound of 0, which is removed when the limiter is resumed."""
     api = controller()
     api.pause(5, 1.0)
     assert api.bounds["pause"] == Bound(0, {"reason": "paused", "until": 6.0})

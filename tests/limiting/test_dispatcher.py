@@ -187,7 +187,7 @@ async def test_a_signal_to_one_limiter_visits_no_other(visited: list[str]) -> No
 async def test_only_limiters_with_a_policy_are_visited_ten_times_a_second(
     autojump_clock: MockClock, visited: list[str]
 ) -> None:
-    """The others have nothing to do until they get a signal."""
+    """Limiters without a policy have nothing to do until they get a signal."""
     async with open_turnstile() as turnstile:
         await crowd(turnstile)
         policy = Proposal(5.0)
@@ -248,7 +248,7 @@ async def test_pauses_of_many_limiters_end_on_time(
 
 
 async def test_what_is_posted_is_run_in_order_with_the_time(autojump_clock: MockClock) -> None:
-    """The caller itself runs nothing."""
+    """Posted functions run in order and get the time; the caller itself runs nothing."""
     async with running() as dispatcher:
         await trio.sleep(7)
         calls: list[tuple[str, float]] = []
@@ -271,7 +271,7 @@ async def test_closing_runs_what_was_posted_and_refuses_the_rest() -> None:
 
 
 async def test_the_name_of_a_forgotten_member_is_passed_on() -> None:
-    """The turnstile can then give the name to another limiter."""
+    """The turnstile gets the name of a forgotten member, and can give it to another limiter."""
     host = Host()
     dispatcher = Dispatcher(Observers([]), host)
     dispatcher.forget("api", Member())

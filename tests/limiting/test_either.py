@@ -115,7 +115,7 @@ async def test_a_policy_learns_how_each_call_ended() -> None:
 
 
 async def test_a_policy_does_not_see_a_wait_for_a_free_token() -> None:
-    """The wait is not a call."""
+    """The wait for a free token is not a call, so the policy does not see it."""
     policy = Proposal()
     tokens = tokens_of(Limiter("api", 10, policy=policy))
     await tokens.wait_free("foreman")
@@ -136,7 +136,7 @@ async def test_a_wait_for_a_free_token_ends_when_the_limiter_is_closed() -> None
 
 
 async def test_an_overload_with_a_retry_after_withholds_the_token() -> None:
-    """The token is withheld just as with ``async with``."""
+    """An overload withholds the token just as with ``async with``."""
     async with open_turnstile() as turnstile:
         limiter = turnstile.limiter("api", 5)
         tokens = tokens_of(limiter)

@@ -39,7 +39,7 @@ def fill(history: History, limiter: str, running: list[int]) -> None:
 
 
 def test_the_windows_are_ten_seconds_to_two_hours() -> None:
-    """10, 20, 40 s; 1, 2, 3, 5, 10, 20, 40 min; 1, 2 h."""
+    """The windows are 10, 20, 40 s; 1, 2, 3, 5, 10, 20, 40 min; 1, 2 h."""
     assert tuple(filled([1]).averages("api")) == WINDOWS
 
 
@@ -131,7 +131,7 @@ def test_samples_against_a_plain_model(
 
 
 def test_a_limit_without_end_comes_out_as_it_is() -> None:
-    """The limit comes out as an int or as infinity."""
+    """A limit comes out as an int or as infinity."""
     history = History(2.0)
     track = history.begin("api")
     track.add(1, math.inf, 0, 0)
@@ -224,7 +224,7 @@ async def test_a_turnstile_samples_its_limiters(autojump_clock: MockClock) -> No
 
 
 async def test_averages_over_two_hours_on_the_clock(autojump_clock: MockClock) -> None:
-    """One token for the first hour, three for the second."""
+    """An average is right with one token for the first hour and three for the second."""
     async with open_turnstile(sample_every=10.0) as turnstile:
         api = turnstile.limiter("api", 5)
         api.acquire_on_behalf_of_nowait("first")

@@ -102,7 +102,7 @@ async def test_an_assignment_handed_over_from_a_thread_works() -> None:
 
 
 async def test_another_run_may_not_assign_to_the_limiter_of_a_turnstile() -> None:
-    """A trio run in another thread is refused, too."""
+    """A trio run in another thread may not assign to the limiter of a turnstile."""
     async with open_turnstile() as turnstile:
         api = turnstile.add(free())
 
@@ -115,7 +115,7 @@ async def test_another_run_may_not_assign_to_the_limiter_of_a_turnstile() -> Non
 
 
 async def test_an_assignment_ends_a_pause_and_is_recorded() -> None:
-    """Observers get the decision as they get every other."""
+    """Observers get the decision of an assignment as they get every other."""
     told: list[Event] = []
     async with open_turnstile(observers=[told.append]) as turnstile:
         api = turnstile.limiter("api", 5)

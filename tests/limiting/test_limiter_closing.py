@@ -50,7 +50,7 @@ async def test_closing_breaks_waiters_and_newcomers_while_holders_finish() -> No
 
 
 async def test_a_task_that_waits_for_idleness_outlives_the_closing() -> None:
-    """The last holder wakes it, not the waiters that are sent away."""
+    """A task that waits for idleness is woken by the last holder, not by the closing."""
     api = free()
     idle = trio.Event()
 

@@ -250,7 +250,7 @@ def test_any_sequence_keeps_the_limit_the_order_and_the_tokens(
 def test_signals_in_one_instant_are_acted_on_in_the_order_in_which_they_came(
     acts: list[str], minimum: int
 ) -> None:
-    """Many signals are posted before the throttle task runs."""
+    """The order of signals is kept even if many are posted before the throttle task runs."""
     rules = Throttle(up=1, down=1, min=minimum, hold=0)
 
     async def main() -> None:

@@ -34,7 +34,7 @@ def orders() -> list[tuple[str, Callable[[Limiter], None]]]:
 def test_without_a_turnstile_nothing_acts_on_signals(
     name: str, order: Callable[[Limiter], None]
 ) -> None:
-    """The error says so, and names three ways out."""
+    """Without a turnstile, signals raise an error that names three ways out."""
     with pytest.raises(RuntimeError) as caught:
         order(free())
     assert str(caught.value) == (

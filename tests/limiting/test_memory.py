@@ -90,7 +90,7 @@ async def test_it_is_written_now_and_then(tmp_path: Path, mock_clock: MockClock)
 async def test_a_file_that_cannot_be_written_is_logged(
     tmp_path: Path, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The run goes on."""
+    """If the file cannot be written, this is logged, and the run goes on."""
     memory = LimitMemory(tmp_path / "no folder" / "limits.json")
     async with open_turnstile() as turnstile:
         turnstile.watch(memory.watch)
@@ -100,7 +100,7 @@ async def test_a_file_that_cannot_be_written_is_logged(
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"limits": 3}', '{"limits": {"a": "7"}}', "\xff"])
 def test_a_foreign_file_is_refused(text: str, tmp_path: Path) -> None:
-    """The file stays as it is."""
+    """A foreign file is refused, and stays as it is."""
     path = tmp_path / "mine.txt"
     path.write_text(text, encoding="latin-1")
     with pytest.raises(ValueError, match=r"mine\.txt holds no limits .* name another file"):

@@ -118,7 +118,7 @@ async def test_overload_is_what_the_user_says() -> None:
 
 
 async def test_cancelled_calls_teach_nothing(autojump_clock: MockClock) -> None:
-    """A policy ignores them; a cancelled waiter never was a call."""
+    """A policy ignores cancelled calls; a cancelled waiter never was a call."""
     policy = Halving()
     api = Limiter("api", 1, policy=policy)
     with trio.move_on_after(1):
@@ -190,7 +190,7 @@ async def test_retry_after_withholds_the_token_of_the_call(autojump_clock: MockC
 
 
 async def test_retry_after_alone_moves_no_static_limiter() -> None:
-    """Without a turnstile, nothing could end the pause."""
+    """Without a turnstile, nothing could end the pause that ``retry_after`` asks for."""
     api = Limiter("api", 10)
     with pytest.raises(Overloaded):
         async with api:
@@ -232,7 +232,7 @@ async def test_cancelled_operations_teach_nothing(autojump_clock: MockClock) -> 
 
 
 async def test_each_attempt_of_a_step_is_a_sample(autojump_clock: MockClock) -> None:
-    """Each attempt is a sample, whether it fails or not."""
+    """Each attempt of a step is a sample, whether it fails or not."""
     policy = Halving()
 
     async def fetch(number: int) -> None:
@@ -266,7 +266,7 @@ async def test_a_batch_is_one_call(autojump_clock: MockClock) -> None:
 
 
 async def test_without_a_policy_nothing_is_sampled(autojump_clock: MockClock) -> None:
-    """The counts of the run are the same."""
+    """Without a policy nothing is sampled, and the counts of the run are the same."""
     report = await run_phases([Fails(), Fails()], limiter=Limiter("api", 5))
     assert report.completed == 2
     runs = partial(run_phases, [Fails(Overloaded())], limiter=Limiter("api", 5))

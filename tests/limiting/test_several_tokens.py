@@ -209,7 +209,7 @@ async def test_narrow_requests_do_not_overtake_a_wide_one_for_ever(
 
 
 async def test_two_wide_requests_do_not_wait_for_each_other(autojump_clock: MockClock) -> None:
-    """Only the first in the line gathers tokens."""
+    """Only the first of two wide requests in the line gathers tokens."""
     limiter, log = Limiter("gpu", 4), list[int]()
     async with trio.open_nursery() as nursery:
         for tokens in (2, 3, 3, 4, 1):
@@ -221,7 +221,7 @@ async def test_two_wide_requests_do_not_wait_for_each_other(autojump_clock: Mock
 async def test_the_others_go_on_when_a_wide_request_is_cancelled(
     autojump_clock: MockClock,
 ) -> None:
-    """The tokens kept for it go to those behind it."""
+    """The tokens kept for a cancelled wide request go to those behind it."""
     limiter, log = Limiter("gpu", 3), list[int]()
     async with limiter, trio.open_nursery() as others:
         async with trio.open_nursery() as nursery:
@@ -325,7 +325,7 @@ async def test_a_limit_that_falls_tells_whoever_wants_more(autojump_clock: MockC
 
 
 async def test_signals_and_policies_tell_as_well(autojump_clock: MockClock) -> None:
-    """Anything that lowers the limit for good has this effect."""
+    """Requests that become too wide get the error whatever lowers the limit for good."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         by_signal = turnstile.limiter("signal", 4, throttle=Throttle(down=2, hold=0))
         by_policy = turnstile.limiter("policy", 4, policy=Halving(limit=4))
@@ -401,7 +401,7 @@ async def test_a_task_has_one_portion_at_a_time() -> None:
 
 
 async def test_one_borrower_in_two_tasks_gets_one_portion() -> None:
-    """The second task gets the error when its turn comes."""
+    """If one borrower asks in two tasks, the second gets the error when its turn comes."""
     limiter = Limiter("gpu", 2)
     await limiter.acquire_on_behalf_of("holder")
     portion, errors = limiter.tokens(2), list[RuntimeError]()
@@ -428,7 +428,7 @@ async def test_one_borrower_in_two_tasks_gets_one_portion() -> None:
 
 
 async def test_closing_sends_wide_waiters_away_and_lets_holders_finish() -> None:
-    """Wide waiters are treated as the others are."""
+    """On closing, wide waiters are treated as the others are."""
     limiter = Limiter("gpu", 3)
 
     async def ask(tokens: int) -> None:

@@ -120,7 +120,7 @@ async def test_keys_get_shares_by_their_weights(autojump_clock: MockClock) -> No
 
 
 async def test_one_key_is_first_come_first_served(autojump_clock: MockClock) -> None:
-    """The order is that of a plain limiter."""
+    """The calls of one key pass in the order of a plain limiter."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         shared, order = turnstile.shared("x", 1), list[int]()
 
@@ -136,7 +136,7 @@ async def test_one_key_is_first_come_first_served(autojump_clock: MockClock) -> 
 
 
 async def test_a_key_that_was_away_gets_no_more_than_its_share(autojump_clock: MockClock) -> None:
-    """The key has saved nothing up, and owes nothing."""
+    """A key that was away has saved nothing up, and owes nothing."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         calls = Calls(turnstile.shared("tenants", 2), nursery)
         await calls.make("late", 4)
@@ -409,7 +409,7 @@ async def test_what_policies_have_learned_is_kept_for_the_last_keys() -> None:
 
 
 async def test_whatever_moves_a_limiter_moves_this_one(autojump_clock: MockClock) -> None:
-    """Signals, assignments and pauses move it, while keys wait."""
+    """Signals, assignments and pauses move a shared limiter, while keys wait."""
     async with open_turnstile() as turnstile, trio.open_nursery() as nursery:
         shared = turnstile.shared("hosts", 8, each=4, throttle=Throttle(down=4, hold=0))
         calls = Calls(shared, nursery)

@@ -123,7 +123,7 @@ globals().update(COLLECTED)
 
 
 def test_trios_tests_are_found() -> None:
-    """The search misses none of the intended tests."""
+    """The search for trio's tests misses none of the intended ones."""
     assert set(COLLECTED) >= EXPECTED
 
 

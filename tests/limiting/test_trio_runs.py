@@ -76,7 +76,7 @@ def test_a_limiter_holds_in_one_run_only() -> None:
 
 
 def test_a_hold_counts_from_an_assignment_before_the_limiter_joined() -> None:
-    """In the same run the hold still applies."""
+    """The hold of an assignment before the limiter joined applies in the same run."""
 
     async def main() -> float:
         api = Limiter("api", 10, throttle=Throttle(hold=30))
@@ -137,7 +137,7 @@ async def test_a_limiter_of_a_pipeline_in_two_runs_is_told(autojump_clock: None)
 
 
 async def test_a_rate_in_two_runs_is_told() -> None:
-    """Each run would take the other's passes for its own."""
+    """Each of two runs would take the other's passes for its own."""
     rate = RateLimiter(1)
     await rate.acquire()
     (error,) = await in_another_run(rate.acquire)
@@ -200,7 +200,7 @@ async def test_a_rate_goes_to_infinity_and_back(autojump_clock: MockClock, first
 
 
 async def test_a_tiny_rate_can_be_raised(autojump_clock: MockClock) -> None:
-    """The wait is endless in practice, until the rate is changed."""
+    """At a tiny rate the wait is endless in practice, until the rate is changed."""
     rate = RateLimiter(5e-324)
     await rate.acquire()
     async with trio.open_nursery() as nursery:

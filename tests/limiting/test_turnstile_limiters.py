@@ -67,7 +67,7 @@ async def test_a_limiter_made_elsewhere_can_join() -> None:
 
 
 async def test_a_limiter_joins_one_turnstile_once() -> None:
-    """A second turnstile would be a second writer."""
+    """A limiter joins one turnstile only, because a second one would be a second writer."""
     async with open_turnstile() as one, open_turnstile() as two:
         api = one.limiter("api", 5)
         for turnstile in (one, two):
@@ -98,7 +98,7 @@ async def test_adding_from_a_foreign_thread_changes_nothing() -> None:
 
 
 async def test_its_repr_names_its_limiters() -> None:
-    """The repr shows the open ones."""
+    """The repr of a turnstile shows its open limiters."""
     async with open_turnstile() as turnstile:
         assert repr(turnstile) == "<trio_turnstile.Turnstile of no limiters>"
         turnstile.limiter("api", 5)

@@ -32,7 +32,7 @@ async def test_a_signal_goes_to_one_limiter_or_to_all() -> None:
 
 
 async def test_a_signal_to_a_name_that_is_unknown_is_an_error() -> None:
-    """The error lists the names that exist."""
+    """The error for an unknown name lists the names that exist."""
     async with open_turnstile() as turnstile:
         with pytest.raises(KeyError, match="no limiter is named 'ap'; there are: none"):
             turnstile.up("ap")
@@ -68,7 +68,7 @@ async def test_what_is_no_signal_is_refused(signal: object) -> None:
 
 
 async def test_limiters_do_not_hold_each_other(autojump_clock: MockClock) -> None:
-    """Each has a hold and a pause of its own."""
+    """Each limiter has a hold and a pause of its own."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 10, throttle=Throttle(hold=10))
         db = turnstile.limiter("db", 10, throttle=Throttle(hold=10))

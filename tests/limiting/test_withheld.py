@@ -181,7 +181,7 @@ async def test_signals_move_the_limit_beside_what_is_withheld(autojump_clock: Mo
 async def test_more_refusals_than_tokens_take_the_limit_to_zero_and_no_lower(
     autojump_clock: MockClock,
 ) -> None:
-    """Each token comes back at its own time."""
+    """After more refusals than tokens the limit is 0, and each token comes back at its own time."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", 2)
         for seconds in (5, 6):
@@ -193,7 +193,7 @@ async def test_more_refusals_than_tokens_take_the_limit_to_zero_and_no_lower(
 
 
 async def test_without_a_limit_there_is_nothing_to_withhold() -> None:
-    """Infinity less one is infinity."""
+    """Without a limit there is nothing to withhold: infinity less one is infinity."""
     async with open_turnstile() as turnstile:
         api = turnstile.limiter("api", math.inf)
         await refuse(api, 5)

@@ -183,6 +183,6 @@ async def test_cancelling_a_list_cancels_its_calls(autojump_clock: MockClock) ->
 
 
 async def test_an_empty_list_is_a_checkpoint() -> None:
-    """Without items it still lets other tasks run."""
+    """An empty list is a checkpoint, so other tasks run."""
     with assert_checkpoints():
         assert await amap_list(unchanged, cast("list[int]", []), limiter=5) == []

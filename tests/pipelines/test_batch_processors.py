@@ -220,7 +220,7 @@ async def test_a_retry_holds_up_nobody(autojump_clock: MockClock) -> None:
 
 
 async def test_a_batch_error_may_pass_nothing_on() -> None:
-    """The other members count as done anyway."""
+    """A `BatchError` may pass nothing on, and the other members count as done anyway."""
 
     async def refuse(numbers: list[int]) -> int:
         await trio.lowlevel.checkpoint()
@@ -282,7 +282,7 @@ async def test_an_item_that_is_too_heavy_may_end_two_batches() -> None:
 
 
 async def test_an_item_ends_the_batch_of_its_key() -> None:
-    """Batches of other keys go on."""
+    """An item ends only the batch of its key, and batches of other keys go on."""
     batch = Batch(key=lambda number: number % 2, until=lambda number: number > 10)
     stored, _ = await lists(batch, [1, 2, 11, 4])
     assert stored == [[1, 11], [2, 4]]

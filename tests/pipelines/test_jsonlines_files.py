@@ -148,7 +148,7 @@ async def test_what_is_no_line_is_refused(
 
 
 async def test_an_encoder_may_return_bytes(tmp_path: Path) -> None:
-    """`orjson.dumps` returns bytes."""
+    """An encoder may return bytes, as `orjson.dumps` does."""
     path = tmp_path / "out.jsonl"
     writer = JsonLinesWriter(path, encode=lambda item: json.dumps(item).encode())
     await (Producer([{"a": 1}]) | Consumer(writer)).run()
@@ -231,7 +231,7 @@ async def test_line_ends_of_all_kinds_are_understood(tmp_path: Path) -> None:
 
 
 async def test_a_line_may_be_longer_than_what_is_read_at_once(tmp_path: Path) -> None:
-    """The reader joins the parts of the line."""
+    """The reader joins the parts of a line that is longer than what is read at once."""
     path = tmp_path / "in.jsonl"
     path.write_text(json.dumps("x" * 200_000) + "\n1\n")
     came, _ = await read(path)

@@ -102,7 +102,7 @@ def test_each_letter_that_was_sent_goes_through_its_reader(
 
 
 async def test_a_reader_that_hangs_is_cancelled_in_the_end(autojump_clock: MockClock) -> None:
-    """The time for the letters is bounded."""
+    """A reader that hangs is cancelled when the time for the letters is over."""
 
     async def hang(letter: ConcurrentError) -> None:
         await trio.sleep_forever()

@@ -266,7 +266,7 @@ async def test_results_are_settled_when_they_are_taken(autojump_clock: MockClock
 
 
 async def test_a_producer_without_steps_settles(autojump_clock: MockClock) -> None:
-    """The items taken are settled."""
+    """A producer without steps settles the items that were taken."""
     told = Told()
     async with Producer([1, 2], on_settled=told.append).open() as results:
         assert [item async for item in results] == [1, 2]

@@ -272,7 +272,7 @@ async def test_draining_ends_a_step_in_which_items_wait(autojump_clock: MockCloc
 async def test_what_a_function_of_an_item_raises_fails_the_item(
     autojump_clock: MockClock, bad: str, options: dict[str, Any]
 ) -> None:
-    """The other items go on, with order too."""
+    """An error of a function of an item fails this item; the others go on, with order too."""
     web = Web()
 
     def wrong(url: Url) -> Any:
@@ -302,7 +302,7 @@ async def test_what_a_function_of_an_item_raises_fails_the_item(
 
 
 async def test_a_priority_is_a_whole_number() -> None:
-    """Anything else is an error of the item."""
+    """A priority that is not a whole number is an error of its item."""
     async with open_turnstile() as turnstile:
         half: Any = 1.5
         by = turnstile.shared("hosts", 3).by(host, priority=lambda _: half)
@@ -312,7 +312,7 @@ async def test_a_priority_is_a_whole_number() -> None:
 
 
 async def test_wider_than_the_limit_of_the_key(autojump_clock: MockClock) -> None:
-    """The item fails with an error that says so."""
+    """An item wider than the limit of its key fails with an error that says so."""
     async with open_turnstile() as turnstile:
         hosts = turnstile.shared("hosts", 9, each=2)
         report = await (

@@ -63,7 +63,7 @@ async def test_two_tokens_are_none(running: Program) -> None:
 
 
 async def test_the_socket_needs_no_token(running: Program) -> None:
-    """Only its owner can connect to the socket."""
+    """The socket needs no token, because only its owner can connect to it."""
     assert running.served.path is not None
     assert stat.S_IMODE(running.served.path.stat().st_mode) == 0o600
     assert await status(running.owner) == 200
@@ -104,7 +104,7 @@ async def test_a_page_from_elsewhere_achieves_nothing(
 
 
 async def test_a_page_of_ours_may_ask(running: Program) -> None:
-    """The browser says where the page comes from."""
+    """A page of ours may ask, because the browser says where the page comes from."""
     host = f"127.0.0.1:{running.served.port}"
     origin = {"origin": f"http://{host}", "sec_fetch_site": "same-origin"}
     assert await status(running.operator, host=host, **origin) == 200
@@ -161,7 +161,7 @@ async def test_a_browser_is_told_to_let_nobody_near(running: Program) -> None:
 
 
 async def test_it_may_be_served_read_only(tmp_path: Path) -> None:
-    """Everything can be seen, and nothing can be changed."""
+    """With a read-only server, everything can be seen, and nothing can be changed."""
     async with program(tmp_path, read_only=True) as running:
         assert (await running.owner.get("/"))["read_only"] is True
         assert await status(running.owner, "GET") == 200
@@ -173,7 +173,7 @@ async def test_it_may_be_served_read_only(tmp_path: Path) -> None:
 
 
 async def test_a_port_is_not_served_without_a_token() -> None:
-    """An empty token does not count either."""
+    """A port is not served without a token, and an empty one does not count."""
     async with open_turnstile() as turnstile:
         for token in (None, ""):
             with pytest.raises(ValueError, match="a port needs a token"):

@@ -31,7 +31,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Program]:
 
 
 async def test_it_says_which_program_it_is(running: Program) -> None:
-    """The answer has version, process, name and time."""
+    """The first answer has version, process, name and time."""
     told = await running.owner.get("/")
     assert told["run"]["pid"] == os.getpid()
     assert told["run"]["name"] == "demo"
@@ -41,7 +41,7 @@ async def test_it_says_which_program_it_is(running: Program) -> None:
 
 
 async def test_limiters_are_listed_by_name(running: Program) -> None:
-    """Each comes with its bounds; an infinite limit is null."""
+    """Limiters come sorted by name, with their bounds; an infinite limit is null."""
     running.turnstile.limiter("free", math.inf)
     db, free, work = await running.owner.get("/limiters")
     assert (db["name"], free["name"], work["name"]) == ("db", "free", "work")
@@ -73,14 +73,14 @@ async def test_limiters_come_in_pages(running: Program) -> None:
 
 
 async def test_one_limiter(running: Program) -> None:
-    """The name may contain slashes."""
+    """A single limiter is found by its name, which may contain slashes."""
     running.turnstile.limiter("https://example.org/a", 3)
     assert (await running.owner.get("/limiters/work"))["limit"] == 10
     assert (await running.owner.get("/limiters/https://example.org/a"))["limit"] == 3
 
 
 async def test_who_is_not_there(running: Program) -> None:
-    """The answer names the ones that exist."""
+    """The answer for an unknown limiter names the ones that exist."""
     answer = await running.owner.ask("GET", "/api/v1/limiters/nobody")
     assert answer.status == 404
     assert answer.body == {"error": "no limiter is named 'nobody'; there are: work, db"}
@@ -111,7 +111,7 @@ async def test_a_step_up(running: Program) -> None:
 
 
 async def test_what_is_refused_is_not_an_error(running: Program) -> None:
-    """The decision says why nothing changed."""
+    """A refused change is answered with a decision that says why nothing changed."""
     answer = await running.owner.post("/limiters/work/up")
     assert answer["applied"] is False
     assert answer["decision"]["reason"] == "at_ceiling"
@@ -134,7 +134,7 @@ async def test_a_limit_is_set_past_every_rule(running: Program) -> None:
 
 
 async def test_a_limit_is_set_for_some_time(running: Program) -> None:
-    """The answer says until when."""
+    """The answer says until when the limit is set."""
     order = {"limit": 3, "seconds": 60, "note": "repair"}
     answer = await running.owner.post("/limiters/work", order, method="PATCH")
     override = answer["limiter"]["override"]
@@ -165,7 +165,7 @@ async def test_a_pause_and_its_end(running: Program) -> None:
 
 
 async def test_all_limiters_at_once(running: Program) -> None:
-    """The answer has a part for each of them."""
+    """A request for all limiters gets an answer for each of them."""
     answers = await running.owner.post("/down")
     assert {answer["limiter"]["name"] for answer in answers} == {"work", "db"}
     assert running.limits == {"work": 8, "db": 3}
@@ -206,7 +206,7 @@ class Slow(Scalable):
 
 
 async def test_a_run_of_phases(running: Program) -> None:
-    """The run has its counts, and is ended by draining with a deadline."""
+    """A run of phases has its counts, and can be drained with a deadline."""
     work = running.turnstile.limiters["work"]
     start = partial(run_phases, [Slow(), Slow()], limiter=work, name="night")
     manager = await running.nursery.start(start)
@@ -234,7 +234,7 @@ async def test_runs_are_told_apart_by_name(running: Program) -> None:
 
 
 async def test_a_run_of_a_pipeline(running: Program) -> None:
-    """The run has its steps and errors, and is ended by cancelling."""
+    """A run of a pipeline has its steps and errors, and can be cancelled."""
 
     async def fails(number: int) -> int:
         if number % 2:
@@ -314,7 +314,7 @@ async def test_a_wrong_query(running: Program) -> None:
 
 
 async def test_what_cannot_be_asked(running: Program) -> None:
-    """Another path is refused, and so is another method."""
+    """An unknown path is refused, and so is a wrong method."""
     answer = await running.owner.ask("GET", "/api/v1/nothing")
     assert answer.status == 404
     assert answer.body == {"error": "there is nothing at '/api/v1/nothing'; see /openapi.json"}
@@ -367,7 +367,7 @@ async def test_decisions_in_sentences(running: Program) -> None:
 
 
 async def test_an_override_by_the_program(running: Program) -> None:
-    """The override has no author."""
+    """An override set by the program has no author."""
     await running.turnstile.ask("work", SetLimit(math.inf))
     told = await running.owner.get("/limiters/work")
     assert told["override"] == {"limit": None, "by": None, "note": None, "until": None}

@@ -163,7 +163,7 @@ async def test_what_an_operator_has_set_is_left_alone(tmp_path: Path) -> None:
 
 
 async def test_a_cap_ends_by_itself_if_nobody_says_that_the_alert_goes_on(tmp_path: Path) -> None:
-    """The time starts again whenever the alert is repeated."""
+    """A cap ends automatically, unless the alert is repeated, which starts its time again."""
     rule = Rule(when={"alertname": "*"}, limiter="work", firing=4, for_seconds=60)
     async with ruled(tmp_path, rule) as running:
         await send(running, alert("firing"))
@@ -192,7 +192,7 @@ async def test_a_pause_while_an_alert_fires(tmp_path: Path) -> None:
 
 
 async def test_a_rule_that_does_nothing_at_the_end(tmp_path: Path) -> None:
-    """If several rules match one alert, each of them is followed."""
+    """A rule may do nothing at the end; if several rules match, each of them is followed."""
     up = Rule(when={"alertname": "*"}, limiter="work", firing="up", resolved="nothing")
     down = Rule(when={"alertname": "*"}, limiter="db", firing="down", resolved="nothing")
     async with ruled(tmp_path, up, down) as running:
@@ -207,7 +207,7 @@ async def test_a_rule_that_does_nothing_at_the_end(tmp_path: Path) -> None:
 async def test_only_so_many_alerts_are_remembered(
     running: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When there are too many, the oldest is forgotten."""
+    """When too many alerts are remembered, the oldest is forgotten."""
     monkeypatch.setattr(_messages, "REMEMBERED", 1)
     work = {"limiter": "work"}
     await send(running, alert("firing", work, "f1"), alert("firing", work, "f2"))

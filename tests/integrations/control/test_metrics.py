@@ -49,13 +49,13 @@ async def test_metrics_are_served_with_the_control_api(tmp_path: Path) -> None:
 
 
 async def test_metrics_are_not_there_unless_asked_for(tmp_path: Path) -> None:
-    """The answer says so."""
+    """Without metrics, the answer says that there are none."""
     async with program(tmp_path) as running:
         assert (await running.owner.ask("GET", "/metrics")).status == 404
 
 
 async def test_metrics_can_be_read_only(tmp_path: Path) -> None:
-    """No other method is accepted for them."""
+    """The metrics can only be read: a POST request is refused."""
     async with measured(tmp_path) as running:
         assert (await running.owner.ask("POST", "/metrics", {})).status == 405
 

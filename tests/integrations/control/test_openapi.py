@@ -56,7 +56,7 @@ def test_each_operation_has_a_name_and_a_summary() -> None:
 
 
 def test_what_stands_in_a_path_and_in_a_query_is_described() -> None:
-    """The description says what is allowed."""
+    """Each parameter in a path or a query is described, with the allowed values."""
     history = DOCUMENT["paths"]["/api/v1/limiters/{name}/history"]["get"]
     parameters = {parameter["name"]: parameter for parameter in history["parameters"]}
     assert parameters["name"]["in"] == "path"
@@ -71,7 +71,7 @@ def test_what_stands_in_a_path_and_in_a_query_is_described() -> None:
     ("method", "path"), [(method, path) for method, path, _ in OPERATIONS_OF_IT]
 )
 async def test_what_it_describes_is_there(tmp_path: Path, method: str, path: str) -> None:
-    """Each operation is answered, even if only with an error."""
+    """Each described operation is answered, even if only with an error."""
     if path.endswith("/events"):
         return  # the answer would never end
     async with program(tmp_path) as running:

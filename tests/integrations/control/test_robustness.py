@@ -99,7 +99,7 @@ async def is_well(running: Program) -> None:
 async def test_requests_that_have_broken_servers(
     running: Program, request_: bytes, status: bytes
 ) -> None:
-    """Each is answered or refused, and the program goes on."""
+    """Requests that broke other servers are answered or refused, and the program goes on."""
     answer = await running.owner.raw(request_, wait=0.3)
     assert answer.startswith(b"HTTP/1.1 " + status)
     await is_well(running)
@@ -140,7 +140,7 @@ def pester(client: Client, chance: random.Random, requests: int) -> None:
 
 @pytest.mark.parametrize("part", seeds(20, part=20), ids=name_of)
 async def test_mutated_requests(running: Program, part: range) -> None:
-    """Nothing ends, hangs or leaks, and no limit moves."""
+    """Under mutated requests nothing ends, hangs or leaks, and no limit moves."""
     before = open_files()
     for seed in part:
         client = running.operator if seed % 2 else running.owner
@@ -254,7 +254,7 @@ async def test_who_reads_slowly_gets_all(running: Program) -> None:
 
 
 async def test_who_sends_nonsense_after_the_answer_is_hung_up_on(running: Program) -> None:
-    """Nothing more could be answered."""
+    """A client that sends nonsense after an answer is cut off, as no answer could follow."""
 
     def ask() -> bytes:
         with running.stranger.connect() as connected:
@@ -345,7 +345,7 @@ async def test_at_the_end_nothing_more_is_begun(
 
 
 async def test_a_busy_program_says_so(running: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client does not have to wait until the trio run has time."""
+    """A client gets an answer although the trio run is too busy to give one."""
     monkeypatch.setattr(_bridge, "PATIENCE", 0.05)
     answers: list[Answer] = []
     asking = threading.Thread(

@@ -28,7 +28,7 @@ def test_which_alerts_it_is_for() -> None:
 
 
 def test_a_limiter_may_be_named_by_labels() -> None:
-    """The default rules do this."""
+    """A rule may name its limiter by labels, as the default rules do."""
     rule = Rule(when={"job": "*", "zone": "*"}, limiter="{job}-{zone}/db")
     assert rule.limiter_for({"job": "a", "zone": "b"}) == "a-b/db"
     [default] = DEFAULT_RULES
@@ -63,7 +63,7 @@ def test_a_rule_that_makes_no_sense(wrong: dict[str, Any], words: str) -> None:
 
 
 def test_rules_in_a_file(tmp_path: Path) -> None:
-    """Each rule has a table."""
+    """A file has one table for each rule."""
     (tmp_path / "rules.toml").write_text("""
         [[rule]]
         when = { alertname = "DatabaseBusy" }

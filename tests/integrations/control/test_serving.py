@@ -81,7 +81,7 @@ async def test_what_is_taken_is_not_served_at(tmp_path: Path) -> None:
 
 
 async def test_a_user_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user is named by number, as in a container."""
+    """A user without a name is named by number, as in a container."""
 
     def nobody() -> str:
         raise KeyError("getpwuid(): uid not found")
@@ -93,7 +93,7 @@ async def test_a_user_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 async def test_a_turnstile_that_was_left_is_not_served(tmp_path: Path) -> None:
-    """Nothing is bound."""
+    """Serving a turnstile that was left fails before anything is bound."""
     async with open_turnstile() as turnstile:
         pass
     with pytest.raises(trio.ClosedResourceError):
@@ -102,7 +102,7 @@ async def test_a_turnstile_that_was_left_is_not_served(tmp_path: Path) -> None:
 
 
 async def test_what_it_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names it, and says how to install it."""
+    """The error names the missing package, and says how to install it."""
     monkeypatch.setattr(_serving, "find_spec", lambda name: None)
     async with open_turnstile() as turnstile:
         with pytest.raises(ImportError, match=r"needs msgspec: pip install .*\[control\]"):
@@ -134,7 +134,7 @@ async def test_a_page_and_metrics(tmp_path: Path) -> None:
 async def test_a_fault_in_the_server_is_logged_and_the_work_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One fault ends the server, and one concerns a single request."""
+    """A fault that ends the server, and one in a single request, are both logged."""
 
     def broken() -> None:
         raise RuntimeError("no page")
@@ -160,7 +160,7 @@ async def test_a_fault_in_the_server_is_logged_and_the_work_goes_on(
 async def test_a_page_that_sends_what_cannot_be_sent(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The client is disconnected, and others are answered."""
+    """A page that sends what cannot be sent loses its client, and others are answered."""
 
     async def fails(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"a b", b"")]})
@@ -236,7 +236,7 @@ async def test_it_is_mounted_in_an_application_on_the_same_trio_run() -> None:
 
 
 async def test_it_is_mounted_in_an_application_on_asyncio() -> None:
-    """The other application runs in a thread of the user."""
+    """An application on asyncio, in a thread of the user, can mount the API."""
     async with open_turnstile() as turnstile:
         turnstile.limiter("work", 10)
         async with open_control(turnstile) as control:
@@ -279,7 +279,7 @@ def test_what_is_asked_after_the_trio_run_is_gone() -> None:
 
 
 async def test_what_is_under_way_at_the_end_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The request is not waited for."""
+    """A request that is under way at the end is not waited for."""
     started = trio.Event()
 
     async def stays(*_: object) -> None:
@@ -333,7 +333,7 @@ async def test_a_stream_in_an_application_of_the_user(monkeypatch: pytest.Monkey
 async def test_who_asks_in_the_same_trio_run_is_not_kept_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A request that takes too long is given up."""
+    """A request in the same trio run is given up if it takes too long."""
 
     async def stays(*_: object) -> None:
         await trio.sleep_forever()

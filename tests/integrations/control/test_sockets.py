@@ -58,7 +58,7 @@ def test_the_folder_without_a_runtime_folder(
 
 
 def test_a_folder_that_others_can_enter_is_closed_to_them() -> None:
-    """The folder is ours, whoever has opened it."""
+    """A folder that others could enter is closed to them, because it is ours."""
     socket_folder().mkdir(mode=0o755)
     make_socket_folder()
     assert stat.S_IMODE(socket_folder().stat().st_mode) == 0o700
@@ -92,7 +92,7 @@ def test_live_sockets_are_those_at_which_somebody_listens() -> None:
 
 
 def test_dead_sockets_are_removed() -> None:
-    """Nothing else is removed."""
+    """Dead sockets are removed, and nothing else."""
     folder = make_socket_folder()
     left_behind(folder / "1.sock")
     (folder / "2.sock").write_text("")
@@ -136,14 +136,14 @@ def test_its_owner_alone_may_connect(runtime: Path) -> None:
 
 
 def test_what_was_left_behind_is_replaced(runtime: Path) -> None:
-    """A program that was killed can therefore be started again."""
+    """A socket that was left behind is replaced, so a killed program can be started again."""
     path = left_behind(runtime / "a.sock")
     with bind_socket(path), socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
 
 
 def test_another_program_is_not_pushed_aside(runtime: Path) -> None:
-    """The second program is refused, and the first goes on."""
+    """A second program at the same path is refused, and the first goes on."""
     with bind_socket(runtime / "a.sock") as first:
         with pytest.raises(OSError, match="another program listens on this socket"):
             bind_socket(runtime / "a.sock")
@@ -167,7 +167,7 @@ def test_a_path_that_is_too_long(runtime: Path) -> None:
 
 
 def test_a_folder_that_is_not_there(runtime: Path) -> None:
-    """The error leaves nothing behind."""
+    """A missing folder is an error that leaves nothing behind."""
     with pytest.raises(FileNotFoundError):
         bind_socket(runtime / "no" / "a.sock")
     assert list(runtime.iterdir()) == []

@@ -76,7 +76,7 @@ async def listening(client: Client, query: str, last: int | None = None) -> Asyn
 
 
 async def test_the_first_state_is_whole_and_the_others_are_differences(running: Program) -> None:
-    """A listener gets only what has changed."""
+    """The first state is whole, and the later ones have only what has changed."""
     async with listening(running.owner, "every=0.1") as listener:
         first = await listener.next("state")
         assert {limiter["name"] for limiter in first["data"]["limiters"]} == {"work", "db"}

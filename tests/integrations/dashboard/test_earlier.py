@@ -129,6 +129,6 @@ def test_everybody_can_choose(
 
 
 def test_without_records_there_is_no_choice(page: Page) -> None:
-    """The page can show only what the program has in memory."""
+    """Without records the page can show only what the program has in memory."""
     expect(page.get_by_role("article")).to_have_count(3)
     expect(page.locator("#ranges")).to_be_hidden()

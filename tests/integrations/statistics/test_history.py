@@ -80,6 +80,6 @@ async def test_minutes_stand_where_samples_were_deleted(
 
 
 def test_no_database(tmp_path: object) -> None:
-    """The error says so, and no file is made."""
+    """A missing database is an error, and no file is made."""
     with pytest.raises(StatisticsError, match="there is no file"):
         RecordedHistory(f"sqlite:///{tmp_path}/none.db", "night").points("api", 0, 1, 2)

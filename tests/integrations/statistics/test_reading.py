@@ -48,7 +48,7 @@ async def test_a_curve_is_by_the_minute_once_its_samples_are_gone(
 async def test_a_run_is_read_with_its_steps_errors_and_decisions(
     database: Recorded, autojump_clock: MockClock
 ) -> None:
-    """The counts are those of its report."""
+    """A run is read with its steps, and its counts are those of its report."""
 
     async def work(item: int) -> None:
         await trio.sleep(1)
@@ -108,7 +108,7 @@ def test_a_server_that_is_not_there_is_an_error() -> None:
 async def test_tables_of_an_older_version_are_upgraded(
     database: Recorded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The statements of each version in between are run."""
+    """Older tables are upgraded by the statements of each version in between."""
     async with open_turnstile() as turnstile, record_statistics(turnstile, database.url):
         pass
     upgrade = "ALTER TABLE turnstile_runs ADD COLUMN colour TEXT"
@@ -155,7 +155,7 @@ def test_no_limit_is_null(limit: float, stored: float | None) -> None:
 
 
 def test_an_item_whose_repr_raises_is_named_by_its_type() -> None:
-    """The error of the item is stored anyway."""
+    """An item whose repr raises is named by its type, and its error is stored."""
     row = error_row(ConcurrentError("bad", item=Odd(), phase="work"), 1)
     assert row["item"] == "<Odd, whose repr raises RuntimeError>"
     assert error_row(ConcurrentError("bad"), 1)["item"] is None
@@ -164,7 +164,7 @@ def test_an_item_whose_repr_raises_is_named_by_its_type() -> None:
 async def test_passwords_of_the_command_line_are_not_stored(
     database: Recorded, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rest of the command line is stored."""
+    """Passwords are left out of the command line, and the rest of it is stored."""
     autojump_clock.autojump_threshold = math.inf
     command = ["work", "--statistics", "postgresql://me:s3cret@host/runs", "mail@here"]
     monkeypatch.setattr("sys.orig_argv", command)

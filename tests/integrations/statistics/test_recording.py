@@ -140,7 +140,7 @@ async def test_a_run_of_phases_is_one_step(database: Recorded, autojump_clock: M
 
 
 async def test_a_run_that_began_before_is_recorded_too(sqlite: Recorded) -> None:
-    """The run is already among the runs of the turnstile."""
+    """A run that began before is recorded, because it is among the runs of the turnstile."""
     go_on = trio.Event()
 
     async def wait(number: int) -> None:
@@ -197,7 +197,7 @@ async def test_a_locked_database_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """One message says that it is away, and one that it is back."""
+    """One message says that the database is away, and one that it is back."""
     monkeypatch.setattr(_database, "PATIENCE", 0)
     heard = Heard()
     caplog.set_level(logging.INFO, "trio_turnstile.statistics")
@@ -228,7 +228,7 @@ async def test_a_locked_database_loses_nothing(
 async def test_samples_are_dropped_and_counted_when_the_buffer_is_full(
     sqlite: Recorded, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Decisions and errors are not dropped."""
+    """Samples are dropped when the buffer is full, but decisions and errors are not."""
     monkeypatch.setattr(_database, "PATIENCE", 0)
     heard = Heard()
     async with (
@@ -256,7 +256,7 @@ async def test_what_cannot_be_stored_at_the_end_is_said(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The block ends anyway."""
+    """The block ends normally even if something could not be stored at the end."""
     monkeypatch.setattr(_database, "PATIENCE", 0)
     with closing(sqlite3.connect(str(sqlite.engine.url.database))) as connection:
         connection.execute("PRAGMA journal_mode=wal")
@@ -344,7 +344,7 @@ async def test_tables_of_a_newer_version_are_refused(database: Recorded) -> None
 
 
 async def test_old_samples_are_deleted(database: Recorded, autojump_clock: MockClock) -> None:
-    """Samples go before minutes, and decisions are kept."""
+    """Old samples are deleted before minutes, and decisions are kept."""
 
     def age_of_oldest(table: str) -> float:
         oldest = database.value(f"SELECT min(taken) FROM turnstile_{table}")
