@@ -23,7 +23,7 @@ from trio_turnstile.testing import assert_conserved
 @pytest.mark.parametrize("tokens", [1, 4])
 @pytest.mark.parametrize("ours", [True, False])
 async def test_a_step_that_takes_its_own_limiter_is_told(tokens: int, ours: bool) -> None:
-    """The step gets the error of any holder that asks again, and there is no deadlock."""
+    """A step that asks for its own limiter gets the error of any holder, and no deadlock."""
     api: Any = Limiter("api", tokens) if ours else trio.CapacityLimiter(tokens)
 
     async def fetch(item: int) -> None:

@@ -363,7 +363,7 @@ async def test_operations_of_some_weight(autojump_clock: MockClock, prepare: int
 
 
 async def test_what_a_ledger_knows_to_be_done_needs_no_tokens(tmp_path: Path) -> None:
-    """An operation known to be done is skipped before it waits for tokens or for the rate."""
+    """With a rate, too, an operation known to be done is skipped before it is weighed."""
     memory = limiter()
 
     class Known(Scalable):

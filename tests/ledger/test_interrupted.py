@@ -170,7 +170,7 @@ async def test_recall_to_prepare_forgets(tmp_path: Path) -> None:
 
 
 async def test_what_the_ledger_knows_after_going_on(tmp_path: Path) -> None:
-    """An operation that is done again after a kill is in the phase that it is in."""
+    """The ledger has the current phase of an operation that is done again, not the old one."""
     path = await killed_in("monitor", tmp_path)
     seen: list[str] = []
 

@@ -35,7 +35,7 @@ async def test_an_observer_hears_what_comes_after_it(autojump_clock: MockClock) 
 
 
 async def test_a_block_can_bound_an_observation() -> None:
-    """An observer used as a block hears nothing more after its end."""
+    """An observation used as a block ends with it, and the observer hears nothing more."""
     heard: list[Event] = []
     async with open_turnstile() as turnstile:
         with turnstile.observe(heard.append) as observation:
