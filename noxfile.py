@@ -114,7 +114,8 @@ def test_wheel(session: nox.Session, *command: str) -> None:
     """Run tests so that they import the installed wheel and not the checkout.
 
     So a missing ``py.typed`` or subpackage is noticed. ``pytest``, unlike ``python -m pytest``,
-    does not look into the working directory, and neither do Pythons with PYTHONSAFEPATH.
+    does not look into the working directory. Neither does any Python that the tests start,
+    because of PYTHONSAFEPATH.
     """
     environment = {
         "TURNSTILE_INSTALLED": "1",

@@ -1,4 +1,4 @@
-"""Jobs of clusters, for tests on real ones and on those that only behave so."""
+"""Jobs of clusters, for tests on real clusters and on simulated ones."""
 
 from __future__ import annotations
 
