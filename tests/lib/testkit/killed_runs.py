@@ -1,6 +1,6 @@
 """Runs with a ledger that are killed: real processes, and SIGKILL at random moments.
 
-``python -m testkit.killed_runs FOLDER COUNT SEED`` is one such run. Each phase adds a line to a log,
+``python -m testkit.killed_runs FOLDER COUNT SEED`` is such a run. Each phase adds a line to a log,
 in a single write, so the log shows what happened in which order, no matter when the run is killed.
 The work phase also has an idempotent effect: a file that is written as a whole.
 """
