@@ -288,11 +288,12 @@ async def test_array_tasks_run_as_the_limiter_says(site: Site, tmp_path: Path) -
             nursery.start_soon(jobs)
             # Polls are further apart where the machine is so busy that each takes long.
             await until(lambda: cluster.statistics().running == 30, 60)
+            await until(lambda: begun(tmp_path / "jobs") == 30, 60)
             await trio.sleep(2)
             assert begun(tmp_path / "jobs") == cluster.statistics().running == 30
             assert cluster.statistics().jobs == 60
             limiter.total_tokens = 5
-            await trio.sleep(1)
+            await trio.sleep(6)  # until the engine has been told, on a busy machine too
             for number in range(60):
                 (tmp_path / f"go-{number}").touch()
             limiter.total_tokens = 0

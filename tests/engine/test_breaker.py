@@ -31,14 +31,15 @@ from trio_turnstile import (
 from trio_turnstile.limits import AIMDLimit
 from trio_turnstile.testing import assert_conserved
 
-BEGIN, END = 30.0, 30.0 + 20 * 60
+BEGIN = 30.0
 
 
 class Service:
-    """Answers after a second, but fails at once from `BEGIN` to `END`; notes when it is called."""
+    """Answers after a second, but fails at once from `BEGIN` to `end`; notes when it is called."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = 20 * 60) -> None:
         self.began = trio.current_time()
+        self.end = BEGIN + seconds
         self.calls: list[float] = []
 
     @property
@@ -49,12 +50,17 @@ class Service:
     @property
     def is_out(self) -> bool:
         """Whether it fails now."""
-        return BEGIN <= self.now < END
+        return BEGIN <= self.now < self.end
 
     @property
     def calls_in_outage(self) -> list[float]:
         """When it was called in vain."""
-        return [time for time in self.calls if BEGIN <= time < END]
+        return [time for time in self.calls if BEGIN <= time < self.end]
+
+    @property
+    def calls_at_full_speed(self) -> list[float]:
+        """When it was called in the second that begins 29 seconds after the outage."""
+        return [time for time in self.calls if self.end + 29 <= time < self.end + 30]
 
     async def __call__(self, item: object) -> None:
         """Answer, or fail."""
@@ -85,14 +91,22 @@ async def many(
 
 
 async def test_no_item_is_lost_in_an_outage(autojump_clock: MockClock) -> None:
-    """Twenty minutes, three tries each: none fails, and few calls are made meanwhile."""
+    """In twenty minutes none fails, few calls are made, and soon after all tokens are in use."""
     service, breaker = Service(), Breaker(on=OSError)
     report = await many(breaker, service)
     assert_conserved(report)
     assert report.steps[0].completed == 1000
     assert len(service.calls_in_outage) <= 25
-    assert len([time for time in service.calls if END <= time < END + 93]) >= 20
+    assert len(service.calls_at_full_speed) == 10
     assert breaker.state == "closed"
+
+
+@pytest.mark.parametrize("minutes", [1, 5, 12.3, 60])
+async def test_the_end_of_an_outage_is_found(autojump_clock: MockClock, minutes: float) -> None:
+    """However long it lasts, the next probe comes within the longest wait."""
+    service = Service(minutes * 60)
+    await many(Breaker(on=OSError, longest=50), service, 500)
+    assert min(time for time in service.calls if time >= service.end) <= service.end + 50
 
 
 async def test_a_check_finds_the_end_of_an_outage(autojump_clock: MockClock) -> None:
@@ -102,8 +116,7 @@ async def test_a_check_finds_the_end_of_an_outage(autojump_clock: MockClock) -> 
     report = await many(breaker, service, watchers=[watcher])
     assert report.steps[0].completed == 1000
     assert len(service.calls_in_outage) <= 10
-    in_a_second = [time for time in service.calls if END + 29 <= time < END + 30]
-    assert len(in_a_second) == 10
+    assert len(service.calls_at_full_speed) == 10
 
 
 async def test_without_a_breaker_the_tries_are_spent(autojump_clock: MockClock) -> None:

@@ -65,7 +65,7 @@ class Breaker:
         share: float = 0.5,
         window: int = 10,
         wait: float = 30.0,
-        longest: float = 90.0,
+        longest: float = 80.0,
         probes: int = 1,
     ) -> None:
         check_number("share", share, positive=True)
