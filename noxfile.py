@@ -1,4 +1,4 @@
-"""The checks of the project: ``nox`` runs what CI needs; ``nox -s NAME`` runs one."""
+"""The checks of the project: ``nox`` runs the checks of CI; ``nox -s NAME`` runs one session."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ PYTHONS = [
 ]
 
 CORE = ("-m", "not slow", "--ignore=tests/cli", "--ignore=tests/test_docs.py")
-"""The quick tests of the library. The README's command runs those of the command, too."""
+"""The quick tests of the library. The command in the README also runs those of ``turnstile``."""
 
 LIBRARY = (*CORE, "--ignore=tests/integrations", "--ignore=tests/test_layout.py")
-"""Those that another version of Python, or of a dependency, could break."""
+"""The tests that another version of Python, or of a dependency, could break."""
 
 SIDE_BY_SIDE = ("-n", "2", "--dist", "worksteal")
-"""Run the tests in two processes: half the time on two cores."""
+"""Run the tests in two processes, which takes half the time on two cores."""
 
 NO_CHECKPOINT = (
     "_engine/attempts",
@@ -67,15 +67,15 @@ NO_CHECKPOINT = (
 )
 """Modules in which an async function need not checkpoint in every case.
 
-Inside the engine a checkpoint for every call would cost more than the work, and the
-command is no library. All that users call has to checkpoint.
+Inside the engine, a checkpoint for every call would cost more than the work, and the
+command is not a library. All functions that users call must checkpoint.
 """
 
 
 def works(python: str) -> bool:
-    """Tell whether that Python is present; a shim for an absent one does not count."""
+    """Return whether that Python is present; a shim for an absent Python does not count."""
     if python == f"{sys.version_info.major}.{sys.version_info.minor}":
-        return True  # also where it is not on the path by this name, as on Windows
+        return True  # even if it is not on the path by this name, as on Windows
     command = shutil.which(f"python{python}")
     return (
         command is not None
@@ -91,14 +91,14 @@ nox.options.sessions = [
     "docs",
     "coverage",
     "wheel",
-    *(f"tests_quick-{python}" for python in PRESENT[1:]),  # coverage runs them on the oldest
+    *(f"tests_quick-{python}" for python in PRESENT[1:]),  # coverage runs them on the oldest Python
     "tests_oldest",
     "trio_typing",
 ]
 
 
 def install_wheel(session: nox.Session, *requirements: str) -> None:
-    """Build the wheel as it would be released, and install it with what the tests need."""
+    """Build the wheel as for a release, and install it with what the tests need."""
     folder = Path(session.create_tmp()) / "wheel"
     shutil.rmtree(folder, ignore_errors=True)
     session.run(
@@ -106,21 +106,22 @@ def install_wheel(session: nox.Session, *requirements: str) -> None:
     )
     (wheel,) = folder.glob("*.whl")
     session.install(f"{wheel}[test]", *requirements)
-    # An environment that is used again (``nox -r``) may hold an older build of this version.
+    # A reused environment (``nox -r``) may contain an older build of this version.
     session.install("--force-reinstall", "--no-deps", str(wheel))
 
 
 def test_wheel(session: nox.Session, *command: str) -> None:
-    """Run tests in such a way that they import the installed wheel and not the checkout.
+    """Run tests so that they import the installed wheel and not the checkout.
 
-    A missing ``py.typed`` or subpackage shows. Neither ``pytest`` (unlike ``python -m pytest``)
-    nor, on a safe path, any Python that the tests start looks into the working directory.
+    So a missing ``py.typed`` or subpackage is noticed. ``pytest``, unlike ``python -m pytest``,
+    does not look into the working directory. Neither does any Python that the tests start,
+    because of PYTHONSAFEPATH.
     """
     environment = {
         "TURNSTILE_INSTALLED": "1",
         "PYTHONSAFEPATH": "1",
         "PYTHONPATH": None,
-        "TMPDIR": None,  # nox sets a long one, and the path of a socket may have 107 bytes
+        "TMPDIR": None,  # nox sets a long one, and the path of a socket may have at most 107 bytes
     }
     session.run(*command, *session.posargs, env=environment)
 
@@ -175,7 +176,7 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def engines(session: nox.Session) -> None:
-    """Run the tests of clusters with a real Slurm and a real Grid Engine, on Debian, as root."""
+    """Run the tests of clusters with a real Slurm and Grid Engine; this needs Debian and root."""
     session.install("-e", ".[test]")
     environment = {"TURNSTILE_ENGINES": "1"}
     one_process_for_each = ("-n", "2", "--dist", "loadgroup")
@@ -187,16 +188,16 @@ def engines(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Run the quick tests, and ask that they took every line and branch of the core."""
+    """Run the quick tests, and check that they cover every line and branch of the core."""
     install_wheel(session, "coverage[toml]>=7.6", "pytest-cov>=6")
-    quietly = ("--cov-report=", "--cov-fail-under=0")  # the report names the lines
+    quietly = ("--cov-report=", "--cov-fail-under=0")  # the report below lists the lines
     test_wheel(session, "pytest", *CORE, *SIDE_BY_SIDE, "--cov", *quietly)
     session.run("coverage", "report")
 
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """Check the types: ours, and those that a user of the package sees."""
+    """Check the types: our own, and those that users of the package see."""
     session.install("-e", ".[test,typing]")
     session.run("mypy", "trio_turnstile", "tests/typing", "tests/lib")
     session.run("pyright")
@@ -205,7 +206,7 @@ def typing(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, spelling, news, and that every public async function checkpoints."""
+    """Check style, spelling and fragments, and that every public async function checkpoints."""
     session.install(".[lint]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -221,7 +222,7 @@ def lint(session: nox.Session) -> None:
 
 
 def exempt_prefixes(package: Path) -> tuple[str, ...]:
-    """Return how the paths of modules begin that need not checkpoint in every case."""
+    """Return the prefixes of the modules in which not every case needs a checkpoint."""
     return tuple(str(package / name) for name in NO_CHECKPOINT)
 
 
@@ -235,7 +236,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run the benchmarks, ours and the peers' in one run, and check the goals of a release."""
+    """Run the benchmarks against other libraries, and check the goals of a release."""
     session.install("-e", ".[bench]")
     session.run("python", "-m", "benchmarks", *session.posargs)
     session.run("python", "-m", "benchmarks.goals")
@@ -243,10 +244,10 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def trio_typing(session: nox.Session) -> None:
-    """Prove that the package works at run time beside trio-typing.
+    """Check that the package works at run time beside trio-typing.
 
-    It is in no other environment: its ``trio-stubs`` shadow trio's own types, and
-    type checking would break for everybody.
+    trio-typing is in no other environment, because its ``trio-stubs`` shadow trio's own
+    types, and type checking would break for everybody.
     """
     install_wheel(session, "trio-typing==0.10.0")
     test_wheel(session, "pytest", *LIBRARY, *SIDE_BY_SIDE)

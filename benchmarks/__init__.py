@@ -1,1 +1,1 @@
-"""Ours against the peers, as ratios: ``python -m benchmarks``."""
+"""Compare this library with others, as ratios: ``python -m benchmarks``."""

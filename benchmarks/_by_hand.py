@@ -1,7 +1,7 @@
-"""What people write by hand to have a function called for many items, a few at a time.
+"""What people write by hand to call a function for many items, a few at a time.
 
-None of these counts, catches errors, retries, or can be anything but what it was
-started as; so they are cheap.
+None of these functions counts, catches errors or retries, and nothing about them can be changed
+while they run. So they are cheap.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 async def bare_pool(
     function: Callable[[T], Awaitable[object]], items: Iterable[T], at_once: int
 ) -> None:
-    """A few tasks share an iterator: the least that can be done."""
+    """Start a few tasks that share an iterator: the least possible code."""
     shared = iter(items)
 
     async def worker() -> None:
@@ -32,7 +32,7 @@ async def bare_pool(
 async def semaphore_then_start(
     function: Callable[[T], Awaitable[object]], items: Iterable[T], at_once: int
 ) -> None:
-    """A token, then a task, for each; by a semaphore, the fastest thing that has tokens."""
+    """For each item, take a token of a semaphore (no limiter is faster), then start a task."""
     tokens = trio.Semaphore(at_once)
 
     async def task(item: T) -> None:
@@ -50,7 +50,7 @@ async def semaphore_then_start(
 async def nowait_then_start(
     function: Callable[[T], Awaitable[object]], items: Iterable[T], at_once: int
 ) -> None:
-    """The same, but while there are tokens it does not let others run."""
+    """Do the same, but let no other task run while there are free tokens."""
     tokens = trio.Semaphore(at_once)
 
     async def task(item: T) -> None:
@@ -71,7 +71,7 @@ async def nowait_then_start(
 async def limiter_then_start(
     function: Callable[[T], Awaitable[object]], items: Iterable[T], at_once: int
 ) -> None:
-    """By a `trio.CapacityLimiter`, which can be retuned, as ours can."""
+    """Do the same with a `trio.CapacityLimiter`, whose limit can be changed, like ours."""
     tokens = trio.CapacityLimiter(at_once)
 
     async def task(item: T, borrower: object) -> None:
@@ -90,9 +90,9 @@ async def limiter_then_start(
 async def chain_of_channels(
     function: Callable[[T], Awaitable[T]], items: Iterable[T], at_once: int
 ) -> None:
-    """Workers of three stages, who pass items on by memory channels without a buffer.
+    """Run workers for three stages, which pass items on through memory channels without a buffer.
 
-    Those of the first share an iterator, which is faster than a channel.
+    The workers of the first stage share an iterator, which is faster than a channel.
     """
     shared = iter(items)
     to_second, second = trio.open_memory_channel[T](0)

@@ -1,10 +1,10 @@
 """Races: contestants are timed in turn, round by round, and compared as ratios.
 
-A time depends on the machine and on what else it does; the ratio of two that were
-taken side by side does so much less. Hence each round times every contestant once,
-each time with another one first, and a ratio is that of the best times of all rounds.
-What is timed is the processor's time, as nobody here waits for anything else: the
-clock on the wall would count what other programs took.
+A time depends on the machine and on its load, but the ratio of two times that were taken
+side by side depends on them much less. So each round times every contestant once, and each
+round begins with a different one. A ratio compares the best times of all rounds. The times
+are processor time, because the contestants wait for nothing but the processor, and the
+wall clock would include the time of other programs.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ import attrs
 import trio
 
 Run: TypeAlias = Callable[[], Awaitable[object]]
-"""What to time. It has an event loop of its own."""
+"""The code to time. It gets an event loop of its own."""
 
 
 @attrs.frozen
 class Contestant:
-    """One of those who race."""
+    """One of the programs in a race."""
 
     run: Run
     needs: str | None = None
-    """What has to be importable for it: ``module`` or ``module:name``."""
+    """What must be importable for it: ``module`` or ``module:name``."""
     on_asyncio: bool = False
-    """Whether it runs on asyncio, and not on trio."""
+    """Whether it runs on asyncio instead of trio."""
 
     @property
     def present(self) -> bool:
@@ -43,7 +43,7 @@ class Contestant:
         return True
 
     def time(self) -> float:
-        """Return how long it runs, in seconds of the processor's time."""
+        """Return how long it runs, in seconds of processor time."""
         if self.on_asyncio:
             return asyncio.run(_time(self.run))
         return trio.run(_time, self.run)
@@ -57,33 +57,33 @@ async def _time(run: Run) -> float:
 
 @attrs.frozen
 class Goal:
-    """What a figure ought to be."""
+    """The most that a figure may be."""
 
     most: float
     less: bool = False
-    """Whether it has to be less than that."""
+    """Whether the figure must be less than ``most``, and not equal."""
 
     def __str__(self) -> str:
         return f"{'<' if self.less else '<='} {self.most:.3g}"
 
     def met_by(self, value: float) -> bool:
-        """Tell whether ``value`` is as it ought to be."""
+        """Return whether ``value`` meets the goal."""
         return value < self.most if self.less else value <= self.most
 
 
 @attrs.frozen
 class Figure:
-    """One line of what a benchmark found."""
+    """One line of the result of a benchmark."""
 
     what: str
     unit: str
     value: float | None = None
-    """``None`` if it could not be had."""
+    """``None`` if it could not be measured."""
     spread: tuple[float, float] | None = None
-    """The least and the most that a single round gave."""
+    """The lowest and the highest value of a single round."""
     goal: Goal | None = None
     missing: str = ""
-    """What is missing, so that it could not be had."""
+    """Why the figure could not be measured."""
 
     @property
     def met(self) -> bool | None:
@@ -95,7 +95,7 @@ class Figure:
 
 @attrs.frozen
 class Ratio:
-    """Two contestants whose times are to be compared: the one's over the other's."""
+    """Two contestants to compare: the time of ``ours`` divided by the time of ``peer``."""
 
     ours: str
     peer: str
@@ -104,7 +104,7 @@ class Ratio:
 
 @attrs.frozen
 class Result:
-    """What a benchmark found."""
+    """The result of a benchmark."""
 
     figures: Sequence[Figure]
     seconds: Mapping[str, Sequence[float]] = attrs.field(factory=dict)
@@ -118,7 +118,7 @@ class Benchmark:
     name: str
     title: str
     measure: Callable[[int], Result]
-    """Measures it in so many rounds."""
+    """Measures it, in the given number of rounds."""
 
 
 def race(
@@ -126,7 +126,7 @@ def race(
 ) -> Benchmark:
     """Return the benchmark that times the contestants and gives the ratios.
 
-    Contestants whose module cannot be imported stay out.
+    Contestants whose module cannot be imported are left out.
     """
 
     def measure(rounds: int) -> Result:

@@ -1,8 +1,8 @@
 """A metered service, and calls whose cost is known only at their end. Sans-I/O.
 
-The service has a bucket of tokens, 90,000 a minute. It admits a call if the bucket holds its
-prompt, takes that at once, and takes the response at the end of the call. Nobody knows the length
-of a response beforehand.
+The service has a bucket of tokens, 90,000 per minute. It admits a call if the bucket has enough
+tokens for the prompt. It takes these tokens at once, and those for the response at the end of the
+call. Nobody knows the length of a response beforehand.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Call:
 
     @property
     def seconds(self) -> float:
-        """How long it takes: a second, and 50 tokens in each that follows."""
+        """How long it takes: one second, and then a second for each 50 tokens."""
         return 1 + self.response / 50
 
 
 def make_calls(number: int, *, growth: float = 1.0, seed: int = 1) -> Sequence[Call]:
-    """Return calls whose prompts grow evenly, by so much from the first to the last."""
+    """Return calls with prompts that grow evenly, by the factor ``growth`` from first to last."""
     rng = random.Random(f"metered/{seed}")
     calls = list[Call]()
     for place in range(number):
@@ -47,11 +47,11 @@ def make_calls(number: int, *, growth: float = 1.0, seed: int = 1) -> Sequence[C
 
 @attrs.define
 class Service:
-    """The service. Time is in its minutes' seconds, whatever they last on the clock.
+    """The service. Times are in seconds of the service, which may differ from those of the clock.
 
     Args:
-      limit: the size of its bucket, and how much it gives in a minute.
-      halves_at: when it begins to give half of that.
+      limit: the size of its bucket, and the number of tokens that it gives per minute.
+      halves_at: when the limit is cut to half.
     """
 
     limit: float = 90_000.0
@@ -60,7 +60,7 @@ class Service:
     served: int = 0
     spent: float = 0.0
     given: float = 0.0
-    """How much there was to be had: the bucket at the start, and what came in."""
+    """How many tokens were available: the bucket at the start, and all that were added."""
     _level: float = 0.0
     _now: float = -1.0
 
@@ -80,7 +80,7 @@ class Service:
         self.served += 1
 
     def headers(self, retry_after: float = 0.0) -> dict[str, str]:
-        """Return what it says of its bucket; the service's seconds are the clock's."""
+        """Return the headers about its bucket, as if its seconds were those of the clock."""
         left = max(0.0, self._level)
         reset = (self.limit - left) * 60 / self.limit
         told = {
@@ -110,7 +110,7 @@ class Service:
 
 @attrs.define
 class Mean:
-    """A running mean of what calls have cost, of the last 50 or so."""
+    """A running mean of the cost of about the last 50 calls."""
 
     value: float
 
@@ -121,7 +121,7 @@ class Mean:
 
 @attrs.define
 class Recent:
-    """What the last hundred calls have cost."""
+    """The costs of the last hundred calls."""
 
     _costs: deque[float] = attrs.field(factory=lambda: deque([4000.0], 100))
 
@@ -131,5 +131,5 @@ class Recent:
 
     @property
     def high(self) -> float:
-        """What nine of ten of them have not exceeded."""
+        """The cost that nine of ten of these calls did not exceed."""
         return sorted(self._costs)[len(self._costs) * 9 // 10]

@@ -1,4 +1,4 @@
-"""The metered service as an HTTP server on loopback, and a client of it."""
+"""The metered service as an HTTP server on the loopback interface, and a client for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import trio
 from ._metered import Call, Service
 
 SPEED = 30
-"""How many seconds of the service go by in one."""
+"""How many seconds of the service pass in one second of the clock."""
 
 
 async def serve(service: Service, task_status: trio.TaskStatus[int]) -> None:
@@ -53,7 +53,7 @@ async def _read_head(stream: trio.SocketStream) -> str | None:
 
 
 class Client:
-    """Makes requests, each over a connection of its own that is used again."""
+    """Makes requests over connections that are used again, one request at a time on each."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -78,7 +78,7 @@ Use = Callable[[Client], Awaitable[int]]
 
 
 async def over_http(service: Service, use: Use) -> int:
-    """Serve, and use a client of the server meanwhile."""
+    """Serve, and run ``use`` with a client of the server meanwhile."""
     async with trio.open_nursery() as nursery:
         port = await nursery.start(serve, service)
         result = await use(Client(port))

@@ -1,7 +1,7 @@
-"""The leanest code on trio that does what a shape of `benchmarks.shapes` does.
+"""The leanest code on trio that does the same work as the shapes of `benchmarks.shapes`.
 
-It takes the items through, with as many at a time as asked for, and nothing else: no counts,
-no errors, no clean-up, and no bound on what waits where the shape allows to do without.
+It takes the items through, as many at once as asked for, and does nothing else: no counts, no
+error handling, no clean-up, and no bound on waiting items where a shape does not need one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BUFFER = 64
 
 
 async def chain(items: Iterable[Any], *stages: tuple[Function, int]) -> None:
-    """Workers of each stage pass items on by a channel; those of the first share an iterator."""
+    """Run workers that pass items on through channels; the first stage shares an iterator."""
     shared = iter(items)
 
     async def begin(function: Function, output: trio.MemorySendChannel[Any]) -> None:
@@ -59,7 +59,7 @@ async def chain(items: Iterable[Any], *stages: tuple[Function, int]) -> None:
 
 
 async def in_order(function: Function, then: Function, items: Iterable[Any], at_once: int) -> None:
-    """What is done early waits in a dictionary for its turn."""
+    """Keep results that are early in a dictionary until their turn comes."""
     numbered = enumerate(items)
     early: dict[int, Any] = {}
     turn = 0
@@ -79,7 +79,7 @@ async def in_order(function: Function, then: Function, items: Iterable[Any], at_
 async def by_key(
     function: Function, key: Callable[[Any], Any], items: Iterable[Any], at_once: int
 ) -> None:
-    """An item whose key is at work is left to the worker who is at it."""
+    """Leave an item whose key is at work to the worker that has this key."""
     shared = iter(items)
     lanes: dict[Any, deque[Any]] = {}
 
@@ -98,7 +98,7 @@ async def by_key(
 
 
 async def in_batches(function: Function, items: Iterable[Any], size: int, at_once: int) -> None:
-    """Slices of the iterator."""
+    """Call the function for slices of the iterator."""
     shared = iter(items)
     batches = iter(lambda: list(itertools.islice(shared, size)), [])
     await bare_pool(function, batches, at_once)
@@ -107,7 +107,7 @@ async def in_batches(function: Function, items: Iterable[Any], size: int, at_onc
 async def from_channel(
     function: Function, source: trio.MemoryReceiveChannel[Any], at_once: int
 ) -> None:
-    """All workers receive."""
+    """Run workers that all receive from one channel."""
 
     async def worker() -> None:
         async for item in source:
@@ -117,7 +117,7 @@ async def from_channel(
 
 
 async def from_async(function: Function, sources: list[AsyncIterable[Any]], at_once: int) -> None:
-    """A task for each source puts its items into one channel."""
+    """Run a task for each source, which sends its items to a common channel."""
     send, receive = trio.open_memory_channel[Any](BUFFER)
 
     async def read(source: AsyncIterable[Any], output: trio.MemorySendChannel[Any]) -> None:
@@ -133,7 +133,7 @@ async def from_async(function: Function, sources: list[AsyncIterable[Any]], at_o
 
 
 async def with_limiter(function: Function, items: Iterable[Any], stages: int, tokens: int) -> None:
-    """Stages that share one limiter, each with as many workers as there are tokens."""
+    """Run stages that share one limiter, each with as many workers as there are tokens."""
     limiter = trio.CapacityLimiter(tokens)
 
     async def limited(item: Any) -> Any:
@@ -146,7 +146,7 @@ async def with_limiter(function: Function, items: Iterable[Any], stages: int, to
 async def at_a_rate(
     function: Function, items: Iterable[Any], per_second: float, burst: int, at_once: int
 ) -> None:
-    """A token bucket, as the time at which it would be full."""
+    """Bound the rate by a token bucket, kept as the time at which it would be full."""
     full_at = trio.current_time()
 
     async def limited(item: Any) -> None:
@@ -161,7 +161,7 @@ async def at_a_rate(
 
 
 async def results(function: Function, items: Iterable[Any], at_once: int) -> None:
-    """The workers send what they have to the one who wants it."""
+    """Send the results through a channel to a loop that iterates over them."""
     shared = iter(items)
     send, receive = trio.open_memory_channel[Any](BUFFER)
 

@@ -1,9 +1,9 @@
-"""What each part of `KneeLimit` is worth: ``python -m benchmarks.ablation [NAME...]``.
+"""How much each part of `KneeLimit` contributes: ``python -m benchmarks.ablation [NAME...]``.
 
 It removes one part at a time and prints the overall score and the worst score on the services of
-the gate, on small services, and on services held out from the tuning. A few seeds are few, and some
-parts exist for one kind of service that these scores do not contain: see
-``tests/simulation/test_knee_parts.py``, which shows for each part a service that needs it.
+the gate, on small services, and on services held out from the tuning. The scores come from only a
+few seeds, and some parts exist for one kind of service that is not among these services.
+``tests/simulation/test_knee_parts.py`` shows for each part a service that needs it.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ def _update_without_skew(
 
 
 def _peek_without_chance(self: KneeLimit, knee: float, reading: meter.Reading) -> float:
-    """The deepest look up remains bounded, but it may be too short to be told from chance."""
+    """Bound the deepest probe upwards, though it may be too small to distinguish from chance."""
     if round(knee) <= self._limit:
         return knee
     return min(knee, self._up_by(policy.MAX_PROBE_UP_LOG))
 
 
 def _method(function: Callable[..., Any], *bound: object) -> Callable[..., Any]:
-    """A plain function, which becomes a method when it is put into a class."""
+    """Return a plain function, which becomes a method when it is assigned to a class."""
     return lambda self, *args, **kwargs: function(*bound, self, *args, **kwargs)
 
 

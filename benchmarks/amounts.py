@@ -1,4 +1,4 @@
-"""What keys and amounts add: a shared limiter beside a plain one, a `Budget` beside one rate."""
+"""The cost of keys and amounts: a shared limiter against a plain one, a `Budget` against a rate."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Calls of a metered service whose cost nobody knows beforehand: ``python -m benchmarks.budgets``.
+"""Calls to a metered service whose cost nobody knows beforehand: ``python -m benchmarks.budgets``.
 
-Who paces them by a fixed limit, by an adaptive one, by requests, by tokens that are estimated
-once, or by a `Budget` that is settled and that heeds the headers of the service.
+It compares several ways to pace the calls: by a fixed limit, by an adaptive one, by requests, by
+tokens estimated once, and by a `Budget` that is settled and heeds the service's headers.
 
-With ``--http``, against a real HTTP server on loopback, in real time that goes 30 times as fast.
+With ``--http``, it uses a real HTTP server on loopback, in real time that passes 30 times as fast.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LIMIT = 90_000
 
 @attrs.frozen
 class Scene:
-    """What happens meanwhile."""
+    """How the calls or the service change during a run."""
 
     name: str
     growth: float = 1.0
@@ -50,28 +50,28 @@ SCENES = (
 
 @attrs.frozen
 class Outcome:
-    """What came of all calls."""
+    """The result of all calls."""
 
     used: float
-    """Which share of what the service had to give was used."""
+    """The share of the available tokens that was used."""
     refused: float
-    """Which share of the requests was refused."""
+    """The share of the requests that was refused."""
     failed: int
     """How many calls were given up."""
 
 
 Ask: TypeAlias = Callable[[Call], Awaitable[tuple[float, dict[str, str]]]]
-"""Makes a request: the seconds after which to try again, 0 if it went well, and the headers."""
+"""Makes a request; returns the seconds until the next try, 0 after a success, and the headers."""
 
 Pace: TypeAlias = Callable[[Call, Ask], Awaitable[bool]]
-"""Makes the request for a call when it may be made; tells whether it went well."""
+"""Makes the request for a call as soon as it may; returns whether the request succeeded."""
 
 
 # ---- pacing on trio ----
 
 
 def limited(limiter: Limiter, before: Callable[[], Awaitable[object]] | None = None) -> Pace:
-    """Bound how many calls run; with ``before``, wait for that as well."""
+    """Bound how many calls run; with ``before``, await that before each call as well."""
 
     async def pace(call: Call, ask: Ask) -> bool:
         if before is not None:
@@ -90,7 +90,7 @@ def limited(limiter: Limiter, before: Callable[[], Awaitable[object]] | None = N
 
 
 def budgeted(budget: Budget, *, counts_prompts: bool) -> Pace:
-    """Reserve an estimate, settle with the truth, and heed the headers."""
+    """Reserve an estimate, settle it with the actual cost, and heed the headers."""
     responses, costs = Mean(270.0), Recent()
 
     async def pace(call: Call, ask: Ask) -> bool:
@@ -114,21 +114,21 @@ Open: TypeAlias = Callable[[], AbstractAsyncContextManager[Pace]]
 
 @asynccontextmanager
 async def bounded(number: int, policy: LimitPolicy | None = None) -> AsyncIterator[Pace]:
-    """Bound how many calls run, by a fixed limit or one that a policy moves."""
+    """Bound how many calls run, by a fixed limit or by one that a policy moves."""
     async with open_turnstile() as turnstile:
         limiter = turnstile.limiter("calls", number, policy=policy)
         yield limited(limiter)
 
 
 def by_requests(a_minute: float, minute: float = 60.0) -> AbstractAsyncContextManager[Pace]:
-    """Pace by requests, whatever they cost."""
+    """Pace by the number of requests, regardless of their cost."""
     rate = RateLimiter(a_minute / minute)
     return nullcontext(limited(Limiter("calls", WORKERS), rate.acquire))
 
 
 def by_tokens(*, counts_prompts: bool, minute: float = 60.0) -> AbstractAsyncContextManager[Pace]:
-    """Pace by a budget of ours."""
-    # A little less at once than the service allows, as its clock is not ours.
+    """Pace by a `Budget`."""
+    # A slightly smaller burst than the service allows, because its clock differs from ours.
     budget = Budget(tokens=RateLimiter.per(LIMIT, seconds=minute, burst=LIMIT * 98 // 100))
     return nullcontext(budgeted(budget, counts_prompts=counts_prompts))
 
@@ -190,12 +190,12 @@ async def on_trio(make: Open, calls: Sequence[Call], ask: Ask) -> int:
 
 
 class _Jumping(selectors.SelectSelector):
-    """Jumps to the next deadline in place of waiting."""
+    """Jumps to the next deadline instead of waiting."""
 
     now = 0.0
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        self.now += max(timeout or 0.0, 1e-6)  # a wait may be too short for the clock to tell
+        self.now += max(timeout or 0.0, 1e-6)  # a wait may be shorter than the clock's resolution
         return []
 
 
@@ -212,14 +212,14 @@ Acquire: TypeAlias = Callable[[float], Awaitable[object]]
 
 
 def by_aiolimiter() -> Acquire:
-    """Return a bucket of aiolimiter's."""
+    """Return a bucket of aiolimiter."""
     from aiolimiter import AsyncLimiter
 
     return AsyncLimiter(LIMIT, 60).acquire
 
 
 def by_pyrate_limiter() -> Acquire:
-    """Return a token bucket of pyrate-limiter's, on the clock of the running loop."""
+    """Return a token bucket of pyrate-limiter, on the clock of the running loop."""
     from pyrate_limiter import AbstractClock, Rate, SingleBucketFactory, StateBucket, TokenBucket
     from pyrate_limiter import Limiter as OtherLimiter
 
@@ -242,7 +242,7 @@ ON_ASYNCIO: dict[str, tuple[str, Callable[[], Acquire]]] = {
     "aiolimiter, prompts counted": ("aiolimiter", by_aiolimiter),
     "pyrate-limiter, prompts counted": ("pyrate_limiter", by_pyrate_limiter),
 }
-"""They take an estimate, can give nothing back, and reads no headers."""
+"""They take an estimate, cannot give anything back, and read no headers."""
 
 
 async def on_asyncio(make: Callable[[], Acquire], calls: Sequence[Call], service: Service) -> int:
@@ -277,7 +277,7 @@ async def on_asyncio(make: Callable[[], Acquire], calls: Sequence[Call], service
 
 
 def play(run: Callable[[Sequence[Call], Service], int], scene: Scene, number: int) -> Outcome:
-    """Return what comes of so many calls in a scene."""
+    """Return the result of the given number of calls in a scene."""
     calls = make_calls(number, growth=scene.growth)
     ideal = sum(call.cost for call in calls) * 60 / LIMIT
     service = Service(LIMIT, halves_at=ideal / 2) if scene.halves else Service(LIMIT)

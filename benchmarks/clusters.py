@@ -1,4 +1,4 @@
-"""Ours and other clients of Slurm, side by side: which ends of jobs do they tell, and rightly?
+"""Ours and other clients of Slurm, side by side: which of them report correctly how jobs ended?
 
 ``python -m benchmarks.clusters`` starts a Slurm, as root on Debian, with the script of the tests.
 All clients submit the same jobs to it at the same time: some that end in several ways, and some
@@ -117,7 +117,7 @@ def installed(name: str) -> bool:
 
 
 def run_clients(scripts: Sequence[str], meanwhile: Callable[[], None]) -> dict[str, Told]:
-    """Have each client submit the jobs and tell how they ended."""
+    """Make each client submit the jobs and report how they ended."""
     processes = {
         name: subprocess.Popen(
             [sys.executable, "-m", __spec__.name, name],
@@ -148,11 +148,11 @@ def run_clients(scripts: Sequence[str], meanwhile: Callable[[], None]) -> dict[s
 def be_client(name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(CLIENTS[name](json.load(sys.stdin), folder)), flush=True)
-        os._exit(0)  # some have threads that go on
+        os._exit(0)  # some clients have threads that go on
 
 
 def stop_for_a_while(prefix: Path) -> None:
-    """Stop the controller when all jobs run."""
+    """Stop the controller for a while, once all jobs are running."""
     clients = sum(map(installed, CLIENTS))
     running = ["squeue", "-h", "--me", "-t", "running"]
     while True:

@@ -1,6 +1,6 @@
 """The figures that `KneeLimit` must reach before a release: ``python -m benchmarks.goals``.
 
-It prints each goal with the figure of the worst seed, and exits with 1 if one is missed.
+It prints each goal with the figure of the worst seed, and exits with 1 if a goal is missed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Goal:
     format: str = "{:.1%}"
 
     def check(self, runs: Runs) -> bool:
-        """Print whether every run reaches it; without a run of its scenarios, it is reached."""
+        """Print whether every run reaches the goal; without a run, the goal is reached."""
         played = [letter for letter in self.letters if letter in runs]
         values = [self.figure(result) for letter in played for result in runs[letter]]
         if not values:
@@ -41,7 +41,7 @@ class Goal:
         return self.judge(f"{self.name} in {' '.join(played)}", worst)
 
     def judge(self, what: str, value: float) -> bool:
-        """Print whether a value reaches it."""
+        """Print whether a value reaches the goal."""
         reached = value >= self.bound if self.sign == ">=" else value <= self.bound
         mark, bound = "ok" if reached else "MISSED", self.format.format(self.bound)
         print(f"{mark:<6}  {what}: {self.format.format(value)}, the goal is {self.sign} {bound}")
@@ -57,7 +57,7 @@ def p99(result: Result) -> float:
 
 
 def settled(change: int) -> Callable[[Result], float]:
-    """Return the figure of the seconds until the limit was right after a change."""
+    """Return a figure: the seconds after a change until the limit was right."""
 
     def seconds(result: Result) -> float:
         time = result.settled[change]
@@ -111,7 +111,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _play(scenario: Scenario, seed: int) -> Result:
     result = simulate(KneeLimit(scenario.initial), scenario, seed=seed)
-    return attrs.evolve(result, books=(), trace=())  # which would fill the memory
+    return attrs.evolve(result, books=(), trace=())  # they would fill the memory
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How long the import takes beside that of trio, each in fresh interpreters, taken in turn."""
+"""How long the import takes compared with trio, each in fresh interpreters, in turn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FRONT_ENDS = "from trio_turnstile import Producer"
 
 
 def measure(rounds: int) -> Result:
-    """Compare the best times; the interpreter's own start is part of them."""
+    """Compare the best times, which include the start of the interpreter."""
     seconds: dict[str, list[float]] = {OURS: [], TRIO: [], FRONT_ENDS: []}
     for _ in range(2 * rounds):
         for statement, times in seconds.items():

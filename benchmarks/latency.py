@@ -1,10 +1,10 @@
-"""How long items wait for each other, on a clock that moves only when all wait.
+"""How long items wait for each other, on a clock that moves only when all tasks wait.
 
-Nothing here depends on the machine, and so one round is enough. Times are compared
-with the *bound*: all work over the number of tokens, as if no token ever lay idle.
-Towards the end some do, as the last slow item cannot be shared out. So beside it is
-what *in order* takes: each item at once when there is a token, by arithmetic alone.
-No runner that takes items in the order of their coming can do better.
+Nothing here depends on the machine, so one round is enough. Times are compared with the
+*bound*: all work divided by the number of tokens, as if no token was ever idle. Some are
+idle towards the end, because the last slow item cannot be divided. Therefore the output
+also gives the time *in order*, which is computed: each item begins as soon as there is a
+token. No runner that takes items in the order in which they arrive can be faster.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ITEMS = range(10_000)
 FEW_TOKENS = 10
 MANY_TOKENS = 50
 WIDE = 2_000
-"""A window with room for all that come while a slow item holds up the order."""
+"""A window with room for all items that arrive while a slow item holds up the order."""
 
 
 def _seconds(item: int) -> float:
@@ -54,7 +54,7 @@ async def ours_ordered(tokens: int, window: int | None) -> None:
 
 
 async def gather_in_chunks(tokens: int) -> None:
-    """As many as there are tokens, then as many again when all of them are done."""
+    """Run as many items as there are tokens, and the next chunk when all of them are done."""
     results: list[int] = []
 
     async def put(chunk: list[int], index: int, item: int) -> None:
@@ -123,7 +123,7 @@ async def retry_outside(tokens: int) -> None:
 
 
 async def retry_inside(tokens: int) -> None:
-    """By hand, as a decorator that retries does it: the token is held meanwhile."""
+    """Retry by hand, as a decorator does: the token is held during the back-off."""
     limiter = trio.CapacityLimiter(tokens)
     flaky = Flaky()
 
@@ -153,7 +153,7 @@ def measure_retries(_rounds: int) -> Result:
 
 
 def _virtual(run: Callable[..., Awaitable[None]], *args: object) -> float:
-    """Return how long it takes on a clock of its own, in seconds."""
+    """Return how long a run takes on a virtual clock of its own, in seconds."""
     return trio.run(_time, partial(run, *args), clock=MockClock(autojump_threshold=0))
 
 

@@ -1,8 +1,8 @@
 """The cost of a ledger: ``python -m benchmarks.ledger``.
 
-For operations that wait, both ways of running are timed on the clock on the wall, in turn, as
-the disk is waited for and not computed. The ratio is that of the best times. Memory and sizes are
-those of processes of their own.
+Operations that wait are run with and without a ledger, in turn. The times are wall-clock times,
+because the process waits for the disk and computes nothing meanwhile. The ratio compares the best
+times. Memory and sizes are measured in processes of their own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MANY = 1_000_000
 
 @attrs.frozen
 class Waits(Scalable):
-    """Works for some time; its clean-up does nothing, and is there."""
+    """Works for some time; its clean-up exists, but does nothing."""
 
     number: int
     seconds: float
@@ -47,7 +47,7 @@ class Waits(Scalable):
 
 
 async def seconds_of(operations: int, each: float, limit: int, path: Path | None) -> float:
-    """Run so many operations, with a ledger if there is a path; return how long it takes."""
+    """Run operations, with a ledger if there is a path; return how many seconds they take."""
     made: Iterator[Scalable] = (Waits(number, each) for number in range(operations))
     async with AsyncExitStack() as stack:
         ledger = None if path is None else await stack.enter_async_context(open_ledger(path))
@@ -59,7 +59,7 @@ async def seconds_of(operations: int, each: float, limit: int, path: Path | None
 
 
 def compare(operations: int, each: float, limit: int, rounds: int) -> None:
-    """Print what operations cost without a ledger and with one, in turn."""
+    """Print the cost of operations without a ledger and with one, run in turn."""
     without: list[float] = []
     recorded: list[float] = []
     for _ in range(rounds):
@@ -101,7 +101,7 @@ def _child(path: str, count: int) -> list[float]:
 
 
 async def _in_child(path: str, count: int) -> None:
-    """Print the peak in MiB, the seconds of opening and those of running."""
+    """Print the peak memory in MiB, and how many seconds opening and running took."""
     opened = 0.0
     if path != "-":
         start = perf_counter()
@@ -112,7 +112,7 @@ async def _in_child(path: str, count: int) -> None:
 
 
 def main() -> None:
-    """Measure all, or what is asked for."""
+    """Measure everything, or what the options select."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ledger", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: 5; 0 for none")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""``async with`` a `Limiter`, against trio's and anyio's limiters of a fixed capacity."""
+"""``async with`` a `Limiter`, against the capacity limiters of trio and anyio."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def anyios() -> AbstractAsyncContextManager[Any]:
 
 
 async def alone(make: Make) -> None:
-    """One task takes a token and gives it back, again and again."""
+    """Let one task take a token and return it, again and again."""
     limiter = make()
     for _ in range(TIMES):
         async with limiter:
@@ -43,7 +43,7 @@ async def alone(make: Make) -> None:
 
 
 async def crowded(make: Make) -> None:
-    """Many tasks do, more than there are tokens for."""
+    """Let many tasks do the same, more than there are tokens."""
     limiter = make()
 
     async def task() -> None:

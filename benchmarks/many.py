@@ -1,6 +1,6 @@
 """What 10,000 limiters in one turnstile cost, in processor time and in memory.
 
-These are no ratios: they tell what order of magnitude to expect.
+Most of these figures are not ratios: they show the order of magnitude to expect.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SAMPLES = 3_600
 def measure(rounds: int) -> Result:
     """Take the best of the rounds; memory hardly varies.
 
-    Of the busy limiter, each sample is unlike the one before.
+    Each sample of the busy limiter differs from the one before.
     """
     lives = min(trio.run(_lives) for _ in range(rounds))
     samples = min(trio.run(_samples) for _ in range(rounds))
@@ -51,7 +51,7 @@ async def _lives() -> float:
 
 
 async def _samples() -> float:
-    """Return how much longer a second with ten rounds takes than one with none, per round."""
+    """Return how much longer a second with ten rounds takes than one without, per round."""
     with_rounds = await _second(0.1)
     return (with_rounds - await _second(1e6)) / 10 * 1000
 
@@ -60,7 +60,7 @@ async def _second(sample_every: float) -> float:
     async with open_turnstile(sample_every=sample_every) as turnstile:
         for number in range(MANY):
             turnstile.limiter(f"host-{number}", 2)
-        await trio.sleep(0.15)  # the first round begins the history of each
+        await trio.sleep(0.15)  # the first round begins the history of each limiter
         start = process_time()
         await trio.sleep(1)
         return process_time() - start

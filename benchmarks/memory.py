@@ -1,8 +1,8 @@
-"""The peak memory of a million items, less that of ten thousand.
+"""The peak memory of a million items, minus the peak memory of ten thousand.
 
-Each number has a process of its own, since a peak never comes down. It is the peak
-of what is resident, as Linux tells it, and so has in it all that `tracemalloc` does
-not see.
+Each number of items has a process of its own, because a peak never comes down. The figure
+is the peak of the resident memory, as reported by Linux. So it includes memory that
+`tracemalloc` does not see.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ KINDS: dict[str, Callable[[int], Awaitable[None]]] = {
 
 
 def measure(_rounds: int) -> Result:
-    """Return the differences; they hardly vary, so one round is enough."""
+    """Return the differences, which hardly vary, so one round is enough."""
     return Result([_measure(kind) for kind in KINDS])
 
 
@@ -64,7 +64,7 @@ def _peak_of(kind: str, items: int) -> float:
 
 def peak() -> float:
     """Return the peak of this process, in MiB."""
-    # Not getrusage(): there, a child starts from the peak of its parent.
+    # Not getrusage(): with it, a child starts from the peak of its parent.
     lines = STATUS.read_text().splitlines()
     kib = next(line.split()[1] for line in lines if line.startswith("VmHWM:"))
     return int(kib) / 1024

@@ -1,9 +1,9 @@
-"""What it costs a pipeline to be observed by everything at once, in the process's own time.
+"""What it costs a pipeline to be observed by everything at once, in processor time.
 
-Each run with everything on, of a few seconds, stands between two with everything off, and is
-compared with their mean, because the machine's speed drifts. *On* is: statistics every ten seconds
-to SQLite, Prometheus and OpenTelemetry each asked every five, and twenty clients that listen to
-the control API as the page does. The clients are a process of their own.
+Each run with everything on takes a few seconds. It comes between two runs with everything off, and
+is compared with their mean, because the machine's speed drifts. *On* means that statistics go to
+SQLite every ten seconds, Prometheus and OpenTelemetry each collect metrics every five seconds, and
+twenty clients, in a process of their own, listen to the control API as the page does.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def measure(rounds: int) -> Result:
     """Take the median of the rounds' ratios."""
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
-        trio.run(_cost, True, Path(folder))  # what is imported late is imported now
+        trio.run(_cost, True, Path(folder))  # this run does all late imports
         for _ in range(rounds):
             before, on, after = (
                 trio.run(_cost, each, Path(folder)) for each in (False, True, False)
@@ -80,7 +80,7 @@ async def _observed(turnstile: Turnstile, folder: Path) -> AsyncIterator[None]:
         nursery.start_soon(_ask, turnstile)
         listen = [sys.executable, "-c", _LISTEN, str(socket), str(CLIENTS)]
         await nursery.start(partial(trio.run_process, listen, check=False))
-        await trio.sleep(1)  # until all have been told of all there is
+        await trio.sleep(1)  # until all clients have received the present state
         yield
         nursery.cancel_scope.cancel()
 

@@ -1,8 +1,8 @@
 """`run_phases` against hand-written loops and aiometer, on operations that do nothing.
 
-The work phase has one checkpoint, as whatever waits for something has; the rest of
-the time is the price of the runner. All take their operations from a list, and
-only ours knows more phases than work.
+The work phase has one checkpoint, like any function that waits for something; the rest
+of the time is the cost of the runner. All contestants take their operations from a list,
+and only ours has other phases than work.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Pipelines against hand-written loops and peers, on items that need nothing done.
+"""Pipelines against hand-written loops and other libraries, on items that need no work.
 
-A step with tokens has one checkpoint, as whatever waits for something has; the rest
-of the time is the price of the runner. All are given the same numbers, and what
-runs on asyncio is given the same work there.
+A step with tokens has one checkpoint, like any function that waits for something; the
+rest of the time is the cost of the runner. All contestants get the same numbers, and
+those that run on asyncio do the same work there.
 
-Peers whose results cannot be left alone have them iterated and dropped.
+If a library insists that its results are read, they are iterated over and dropped.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ async def our_results() -> None:
 
 
 async def group_and_semaphore() -> None:
-    """A token, then a task, for each."""
+    """Take a token for each item, then start a task."""
     tokens = asyncio.Semaphore(AT_ONCE)
 
     async def task(item: int) -> None:
@@ -90,7 +90,7 @@ async def group_and_semaphore() -> None:
 
 
 async def group_of_all() -> None:
-    """As most write it: a task for each at once, which then waits for a token."""
+    """Start a task for each item at once, which then waits for a token, as most people do."""
     tokens = asyncio.Semaphore(AT_ONCE)
 
     async def task(item: int) -> None:
@@ -120,7 +120,7 @@ async def aiometers_amap() -> None:
 
 
 async def anyios_amap() -> None:
-    """It has no limit: all run at once."""
+    """Run all items at once, since it has no limit."""
     import anyio
 
     await anyio.amap(work, ITEMS)

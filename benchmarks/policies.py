@@ -1,6 +1,6 @@
-"""All limit policies over the simulated scenarios: ``python -m benchmarks.policies``.
+"""All limit policies in the simulated scenarios: ``python -m benchmarks.policies``.
 
-With ``--family``, on random services that took no part in the tuning of `KneeLimit`.
+With ``--family``, it uses random services that took no part in the tuning of `KneeLimit`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Make: TypeAlias = Callable[[float], LimitPolicy]
 
 
 def policies(most: int) -> Mapping[str, Make]:
-    """Return the policies to compare; ``most`` is the maximum of all but ours, which needs none."""
+    """Return the policies to compare; ``most`` is the maximum for all but `KneeLimit`."""
     return {
         "AIMD": lambda initial: AIMDLimit(initial, minimum=1, maximum=most),
         "AIMD windowed": lambda initial: Windowed(AIMDLimit(initial, minimum=1, maximum=most)),
@@ -159,12 +159,12 @@ def service(number: int) -> Scenario:
 
 
 def resized(scenario: Scenario, workers: int, seconds: float) -> Scenario:
-    """Return a scenario of one client with another capacity and speed, otherwise alike.
+    """Return a scenario of one client with another capacity and speed, otherwise the same.
 
     Args:
       scenario: a scenario for 40 workers of 0.1 s.
-      workers: the capacity in place of 40, in calls.
-      seconds: the service time in place of 0.1 s.
+      workers: the capacity instead of 40, in calls.
+      seconds: the service time instead of 0.1 s.
     """
     size, speed = workers / 40, seconds / 0.1
 
@@ -210,7 +210,7 @@ def _jitter(rng: random.Random) -> Jitter:
 
 
 def _between(usual: float, other: float, duration: float) -> Steps:
-    """Return a number that has another value in the middle third of the time."""
+    """Return steps with another value in the middle third of the time."""
     return Steps(usual, ((duration / 3, other), (2 * duration / 3, usual)))
 
 

@@ -1,8 +1,8 @@
-"""The cost of a policy for tasks that take tokens: a `KneeLimit` against none.
+"""The cost of a policy for tasks that take tokens: a `KneeLimit` against no policy.
 
 Both limiters are in a turnstile and keep the same limit, so that only the sampling and
-the decisions differ. The work does nothing, which is the worst case: beside a call that
-waits for a service the cost is small.
+the decisions differ. The work does nothing, which is the worst case: compared with a call that
+waits for a service, the cost is small.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Course: TypeAlias = Callable[[LimitPolicy | None], Awaitable[None]]
 
 
 async def alone(policy: LimitPolicy | None) -> None:
-    """One task takes a token and returns it, many times."""
+    """Let one task take a token and return it, many times."""
     async with open_turnstile() as turnstile:
         limiter = turnstile.limiter("bench", TOKENS, policy=policy)
         await _take(limiter, TIMES)
 
 
 async def crowded(policy: LimitPolicy | None) -> None:
-    """More tasks than tokens do the same."""
+    """Let more tasks than there are tokens do the same."""
     async with open_turnstile() as turnstile:
         limiter = turnstile.limiter("bench", TOKENS, policy=policy)
         async with trio.open_nursery() as nursery:
@@ -49,7 +49,7 @@ async def _take(limiter: Limiter, times: int) -> None:
 
 
 async def stage(policy: LimitPolicy | None) -> None:
-    """A step takes items."""
+    """Run a pipeline of one step."""
     async with open_turnstile() as turnstile:
         limiter = turnstile.limiter("bench", TOKENS, policy=policy)
         await (Producer(ITEMS) | Consumer(work, limiter=limiter)).run()

@@ -1,7 +1,7 @@
-"""Pipelines of every shape, each beside the leanest code by hand that does the same.
+"""Pipelines of every shape, each against the leanest hand-written code that does the same.
 
-The functions do one checkpoint (`work`) or nothing (`cheap`), so that what is compared is
-the price of the runner. A second figure tells what one step of a shape costs beside a
+The functions do one checkpoint (`work`) or nothing (`cheap`), so the figures compare the
+cost of the runner. A second figure is the cost of one step of a shape relative to a
 pipeline of one step.
 """
 
@@ -45,7 +45,7 @@ FAST = 1e9
 
 @attrs.frozen
 class Shape:
-    """A pipeline, and its twin by hand."""
+    """A pipeline, and its hand-written twin."""
 
     ours: Callable[[], Awaitable[object]]
     twin: Callable[[], Awaitable[object]]
@@ -163,7 +163,7 @@ HALVES = (ITEMS[: len(ITEMS) // 2], ITEMS[len(ITEMS) // 2 :])
 
 
 async def with_feeder(consume: Callable[[Any], Awaitable[object]]) -> None:
-    """Have items taken from a channel that a task fills."""
+    """Let ``consume`` take items from a channel that a task fills."""
     send, receive = trio.open_memory_channel[int](by_hand.BUFFER)
 
     async def feed() -> None:
@@ -280,7 +280,7 @@ SHAPES = {
 
 
 def measure(rounds: int) -> Result:
-    """Race the shapes against their twins; then set the steps beside the pipeline of one."""
+    """Race the shapes against their twins; then compare their steps with a one-step pipeline."""
     contestants = {name: Contestant(shape.ours) for name, shape in SHAPES.items()}
     contestants |= {f"{name}, by hand": Contestant(shape.twin) for name, shape in SHAPES.items()}
     ratios = [Ratio(name, f"{name}, by hand", LEANEST) for name in SHAPES]

@@ -6,7 +6,7 @@ import trio.testing
 from trio_turnstile import open_turnstile
 from trio_turnstile.limits import KneeLimit
 
-workers = trio.CapacityLimiter(12)  # stands for the service, far away
+workers = trio.CapacityLimiter(12)  # stands in for a remote service
 
 
 async def caller(api):
@@ -25,5 +25,5 @@ async def main():
         nursery.cancel_scope.cancel()
 
 
-# This clock jumps whenever every task waits, so that the minute takes a second or two.
+# This clock jumps ahead whenever all tasks are waiting, so the minute takes a second or two.
 trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))

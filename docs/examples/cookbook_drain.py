@@ -1,4 +1,4 @@
-"""Run commands, shut down gracefully: python cookbook_drain.py COMMANDS UNFINISHED."""
+"""Run commands, and shut down gracefully: python cookbook_drain.py COMMANDS UNFINISHED."""
 
 import json
 import signal

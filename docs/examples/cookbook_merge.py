@@ -17,7 +17,7 @@ from trio_turnstile import (
 
 
 async def listen(port):
-    """Yield the readings of a station, one line of JSON each, until it hangs up."""
+    """Yield the readings of a station, one line of JSON each, until the station hangs up."""
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
         begun = b""
         async for data in stream:

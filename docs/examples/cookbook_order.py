@@ -1,4 +1,4 @@
-"""Edit many documents at a time: python cookbook_order.py EDITS DIRECTORY."""
+"""Edit many documents at once: python cookbook_order.py EDITS DIRECTORY."""
 
 import sys
 from operator import itemgetter

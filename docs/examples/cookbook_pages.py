@@ -19,7 +19,7 @@ from trio_turnstile import (
 
 
 class Api:
-    """The requests that the API answers."""
+    """The requests to the API."""
 
     def __init__(self, client):
         self.client = client

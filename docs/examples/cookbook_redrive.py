@@ -1,4 +1,4 @@
-"""Load readings, redrive dead letters: python cookbook_redrive.py load|redrive FROM TO LETTERS."""
+"""Load readings, or redrive letters: python cookbook_redrive.py load|redrive FROM TO LETTERS."""
 
 import sys
 
@@ -27,7 +27,7 @@ async def mend(letter):
 
 
 async def store(readings, kelvins_file, letters_file):
-    """Convert readings and write them to a file. Those that fail become dead letters."""
+    """Convert readings and write them to a file. Failed readings become dead letters."""
     aside = DeadLetter(letters_file, on=TypeError | ValueError)
     steps = Processor(to_kelvin, on_error=aside) | Consumer(JsonLinesWriter(kelvins_file))
     return await (readings | steps).run()
@@ -38,7 +38,7 @@ async def main(readings_file, kelvins_file, letters_file):
 
 
 async def redrive(letters_file, kelvins_file, left_over_file):
-    """Run the dead letters of an earlier run again. What fails again is left over."""
+    """Process the dead letters of an earlier run. Items that fail again are left over."""
     readings = Producer(JsonLinesReader(letters_file)) | Processor(mend)
     return await store(readings, kelvins_file, left_over_file)
 

@@ -21,7 +21,7 @@ async def main() -> None:
         jobs = [Count(cluster, JobSpec(f"wc -c <{text}.txt", name=text)) for text in texts]
         report = await run_phases(jobs, limiter=2, ledger=ledger)
     for text, operation in zip(texts, jobs, strict=True):
-        if operation.job is not None:  # else an earlier run has done it
+        if operation.job is not None:  # otherwise an earlier run has done it
             count = await trio.Path(operation.job.output).read_text()
             print(text, count.strip())
     print(f"{report.completed} completed, {report.failed} failed, {report.skipped} skipped")

@@ -1,4 +1,4 @@
-"""Twenty calls to a service that must get only three at a time."""
+"""Make twenty calls to a service that must get at most three at once."""
 
 import trio
 
@@ -6,7 +6,7 @@ from trio_turnstile import Limiter
 
 
 class Service:
-    """Stands for a service far away; records how many calls it gets at a time."""
+    """Stands in for a remote service, and records how many calls it gets at once."""
 
     def __init__(self):
         self.calling = 0

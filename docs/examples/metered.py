@@ -20,17 +20,17 @@ from trio_turnstile import (
     parse_retry_after,
 )
 
-PRICE = 2e-6  # dollars for a token
+PRICE = 2e-6  # dollars per token
 
 
 class Model:
-    """A model behind an API that allows so many requests and tokens a minute."""
+    """A model behind an API that limits requests and tokens per minute."""
 
     def __init__(self, client, requests=500, tokens=90_000, dollars=5.0):
         self.client = client
         self.budget = Budget(
             requests=RateLimiter.per(requests, seconds=60),
-            # A little less at once than the service allows, as its clock is not ours.
+            # A slightly smaller burst than the service allows, because its clock differs from ours.
             tokens=RateLimiter.per(tokens, seconds=60, burst=int(tokens * 0.98)),
             dollars=Allowance(dollars, kept_in="spent.json"),
         )
@@ -46,7 +46,7 @@ class Model:
         response = await self.client.post("/v1/chat/completions", json=body)
         self.budget.observe_headers(response.headers)
         if response.status_code in (429, 503):
-            self.budget.settle(tokens=0, dollars=0)  # a refusal costs a request and no more
+            self.budget.settle(tokens=0, dollars=0)  # a refusal costs only a request
             raise Overloaded(parse_retry_after(response.headers.get("Retry-After")))
         answer = response.raise_for_status().json()
         usage = answer["usage"]

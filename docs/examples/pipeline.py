@@ -1,4 +1,4 @@
-"""Thirty pages: fetch three at a time, retry what fails, store them by tens."""
+"""Fetch thirty pages, three at once; retry failed fetches, and store the pages in tens."""
 
 import trio
 

@@ -42,7 +42,7 @@ async def main(file, *starts, every=0.5):
             finally:
                 pending -= 1
                 if not pending:
-                    found.close()  # no page is left that could have another link
+                    found.close()  # no page is left that could contain another link
 
         for url in starts:
             add(url)

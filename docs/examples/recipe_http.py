@@ -1,4 +1,4 @@
-"""Call an API whose limit nobody knows: python recipe_http.py URL COUNT FILE."""
+"""Call an API with an unknown limit: python recipe_http.py URL COUNT FILE."""
 
 import sys
 
@@ -21,7 +21,7 @@ BUSY = (httpx2.codes.TOO_MANY_REQUESTS, httpx2.codes.SERVICE_UNAVAILABLE)
 
 
 async def main(url, count, file, per_second=50.0):
-    pool = httpx2.Limits(max_connections=None)  # the limiter bounds them
+    pool = httpx2.Limits(max_connections=None)  # the limiter bounds the connections
     async with (
         open_turnstile() as turnstile,
         httpx2.AsyncClient(base_url=url, limits=pool) as client,

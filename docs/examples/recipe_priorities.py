@@ -16,7 +16,7 @@ class Priority(IntEnum):
 
 
 async def by_priority(jobs):
-    """Give the jobs of a channel as they come, the most urgent of those that wait first."""
+    """Yield the jobs of a channel, always the most urgent of the waiting jobs first."""
     waiting, numbers = [], count()
     try:
         while True:

@@ -1,4 +1,4 @@
-"""Load what is not loaded yet: python recipe_resume.py SOURCE TARGET."""
+"""Load the rows that are not loaded yet: python recipe_resume.py SOURCE TARGET."""
 
 import json
 import sys

@@ -41,10 +41,10 @@ async def main(port=0, grace=10.0, *, task_status=trio.TASK_STATUS_IGNORED):
                 )
                 task_status.started(listeners)
                 await anext(signals)
-                listening.cancel_scope.cancel()  # accept nobody any more
-            work.total_tokens = 0  # begin nothing any more
+                listening.cancel_scope.cancel()  # accept no more connections
+            work.total_tokens = 0  # begin nothing more
             with trio.move_on_after(grace) as scope:
-                await work.wait_idle()  # finish what has begun
+                await work.wait_idle()  # finish the work that has begun
             connections.cancel_scope.cancel()
     return not scope.cancelled_caught
 

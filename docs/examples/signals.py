@@ -1,4 +1,4 @@
-"""A service can take five calls at a time, but we do not know that."""
+"""A service can handle five calls at once, but we do not know that."""
 
 import trio
 

@@ -102,8 +102,7 @@ class LimitActuator:
 
     def wake(self) -> None:
         """Have the throttle task visit the limiter, if it is in a turnstile."""
-        if self._dispatcher is not None:
-            self._dispatcher.wake(self)
+        self.wake_with(self)
 
     def post(self, action: Posted) -> None:
         """Have the throttle task run ``action``; from any thread."""

@@ -1,5 +1,5 @@
-"""Helpers that tests of several files share.
+"""Helpers that tests in several files share.
 
-``pythonpath`` in pyproject.toml puts the folder of this package on the path, and nothing of the
-checkout beside it. So the tests also run against an installed wheel.
+``pythonpath`` in pyproject.toml puts the folder of this package on the path, and nothing else of
+the checkout. So the tests can also run against an installed wheel.
 """

@@ -1,4 +1,4 @@
-"""An Alertmanager of our own, for as long as a test needs it."""
+"""An Alertmanager that runs as long as a test needs it."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ PATIENCE = 30.0
 
 @attrs.frozen
 class Alertmanager:
-    """Where it can be told of alerts."""
+    """A running Alertmanager, to which alerts can be sent."""
 
     port: int
 
     def tell(self, labels: dict[str, str], *, ended: bool = False) -> None:
-        """Tell it that an alert fires, or has ended."""
+        """Report that an alert fires, or that it has ended."""
         alert: dict[str, object] = {"labels": labels, "annotations": {"summary": "it is slow"}}
         if ended:
             alert["endsAt"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -60,7 +60,7 @@ class Alertmanager:
 
 @contextmanager
 def alertmanager(folder: Path, *, port: int, token: str) -> Iterator[Alertmanager]:
-    """Start one that calls a webhook at ``port``; skip the test if it is not installed."""
+    """Start one that calls a webhook at ``port``; skip the test if none is installed."""
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         pytest.skip("Alertmanager is not installed: apt-get install prometheus-alertmanager")

@@ -1,4 +1,4 @@
-"""A control API that is served for a test, and clients of it that are not trio."""
+"""A control API that is served for a test, and clients that do not use trio."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOKEN = "sesame"
 
 @attrs.frozen
 class Answer:
-    """What a client was answered."""
+    """The answer that a client got."""
 
     status: int
     body: Any
@@ -40,7 +40,7 @@ class _Connection(http.client.HTTPConnection):
 
 @attrs.frozen
 class Client:
-    """Asks a control API: at its Unix socket, or at its port."""
+    """Sends requests to a control API, at its Unix socket or at its port."""
 
     served: Served
     at_port: bool = False
@@ -63,7 +63,7 @@ class Client:
     def ask_sync(
         self, method: str, path: str, body: object = None, **headers: str | None
     ) -> Answer:
-        """Ask; a header of ``None`` is left out, and ``sec_fetch_site`` is ``Sec-Fetch-Site``."""
+        """Send a request; ``None`` omits a header, ``sec_fetch_site`` means ``Sec-Fetch-Site``."""
         sent: dict[str, str | None] = {"host": "localhost"}
         if self.token is not None:
             sent["authorization"] = f"Bearer {self.token}"
@@ -87,19 +87,19 @@ class Client:
             connection.close()
 
     async def get(self, path: str, **headers: str | None) -> Any:
-        """Return what is answered to a question that ought to succeed."""
+        """Return the answer to a GET request that should succeed."""
         answer = await self.ask("GET", f"/api/v1{path}", **headers)
         assert answer.status == 200, answer
         return answer.body
 
     async def post(self, path: str, body: object = None, *, method: str = "POST") -> Any:
-        """Return what is answered to an order that ought to succeed."""
+        """Return the answer to a request for a change that should succeed."""
         answer = await self.ask(method, f"/api/v1{path}", body)
         assert answer.status == 200, answer
         return answer.body
 
     async def raw(self, data: bytes, *, wait: float = 5.0) -> bytes:
-        """Send bytes, and return all that is answered until the server hangs up."""
+        """Send bytes, and return everything that the server answers until it hangs up."""
         return await trio.to_thread.run_sync(partial(self.raw_sync, data, wait))
 
     def raw_sync(self, data: bytes, wait: float = 5.0) -> bytes:
@@ -130,12 +130,12 @@ class Program:
 
     @property
     def operator(self) -> Client:
-        """Somebody at the port, with the token."""
+        """A client at the port, with the token."""
         return Client(self.served, at_port=True, token=TOKEN)
 
     @property
     def stranger(self) -> Client:
-        """Somebody at the port, without one."""
+        """A client at the port, without the token."""
         return Client(self.served, at_port=True)
 
     @property

@@ -1,4 +1,4 @@
-"""A program whose page is looked at: it prints the address, and works until it is killed.
+"""A program whose page is tested: it prints the address, and works until it is killed.
 
 python dashboard_program.py TOKEN SOCKET [TEXT [recorded]]
 """
@@ -41,10 +41,10 @@ class Point:
 
 
 class Recorded:
-    """Two earlier runs of the program, of which one limiter cannot be read."""
+    """Two earlier runs of the program; one of the limiters cannot be read."""
 
     def points(self, limiter: str, since: float, until: float, most: int) -> list[Point]:
-        """Return points of the first and of the last fifth of the time, but for the end."""
+        """Return points of the first and of the last fifth of the time, except its end."""
         if limiter == "search":
             raise OSError("the disk is gone")
         width = (until - since) / (most - 2)

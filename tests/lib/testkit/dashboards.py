@@ -1,4 +1,4 @@
-"""A program that runs in a process of its own, and what a page of it does in a browser."""
+"""A program that runs in a process of its own, and its page in a browser."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 Scheme: TypeAlias = Literal["light", "dark"]
-"""Of which colours a page is."""
+"""The colour scheme of a page."""
 
 TOKEN = "sesame"
 MARKUP = "<img src=x onerror=document.title='taken'>"
-"""What stands in the errors of the program."""
+"""Text that the errors of the program contain."""
 
 REBOUND = "evil.example"
-"""A name that an attacker lets point to this machine."""
+"""A host name that an attacker has pointed to this machine."""
 
 
 @final
@@ -38,11 +38,11 @@ class Program:
 
     process: subprocess.Popen[str]
     address: str
-    """Where its page is, with the token."""
+    """The URL of its page, with the token."""
 
     @property
     def url(self) -> str:
-        """Where its page is."""
+        """The URL of its page."""
         return self.address.partition("#")[0]
 
     def limit(self, name: str) -> int:
@@ -57,7 +57,7 @@ class Program:
 
 @contextmanager
 def running(folder: Path, search: str = "", *more: str) -> Iterator[Program]:
-    """Run a program, which looks for packages in a folder first."""
+    """Run a program that looks for packages first in the folder ``search``."""
     path = os.pathsep.join([search, *filter(None, sys.path)])
     with subprocess.Popen(
         [sys.executable, dashboard_program.__file__, TOKEN, str(folder / "s.sock"), MARKUP, *more],
@@ -75,14 +75,14 @@ def running(folder: Path, search: str = "", *more: str) -> Iterator[Program]:
 @final
 @attrs.define(slots=False)  # playwright keeps its handlers in the instance
 class Watch:
-    """What a page did that nobody wants."""
+    """The things a page did that it must not do."""
 
     url: str
     errors: list[str] = attrs.field(factory=list)
     elsewhere: list[str] = attrs.field(factory=list)
 
     def over(self, page: Page) -> Page:
-        """Watch over a page."""
+        """Watch a page."""
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", self._console)
         page.on("request", self._request)
@@ -99,9 +99,9 @@ class Watch:
 
 @contextmanager
 def legible(browser: Browser, program: Program, scheme: Scheme, width: int) -> Iterator[Page]:
-    """Open the page of a program, so many pixels wide, and check it when the block ends.
+    """Open the page of a program, ``width`` pixels wide, and check it when the block ends.
 
-    axe finds no fault in it, and nothing is wider than the window.
+    The checks are that axe finds no fault, and that nothing is wider than the window.
     """
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
     with browser.new_context(color_scheme=scheme, bypass_csp=True) as context:

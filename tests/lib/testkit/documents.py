@@ -1,4 +1,4 @@
-"""Documents of the control API, as a process tells them."""
+"""Documents of the control API, as a process returns them."""
 
 from __future__ import annotations
 

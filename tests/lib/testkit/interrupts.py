@@ -25,7 +25,7 @@ TraceFunction: TypeAlias = Callable[[FrameType, str, Any], Any]
 
 
 class Started(Generic[T]):
-    """A ``task_status`` that keeps what it is given, so that it is there after Ctrl-C."""
+    """A ``task_status`` that keeps its value, so that the value can be read after Ctrl-C."""
 
     def __init__(self) -> None:
         self.values: list[T] = []
@@ -46,13 +46,13 @@ def struck_everywhere(
 
     Args:
       main: the async function to run.
-      make: makes what the function works on, anew for each run.
-      event: what is counted.
+      make: makes the argument of the function, anew for each run.
+      event: the kind of event to count.
       modules: the files whose events count, each with its folder: ``_limiting/limiter.py``.
-      stride: how many events later than in the run before Ctrl-C is pressed.
+      stride: how many more events to wait for in each run than in the run before.
 
     Yields:
-      What was made for the run that just ended, once for each run that Ctrl-C was pressed in.
+      The argument of the run that just ended, once for each run in which Ctrl-C was pressed.
     """
     for number in count(1, stride):
         made = make()
@@ -64,12 +64,12 @@ def struck_everywhere(
 def interrupted(
     main: Callable[[], Awaitable[object]], number: int, *, event: Event, modules: Collection[str]
 ) -> bool:
-    """Press Ctrl-C at the n-th event of a trio run; tell whether there were so many events.
+    """Press Ctrl-C at the n-th event of a trio run; return whether there were that many events.
 
     Args:
       main: the async function to run. It may let `KeyboardInterrupt` out.
       number: the number of the event, from 1.
-      event: what is counted.
+      event: the kind of event to count.
       modules: the files whose events count, each with its folder: ``_limiting/limiter.py``.
     """
     with pressing(number, event=event, modules=modules) as press:
@@ -122,11 +122,11 @@ def pressing(number: int, *, event: Event, modules: Collection[str]) -> Iterator
 
 
 def _awaits(frame: FrameType, event: Event) -> bool:
-    """Tell whether the frame is amid an ``await``, where Python looks for no signals."""
+    """Return whether the frame is in an ``await``, where Python does not check for signals."""
     return event == "opcode" and opname[frame.f_code.co_code[frame.f_lasti]] in AMID_AWAIT
 
 
 @cache
 def _in_folder(file: str) -> str:
-    """Return the file and the folder it is in. Cached: a run asks at every call."""
+    """Return the file and its folder. The result is cached, because every call needs it."""
     return "/".join(Path(file).parts[-2:])

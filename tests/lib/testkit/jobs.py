@@ -1,4 +1,4 @@
-"""Jobs of clusters, for tests on real ones and on those that only behave so."""
+"""Jobs of clusters, for tests on real clusters and on simulated ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from trio_turnstile.clusters import Cluster, JobResult, JobSpec
 
 
 async def all_ends(cluster: Cluster, specs: list[JobSpec]) -> list[JobResult]:
-    """Submit jobs all at once, and wait for them."""
+    """Submit all jobs at once, wait for them, and return their results."""
     results: dict[int, JobResult] = {}
 
     async def one(index: int, spec: JobSpec) -> None:

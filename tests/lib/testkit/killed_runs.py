@@ -1,8 +1,8 @@
 """Runs with a ledger that are killed: real processes, and SIGKILL at random moments.
 
-As a program (``python -m testkit.killed_runs FOLDER COUNT SEED``) it is such a run. Each phase adds
-a line to a log, in one write, so that the log tells what happened in which order, whenever it is
-killed. Work also has an effect that is idempotent: a file that is written whole.
+``python -m testkit.killed_runs FOLDER COUNT SEED`` is such a run. Each phase adds a line to a log,
+in a single write, so the log shows what happened in which order, no matter when the run is killed.
+The work phase also has an idempotent effect: a file that is written as a whole.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from testkit.phases import EachPhase
 from trio_turnstile import open_ledger, read_ledger, run_phases
 
 PATIENCE = 60.0
-"""Seconds after which a run is taken to hang."""
+"""Seconds after which a run is considered to hang."""
 
 LINE = 8
 """The length of each line of the log: a letter, a space, five digits."""
@@ -52,7 +52,7 @@ class Effect(EachPhase):
 
 
 async def run(folder: Path, count: int, seed: int) -> None:
-    """Run operations in an order of their own."""
+    """Run operations in an order that follows from the seed."""
     log = os.open(folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     numbers = list(range(count))
     random.Random(seed).shuffle(numbers)
@@ -64,19 +64,19 @@ async def run(folder: Path, count: int, seed: int) -> None:
 
 @attrs.define
 class KilledRuns:
-    """Runs in one folder, and what is known of them."""
+    """Runs in one folder, and what is known about them."""
 
     folder: Path
     draw: random.Random
     seen: int = 0
-    """How many lines of the log were looked at."""
+    """How many lines of the log were checked."""
     begun: set[int] = attrs.field(factory=set)
-    """What has begun and had not ended when it was killed."""
+    """The operations that had begun and not ended when a run was killed."""
     done: set[int] = attrs.field(factory=set)
     works: Counter[int] = attrs.field(factory=Counter)
 
     def go(self, count: int, *, kill_within: int | None) -> None:
-        """Let a run begin, perhaps kill it within so many lines of the log, and check it."""
+        """Start a run, perhaps kill it within ``kill_within`` lines of the log, and check it."""
         process = self._start(count)
         try:
             if kill_within is not None:
@@ -122,7 +122,7 @@ class KilledRuns:
         self.begun |= firsts.keys()
 
     def _check_ledger(self) -> None:
-        """Check that all that has begun is known, and remember what has been done."""
+        """Check that the ledger has all begun operations, and remember which are done."""
         if not (self.folder / "run.db").exists():
             assert not self.begun
             return
@@ -134,7 +134,7 @@ class KilledRuns:
         assert {known[number].outcome for number in self.done} <= {"completed"}
 
     def check_whole(self, count: int) -> None:
-        """Check that all has been done, and each effect is there once."""
+        """Check that all operations are done, and that each effect is there once."""
         assert self.done == set(range(count))
         assert not self.begun
         assert {number for number, works in self.works.items() if works} == self.done
@@ -143,7 +143,7 @@ class KilledRuns:
 
 
 def trial(folder: Path, *, operations: int, more: int, kills: int, seed: int) -> KilledRuns:
-    """Kill a run so many times, with more operations each time; then let it end."""
+    """Kill a run ``kills`` times, with more operations each time; then let it end."""
     runs = KilledRuns(folder, random.Random(seed))
     count = operations
     for _ in range(kills):

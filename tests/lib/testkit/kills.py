@@ -1,6 +1,6 @@
 """Kill trials of ``turnstile run``: real processes, and signals at random moments.
 
-Every process of a trial has a mark in its environment, by which those that are left are found.
+Every process of a trial has a mark in its environment, so that processes left over can be found.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import trio_turnstile
 MARK = "TURNSTILE_TRIAL"
 
 PATIENCE = 45.0
-"""Seconds after which a command that was signalled is taken to hang."""
+"""Seconds after which a command that got a signal is considered to hang."""
 
 COMMANDS = {
     "quick": "echo {#}:end",
@@ -36,7 +36,7 @@ COMMANDS = {
     "writes": "i=0; while [ $i -lt 900 ]; do echo {#}:$i:" + 90 * "x" + "; i=$((i+1)); done;"
     " echo {#}:end",
 }
-"""The commands, by what they do. Each of their writes is a line, so none of them tears one."""
+"""The commands, by what they do. They write one line at a time, so no line is torn."""
 
 LINE = re.compile(rb"\d+:(begin|child|end|clean|\d+:x{90})")
 JOBLOG_LINE = re.compile(r"\d+\t:\t[\d.]+\t *[\d.]+\t0\t\d+\t-?\d+\t\d+\t.+")
@@ -47,7 +47,7 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @attrs.frozen
 class KillPlan:
-    """What one trial does; all of it follows from the seed."""
+    """The actions of one trial, which all follow from the seed."""
 
     seed: int
     command: str
@@ -56,11 +56,11 @@ class KillPlan:
     signals: tuple[tuple[float, signal.Signals], ...]
     """Seconds before each signal, and the signals."""
     at_once: bool
-    """Whether the time begins with the process, and not with the first line of the job log."""
+    """Whether time counts from the start of the process, not from the first line of the job log."""
 
     @property
     def unheeded(self) -> bool:
-        """Whether it is killed by a signal that no process can heed."""
+        """Whether it is killed by a signal that no process can handle."""
         return any(signum == signal.SIGKILL for _, signum in self.signals)
 
 
@@ -75,7 +75,7 @@ def kill_plan(seed: int) -> KillPlan:
         signals.append((draw.choice([0.001, draw.uniform(0, 0.4)]), second))
     command = draw.choice([*COMMANDS, "stays", "stays"])
     if command == "stays" and first in STOPS:
-        # It takes two signals to end it, and two of a kind that come at a time are one.
+        # It takes two signals to end it, and two equal signals at the same time count as one.
         second = draw.choice([*(stop for stop in STOPS if stop != first), signal.SIGQUIT])
         signals = [signals[0], (draw.uniform(0.05, 0.5), second)]
     options = ["-j", str(limit), "--kill-after", draw.choice(["0.1", "0.3"]), "--grace", "1"]
@@ -94,7 +94,7 @@ def kill_plan(seed: int) -> KillPlan:
 
 @attrs.frozen
 class Killed:
-    """What a trial has left."""
+    """The state after a trial."""
 
     plan: KillPlan
     status: int
@@ -102,7 +102,7 @@ class Killed:
     err: str
     joblog: str
     left: dict[int, str]
-    """The processes that were left, by their id."""
+    """The processes that were left over, by their id."""
 
     @property
     def sent(self) -> set[int]:
@@ -122,7 +122,7 @@ class Killed:
         self._check_status()
 
     def _met_python(self) -> bool:
-        """Tell whether Ctrl-C came while Python started, or imported the command."""
+        """Return whether Ctrl-C came while Python was starting, or importing the command."""
         early = self.plan.at_once and signal.SIGINT in self.sent and not self.joblog
         if not early or "Traceback" not in self.err:
             return False
@@ -161,7 +161,7 @@ class Killed:
 
     def _check_status(self) -> None:
         summary = SUMMARY.search(self.err)
-        # A signal may come when the run is over, or before it begins, and end the process itself.
+        # A signal may come after the run, or before it begins, and end the process directly.
         ends = {-signum for signum in self.sent}
         if summary is not None:
             assert self.status in ends | self._statuses(summary), (self.status, summary[0])
@@ -169,7 +169,7 @@ class Killed:
             most = min(101, max(self.joblog.count("\n"), 0))
             ends |= {128 + signum for signum in self.sent} | set(range(most + 1))
             assert self.status in ends, (self.status, self.err)
-        else:  # it was ended before the run began, or by a signal that leaves no time for it
+        else:  # it ended before the run began, or by a signal that leaves no time for a summary
             ends |= {128 + signum for signum in self.sent - {signal.SIGKILL}}
             assert self.status in ends, (self.status, self.err)
 
@@ -179,12 +179,12 @@ class Killed:
             return {min(failed, 101)}
         if completed == self.plan.inputs:
             return {0}
-        # One of several that come at a time is the first for the run.
+        # If several signals come at once, any of them may be the first for the run.
         return {128 + signum for signum in self.sent if signum in STOPS}
 
 
 def kill(plan: KillPlan, folder: Path) -> Killed:
-    """Start the command, send the signals, wait for its end, and see what is left."""
+    """Start the command, send the signals, wait for its end, and return what is left."""
     mark = f"{os.getpid()}-{plan.seed}-{time.monotonic_ns()}"
     joblog, out, err = folder / "joblog", folder / "out", folder / "err"
     package = Path(trio_turnstile.__file__).parent.parent
@@ -208,7 +208,7 @@ def kill(plan: KillPlan, folder: Path) -> Killed:
             process.send_signal(signum)
         status = process.wait(PATIENCE)
         left = dict(marked(mark))
-        if left:  # a process that was killed may need a moment to be gone
+        if left:  # a killed process may need a moment to disappear
             time.sleep(0.2)
             left = dict(marked(mark))
     finally:
@@ -233,7 +233,7 @@ def _wait_for(joblog: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 def marked(mark: str) -> Iterator[tuple[int, str]]:
-    """Give the processes that have the mark and are not dead, each with its command line."""
+    """Yield the processes that have the mark and are alive, each with its command line."""
     wanted = f"{MARK}={mark}".encode()
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal():
@@ -242,5 +242,5 @@ def marked(mark: str) -> Iterator[tuple[int, str]]:
             if wanted in (folder / "environ").read_bytes().split(b"\0"):
                 text = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
                 yield int(folder.name), text.decode(errors="replace")
-        except OSError:  # it is gone, or not ours
+        except OSError:  # it has ended, or is not ours
             continue

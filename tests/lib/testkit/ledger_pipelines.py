@@ -21,7 +21,7 @@ async def run(pipeline: Pipeline, path: Path, **options: Any) -> PipelineReport:
 
 
 async def aborted(pipeline: Pipeline, path: Path, **options: Any) -> Aborted:
-    """Run a pipeline that is going to be aborted, and check its books."""
+    """Run a pipeline that will be aborted, and check its books."""
     with pytest.raises(Aborted) as caught:
         await run(pipeline, path, **options)
     assert_conserved(caught.value.report)
@@ -29,13 +29,13 @@ async def aborted(pipeline: Pipeline, path: Path, **options: Any) -> Aborted:
 
 
 def outcomes(path: Path) -> dict[str, str | None]:
-    """Return what the ledger says of each item."""
+    """Return the outcome of each item in the ledger."""
     with read_ledger(path) as entries:
         return {entry.identity: entry.outcome for entry in entries}
 
 
 class Store:
-    """A step that keeps the items that it was called with, and fails for some."""
+    """A step that keeps the items that it was called with, and fails for some of them."""
 
     def __init__(self, *bad: str) -> None:
         self.items: list[Any] = []
@@ -49,6 +49,6 @@ class Store:
 
 
 async def split(item: str) -> Many[str]:
-    """Make parts of an item: 'ab' becomes 'ab.0' and 'ab.1'."""
+    """Split an item into parts: 'ab' becomes 'ab.0' and 'ab.1'."""
     await trio.lowlevel.checkpoint()
     return Many(f"{item}.{index}" for index in range(len(item)))

@@ -1,4 +1,4 @@
-"""Operations for tests of ledgers, and runs that are killed without a kill."""
+"""Operations for tests of ledgers, and copies of ledgers as a kill would leave them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def run(path: Path, operations: Iterable[Any], **options: Any) -> Report:
 
 
 def copied(path: Path, to: Path) -> Path:
-    """Copy a ledger that is in use, as a kill would leave it at this moment."""
+    """Copy a ledger that is in use, in the state in which a kill would leave it now."""
     to.parent.mkdir(exist_ok=True)
     for end in ("", "-wal"):
         source = path.with_name(path.name + end)
@@ -64,7 +64,7 @@ def copied(path: Path, to: Path) -> Path:
 
 
 async def on_disk(ledger: Ledger) -> None:
-    """Wait until all is on disk that was noted so far."""
+    """Wait until everything recorded so far is on disk."""
     await ledger.interrupted()
 
 
@@ -75,19 +75,19 @@ def entries(path: Path, run: str | None = None) -> dict[str, LedgerEntry]:
 
 
 async def holds(limiter: Limiter) -> bool:
-    """Tell whether this task holds a token of the limiter."""
+    """Return whether this task holds a token of the limiter."""
     try:
         async with limiter:
             return False
-    except RuntimeError:  # nobody may hold two
+    except RuntimeError:  # a task cannot hold two tokens
         return True
 
 
 def files(folder: Path) -> set[str]:
-    """Return the names of what is in a folder."""
+    """Return the names of the files in a folder."""
     return {path.name for path in folder.iterdir()}
 
 
 def content(path: Path) -> bytes:
-    """Return what is in a file."""
+    """Return the content of a file."""
     return path.read_bytes()

@@ -11,11 +11,11 @@ from trio_turnstile import Limiter, Reason, Throttle
 from trio_turnstile.limits import Outcome, Sample
 
 STEP_BY_STEP = Throttle(up=1, down=1, hold=0)
-"""Signals move the limit by one token, as often as they come."""
+"""Signals move the limit by one token, each time they come."""
 
 
 def free(name: str = "api", ceiling: float = 1, **options: Any) -> Limiter:
-    """Return a limiter that signals may move to 0, as often as they come."""
+    """Return a limiter that signals can move as far as 0, without a hold."""
     return Limiter(name, ceiling, throttle=Throttle(min=0, hold=0), **options)
 
 
@@ -26,7 +26,7 @@ def reasons(limiter: Limiter) -> list[Reason]:
 
 @attrs.define(eq=False)
 class Proposal:
-    """A policy that proposes ``limit``, which a test may change, and keeps what it is told."""
+    """A policy that proposes ``limit``, which a test may change, and keeps the samples."""
 
     limit: float = 100.0
     ticks: list[tuple[float, int, int]] = attrs.field(factory=list)

@@ -1,4 +1,4 @@
-"""Checks that no more run at a time than a limiter allows, while the limit moves."""
+"""Checks that no more calls run at once than a limiter allows, while the limit moves."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from trio_turnstile import Limiter
 
 
 class LimitCheck:
-    """Counts what runs under a limiter, and records when that was too much.
+    """Counts the calls that run under a limiter, and records when there were too many.
 
-    It records and does not raise, as the run would take an exception for one of the work.
+    It does not raise, because the run would handle an exception like an error of the work.
     """
 
     def __init__(self, limiter: Limiter) -> None:
@@ -30,23 +30,23 @@ class LimitCheck:
         self.limiter.total_tokens = tokens
 
     def moved(self, before: float) -> None:
-        """Note that the limit is moved in this instant, and what it was before."""
+        """Note that the limit changes at this instant, and what it was before."""
         now = trio.current_time()
         self._most_before = max(before, self._most_before) if self._retuned_at == now else before
         self._retuned_at = now
 
     def enter(self) -> None:
-        """Note that something begins."""
+        """Note that a call begins."""
         self.running += 1
         allowed = self.limiter.total_tokens
         if self._retuned_at == trio.current_time():
-            # It may have got its token in this instant, but before the limit was lowered.
+            # It may have got its token at this instant, but before the limit was lowered.
             allowed = max(allowed, self._most_before)
         if self.running > allowed:
             self.exceeded.append((trio.current_time(), self.running, allowed))
 
     def leave(self) -> None:
-        """Note that something has ended."""
+        """Note that a call has ended."""
         self.running -= 1
 
     @contextmanager

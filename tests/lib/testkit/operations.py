@@ -1,4 +1,4 @@
-"""Operations that do what a function does, as the steps of a pipeline do."""
+"""Operations that call a function, as the steps of a pipeline do."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any, TypeAlias
 from trio_turnstile import Scalable
 
 Work: TypeAlias = Callable[[int], Any]
-"""An async function of the number of an operation or an item."""
+"""An async function that takes the number of an operation or an item."""
 
 
 class Operation(Scalable):
-    """Has the function called with its number."""
+    """Calls the function with its number."""
 
     def __init__(self, number: int, work: Work) -> None:
         self.number = number
         self._work = work
 
     async def work(self, channels: object) -> None:
-        """Call it."""
+        """Call the function."""
         await self._work(self.number)

@@ -39,7 +39,7 @@ class Works(Sleeps):
 
 
 class EachPhase(Scalable):
-    """Does the same in each phase, but for the name of the phase."""
+    """Does the same in each phase, except for the name of the phase."""
 
     async def phase(self, name: str) -> None:
         """Run the phase of that name."""
@@ -74,7 +74,7 @@ class Logged(EachPhase):
 
 
 async def arriving(count: int, *, every: float = 0) -> AsyncIterator[Scalable]:
-    """Give operations, one every so many seconds."""
+    """Yield operations, one every ``every`` seconds."""
     for _ in range(count):
         await trio.sleep(every)
         yield Works()

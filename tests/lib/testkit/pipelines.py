@@ -50,7 +50,7 @@ async def start(nursery: trio.Nursery, pipeline: Pipeline) -> PipelineRun:
 
 
 class CountedSource:
-    """Numbers from 0; counts how many were taken."""
+    """Gives numbers from 0, and counts how many were taken."""
 
     def __init__(self, items: int = 1000) -> None:
         self.items = items
@@ -63,7 +63,7 @@ class CountedSource:
 
 
 async def slowly(*items: T, every: float = 1) -> AsyncIterator[T]:
-    """Give the items, each after so many seconds."""
+    """Yield the items, one every ``every`` seconds."""
     for item in items:
         await trio.sleep(every)
         yield item
@@ -105,7 +105,7 @@ def into(basket: list[Any], *, seconds: float = 0) -> Callable[[Any], Awaitable[
 
 
 class Gauge:
-    """Returns its item after some seconds; counts its calls, and how many run at a time."""
+    """Returns its item after some seconds; counts its calls, and how many run at once."""
 
     def __init__(self, seconds: float = 1) -> None:
         self.seconds = seconds

@@ -1,4 +1,4 @@
-"""A pipeline whose course follows from plans and a seed, so that a test can compute its end."""
+"""A pipeline that follows plans and a seed, so that a test can compute its outcome."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PlannedError(Exception):
 
 @attrs.frozen
 class StepPlan:
-    """One step. The last one of a pipeline is its consumer."""
+    """One step. The last step of a pipeline is its consumer."""
 
     limiter: Literal["none", "number", "trio", "own", "shared"]
     tokens: int
@@ -113,12 +113,12 @@ class PlannedPipeline:
         number = self.chance(step, item, "spreads").choice([None, None, None, -1, 0, 2, 3])
         if number is None:
             return "completed", [item]
-        if number == -1:  # of a batch no member is discarded by itself
+        if number == -1:  # a member of a batch cannot be discarded alone
             return "discarded" if plan.batch is None else "completed", []
         return "completed", [(*item, part) for part in range(number)]
 
     def first_items(self) -> list[Item]:
-        """Return the items that the first step was given."""
+        """Return the items that the first step received."""
         return [(number,) for number in range(self.taken)]
 
     def error(self, step: int, item: Item) -> Exception:
@@ -136,7 +136,7 @@ class PlannedPipeline:
         return fates
 
     def doomed(self) -> bool:
-        """Tell whether an item that was taken aborts the run."""
+        """Return whether an item that was taken aborts the run."""
         return any(
             plan.fallback == "abort" and fates["failed"]
             for plan, fates in zip(self.plans, self.expected(), strict=True)
@@ -191,7 +191,7 @@ class PlannedPipeline:
         return self.calls[step, item] <= self.failures(step, item)
 
     def around(self, step: int) -> AbstractContextManager[None]:
-        """Return what checks the limit of the step around a call."""
+        """Return a context manager for a call, which checks the limit of the step."""
         check = self.checks.get(id(self.limiters[step]))
         return nullcontext() if check is None else check.around()
 

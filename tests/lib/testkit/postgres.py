@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own, for as long as the tests need it."""
+"""A PostgreSQL server that runs as long as the tests need it."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from typing import Any, final
 import pytest
 
 PATIENCE = 60.0
-"""Seconds after which a server that does not answer is taken to have failed."""
+"""Seconds after which a server that does not answer is considered to have failed."""
 
 PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin")
 """Where packages put the programs of the server, if they are not on the path."""
 
 NEW = ("-D", "data", "-U", "tests", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
-"""How to make a cluster."""
+"""The options of ``initdb``."""
 
 RUN = ("-D", "data", "-h", "", "-c", "fsync=off")
-"""How to run a server, but for the folder of its socket."""
+"""The options of the server, except the folder of its socket."""
 
 
 @final
 class Cluster:
     """A server that can be killed, stopped, and started again.
 
-    It listens on a socket in its own folder and on no port. It refuses to run as root, so then
-    it runs as another user, who can read no folder that pytest makes; it has one elsewhere.
+    It listens on a socket in its own folder and on no port. It refuses to run as root. If the
+    tests run as root, it runs as another user, who cannot read the folders that pytest makes.
 
     Args:
-      folder: of its own; empty.
+      folder: an empty folder of its own, outside of those that pytest makes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -69,7 +69,7 @@ class Cluster:
                 time.sleep(0.05)
 
     def kill(self) -> None:
-        """End it in the middle of everything, all its processes."""
+        """End all its processes, whatever they are doing."""
         self._server.send_signal(signal.SIGQUIT)
         self._server.wait(PATIENCE)
 
@@ -78,7 +78,7 @@ class Cluster:
         self._signal_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let its processes go on."""
+        """Let all its processes go on."""
         self._signal_all(signal.SIGCONT)
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ def postgres_cluster() -> Iterator[Cluster]:
     """Make a cluster and start its server; skip the test if there is none."""
     try:
         import_module("psycopg")
-    except ImportError as error:  # of the package, or of the library beneath it
+    except ImportError as error:  # psycopg is missing, or libpq, which it needs
         pytest.skip(f"psycopg cannot be imported: {error}")
     with tempfile.TemporaryDirectory(prefix="turnstile-", ignore_cleanup_errors=True) as name:
         cluster = Cluster(Path(name))
@@ -119,7 +119,7 @@ def postgres_cluster() -> Iterator[Cluster]:
 
 @contextmanager
 def postgres_server() -> Iterator[str]:
-    """Start a server, and give the string that connects to it; skip the test if there is none."""
+    """Start a server, and yield its connection string; skip the test if there is none."""
     with postgres_cluster() as cluster:
         yield cluster.conninfo
 
@@ -136,7 +136,7 @@ def _programs() -> Path:
 
 
 def _user() -> dict[str, Any]:
-    """Return who is to run the server, if we may not."""
+    """Return the user that must run the server, if this user cannot."""
     if os.geteuid() != 0:
         return {}
     for name in ("postgres", "nobody"):

@@ -1,4 +1,4 @@
-"""What is in a statistics database, read by plain SQL."""
+"""The content of a statistics database, read with plain SQL."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Recorded:
 
     Args:
       url: its address.
-      engine: a connection of our own to it.
+      engine: a connection of the test to it.
     """
 
     url: str
@@ -55,14 +55,14 @@ class Recorded:
 @final
 @attrs.define
 class Heard:
-    """An observer that keeps what ought to be in the database."""
+    """An observer that keeps the events that should be in the database."""
 
     samples: list[tuple[str, int, int]] = attrs.field(factory=list)
     """Limiter, running, waiting."""
     decisions: list[tuple[str, str, float, float]] = attrs.field(factory=list)
     """Limiter, reason, before, after."""
     errors: list[str] = attrs.field(factory=list)
-    """The texts of what was in hand."""
+    """The items or operations in hand, as text."""
     ended: list[str] = attrs.field(factory=list)
     """The names of runs."""
 
@@ -91,7 +91,7 @@ ENDED = "SELECT name FROM turnstile_runs WHERE state = 'ended' ORDER BY ended, i
 
 
 def stored(recorded: Recorded) -> Heard:
-    """Return what is in the database."""
+    """Return the events that are in the database."""
     return Heard(
         samples=recorded.rows(SAMPLES),
         decisions=recorded.rows(DECISIONS),

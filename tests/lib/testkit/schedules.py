@@ -1,7 +1,7 @@
-"""Random schedules: from one seed a run under limiters of a turnstile, and what happens to it.
+"""Random schedules: one seed gives a run under limiters of a turnstile, and the events during it.
 
-`play` makes the run and the events, lets them happen, and checks what holds after every run,
-however it ended. The same seed gives the same schedule, tasks in the same order included.
+`play` makes the run and the events, lets them happen, and checks what must hold after every run,
+however it ended. The same seed gives the same schedule, including the order of tasks.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from trio_turnstile.limits import AIMDLimit, VegasLimit
 from trio_turnstile.testing import assert_conserved
 
 HANGS_AFTER = 20_000.0
-"""Virtual seconds after which a run is taken to hang."""
+"""Virtual seconds after which a run is considered to hang."""
 
 HANGS_AFTER_REALLY = 120
-"""Real seconds after which a run is taken to hang, if the virtual time stands still."""
+"""Real seconds after which a run is considered to hang, if the virtual time stands still."""
 
 MAX_PAUSE = 3.0
-"""The most virtual seconds that a token is withheld."""
+"""The maximum time for which a token is withheld, in virtual seconds."""
 
 WINGS = ("_engine", "_limiting", "_phases", "_pipelines")
 
@@ -61,7 +61,7 @@ ENGINE = frozenset(
 Ending: TypeAlias = Literal[
     "itself", "drain", "deadline", "cancel", "outer", "close", "press", "press in a call", "trace"
 ]
-"""What ends a run early, if something does."""
+"""How a run ends: by itself, or early by one of the other events."""
 
 ENDINGS: tuple[Ending, ...] = (
     *("itself",) * 7,
@@ -76,7 +76,7 @@ ENDINGS: tuple[Ending, ...] = (
 )
 
 NUDGES = ("up", "down", "down all", "assign", "assign 0", "pause", "pause for good", "resume")
-"""What moves a limit."""
+"""The events that move a limit."""
 
 
 @attrs.frozen
@@ -89,25 +89,25 @@ class Strike:
 
 @attrs.define
 class Happening:
-    """What a schedule was and how it ended, for those who count."""
+    """A summary of a schedule and its end, for statistics."""
 
     seed: int
     ending: Ending
     outcome: str = ""
     """``"report"``, ``"aborted"``, ``"interrupted"`` or ``"cancelled"``."""
     kinds: set[str] = attrs.field(factory=set)
-    """What was seen on the way."""
+    """The kinds of events that occurred."""
     struck: str = ""
-    """Where Ctrl-C was pressed, if it was at a line of the engine."""
+    """The place where Ctrl-C was pressed, if it was a line of the engine."""
 
 
 class Trial(ABC):
     """One run of phases or of a pipeline, under limiters of a turnstile.
 
     Args:
-      seed: all follows from it.
-      ending: what ends it, if not the seed decides.
-      strike: where Ctrl-C is pressed, if not the seed decides.
+      seed: everything else follows from it.
+      ending: how the run ends, unless the seed decides.
+      strike: where Ctrl-C is pressed, unless the seed decides.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Trial(ABC):
         self.checks: dict[str, LimitCheck] = {}
         """The checks of the limits, by the names of their limiters."""
         self.faults: list[str] = []
-        """What went wrong where an exception would be taken for one of the work."""
+        """Failed checks, where raising an exception would look like an error of the work."""
         self.letters: list[ConcurrentError] = []
         self.run: Any = None
         self.aborted: Aborted | None = None
@@ -144,20 +144,20 @@ class Trial(ABC):
 
     @abstractmethod
     def start(self, turnstile: Turnstile) -> AbstractAsyncContextManager[Any]:
-        """Return what runs beside a block, and gives the block the run."""
+        """Return a context manager that runs beside its block, and gives the block the run."""
 
     @abstractmethod
     def check_run(self) -> None:
-        """Check what holds for this kind of run after its end."""
+        """Check what must hold for this kind of run after its end."""
 
     @abstractmethod
     def diverted(self) -> int:
-        """Return how many dead letters the books have."""
+        """Return how many diverted items the run has counted."""
 
     # ---- parts ----
 
     def make_limiter(self, turnstile: Turnstile, name: str, tokens: int) -> Limiter:
-        """Return a limiter in the turnstile, whose limit is watched."""
+        """Return a limiter in the turnstile, and check that its limit is kept."""
         draw = self.random
         throttle = Throttle(min=0, hold=draw.choice([0, 0, 0.5, 2]), max_pause=MAX_PAUSE)
         policy = draw.choice(
@@ -170,7 +170,7 @@ class Trial(ABC):
         return limiter
 
     def make_source(self, kind: Any, items: list[Any]) -> TrialSource[Any]:
-        """Return a source of some kind, which fails sometimes."""
+        """Return a source of the given kind, which sometimes fails."""
         draw = self.random
         fails_at = draw.randrange(len(items) + 1) if draw.random() < 0.12 else None
         source = TrialSource(kind, items, fails_at, self.seed, draw.choice([0, 0, 3, 99]))
@@ -178,12 +178,12 @@ class Trial(ABC):
         return source
 
     async def divert(self, error: ConcurrentError) -> None:
-        """Take a dead letter; it arrives last of all, so that one that is cut off does not."""
+        """Take a dead letter; add it at the very end, so that one that is cut off is not added."""
         await trio.sleep(0.1)
         self.letters.append(error)
 
     def called(self) -> None:
-        """Note that a function of the user is called, and press Ctrl-C if that is due."""
+        """Note that a function of the user is called, and press Ctrl-C if it is time."""
         self.calls += 1
         if self.calls % 7 == 0:
             self.audit()
@@ -192,7 +192,7 @@ class Trial(ABC):
             signal.raise_signal(signal.SIGINT)
 
     def audit(self) -> None:
-        """Check what holds at every instant."""
+        """Check what must hold at every instant."""
         if self.run is None:
             return
         try:
@@ -276,7 +276,7 @@ class Trial(ABC):
     # ---- the run ----
 
     async def main(self) -> None:
-        """Run it all; what is to be checked inside of the trio run is checked here."""
+        """Run the whole schedule, and make the checks that need a trio run."""
         with trio.fail_after(HANGS_AFTER):
             async with open_turnstile(observers=[self._observe]) as turnstile:
                 self.prepare(turnstile)
@@ -306,7 +306,7 @@ class Trial(ABC):
         signal.raise_signal(signal.SIGINT)
 
     def _check_at_end(self) -> None:
-        """Check what holds in the very instant in which the run is over."""
+        """Check what must hold at the very instant when the run is over."""
         if open_now(self.sources):
             self.faults.append(f"{open_now(self.sources)} sources are open after the end")
         for limiter in self._all_limiters():
@@ -317,14 +317,14 @@ class Trial(ABC):
         return [*self.limiters, *self.trio_limiters]
 
     def _check_later(self) -> None:
-        """Check what holds when all pauses are over."""
+        """Check what must hold when all pauses are over."""
         for limiter in self.limiters:
             state = limiter.statistics()
             if state.withheld and not state.closed:
                 self.faults.append(f"a token is withheld too long: {limiter!r}")
 
     def check(self) -> None:
-        """Check all that is to be checked after the trio run."""
+        """Make the checks that follow the trio run."""
         assert not self.faults, self.faults
         for source in self.sources:
             assert source.open == 0
@@ -345,11 +345,11 @@ class Trial(ABC):
         self.happening.outcome = "report"
         if self.raised is not None and _is_cancellation(self.raised):
             self.happening.outcome = "interrupted" if self.pressed else "cancelled"
-            # If Ctrl-C strikes the tasks of the turnstile, the run in it is cancelled.
+            # If Ctrl-C strikes a task of the turnstile, the run inside is cancelled.
             assert self.ending == "outer" or self.happening.struck.startswith("_limiting/")
         elif self.raised is not None:
             self.happening.outcome = "interrupted"
-            # By itself, and not in a group.
+            # It comes alone, and not in a group.
             assert type(self.raised) is KeyboardInterrupt, repr(self.raised)
             assert self.pressed
         if self.aborted is not None:
@@ -378,7 +378,7 @@ def _is_cancellation(raised: BaseException) -> bool:
 
 
 def play(trial: Trial) -> Happening:
-    """Play a schedule and check it; an error tells the seed to play it again alone."""
+    """Play a schedule and check it; the note on an error gives the seed to play it again."""
     interrupted = False
     try:
         with _in_fixed_order(trial.seed), _hang_guard(), _pressing(trial.strike) as press:
@@ -409,15 +409,15 @@ def _pressing(strike: Strike | None) -> Iterator[Press]:
 
 
 def _set_turn(seconds: float) -> None:
-    for module in (pipeline_stages, pipeline_run):  # a constant of the one, imported by the other
+    for module in (pipeline_stages, pipeline_run):  # one imports the constant from the other
         vars(module)["TURN"] = seconds
 
 
 @contextmanager
 def _in_fixed_order(seed: int) -> Iterator[None]:
-    """Let trio run its tasks in an order that follows from the seed.
+    """Make trio run its tasks in an order that follows from the seed.
 
-    A turn has a length on the clock of the processor, so here each ends at once or never.
+    The length of a turn is processor time, so in these tests each turn ends at once or never.
     """
     core: Any = trio._core._run
     before, state = core._ALLOW_DETERMINISTIC_SCHEDULING, core._r.getstate()
@@ -435,7 +435,7 @@ def _in_fixed_order(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _hang_guard() -> Iterator[None]:
-    """Fail if a run spins, so that the virtual time stands still; where there is a timer."""
+    """Fail if a run spins while the virtual time stands still. This needs a timer."""
     if not hasattr(signal, "SIGALRM"):
         yield
         return

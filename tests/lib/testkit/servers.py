@@ -1,4 +1,4 @@
-"""Servers on loopback."""
+"""Servers on the loopback interface."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def serve(answer: Answer, stream: trio.SocketStream) -> None:
 
 @asynccontextmanager
 async def tcp_server(serve: Callable[[trio.SocketStream], Awaitable[None]]) -> AsyncIterator[int]:
-    """Listen on loopback, and give the port."""
+    """Listen on the loopback interface, and yield the port."""
     async with trio.open_nursery() as nursery:
         [listener] = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
         yield listener.socket.getsockname()[1]
@@ -50,6 +50,6 @@ async def tcp_server(serve: Callable[[trio.SocketStream], Awaitable[None]]) -> A
 
 @asynccontextmanager
 async def http_server(answer: Answer) -> AsyncIterator[str]:
-    """Answer requests for paths on loopback, and give the URL."""
+    """Answer requests for paths on the loopback interface, and yield the URL."""
     async with tcp_server(partial(serve, answer)) as port:
         yield f"http://127.0.0.1:{port}"

@@ -1,4 +1,4 @@
-"""Kill trials of sinks: a program that loads orders, killed and begun again until it ends.
+"""Kill trials of sinks: a program that loads orders is killed and started again until it ends.
 
 Between two runs the orders are shuffled, and more are added.
 """
@@ -21,25 +21,25 @@ import trio_turnstile
 from .sinks import Row, Sink, lines_of, write_orders
 
 PATIENCE = 120.0
-"""Seconds after which a run that nobody kills is taken to hang."""
+"""Seconds after which a run that nobody kills is considered to hang."""
 
 
 @attrs.frozen
 class SinkTrial:
-    """What one trial does; all but the moments in which the system kills follows from the seed."""
+    """The actions of one trial; all but the exact moments of the kills follow from the seed."""
 
     seed: int
     orders: int
     """How many orders there are at first."""
     added: int
-    """How many more for each run."""
+    """How many orders are added for each run."""
     kills: int
-    """How many times it is killed."""
+    """How many times the program is killed."""
 
 
 @attrs.frozen
 class Stored:
-    """What a trial has left in the database."""
+    """The content of the database after a trial."""
 
     wanted: Counter[Row]
     found: Counter[Row]
@@ -48,12 +48,12 @@ class Stored:
 
     @property
     def lost(self) -> int:
-        """How many lines are not there."""
+        """How many lines are missing."""
         return (self.wanted - self.found).total()
 
     @property
     def doubled(self) -> int:
-        """How many are there too often."""
+        """How many lines are there too often."""
         return (self.found - self.wanted).total()
 
 
@@ -94,9 +94,9 @@ def _start(program: Path, sink: Sink, folder: Path) -> subprocess.Popen[bytes]:
 def _wait(
     process: subprocess.Popen[bytes], sink: Sink, draw: random.Random, total: int, kills: int
 ) -> None:
-    """Wait for a random moment: at the beginning, or when some more lines are stored.
+    """Wait for a random moment: near the beginning, or when some more lines are stored.
 
-    So that there is something to do for the next kills, it is no more than their share.
+    The number of these lines is limited, so that something is left to do for the next kills.
     """
     if draw.random() < 0.1:
         time.sleep(draw.uniform(0, 0.6))

@@ -1,4 +1,4 @@
-"""Sinks that store each item once: the programs of the documentation, and what they are given."""
+"""Sinks that store each item once: the programs of the documentation, and their inputs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def order(number: int) -> dict[str, Any]:
 
 
 def lines_of(orders: range) -> Counter[Row]:
-    """Return how often each line has to be in the database."""
+    """Return how often each line must be in the database."""
     return Counter(
         (each["id"], line["article"], line["cents"])
         for each in map(order, orders)
@@ -42,7 +42,7 @@ def write_orders(path: Path, orders: range, seed: object) -> None:
 
 
 class Sink(Protocol):
-    """A program that stores lines in a database, and what is there."""
+    """A program that stores lines in a database, and the content of this database."""
 
     @property
     def program(self) -> Path:
@@ -51,17 +51,17 @@ class Sink(Protocol):
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """What it is given after the file of orders."""
+        """The arguments after the file of orders."""
         ...
 
     @property
     def ledger(self) -> Path:
-        """The ledger that it keeps."""
+        """The ledger of the program."""
         ...
 
     @property
     def forgets(self) -> tuple[str, str]:
-        """A piece of the program, and what to put there for it to forget the marks."""
+        """A piece of the program, and a replacement with which it forgets the marks."""
         ...
 
     def count(self) -> int:
@@ -91,7 +91,7 @@ class SQLiteSink:
         return self.folder / "database.ledger"
 
     def count(self) -> int:
-        if not self.ledger.exists():  # the database is being made
+        if not self.ledger.exists():  # the database is still being made
             return 0
         ((count,),) = self._query("SELECT count(*) FROM lines")
         return int(count)
@@ -128,7 +128,7 @@ class PostgresSink:
 
         try:
             ((count,),) = self._query("SELECT count(*) FROM lines")
-        except psycopg.errors.UndefinedTable:  # it is not there yet
+        except psycopg.errors.UndefinedTable:  # the table does not exist yet
             return 0
         return int(count)
 

@@ -1,4 +1,4 @@
-"""A command line of Slurm that behaves as the real one was seen to, on trio's clock."""
+"""A command line of Slurm that imitates the observed behaviour of the real one, on trio's clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMED_OUT = "Batch job submission failed: Socket timed out on send/recv operatio
 
 @attrs.define(eq=False)
 class FakeJob:
-    """A job, which runs for so long and then ends in that way."""
+    """A job that runs for ``seconds`` and then ends with ``status``."""
 
     number: str
     token: str
@@ -26,17 +26,17 @@ class FakeJob:
     seconds: float
     status: int
     state: str = ""
-    """What it is said to be in, whatever the time is."""
+    """The state that is reported, regardless of the time."""
     reason: str = "None"
     cancelled: bool = False
     claimed_by: str = ""
-    """The job that has claimed its token before."""
+    """The job that claimed its token earlier."""
     began: float = math.inf
     """When it begins; for a task of an array, as soon as that is known."""
 
     @property
     def name(self) -> str:
-        """What its list has: the tasks of an array have one name."""
+        """The name in the list of jobs: all tasks of an array have the same name."""
         return self.token.partition(".")[0] if "_" in self.number else self.token
 
     def word(self, now: float) -> str:
@@ -53,15 +53,15 @@ class FakeJob:
 
 @attrs.define(eq=False)
 class FakeArray:
-    """Tasks, of which only so many run at a time."""
+    """Tasks, of which at most ``at_once`` run at once."""
 
     tasks: list[FakeJob]
     at_once: float
     seen: float
-    """Until when it is known what has happened."""
+    """The time until which the array has been simulated."""
 
     def advance(self, now: float) -> None:
-        """Let tasks begin as others end."""
+        """Start tasks as others end."""
         if now < self.seen:
             return  # the scheduler has not seen it yet
         waiting = deque(job for job in self.tasks if job.began == math.inf and not job.cancelled)
@@ -81,27 +81,27 @@ class FakeArray:
 
 
 def option(command: Command, name: str) -> str:
-    """Return what an option of ``sbatch`` says; nothing if it is not there."""
+    """Return the value of an option of ``sbatch``; empty if the option is missing."""
     words = [word for word in command.arguments if word.startswith(f"--{name}=")]
     return words[0].partition("=")[2] if words else ""
 
 
 def tasks_of(command: Command) -> tuple[int, int, float]:
-    """Return the first and the last task, and how many run at a time."""
+    """Return the first and the last task, and how many may run at once."""
     indices, _, at_once = (option(command, "array") or "1-1").partition("%")
     first, _, last = indices.partition("-")
     return int(first), int(last), float(at_once or "inf")
 
 
 def what(script: str) -> tuple[float, int]:
-    """Return for how long a script runs, and its exit status."""
+    """Return how long a script runs, and its exit status."""
     seconds = re.search(r"^sleep (\d+)$", script, re.MULTILINE)
     status = re.search(r"^exit (\d+)$", script, re.MULTILINE)
     return float(seconds[1]) if seconds else 1.0, int(status[1]) if status else 0
 
 
 def expanded(word: str) -> Iterator[str]:
-    """Return the numbers of such as ``7_[1-3,5]``."""
+    """Expand an expression such as ``7_[1-3,5]`` into the numbers of jobs."""
     array, bracket, indices = word.partition("_[")
     if not bracket:
         yield word
@@ -114,12 +114,12 @@ def expanded(word: str) -> Iterator[str]:
 
 @attrs.define(eq=False)
 class FakeSlurm:
-    """Runs commands; give it as ``run=``."""
+    """Runs the commands of Slurm; pass it as ``run=``."""
 
     latency: float = 0.005
-    """Seconds for a call."""
+    """How many seconds a call takes."""
     per_minute: float = 1e9
-    """How many calls a minute the controller allows, beyond a bucket of 40."""
+    """How many calls per minute the controller allows, after a burst of 40."""
     down: bool = False
     """Whether the controller cannot be reached."""
     accounts: bool = False
@@ -131,7 +131,7 @@ class FakeSlurm:
     unclear: int = 0
     """How many submissions are answered with a time-out."""
     late: float | None = 1.5
-    """After how many seconds these are carried out; ``None`` for never."""
+    """After how many seconds these submissions take effect; ``None`` for never."""
     full: int = 10**9
     """How many jobs a user may have in the queue."""
     jobs: list[FakeJob] = attrs.field(factory=list)
@@ -139,21 +139,21 @@ class FakeSlurm:
     """The tokens of jobs that the controller has forgotten."""
     calls: Counter[str] = attrs.field(factory=Counter)
     looked: list[float] = attrs.field(factory=list)
-    """When it was polled."""
+    """The times at which it was polled."""
     refused: int = 0
-    """How many calls were refused, because they came too often."""
+    """How many calls were refused because there were too many."""
     silent: set[str] = attrs.field(factory=set)
     """Programs that do not answer."""
     broken: set[str] = attrs.field(factory=set)
-    """Programs that say that they do not reach the controller."""
+    """Programs that report that they cannot reach the controller."""
     hidden: list[tuple[float, Command]] = attrs.field(factory=list)
     arrays: dict[str, FakeArray] = attrs.field(factory=dict)
     throttled: list[tuple[str, float]] = attrs.field(factory=list)
-    """Which arrays were told how many of their tasks may run at a time."""
+    """The changes of throttles: an array, and how many of its tasks may run at once."""
     written: dict[str, str] = attrs.field(factory=dict)
     """Files with the scripts of tasks."""
     writing: list[float] = attrs.field(factory=list)
-    """How many seconds it takes to write the next of these files."""
+    """How many seconds it takes to write each of the next files."""
     most: int = 1001
     """``MaxArraySize``."""
     bucket: float = 40.0

@@ -1,6 +1,6 @@
 """The commands of a Slurm of one node, as a program: it runs jobs as processes of this machine.
 
-It keeps what it knows in the folder of its name. Jobs begin when something asks for them.
+It keeps its state in the folder of the program. Jobs begin only when a command is called.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def begin(number: str, index: int, job: dict[str, Any]) -> None:
             start_new_session=True,
         )
     Path(f"{key}.pid").write_text(str(process.pid))
-    process.returncode = 0  # it is somebody else's child soon
+    process.returncode = 0  # it will soon be the child of another process
 
 
 def main() -> None:

@@ -1,24 +1,24 @@
-"""How many trials to run: a few in every run of the tests, many where that is asked for."""
+"""How many trials to run: a few by default, and many on request."""
 
 from __future__ import annotations
 
 import os
 
 FULL = 100
-"""The factor of the session ``soak``: from it on, nothing is left out that can be tried."""
+"""The factor of the session ``soak``. With this factor or more, every possible point is tried."""
 
 FACTOR = max(1, int(os.environ.get("TURNSTILE_SOAK") or 1))
-"""How many times as many trials to run as by default."""
+"""The number of trials to run, as a multiple of the default."""
 
 SEED = os.environ.get("TURNSTILE_SEED")
-"""The seed of the one trial to run, if that is asked for."""
+"""The seed of the only trial to run, if one is given."""
 
 
 def seeds(count: int, *, part: int = 1) -> list[range]:
-    """Return the seeds of so many trials, times the factor, in parts of so many.
+    """Return the seeds of ``count`` trials, times the factor, in parts of ``part`` seeds.
 
-    The parts are the parameters of a test: neither a test for each seed, which would be more
-    names than anybody reads, nor one test for all, which could not run in two processes.
+    The parts are the parameters of a test. One test for each seed would make too many names
+    to read, and one test for all seeds could not run in two processes.
     """
     if SEED is not None:
         return [range(int(SEED), int(SEED) + 1)]
@@ -32,5 +32,5 @@ def name_of(part: range) -> str:
 
 
 def stride(usual: int) -> int:
-    """Return every how many-th point to try: every one at the full factor."""
+    """Return the distance between the points to try; 1, for every point, at the full factor."""
     return 1 if FACTOR >= FULL else max(1, usual // FACTOR)

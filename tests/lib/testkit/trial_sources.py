@@ -1,4 +1,4 @@
-"""Sources of every kind that count what they give and tell whether they were closed."""
+"""Sources of every kind that record their items and whether they were closed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SourceError(Exception):
 
 @attrs.define(eq=False)
 class TrialSource(Generic[T]):
-    """A source of some kind. It fails before the item of that index, if there is one."""
+    """A source of some kind. It fails before the item with index ``fails_at``, if any."""
 
     kind: Kind
     items: list[T]
@@ -38,7 +38,7 @@ class TrialSource(Generic[T]):
     room: int = 0
     """The buffer of a channel."""
     left: list[T] = attrs.field(factory=list)
-    """What has left the source, oldest first."""
+    """The items that have left the source, oldest first."""
     opened: int = 0
     closed: int = 0
     failed: bool = False
@@ -48,16 +48,16 @@ class TrialSource(Generic[T]):
 
     @property
     def open(self) -> int:
-        """How often it was opened and not closed again."""
+        """How many times it was opened and not closed again."""
         return self.opened - self.closed
 
     @property
     def lost(self) -> bool:
-        """Whether items may have been lost: those in a channel that its receiver has closed."""
+        """Whether items may have been lost in a channel whose receiver was closed."""
         return self.failed and self.kind == "channel"
 
     def given(self) -> list[T]:
-        """Return what was taken from it; of a channel, what is not in it any more."""
+        """Return the items that were taken from it; those still in a channel do not count."""
         if self._receive is None:
             return self.left
         return self.left[: len(self.left) - self._receive.statistics().current_buffer_used]

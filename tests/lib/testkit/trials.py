@@ -34,7 +34,7 @@ from trio_turnstile import (
 
 
 class TrialPipeline(PlannedPipeline):
-    """A planned pipeline whose limiters are in a turnstile, and whose source may be of any kind."""
+    """A planned pipeline with limiters in a turnstile and a source of any kind."""
 
     def __init__(self, trial: PipelineTrial, turnstile: Turnstile, plans: list[StepPlan]) -> None:
         self.trial = trial
@@ -46,7 +46,7 @@ class TrialPipeline(PlannedPipeline):
         self.checks = {id(check.limiter): check for check in trial.checks.values()}
 
     def limiter(self, plan: StepPlan) -> Any:
-        return None  # they are made once there is a turnstile
+        return None  # the limiters are made once there is a turnstile
 
     def limiter_of(self, plan: StepPlan) -> Any:
         if plan.limiter == "shared":
@@ -63,7 +63,7 @@ class TrialPipeline(PlannedPipeline):
 
     def first_items(self) -> list[Item]:
         run = self.trial.run
-        # A drained run may give up what a source had read ahead: it lists what that was.
+        # A drained run may cut off items that a source had read ahead; it lists them.
         ahead = set() if run is None else set(run.steps[0].cut_off)
         return [item for item in self.given() if item not in ahead]
 
@@ -179,7 +179,7 @@ class OperationPlan:
     fails_in: str | None
     failures: int
     retry_after: float | None
-    """What an overloaded service asks for; ``None`` for another error."""
+    """The ``retry_after`` of an overloaded service; ``None`` for another error."""
 
 
 class TrialOperation(EachPhase):
@@ -299,7 +299,7 @@ class PhasesTrial(Trial):
             begun = operation.prepared > 0
             if self.strike is None:
                 assert operation.cleaned == begun
-            else:  # between the lines of the engine that begin the one or the other
+            else:  # Ctrl-C may come between the lines of the engine that begin the two phases
                 assert operation.cleaned <= 1
                 assert begun <= operation.cleaned or "grace.py" in self.happening.struck
         if self.happening.outcome != "interrupted":
@@ -309,6 +309,6 @@ class PhasesTrial(Trial):
 
 
 def trial_of(seed: int, *, strike: Strike | None = None) -> Trial:
-    """Return the schedule of the seed: two of three are of pipelines."""
+    """Return the schedule of the seed: two of three schedules are for pipelines."""
     kind = PhasesTrial if seed % 3 == 0 else PipelineTrial
     return kind(seed, strike=strike)
