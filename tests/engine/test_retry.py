@@ -247,7 +247,7 @@ async def test_a_full_queue_is_an_error_of_the_attempt(autojump_clock: MockClock
 
 
 async def fails_often(policy: Retry, times: int) -> float:
-    """Return how many seconds a call takes that fails a given number of times."""
+    """Return the duration of a call that fails a given number of times."""
     began = trio.current_time()
     await retry(policy, fails(*[OSError()] * times))
     return trio.current_time() - began

@@ -41,7 +41,7 @@ PATIENCE = 60.0
 
 
 class Service:
-    """An HTTP server with a pool of workers, the size of which can be changed."""
+    """An HTTP server with a pool of workers that can be resized."""
 
     def __init__(self, workers: int) -> None:
         self.workers = trio.CapacityLimiter(workers)

@@ -121,7 +121,7 @@ def test_bad_values_are_named(
 
 
 class Processors:
-    """Stands for psutil: busy for the first ten seconds, and then idle.
+    """A stand-in for psutil: busy for the first ten seconds, and then idle.
 
     As psutil does, it reports the use since it was last asked, or 0 if that was just now.
     """

@@ -12,7 +12,7 @@ from trio_turnstile import Channels, PhaseTimeouts, Retry, Scalable, Skip, run_p
 
 
 class Flaky(Scalable):
-    """Fails twice, then completes."""
+    """An operation that fails twice, then completes."""
 
     def __init__(self) -> None:
         self.attempts: list[str] = []

@@ -47,7 +47,7 @@ async def safe() -> AsyncIterator[int]:
 
 
 class Endless(Iterable[int]):
-    """Both iterable and callable."""
+    """A source that is both iterable and callable."""
 
     def __call__(self) -> int:
         raise AssertionError("called")

@@ -49,7 +49,7 @@ SLACK = 130_000
 
 
 class Meter:
-    """Gives numbers, and measures the memory after the first third and at their end.
+    """A source of numbers that measures the memory after the first third and at the end.
 
     Before it measures, it waits until nothing is in hand.
     """

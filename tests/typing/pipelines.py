@@ -48,11 +48,11 @@ from trio_turnstile.testing import ProbeSink, ProbeSource, assert_conserved, no_
 
 
 class Page:
-    """A thing that is fetched."""
+    """A page that is fetched."""
 
 
 class Row:
-    """A part of a page."""
+    """A row of a page."""
 
     key: str
 

@@ -31,11 +31,11 @@ from trio_turnstile.testing import ProbeSink, run_one
 
 
 class Page:
-    """A thing that is fetched."""
+    """A page that is fetched."""
 
 
 class Row:
-    """A part of a page."""
+    """A row of a page."""
 
 
 async def fetch(url: str) -> Page:
