@@ -171,7 +171,8 @@ def soak(session: nox.Session) -> None:
         "tests/ledger/test_pipeline_schedules.py",
         "tests/pipelines/test_interrupts.py",
     ]
-    session.run("python", "-m", "pytest", *SIDE_BY_SIDE, *tests, env=environment)
+    patient = ("-o", "faulthandler_timeout=7200")  # seconds for Ctrl-C at every point of one run
+    session.run("python", "-m", "pytest", *SIDE_BY_SIDE, *patient, *tests, env=environment)
 
 
 @nox.session
