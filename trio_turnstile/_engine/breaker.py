@@ -19,11 +19,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal, TypeAlias, final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._errors import ConcurrentError, On, as_on, cause_of, matches
 from trio_turnstile._limiting.turnstile import Turnstile, Watcher
 from trio_turnstile._texts import any_text, shown
-from trio_turnstile._util import check_number, check_seconds, check_whole
+from trio_turnstile._util import check_number, check_seconds, check_whole, unprotected
 
 from .verdicts import RetryIn
 
@@ -205,13 +206,14 @@ class Breaker:
         self._state, self._until = "half-open", math.inf
 
 
+@enable_ki_protection
 async def _answers(is_there: Callable[[], Awaitable[object]], seconds: float) -> bool:
     answer: object = False
     await trio.lowlevel.checkpoint()
     with trio.move_on_after(seconds):
         await trio.lowlevel.checkpoint()
         try:
-            answer = await is_there()
+            answer = await unprotected(is_there)
         except Exception:
             return False
     return bool(answer)

@@ -8,8 +8,10 @@ from typing import TypeAlias
 
 import attrs
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile._engine.durations import Tell, measured
+from trio_turnstile._util import unprotected
 
 from .scalable import PHASES, Channels, Phase, PhaseTimeouts, Scalable
 
@@ -18,15 +20,19 @@ Call: TypeAlias = Callable[[Channels], Awaitable[None]]
 NO_TIMEOUTS = PhaseTimeouts()
 
 
+@enable_ki_protection
 async def within(seconds: float, phase: Call, channels: Channels) -> None:
     """Call a phase, which may take this many seconds.
+
+    An interrupt between the end of a block and the exit of its cancel scope would leave the
+    scope open, so Ctrl-C may strike in the phase alone.
 
     Raises:
       trio.TooSlowError: if it takes longer.
     """
     # `trio.fail_after` sets the traceback of an error that passes, which some errors refuse.
     with trio.move_on_after(seconds) as scope:
-        await phase(channels)
+        await unprotected(phase, channels)
     if scope.cancelled_caught:
         raise trio.TooSlowError
 

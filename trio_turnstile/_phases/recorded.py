@@ -255,7 +255,7 @@ class RecordedRunner:
             if seconds is None:
                 await unprotected(function, channels)
             else:
-                await unprotected(within, seconds, function, channels)
+                await within(seconds, function, channels)
         except trio.Cancelled as cancelled:
             refuse_stray(cancelled)
             raise

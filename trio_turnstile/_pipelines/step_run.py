@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypeAlias, cast, final
 
 import trio
-from trio.lowlevel import disable_ki_protection
+from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from trio_turnstile._engine.attempts import Attempts
 from trio_turnstile._engine.beginnings import timed
@@ -20,7 +20,7 @@ from trio_turnstile._engine.slot import Slot
 from trio_turnstile._engine.tracing import untraced
 from trio_turnstile._errors import ConcurrentError, describe
 from trio_turnstile._limiting.either import Tokens
-from trio_turnstile._util import refuse_stray
+from trio_turnstile._util import refuse_stray, unprotected
 
 from .gathering import Gathered
 from .steps import Step
@@ -165,10 +165,12 @@ def _total(cost: Cost, batch: Gathered[Any]) -> float | Mapping[str, float]:
 
 
 def _in_time(function: Function, timeout: float) -> Function:
+    # Protected, since an interrupt just before the exit of the scope would leave it open.
+    @enable_ki_protection
     async def call(item: Any) -> Any:
         # `trio.fail_after` sets the traceback of an error that passes, which some errors refuse.
         with trio.move_on_after(timeout):
-            return await function(item)
+            return await unprotected(function, item)
         raise trio.TooSlowError
 
     return call

@@ -9,6 +9,7 @@ from typing import Final, TypeAlias, final
 
 import attrs
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from ._calls import Calls
 from ._engine import Answer, ArrayEngine, Busy, Command, Refused, Taken, TaskArray, Unclear
@@ -89,6 +90,7 @@ class Gatherer:
             del self._open[need]
         await self._submitter.submit(batch.name, need, batch.members)
 
+    @enable_ki_protection
     async def _gather(self, batch: _Batch) -> None:
         """Wait until no more jobs come, and all tokens that were given out are used."""
         await trio.lowlevel.checkpoint()

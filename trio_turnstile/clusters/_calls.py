@@ -13,7 +13,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_turnstile import RateLimiter
-from trio_turnstile._util import open_plain_nursery
+from trio_turnstile._util import open_plain_nursery, unprotected
 
 from ._engine import Command, Reply
 
@@ -126,10 +126,11 @@ class Calls:
         await self._budget.acquire()
         return await self._call(command)
 
+    @enable_ki_protection
     async def read(self, command: Command) -> Reply | None:
         """Run a command that does not call the controller."""
         with trio.move_on_after(_TIMEOUT):
-            return await self._run(command)
+            return await unprotected(self._run, command)
         return None
 
     async def _call(self, command: Command) -> Reply | None:

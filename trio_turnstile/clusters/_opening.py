@@ -92,6 +92,7 @@ def _array_of(engine: Engine) -> Callable[[str], str]:
     return engine.array_of if isinstance(engine, ArrayEngine) else lambda _: ""
 
 
+@enable_ki_protection
 async def _serve(
     settings: _Settings, leaving: trio.Event, task_status: trio.TaskStatus[Cluster]
 ) -> None:

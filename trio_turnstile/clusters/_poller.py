@@ -9,6 +9,7 @@ from typing import Final, final
 
 import attrs
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from ._calls import Calls
 from ._canceller import Canceller
@@ -69,6 +70,7 @@ class Poller:
                 (self._interval.after_news if news else self._interval.after_nothing)(cost)
             await self._pause()
 
+    @enable_ki_protection
     async def _pause(self) -> None:
         """Wait, but no longer than necessary when there is something new."""
         began = trio.current_time()

@@ -7,6 +7,7 @@ from typing import Final, final
 
 import attrs
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from ._calls import NOT_MADE
 from ._engine import Answer, Busy, Refused
@@ -65,6 +66,7 @@ class Room:
                     return answer
         return GIVEN_UP
 
+    @enable_ki_protection
     async def _wait(self) -> None:
         freed = self._tracker.freed
         await trio.sleep(_LEAST)
