@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import attrs
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from ._give_way import GiveWay
 
@@ -37,6 +38,7 @@ class Listener:
     """Called in the thread, because its imports take a while."""
 
 
+@enable_ki_protection
 async def serve_in_thread(listeners: Sequence[Listener], close: Callable[[], None]) -> None:
     """Serve until cancelled; errors in the thread are logged there.
 
